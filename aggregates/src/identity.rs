@@ -1,0 +1,102 @@
+//! Tenants and device uids: the two names that every topic, path and stream id is made of.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest a tenant or a uid may be, in characters (docs: "MQTT" in the design).
+pub const MAX_NAME: usize = 64;
+
+/// A name that is not `[A-Za-z0-9_.-]{1,64}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a {what} is 1 to {MAX_NAME} characters of A-Z, a-z, 0-9, '_', '.' and '-'")]
+pub struct Invalid {
+    what: &'static str,
+}
+
+fn is_name(s: &str) -> bool {
+    (1..=MAX_NAME).contains(&s.len())
+        && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(s: &str) -> Result<Self, Invalid> {
+                if is_name(s) { Ok(Self(s.into())) } else { Err(Invalid { what: $what }) }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Invalid;
+
+            fn try_from(s: String) -> Result<Self, Invalid> {
+                s.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0.into()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// Who owns a device, a user, a log: everything belongs to exactly one tenant.
+    Tenant, "tenant"
+}
+
+name! {
+    /// A device's name within its tenant.
+    Uid, "device uid"
+}
+
+/// The id of a device's streams: `tenant/uid`, in both lanes.
+#[must_use]
+pub fn aggregate_id(tenant: &Tenant, uid: &Uid) -> String {
+    format!("{tenant}/{uid}")
+}
+
+/// The tenant and the rest of a stream id, or `None` if it is not made of the two.
+#[must_use]
+pub fn split_aggregate_id(aggregate_id: &str) -> Option<(&str, &str)> {
+    aggregate_id.split_once('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_to_sixty_four_plain_characters() {
+        for good in ["t0", "dev-01", "A.b_C-9", &"x".repeat(64)] {
+            assert!(good.parse::<Uid>().is_ok(), "{good}");
+        }
+        for bad in ["", &"x".repeat(65), "a/b", "a b", "a+b", "#", "é", "a\0b", "a\n"] {
+            assert!(bad.parse::<Uid>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Which device, and which of its channels, an MQTT topic names.
+
+use crate::identity::{Tenant, Uid};
+
+/// The subscription that receives every device's telemetry, for every tenant.
+pub const TELEMETRY_FILTER: &str = "+/devices/+/telemetry";
+
+/// What a device uses a topic for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// `{tenant}/devices/{uid}/telemetry`, from the device.
+    Telemetry,
+    /// `{tenant}/devices/{uid}/command_ack`, from the device.
+    CommandAck,
+    /// `{tenant}/devices/{uid}/commands`, to the device.
+    Commands,
+}
+
+impl Channel {
+    /// The topic's last segment.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Telemetry => "telemetry",
+            Self::CommandAck => "command_ack",
+            Self::Commands => "commands",
+        }
+    }
+}
+
+/// A topic of the contract, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Whose device it is.
+    pub tenant: Tenant,
+    /// Which device.
+    pub uid: Uid,
+    /// What for.
+    pub channel: Channel,
+}
+
+impl Topic {
+    /// Takes a topic apart, by exact segments. `None` if it is none of the contract's.
+    #[must_use]
+    pub fn parse(topic: &str) -> Option<Self> {
+        let mut segments = topic.split('/');
+        let tenant = segments.next()?.parse().ok()?;
+        if segments.next()? != "devices" {
+            return None;
+        }
+        let uid = segments.next()?.parse().ok()?;
+        let channel = match segments.next()? {
+            "telemetry" => Channel::Telemetry,
+            "command_ack" => Channel::CommandAck,
+            "commands" => Channel::Commands,
+            _ => return None,
+        };
+        segments.next().is_none().then_some(Self { tenant, uid, channel })
+    }
+}
+
+impl std::fmt::Display for Topic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/devices/{}/{}", self.tenant, self.uid, self.channel.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_of_the_contract_names_tenant_device_and_channel() {
+        for (text, channel) in [
+            ("t0/devices/dev-01/telemetry", Channel::Telemetry),
+            ("t0/devices/dev-01/command_ack", Channel::CommandAck),
+            ("t0/devices/dev-01/commands", Channel::Commands),
+        ] {
+            let topic = Topic::parse(text).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!((topic.tenant.as_str(), topic.uid.as_str(), topic.channel), ("t0", "dev-01", channel));
+            assert_eq!(topic.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn any_other_topic_names_nothing() {
+        for bad in [
+            "",
+            "/",
+            "t0",
+            "t0/devices/dev-01",
+            "t0/devices/dev-01/telemetry/",
+            "/t0/devices/dev-01/telemetry",
+            "t0/devices/dev-01/telemetry/x",
+            "t0/device/dev-01/telemetry",
+            "t0/devices//telemetry",
+            "t0/devices/a b/telemetry",
+            "t0/devices/+/telemetry",
+            "t0/devices/dev-01/Telemetry",
+            "$SYS/broker/uptime",
+        ] {
+            assert_eq!(Topic::parse(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The edges and the wiring.
+
+pub mod embedded;
