@@ -1,1 +1,284 @@
-//! Metrics.
+//! The numbers in a telemetry payload: every numeric or boolean leaf, in one pass over the bytes.
+//!
+//! Ingest calls this to check a payload, projections to fold it; both see the same metrics.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// How deep objects and arrays may lie in each other.
+pub const MAX_DEPTH: usize = 64;
+/// The most metrics one message contributes. Further leaves stay in the payload only: a device that sends ten
+/// thousand numbers a message must not open ten thousand series.
+pub const MAX_METRICS: usize = 256;
+/// The longest metric name, in bytes.
+pub const MAX_METRIC_NAME: usize = 128;
+/// The largest magnitude a metric may have. It keeps the sum of any number of readings that a log can hold
+/// (2^63 of them) finite.
+pub const MAX_MAGNITUDE: f64 = 1e280;
+
+/// The keys of a telemetry object that are about the message, not about the world.
+const RESERVED: [&str; 2] = ["msg_id", "ts"];
+
+/// What a scan found, apart from the metrics that it gave to its caller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// Leaves that were passed on.
+    pub metrics: usize,
+    /// Numeric leaves that were not: too many, too large, or with a name that cannot be stored.
+    pub skipped: usize,
+}
+
+/// Why a payload has no metrics.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not a JSON object.
+    #[error("not a JSON object: {0}")]
+    NotAnObject(String),
+    /// Nested deeper than [`MAX_DEPTH`].
+    #[error("nested deeper than {MAX_DEPTH}")]
+    TooDeep,
+}
+
+/// Calls `each` with the name and value of every metric, in the payload's order; true is 1, false is 0. Names of
+/// nested leaves are joined with `.`, elements of arrays are named by their index.
+pub fn for_each(payload: &str, mut each: impl FnMut(&str, f64)) -> Result<Scan, Error> {
+    let mut walk =
+        Walk { each: &mut each, name: String::new(), scan: Scan::default(), depth: 0, too_deep: false };
+    let mut json = serde_json::Deserializer::from_str(payload);
+    // The depth is counted here, by the contract's number rather than the parser's.
+    let parsed = Object(&mut walk).deserialize(&mut json).and_then(|()| json.end());
+    match parsed {
+        Ok(()) => Ok(walk.scan),
+        Err(_) if walk.too_deep => Err(Error::TooDeep),
+        Err(error) => Err(Error::NotAnObject(error.to_string())),
+    }
+}
+
+struct Walk<'f> {
+    each: &'f mut dyn FnMut(&str, f64),
+    /// The name of the leaf at hand, grown and cut back in place.
+    name: String,
+    scan: Scan,
+    depth: usize,
+    too_deep: bool,
+}
+
+impl Walk<'_> {
+    fn leaf(&mut self, value: f64) {
+        if self.depth == 1 && RESERVED.contains(&self.name.as_str()) {
+            return;
+        }
+        let nameable = (1..=MAX_METRIC_NAME).contains(&self.name.len()) && !self.name.contains('\0');
+        if nameable && value.abs() <= MAX_MAGNITUDE && self.scan.metrics < MAX_METRICS {
+            self.scan.metrics += 1;
+            (self.each)(&self.name, value);
+        } else {
+            self.scan.skipped += 1;
+        }
+    }
+
+    fn enter<E: serde::de::Error>(&mut self) -> Result<(), E> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            self.too_deep = true;
+            return Err(E::custom("nested too deep"));
+        }
+        Ok(())
+    }
+
+    /// Runs `inside` with `segment` joined to the name, and cuts the name back afterwards.
+    fn within<T>(&mut self, segment: fmt::Arguments<'_>, inside: impl FnOnce(&mut Self) -> T) -> T {
+        let end = self.name.len();
+        if self.depth > 1 {
+            self.name.push('.');
+        }
+        // Writing to a String cannot fail.
+        let _ = fmt::Write::write_fmt(&mut self.name, segment);
+        let result = inside(self);
+        self.name.truncate(end);
+        result
+    }
+
+    fn object<'de, A: MapAccess<'de>>(&mut self, mut map: A) -> Result<(), A::Error> {
+        self.enter()?;
+        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            self.within(format_args!("{key}"), |walk| map.next_value_seed(Value(walk)))?;
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn array<'de, A: SeqAccess<'de>>(&mut self, mut seq: A) -> Result<(), A::Error> {
+        self.enter()?;
+        for index in 0.. {
+            if self.within(format_args!("{index}"), |walk| seq.next_element_seed(Value(walk)))?.is_none() {
+                break;
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+}
+
+/// The payload itself: an object, nothing else.
+struct Object<'w, 'f>(&'w mut Walk<'f>);
+
+impl<'de> DeserializeSeed<'de> for Object<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Object<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        self.0.object(map)
+    }
+}
+
+/// Anything inside it.
+struct Value<'w, 'f>(&'w mut Walk<'f>);
+
+impl<'de> DeserializeSeed<'de> for Value<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Value<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        self.0.leaf(if value { 1.0 } else { 0.0 });
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        self.0.leaf(value as f64);
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        self.0.leaf(value as f64);
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        self.0.leaf(value);
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        self.0.object(map)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
+        self.0.array(seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metrics(payload: &str) -> Vec<(String, f64)> {
+        let mut found = Vec::new();
+        for_each(payload, |name, value| found.push((name.to_owned(), value))).expect("an object");
+        found
+    }
+
+    fn named(pairs: &[(&str, f64)]) -> Vec<(String, f64)> {
+        pairs.iter().map(|&(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    #[test]
+    fn every_numeric_or_boolean_leaf_is_a_metric_named_by_its_path() {
+        let payload = r#"{"t":21.5,"on":true,"off":false,"s":"x","n":null,"a":{"b":{"c":-1}},"xs":[1,{"y":2}],"big":18446744073709551615}"#;
+        let expected = [
+            ("t", 21.5),
+            ("on", 1.0),
+            ("off", 0.0),
+            ("a.b.c", -1.0),
+            ("xs.0", 1.0),
+            ("xs.1.y", 2.0),
+            ("big", 18_446_744_073_709_551_615.0),
+        ];
+        assert_eq!(metrics(payload), named(&expected));
+    }
+
+    #[test]
+    fn msg_id_and_ts_are_metrics_only_below_the_top() {
+        assert_eq!(metrics(r#"{"msg_id":1,"ts":2,"a":{"ts":3}}"#), named(&[("a.ts", 3.0)]));
+    }
+
+    #[test]
+    fn escaped_names_are_read_as_what_they_mean() {
+        assert_eq!(metrics(r#"{"\u00b0C":1}"#), named(&[("°C", 1.0)]));
+    }
+
+    #[test]
+    fn a_leaf_that_cannot_be_stored_is_skipped_and_counted() {
+        let long =
+            format!(r#"{{"{}":1,"":2,"a\u0000b":3,"huge":1e300,"ok":4}}"#, "x".repeat(MAX_METRIC_NAME + 1));
+        let mut found = Vec::new();
+        let scan = for_each(&long, |name, _| found.push(name.to_owned())).expect("an object");
+        assert_eq!((found, scan), (vec!["ok".to_owned()], Scan { metrics: 1, skipped: 4 }));
+    }
+
+    #[test]
+    fn a_message_contributes_a_bounded_number_of_metrics() {
+        let payload = format!(r#"{{"xs":[{}]}}"#, vec!["1"; MAX_METRICS + 5].join(","));
+        assert_eq!(for_each(&payload, |_, _| ()), Ok(Scan { metrics: MAX_METRICS, skipped: 5 }));
+    }
+
+    #[test]
+    fn nesting_ends_at_the_contracts_depth() {
+        let nested = |depth: usize| format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
+        assert_eq!(for_each(&nested(MAX_DEPTH), |_, _| ()).map(|scan| scan.metrics), Ok(1));
+        assert_eq!(for_each(&nested(MAX_DEPTH + 1), |_, _| ()), Err(Error::TooDeep));
+        assert_eq!(for_each(&nested(100_000), |_, _| ()), Err(Error::TooDeep));
+        let arrays = format!(r#"{{"a":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        assert_eq!(for_each(&arrays, |_, _| ()), Err(Error::TooDeep));
+    }
+
+    #[test]
+    fn anything_but_one_json_object_has_no_metrics() {
+        for text in [
+            "",
+            " ",
+            "42",
+            "[1]",
+            "\"x\"",
+            "null",
+            "{",
+            r#"{"a":NaN}"#,
+            r#"{"a":1}{"#,
+            r#"{"a":1e400}"#,
+            "{a:1}",
+        ] {
+            assert!(matches!(for_each(text, |_, _| ()), Err(Error::NotAnObject(_))), "{text}");
+        }
+    }
+}

@@ -1,1 +1,445 @@
-//! Telemetry.
+//! From a message's bytes to the telemetry event that is stored, or the reason why it cannot be one.
+//!
+//! Ingest calls [`decide`] for every message, whichever broker it came through. The payload is stored byte for byte;
+//! what is noticed about it goes into [`Flags`].
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::identity::{Tenant, Uid, aggregate_id};
+use crate::metrics;
+use crate::topic::{Channel, Topic};
+
+/// The stream's type, and the type and version of its only event. Constants, and therefore not stored with each row.
+pub const AGGREGATE_TYPE: &str = "Telemetry";
+/// See [`AGGREGATE_TYPE`].
+pub const EVENT_TYPE: &str = "TelemetryRecorded";
+/// See [`AGGREGATE_TYPE`].
+pub const EVENT_VERSION: &str = "1.0";
+
+/// The largest payload that becomes an event, in bytes.
+pub const MAX_PAYLOAD: usize = 256 * 1024;
+/// The longest `msg_id`, in characters.
+pub const MAX_MSG_ID: usize = 128;
+/// How far a device's clock may be ahead before `occurred_at` is clamped.
+pub const MAX_AHEAD: TimeDelta = TimeDelta::minutes(5);
+/// How old a reading may be before it is flagged late.
+pub const LATE_AFTER: TimeDelta = TimeDelta::hours(24);
+/// The earliest time a reading may carry: year 0, in milliseconds of the epoch.
+const EARLIEST_MS: i64 = -62_167_219_200_000;
+
+/// A message as a broker handed it over.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// Its bytes.
+    pub payload: &'a [u8],
+    /// When it reached the server.
+    pub received_at: DateTime<Utc>,
+}
+
+/// A telemetry event, ready to be appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Which device sent it.
+    pub uid: Uid,
+    /// The stream: `tenant/uid`.
+    pub aggregate_id: String,
+    /// The device's message id, or one that was made for it.
+    pub msg_id: String,
+    /// When it happened, clamped to at most [`MAX_AHEAD`] after it was received.
+    pub occurred_at: DateTime<Utc>,
+    /// The stored payload: the message's own text, or `{"raw": text}`.
+    pub payload: String,
+    /// What was noticed.
+    pub flags: Flags,
+}
+
+/// A message that cannot become an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Whose it is, where the topic says so.
+    pub tenant: Option<Tenant>,
+    /// Why, for programs.
+    pub reason: Reason,
+    /// Why, for people.
+    pub detail: String,
+}
+
+/// Why a message is in quarantine. The words are public and stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The topic is none that devices publish to.
+    BadTopic,
+    /// The topic names a tenant that does not exist.
+    UnknownTenant,
+    /// The device is not registered, and its tenant registers devices by hand.
+    UnknownDevice,
+    /// The device is out of service.
+    Decommissioned,
+    /// An acknowledgement of a command that was never sent to this device.
+    UnknownCommand,
+    /// Over [`MAX_PAYLOAD`].
+    TooLarge,
+    /// Not UTF-8.
+    NotUtf8,
+    /// Nested deeper than [`metrics::MAX_DEPTH`].
+    TooDeep,
+    /// `msg_id` is not 1 to [`MAX_MSG_ID`] characters, or not a string or integer.
+    BadMsgId,
+    /// `ts` is neither RFC 3339 nor milliseconds of the epoch, or before year 0.
+    BadTs,
+    /// The database cannot hold it.
+    Unstorable,
+}
+
+impl Reason {
+    /// The word that programs see.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadTopic => "bad_topic",
+            Self::UnknownTenant => "unknown_tenant",
+            Self::UnknownDevice => "unknown_device",
+            Self::Decommissioned => "decommissioned",
+            Self::UnknownCommand => "unknown_command",
+            Self::TooLarge => "too_large",
+            Self::NotUtf8 => "not_utf8",
+            Self::TooDeep => "too_deep",
+            Self::BadMsgId => "bad_msg_id",
+            Self::BadTs => "bad_ts",
+            Self::Unstorable => "unstorable",
+        }
+    }
+}
+
+/// What was noticed about a stored message, as the bits of `telemetry_events.flags`. Stored for ever: only add bits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Flags(i16);
+
+impl Flags {
+    /// Not a JSON object; stored as `{"raw": text}`.
+    pub const RAW: Self = Self(1);
+    /// Older than [`LATE_AFTER`] when it was received.
+    pub const LATE: Self = Self(1 << 1);
+    /// The device's clock was more than [`MAX_AHEAD`] ahead; `occurred_at` was clamped.
+    pub const CLOCK_AHEAD: Self = Self(1 << 2);
+    /// It came without `msg_id`, and is never taken for a duplicate.
+    pub const NO_MSG_ID: Self = Self(1 << 3);
+    /// It came without `ts`; `occurred_at` is when it was received.
+    pub const NO_TS: Self = Self(1 << 4);
+    /// Some of its numbers are not metrics (too many, too large, or with a name that cannot be stored).
+    pub const PARTIAL: Self = Self(1 << 5);
+
+    const NAMES: [(Self, &'static str); 6] = [
+        (Self::RAW, "raw"),
+        (Self::LATE, "late"),
+        (Self::CLOCK_AHEAD, "clock_ahead"),
+        (Self::NO_MSG_ID, "no_msg_id"),
+        (Self::NO_TS, "no_ts"),
+        (Self::PARTIAL, "partial"),
+    ];
+
+    /// The stored form.
+    #[must_use]
+    pub fn bits(self) -> i16 {
+        self.0
+    }
+
+    /// From the stored form. Unknown bits are kept.
+    #[must_use]
+    pub fn from_bits(bits: i16) -> Self {
+        Self(bits)
+    }
+
+    /// Whether all of `other`'s bits are set.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The words for the bits that are set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, name)| name)
+    }
+
+    fn set_if(&mut self, condition: bool, flag: Self) {
+        if condition {
+            self.0 |= flag.0;
+        }
+    }
+}
+
+/// Decides what a message is. Pure: `make_id` is called for a message without `msg_id`.
+pub fn decide(message: Message<'_>, make_id: impl FnOnce() -> String) -> Result<Recorded, Rejected> {
+    let Some(Topic { tenant, uid, channel }) = Topic::parse(message.topic) else {
+        let detail = "the topic is not {tenant}/devices/{uid}/telemetry".into();
+        return Err(Rejected { tenant: None, reason: Reason::BadTopic, detail });
+    };
+    match channel {
+        Channel::Telemetry => {}
+        Channel::CommandAck => {
+            let detail = "no command of that id was sent to this device".into();
+            return Err(Rejected { tenant: Some(tenant), reason: Reason::UnknownCommand, detail });
+        }
+        Channel::Commands => {
+            let detail = "commands are sent over HTTP; devices only receive on this topic".into();
+            return Err(Rejected { tenant: Some(tenant), reason: Reason::BadTopic, detail });
+        }
+    }
+    match read(message, make_id) {
+        Ok(Reading { msg_id, occurred_at, payload, flags }) => {
+            let aggregate_id = aggregate_id(&tenant, &uid);
+            Ok(Recorded { tenant, uid, aggregate_id, msg_id, occurred_at, payload, flags })
+        }
+        Err((reason, detail)) => Err(Rejected { tenant: Some(tenant), reason, detail }),
+    }
+}
+
+struct Reading {
+    msg_id: String,
+    occurred_at: DateTime<Utc>,
+    payload: String,
+    flags: Flags,
+}
+
+fn read(message: Message<'_>, make_id: impl FnOnce() -> String) -> Result<Reading, (Reason, String)> {
+    if message.payload.len() > MAX_PAYLOAD {
+        return Err((
+            Reason::TooLarge,
+            format!("{} bytes; at most {MAX_PAYLOAD} are stored", message.payload.len()),
+        ));
+    }
+    let text = std::str::from_utf8(message.payload).map_err(|error| (Reason::NotUtf8, error.to_string()))?;
+    let mut flags = Flags::default();
+    let (header, payload) = match metrics::for_each(text, |_, _| ()) {
+        Ok(scan) => {
+            flags.set_if(scan.skipped > 0, Flags::PARTIAL);
+            let header = serde_json::from_str::<Header<'_>>(text).map_err(|error| {
+                // The object itself has been read already: what is left is msg_id or ts given twice.
+                let reason =
+                    if error.to_string().contains("`ts`") { Reason::BadTs } else { Reason::BadMsgId };
+                (reason, error.to_string())
+            })?;
+            (header, text.to_owned())
+        }
+        Err(metrics::Error::NotAnObject(_)) => {
+            flags.set_if(true, Flags::RAW);
+            (Header::default(), serde_json::json!({ "raw": text }).to_string())
+        }
+        Err(error @ metrics::Error::TooDeep) => return Err((Reason::TooDeep, error.to_string())),
+    };
+    let msg_id = header.msg_id()?;
+    let ts = header.ts()?;
+    flags.set_if(msg_id.is_none(), Flags::NO_MSG_ID);
+    flags.set_if(ts.is_none(), Flags::NO_TS);
+    let latest = message.received_at + MAX_AHEAD;
+    let ts = ts.unwrap_or(message.received_at);
+    flags.set_if(ts > latest, Flags::CLOCK_AHEAD);
+    flags.set_if(ts < message.received_at - LATE_AFTER, Flags::LATE);
+    Ok(Reading { msg_id: msg_id.unwrap_or_else(make_id), occurred_at: ts.min(latest), payload, flags })
+}
+
+/// The two keys of a payload that are about the message. `null` is taken for absent.
+#[derive(Default, Deserialize)]
+struct Header<'a> {
+    #[serde(borrow, default)]
+    msg_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    ts: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum MsgId {
+    Text(String),
+    Signed(i64),
+    Unsigned(u64),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Ts {
+    Text(String),
+    Milliseconds(f64),
+}
+
+impl Header<'_> {
+    fn msg_id(&self) -> Result<Option<String>, (Reason, String)> {
+        let bad = |detail: &str| (Reason::BadMsgId, detail.to_owned());
+        let id = match self.msg_id.map(|raw| serde_json::from_str(raw.get())) {
+            None => return Ok(None),
+            Some(Ok(MsgId::Text(text))) => text,
+            Some(Ok(MsgId::Signed(number))) => number.to_string(),
+            Some(Ok(MsgId::Unsigned(number))) => number.to_string(),
+            Some(Err(_)) => return Err(bad("msg_id is neither a string nor an integer")),
+        };
+        if !(1..=MAX_MSG_ID).contains(&id.chars().count()) {
+            return Err(bad("msg_id is not 1 to 128 characters"));
+        }
+        if id.contains('\0') {
+            return Err(bad("msg_id contains U+0000"));
+        }
+        Ok(Some(id))
+    }
+
+    fn ts(&self) -> Result<Option<DateTime<Utc>>, (Reason, String)> {
+        let bad = || (Reason::BadTs, "ts is neither RFC 3339 nor milliseconds of the epoch".to_owned());
+        let time = match self.ts.map(|raw| serde_json::from_str(raw.get())) {
+            None => return Ok(None),
+            Some(Ok(Ts::Text(text))) => DateTime::parse_from_rfc3339(&text).map_err(|_| bad())?.to_utc(),
+            Some(Ok(Ts::Milliseconds(ms))) => {
+                DateTime::from_timestamp_micros((ms * 1000.0) as i64).ok_or_else(bad)?
+            }
+            Some(Err(_)) => return Err(bad()),
+        };
+        if time.timestamp_millis() < EARLIEST_MS {
+            return Err((Reason::BadTs, "ts is before year 0".to_owned()));
+        }
+        Ok(Some(time))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        "2026-03-01T12:00:00Z".parse().expect("a time")
+    }
+
+    fn receive(payload: impl AsRef<[u8]>) -> Result<Recorded, Rejected> {
+        let payload = payload.as_ref();
+        decide(Message { topic: "t0/devices/dev-01/telemetry", payload, received_at: now() }, || {
+            "made".into()
+        })
+    }
+
+    fn recorded(payload: &str) -> Recorded {
+        receive(payload).unwrap_or_else(|rejected| panic!("{payload}: {rejected:?}"))
+    }
+
+    fn reason(payload: impl AsRef<[u8]>) -> Reason {
+        receive(payload).expect_err("rejected").reason
+    }
+
+    #[test]
+    fn a_message_is_stored_byte_for_byte_under_its_own_id_and_time() {
+        let payload = r#"{ "msg_id":"m1", "ts":"2026-03-01T11:59:00+07:00","t":21.50 }"#;
+        let event = recorded(payload);
+        assert_eq!(event.payload, payload);
+        assert_eq!((event.aggregate_id.as_str(), event.msg_id.as_str()), ("t0/dev-01", "m1"));
+        assert_eq!(event.occurred_at.to_rfc3339(), "2026-03-01T04:59:00+00:00");
+        assert_eq!(event.flags, Flags::default());
+    }
+
+    #[test]
+    fn a_message_without_id_or_time_gets_both() {
+        for payload in [r#"{"t":1}"#, r#"{"t":1,"msg_id":null,"ts":null}"#] {
+            let event = recorded(payload);
+            assert_eq!((event.msg_id.as_str(), event.occurred_at), ("made", now()));
+            assert_eq!(event.flags.names().collect::<Vec<_>>(), ["no_msg_id", "no_ts"]);
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_a_json_object_is_kept_as_raw() {
+        for text in [
+            "",
+            "21.5",
+            "t=21.5",
+            "[1,2]",
+            r#"{"t":NaN}"#,
+            r#"{"t":1e400}"#,
+            r#"{"s":"\ud800"}"#,
+            "{\"a\":1",
+            "a\0b",
+        ] {
+            let event = recorded(text);
+            let stored: serde_json::Value = serde_json::from_str(&event.payload).expect("JSON");
+            assert_eq!(stored, serde_json::json!({ "raw": text }));
+            assert!(event.flags.contains(Flags::RAW), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_is_clamped_to_five_minutes() {
+        let event = recorded(r#"{"ts":"2026-03-01T12:05:00Z"}"#);
+        assert!(!event.flags.contains(Flags::CLOCK_AHEAD));
+        for ts in [r#""2026-03-01T12:05:00.001Z""#, r#""9999-12-31T23:59:59Z""#, "4102444800000"] {
+            let event = recorded(&format!(r#"{{"ts":{ts}}}"#));
+            assert_eq!(event.occurred_at, now() + MAX_AHEAD, "{ts}");
+            assert!(event.flags.contains(Flags::CLOCK_AHEAD));
+        }
+    }
+
+    #[test]
+    fn a_reading_older_than_a_day_is_kept_and_flagged_late() {
+        assert!(!recorded(r#"{"ts":"2026-02-28T12:00:00Z"}"#).flags.contains(Flags::LATE));
+        for ts in [r#""2026-02-28T11:59:59Z""#, r#""0000-01-01T00:00:00Z""#, "0", "-1", "1e3"] {
+            let event = recorded(&format!(r#"{{"ts":{ts}}}"#));
+            assert!(event.flags.contains(Flags::LATE), "{ts}");
+        }
+    }
+
+    #[test]
+    fn time_in_milliseconds_may_carry_a_fraction() {
+        assert_eq!(
+            recorded(r#"{"ts":1772366399123.5}"#).occurred_at.timestamp_micros(),
+            1_772_366_399_123_500
+        );
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_refused() {
+        for ts in [
+            r#""yesterday""#,
+            r#""2026-02-30T00:00:00Z""#,
+            r#""-0001-01-01T00:00:00Z""#,
+            "-1e17",
+            "1e300",
+            "true",
+            "[]",
+            "{}",
+            r#""""#,
+        ] {
+            assert_eq!(reason(format!(r#"{{"ts":{ts}}}"#)), Reason::BadTs, "{ts}");
+        }
+        assert_eq!(reason(r#"{"ts":1,"ts":2}"#), Reason::BadTs);
+    }
+
+    #[test]
+    fn a_msg_id_is_a_string_or_an_integer_of_1_to_128_characters() {
+        let of = |id: &str| receive(format!(r#"{{"msg_id":{id}}}"#)).map(|event| event.msg_id);
+        for (id, expected) in
+            [("17", "17"), ("-1", "-1"), ("18446744073709551615", "18446744073709551615"), (r#""é""#, "é")]
+        {
+            assert_eq!(of(id).expect(id), expected);
+        }
+        let long = |n| format!("{:?}", "é".repeat(n));
+        assert!(of(&long(128)).is_ok());
+        for id in [r#""""#, &long(129), "1.5", "true", "{}", "[1]", r#""a\u0000""#] {
+            assert_eq!(of(id).expect_err(id).reason, Reason::BadMsgId);
+        }
+        assert_eq!(reason(r#"{"msg_id":"a","msg_id":"b"}"#), Reason::BadMsgId);
+    }
+
+    #[test]
+    fn what_cannot_be_stored_says_why() {
+        assert_eq!(reason(vec![b' '; MAX_PAYLOAD + 1]), Reason::TooLarge);
+        assert_eq!(reason([0xff, 0xfe]), Reason::NotUtf8);
+        assert_eq!(reason(format!("{}1{}", r#"{"a":"#.repeat(65), "}".repeat(65))), Reason::TooDeep);
+        for (topic, expected) in [
+            ("nonsense", Reason::BadTopic),
+            ("t0/devices/dev-01/commands", Reason::BadTopic),
+            ("t0/devices/dev-01/command_ack", Reason::UnknownCommand),
+        ] {
+            let rejected = decide(Message { topic, payload: b"{}", received_at: now() }, String::new);
+            assert_eq!(rejected.expect_err(topic).reason, expected);
+        }
+    }
+}
