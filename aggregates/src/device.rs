@@ -143,9 +143,12 @@ impl Device {
         match (command, self.status) {
             (Command::Register { .. }, Status::Registered) => Err(Error::AlreadyRegistered),
             // A forgotten transmitter must not bring its device back to life; a person may.
-            (Command::Register { via: Via::Telemetry, .. }, Status::Decommissioned) => {
-                Err(Error::Decommissioned)
-            }
+            (
+                Command::Register { via: Via::Telemetry, .. }
+                | Command::Update { .. }
+                | Command::Decommission,
+                Status::Decommissioned,
+            ) => Err(Error::Decommissioned),
             (Command::Register { via, name, labels }, Status::Unknown | Status::Decommissioned) => {
                 check_name(name.as_deref())?;
                 check_labels(&labels)?;
@@ -161,9 +164,6 @@ impl Device {
             }
             (Command::Decommission, Status::Registered) => Ok(vec![Event::DeviceDecommissioned {}]),
             (Command::Update { .. } | Command::Decommission, Status::Unknown) => Err(Error::NotRegistered),
-            (Command::Update { .. } | Command::Decommission, Status::Decommissioned) => {
-                Err(Error::Decommissioned)
-            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //! what is noticed about it goes into [`Flags`].
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::identity::{Tenant, Uid, aggregate_id};
@@ -171,6 +171,13 @@ impl Flags {
         if condition {
             self.0 |= flag.0;
         }
+    }
+}
+
+/// Serializes as the words for its bits.
+impl Serialize for Flags {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.names())
     }
 }
 

@@ -1,1 +1,80 @@
-//! The log on Postgres.
+//! The log on Postgres: append one event or a batch, read a range, follow from a position.
+//!
+//! An append takes its positions from the log's own row and holds that row's lock until it commits. Positions are
+//! therefore gapless and become visible in their own order: a reader that has seen position `n` has seen everything
+//! up to `n`, for ever. The modules, in the order in which data flows through them:
+//!
+//! - [`database`]: connections, migration, and the durability that everything else assumes
+//! - [`event`]: what is read back
+//! - [`heads`]: the logs and how far each has got; wakes who waits
+//! - [`control`]: append single events, through cqrs-es
+//! - [`telemetry`]: append batches of readings, each once
+//! - [`quarantine`]: keep what could not become an event
+//! - [`read`]: ranges and streams of events
+//! - [`follow`]: a log from a position on, for as long as it grows
+//!
+//! Only this crate writes `control_events`, `telemetry_events` and `logs`.
+
+pub mod control;
+pub mod database;
+pub mod event;
+pub mod follow;
+pub mod heads;
+pub mod quarantine;
+pub mod read;
+pub mod telemetry;
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+pub use database::{Error, Result};
+pub use event::{Event, Lane, Log, LogId, Position};
+
+/// The handle on the log. Cheap to clone.
+#[derive(Clone)]
+pub struct EventLog {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// For single events, reads and everything that is not a batch of telemetry.
+    pool: PgPool,
+    /// For batches of telemetry: sessions whose plans are pinned.
+    append_pool: PgPool,
+    heads: heads::Heads,
+    partitions: telemetry::Partitions,
+}
+
+impl EventLog {
+    /// Opens the log of a migrated database, checks that it is durable, makes the partitions that are due, and
+    /// learns the heads. [`EventLog::run`] keeps both up to date.
+    pub async fn open(options: database::Options) -> Result<Self> {
+        let pool = options.service_pool().await?;
+        database::check_durability(&pool).await?;
+        let append_pool = options.append_pool();
+        let heads = heads::Heads::load(&pool).await?;
+        let partitions = telemetry::Partitions::prepare(&pool).await?;
+        Ok(Self { inner: Arc::new(Inner { pool, append_pool, heads, partitions }) })
+    }
+
+    /// Keeps the heads and the partitions up to date until `shutdown`. Needed once per process; without it,
+    /// followers only see what this process appends.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let upkeep = async { tokio::join!(self.inner.heads.keep(&self.inner.pool), self.keep_partitions()) };
+        let _ = shutdown.run_until_cancelled(upkeep).await;
+    }
+
+    /// The service's connections, for the tables that are not the log.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.inner.pool
+    }
+
+    /// The logs and their heads, as far as this process knows.
+    #[must_use]
+    pub fn heads(&self) -> &heads::Heads {
+        &self.inner.heads
+    }
+}

@@ -1,0 +1,161 @@
+//! Connections, migration, and the durability that everything else assumes.
+
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, PgPool};
+
+/// The role that the service acts as: it owns nothing, and may only read and append events.
+pub const SERVICE_ROLE: &str = "fleetlog_service";
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// What can go wrong between fleetlog and its database.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database cannot be reached, or broke off. Trying again may help.
+    #[error("reach the database: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// The database refused a statement.
+    #[error("run a statement: {0}")]
+    Database(#[source] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("migrate the database: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// Postgres is set to acknowledge what it may lose.
+    #[error(
+        "trust the database: {setting} is {value}, but only \"on\" survives a power cut; turn it on and start again"
+    )]
+    NotDurable {
+        /// The setting's name.
+        setting: &'static str,
+        /// What it is set to.
+        value: String,
+    },
+    /// The log does not exist.
+    #[error("find log {0}")]
+    NoSuchLog(crate::LogId),
+}
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Whether the same call may succeed later, unchanged.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
+    /// Whether the statement's own data was refused: the same data will be refused again.
+    #[must_use]
+    pub fn is_bad_data(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => {
+                // Data exceptions, integrity violations, and rows larger than a page or index can hold.
+                error
+                    .code()
+                    .is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let transient = match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            // Connection lost, too many connections, shutting down, out of disk, deadlock, lost a race, read-only standby.
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || code == "25006"
+            }),
+            _ => false,
+        };
+        if transient { Self::Unavailable(error) } else { Self::Database(error) }
+    }
+}
+
+/// How to connect.
+#[derive(Debug, Clone)]
+pub struct Options {
+    connect: PgConnectOptions,
+    /// Connections for everything but batches. At least 2.
+    pub connections: u32,
+    /// Connections for batches of telemetry. One log takes one batch at a time, so more than the number of busy
+    /// tenants is of no use.
+    pub append_connections: u32,
+}
+
+impl Options {
+    /// Connects as the database's owner, and acts as [`SERVICE_ROLE`].
+    #[must_use]
+    pub fn new(connect: PgConnectOptions) -> Self {
+        Self { connect, connections: 10, append_connections: 2 }
+    }
+
+    /// Brings the schema up to date, as the owner. Returns how many migrations have been applied in all.
+    pub async fn migrate(&self) -> Result<usize> {
+        let mut owner = self.connect.clone().connect().await?;
+        MIGRATIONS.run(&mut owner).await?;
+        owner.close().await?;
+        Ok(MIGRATIONS.iter().count())
+    }
+
+    fn as_service(&self) -> PgConnectOptions {
+        self.connect.clone().application_name("fleetlog").options([
+            ("role", SERVICE_ROLE),
+            // A transaction that was begun and forgotten would hold its locks, and vacuum, for ever.
+            ("idle_in_transaction_session_timeout", "60s"),
+            ("timezone", "UTC"),
+        ])
+    }
+
+    pub(crate) async fn service_pool(&self) -> Result<PgPool> {
+        // No page of an API or a projection takes this long; a runaway statement must not outlive its reader.
+        let options = self.as_service().options([("statement_timeout", "60s"), ("jit", "off")]);
+        let pool = pool_options(self.connections.max(2)).connect_with(options).await?;
+        Ok(pool)
+    }
+
+    pub(crate) fn append_pool(&self) -> PgPool {
+        let options = self.as_service().options([
+            // A plan made while a partition was empty turns the anti-join quadratic as it fills.
+            ("plan_cache_mode", "force_custom_plan"),
+            // Without statistics, which a new partition has none of, the planner likes to read it whole.
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("enable_seqscan", "off"),
+            ("enable_bitmapscan", "off"),
+            ("jit", "off"),
+        ]);
+        pool_options(self.append_connections.max(1)).connect_lazy_with(options)
+    }
+}
+
+fn pool_options(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(5))
+}
+
+/// Refuses a server that acknowledges what it may lose in a power cut.
+pub(crate) async fn check_durability(pool: &PgPool) -> Result<()> {
+    for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
+        let value: String =
+            sqlx::query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(pool).await?;
+        // Every mode of synchronous_commit but these two flushes to this server's disk before it answers.
+        let durable = match setting {
+            "synchronous_commit" => value != "off",
+            _ => value == "on",
+        };
+        if !durable {
+            return Err(Error::NotDurable { setting, value });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! Reads events: a range of a log, or one device's readings by time.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, Utc};
+use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE, EVENT_VERSION, Flags, MAX_AHEAD};
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, Row};
+
+use crate::event::{Json, Metadata};
+use crate::{Error, Event, EventLog, Lane, LogId, Position, Result};
+
+/// Before and after anything that a reading may carry.
+const EARLIEST: DateTime<Utc> = DateTime::from_timestamp(-62_200_000_000, 0).expect("in range");
+/// See [`EARLIEST`].
+const LATEST: DateTime<Utc> = DateTime::from_timestamp(253_402_300_800, 0).expect("in range");
+
+/// Which events of a log.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only this stream's.
+    pub aggregate_id: Option<String>,
+    /// Only of this type.
+    pub event_type: Option<String>,
+}
+
+/// A reading, as it is on the record.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Its stream: `tenant/uid`.
+    pub aggregate_id: String,
+    /// Its position in the telemetry log.
+    pub position: Position,
+    /// The device's message id.
+    pub msg_id: String,
+    /// The payload, as it is stored.
+    pub payload: Json,
+    /// When it happened, by the device's clock.
+    pub occurred_at: DateTime<Utc>,
+    /// When it was appended.
+    pub recorded_at: DateTime<Utc>,
+    /// What was noticed.
+    pub flags: Flags,
+}
+
+/// Which of a device's readings.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Span {
+    /// Not before this.
+    pub from: Option<DateTime<Utc>>,
+    /// Before this.
+    pub to: Option<DateTime<Utc>>,
+    /// Oldest first instead of newest first.
+    pub ascending: bool,
+    /// Beyond this reading, in the direction of the order.
+    pub beyond: Option<(DateTime<Utc>, Position)>,
+}
+
+impl EventLog {
+    /// The events of a log after a position, in order, at most `limit`. Fewer than `limit` means that there were no
+    /// more when it was read.
+    pub async fn read(
+        &self,
+        log_id: LogId,
+        after: Position,
+        limit: i64,
+        filter: &Filter,
+    ) -> Result<Vec<Event>> {
+        let log = self.heads().log(log_id).ok_or(Error::NoSuchLog(log_id))?;
+        match log.lane {
+            Lane::Control => self.read_control(log_id, after, limit, filter).await,
+            Lane::Telemetry if filter.event_type.as_ref().is_some_and(|wanted| wanted != EVENT_TYPE) => {
+                Ok(vec![])
+            }
+            Lane::Telemetry => self.read_telemetry(log_id, after, limit, filter).await,
+        }
+    }
+
+    async fn read_control(
+        &self,
+        log_id: LogId,
+        after: Position,
+        limit: i64,
+        filter: &Filter,
+    ) -> Result<Vec<Event>> {
+        let rows = sqlx::query(
+            "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+                    payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
+             FROM control_events
+             WHERE log_id = $1 AND position > $2
+               AND ($4::text IS NULL OR aggregate_id = $4) AND ($5::text IS NULL OR event_type = $5)
+             ORDER BY position LIMIT $3",
+        )
+        .bind(log_id)
+        .bind(after)
+        .bind(limit)
+        .bind(&filter.aggregate_id)
+        .bind(&filter.event_type)
+        .fetch_all(self.pool())
+        .await?;
+        Ok(rows.iter().map(control_event).collect::<Result<_, _>>()?)
+    }
+
+    async fn read_telemetry(
+        &self,
+        log_id: LogId,
+        after: Position,
+        limit: i64,
+        filter: &Filter,
+    ) -> Result<Vec<Event>> {
+        let rows = sqlx::query(
+            "SELECT log_id, position, aggregate_id, msg_id, payload::text AS payload, occurred_at, recorded_at, flags
+             FROM telemetry_events
+             WHERE log_id = $1 AND position > $2 AND ($4::text IS NULL OR aggregate_id = $4)
+             ORDER BY position LIMIT $3",
+        )
+        .bind(log_id)
+        .bind(after)
+        .bind(limit)
+        .bind(&filter.aggregate_id)
+        .fetch_all(self.pool())
+        .await?;
+        Ok(rows.iter().map(telemetry_event).collect::<Result<_, _>>()?)
+    }
+
+    /// The readings of some devices within a span, at most `limit` of each device, device by device.
+    pub async fn readings(
+        &self,
+        log_id: LogId,
+        aggregate_ids: &[String],
+        span: Span,
+        limit: i64,
+    ) -> Result<Vec<Reading>> {
+        // One statement for each direction: each is answered from the index without a sort.
+        let (sql, beyond) = match (span.ascending, span.beyond) {
+            (true, beyond) => (READINGS_ASCENDING, beyond.unwrap_or((EARLIEST, 0))),
+            (false, beyond) => (READINGS_DESCENDING, beyond.unwrap_or((LATEST, 0))),
+        };
+        let from = span.from.unwrap_or(EARLIEST);
+        let rows = sqlx::query_as(sql)
+            .bind(log_id)
+            .bind(aggregate_ids)
+            .bind(from)
+            .bind(span.to.unwrap_or(LATEST))
+            // Nothing is recorded longer than this before it occurred: older partitions are not looked at.
+            .bind(from - MAX_AHEAD)
+            .bind(beyond.0)
+            .bind(beyond.1)
+            .bind(limit)
+            .fetch_all(self.pool())
+            .await?;
+        Ok(rows)
+    }
+}
+
+macro_rules! readings_sql {
+    ($beyond:literal, $order:literal) => {
+        concat!(
+            "SELECT reading.* FROM unnest($2::text[]) WITH ORDINALITY AS device (id, ordinal)
+             CROSS JOIN LATERAL (
+                 SELECT aggregate_id, position, msg_id, payload::text AS payload, occurred_at, recorded_at, flags
+                 FROM telemetry_events
+                 WHERE log_id = $1 AND aggregate_id = device.id AND occurred_at >= $3 AND occurred_at < $4
+                   AND recorded_at >= $5 AND (occurred_at, position) ",
+            $beyond,
+            " ($6, $7)
+                 ORDER BY occurred_at ",
+            $order,
+            ", position ",
+            $order,
+            " LIMIT $8) AS reading
+             ORDER BY device.ordinal, reading.occurred_at ",
+            $order,
+            ", reading.position ",
+            $order
+        )
+    };
+}
+const READINGS_ASCENDING: &str = readings_sql!(">", "ASC");
+const READINGS_DESCENDING: &str = readings_sql!("<", "DESC");
+
+fn control_event(row: &PgRow) -> Result<Event, sqlx::Error> {
+    Ok(Event {
+        log_id: row.try_get("log_id")?,
+        position: row.try_get("position")?,
+        aggregate_type: Cow::Owned(row.try_get("aggregate_type")?),
+        aggregate_id: row.try_get("aggregate_id")?,
+        sequence: row.try_get("sequence")?,
+        event_type: Cow::Owned(row.try_get("event_type")?),
+        event_version: Cow::Owned(row.try_get("event_version")?),
+        payload: row.try_get("payload")?,
+        metadata: Metadata::Control(row.try_get("metadata")?),
+        occurred_at: row.try_get("occurred_at")?,
+        recorded_at: row.try_get("recorded_at")?,
+        msg_id: None,
+    })
+}
+
+fn telemetry_event(row: &PgRow) -> Result<Event, sqlx::Error> {
+    let position = row.try_get("position")?;
+    Ok(Event {
+        log_id: row.try_get("log_id")?,
+        position,
+        aggregate_type: Cow::Borrowed(AGGREGATE_TYPE),
+        aggregate_id: row.try_get("aggregate_id")?,
+        sequence: position,
+        event_type: Cow::Borrowed(EVENT_TYPE),
+        event_version: Cow::Borrowed(EVENT_VERSION),
+        payload: row.try_get("payload")?,
+        metadata: Metadata::Telemetry { flags: Flags::from_bits(row.try_get("flags")?) },
+        occurred_at: row.try_get("occurred_at")?,
+        recorded_at: row.try_get("recorded_at")?,
+        msg_id: row.try_get("msg_id")?,
+    })
+}
+
+impl FromRow<'_, PgRow> for Reading {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            aggregate_id: row.try_get("aggregate_id")?,
+            position: row.try_get("position")?,
+            msg_id: row.try_get("msg_id")?,
+            payload: row.try_get("payload")?,
+            occurred_at: row.try_get("occurred_at")?,
+            recorded_at: row.try_get("recorded_at")?,
+            flags: Flags::from_bits(row.try_get("flags")?),
+        })
+    }
+}
