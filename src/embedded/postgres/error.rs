@@ -1,0 +1,115 @@
+//! Why a private Postgres does not start or does not live; each message says what to do next.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use super::OLDEST_MAJOR;
+
+/// Why a private Postgres does not start or does not live.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No usable installation was found.
+    #[error(
+        "find PostgreSQL {OLDEST_MAJOR} or later (looked on PATH, where the packages put it, and in .tools): \
+         apt-get install postgresql, or run scripts/install-tools"
+    )]
+    NoBinaries,
+    /// The installation that was asked for cannot be used.
+    #[error("use the PostgreSQL in {}: {reason}", dir.display())]
+    UnusableBinaries {
+        /// The directory that should hold `initdb` and `postgres`.
+        dir: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The data belongs to another major version of Postgres than is installed.
+    #[error(
+        "open {}: it was made by PostgreSQL {data}, and this is PostgreSQL {installed}; install PostgreSQL {data}, \
+         or move the data over with pg_upgrade", dir.display()
+    )]
+    WrongVersion {
+        /// The cluster's directory.
+        dir: PathBuf,
+        /// The version in its `PG_VERSION`.
+        data: String,
+        /// The newest installed major version.
+        installed: u32,
+    },
+    /// Another process runs a cluster in the same directory.
+    #[error("use {}: another fleetlog is running in it; stop that one, or choose another data directory", dir.display())]
+    InUse {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// Postgres refuses to run as root, and there is nobody else to run it as.
+    #[error(
+        "run PostgreSQL as root, which it refuses: this system allows no user namespace and has no user postgres; \
+         run fleetlog as another user, or add that one"
+    )]
+    NoUser,
+    /// Whoever Postgres runs as cannot enter the data directory.
+    #[error(
+        "enter {} as the user PostgreSQL runs as ({reason}); every directory above it must be open to that user: \
+         choose another data directory, or run fleetlog as its owner", dir.display()
+    )]
+    Unreachable {
+        /// The data directory.
+        dir: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// There is no safe place for the socket.
+    #[error("put a socket in {}: it must be a directory of this user, closed to others; remove it", dir.display())]
+    SocketDirectory {
+        /// The directory in question.
+        dir: PathBuf,
+    },
+    /// The directory for the new cluster could not be filled.
+    #[error("create a cluster in {} ({status}):\n{log}", dir.display())]
+    Creation {
+        /// The cluster's directory.
+        dir: PathBuf,
+        /// How `initdb` ended.
+        status: ExitStatus,
+        /// What it said.
+        log: String,
+    },
+    /// The server ended before it was asked to.
+    #[error("keep PostgreSQL running: it ended by itself ({status}):\n{log}")]
+    Ended {
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines of its log.
+        log: String,
+    },
+    /// The server runs but does not answer.
+    #[error("reach PostgreSQL in {}: no answer within {seconds} s; see postgres.log there", dir.display())]
+    Silent {
+        /// The data directory.
+        dir: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// A file operation failed.
+    #[error("{doing} {}", path.display())]
+    File {
+        /// What was being done, as a verb.
+        doing: &'static str,
+        /// With which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The server refused a connection or a statement.
+    #[error("prepare the database")]
+    Database(#[from] sqlx::Error),
+}
+
+impl Error {
+    /// For `map_err` on file operations.
+    pub(super) fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { doing, path, source }
+    }
+}
