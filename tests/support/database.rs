@@ -1,0 +1,99 @@
+//! A fresh, migrated database for each test, in one private cluster for the whole run.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+
+use fleetlog::embedded::postgres;
+use fleetlog_event_log::{EventLog, LogId, database};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+/// A database that nobody else uses. It is dropped with the next run.
+pub(crate) struct Database {
+    options: PgConnectOptions,
+    _upkeep: tokio_util::sync::DropGuard,
+    stopping: CancellationToken,
+}
+
+impl Database {
+    /// Copies the migrated template.
+    pub(crate) async fn fresh() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let cluster = cluster();
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut admin = cluster.clone().connect().await.expect("connect");
+        admin
+            .execute(format!("CREATE DATABASE {name} TEMPLATE template_fleetlog").as_str())
+            .await
+            .expect("create");
+        admin.close().await.expect("close");
+        let stopping = CancellationToken::new();
+        Self { options: cluster.clone().database(&name), _upkeep: stopping.clone().drop_guard(), stopping }
+    }
+
+    /// How a service connects to it.
+    pub(crate) fn options(&self) -> PgConnectOptions {
+        self.options.clone()
+    }
+
+    /// A connection as the owner, past the service's role.
+    pub(crate) async fn owner(&self) -> PgConnection {
+        self.options().connect().await.expect("connect")
+    }
+
+    /// A connection as the service's role.
+    pub(crate) async fn service(&self) -> PgConnection {
+        self.options().options([("role", database::SERVICE_ROLE)]).connect().await.expect("connect")
+    }
+
+    /// The log on it, with its upkeep running until the database goes out of scope.
+    pub(crate) async fn event_log(&self) -> EventLog {
+        let log = EventLog::open(database::Options::new(self.options())).await.expect("open");
+        let (upkeep, stopping) = (log.clone(), self.stopping.clone());
+        tokio::spawn(async move { upkeep.run(stopping).await });
+        log
+    }
+}
+
+/// The default tenant's log in a lane.
+pub(crate) fn log_of(log: &EventLog, lane: fleetlog_event_log::Lane) -> LogId {
+    log.heads().of("t0", lane).expect("a log")
+}
+
+/// The shared cluster, as its owner connects. It lives on a thread of its own, because each test has a runtime of its
+/// own, and it ends with this process. Its files stay for the next run, which then starts in no time.
+fn cluster() -> &'static PgConnectOptions {
+    static CLUSTER: OnceLock<PgConnectOptions> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let (started, starting) = mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let directory = concat!(env!("CARGO_TARGET_TMPDIR"), "/postgres");
+                let cluster = postgres::Cluster::start(postgres::Options::new(directory), |_| ()).await;
+                let cluster = cluster.unwrap_or_else(|error| panic!("a private Postgres: {error}"));
+                prepare(&cluster).await;
+                started.send(cluster.connect_options()).expect("a waiting test");
+                panic!("Postgres ended: {}", cluster.ended().await);
+            });
+        });
+        starting.recv().expect("a private Postgres")
+    })
+}
+
+/// Drops what earlier runs left, and migrates the template.
+async fn prepare(cluster: &postgres::Cluster) {
+    let mut admin = cluster.connect_options().connect().await.expect("connect");
+    let left =
+        "SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%' OR datname = 'template_fleetlog'";
+    let left: Vec<String> = sqlx::query_scalar(left).fetch_all(&mut admin).await.expect("list");
+    for name in left {
+        admin.execute(format!("DROP DATABASE {name} WITH (FORCE)").as_str()).await.expect("drop");
+    }
+    admin.execute("CREATE DATABASE template_fleetlog").await.expect("create");
+    let template = database::Options::new(cluster.connect_options_for("template_fleetlog"));
+    template.migrate().await.expect("migrate");
+}
