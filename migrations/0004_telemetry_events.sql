@@ -11,8 +11,9 @@ CREATE TABLE telemetry_events (
     recorded_at timestamptz NOT NULL,
     -- What ingest noticed, as bits; named in `fleetlog_aggregates::telemetry::Flags`.
     flags smallint NOT NULL,
-    aggregate_id text NOT NULL,
-    msg_id text NOT NULL,
+    -- Compared by their bytes, whatever the database's own collation: that is quicker, and they are names, not words.
+    aggregate_id text COLLATE "C" NOT NULL,
+    msg_id text COLLATE "C" NOT NULL,
     payload json NOT NULL
 ) PARTITION BY RANGE (recorded_at);
 
@@ -38,8 +39,10 @@ BEGIN
             EXECUTE format('CREATE TABLE %I PARTITION OF telemetry_events FOR VALUES FROM (%L) TO (%L)',
                 name, week, week + interval '7 days');
             EXECUTE format('CREATE UNIQUE INDEX %I ON %I (log_id, position)', name || '_position', name);
-            EXECUTE format('CREATE UNIQUE INDEX %I ON %I (log_id, aggregate_id, msg_id)', name || '_msg_id', name);
             EXECUTE format('CREATE INDEX %I ON %I (log_id, aggregate_id, occurred_at, position)', name || '_device', name);
+            -- Last: while a partition has no statistics, this index and the one before cost the planner the same, and
+            -- it takes the younger. With the other the anti-join would read all of a device's readings for each message.
+            EXECUTE format('CREATE UNIQUE INDEX %I ON %I (log_id, aggregate_id, msg_id)', name || '_msg_id', name);
             EXECUTE format('CREATE TRIGGER telemetry_events_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %I '
                 'FOR EACH STATEMENT EXECUTE FUNCTION events_are_append_only()', name);
         END IF;

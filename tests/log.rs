@@ -95,6 +95,27 @@ async fn a_repeat_is_recognised_whatever_its_time_and_an_old_one_in_an_old_parti
     assert_eq!(append(&log, vec![message("dev-01", recent_as_late)]).await, [Outcome::Duplicate]);
 }
 
+/// The planner has no statistics of a new partition. With the wrong index an append reads all of a device's readings
+/// for each message, and gets slower with every one.
+#[tokio::test]
+async fn duplicates_are_found_by_the_index_that_is_made_for_it() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    for n in 0..4 {
+        append(&log, (n * 500..n * 500 + 500).map(|n| reading("dev-01", n)).collect()).await;
+    }
+    // A session reports what it used when it ends.
+    log.close().await;
+    let mut owner = database.owner().await;
+    let used = "SELECT indexrelname::text FROM pg_stat_user_indexes
+                WHERE relname LIKE 'telemetry\\_events%' AND idx_scan > 0";
+    let mut indexes: Vec<String> = Vec::new();
+    while indexes.is_empty() {
+        indexes = sqlx::query_scalar(used).fetch_all(&mut owner).await.expect("statistics");
+    }
+    assert!(indexes.iter().all(|index| index.ends_with("_msg_id")), "{indexes:?}");
+}
+
 #[tokio::test]
 async fn a_message_that_the_database_refuses_is_refused_alone() {
     let database = Database::fresh().await;

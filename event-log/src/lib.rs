@@ -66,6 +66,11 @@ impl EventLog {
         let _ = shutdown.run_until_cancelled(upkeep).await;
     }
 
+    /// Closes all connections, once they are idle.
+    pub async fn close(&self) {
+        tokio::join!(self.inner.append_pool.close(), self.inner.pool.close());
+    }
+
     /// The service's connections, for the tables that are not the log.
     #[must_use]
     pub fn pool(&self) -> &PgPool {

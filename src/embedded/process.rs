@@ -3,8 +3,10 @@
 //! Linux sends a child its parent-death signal when the *thread* that started it ends, so every child has a thread of
 //! its own that starts it, waits for it and reaps it. All of this crate's unsafe code is here.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -139,12 +141,20 @@ pub(super) fn effective_user() -> u32 {
     sys::effective_user()
 }
 
+/// Writes what is cached of the file system that holds `path` to its disk. Does nothing but on Linux.
+pub(super) fn sync_filesystem(path: &Path) -> io::Result<()> {
+    sys::sync_filesystem(&File::open(path)?)
+}
+
 #[expect(
     unsafe_code,
     reason = "std has no safe interface for fork hooks, signals, or waiting without reaping"
 )]
 mod sys {
+    use std::fs::File;
     use std::io;
+    #[cfg(target_os = "linux")]
+    use std::os::fd::AsRawFd;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
@@ -205,6 +215,14 @@ mod sys {
     pub(super) fn effective_user() -> u32 {
         // SAFETY: a plain system call that cannot fail.
         unsafe { libc::geteuid() }
+    }
+
+    pub(super) fn sync_filesystem(file: &File) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        // SAFETY: a plain system call on a descriptor that is open for as long as it is borrowed.
+        check(unsafe { libc::syncfs(file.as_raw_fd()) })?;
+        let _ = file;
+        Ok(())
     }
 
     fn check(result: libc::c_int) -> io::Result<()> {

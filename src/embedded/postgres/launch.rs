@@ -1,20 +1,21 @@
 //! Making a cluster, starting its server, and waiting until it answers.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::binaries::Binaries;
 use super::directory::Directory;
 use super::log::Log;
 use super::{Cluster, Error, NAME, Phase, connect_options, settings};
-use crate::embedded::process::Process;
+use crate::embedded::process::{self, Process};
 
 /// How long what remains of a killed server may hold the directory.
 const PREDECESSOR: Duration = Duration::from_secs(15);
@@ -37,12 +38,19 @@ pub(super) async fn create(binaries: &Binaries, directory: &Directory) -> Result
         "--encoding=UTF8",
         "--no-instructions",
     ]);
+    if cfg!(target_os = "linux") {
+        // Below, in one call: initdb would do it file by file, and there are about a thousand.
+        command.arg("--no-sync");
+    }
     // Nothing is worth keeping of a cluster that is not finished.
     let process = spawn(command, directory, &log, libc::SIGKILL, libc::SIGKILL).await?;
     let status = process.exited().await;
     if !status.success() {
         return Err(Error::Creation { dir, status, log: log.tail() });
     }
+    let written = dir.clone();
+    let synced = spawn_blocking(move || process::sync_filesystem(&written)).await;
+    synced.map_err(io::Error::from).flatten().map_err(Error::file("sync", &dir))?;
     directory.adopt(&dir)
 }
 
@@ -113,17 +121,19 @@ fn foreign_pid(cluster: &Path) -> Option<u32> {
     (program.trim() != "postgres").then_some(pid)
 }
 
-/// Returns when the server answers from its database, which is made where it is missing.
+/// Returns when the server answers from its database, which is the first start's to name.
 async fn answer(socket_dir: &Path, root: &Path, progress: &mut impl FnMut(Phase)) -> Result<(), Error> {
     let began = Instant::now();
     let mut heard = began;
     let mut recovering = false;
-    let mut pause = Duration::from_millis(2);
     loop {
         match timeout(SILENCE, query(&connect_options(socket_dir, NAME), "SELECT 1")).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) if has_code(&error, "3D000") => {
-                query(&connect_options(socket_dir, "postgres"), &format!("CREATE DATABASE {NAME}")).await?;
+                // The empty database of a new cluster gets our name: copying a template takes 0.3 s here and 0.6 s more
+                // at the first stop.
+                let template = connect_options(socket_dir, "template1");
+                query(&template, &format!("ALTER DATABASE postgres RENAME TO {NAME}")).await?;
                 continue;
             }
             Ok(Err(error)) if has_code(&error, "57P03") => {
@@ -139,8 +149,8 @@ async fn answer(socket_dir: &Path, root: &Path, progress: &mut impl FnMut(Phase)
         if heard.elapsed() > SILENCE {
             return Err(Error::Silent { dir: root.to_owned(), seconds: SILENCE.as_secs() });
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(100));
+        // Each attempt at a server that recovers is a line in its log.
+        sleep(Duration::from_millis(if recovering { 200 } else { 5 })).await;
     }
 }
 

@@ -1,0 +1,39 @@
+# `make run` starts the whole system; `make test` passes its tests. Both install what is missing first.
+
+CARGO ?= cargo
+FLEETLOG = target/release/fleetlog
+
+.PHONY: help run build test bench lint fmt docs audit
+
+help:
+	@echo "make run     start everything: Postgres, MQTT, the service, this machine as a device, five simulated ones"
+	@echo "make test    all tests, against a Postgres and a Mosquitto that they start themselves"
+	@echo "make bench   durable messages a second, beside the machine's own ceiling"
+	@echo "make lint    formatting, clippy, documentation, licences and bans"
+
+run: build
+	@exec $(FLEETLOG) up --agent --devices 5 $(ARGS)
+
+build:
+	@scripts/install-tools run
+	$(CARGO) build --release --locked --bin fleetlog
+
+test:
+	@scripts/install-tools test
+	$(CARGO) test --workspace --locked
+
+bench: build
+	@scripts/install-tools test
+	$(FLEETLOG) bench ingest $(ARGS)
+
+lint: fmt docs audit
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+fmt:
+	$(CARGO) fmt --all --check
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+audit:
+	@scripts/audit

@@ -1,0 +1,213 @@
+//! The command line: what can be said, and which variable says it too. Each command's body is in a file of its own.
+
+pub mod environment;
+pub mod logging;
+pub mod serve;
+pub mod up;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+
+
+/// fleetlog: every reading and every command on the record, exactly once, in order.
+///
+/// Each option can also be set by its variable, in the environment or in a file `.env`.
+#[derive(Debug, Parser)]
+#[command(name = "fleetlog", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How log lines look.
+    #[arg(long, global = true, env = "FLEETLOG_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty)]
+    pub log_format: LogFormat,
+    /// Which log lines are written, as `level` or `target=level,…`.
+    #[arg(long, global = true, env = "FLEETLOG_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start everything on this machine: a private Postgres, an MQTT endpoint, the service.
+    Up(Up),
+    /// Start the service against a Postgres and an MQTT broker of your own.
+    Serve(Serve),
+    /// Bring the database's schema up to date.
+    Migrate(Migrate),
+    /// Publish as many devices would.
+    Simulate(Simulate),
+    /// Publish this machine's own load, memory, disks, network and temperatures.
+    Agent(Agent),
+    /// Measure, beside the machine's own ceiling.
+    Bench(Bench),
+}
+
+/// Everything on this machine.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Where the data is kept; made where it is missing.
+    #[arg(long, env = "FLEETLOG_DATA_DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+    /// Where the MQTT endpoint listens.
+    #[arg(long, env = "FLEETLOG_MQTT_ADDR", default_value = "127.0.0.1:1883")]
+    pub mqtt: SocketAddr,
+    /// A folder with Postgres's programs; otherwise they are looked for.
+    #[arg(long, env = "FLEETLOG_POSTGRES_BIN")]
+    pub postgres_bin: Option<PathBuf>,
+    /// Also publish this machine's own readings.
+    #[arg(long, env = "FLEETLOG_UP_AGENT")]
+    pub agent: bool,
+    /// Also simulate this many devices, a message a second each.
+    #[arg(long, env = "FLEETLOG_UP_DEVICES", default_value_t = 0, value_name = "N")]
+    pub devices: u32,
+    /// What it has in common with `serve`.
+    #[command(flatten)]
+    pub service: Service,
+}
+
+/// The service alone.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The database, as its owner.
+    #[command(flatten)]
+    pub database: Database,
+    /// The MQTT broker that devices publish to, as `mqtt://user:password@host:port`.
+    #[arg(long, env = "FLEETLOG_MQTT_URL", value_name = "URL", hide_env_values = true)]
+    pub mqtt_url: String,
+    /// This server's name at the broker. Each node has its own, and keeps it: the broker holds messages for it.
+    #[arg(long, env = "FLEETLOG_MQTT_CLIENT_ID", default_value = "fleetlog")]
+    pub mqtt_client_id: String,
+    /// The shared subscription's group, where several nodes take messages from one broker.
+    #[arg(long, env = "FLEETLOG_MQTT_SHARE", value_name = "GROUP")]
+    pub mqtt_share: Option<String>,
+    /// Do not bring the schema up to date first.
+    #[arg(long, env = "FLEETLOG_NO_MIGRATE")]
+    pub no_migrate: bool,
+    /// What it has in common with `up`.
+    #[command(flatten)]
+    pub service: Service,
+}
+
+/// What `up` and `serve` have in common.
+#[derive(Debug, Clone, Args)]
+pub struct Service {
+    /// Where the HTTP service listens.
+    #[arg(long, env = "FLEETLOG_HTTP_ADDR", default_value = "127.0.0.1:8080")]
+    pub http: SocketAddr,
+    /// The first administrator's e-mail address; used by the first start only.
+    #[arg(long, env = "FLEETLOG_ADMIN_EMAIL")]
+    pub admin_email: Option<String>,
+    /// The first administrator's password, at least 12 characters; otherwise one is made and printed once.
+    #[arg(long, env = "FLEETLOG_ADMIN_PASSWORD", hide_env_values = true)]
+    pub admin_password: Option<String>,
+    /// How many seconds after its last message a device counts as offline.
+    #[arg(long, env = "FLEETLOG_ONLINE_WITHIN", default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub online_within: u32,
+    /// Web origins that may call the API from a browser, separated by commas.
+    #[arg(long, env = "FLEETLOG_CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGIN")]
+    pub cors_origins: Vec<String>,
+    /// Let `/metrics` be read without a login.
+    #[arg(long, env = "FLEETLOG_METRICS_OPEN")]
+    pub metrics_open: bool,
+    /// Let clients ask for the GraphQL schema.
+    #[arg(long, env = "FLEETLOG_GRAPHQL_INTROSPECTION", default_value_t = true, action = clap::ArgAction::Set)]
+    pub graphql_introspection: bool,
+}
+
+/// A database of one's own.
+#[derive(Debug, Args)]
+pub struct Database {
+    /// The database, as its owner: `postgres://user:password@host/name`.
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: String,
+    /// The most connections this server opens, besides two for telemetry.
+    #[arg(long, env = "FLEETLOG_DATABASE_CONNECTIONS", default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=500))]
+    pub database_connections: u32,
+}
+
+/// The schema.
+#[derive(Debug, Args)]
+pub struct Migrate {
+    /// The database, as its owner.
+    #[command(flatten)]
+    pub database: Database,
+}
+
+/// Many devices.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// The broker.
+    #[arg(long, env = "FLEETLOG_MQTT_URL", default_value = "mqtt://127.0.0.1:1883", value_name = "URL", hide_env_values = true)]
+    pub mqtt_url: String,
+    /// Whose devices.
+    #[arg(long, default_value = "t0")]
+    pub tenant: String,
+    /// How many devices, each with a connection of its own.
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub devices: u32,
+    /// How many messages a second, from all of them together.
+    #[arg(long, default_value_t = 10.0, value_name = "R")]
+    pub rate: f64,
+    /// For how many seconds; otherwise until Ctrl-C.
+    #[arg(long, value_name = "S")]
+    pub duration: Option<f64>,
+}
+
+/// This machine as a device.
+#[derive(Debug, Args)]
+pub struct Agent {
+    /// The broker.
+    #[arg(long, env = "FLEETLOG_MQTT_URL", default_value = "mqtt://127.0.0.1:1883", value_name = "URL", hide_env_values = true)]
+    pub mqtt_url: String,
+    /// Whose device.
+    #[arg(long, default_value = "t0")]
+    pub tenant: String,
+    /// The device's name; this machine's own where it is not given.
+    #[arg(long)]
+    pub uid: Option<String>,
+    /// Seconds between two readings.
+    #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub interval: u32,
+}
+
+/// Figures.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// What to measure.
+    #[command(subcommand)]
+    pub what: BenchWhat,
+}
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub enum BenchWhat {
+    /// Unique durable messages a second through Mosquitto, projections caught up, beside COPY into the same table.
+    Ingest(BenchIngest),
+}
+
+/// The way from a broker to the read models.
+#[derive(Debug, Args)]
+pub struct BenchIngest {
+    /// How many devices publish.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub devices: u32,
+    /// How many messages in all.
+    #[arg(long, default_value_t = 300_000, value_name = "N")]
+    pub messages: u64,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,104 @@
+//! The environment: `.env` is read into it, and a setting that fleetlog does not know is refused.
+//!
+//! A misspelt option is an error everywhere; a misspelt variable would otherwise be ignored in silence, and the server
+//! would run with a default that nobody chose.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use clap::Command;
+
+/// What every variable of ours begins with.
+const PREFIX: &str = "FLEETLOG_";
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    /// No command reads it.
+    #[error("{name} is not a setting of fleetlog{}", nearest.as_ref().map_or_else(String::new, |near| format!("; did you mean {near}?")))]
+    Unknown {
+        /// The variable.
+        name: String,
+        /// The known one that is most like it.
+        nearest: Option<String>,
+    },
+    /// It is set to nothing.
+    #[error("{0} is set but empty; give it a value or unset it")]
+    Empty(String),
+    /// `.env` is there but cannot be read.
+    #[error("failed to read .env: {0}")]
+    File(String),
+}
+
+/// Reads a `.env` file, where there is one. Variables that are set already win.
+pub fn load(file: &Path) -> Result<(), Error> {
+    match dotenvy::from_path(file) {
+        Err(error) if !error.not_found() => Err(Error::File(error.to_string())),
+        _ => Ok(()),
+    }
+}
+
+/// Checks the names of `variables` against the settings of `cli` and all its subcommands.
+pub fn check(cli: &Command, variables: impl Iterator<Item = (String, String)>) -> Result<(), Error> {
+    let mut known = BTreeSet::new();
+    collect(cli, &mut known);
+    for (name, value) in variables {
+        if known.contains(&name) {
+            if value.is_empty() {
+                return Err(Error::Empty(name));
+            }
+        } else if name.starts_with(PREFIX) {
+            let nearest = known.iter().min_by_key(|other| distance(&name, other)).cloned();
+            return Err(Error::Unknown { nearest: nearest.filter(|other| distance(&name, other) <= 4), name });
+        }
+    }
+    Ok(())
+}
+
+fn collect(command: &Command, known: &mut BTreeSet<String>) {
+    known.extend(command.get_arguments().filter_map(|arg| arg.get_env()?.to_str().map(str::to_owned)));
+    command.get_subcommands().for_each(|subcommand| collect(subcommand, known));
+}
+
+/// How many letters must be inserted, removed or replaced (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn checked(name: &str, value: &str) -> Result<(), Error> {
+        check(&crate::cli::Cli::command(), [(name.to_owned(), value.to_owned())].into_iter())
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_refused_with_the_right_one() {
+        let error = checked("FLEETLOG_HTPP_ADDR", "127.0.0.1:1").expect_err("refused");
+        assert_eq!(error.to_string(), "FLEETLOG_HTPP_ADDR is not a setting of fleetlog; did you mean FLEETLOG_HTTP_ADDR?");
+    }
+
+    #[test]
+    fn an_empty_setting_is_refused() {
+        assert_eq!(checked("FLEETLOG_ADMIN_PASSWORD", ""), Err(Error::Empty("FLEETLOG_ADMIN_PASSWORD".into())));
+    }
+
+    #[test]
+    fn settings_and_other_peoples_variables_are_left_alone() {
+        for (name, value) in [("FLEETLOG_HTTP_ADDR", "127.0.0.1:1"), ("DATABASE_URL", "x"), ("PATH", ""), ("HOME", "x")] {
+            assert_eq!(checked(name, value), Ok(()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Log lines: pretty for people, one JSON object a line for programs. To standard error; standard output is for
+//! answers.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+use super::LogFormat;
+
+/// What is quieter than the rest unless asked for: the libraries' own notes.
+const QUIET: &str = "mqtt5=warn,sqlx=warn,rumqttc=warn,h2=warn,hyper=warn";
+
+/// Starts logging. `filter` is `level` or `target=level,…`.
+pub fn start(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
+    let filter = EnvFilter::builder().parse(format!("{QUIET},{filter}"))?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_span_events(FmtSpan::NONE)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).init(),
+        LogFormat::Pretty => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+    }
+    Ok(())
+}
