@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE, EVENT_VERSION, Flags, MAX_AHEAD};
+use futures::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 
@@ -66,61 +67,45 @@ impl EventLog {
         limit: i64,
         filter: &Filter,
     ) -> Result<Vec<Event>> {
+        self.read_within(log_id, after, limit, usize::MAX, filter).await
+    }
+
+    /// The next events of a log after a position, in order: at most `limit`, and no more once their payloads reach
+    /// `bytes`. At least one if there is one, so fewer than `limit` does not mean that there are no more.
+    pub async fn page(
+        &self,
+        log_id: LogId,
+        after: Position,
+        limit: i64,
+        bytes: usize,
+    ) -> Result<Vec<Event>> {
+        self.read_within(log_id, after, limit, bytes, &Filter::default()).await
+    }
+
+    async fn read_within(
+        &self,
+        log_id: LogId,
+        after: Position,
+        limit: i64,
+        bytes: usize,
+        filter: &Filter,
+    ) -> Result<Vec<Event>> {
         let log = self.heads().log(log_id).ok_or(Error::NoSuchLog(log_id))?;
-        match log.lane {
-            Lane::Control => self.read_control(log_id, after, limit, filter).await,
-            Lane::Telemetry if filter.event_type.as_ref().is_some_and(|wanted| wanted != EVENT_TYPE) => {
-                Ok(vec![])
-            }
-            Lane::Telemetry => self.read_telemetry(log_id, after, limit, filter).await,
+        let (sql, event): (_, fn(&PgRow) -> Result<Event, sqlx::Error>) = match log.lane {
+            Lane::Control => (CONTROL, control_event),
+            Lane::Telemetry => (TELEMETRY, telemetry_event),
+        };
+        let query = sqlx::query(sql).bind(log_id).bind(after).bind(limit);
+        let mut rows = query.bind(&filter.aggregate_id).bind(&filter.event_type).fetch(self.pool());
+        let (mut events, mut read) = (Vec::new(), 0);
+        while read < bytes
+            && let Some(row) = rows.try_next().await?
+        {
+            let event = event(&row)?;
+            read += event.payload.0.len();
+            events.push(event);
         }
-    }
-
-    async fn read_control(
-        &self,
-        log_id: LogId,
-        after: Position,
-        limit: i64,
-        filter: &Filter,
-    ) -> Result<Vec<Event>> {
-        let rows = sqlx::query(
-            "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-                    payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
-             FROM control_events
-             WHERE log_id = $1 AND position > $2
-               AND ($4::text IS NULL OR aggregate_id = $4) AND ($5::text IS NULL OR event_type = $5)
-             ORDER BY position LIMIT $3",
-        )
-        .bind(log_id)
-        .bind(after)
-        .bind(limit)
-        .bind(&filter.aggregate_id)
-        .bind(&filter.event_type)
-        .fetch_all(self.pool())
-        .await?;
-        Ok(rows.iter().map(control_event).collect::<Result<_, _>>()?)
-    }
-
-    async fn read_telemetry(
-        &self,
-        log_id: LogId,
-        after: Position,
-        limit: i64,
-        filter: &Filter,
-    ) -> Result<Vec<Event>> {
-        let rows = sqlx::query(
-            "SELECT log_id, position, aggregate_id, msg_id, payload::text AS payload, occurred_at, recorded_at, flags
-             FROM telemetry_events
-             WHERE log_id = $1 AND position > $2 AND ($4::text IS NULL OR aggregate_id = $4)
-             ORDER BY position LIMIT $3",
-        )
-        .bind(log_id)
-        .bind(after)
-        .bind(limit)
-        .bind(&filter.aggregate_id)
-        .fetch_all(self.pool())
-        .await?;
-        Ok(rows.iter().map(telemetry_event).collect::<Result<_, _>>()?)
+        Ok(events)
     }
 
     /// The readings of some devices within a span, at most `limit` of each device, device by device.
@@ -152,6 +137,20 @@ impl EventLog {
         Ok(rows)
     }
 }
+
+const CONTROL: &str =
+    "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+            payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
+     FROM control_events
+     WHERE log_id = $1 AND position > $2
+       AND ($4::text IS NULL OR aggregate_id = $4) AND ($5::text IS NULL OR event_type = $5)
+     ORDER BY position LIMIT $3";
+const TELEMETRY: &str =
+    "SELECT log_id, position, aggregate_id, msg_id, payload::text AS payload, occurred_at, recorded_at, flags
+     FROM telemetry_events
+     WHERE log_id = $1 AND position > $2
+       AND ($4::text IS NULL OR aggregate_id = $4) AND ($5::text IS NULL OR $5 = 'TelemetryRecorded')
+     ORDER BY position LIMIT $3";
 
 macro_rules! readings_sql {
     ($beyond:literal, $order:literal) => {

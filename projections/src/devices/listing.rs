@@ -1,0 +1,169 @@
+//! Which devices to list, in which order, and from where on.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Datelike, Utc};
+use fleetlog_aggregates::identity::Uid;
+
+use super::{Device, Status, UnknownWord};
+use crate::paging::{self, BadCursor};
+
+/// What a list is ordered by. Devices that share a time are in the order of their uids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Sort {
+    /// By what.
+    pub by: SortBy,
+    /// From the largest to the smallest.
+    pub descending: bool,
+}
+
+/// See [`Sort`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SortBy {
+    /// The device's name within the tenant.
+    #[default]
+    Uid,
+    /// When its newest message arrived; never counts as before all else.
+    LastSeenAt,
+    /// When it was put on the record.
+    RegisteredAt,
+}
+
+impl Sort {
+    /// Every order there is, as a client writes it.
+    pub const WORDS: [(&'static str, Self); 6] = [
+        ("uid", Self { by: SortBy::Uid, descending: false }),
+        ("-uid", Self { by: SortBy::Uid, descending: true }),
+        ("last_seen_at", Self { by: SortBy::LastSeenAt, descending: false }),
+        ("-last_seen_at", Self { by: SortBy::LastSeenAt, descending: true }),
+        ("registered_at", Self { by: SortBy::RegisteredAt, descending: false }),
+        ("-registered_at", Self { by: SortBy::RegisteredAt, descending: true }),
+    ];
+}
+
+impl fmt::Display for Sort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::WORDS.iter().find(|(_, sort)| sort == self).map_or("uid", |(word, _)| word))
+    }
+}
+
+impl FromStr for Sort {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        Self::WORDS.iter().find(|(word, _)| *word == text).map(|(_, sort)| *sort).ok_or(UnknownWord {
+            expected: "uid, -uid, last_seen_at, -last_seen_at, registered_at, -registered_at",
+        })
+    }
+}
+
+/// Which devices to list, and how.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// Part of the uid or the name, in any case.
+    pub q: Option<String>,
+    /// Only these. `None` means all that are in service: whoever wants decommissioned devices asks for them.
+    pub status: Option<Status>,
+    /// In which order.
+    pub sort: Sort,
+    /// Behind this device.
+    pub after: Option<Cursor>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self { q: None, status: None, sort: Sort::default(), after: None, limit: 100 }
+    }
+}
+
+/// The place of a device in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    pub(super) sort: Sort,
+    /// The time that the list is sorted by. `None` where that is the uid, and for a device never seen.
+    pub(super) time: Option<DateTime<Utc>>,
+    pub(super) uid: String,
+}
+
+impl Cursor {
+    /// The place of a device in a list of this order.
+    #[must_use]
+    pub fn of(device: &Device, sort: Sort) -> Self {
+        let time = match sort.by {
+            SortBy::Uid => None,
+            SortBy::LastSeenAt => device.last_seen_at,
+            SortBy::RegisteredAt => Some(device.registered_at),
+        };
+        Self { sort, time, uid: device.uid.clone() }
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = self.time.map(|time| time.timestamp_micros());
+        f.write_str(&paging::encode(&(self.sort.to_string(), time, &self.uid)))
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = BadCursor;
+
+    fn from_str(text: &str) -> Result<Self, BadCursor> {
+        let (sort, micros, uid): (String, Option<i64>, Uid) = paging::decode(text)?;
+        let sort = sort.parse().map_err(|_| BadCursor::Malformed)?;
+        let time = micros.map(|micros| DateTime::from_timestamp_micros(micros).ok_or(BadCursor::Malformed));
+        let time = time.transpose()?;
+        // The database's calendar is narrower than chrono's.
+        if time.is_some_and(|time| !(0..=9999).contains(&time.year())) {
+            return Err(BadCursor::Malformed);
+        }
+        Ok(Self { sort, time, uid: uid.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursor(sort: &str, time: Option<&str>) -> Cursor {
+        let time = time.map(|time| time.parse().expect("a time"));
+        Cursor { sort: sort.parse().expect("a sort"), time, uid: "dev-01".into() }
+    }
+
+    #[test]
+    fn every_sort_is_read_as_it_is_written() {
+        for (word, sort) in Sort::WORDS {
+            assert_eq!((word.parse(), sort.to_string().as_str()), (Ok(sort), word));
+        }
+        assert!("name".parse::<Sort>().is_err());
+    }
+
+    #[test]
+    fn a_cursor_comes_back_as_it_went() {
+        for cursor in [
+            cursor("uid", None),
+            cursor("-last_seen_at", None),
+            cursor("last_seen_at", Some("2026-03-01T12:00:00.123456Z")),
+        ] {
+            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+    }
+
+    #[test]
+    fn a_forged_cursor_is_refused() {
+        for forged in [
+            paging::encode(&("name", None::<i64>, "dev-01")),
+            paging::encode(&("uid", None::<i64>, "a b")),
+            paging::encode(&("uid", None::<i64>, "a\0")),
+            paging::encode(&("uid", Some(i64::MAX), "dev-01")),
+            paging::encode(&("uid", Some(-62_200_000_000_000_000_i64), "dev-01")),
+            paging::encode(&("uid", "dev-01")),
+            "nonsense".to_owned(),
+        ] {
+            assert_eq!(forged.parse::<Cursor>(), Err(BadCursor::Malformed), "{forged}");
+        }
+    }
+}

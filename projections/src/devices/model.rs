@@ -1,0 +1,125 @@
+//! How changes to devices are written: one upsert a lane, each of its own columns only.
+
+use fleetlog_aggregates::device::Via;
+use fleetlog_aggregates::identity::split_aggregate_id;
+use fleetlog_event_log::{Event, Lane, LogId, Result};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use super::fold::{Fold, Life, Readings};
+use crate::read_model::{Poison, ReadModel};
+
+/// The read model `devices`.
+pub struct Model {
+    upsert_lives: String,
+    upsert_readings: String,
+}
+
+impl ReadModel for Model {
+    const NAME: &'static str = "devices";
+    const VERSION: i32 = 1;
+    const LANES: &'static [Lane] = &[Lane::Control, Lane::Telemetry];
+    type Fold = Fold;
+
+    fn new(version: i32) -> Self {
+        Self { upsert_lives: upsert_lives(version), upsert_readings: upsert_readings(version) }
+    }
+
+    fn fold(fold: &mut Fold, event: &Event) -> Result<(), Poison> {
+        fold.add(event)
+    }
+
+    async fn write(&mut self, connection: &mut PgConnection, log_id: LogId, fold: Fold) -> Result<()> {
+        if !fold.lives.is_empty() {
+            self.write_lives(connection, &fold).await?;
+        }
+        if !fold.readings.is_empty() {
+            self.write_readings(connection, log_id, &fold).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Model {
+    async fn write_lives(&self, connection: &mut PgConnection, fold: &Fold) -> Result<()> {
+        let (tenants, uids) = names(fold.lives.keys());
+        let column = || fold.lives.values();
+        let word = |via: Via| match via {
+            Via::Telemetry => "telemetry",
+            Via::Api => "api",
+        };
+        sqlx::query(&self.upsert_lives)
+            .bind(tenants)
+            .bind(uids)
+            .bind(column().map(|life| life.name.as_deref()).collect::<Vec<_>>())
+            .bind(column().map(|life| life.labels.as_ref().map(Json)).collect::<Vec<_>>())
+            .bind(column().map(|life| life.registered.map(|(at, _)| at)).collect::<Vec<_>>())
+            .bind(column().map(|life| life.registered.map(|(_, via)| word(via))).collect::<Vec<_>>())
+            .bind(column().map(|life: &Life| life.decommissioned_at).collect::<Vec<_>>())
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+
+    async fn write_readings(&self, connection: &mut PgConnection, log_id: LogId, fold: &Fold) -> Result<()> {
+        let (tenants, uids) = names(fold.readings.keys());
+        let column = || fold.readings.values();
+        sqlx::query(&self.upsert_readings)
+            .bind(log_id)
+            .bind(tenants)
+            .bind(uids)
+            .bind(column().map(|readings| readings.messages).collect::<Vec<_>>())
+            .bind(column().map(|readings| readings.last_seen_at).collect::<Vec<_>>())
+            .bind(column().map(|readings| readings.last_at).collect::<Vec<_>>())
+            .bind(column().map(|readings| readings.last_position).collect::<Vec<_>>())
+            .bind(column().map(|readings: &Readings| readings.last_payload.as_str()).collect::<Vec<_>>())
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+}
+
+/// The tenant and uid columns of `tenant/uid` keys; the fold lets no others through.
+fn names<'f>(keys: impl Iterator<Item = &'f String>) -> (Vec<&'f str>, Vec<&'f str>) {
+    keys.filter_map(|key| split_aggregate_id(key)).unzip()
+}
+
+/// What a registration says replaces everything; an update only what it names.
+fn upsert_lives(version: i32) -> String {
+    format!(
+        "INSERT INTO devices_v{version} AS known
+             (tenant, uid, name, labels, registered_at, registered_via, decommissioned_at)
+         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::jsonb[], $5::timestamptz[], $6::text[],
+                              $7::timestamptz[])
+         ON CONFLICT (tenant, uid) DO UPDATE SET
+             name = CASE WHEN excluded.registered_at IS NULL THEN coalesce(excluded.name, known.name)
+                         ELSE excluded.name END,
+             labels = coalesce(excluded.labels, known.labels),
+             registered_at = coalesce(excluded.registered_at, known.registered_at),
+             registered_via = coalesce(excluded.registered_via, known.registered_via),
+             decommissioned_at = CASE WHEN excluded.registered_at IS NULL
+                                      THEN coalesce(excluded.decommissioned_at, known.decommissioned_at)
+                                      ELSE excluded.decommissioned_at END"
+    )
+}
+
+/// The last reading is the latest by its own time; of two at one moment the later position, and pages come in order.
+fn upsert_readings(version: i32) -> String {
+    let newer = "known.last_reading_at IS NULL OR excluded.last_reading_at >= known.last_reading_at";
+    format!(
+        "INSERT INTO devices_v{version} AS known
+             (tenant, uid, telemetry_log_id, messages, last_seen_at,
+              last_reading_at, last_reading_position, last_reading)
+         SELECT tenant, uid, $1, messages, seen_at, read_at, position, payload::json
+         FROM unnest($2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::timestamptz[], $7::bigint[],
+                     $8::text[]) AS page (tenant, uid, messages, seen_at, read_at, position, payload)
+         ON CONFLICT (tenant, uid) DO UPDATE SET
+             telemetry_log_id = excluded.telemetry_log_id,
+             messages = known.messages + excluded.messages,
+             last_seen_at = greatest(known.last_seen_at, excluded.last_seen_at),
+             last_reading_at = greatest(known.last_reading_at, excluded.last_reading_at),
+             last_reading_position = CASE WHEN {newer} THEN excluded.last_reading_position
+                                          ELSE known.last_reading_position END,
+             last_reading = CASE WHEN {newer} THEN excluded.last_reading ELSE known.last_reading END"
+    )
+}

@@ -1,0 +1,171 @@
+//! The queries over `devices`: for REST and GraphQL alike.
+
+use chrono::{DateTime, Utc};
+use fleetlog_aggregates::device::Via;
+use fleetlog_aggregates::identity::Tenant;
+use sqlx::postgres::{PgRow, Postgres};
+use sqlx::types::Json as SqlJson;
+use sqlx::{FromRow, PgPool, QueryBuilder, Row};
+
+use super::{Device, Error, LastReading, Query, SortBy, Status};
+use crate::paging::{BadCursor, Page};
+
+/// A tenant's devices in the order of the query. `online_since` is the moment since which a device in service must
+/// have been heard of to count as online.
+pub async fn list(
+    pool: &PgPool,
+    tenant: &Tenant,
+    query: &Query,
+    online_since: DateTime<Utc>,
+) -> Result<Page<Device>, Error> {
+    if !can_match(query) {
+        return Ok(Page::cut(vec![], query.limit));
+    }
+    let mut sql = select(online_since);
+    push_filter(&mut sql, tenant, query, online_since);
+    let direction = if query.sort.descending { " DESC" } else { "" };
+    let (key, beyond) = match query.sort.by {
+        SortBy::Uid => ("device.uid", if query.sort.descending { " < " } else { " > " }),
+        // A device that was never seen counts as seen before all others: the index knows it by this expression.
+        SortBy::LastSeenAt => (LAST_SEEN, if query.sort.descending { " < " } else { " > " }),
+        SortBy::RegisteredAt => ("device.registered_at", if query.sort.descending { " < " } else { " > " }),
+    };
+    if let Some(after) = &query.after {
+        if after.sort != query.sort {
+            return Err(BadCursor::OtherSort.into());
+        }
+        sql.push(format_args!(" AND ({key}, device.uid){beyond}("));
+        match query.sort.by {
+            SortBy::Uid => sql.push_bind(&after.uid),
+            _ => sql.push("coalesce(").push_bind(after.time).push("::timestamptz, '-infinity')"),
+        };
+        sql.push(", ").push_bind(&after.uid).push(")");
+    }
+    sql.push(format_args!(" ORDER BY {key}{direction}, device.uid{direction} LIMIT "));
+    sql.push_bind(query.limit.saturating_add(1) as i64);
+    Ok(Page::cut(sql.build_query_as().fetch_all(pool).await?, query.limit))
+}
+
+/// How many devices [`list`] has in all, from the first on.
+pub async fn count(
+    pool: &PgPool,
+    tenant: &Tenant,
+    query: &Query,
+    online_since: DateTime<Utc>,
+) -> Result<i64, Error> {
+    if !can_match(query) {
+        return Ok(0);
+    }
+    let mut sql = QueryBuilder::new("SELECT count(*) FROM devices AS device");
+    push_filter(&mut sql, tenant, query, online_since);
+    Ok(sql.build_query_scalar().fetch_one(pool).await?)
+}
+
+/// Those of these devices that are on the record, in service or not, by uid.
+pub async fn get(
+    pool: &PgPool,
+    tenant: &Tenant,
+    uids: &[String],
+    online_since: DateTime<Utc>,
+) -> Result<Vec<Device>, Error> {
+    // No uid holds U+0000, and Postgres takes no text that does.
+    let uids: Vec<&str> = uids.iter().map(String::as_str).filter(|uid| !uid.contains('\0')).collect();
+    let mut sql = select(online_since);
+    sql.push(" WHERE device.registered_at IS NOT NULL AND device.tenant = ").push_bind(tenant.as_str());
+    sql.push(" AND device.uid = ANY(").push_bind(uids).push(") ORDER BY device.uid");
+    Ok(sql.build_query_as().fetch_all(pool).await?)
+}
+
+const LAST_SEEN: &str = "coalesce(device.last_seen_at, '-infinity')";
+
+fn select<'q>(online_since: DateTime<Utc>) -> QueryBuilder<'q, Postgres> {
+    let mut sql = QueryBuilder::new(
+        "SELECT device.uid, device.name, device.labels, device.registered_at, device.registered_via,
+                device.decommissioned_at, device.last_seen_at, device.last_reading_at, device.last_reading_position,
+                device.last_reading::text AS last_reading, device.messages,
+                coalesce(repeated.duplicates, 0) AS duplicates,
+                coalesce(device.last_seen_at >= ",
+    );
+    sql.push_bind(online_since).push(
+        ", false) AS is_heard
+         FROM devices AS device
+         LEFT JOIN telemetry_duplicates AS repeated
+             ON repeated.log_id = device.telemetry_log_id
+            AND repeated.aggregate_id = device.tenant || '/' || device.uid",
+    );
+    sql
+}
+
+/// Postgres takes no text with U+0000, and no device has it in its names.
+fn can_match(query: &Query) -> bool {
+    !query.q.as_ref().is_some_and(|q| q.contains('\0'))
+}
+
+fn push_filter<'q>(
+    sql: &mut QueryBuilder<'q, Postgres>,
+    tenant: &'q Tenant,
+    query: &'q Query,
+    online_since: DateTime<Utc>,
+) {
+    // A device of which telemetry is ahead of its registration is not there yet.
+    sql.push(" WHERE device.registered_at IS NOT NULL AND device.tenant = ").push_bind(tenant.as_str());
+    match query.status {
+        Some(Status::Decommissioned) => sql.push(" AND device.decommissioned_at IS NOT NULL"),
+        _ => sql.push(" AND device.decommissioned_at IS NULL"),
+    };
+    match query.status {
+        Some(Status::Online) => {
+            sql.push(format_args!(" AND {LAST_SEEN} >= ")).push_bind(online_since);
+        }
+        Some(Status::Offline) => {
+            sql.push(format_args!(" AND {LAST_SEEN} < ")).push_bind(online_since);
+        }
+        Some(Status::Decommissioned) | None => {}
+    }
+    if let Some(q) = &query.q {
+        // Not LIKE: whatever is searched for means itself.
+        sql.push(" AND (strpos(lower(device.uid), lower(").push_bind(q).push(")) > 0");
+        sql.push(" OR strpos(lower(device.name), lower(").push_bind(q).push(")) > 0)");
+    }
+}
+
+impl FromRow<'_, PgRow> for Device {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let decommissioned_at = row.try_get("decommissioned_at")?;
+        let status = match (&decommissioned_at, row.try_get("is_heard")?) {
+            (Some(_), _) => Status::Decommissioned,
+            (None, true) => Status::Online,
+            (None, false) => Status::Offline,
+        };
+        let registered_via = match row.try_get("registered_via")? {
+            "telemetry" => Via::Telemetry,
+            _ => Via::Api,
+        };
+        Ok(Self {
+            uid: row.try_get("uid")?,
+            name: row.try_get("name")?,
+            labels: row
+                .try_get::<Option<SqlJson<_>>, _>("labels")?
+                .map(|SqlJson(labels)| labels)
+                .unwrap_or_default(),
+            status,
+            registered_at: row.try_get("registered_at")?,
+            registered_via,
+            decommissioned_at,
+            last_seen_at: row.try_get("last_seen_at")?,
+            last_reading: last_reading(row)?,
+            messages: row.try_get("messages")?,
+            duplicates: row.try_get("duplicates")?,
+        })
+    }
+}
+
+fn last_reading(row: &PgRow) -> Result<Option<LastReading>, sqlx::Error> {
+    let occurred_at: Option<DateTime<Utc>> = row.try_get("last_reading_at")?;
+    let Some(occurred_at) = occurred_at else { return Ok(None) };
+    Ok(Some(LastReading {
+        occurred_at,
+        position: row.try_get("last_reading_position")?,
+        payload: row.try_get("last_reading")?,
+    }))
+}

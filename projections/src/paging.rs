@@ -1,0 +1,87 @@
+//! Pages of a list, and the cursors between them.
+//!
+//! A cursor names the last item of a page by what the list is sorted by, so that a page never repeats or skips an
+//! item because others came or went. To clients it is opaque; what they send back is checked like any other input.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The form of the cursors, as their first character. One of another form is refused.
+const VERSION: char = '1';
+/// The longest cursor that is looked at, in bytes.
+const MAX_CURSOR: usize = 1024;
+
+/// Some items of a list, in its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Whether there are further items behind them.
+    pub has_more: bool,
+}
+
+impl<T> Page<T> {
+    /// The page out of one item more than it may hold, if there are that many.
+    #[must_use]
+    pub fn cut(mut items: Vec<T>, limit: usize) -> Self {
+        let has_more = items.len() > limit;
+        items.truncate(limit);
+        Self { items, has_more }
+    }
+}
+
+/// A cursor that cannot be followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadCursor {
+    /// None of ours, or changed on its way.
+    #[error("the cursor is not one that this service has given out")]
+    Malformed,
+    /// Of a list that was sorted differently.
+    #[error("the cursor belongs to a list with another sort order")]
+    OtherSort,
+}
+
+/// Writes a cursor as text of `A-Z a-z 0-9 _ -`.
+pub fn encode<T: Serialize>(cursor: &T) -> String {
+    // Cursors are plain structs of names and numbers: they always serialize.
+    let json = serde_json::to_vec(cursor).unwrap_or_default();
+    format!("{VERSION}{}", BASE64_URL_SAFE_NO_PAD.encode(json))
+}
+
+/// Reads a cursor. Whatever else the text is, is an error.
+pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, BadCursor> {
+    let encoded = text.strip_prefix(VERSION).filter(|_| text.len() <= MAX_CURSOR);
+    let json = BASE64_URL_SAFE_NO_PAD.decode(encoded.ok_or(BadCursor::Malformed)?);
+    let json = json.map_err(|_| BadCursor::Malformed)?;
+    serde_json::from_slice(&json).map_err(|_| BadCursor::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_it_went() {
+        let text = encode(&("dev-01", 17));
+        assert_eq!(decode::<(String, i32)>(&text), Ok(("dev-01".to_owned(), 17)));
+        assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')), "{text}");
+    }
+
+    #[test]
+    fn whatever_else_a_client_sends_is_refused() {
+        let good = encode(&("dev-01", 17));
+        for forged in
+            ["", "1", "2", "é", "1!!!!", "1bnVsbA", &good[1..], &good[..good.len() - 2], &"1".repeat(2000)]
+        {
+            assert_eq!(decode::<(String, i32)>(forged), Err(BadCursor::Malformed), "{forged}");
+        }
+    }
+
+    #[test]
+    fn a_page_knows_whether_there_is_more() {
+        assert_eq!(Page::cut(vec![1, 2, 3], 2), Page { items: vec![1, 2], has_more: true });
+        assert_eq!(Page::cut(vec![1, 2], 2), Page { items: vec![1, 2], has_more: false });
+    }
+}

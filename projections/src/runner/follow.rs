@@ -1,0 +1,230 @@
+//! The runner of one projection: page after page of each log that it reads, round and round, for as long as it leads.
+//!
+//! A page a log at a time: however far a telemetry log is behind, every control log gets its turn. No page sits under a
+//! future that may be dropped: shutdown is looked for between pages.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use fleetlog_event_log::heads::Logs;
+use fleetlog_event_log::{EventLog, LogId, Position, Result};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::Options;
+use super::apply::{Page, Unapplied, apply};
+use super::checkpoints::{Checkpoints, ParkedStreams};
+use super::handle::Progress;
+use super::leadership::Leadership;
+use crate::read_model::ReadModel;
+use crate::status::State;
+
+/// How often a node that does not lead asks whether it may.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How often a runner that waits for events looks whether it still leads.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The pause after a failure: from the first, doubled by each further one, to the last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// Runs one projection on this node, or waits until it may.
+pub(super) struct Runner<M> {
+    log: EventLog,
+    options: Options,
+    checkpoints: Checkpoints,
+    model: M,
+    progress: watch::Sender<Progress>,
+    parked: HashMap<LogId, ParkedStreams>,
+    /// What the projection's row says, where that is known.
+    shown: Option<(State, Option<String>)>,
+    failures: u32,
+}
+
+/// Why a runner stopped following.
+enum Ended {
+    Shutdown,
+    /// Another node may be running it now.
+    Lost,
+}
+
+/// A round over all logs.
+struct Round {
+    /// Whether some log has more.
+    behind: bool,
+    failed: Option<String>,
+    /// Whether another runner was noticed.
+    lost: bool,
+}
+
+impl<M: ReadModel> Runner<M> {
+    pub(super) fn new(log: EventLog, options: Options, progress: watch::Sender<Progress>) -> Self {
+        Self {
+            log,
+            options,
+            checkpoints: Checkpoints { projection: M::NAME, version: M::VERSION },
+            model: M::new(M::VERSION),
+            progress,
+            parked: HashMap::new(),
+            shown: None,
+            failures: 0,
+        }
+    }
+
+    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+        while let Some(mut leadership) = self.lead(&shutdown).await {
+            let ended = self.follow(&mut leadership, &shutdown).await;
+            self.progress.send_modify(|progress| progress.leading = false);
+            leadership.release().await;
+            if matches!(ended, Ended::Shutdown) {
+                return;
+            }
+            tracing::warn!(projection = M::NAME, "no longer runs here");
+        }
+    }
+
+    /// Waits until this node may run the projection, and learns how far it is. `None` at shutdown.
+    async fn lead(&mut self, shutdown: &CancellationToken) -> Option<Leadership> {
+        while !shutdown.is_cancelled() {
+            match self.try_lead().await {
+                Ok(Some(leadership)) => return Some(leadership),
+                Ok(None) => self.failures = 0,
+                Err(error) => {
+                    self.failures += 1;
+                    tracing::warn!(projection = M::NAME, %error, "failed to start; trying again");
+                }
+            }
+            let pause = jittered(ASK_EVERY).max(pause(self.failures));
+            shutdown.run_until_cancelled(tokio::time::sleep(pause)).await?;
+        }
+        None
+    }
+
+    async fn try_lead(&mut self) -> Result<Option<Leadership>> {
+        let pool = self.log.pool();
+        let Some(leadership) = Leadership::acquire(pool, M::NAME, M::VERSION).await? else { return Ok(None) };
+        self.checkpoints.register(pool, M::LANES).await?;
+        let positions = self.checkpoints.positions(pool).await?;
+        self.parked = self.checkpoints.parked(pool).await?;
+        self.model = M::new(M::VERSION);
+        self.shown = None;
+        self.progress.send_replace(Progress { leading: true, positions });
+        tracing::info!(projection = M::NAME, "runs here");
+        Ok(Some(leadership))
+    }
+
+    async fn follow(&mut self, leadership: &mut Leadership, shutdown: &CancellationToken) -> Ended {
+        let mut heads = self.log.heads().watch();
+        loop {
+            let round = self.round(&mut heads, shutdown).await;
+            self.show(round.failed.as_deref()).await;
+            if shutdown.is_cancelled() {
+                return Ended::Shutdown;
+            }
+            if round.lost || !leadership.is_held().await {
+                return Ended::Lost;
+            }
+            if round.failed.is_some() {
+                shutdown.run_until_cancelled(tokio::time::sleep(pause(self.failures))).await;
+            } else if !round.behind {
+                let grown = tokio::time::timeout(LOOK_EVERY, heads.changed());
+                shutdown.run_until_cancelled(grown).await;
+            }
+        }
+    }
+
+    /// One page of each log that has grown.
+    async fn round(&mut self, heads: &mut watch::Receiver<Logs>, shutdown: &CancellationToken) -> Round {
+        let mut round = Round { behind: false, failed: None, lost: false };
+        let grown = self.grown(&heads.borrow_and_update());
+        for (log_id, head) in grown {
+            if shutdown.is_cancelled() {
+                break;
+            }
+            match self.advance(log_id, head).await {
+                Ok(position) => round.behind |= position < head,
+                Err(Unapplied::Moved) => round.lost = true,
+                Err(Unapplied::Database(error)) => {
+                    tracing::warn!(projection = M::NAME, log = log_id.0, %error, "failed to apply a page; trying again");
+                    metrics::counter!("fleetlog_projection_failures_total", "projection" => M::NAME)
+                        .increment(1);
+                    round.failed = Some(error.to_string());
+                }
+            }
+        }
+        self.failures = if round.failed.is_some() { self.failures + 1 } else { 0 };
+        round
+    }
+
+    /// The logs that are ahead of the projection, and their heads.
+    fn grown(&self, logs: &Logs) -> Vec<(LogId, Position)> {
+        let read = logs.values().filter(|log| M::LANES.contains(&log.lane));
+        read.filter(|log| log.head > self.position(log.log_id)).map(|log| (log.log_id, log.head)).collect()
+    }
+
+    fn position(&self, log_id: LogId) -> Position {
+        self.progress.borrow().positions.get(&log_id).copied().unwrap_or(0)
+    }
+
+    /// Applies the next page of a log, and returns the position that it brought.
+    async fn advance(&mut self, log_id: LogId, head: Position) -> Result<Position, Unapplied> {
+        let started = Instant::now();
+        let after = self.position(log_id);
+        let limit =
+            if head - after > self.options.page { self.options.page_behind } else { self.options.page };
+        let events = self.log.page(log_id, after, limit, self.options.page_bytes).await?;
+        // Only a retired partition leaves a grown log with nothing to read.
+        let Some(last) = events.last() else { return Ok(head) };
+        let page = Page { log_id, after, to: last.position, events };
+        let parked_before = self.parked.entry(log_id).or_default();
+        let parked = apply(&mut self.model, self.checkpoints, self.log.pool(), &page, parked_before).await?;
+        for stream in parked {
+            let (projection, stream_id, position) = (M::NAME, &stream.aggregate_id, stream.position);
+            tracing::error!(projection, stream_id, position, error = stream.error, "parked a stream");
+            parked_before.insert(stream.aggregate_type, stream.aggregate_id);
+        }
+        self.progress.send_modify(|progress| {
+            progress.positions.insert(log_id, page.to);
+        });
+        measure::<M>(&page, head, started.elapsed());
+        Ok(page.to)
+    }
+
+    /// Shows how it is in the projection's row, where that has changed.
+    async fn show(&mut self, failed: Option<&str>) {
+        let parked: usize = self.parked.values().map(ParkedStreams::len).sum();
+        metrics::gauge!("fleetlog_projection_parked_streams", "projection" => M::NAME).set(parked as f64);
+        let state = match (failed, parked) {
+            (Some(_), _) => State::Failed,
+            (None, 1..) => State::Degraded,
+            (None, 0) => State::Following,
+        };
+        let now = (state, failed.map(str::to_owned));
+        if self.shown.as_ref() != Some(&now) {
+            // Where even that fails there is nobody to tell; the next round tries again.
+            let told = self.checkpoints.set_state(self.log.pool(), state, failed).await;
+            self.shown = told.is_ok().then_some(now);
+        }
+    }
+}
+
+fn measure<M: ReadModel>(page: &Page, head: Position, took: Duration) {
+    let log = page.log_id.to_string();
+    metrics::counter!("fleetlog_projection_events_total", "projection" => M::NAME)
+        .increment(page.events.len() as u64);
+    metrics::gauge!("fleetlog_projection_lag", "projection" => M::NAME, "log" => log)
+        .set((head - page.to).max(0) as f64);
+    metrics::histogram!("fleetlog_projection_page_seconds", "projection" => M::NAME)
+        .record(took.as_secs_f64());
+}
+
+/// How long to wait after so many failures in a row.
+fn pause(failures: u32) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        _ => jittered((PAUSES.0 * 2_u32.saturating_pow(failures.min(10) - 1)).min(PAUSES.1)),
+    }
+}
+
+/// Between half of it and all of it, so that nodes do not ask in step.
+fn jittered(duration: Duration) -> Duration {
+    duration.mul_f64(0.5 + fastrand::f64() / 2.0)
+}

@@ -1,0 +1,124 @@
+//! What others need of the projections: to wait until one has got somewhere. For reading one's own writes, and tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetlog_event_log::{EventLog, Lane, LogId, Position, Result};
+use tokio::sync::watch;
+
+/// How often the table is asked where another node runs the projection.
+const ASK_EVERY: Duration = Duration::from_millis(25);
+
+/// How far a projection has got, as far as this node knows.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress {
+    /// Whether it is this node that moves it.
+    pub(super) leading: bool,
+    pub(super) positions: BTreeMap<LogId, Position>,
+}
+
+#[derive(Clone)]
+pub(super) struct Followed {
+    pub(super) name: &'static str,
+    pub(super) version: i32,
+    pub(super) lanes: &'static [Lane],
+    pub(super) progress: watch::Receiver<Progress>,
+}
+
+/// A handle on the projections. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    log: EventLog,
+    followed: Arc<[Followed]>,
+}
+
+/// Why a wait ended without what it was for.
+#[derive(Debug, thiserror::Error)]
+pub enum WaitError {
+    /// There is no such projection.
+    #[error("there is no projection of that name")]
+    UnknownProjection,
+    /// The projection has not got there in time.
+    #[error("the projection has not got there in time")]
+    TimedOut,
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] fleetlog_event_log::Error),
+}
+
+impl Handle {
+    pub(super) fn new(log: EventLog, followed: Vec<Followed>) -> Self {
+        Self { log, followed: followed.into() }
+    }
+
+    /// Waits until a projection has applied a log up to `position`, on whichever node it runs. At once if it does not
+    /// read that log.
+    pub async fn wait_for(
+        &self,
+        projection: &str,
+        log_id: LogId,
+        position: Position,
+        timeout: Duration,
+    ) -> Result<(), WaitError> {
+        let mut followed = self.followed.iter().filter(|followed| followed.name == projection);
+        let followed = followed.next().ok_or(WaitError::UnknownProjection)?;
+        let wait = self.wait(followed, log_id, position);
+        tokio::time::timeout(timeout, wait).await.unwrap_or(Err(WaitError::TimedOut))
+    }
+
+    /// Waits until every projection has applied all that is in the log by now.
+    pub async fn catch_up(&self, timeout: Duration) -> Result<(), WaitError> {
+        let catch_up = async {
+            self.log.heads().refresh(self.log.pool()).await?;
+            let logs = self.log.heads().logs();
+            for (followed, log) in
+                self.followed.iter().flat_map(|followed| logs.iter().map(move |log| (followed, log)))
+            {
+                self.wait(followed, log.log_id, log.head).await?;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(timeout, catch_up).await.unwrap_or(Err(WaitError::TimedOut))
+    }
+
+    async fn wait(&self, followed: &Followed, log_id: LogId, position: Position) -> Result<(), WaitError> {
+        let lane = self.log.heads().log(log_id).map(|log| log.lane);
+        if lane.is_some_and(|lane| !followed.lanes.contains(&lane)) {
+            return Ok(());
+        }
+        let mut progress = followed.progress.clone();
+        loop {
+            let leading = {
+                let progress = progress.borrow_and_update();
+                if progress.positions.get(&log_id).copied().unwrap_or(0) >= position {
+                    return Ok(());
+                }
+                progress.leading
+            };
+            if !leading && self.checkpoint(followed, log_id).await? >= position {
+                return Ok(());
+            }
+            // Without the runner, whose end closes the channel, the table still tells.
+            if leading && progress.changed().await.is_ok() {
+                continue;
+            }
+            tokio::select! {
+                Ok(()) = progress.changed() => {}
+                () = tokio::time::sleep(ASK_EVERY) => {}
+            }
+        }
+    }
+
+    async fn checkpoint(&self, followed: &Followed, log_id: LogId) -> Result<Position> {
+        let position = sqlx::query_scalar(
+            "SELECT position FROM projection_checkpoints WHERE projection = $1 AND version = $2 AND log_id = $3",
+        )
+        .bind(followed.name)
+        .bind(followed.version)
+        .bind(log_id)
+        .fetch_optional(self.log.pool())
+        .await?;
+        Ok(position.unwrap_or(0))
+    }
+}

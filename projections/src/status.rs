@@ -1,0 +1,209 @@
+//! How far each projection has got in each log, and what it could not fold.
+
+use chrono::{DateTime, Utc};
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::{LogId, Position, Result};
+use serde::Serialize;
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row};
+
+/// How many parked streams a status names; the count tells of all.
+pub const MAX_PARKED_SHOWN: usize = 10;
+
+/// One version of a projection.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ProjectionStatus {
+    /// Its name.
+    pub projection: String,
+    /// Its version.
+    pub version: i32,
+    /// Whether this is the version that readers see.
+    pub live: bool,
+    /// How it is.
+    pub state: State,
+    /// Why its last try failed. For the platform's own people: it may quote the database.
+    pub error: Option<String>,
+    /// Since when it is in this state.
+    pub since: DateTime<Utc>,
+    /// How many streams are parked.
+    pub parked: i64,
+    /// The first of them.
+    pub parked_streams: Vec<ParkedStream>,
+    /// Position, head and lag over all its logs.
+    #[serde(flatten)]
+    pub total: Progress,
+    /// Each of its logs.
+    pub logs: Vec<LogProgress>,
+}
+
+/// How a projection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum State {
+    /// It follows its logs.
+    Following,
+    /// It follows its logs, but for streams that it has parked.
+    Degraded,
+    /// Its last try failed; it keeps trying.
+    Failed,
+    /// No node runs it.
+    Stopped,
+}
+
+impl State {
+    /// The public word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Following => "following",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// How far a projection has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Progress {
+    /// The last position that it has applied.
+    pub position: Position,
+    /// The last position that there is.
+    pub head: Position,
+    /// What is between them.
+    pub lag: i64,
+}
+
+/// How far a projection has got in one log.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LogProgress {
+    /// Which log.
+    #[cfg_attr(feature = "openapi", schema(value_type = i32))]
+    pub log_id: LogId,
+    /// Whose it is.
+    pub tenant: String,
+    /// Which of the tenant's two.
+    pub lane: String,
+    /// How far.
+    #[serde(flatten)]
+    pub progress: Progress,
+}
+
+/// A stream that a projection leaves aside from some event on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ParkedStream {
+    /// Its log.
+    #[cfg_attr(feature = "openapi", schema(value_type = i32))]
+    pub log_id: LogId,
+    /// The stream's kind.
+    pub aggregate_type: String,
+    /// Which stream.
+    pub aggregate_id: String,
+    /// The event that could not be folded.
+    pub position: Position,
+    /// Why not.
+    pub error: String,
+    /// When that was found.
+    pub parked_at: DateTime<Utc>,
+}
+
+/// Every projection as one tenant sees it, or, without a tenant, over all logs.
+pub async fn list(pool: &PgPool, tenant: Option<&Tenant>) -> Result<Vec<ProjectionStatus>> {
+    let tenant = tenant.map(Tenant::as_str);
+    let mut projections = select_projections(pool).await?;
+    for log in sqlx::query(LOGS).bind(tenant).fetch_all(pool).await? {
+        let Some(projection) = find(&mut projections, &log)? else { continue };
+        let (position, head): (Position, Position) = (log.try_get("position")?, log.try_get("head")?);
+        let progress = Progress { position, head, lag: head - position };
+        projection.total.position += position;
+        projection.total.head += head;
+        projection.total.lag += progress.lag;
+        projection.logs.push(LogProgress {
+            log_id: log.try_get("log_id")?,
+            tenant: log.try_get("tenant")?,
+            lane: log.try_get("lane")?,
+            progress,
+        });
+    }
+    for stream in sqlx::query(PARKED).bind(tenant).bind(MAX_PARKED_SHOWN as i64).fetch_all(pool).await? {
+        let Some(projection) = find(&mut projections, &stream)? else { continue };
+        projection.parked = stream.try_get("parked")?;
+        projection.parked_streams.push(ParkedStream {
+            log_id: stream.try_get("log_id")?,
+            aggregate_type: stream.try_get("aggregate_type")?,
+            aggregate_id: stream.try_get("aggregate_id")?,
+            position: stream.try_get("position")?,
+            error: stream.try_get("error")?,
+            parked_at: stream.try_get("parked_at")?,
+        });
+    }
+    Ok(projections)
+}
+
+/// Whether a projection runs is seen by its lock, which cannot outlive its runner.
+const PROJECTIONS: &str = "
+    WITH running AS MATERIALIZED (
+        SELECT (classid::bigint << 32) | objid::bigint AS lock FROM pg_locks
+        WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    )
+    SELECT projection, version, live, error, updated_at,
+           CASE WHEN projection_lock(projection, version) IN (SELECT lock FROM running) THEN state
+                ELSE 'stopped' END AS state
+    FROM projections ORDER BY projection, version";
+
+const LOGS: &str = "
+    SELECT projection, version, log_id, tenant, lane, head, coalesce(position, 0) AS position
+    FROM projections JOIN logs ON lane = ANY(lanes)
+    LEFT JOIN projection_checkpoints USING (projection, version, log_id)
+    WHERE $1::text IS NULL OR tenant = $1
+    ORDER BY log_id";
+
+const PARKED: &str = "
+    SELECT * FROM (
+        SELECT parked.*, count(*) OVER w AS parked, row_number() OVER (w ORDER BY parked_at, position) AS nth
+        FROM parked_streams AS parked JOIN logs USING (log_id)
+        WHERE $1::text IS NULL OR tenant = $1
+        WINDOW w AS (PARTITION BY projection, version)
+    ) AS numbered WHERE nth <= $2 ORDER BY nth";
+
+async fn select_projections(pool: &PgPool) -> Result<Vec<ProjectionStatus>> {
+    let rows = sqlx::query(PROJECTIONS).fetch_all(pool).await?;
+    let projections = rows.iter().map(|row| {
+        let state = match row.try_get("state")? {
+            "following" => State::Following,
+            "degraded" => State::Degraded,
+            "stopped" => State::Stopped,
+            _ => State::Failed,
+        };
+        Ok(ProjectionStatus {
+            projection: row.try_get("projection")?,
+            version: row.try_get("version")?,
+            live: row.try_get("live")?,
+            state,
+            error: row.try_get("error")?,
+            since: row.try_get("updated_at")?,
+            parked: 0,
+            parked_streams: vec![],
+            total: Progress::default(),
+            logs: vec![],
+        })
+    });
+    Ok(projections.collect::<Result<_, sqlx::Error>>()?)
+}
+
+/// The projection that a row is about.
+fn find<'p>(
+    projections: &'p mut [ProjectionStatus],
+    row: &PgRow,
+) -> Result<Option<&'p mut ProjectionStatus>, sqlx::Error> {
+    let (name, version): (&str, i32) = (row.try_get("projection")?, row.try_get("version")?);
+    Ok(projections
+        .iter_mut()
+        .find(|projection| projection.projection == name && projection.version == version))
+}

@@ -1,0 +1,280 @@
+//! Where the buckets of a range begin: the rule that [`WindowsQuery`] states, in one place. Pure.
+//!
+//! All of it happens here, and none in the database, whose calendar of time zones may be another.
+
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono_tz::{GapInfo, Tz};
+
+use super::{Invalid, MAX_BUCKETS, STEPS, WindowsQuery};
+
+/// The Monday from which steps of whole days count.
+const MONDAY: NaiveDate = NaiveDate::from_ymd_opt(2000, 1, 3).expect("a date");
+const MAX_STEP: TimeDelta = TimeDelta::days(366);
+const DAY: TimeDelta = TimeDelta::days(1);
+
+/// The first moments of the buckets in order, and of the one behind the last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Buckets {
+    pub(super) boundaries: Vec<DateTime<Utc>>,
+}
+
+impl Buckets {
+    /// The buckets of a query.
+    pub(super) fn of(query: &WindowsQuery) -> Result<Self, Invalid> {
+        let whole_minutes = query.step == TimeDelta::minutes(query.step.num_minutes());
+        if !whole_minutes || query.step < TimeDelta::minutes(1) || query.step > MAX_STEP {
+            return Err(Invalid::Step);
+        }
+        let in_calendar = |time: DateTime<Utc>| (0..=9999).contains(&time.year());
+        if query.from >= query.to || !in_calendar(query.from) || !in_calendar(query.to) {
+            return Err(Invalid::Range);
+        }
+        let rule = Rule::of(query.step, query.tz);
+        let mut boundaries = vec![rule.start(query.from)];
+        let mut last = boundaries[0];
+        while last < query.to {
+            if boundaries.len() > MAX_BUCKETS {
+                return Err(Invalid::TooManyBuckets);
+            }
+            last = rule.next(last);
+            boundaries.push(last);
+        }
+        // Before 1972 some offsets were no whole minutes; stored windows are.
+        let boundaries = boundaries.into_iter().map(floor_to_minute).collect();
+        Ok(Self { boundaries })
+    }
+
+    /// The longest stored step, in seconds, that every bucket is made of whole.
+    pub(super) fn stored_step(&self) -> i32 {
+        let fits = |step: i32| self.boundaries.iter().all(|start| start.timestamp() % i64::from(step) == 0);
+        STEPS.into_iter().rev().find(|&step| fits(step)).unwrap_or(STEPS[0])
+    }
+}
+
+fn floor_to_minute(time: DateTime<Utc>) -> DateTime<Utc> {
+    time - TimeDelta::seconds(time.timestamp().rem_euclid(60))
+}
+
+/// What buckets count from. Times in and out are moments; what is local stays in here.
+enum Rule {
+    /// Shorter than a day: from each local midnight, cut off at the next.
+    OfDay(TimeDelta, Tz),
+    /// So many local days.
+    Days(i64, Tz),
+    /// Anything else: from the epoch.
+    Absolute(TimeDelta),
+}
+
+impl Rule {
+    fn of(step: TimeDelta, tz: Tz) -> Self {
+        if step < DAY {
+            Self::OfDay(step, tz)
+        } else if step == TimeDelta::days(step.num_days()) {
+            Self::Days(step.num_days(), tz)
+        } else {
+            Self::Absolute(step)
+        }
+    }
+
+    /// The first moment of the bucket that holds `time`.
+    fn start(&self, time: DateTime<Utc>) -> DateTime<Utc> {
+        match *self {
+            Self::OfDay(step, tz) => floor(time, midnight(day_of(time, tz), tz), step),
+            Self::Days(days, tz) => {
+                let day = day_of(time, tz);
+                midnight(day - TimeDelta::days((day - MONDAY).num_days().rem_euclid(days)), tz)
+            }
+            Self::Absolute(step) => floor(time, DateTime::UNIX_EPOCH, step),
+        }
+    }
+
+    /// The first moment of the bucket behind the one that starts at `start`.
+    fn next(&self, start: DateTime<Utc>) -> DateTime<Utc> {
+        match *self {
+            Self::OfDay(step, tz) => (start + step).min(midnight(day_of(start, tz) + DAY, tz)),
+            Self::Days(days, tz) => {
+                let day = day_of(start, tz);
+                let into = (day - MONDAY).num_days().rem_euclid(days);
+                midnight(day + TimeDelta::days(days - into), tz)
+            }
+            Self::Absolute(step) => start + step,
+        }
+    }
+}
+
+/// The last of the moments `origin + n * step` that is not behind `time`.
+fn floor(time: DateTime<Utc>, origin: DateTime<Utc>, step: TimeDelta) -> DateTime<Utc> {
+    time - TimeDelta::microseconds(
+        (time - origin).num_microseconds().unwrap_or(0).rem_euclid(step.num_microseconds().unwrap_or(1)),
+    )
+}
+
+/// The last local day that has begun. Where clocks are set back over midnight, a day that has begun goes on, although
+/// they show the one before once more.
+fn day_of(time: DateTime<Utc>, tz: Tz) -> NaiveDate {
+    let mut day = time.with_timezone(&tz).date_naive();
+    while midnight(day + DAY, tz) <= time {
+        day += DAY;
+    }
+    day
+}
+
+/// The first moment of a local day: of two midnights the first, and where clocks skip midnight, the moment they do.
+fn midnight(date: NaiveDate, tz: Tz) -> DateTime<Utc> {
+    let midnight = date.and_time(NaiveTime::MIN);
+    tz.from_local_datetime(&midnight)
+        .earliest()
+        .or_else(|| GapInfo::new(&midnight, &tz)?.end)
+        .map_or_else(|| midnight.and_utc(), |time| time.to_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(time: &str) -> DateTime<Utc> {
+        time.parse().unwrap_or_else(|error| panic!("{time}: {error}"))
+    }
+
+    fn query(from: &str, to: &str, step: TimeDelta, tz: &str) -> WindowsQuery {
+        let tz = tz.parse().expect("a time zone");
+        WindowsQuery { metric: None, from: at(from), to: at(to), step, tz, points: None }
+    }
+
+    /// The buckets' boundaries, as the clocks of the zone show them.
+    fn local(from: &str, to: &str, step: TimeDelta, tz: &str) -> Vec<String> {
+        let query = query(from, to, step, tz);
+        let buckets = Buckets::of(&query).expect("valid");
+        let show =
+            |start: &DateTime<Utc>| start.with_timezone(&query.tz).format("%m-%dT%H:%M%:::z").to_string();
+        buckets.boundaries.iter().map(show).collect()
+    }
+
+    fn stored(from: &str, to: &str, step: TimeDelta, tz: &str) -> i32 {
+        Buckets::of(&query(from, to, step, tz)).expect("valid").stored_step()
+    }
+
+    #[test]
+    fn the_first_bucket_holds_from_and_the_last_starts_before_to() {
+        let buckets = local("2026-03-01T10:07:00Z", "2026-03-01T10:15:00Z", TimeDelta::minutes(5), "UTC");
+        assert_eq!(buckets, ["03-01T10:05+00", "03-01T10:10+00", "03-01T10:15+00"]);
+        let buckets = local("2026-03-01T10:05:00Z", "2026-03-01T10:10:01Z", TimeDelta::minutes(5), "UTC");
+        assert_eq!(buckets, ["03-01T10:05+00", "03-01T10:10+00", "03-01T10:15+00"]);
+    }
+
+    #[test]
+    fn a_day_on_which_clocks_change_has_23_or_25_hours() {
+        let count = |day: &str, next: &str| local(day, next, TimeDelta::hours(1), "Europe/Berlin").len() - 1;
+        assert_eq!(count("2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"), 23);
+        assert_eq!(count("2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z"), 25);
+        let days = local("2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z", DAY, "Europe/Berlin");
+        assert_eq!(days, ["03-28T00:00+01", "03-29T00:00+01", "03-30T00:00+02", "03-31T00:00+02"]);
+    }
+
+    #[test]
+    fn a_step_that_does_not_divide_the_day_is_cut_off_at_midnight() {
+        let buckets = local("2026-03-01T12:00:00Z", "2026-03-02T01:00:00Z", TimeDelta::hours(7), "UTC");
+        let expected =
+            ["03-01T07:00+00", "03-01T14:00+00", "03-01T21:00+00", "03-02T00:00+00", "03-02T07:00+00"];
+        assert_eq!(buckets, expected);
+    }
+
+    #[test]
+    fn hours_of_a_zone_with_half_hours_begin_at_the_half() {
+        let buckets =
+            local("2026-03-01T00:00:00Z", "2026-03-01T00:31:00Z", TimeDelta::hours(1), "Asia/Kolkata");
+        assert_eq!(buckets, ["03-01T05:00+0530", "03-01T06:00+0530", "03-01T07:00+0530"]);
+    }
+
+    #[test]
+    fn seven_days_are_iso_weeks() {
+        let buckets = local("2026-01-01T00:00:00Z", "2026-01-06T00:00:00Z", TimeDelta::days(7), "UTC");
+        assert_eq!(buckets, ["12-29T00:00+00", "01-05T00:00+00", "01-12T00:00+00"]);
+    }
+
+    #[test]
+    fn a_step_of_a_day_and_a_half_counts_from_the_epoch() {
+        let buckets =
+            local("1970-01-01T00:00:00Z", "1970-01-02T13:00:00Z", TimeDelta::hours(36), "Asia/Kolkata");
+        assert_eq!(buckets, ["01-01T05:30+0530", "01-02T17:30+0530", "01-04T05:30+0530"]);
+    }
+
+    #[test]
+    fn a_day_begins_when_its_clocks_do() {
+        // Clocks go from 24:00 to 01:00; midnight does not exist.
+        let buckets = local("2018-11-04T02:00:00Z", "2018-11-04T04:00:00Z", DAY, "America/Sao_Paulo");
+        assert_eq!(buckets, ["11-03T00:00-03", "11-04T01:00-02", "11-05T00:00-02"]);
+        // Clocks go back from 00:01 to 23:01; the new day has begun, and goes on.
+        let buckets =
+            local("2006-10-28T12:00:00Z", "2006-10-29T06:00:00Z", TimeDelta::hours(6), "America/St_Johns");
+        let expected = ["10-28T06:00-0230", "10-28T12:00-0230", "10-28T18:00-0230", "10-29T00:00-0230"];
+        assert_eq!(buckets[..4], expected);
+        // A zone that skipped 30 December altogether.
+        let buckets = local("2011-12-29T12:00:00Z", "2011-12-31T12:00:00Z", DAY, "Pacific/Apia");
+        assert_eq!(buckets, ["12-29T00:00-10", "12-31T00:00+14", "01-01T00:00+14", "01-02T00:00+14"]);
+    }
+
+    #[test]
+    fn boundaries_only_ever_move_on() {
+        let zones =
+            ["UTC", "America/St_Johns", "America/Havana", "Pacific/Apia", "Africa/Cairo", "Asia/Kolkata"];
+        for (tz, step) in zones.into_iter().flat_map(|tz| [90, 360, 1440, 2880, 2160].map(|step| (tz, step)))
+        {
+            let query = query("2004-01-01T00:00:00Z", "2004-12-31T00:00:00Z", TimeDelta::minutes(step), tz);
+            let boundaries = Buckets::of(&query).expect("valid").boundaries;
+            assert!(boundaries.is_sorted_by(|a, b| a < b), "{tz} {step}");
+            assert!(boundaries[0] <= query.from && query.from < boundaries[1], "{tz} {step}");
+        }
+    }
+
+    #[test]
+    fn times_before_the_epoch_and_in_year_0_have_buckets_too() {
+        let buckets = local("1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z", TimeDelta::minutes(5), "UTC");
+        assert_eq!(buckets, ["12-31T23:55+00", "01-01T00:00+00"]);
+        let buckets = local("0000-01-01T00:00:00Z", "0000-01-02T00:00:00Z", DAY, "UTC");
+        assert_eq!(buckets, ["01-01T00:00+00", "01-02T00:00+00"]);
+        let query = query("0000-01-01T00:00:00Z", "0000-01-02T00:00:00Z", DAY, "Europe/Amsterdam");
+        let starts = Buckets::of(&query).expect("valid").boundaries;
+        assert!(starts.iter().all(|start| start.timestamp() % 60 == 0));
+    }
+
+    #[test]
+    fn buckets_are_made_of_the_longest_windows_that_fit() {
+        let (from, to) = ("2026-03-01T00:00:00Z", "2026-03-09T00:00:00Z");
+        for (step, tz, expected) in [
+            (DAY, "UTC", 86_400),
+            (TimeDelta::days(7), "UTC", 86_400),
+            (DAY, "Europe/Berlin", 3_600),
+            (TimeDelta::hours(6), "UTC", 3_600),
+            (TimeDelta::minutes(90), "UTC", 60),
+            (TimeDelta::hours(1), "Asia/Kolkata", 60),
+            (DAY, "Asia/Kolkata", 60),
+        ] {
+            assert_eq!(stored(from, to, step, tz), expected, "{step} {tz}");
+        }
+        // London is UTC in winter.
+        assert_eq!(stored(from, to, DAY, "Europe/London"), 86_400);
+    }
+
+    #[test]
+    fn a_query_that_makes_no_sense_is_refused() {
+        let (from, to) = ("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z");
+        let of = |from, to, step| Buckets::of(&query(from, to, step, "UTC"));
+        for step in [TimeDelta::zero(), TimeDelta::seconds(90), TimeDelta::minutes(-5), TimeDelta::days(367)]
+        {
+            assert_eq!(of(from, to, step), Err(Invalid::Step));
+        }
+        for (from, to) in
+            [(to, from), (from, from), ("-0001-01-01T00:00:00Z", to), (from, "+10000-01-01T00:00:00Z")]
+        {
+            assert_eq!(of(from, to, DAY), Err(Invalid::Range), "{from} {to}");
+        }
+        assert_eq!(of("0000-01-01T00:00:00Z", to, TimeDelta::minutes(1)), Err(Invalid::TooManyBuckets));
+        let ten_thousand_minutes = "2026-03-07T22:40:00Z";
+        assert_eq!(
+            of(from, ten_thousand_minutes, TimeDelta::minutes(1)).map(|b| b.boundaries.len()),
+            Ok(10_001)
+        );
+        assert_eq!(of(from, "2026-03-07T22:41:00Z", TimeDelta::minutes(1)), Err(Invalid::TooManyBuckets));
+    }
+}

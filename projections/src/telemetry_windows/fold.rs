@@ -1,0 +1,164 @@
+//! How readings become windows. Pure, and the hot path: an event is folded without an allocation once its device,
+//! metrics and minute have been met in the page.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use fleetlog_aggregates::{metrics, telemetry};
+use fleetlog_event_log::Event;
+
+use crate::read_model::Poison;
+
+/// What a page adds to the windows of a minute; hours and days follow from those.
+#[derive(Default)]
+pub struct Fold {
+    devices: Vec<Device>,
+    device_by_id: HashMap<Box<str>, u32>,
+    pub(super) series: Vec<Series>,
+    pub(super) windows: Vec<Window>,
+    window_by_minute: HashMap<(u32, i64), u32>,
+    /// An event's metrics, until all of them are known to be good.
+    scratch: Vec<(u32, f64)>,
+}
+
+#[derive(Default)]
+struct Device {
+    id: Box<str>,
+    /// In the order in which they were met. A device mostly sends the same metrics in the same order, so the one to
+    /// compare with first is the one at the same place.
+    metrics: Vec<(Box<str>, u32)>,
+    metric_by_name: HashMap<Box<str>, u32>,
+}
+
+/// A metric of a device.
+pub(super) struct Series {
+    device: u32,
+    metric: Box<str>,
+    /// The window that the latest reading went to, where the next one probably goes.
+    window: u32,
+}
+
+/// Part of what a metric did in a window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Window {
+    /// Which of the fold's series.
+    pub(super) series: u32,
+    /// Seconds of the epoch.
+    pub(super) start: i64,
+    pub(super) count: i64,
+    pub(super) sum: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+    pub(super) first: f64,
+    pub(super) first_at: DateTime<Utc>,
+    pub(super) last: f64,
+    pub(super) last_at: DateTime<Utc>,
+}
+
+impl Window {
+    fn of(series: u32, start: i64, at: DateTime<Utc>, value: f64) -> Self {
+        Self {
+            series,
+            start,
+            count: 1,
+            sum: value,
+            min: value,
+            max: value,
+            first: value,
+            first_at: at,
+            last: value,
+            last_at: at,
+        }
+    }
+
+    /// Adds what comes later in the log. Of two readings at one moment, the first is the one before in the log and
+    /// the last the one behind.
+    pub(super) fn add(&mut self, later: &Self) {
+        self.count += later.count;
+        self.sum += later.sum;
+        self.min = self.min.min(later.min);
+        self.max = self.max.max(later.max);
+        if later.first_at < self.first_at {
+            (self.first, self.first_at) = (later.first, later.first_at);
+        }
+        if later.last_at >= self.last_at {
+            (self.last, self.last_at) = (later.last, later.last_at);
+        }
+    }
+}
+
+impl Fold {
+    /// Adds an event. Where it fails, no window has changed.
+    pub(super) fn add(&mut self, event: &Event) -> Result<(), Poison> {
+        if &*event.aggregate_type != telemetry::AGGREGATE_TYPE {
+            return Ok(());
+        }
+        if &*event.event_type != telemetry::EVENT_TYPE {
+            return Err(Poison::new(format_args!("telemetry has no event of type {}", event.event_type)));
+        }
+        let device_index = self.device(&event.aggregate_id);
+        let Self { devices, series, scratch, .. } = self;
+        let device = &mut devices[device_index as usize];
+        scratch.clear();
+        metrics::for_each(&event.payload.0, |metric, value| {
+            let nth = scratch.len();
+            scratch.push((device.series(device_index, nth, metric, series), value));
+        })
+        .map_err(Poison::new)?;
+        let minute = event.occurred_at.timestamp().div_euclid(60) * 60;
+        for at in 0..self.scratch.len() {
+            let (series, value) = self.scratch[at];
+            self.add_value(&Window::of(series, minute, event.occurred_at, value));
+        }
+        Ok(())
+    }
+
+    /// A series' device and metric.
+    pub(super) fn name(&self, series: u32) -> (&str, &str) {
+        let series = &self.series[series as usize];
+        (&self.devices[series.device as usize].id, &series.metric)
+    }
+
+    fn device(&mut self, id: &str) -> u32 {
+        if let Some(&index) = self.device_by_id.get(id) {
+            return index;
+        }
+        let index = self.devices.len() as u32;
+        self.devices.push(Device { id: id.into(), ..Device::default() });
+        self.device_by_id.insert(id.into(), index);
+        index
+    }
+
+    fn add_value(&mut self, value: &Window) {
+        let series = &mut self.series[value.series as usize];
+        let near = self.windows.get(series.window as usize);
+        if near.is_none_or(|near| (near.series, near.start) != (value.series, value.start)) {
+            let next = self.windows.len() as u32;
+            series.window = *self.window_by_minute.entry((value.series, value.start)).or_insert(next);
+            if series.window == next {
+                self.windows.push(*value);
+                return;
+            }
+        }
+        self.windows[series.window as usize].add(value);
+    }
+}
+
+impl Device {
+    /// The index of the series of a metric that is the `nth` of its message.
+    fn series(&mut self, device: u32, nth: usize, metric: &str, series: &mut Vec<Series>) -> u32 {
+        if let Some((name, index)) = self.metrics.get(nth)
+            && **name == *metric
+        {
+            return *index;
+        }
+        if let Some(&index) = self.metric_by_name.get(metric) {
+            return index;
+        }
+        let index = series.len() as u32;
+        series.push(Series { device, metric: metric.into(), window: u32::MAX });
+        self.metrics.push((metric.into(), index));
+        self.metric_by_name.insert(metric.into(), index);
+        index
+    }
+}

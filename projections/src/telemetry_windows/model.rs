@@ -1,0 +1,115 @@
+//! How windows are written: minutes, and the hours and days that follow from them, in one upsert.
+
+use chrono::DateTime;
+use fleetlog_event_log::{Event, Lane, LogId, Result};
+use sqlx::PgConnection;
+
+use super::STEPS;
+use super::fold::{Fold, Window};
+use super::series::SeriesIds;
+use crate::read_model::{Poison, ReadModel};
+
+/// The most rows of one statement: what bounds its memory, here and in the database.
+const ROWS: usize = 50_000;
+
+/// The read model `telemetry_windows`.
+pub struct Model {
+    series: SeriesIds,
+    upsert: String,
+}
+
+impl ReadModel for Model {
+    const NAME: &'static str = "telemetry_windows";
+    const VERSION: i32 = 1;
+    const LANES: &'static [Lane] = &[Lane::Telemetry];
+    type Fold = Fold;
+
+    fn new(version: i32) -> Self {
+        Self { series: SeriesIds::new(version), upsert: upsert(version) }
+    }
+
+    fn fold(fold: &mut Fold, event: &Event) -> Result<(), Poison> {
+        fold.add(event)
+    }
+
+    async fn write(&mut self, connection: &mut PgConnection, log_id: LogId, fold: Fold) -> Result<()> {
+        let names: Vec<_> = (0..fold.series.len() as u32).map(|series| fold.name(series)).collect();
+        let ids = self.series.resolve(connection, log_id, &names).await?;
+        let mut windows = fold.windows;
+        // In the order of the table's key: neighbours share a page of it.
+        windows.sort_unstable_by_key(|window| (ids[window.series as usize], window.start));
+        for step in STEPS {
+            windows = widen(windows, step);
+            for rows in windows.chunks(ROWS) {
+                self.write_rows(connection, log_id, step, &ids, rows).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Model {
+    async fn write_rows(
+        &self,
+        connection: &mut PgConnection,
+        log_id: LogId,
+        step: i32,
+        ids: &[i64],
+        rows: &[Window],
+    ) -> Result<()> {
+        sqlx::query(&self.upsert)
+            .bind(log_id)
+            .bind(step)
+            .bind(column(rows, |row| ids[row.series as usize]))
+            .bind(column(rows, |row| DateTime::from_timestamp_secs(row.start).unwrap_or_default()))
+            .bind(column(rows, |row| row.count))
+            .bind(column(rows, |row| row.sum))
+            .bind(column(rows, |row| row.min))
+            .bind(column(rows, |row| row.max))
+            .bind(column(rows, |row| row.first))
+            .bind(column(rows, |row| row.first_at))
+            .bind(column(rows, |row| row.last))
+            .bind(column(rows, |row| row.last_at))
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+}
+
+fn column<T>(rows: &[Window], value: impl Fn(&Window) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
+/// Windows of a longer step out of those of a shorter one, which are sorted by series and start.
+fn widen(mut windows: Vec<Window>, step: i32) -> Vec<Window> {
+    for window in &mut windows {
+        window.start = window.start.div_euclid(step.into()) * i64::from(step);
+    }
+    windows.dedup_by(|later, kept| {
+        let same = (later.series, later.start) == (kept.series, kept.start);
+        if same {
+            kept.add(later);
+        }
+        same
+    });
+    windows
+}
+
+fn upsert(version: i32) -> String {
+    format!(
+        "INSERT INTO telemetry_windows_v{version} AS known
+             (log_id, step, series_id, start, count, sum, min, max, first, first_at, last, last_at)
+         SELECT $1, $2, page.*
+         FROM unnest($3::bigint[], $4::timestamptz[], $5::bigint[], $6::float8[], $7::float8[], $8::float8[],
+                     $9::float8[], $10::timestamptz[], $11::float8[], $12::timestamptz[]) AS page
+         ON CONFLICT (log_id, series_id, step, start) DO UPDATE SET
+             count = known.count + excluded.count,
+             sum = known.sum + excluded.sum,
+             min = least(known.min, excluded.min),
+             max = greatest(known.max, excluded.max),
+             first = CASE WHEN excluded.first_at < known.first_at THEN excluded.first ELSE known.first END,
+             first_at = least(known.first_at, excluded.first_at),
+             last = CASE WHEN excluded.last_at >= known.last_at THEN excluded.last ELSE known.last END,
+             last_at = greatest(known.last_at, excluded.last_at)"
+    )
+}

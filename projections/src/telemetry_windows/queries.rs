@@ -1,0 +1,166 @@
+//! The query over `telemetry_windows`: for REST and GraphQL alike.
+
+use chrono::{DateTime, Utc};
+use fleetlog_event_log::LogId;
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row};
+
+use super::buckets::Buckets;
+use super::{Error, Invalid, MAX_WINDOWS, Series, Window, WindowsQuery};
+
+/// The windows of some devices' metrics, by device, metric and time.
+pub async fn windows(
+    pool: &PgPool,
+    log_id: LogId,
+    aggregate_ids: &[String],
+    query: &WindowsQuery,
+) -> Result<Vec<Series>, Error> {
+    if query.points.is_some_and(|points| points < 2) {
+        return Err(Invalid::Points.into());
+    }
+    let buckets = Buckets::of(query)?;
+    // No stored name holds U+0000, and Postgres takes no text that does.
+    if query.metric.as_ref().is_some_and(|metric| metric.contains('\0')) {
+        return Ok(vec![]);
+    }
+    let aggregate_ids: Vec<&str> =
+        aggregate_ids.iter().map(String::as_str).filter(|id| !id.contains('\0')).collect();
+    let rows = sqlx::query(SELECT)
+        .bind(log_id)
+        .bind(aggregate_ids)
+        .bind(&query.metric)
+        .bind(buckets.stored_step())
+        .bind(&buckets.boundaries)
+        .bind(MAX_WINDOWS as i64 + 1)
+        .fetch_all(pool)
+        .await?;
+    if rows.len() > MAX_WINDOWS {
+        return Err(Invalid::TooManyWindows.into());
+    }
+    let mut series = group(&rows, &buckets)?;
+    if let Some(points) = query.points {
+        for series in &mut series {
+            thin_out(&mut series.windows, points);
+        }
+    }
+    Ok(series)
+}
+
+/// Every stored window lies in one bucket whole, so the first of a bucket is that of its first window.
+const SELECT: &str = "
+    SELECT aggregate_id, metric, width_bucket(start, $5::timestamptz[]) AS bucket,
+           sum(count)::bigint AS count, sum(sum) AS sum, min(min) AS min, max(max) AS max,
+           (array_agg(first ORDER BY start))[1] AS first, min(first_at) AS first_at,
+           (array_agg(last ORDER BY start DESC))[1] AS last, max(last_at) AS last_at
+    FROM telemetry_windows
+    WHERE log_id = $1 AND aggregate_id = ANY($2) AND ($3::text IS NULL OR metric = $3) AND step = $4
+      AND start >= ($5::timestamptz[])[1] AND start < ($5::timestamptz[])[cardinality($5::timestamptz[])]
+    GROUP BY aggregate_id, metric, bucket
+    ORDER BY aggregate_id, metric, bucket
+    LIMIT $6";
+
+/// Rows that are sorted by device, metric and bucket, as series.
+fn group(rows: &[PgRow], buckets: &Buckets) -> Result<Vec<Series>, sqlx::Error> {
+    let mut grouped: Vec<Series> = Vec::new();
+    for row in rows {
+        let (aggregate_id, metric): (&str, &str) = (row.try_get("aggregate_id")?, row.try_get("metric")?);
+        let window = window(row, &buckets.boundaries)?;
+        match grouped.last_mut() {
+            Some(last) if last.aggregate_id == aggregate_id && last.metric == metric => {
+                last.windows.push(window)
+            }
+            _ => grouped.push(Series {
+                aggregate_id: aggregate_id.to_owned(),
+                metric: metric.to_owned(),
+                windows: vec![window],
+            }),
+        }
+    }
+    Ok(grouped)
+}
+
+fn window(row: &PgRow, boundaries: &[DateTime<Utc>]) -> Result<Window, sqlx::Error> {
+    // Counted from 1.
+    let bucket = row.try_get::<i32, _>("bucket")? as usize;
+    let (count, sum): (i64, f64) = (row.try_get("count")?, row.try_get("sum")?);
+    Ok(Window {
+        start: boundaries[bucket - 1],
+        end: boundaries[bucket],
+        count,
+        sum,
+        avg: sum / count as f64,
+        min: row.try_get("min")?,
+        max: row.try_get("max")?,
+        first: row.try_get("first")?,
+        first_at: row.try_get("first_at")?,
+        last: row.try_get("last")?,
+        last_at: row.try_get("last_at")?,
+    })
+}
+
+/// Keeps `points` windows, at least 2, that keep the shape of the averages over time.
+fn thin_out(windows: &mut Vec<Window>, points: usize) {
+    if windows.len() <= points {
+        return;
+    }
+    if points < 3 {
+        // Without a triangle to compare there are only the ends.
+        windows.drain(1..windows.len() - 1);
+        return;
+    }
+    let seconds = |window: &Window| window.start.timestamp() as f64;
+    let line = windows.iter().map(|window| lttb::DataPoint::new(seconds(window), window.avg)).collect();
+    let mut kept = lttb::lttb(line, points).into_iter().peekable();
+    windows.retain(|window| kept.next_if(|point| point.x == seconds(window)).is_some());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn windows(averages: &[f64]) -> Vec<Window> {
+        let window = |(minute, &avg): (i64, &f64)| {
+            let at = DateTime::from_timestamp_secs(minute * 60).expect("a time");
+            Window {
+                start: at,
+                end: at,
+                count: 1,
+                sum: avg,
+                avg,
+                min: avg,
+                max: avg,
+                first: avg,
+                first_at: at,
+                last: avg,
+                last_at: at,
+            }
+        };
+        (0..).zip(averages).map(window).collect()
+    }
+
+    fn thinned(averages: &[f64], points: usize) -> Vec<f64> {
+        let mut windows = windows(averages);
+        thin_out(&mut windows, points);
+        windows.iter().map(|window| window.avg).collect()
+    }
+
+    #[test]
+    fn thinning_out_keeps_the_first_the_last_and_the_peak() {
+        let mut line = [0.0; 100];
+        line[40] = 9.0;
+        line[0] = 1.0;
+        line[99] = 2.0;
+        let kept = thinned(&line, 10);
+        assert_eq!((kept.len(), kept[0], kept[9]), (10, 1.0, 2.0));
+        assert!(kept.contains(&9.0), "{kept:?}");
+    }
+
+    #[test]
+    fn few_windows_stay_as_they_are() {
+        for points in [3, 4, 100] {
+            assert_eq!(thinned(&[1.0, 2.0, 3.0], points), [1.0, 2.0, 3.0]);
+        }
+        assert!(thinned(&[], 2).is_empty());
+        assert_eq!(thinned(&[1.0, 2.0, 3.0], 2), [1.0, 3.0]);
+    }
+}

@@ -1,0 +1,158 @@
+//! REST over HTTP: the reads, the login and the first writes. Holds no SQL and decides nothing about the domain.
+//!
+//! - [`App`]: what every handler shares
+//! - [`serve`]: a socket, a router, and their end
+//! - [`middleware`]: what happens to every request and every answer
+//! - [`error`], [`problem`]: the one table of errors, and the one form of their answers
+//! - [`extract`], [`parameters`]: what a request may say, checked
+//! - [`page`], [`freshness`]: pages of lists; waiting for one's own writes
+//! - [`auth`], [`devices`], [`telemetry`], [`windows`], [`logs`], [`events`], [`quarantine`], [`projections`],
+//!   [`health`], [`metrics`]: the resources, each with its own `router()`
+//! - [`docs`]: the `OpenAPI` document and its page
+
+pub mod auth;
+pub mod devices;
+pub mod docs;
+pub mod error;
+pub mod events;
+pub mod extract;
+pub mod freshness;
+pub mod health;
+pub mod logs;
+pub mod metrics;
+pub mod middleware;
+pub mod page;
+pub mod parameters;
+pub mod problem;
+pub mod projections;
+pub mod quarantine;
+mod serve;
+pub mod telemetry;
+pub mod windows;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use chrono::{DateTime, Utc};
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::{EventLog, Lane, LogId};
+use http::HeaderValue;
+use metrics_exporter_prometheus::PrometheusHandle;
+use utoipa_axum::router::OpenApiRouter;
+
+pub use error::Error;
+pub use middleware::RequestId;
+pub use serve::serve;
+
+use crate::identity::{Keys, Logins};
+
+/// The service's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Where the versioned API lies. The same routes answer without it too.
+pub const PREFIX: &str = "/api/v1";
+
+/// Whether the broker is connected, as its connection knows at this moment.
+pub type BrokerProbe = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// What every handler shares. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// The log.
+    pub log: EventLog,
+    /// The keys that access tokens are checked with.
+    pub keys: Keys,
+    /// Who logs in.
+    pub logins: Logins,
+    /// The service's own counters.
+    pub metrics: PrometheusHandle,
+    /// Whether the broker is connected.
+    pub broker: BrokerProbe,
+    /// The rest.
+    pub settings: Arc<Settings>,
+}
+
+/// What an operator may decide about the API.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long after its last message a device counts as online.
+    pub online_within: Duration,
+    /// Whether `/metrics` answers without a login.
+    pub open_metrics: bool,
+    /// The origins whose pages may call the API from a browser. `*` is every one.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Whether the `GraphQL` schema can be asked for its types.
+    pub introspection: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            online_within: Duration::from_mins(5),
+            open_metrics: false,
+            cors_origins: vec![],
+            introspection: true,
+        }
+    }
+}
+
+impl App {
+    /// Everything that handlers share.
+    #[must_use]
+    pub fn new(
+        log: EventLog,
+        keys: Keys,
+        metrics: PrometheusHandle,
+        broker: BrokerProbe,
+        settings: Settings,
+    ) -> Self {
+        let logins = Logins::new(log.pool().clone(), keys.clone());
+        Self { log, keys, logins, metrics, broker, settings: Arc::new(settings) }
+    }
+
+    /// The moment since which an online device has been heard of.
+    #[must_use]
+    pub fn online_since(&self) -> DateTime<Utc> {
+        Utc::now() - self.settings.online_within
+    }
+
+    /// A tenant's log in a lane.
+    pub fn log_of(&self, tenant: &Tenant, lane: Lane) -> Result<LogId, Error> {
+        self.log.heads().of(tenant.as_str(), lane).ok_or(Error::NotFound(error::NO_LOG))
+    }
+}
+
+/// The whole service over HTTP.
+#[must_use]
+pub fn router(app: App) -> Router {
+    let (documented, document) = documented().split_for_parts();
+    let router = documented.merge(Router::from(api())).with_state(app.clone()).merge(docs::router(document));
+    middleware::wrap(router, &app.settings.cors_origins)
+}
+
+/// The document that describes it.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    docs::complete(documented().into_openapi())
+}
+
+/// The routes that the document lists: the versioned ones, once, and those at the root.
+fn documented() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(docs::base())
+        .nest(PREFIX, api())
+        .merge(health::router())
+        .merge(metrics::router())
+}
+
+fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .merge(auth::router())
+        .merge(devices::router())
+        .merge(telemetry::router())
+        .merge(windows::router())
+        .merge(logs::router())
+        .merge(events::router())
+        .merge(quarantine::router())
+        .merge(projections::router())
+}

@@ -1,0 +1,238 @@
+//! The one table from what can go wrong to what HTTP says about it.
+//!
+//! Domain errors know no HTTP; they come together here. What is the client's business is told; everything else is
+//! written to the log, and the client gets the request's id.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use fleetlog_aggregates::device;
+use fleetlog_event_log as event_log;
+use fleetlog_event_log::control::ExecuteError;
+use fleetlog_projections::{devices, telemetry_windows};
+use http::StatusCode;
+
+use super::problem::{FieldError, INTERNAL, Problem};
+use crate::identity;
+
+/// Why a request is not answered as was hoped.
+#[derive(Debug)]
+pub enum Error {
+    /// No access token, or not a valid one.
+    Unauthenticated,
+    /// The login was refused.
+    Login(identity::login::Refused),
+    /// The principal's role does not allow it.
+    Forbidden,
+    /// There is no such thing, or it is another tenant's: said with the same words.
+    NotFound(&'static str),
+    /// The body is not JSON.
+    Malformed(String),
+    /// The body is not said to be JSON.
+    UnsupportedMediaType,
+    /// The body is over the limit.
+    TooLarge,
+    /// Fields that are wrong, unknown or missing.
+    Invalid(Vec<FieldError>),
+    /// The device's record refuses it.
+    Device(device::Error),
+    /// Others keep changing the same thing.
+    Conflict,
+    /// The position that the client wants to see has not been reached.
+    NotYet,
+    /// The request took too long.
+    TimedOut,
+    /// The log or a read model failed.
+    Log(event_log::Error),
+    /// Users, passwords or keys failed.
+    Identity(identity::Error),
+    /// A handler panicked.
+    Panicked,
+}
+
+/// A row of the table: status, code, what is said, and when to try again.
+struct Row(StatusCode, &'static str, Cow<'static, str>, Option<Duration>);
+
+const SOON: Option<Duration> = Some(Duration::from_secs(1));
+
+impl Error {
+    /// A single field that is wrong.
+    pub fn field(field: &'static str, reason: impl ToString) -> Self {
+        Self::Invalid(vec![FieldError::new(field, reason)])
+    }
+
+    fn row(&self) -> Row {
+        use StatusCode as S;
+        let row = |status, code, detail: &'static str| Row(status, code, Cow::Borrowed(detail), None);
+        match self {
+            Self::Unauthenticated => {
+                row(S::UNAUTHORIZED, "unauthenticated", "a valid access token is needed")
+            }
+            Self::Login(refused) => login_row(refused),
+            Self::Forbidden => row(S::FORBIDDEN, "forbidden", "your role does not allow this"),
+            Self::NotFound(what) => row(S::NOT_FOUND, "not_found", what),
+            Self::Malformed(why) => Row(S::BAD_REQUEST, "malformed", Cow::Owned(why.clone()), None),
+            Self::UnsupportedMediaType => {
+                row(S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "the body must be application/json")
+            }
+            Self::TooLarge => row(S::PAYLOAD_TOO_LARGE, "too_large", "the body is over 1 MiB"),
+            Self::Invalid(_) => row(S::UNPROCESSABLE_ENTITY, "invalid", "some fields are not valid"),
+            Self::Device(error) => device_row(error),
+            Self::Conflict => {
+                Row(S::CONFLICT, "conflict", "others keep changing this; try again".into(), SOON)
+            }
+            Self::NotYet => Row(S::SERVICE_UNAVAILABLE, "not_yet", NOT_YET.into(), SOON),
+            Self::TimedOut => Row(S::SERVICE_UNAVAILABLE, "timed_out", TIMED_OUT.into(), SOON),
+            Self::Log(error) => log_row(error),
+            Self::Identity(identity::Error::Database(error)) => log_row(error),
+            Self::Identity(_) | Self::Panicked => row(S::INTERNAL_SERVER_ERROR, "internal", INTERNAL),
+        }
+    }
+
+    /// The problem document, apart from the request's id, and when to try again.
+    pub fn problem(&self) -> (Problem, Option<Duration>) {
+        let Row(status, code, detail, retry_after) = self.row();
+        let mut problem = Problem::new(status, code, detail);
+        if let Self::Invalid(errors) = self {
+            problem.errors.clone_from(errors);
+        }
+        (problem, retry_after)
+    }
+
+    /// Writes what the client is not told to the log.
+    pub fn log(&self) {
+        match self.row().0 {
+            StatusCode::INTERNAL_SERVER_ERROR => tracing::error!(error = ?self, "failed to answer"),
+            StatusCode::SERVICE_UNAVAILABLE => tracing::warn!(error = ?self, "failed to answer for now"),
+            _ => {}
+        }
+    }
+}
+
+const NOT_YET: &str = "the position in min_position has not been reached yet; try again";
+const TIMED_OUT: &str = "this took too long; whether a change was made is not known";
+const UNAVAILABLE: &str = "the service cannot do this right now; try again";
+
+fn login_row(refused: &identity::login::Refused) -> Row {
+    use identity::login::Refused;
+    match refused {
+        Refused::BadCredentials => {
+            let detail = "the e-mail address or the password is wrong".into();
+            Row(StatusCode::UNAUTHORIZED, "bad_credentials", detail, None)
+        }
+        Refused::TooMany(limit) => {
+            let detail = limit.to_string().into();
+            Row(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail, Some(limit.retry_after))
+        }
+        Refused::Failed(identity::Error::Database(error)) => log_row(error),
+        Refused::Failed(_) => Row(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL.into(), None),
+    }
+}
+
+fn device_row(error: &device::Error) -> Row {
+    let (status, code) = match error {
+        device::Error::AlreadyRegistered => (StatusCode::CONFLICT, "already_registered"),
+        device::Error::Decommissioned => (StatusCode::CONFLICT, "decommissioned"),
+        device::Error::NotRegistered => {
+            return Row(StatusCode::NOT_FOUND, "not_found", NO_DEVICE.into(), None);
+        }
+        device::Error::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+    };
+    Row(status, code, error.to_string().into(), None)
+}
+
+/// What is said of a device that is not there, whoever asks in whatever way.
+pub(super) const NO_DEVICE: &str = "there is no such device";
+/// The same for a log.
+pub(super) const NO_LOG: &str = "there is no such log";
+
+fn log_row(error: &event_log::Error) -> Row {
+    match error {
+        event_log::Error::Unavailable(_) => {
+            Row(StatusCode::SERVICE_UNAVAILABLE, "unavailable", UNAVAILABLE.into(), SOON)
+        }
+        event_log::Error::NoSuchLog(_) => Row(StatusCode::NOT_FOUND, "not_found", NO_LOG.into(), None),
+        // What is sent is checked before it gets this far; this is the net below.
+        error if error.is_bad_data() => Row(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid",
+            "a value cannot be stored or compared".into(),
+            None,
+        ),
+        event_log::Error::Database(_)
+        | event_log::Error::Migrate(_)
+        | event_log::Error::NotDurable { .. } => {
+            Row(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL.into(), None)
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        self.log();
+        let (problem, retry_after) = self.problem();
+        problem.into_pending_response(retry_after)
+    }
+}
+
+impl From<identity::Forbidden> for Error {
+    fn from(_: identity::Forbidden) -> Self {
+        Self::Forbidden
+    }
+}
+
+impl From<identity::login::Refused> for Error {
+    fn from(refused: identity::login::Refused) -> Self {
+        Self::Login(refused)
+    }
+}
+
+impl From<identity::Error> for Error {
+    fn from(error: identity::Error) -> Self {
+        Self::Identity(error)
+    }
+}
+
+impl From<event_log::Error> for Error {
+    fn from(error: event_log::Error) -> Self {
+        Self::Log(error)
+    }
+}
+
+impl From<devices::Error> for Error {
+    fn from(error: devices::Error) -> Self {
+        match error {
+            devices::Error::Cursor(bad) => Self::field("cursor", bad),
+            devices::Error::Database(error) => Self::Log(error),
+        }
+    }
+}
+
+impl From<telemetry_windows::Error> for Error {
+    fn from(error: telemetry_windows::Error) -> Self {
+        use telemetry_windows::Invalid;
+        match error {
+            telemetry_windows::Error::Database(error) => Self::Log(error),
+            telemetry_windows::Error::Invalid(invalid) => {
+                let field = match invalid {
+                    Invalid::Range => "from",
+                    Invalid::Points => "points",
+                    Invalid::Step | Invalid::TooManyBuckets => "step",
+                    Invalid::TooManyWindows => "metric",
+                };
+                Self::field(field, invalid)
+            }
+        }
+    }
+}
+
+impl From<ExecuteError<device::Error>> for Error {
+    fn from(error: ExecuteError<device::Error>) -> Self {
+        match error {
+            ExecuteError::Refused(refusal) => Self::Device(refusal),
+            ExecuteError::Conflict => Self::Conflict,
+            ExecuteError::Log(error) => Self::Log(error),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What handlers take from a request: checked, and refused with a problem document where the framework would refuse
+//! with a text of its own.
+
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use axum::response::IntoResponse;
+use fleetlog_aggregates::identity::Uid;
+use http::request::Parts;
+use http::{HeaderMap, header};
+use serde::de::DeserializeOwned;
+
+use super::error::{Error, NO_DEVICE};
+use super::problem::FieldError;
+use super::{App, RequestId};
+use crate::identity::Principal;
+
+/// The caller, as the access token says. Refuses whoever has none.
+#[derive(Debug, Clone)]
+pub struct Caller(pub Principal);
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        let token = bearer(&parts.headers).ok_or(Error::Unauthenticated)?;
+        let principal = app.keys.verify(token).map_err(|_| Error::Unauthenticated)?;
+        tracing::Span::current().record("user_id", tracing::field::display(principal.user_id));
+        Ok(Self(principal))
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (scheme, token) = values.next()?.to_str().ok()?.split_once(' ')?;
+    // Two of them would leave open which one counts.
+    (values.next().is_none() && scheme.eq_ignore_ascii_case("bearer")).then_some(token.trim())
+}
+
+/// The address of whoever has connected; a proxy's, where there is one.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub Option<IpAddr>);
+
+impl FromRequestParts<App> for Peer {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
+        let connected = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(Self(connected.map(|ConnectInfo(address)| address.ip())))
+    }
+}
+
+impl FromRequestParts<App> for RequestId {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
+        // The middleware gives every request one.
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
+
+/// The device that the path names.
+#[derive(Debug, Clone)]
+pub struct DeviceUid(pub Uid);
+
+impl FromRequestParts<App> for DeviceUid {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        // What cannot be a device's name is the name of no device.
+        let uid = axum::extract::Path::<String>::from_request_parts(parts, app).await;
+        uid.ok().and_then(|uid| uid.parse().ok()).map(Self).ok_or(Error::NotFound(NO_DEVICE))
+    }
+}
+
+/// Query parameters: each known, at most once, UTF-8, without NUL.
+#[derive(Debug, Clone)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
+        parse_query(parts.uri.query().unwrap_or_default()).map(Self)
+    }
+}
+
+/// What takes no parameters.
+#[derive(Debug, Clone, Copy, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoParameters {}
+
+/// Reads a parameter's text, or says which one is wrong and why.
+pub fn parse<T>(field: &'static str, text: Option<&str>) -> Result<Option<T>, Error>
+where
+    T: FromStr<Err: ToString>,
+{
+    text.map(|text| text.parse().map_err(|error: T::Err| Error::field(field, error))).transpose()
+}
+
+fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        // The parser below would replace what is not UTF-8, and Postgres takes no NUL.
+        let plain = |text| {
+            let text = percent_encoding::percent_decode_str(text).decode_utf8();
+            text.ok().filter(|text| !text.contains('\0'))
+        };
+        let name = plain(name).ok_or_else(|| Error::field("", "a parameter's name is not plain text"))?;
+        plain(value).ok_or_else(|| Error::Invalid(vec![FieldError::new(name, "not plain text")]))?;
+    }
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs))
+        .map_err(|error| field_error(&error))
+}
+
+/// A JSON body, without unknown fields.
+#[derive(Debug, Clone)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Error> {
+        if !is_json(request.headers()) {
+            return Err(Error::UnsupportedMediaType);
+        }
+        let body = Bytes::from_request(request, app).await.map_err(|rejection| {
+            match rejection.into_response().status() {
+                http::StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
+                _ => Error::Malformed("the body broke off".to_owned()),
+            }
+        })?;
+        parse_json(&body).map(Self)
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|content_type| {
+        content_type
+            .split(';')
+            .next()
+            .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    })
+}
+
+fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    let malformed = |error: &serde_json::Error| Error::Malformed(format!("the body is not JSON: {error}"));
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let parsed =
+        serde_path_to_error::deserialize(&mut json).map_err(|error| match error.inner().classify() {
+            serde_json::error::Category::Data => field_error(&error),
+            _ => malformed(error.inner()),
+        })?;
+    json.end().map_err(|error| malformed(&error))?;
+    Ok(parsed)
+}
+
+fn field_error<E: std::error::Error>(error: &serde_path_to_error::Error<E>) -> Error {
+    let path = error.path().to_string();
+    // The parser's word for "the whole of it".
+    let field = if path == "." { String::new() } else { path };
+    Error::Invalid(vec![FieldError { field, reason: error.inner().to_string() }])
+}
+
+/// A field that may be absent, but not null.
+pub(super) fn present<'de, D: serde::Deserializer<'de>, T: serde::Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Parameters {
+        limit: Option<u8>,
+        name: Option<String>,
+    }
+
+    fn refusal(query: &str) -> String {
+        match parse_query::<Parameters>(query) {
+            Err(Error::Invalid(errors)) => format!("{}: {}", errors[0].field, errors[0].reason),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named() {
+        insta::assert_snapshot!(refusal("limit=x"), @"limit: invalid digit found in string");
+        insta::assert_snapshot!(refusal("limit=-1"), @"limit: invalid digit found in string");
+        insta::assert_snapshot!(refusal("limit="), @"limit: cannot parse integer from empty string");
+        insta::assert_snapshot!(refusal("limt=1"), @"limt: unknown field `limt`, expected `limit` or `name`");
+        insta::assert_snapshot!(refusal("limit=1&limit=2"), @"limit: duplicate field `limit`");
+        insta::assert_snapshot!(refusal("name=a%00b"), @"name: not plain text");
+        insta::assert_snapshot!(refusal("name=%ff"), @"name: not plain text");
+        insta::assert_snapshot!(refusal("%ff=a"), @": a parameter's name is not plain text");
+    }
+
+    #[test]
+    fn good_parameters_are_read() {
+        let parameters: Parameters = parse_query("limit=7&name=a+b%C3%A9").ok().expect("good");
+        assert_eq!((parameters.limit, parameters.name.as_deref()), (Some(7), Some("a bé")));
+        assert!(parse_query::<Parameters>("").is_ok());
+    }
+
+    #[test]
+    fn a_body_that_is_not_json_differs_from_one_with_a_wrong_field() {
+        assert!(matches!(parse_json::<Parameters>(b"{"), Err(Error::Malformed(_))));
+        assert!(matches!(parse_json::<Parameters>(b"{} x"), Err(Error::Malformed(_))));
+        let Err(Error::Invalid(errors)) = parse_json::<Parameters>(br#"{"limit":"7"}"#) else {
+            panic!("refused")
+        };
+        assert_eq!(errors[0].field, "limit");
+    }
+}

@@ -1,0 +1,271 @@
+//! The values that parameters take, checked as they are read; for REST and GraphQL alike.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
+use fleetlog_event_log::{LogId, Position};
+use serde::{Deserialize, Serialize};
+
+/// The most items on a page.
+pub const MAX_LIMIT: usize = 1000;
+
+/// A parameter's value that makes no sense, and what would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadValue(&'static str);
+
+/// How many items a page has at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "i64")]
+pub struct Limit(pub usize);
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl TryFrom<i64> for Limit {
+    type Error = BadValue;
+
+    fn try_from(limit: i64) -> Result<Self, BadValue> {
+        let limit = usize::try_from(limit).ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+        limit.map(Self).ok_or(BadValue("expected 1 to 1000"))
+    }
+}
+
+/// A position that one has already: nothing at first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "i64")]
+pub struct After(pub Position);
+
+impl TryFrom<i64> for After {
+    type Error = BadValue;
+
+    fn try_from(position: i64) -> Result<Self, BadValue> {
+        if position >= 0 { Ok(Self(position)) } else { Err(BadValue("expected a position, 0 or more")) }
+    }
+}
+
+/// A moment that the database's calendar and ours both know: RFC 3339, years 0 to 9999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "DateTime<Utc>")]
+pub struct Moment(pub DateTime<Utc>);
+
+impl TryFrom<DateTime<Utc>> for Moment {
+    type Error = BadValue;
+
+    fn try_from(moment: DateTime<Utc>) -> Result<Self, BadValue> {
+        // A day inside, because time zones and clamping move a moment.
+        let known = (0..=9999).contains(&(moment - TimeDelta::days(1)).year())
+            && (0..=9999).contains(&(moment + TimeDelta::days(1)).year());
+        if known { Ok(Self(moment)) } else { Err(BadValue("expected a time between the years 0 and 9999")) }
+    }
+}
+
+/// Refuses a span that ends before it begins. An empty one holds nothing, which is an answer.
+pub fn check_span(from: Option<Moment>, to: Option<Moment>) -> Result<(), BadValue> {
+    match (from, to) {
+        (Some(from), Some(to)) if from.0 > to.0 => Err(BadValue("from must not be after to")),
+        _ => Ok(()),
+    }
+}
+
+/// Oldest or newest first.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema, async_graphql::Enum,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Oldest first.
+    Asc,
+    /// Newest first.
+    #[default]
+    Desc,
+}
+
+/// A position in a log, as writes return it and reads wait for it: `<log>:<position>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct LogPosition {
+    /// The log.
+    pub log_id: LogId,
+    /// The position there.
+    pub position: Position,
+}
+
+impl FromStr for LogPosition {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let (log_id, position) = text.split_once(':').ok_or(BadValue("expected <log>:<position>"))?;
+        let position = position.parse().ok().filter(|position| *position >= 0);
+        match (log_id.parse(), position) {
+            (Ok(log_id), Some(position)) => Ok(Self { log_id: LogId(log_id), position }),
+            _ => Err(BadValue("expected <log>:<position>")),
+        }
+    }
+}
+
+impl TryFrom<String> for LogPosition {
+    type Error = BadValue;
+
+    fn try_from(text: String) -> Result<Self, BadValue> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for LogPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.log_id, self.position)
+    }
+}
+
+/// How long a window is: `30m`, `1h`, `7d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Step(pub TimeDelta);
+
+const MINUTE: i64 = 1;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+impl Step {
+    /// The steps that are chosen from when none is asked for, in minutes.
+    const ROUND: [i64; 14] = [
+        MINUTE,
+        2 * MINUTE,
+        5 * MINUTE,
+        10 * MINUTE,
+        15 * MINUTE,
+        30 * MINUTE,
+        HOUR,
+        2 * HOUR,
+        3 * HOUR,
+        6 * HOUR,
+        12 * HOUR,
+        DAY,
+        7 * DAY,
+        28 * DAY,
+    ];
+
+    /// The smallest round step that cuts a range into at most a thousand windows.
+    #[must_use]
+    pub fn for_range(range: TimeDelta) -> Self {
+        let fits = |step: &i64| range.num_minutes() / step < 1000;
+        Self(TimeDelta::minutes(Self::ROUND.into_iter().find(fits).unwrap_or(366 * DAY)))
+    }
+}
+
+impl FromStr for Step {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let bad =
+            BadValue("expected a number of minutes, hours or days, such as 30m, 1h or 7d; at most 366d");
+        let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(bad)?;
+        let unit = match unit {
+            "m" => MINUTE,
+            "h" => HOUR,
+            "d" => DAY,
+            _ => return Err(bad),
+        };
+        let minutes =
+            number.parse::<u32>().ok().filter(|_| !number.starts_with('+')).map(|n| i64::from(n) * unit);
+        let minutes = minutes.filter(|minutes| (1..=366 * DAY).contains(minutes)).ok_or(bad)?;
+        Ok(Self(TimeDelta::minutes(minutes)))
+    }
+}
+
+impl TryFrom<String> for Step {
+    type Error = BadValue;
+
+    fn try_from(text: String) -> Result<Self, BadValue> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.num_minutes() {
+            minutes if minutes % DAY == 0 => write!(f, "{}d", minutes / DAY),
+            minutes if minutes % HOUR == 0 => write!(f, "{}h", minutes / HOUR),
+            minutes => write!(f, "{minutes}m"),
+        }
+    }
+}
+
+/// A time zone by its IANA name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Zone(pub chrono_tz::Tz);
+
+impl Default for Zone {
+    fn default() -> Self {
+        Self(chrono_tz::UTC)
+    }
+}
+
+impl FromStr for Zone {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        text.parse().map(Self).map_err(|_| BadValue("expected a time zone such as UTC or Europe/Berlin"))
+    }
+}
+
+impl TryFrom<String> for Zone {
+    type Error = BadValue;
+
+    fn try_from(text: String) -> Result<Self, BadValue> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_read_as_it_is_written() {
+        for (text, shown) in [("30m", "30m"), ("60m", "1h"), ("90m", "90m"), ("24h", "1d"), ("366d", "366d")]
+        {
+            assert_eq!(text.parse().map(|step: Step| step.to_string()).as_deref(), Ok(shown));
+        }
+        for bad in ["", "m", "0m", "-1m", "+1m", "1", "1s", "1.5h", "367d", "99999999999d", "1é", "é"] {
+            assert!(bad.parse::<Step>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn without_a_step_a_range_has_at_most_a_thousand_windows() {
+        for (minutes, step) in [(1, "1m"), (24 * 60, "2m"), (30 * DAY, "1h"), (9999 * 366 * DAY, "366d")] {
+            assert_eq!(Step::for_range(TimeDelta::minutes(minutes)).to_string(), step);
+        }
+    }
+
+    #[test]
+    fn a_position_names_its_log() {
+        assert_eq!("2:17".parse::<LogPosition>().map(|at| at.to_string()).as_deref(), Ok("2:17"));
+        for bad in
+            ["", ":", "2", "2:", ":17", "2:-1", "x:1", "2:17:1", "99999999999:1", "1:99999999999999999999"]
+        {
+            assert!(bad.parse::<LogPosition>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_one_to_a_thousand() {
+        assert!([1, 100, 1000].into_iter().all(|n| Limit::try_from(n).is_ok()));
+        assert!([-1, 0, 1001, 1_000_000_000].into_iter().all(|n| Limit::try_from(n).is_err()));
+    }
+
+    #[test]
+    fn a_moment_is_within_the_calendar() {
+        let moment = |text: &str| Moment::try_from(text.parse::<DateTime<Utc>>().expect("a time"));
+        assert!(moment("2026-03-01T00:00:00+07:00").is_ok());
+        assert!(moment("+10000-01-01T00:00:00Z").is_err());
+        assert!(moment("-0001-12-31T00:00:00Z").is_err());
+    }
+}

@@ -1,0 +1,32 @@
+//! The projections: how far each has got, and what it could not fold.
+
+use axum::Json;
+use axum::extract::State;
+use fleetlog_projections::status::{self, ProjectionStatus};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use super::error::Error;
+use super::extract::{Caller, NoParameters, Query};
+use super::page::List;
+use crate::identity::{Action, Resource, authorize};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(list_projections))
+}
+
+/// Every projection, as far as it concerns the tenant's logs.
+#[utoipa::path(
+    get, path = "/projections", tag = "projections", operation_id = "list_projections",
+    responses((status = 200, description = "The projections", body = List<ProjectionStatus>)),
+    extensions(("x-action" = json!("projections.read"))),
+)]
+async fn list_projections(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Query(NoParameters {}): Query<NoParameters>,
+) -> Result<Json<List<ProjectionStatus>>, Error> {
+    authorize(&caller, Action::ProjectionsRead, &Resource::Tenant(&caller.tenant))?;
+    Ok(Json(List::whole(status::list(app.log.pool(), Some(&caller.tenant)).await?)))
+}

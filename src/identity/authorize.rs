@@ -1,0 +1,151 @@
+//! The only door: may this principal do that to this thing. Every handler and every resolver passes through it.
+
+use std::str::FromStr;
+
+use fleetlog_aggregates::identity::{Tenant, Uid};
+
+use super::{Principal, Role};
+
+/// The tenant whose admins run the platform itself.
+pub const PLATFORM_TENANT: &str = "t0";
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// What can be done: one entry per operation that differs in who may do it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Action {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Action {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The public word, as the `OpenAPI` document's `x-action` says it.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)*
+                }
+            }
+        }
+    };
+}
+
+actions! {
+    /// See one's own user.
+    UserRead = "user.read",
+    /// List and read devices.
+    DevicesRead = "devices.read",
+    /// Register, change and decommission devices.
+    DevicesWrite = "devices.write",
+    /// Read readings and their windows.
+    TelemetryRead = "telemetry.read",
+    /// See the logs and their heads.
+    LogsRead = "logs.read",
+    /// Read the events themselves.
+    EventsRead = "events.read",
+    /// See what could not become an event.
+    QuarantineRead = "quarantine.read",
+    /// See the projections and how far behind they are.
+    ProjectionsRead = "projections.read",
+    /// Read the service's own counters.
+    MetricsRead = "metrics.read",
+    /// Ask the `GraphQL` endpoint; each of its fields then asks for its own action.
+    GraphqlQuery = "graphql.query",
+}
+
+impl FromStr for Action {
+    type Err = UnknownAction;
+
+    fn from_str(s: &str) -> Result<Self, UnknownAction> {
+        Self::ALL.iter().copied().find(|action| action.as_str() == s).ok_or(UnknownAction)
+    }
+}
+
+/// A word that names no action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no such action")]
+pub struct UnknownAction;
+
+/// What an action is done to.
+#[derive(Debug, Clone, Copy)]
+pub enum Resource<'a> {
+    /// Things of that kind in a tenant.
+    Tenant(&'a Tenant),
+    /// One device of a tenant.
+    Device(&'a Tenant, &'a Uid),
+    /// The platform, across tenants.
+    Platform,
+}
+
+/// The principal may not do that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("your role does not allow this")]
+pub struct Forbidden;
+
+/// Whether a principal may do something to a thing.
+pub fn authorize(principal: &Principal, action: Action, resource: &Resource<'_>) -> Result<(), Forbidden> {
+    let within_reach = match resource {
+        Resource::Tenant(tenant) | Resource::Device(tenant, _) => **tenant == principal.tenant,
+        Resource::Platform => principal.tenant.as_str() == PLATFORM_TENANT,
+    };
+    if within_reach && role_allows(principal.role, action) { Ok(()) } else { Err(Forbidden) }
+}
+
+/// The table of roles. Exhaustive, so that a new action must be decided on for every role.
+fn role_allows(role: Role, action: Action) -> bool {
+    use Role::{Admin, Analyst, Auditor, Operator, Viewer};
+    match action {
+        Action::UserRead | Action::DevicesRead | Action::TelemetryRead | Action::GraphqlQuery => {
+            matches!(role, Admin | Operator | Analyst | Auditor | Viewer)
+        }
+        Action::LogsRead | Action::EventsRead | Action::QuarantineRead | Action::ProjectionsRead => {
+            matches!(role, Admin | Operator | Analyst | Auditor)
+        }
+        Action::MetricsRead | Action::DevicesWrite => matches!(role, Admin | Operator),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn principal(tenant: &str, role: Role) -> Principal {
+        Principal { user_id: Uuid::nil(), tenant: tenant.parse().expect("a tenant"), role }
+    }
+
+    #[test]
+    fn nobody_reaches_into_another_tenant() {
+        let stranger = principal("t1", Role::Admin);
+        let (t0, t1) = ("t0".parse().expect("a tenant"), "t1".parse().expect("a tenant"));
+        assert!(authorize(&stranger, Action::DevicesRead, &Resource::Tenant(&t1)).is_ok());
+        assert_eq!(authorize(&stranger, Action::DevicesRead, &Resource::Tenant(&t0)), Err(Forbidden));
+        assert_eq!(authorize(&stranger, Action::MetricsRead, &Resource::Platform), Err(Forbidden));
+    }
+
+    #[test]
+    fn each_role_has_its_column_in_the_table() {
+        let table: Vec<String> = Action::ALL
+            .iter()
+            .map(|&action| {
+                let roles = Role::ALL.into_iter().filter(|role| role_allows(*role, action));
+                format!("{}: {}", action.as_str(), roles.map(Role::as_str).collect::<Vec<_>>().join(" "))
+            })
+            .collect();
+        insta::assert_snapshot!(table.join("\n"), @r"
+        user.read: admin operator analyst auditor viewer
+        devices.read: admin operator analyst auditor viewer
+        devices.write: admin operator
+        telemetry.read: admin operator analyst auditor viewer
+        logs.read: admin operator analyst auditor
+        events.read: admin operator analyst auditor
+        quarantine.read: admin operator analyst auditor
+        projections.read: admin operator analyst auditor
+        metrics.read: admin operator
+        graphql.query: admin operator analyst auditor viewer
+        ");
+    }
+}

@@ -1,0 +1,253 @@
+//! The signing keys, and the access tokens they sign: short-lived JWTs, one pinned algorithm (Ed25519).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use chrono::{DateTime, Utc};
+use fleetlog_aggregates::identity::Tenant;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgPool, Row};
+use uuid::Uuid;
+
+use super::{Error, Principal, Role};
+
+/// How long an access token is good for.
+pub const LIFETIME: Duration = Duration::from_mins(15);
+/// How far the clocks of two nodes may differ.
+const LEEWAY: Duration = Duration::from_secs(10);
+
+const ISSUER: &str = "fleetlog";
+const AUDIENCE: &str = "fleetlog-api";
+/// The `typ` claim of an access token: no other token of ours passes for one.
+const ACCESS: &str = "access";
+
+/// A token that is not ours, not for this, or not good any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the access token is not valid")]
+pub struct InvalidToken;
+
+/// The keys of this installation. Cheap to clone.
+#[derive(Clone)]
+pub struct Keys {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    signing: EncodingKey,
+    kid: String,
+    verifying: HashMap<String, DecodingKey>,
+    validation: Validation,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: Uuid,
+    tenant: Tenant,
+    role: Role,
+    typ: String,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+}
+
+impl Keys {
+    /// The installation's keys; the first start makes one. Of several first starts at once one makes it, all use it.
+    pub async fn load(pool: &PgPool) -> Result<Self, Error> {
+        let mut stored = select(pool).await?;
+        if stored.iter().all(|key| key.retired) {
+            let key = Ed25519KeyPair::generate().and_then(|key| key.to_pkcs8v1()).map_err(|e| crypto(&e))?;
+            sqlx::query("INSERT INTO signing_keys (kid, private_key) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+                .bind(Uuid::now_v7())
+                .bind(key.as_ref())
+                .execute(pool)
+                .await?;
+            stored = select(pool).await?;
+        }
+        Self::from_stored(&stored)
+    }
+
+    fn from_stored(stored: &[StoredKey]) -> Result<Self, Error> {
+        let signing =
+            stored.iter().find(|key| !key.retired).ok_or_else(|| crypto(&"none is left to sign"))?;
+        let verifying = stored.iter().map(|key| {
+            let pair = Ed25519KeyPair::from_pkcs8(&key.private_key).map_err(|error| crypto(&error))?;
+            Ok((key.kid.to_string(), DecodingKey::from_ed_der(pair.public_key().as_ref())))
+        });
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.leeway = LEEWAY.as_secs();
+        validation.validate_nbf = true;
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["iss", "aud", "sub", "nbf", "exp"]);
+        let inner = Inner {
+            signing: EncodingKey::from_ed_der(&signing.private_key),
+            kid: signing.kid.to_string(),
+            verifying: verifying.collect::<Result<_, Error>>()?,
+            validation,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// An access token for a principal, good from `now` on for [`LIFETIME`].
+    pub fn issue(&self, principal: &Principal, now: DateTime<Utc>) -> Result<String, Error> {
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: principal.user_id,
+            tenant: principal.tenant.clone(),
+            role: principal.role,
+            typ: ACCESS.to_owned(),
+            iat: now.timestamp(),
+            nbf: now.timestamp(),
+            exp: (now + LIFETIME).timestamp(),
+        };
+        let header = Header { kid: Some(self.inner.kid.clone()), ..Header::new(Algorithm::EdDSA) };
+        jsonwebtoken::encode(&header, &claims, &self.inner.signing).map_err(|error| crypto(&error))
+    }
+
+    /// The principal that a token is about.
+    pub fn verify(&self, token: &str) -> Result<Principal, InvalidToken> {
+        let kid =
+            jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid).ok_or(InvalidToken)?;
+        let key = self.inner.verifying.get(&kid).ok_or(InvalidToken)?;
+        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.inner.validation)
+            .map_err(|_| InvalidToken)?
+            .claims;
+        if claims.typ != ACCESS {
+            return Err(InvalidToken);
+        }
+        Ok(Principal { user_id: claims.sub, tenant: claims.tenant, role: claims.role })
+    }
+}
+
+struct StoredKey {
+    kid: Uuid,
+    private_key: Vec<u8>,
+    retired: bool,
+}
+
+async fn select(pool: &PgPool) -> Result<Vec<StoredKey>, Error> {
+    let rows = sqlx::query("SELECT kid, private_key, retired_at IS NOT NULL AS retired FROM signing_keys")
+        .fetch_all(pool)
+        .await?;
+    let keys = rows.into_iter().map(|row| {
+        Ok(StoredKey {
+            kid: row.try_get("kid")?,
+            private_key: row.try_get("private_key")?,
+            retired: row.try_get("retired")?,
+        })
+    });
+    keys.collect()
+}
+
+fn crypto(reason: &dyn std::fmt::Display) -> Error {
+    Error::Crypto { what: "signing key", reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new_key(retired: bool) -> StoredKey {
+        let key = Ed25519KeyPair::generate().and_then(|key| key.to_pkcs8v1()).expect("a key");
+        StoredKey { kid: Uuid::now_v7(), private_key: key.as_ref().to_vec(), retired }
+    }
+
+    fn principal() -> Principal {
+        Principal { user_id: Uuid::now_v7(), tenant: "t0".parse().expect("a tenant"), role: Role::Operator }
+    }
+
+    fn forged(keys: &Keys, header: &Header, change: impl FnOnce(&mut serde_json::Value)) -> String {
+        let now = Utc::now().timestamp();
+        let mut claims = serde_json::json!({
+            "iss": ISSUER, "aud": AUDIENCE, "sub": Uuid::nil(), "tenant": "t0", "role": "admin", "typ": ACCESS,
+            "iat": now, "nbf": now, "exp": now + 60,
+        });
+        change(&mut claims);
+        jsonwebtoken::encode(header, &claims, &keys.inner.signing).expect("signs")
+    }
+
+    #[test]
+    fn a_token_says_who_it_was_issued_to() {
+        let keys = Keys::from_stored(&[new_key(false)]).expect("keys");
+        let token = keys.issue(&principal(), Utc::now()).expect("a token");
+        assert_eq!(keys.verify(&token).map(|known| known.role), Ok(Role::Operator));
+    }
+
+    #[test]
+    fn a_token_expires_and_is_not_good_before_its_time() {
+        let keys = Keys::from_stored(&[new_key(false)]).expect("keys");
+        for shift in [-LIFETIME.as_secs().cast_signed() - 11, 11] {
+            let then = Utc::now() + chrono::TimeDelta::seconds(shift);
+            let token = keys.issue(&principal(), then).expect("a token");
+            assert_eq!(keys.verify(&token), Err(InvalidToken), "{shift}");
+        }
+    }
+
+    #[test]
+    fn what_a_retired_key_has_signed_stays_good_and_another_installations_is_not() {
+        let (old, new) = (new_key(false), new_key(false));
+        let before = Keys::from_stored(std::slice::from_ref(&old)).expect("keys");
+        let token = before.issue(&principal(), Utc::now()).expect("a token");
+        let after = Keys::from_stored(&[StoredKey { retired: true, ..old }, new]).expect("keys");
+        assert!(after.verify(&token).is_ok());
+        let elsewhere = Keys::from_stored(&[new_key(false)]).expect("keys");
+        assert_eq!(elsewhere.verify(&token), Err(InvalidToken));
+    }
+
+    #[test]
+    fn every_claim_is_checked() {
+        let keys = Keys::from_stored(&[new_key(false)]).expect("keys");
+        let header = Header { kid: Some(keys.inner.kid.clone()), ..Header::new(Algorithm::EdDSA) };
+        assert!(keys.verify(&forged(&keys, &header, |_| ())).is_ok());
+        for (claim, value) in [
+            ("iss", "someone"),
+            ("aud", "fleetlog-mail"),
+            ("typ", "refresh"),
+            ("sub", "admin"),
+            ("role", "root"),
+            ("tenant", "a/b"),
+        ] {
+            let token = forged(&keys, &header, |claims| claims[claim] = value.into());
+            assert_eq!(keys.verify(&token), Err(InvalidToken), "{claim}");
+        }
+        for claim in ["iss", "aud", "typ", "sub", "role", "tenant", "exp", "nbf"] {
+            let token = forged(&keys, &header, |claims| {
+                claims.as_object_mut().expect("an object").remove(claim);
+            });
+            assert_eq!(keys.verify(&token), Err(InvalidToken), "no {claim}");
+        }
+        let no_kid = forged(&keys, &Header::new(Algorithm::EdDSA), |_| ());
+        assert_eq!(keys.verify(&no_kid), Err(InvalidToken));
+    }
+
+    #[test]
+    fn no_other_algorithm_passes() {
+        let keys = Keys::from_stored(&[new_key(false)]).expect("keys");
+        let claims = forged(&keys, &Header::new(Algorithm::EdDSA), |_| ());
+        let claims = claims.split('.').nth(1).expect("claims").to_owned();
+        let kid = &keys.inner.kid;
+        let none = base64::Engine::encode(
+            &base64::prelude::BASE64_URL_SAFE_NO_PAD,
+            format!(r#"{{"alg":"none","kid":"{kid}"}}"#),
+        );
+        assert_eq!(keys.verify(&format!("{none}.{claims}.")), Err(InvalidToken));
+        let header = Header { kid: Some(kid.clone()), ..Header::new(Algorithm::HS256) };
+        let public = keys.inner.verifying[kid].try_get_as_bytes().expect("a key").to_vec();
+        let hmac = jsonwebtoken::encode(
+            &header,
+            &serde_json::json!({"sub": Uuid::nil()}),
+            &EncodingKey::from_secret(&public),
+        )
+        .expect("signs");
+        assert_eq!(keys.verify(&hmac), Err(InvalidToken));
+        for nonsense in ["", ".", "..", "a.b.c", "\u{1F600}"] {
+            assert_eq!(keys.verify(nonsense), Err(InvalidToken), "{nonsense}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The table of users.
+
+use sqlx::{PgPool, Row};
+use uuid::Uuid;
+
+use super::{Error, Principal, Role};
+
+/// A user who tries to log in.
+pub(super) struct Stored {
+    pub(super) principal: Principal,
+    pub(super) password_hash: String,
+}
+
+/// A user to be.
+pub struct NewUser<'a> {
+    /// Whose user it is: a tenant that exists.
+    pub tenant: &'a str,
+    /// The address to log in with.
+    pub email: Email,
+    /// The password's hash.
+    pub password_hash: String,
+    /// What the user may do.
+    pub role: Role,
+}
+
+/// An e-mail address, in lower case: what tells users apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Email(String);
+
+impl Email {
+    /// The address, or `None` if it is none. Only a mail server knows which addresses exist; this keeps out what
+    /// cannot be stored or shown.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let email = text.trim().to_lowercase();
+        let plain = !email.chars().any(|c| c.is_control() || c.is_whitespace());
+        let shaped = email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
+        ((3..=254).contains(&email.len()) && plain && shaped).then_some(Self(email))
+    }
+
+    /// The address as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether there is a user at all.
+pub(super) async fn any(pool: &PgPool) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar("SELECT EXISTS (SELECT FROM users)").fetch_one(pool).await?)
+}
+
+/// Adds a user. `None` if the address is taken.
+pub async fn add(pool: &PgPool, user: &NewUser<'_>) -> Result<Option<Uuid>, Error> {
+    let added = sqlx::query_scalar(
+        "INSERT INTO users (user_id, tenant, email, password_hash, role) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (lower(email)) DO NOTHING RETURNING user_id",
+    )
+    .bind(Uuid::now_v7())
+    .bind(user.tenant)
+    .bind(user.email.as_str())
+    .bind(&user.password_hash)
+    .bind(user.role.as_str())
+    .fetch_optional(pool)
+    .await?;
+    Ok(added)
+}
+
+/// The user with an address.
+pub(super) async fn find(pool: &PgPool, email: &Email) -> Result<Option<Stored>, Error> {
+    let row = sqlx::query("SELECT user_id, tenant, role, password_hash FROM users WHERE lower(email) = $1")
+        .bind(email.as_str())
+        .fetch_optional(pool)
+        .await?;
+    row.map(|row| {
+        let decode = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
+        let tenant: String = row.try_get("tenant")?;
+        let role: String = row.try_get("role")?;
+        let principal = Principal {
+            user_id: row.try_get("user_id")?,
+            tenant: tenant.parse().map_err(|error| decode(Box::new(error)))?,
+            role: role.parse().map_err(|error| decode(Box::new(error)))?,
+        };
+        Ok(Stored { principal, password_hash: row.try_get("password_hash")? })
+    })
+    .transpose()
+}
+
+/// A user's address, for the user to see.
+pub async fn email(pool: &PgPool, user_id: Uuid) -> Result<Option<String>, Error> {
+    Ok(sqlx::query_scalar("SELECT email FROM users WHERE user_id = $1")
+        .bind(user_id)
+        .fetch_optional(pool)
+        .await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_compared_without_regard_to_case() {
+        assert_eq!(Email::parse(" Admin@LocalHost "), Email::parse("admin@localhost"));
+        for bad in ["", "@", "a@", "@b", "admin", "a b@c", "a\0@c", &format!("{}@c", "x".repeat(260))] {
+            assert_eq!(Email::parse(bad), None, "{bad:?}");
+        }
+    }
+}
