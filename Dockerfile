@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
 
 # The crates are fetched by the lock file in a layer of their own; the build itself needs no network.
-FROM rust:1.95-bookworm AS crates
+FROM rust:1.95.0-bookworm AS crates
 WORKDIR /src
-COPY rust-toolchain.toml Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock ./
 COPY aggregates/Cargo.toml aggregates/Cargo.toml
 COPY event-log/Cargo.toml event-log/build.rs event-log/
 COPY projections/Cargo.toml projections/Cargo.toml
@@ -18,6 +18,8 @@ COPY . .
 RUN find . -name '*.rs' -exec touch {} + && cargo build --release --locked --offline --bin fleetlog
 
 FROM debian:bookworm-slim
+# The release's own security updates are wanted, whichever version they have.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --no-install-recommends -y ca-certificates curl \
     && rm -rf /var/lib/apt/lists/* \

@@ -1,16 +1,22 @@
 //! The command line: what can be said, and which variable says it too. Each command's body is in a file of its own.
 
+pub mod announce;
 pub mod environment;
 pub mod logging;
+pub mod publish;
 pub mod serve;
 pub mod up;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fleetlog_event_log::database;
+use metrics_exporter_prometheus::PrometheusHandle;
 
-
+use crate::service::Broker;
+use crate::{bench, http, service};
 
 /// fleetlog: every reading and every command on the record, exactly once, in order.
 ///
@@ -150,7 +156,13 @@ pub struct Migrate {
 #[derive(Debug, Args)]
 pub struct Simulate {
     /// The broker.
-    #[arg(long, env = "FLEETLOG_MQTT_URL", default_value = "mqtt://127.0.0.1:1883", value_name = "URL", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "FLEETLOG_MQTT_URL",
+        default_value = "mqtt://127.0.0.1:1883",
+        value_name = "URL",
+        hide_env_values = true
+    )]
     pub mqtt_url: String,
     /// Whose devices.
     #[arg(long, default_value = "t0")]
@@ -170,7 +182,13 @@ pub struct Simulate {
 #[derive(Debug, Args)]
 pub struct Agent {
     /// The broker.
-    #[arg(long, env = "FLEETLOG_MQTT_URL", default_value = "mqtt://127.0.0.1:1883", value_name = "URL", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "FLEETLOG_MQTT_URL",
+        default_value = "mqtt://127.0.0.1:1883",
+        value_name = "URL",
+        hide_env_values = true
+    )]
     pub mqtt_url: String,
     /// Whose device.
     #[arg(long, default_value = "t0")]
@@ -210,4 +228,53 @@ pub struct BenchIngest {
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Does what was asked for.
+pub async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Up(args) => up::run(args, install_metrics()?).await,
+        Command::Serve(args) => serve::run(args, install_metrics()?).await,
+        Command::Migrate(args) => serve::migrate(args).await,
+        Command::Simulate(args) => publish::simulate(args).await,
+        Command::Agent(args) => publish::agent(args).await,
+        Command::Bench(Bench { what: BenchWhat::Ingest(args) }) => {
+            bench::ingest::run(args, install_metrics()?).await
+        }
+    }
+}
+
+/// Makes this process count. The one static of the process, because the `metrics` crate has it so.
+fn install_metrics() -> anyhow::Result<PrometheusHandle> {
+    let recorder = http::metrics::recorder()?;
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder)?;
+    Ok(handle)
+}
+
+fn service_options(
+    args: &Service,
+    database: database::Options,
+    broker: Broker,
+    metrics: PrometheusHandle,
+) -> anyhow::Result<service::Options> {
+    let origins = args
+        .cors_origins
+        .iter()
+        .map(|origin| origin.parse().with_context(|| format!("{origin} is not an origin")));
+    Ok(service::Options {
+        database,
+        migrate: true,
+        http: args.http,
+        broker,
+        admin_email: args.admin_email.clone(),
+        admin_password: args.admin_password.clone(),
+        settings: http::Settings {
+            online_within: std::time::Duration::from_secs(args.online_within.into()),
+            open_metrics: args.metrics_open,
+            cors_origins: origins.collect::<anyhow::Result<_>>()?,
+            introspection: args.graphql_introspection,
+        },
+        metrics,
+    })
 }

@@ -1,1 +1,62 @@
-//! `GraphQL`.
+//! `GraphQL` over HTTP: the same reads as REST, through the same query functions. No SQL in here.
+//!
+//! - [`request`]: the route, and one question's way through
+//! - [`limits`]: what a question may cost, before anything looks at all of it
+//! - [`query`]: what can be asked for
+//! - [`device`], [`telemetry`], [`windows`], [`log`], [`projection`]: the types of the answers
+//! - [`loaders`]: what many fields need, fetched at once
+//! - [`scalars`], [`error`]: long numbers and JSON; errors with REST's codes
+
+mod device;
+mod error;
+mod limits;
+mod loaders;
+mod log;
+mod projection;
+mod query;
+mod request;
+mod scalars;
+mod telemetry;
+mod windows;
+
+use async_graphql::{EmptyMutation, EmptySubscription, Schema};
+
+pub use request::router;
+
+type Api = Schema<query::Query, EmptyMutation, EmptySubscription>;
+
+/// The schema, in the two ways that it is served. Cheap to clone.
+#[derive(Clone)]
+pub struct Schemas {
+    /// Answers questions about devices.
+    data: Api,
+    /// Answers questions about the schema, where that is allowed.
+    types: Option<Api>,
+}
+
+impl Schemas {
+    /// The schema. `introspection`: whether it can be asked for its types.
+    #[must_use]
+    pub fn new(introspection: bool) -> Self {
+        let schema = || Schema::build(query::Query, EmptyMutation, EmptySubscription);
+        let data = schema()
+            .limit_depth(limits::DEPTH)
+            .limit_complexity(limits::COMPLEXITY)
+            .limit_directives(limits::DIRECTIVES)
+            .disable_introspection()
+            .disable_suggestions();
+        // The question that every tool asks is deeper than any about data needs to be.
+        let types = schema()
+            .limit_depth(limits::TYPES_DEPTH)
+            .limit_complexity(limits::COMPLEXITY)
+            .limit_directives(limits::DIRECTIVES)
+            .introspection_only();
+        Self { data: data.finish(), types: introspection.then(|| types.finish()) }
+    }
+
+    /// The schema in its own language, as it is committed.
+    #[must_use]
+    pub fn sdl(&self) -> String {
+        self.data.sdl()
+    }
+}

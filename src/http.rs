@@ -45,6 +45,7 @@ pub use error::Error;
 pub use middleware::RequestId;
 pub use serve::serve;
 
+use crate::graphql::{self, Schemas};
 use crate::identity::{Keys, Logins};
 
 /// The service's version.
@@ -61,10 +62,14 @@ pub type BrokerProbe = Arc<dyn Fn() -> bool + Send + Sync>;
 pub struct App {
     /// The log.
     pub log: EventLog,
+    /// The projections, to wait for.
+    pub projections: fleetlog_projections::Handle,
     /// The keys that access tokens are checked with.
     pub keys: Keys,
     /// Who logs in.
     pub logins: Logins,
+    /// The `GraphQL` schema.
+    pub graphql: Schemas,
     /// The service's own counters.
     pub metrics: PrometheusHandle,
     /// Whether the broker is connected.
@@ -102,13 +107,15 @@ impl App {
     #[must_use]
     pub fn new(
         log: EventLog,
+        projections: fleetlog_projections::Handle,
         keys: Keys,
         metrics: PrometheusHandle,
         broker: BrokerProbe,
         settings: Settings,
     ) -> Self {
         let logins = Logins::new(log.pool().clone(), keys.clone());
-        Self { log, keys, logins, metrics, broker, settings: Arc::new(settings) }
+        let graphql = Schemas::new(settings.introspection);
+        Self { log, projections, keys, logins, graphql, metrics, broker, settings: Arc::new(settings) }
     }
 
     /// The moment since which an online device has been heard of.
@@ -155,4 +162,5 @@ fn api() -> OpenApiRouter<App> {
         .merge(events::router())
         .merge(quarantine::router())
         .merge(projections::router())
+        .merge(graphql::router())
 }

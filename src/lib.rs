@@ -1,6 +1,27 @@
-//! The edges and the wiring.
+//! The edges and the wiring: everything between the world and the log.
+//!
+//! In the order in which a reading passes through:
+//!
+//! - [`endpoint`], [`external`]: from devices that connect to us, or to a broker of their own
+//! - [`ingest`]: to the log, once, acknowledged when committed
+//! - [`http`], [`graphql`]: to whoever asks; [`identity`] says who that is and what they may
+//!
+//! and around it: [`service`] starts and stops all of it, [`cli`] is what a person types, [`embedded`] the servers that
+//! `up` brings along, [`simulate`] and [`agent`] devices to try it with, [`mod@bench`] its figures.
 
+pub mod agent;
+pub mod backoff;
+pub mod bench;
+pub mod broker;
+pub mod cli;
+mod device;
 pub mod embedded;
+pub mod endpoint;
+pub mod external;
 pub mod graphql;
 pub mod http;
 pub mod identity;
+pub mod ingest;
+pub mod service;
+pub mod shutdown;
+pub mod simulate;

@@ -72,13 +72,7 @@ impl EventLog {
 
     /// The next events of a log after a position, in order: at most `limit`, and no more once their payloads reach
     /// `bytes`. At least one if there is one, so fewer than `limit` does not mean that there are no more.
-    pub async fn page(
-        &self,
-        log_id: LogId,
-        after: Position,
-        limit: i64,
-        bytes: usize,
-    ) -> Result<Vec<Event>> {
+    pub async fn page(&self, log_id: LogId, after: Position, limit: i64, bytes: usize) -> Result<Vec<Event>> {
         self.read_within(log_id, after, limit, bytes, &Filter::default()).await
     }
 
@@ -91,9 +85,9 @@ impl EventLog {
         filter: &Filter,
     ) -> Result<Vec<Event>> {
         let log = self.heads().log(log_id).ok_or(Error::NoSuchLog(log_id))?;
-        let (sql, event): (_, fn(&PgRow) -> Result<Event, sqlx::Error>) = match log.lane {
-            Lane::Control => (CONTROL, control_event),
-            Lane::Telemetry => (TELEMETRY, telemetry_event),
+        let sql = match log.lane {
+            Lane::Control => CONTROL,
+            Lane::Telemetry => TELEMETRY,
         };
         let query = sqlx::query(sql).bind(log_id).bind(after).bind(limit);
         let mut rows = query.bind(&filter.aggregate_id).bind(&filter.event_type).fetch(self.pool());
@@ -101,7 +95,10 @@ impl EventLog {
         while read < bytes
             && let Some(row) = rows.try_next().await?
         {
-            let event = event(&row)?;
+            let event = match log.lane {
+                Lane::Control => control_event(&row)?,
+                Lane::Telemetry => telemetry_event(&row)?,
+            };
             read += event.payload.0.len();
             events.push(event);
         }

@@ -76,7 +76,7 @@ impl EventLog {
     /// Halves a batch that the database refuses until the message at fault is alone.
     async fn append_isolating(&self, log_id: LogId, batch: &[Recorded]) -> Result<Vec<Outcome>> {
         let mut outcomes = Vec::with_capacity(batch.len());
-        let mut rest: Vec<Range<usize>> = Vec::from([0..batch.len()]);
+        let mut rest: Vec<Range<usize>> = std::iter::once(0..batch.len()).collect();
         while let Some(range) = rest.pop() {
             match self.append_at_once(log_id, &batch[range.clone()]).await {
                 Ok(appended) => outcomes.extend(appended),

@@ -11,6 +11,8 @@
 //! - [`paging`]: pages of a list, and the cursors between them
 
 pub mod devices;
+#[cfg(test)]
+mod given;
 pub mod paging;
 pub mod read_model;
 pub mod runner;

@@ -49,7 +49,10 @@ pub fn check(cli: &Command, variables: impl Iterator<Item = (String, String)>) -
             }
         } else if name.starts_with(PREFIX) {
             let nearest = known.iter().min_by_key(|other| distance(&name, other)).cloned();
-            return Err(Error::Unknown { nearest: nearest.filter(|other| distance(&name, other) <= 4), name });
+            return Err(Error::Unknown {
+                nearest: nearest.filter(|other| distance(&name, other) <= 4),
+                name,
+            });
         }
     }
     Ok(())
@@ -87,17 +90,25 @@ mod tests {
     #[test]
     fn a_misspelt_setting_is_refused_with_the_right_one() {
         let error = checked("FLEETLOG_HTPP_ADDR", "127.0.0.1:1").expect_err("refused");
-        assert_eq!(error.to_string(), "FLEETLOG_HTPP_ADDR is not a setting of fleetlog; did you mean FLEETLOG_HTTP_ADDR?");
+        assert_eq!(
+            error.to_string(),
+            "FLEETLOG_HTPP_ADDR is not a setting of fleetlog; did you mean FLEETLOG_HTTP_ADDR?"
+        );
     }
 
     #[test]
     fn an_empty_setting_is_refused() {
-        assert_eq!(checked("FLEETLOG_ADMIN_PASSWORD", ""), Err(Error::Empty("FLEETLOG_ADMIN_PASSWORD".into())));
+        assert_eq!(
+            checked("FLEETLOG_ADMIN_PASSWORD", ""),
+            Err(Error::Empty("FLEETLOG_ADMIN_PASSWORD".into()))
+        );
     }
 
     #[test]
     fn settings_and_other_peoples_variables_are_left_alone() {
-        for (name, value) in [("FLEETLOG_HTTP_ADDR", "127.0.0.1:1"), ("DATABASE_URL", "x"), ("PATH", ""), ("HOME", "x")] {
+        for (name, value) in
+            [("FLEETLOG_HTTP_ADDR", "127.0.0.1:1"), ("DATABASE_URL", "x"), ("PATH", ""), ("HOME", "x")]
+        {
             assert_eq!(checked(name, value), Ok(()), "{name}");
         }
     }

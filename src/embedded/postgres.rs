@@ -25,7 +25,7 @@ use self::log::Log;
 use super::process::Process;
 
 /// The oldest major version that is supported.
-pub const OLDEST_MAJOR: u32 = 14;
+const OLDEST_MAJOR: u32 = 14;
 /// The name of the superuser and of the database that is made for it.
 const NAME: &str = "fleetlog";
 

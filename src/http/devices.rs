@@ -64,9 +64,10 @@ struct Which {
 async fn list_devices(
     State(app): State<App>,
     Caller(caller): Caller,
-    Query(which): Query<Which>,
+    which: Result<Query<Which>, Error>,
 ) -> Result<Json<List<Device>>, Error> {
     authorize(&caller, Action::DevicesRead, &Resource::Tenant(&caller.tenant))?;
+    let Query(which) = which?;
     let sort: Sort = parse("sort", which.sort.as_deref())?.unwrap_or_default();
     let query = devices::Query {
         q: which.q,
@@ -75,7 +76,7 @@ async fn list_devices(
         after: parse("cursor", which.cursor.as_deref())?,
         limit: which.limit.0,
     };
-    freshness::of_projection(&app, &caller.tenant, "devices", which.min_position).await?;
+    freshness::of_projection::<devices::Model>(&app, &caller.tenant, which.min_position).await?;
     let since = app.online_since();
     let page = devices::list(app.log.pool(), &caller.tenant, &query, since).await?;
     let total = match which.count {
@@ -109,10 +110,11 @@ async fn read_device(
     State(app): State<App>,
     Caller(caller): Caller,
     DeviceUid(uid): DeviceUid,
-    Query(when): Query<When>,
+    when: Result<Query<When>, Error>,
 ) -> Result<Json<Device>, Error> {
     authorize(&caller, Action::DevicesRead, &Resource::Device(&caller.tenant, &uid))?;
-    freshness::of_projection(&app, &caller.tenant, "devices", when.min_position).await?;
+    let Query(when) = when?;
+    freshness::of_projection::<devices::Model>(&app, &caller.tenant, when.min_position).await?;
     let found = devices::get(app.log.pool(), &caller.tenant, &[uid.into()], app.online_since()).await?;
     found.into_iter().next().map(Json).ok_or(Error::NotFound(NO_DEVICE))
 }
@@ -169,8 +171,10 @@ async fn register_device(
     State(app): State<App>,
     Caller(caller): Caller,
     request: RequestId,
-    Body(device): Body<NewDevice>,
+    device: Result<Body<NewDevice>, Error>,
 ) -> Result<impl IntoResponse, Error> {
+    authorize(&caller, Action::DevicesWrite, &Resource::Tenant(&caller.tenant))?;
+    let Body(device) = device?;
     let command = Command::Register { via: Via::Api, name: device.name, labels: device.labels };
     let written = execute(&app, &caller, &request, device.uid, command).await?;
     let location = format!("{PREFIX}/devices/{}", written.uid);
@@ -193,8 +197,10 @@ async fn change_device(
     Caller(caller): Caller,
     request: RequestId,
     DeviceUid(uid): DeviceUid,
-    Body(change): Body<Change>,
+    change: Result<Body<Change>, Error>,
 ) -> Result<Json<Written>, Error> {
+    authorize(&caller, Action::DevicesWrite, &Resource::Device(&caller.tenant, &uid))?;
+    let Body(change) = change?;
     if change.name.is_none() && change.labels.is_none() {
         return Err(Error::field("", "expected name or labels"));
     }
@@ -219,6 +225,7 @@ async fn decommission_device(
     request: RequestId,
     DeviceUid(uid): DeviceUid,
 ) -> Result<Json<Written>, Error> {
+    authorize(&caller, Action::DevicesWrite, &Resource::Device(&caller.tenant, &uid))?;
     execute(&app, &caller, &request, uid, Command::Decommission).await.map(Json)
 }
 
@@ -229,7 +236,6 @@ async fn execute(
     uid: Uid,
     command: Command,
 ) -> Result<Written, Error> {
-    authorize(caller, Action::DevicesWrite, &Resource::Device(&caller.tenant, &uid))?;
     let stream = aggregate_id(&caller.tenant, &uid);
     let committed = app.log.execute::<Aggregate>(&stream, command, request.metadata(caller)).await?;
     let position = committed.map(|at| LogPosition { log_id: at.log_id, position: at.position }.to_string());

@@ -119,9 +119,10 @@ impl From<event_log::Event> for Event {
 async fn read_events(
     State(app): State<App>,
     Caller(caller): Caller,
-    Query(which): Query<Which>,
+    which: Result<Query<Which>, Error>,
 ) -> Result<Json<List<Event>>, Error> {
     authorize(&caller, Action::EventsRead, &Resource::Tenant(&caller.tenant))?;
+    let Query(which) = which?;
     let log_id = log_named(&app, &caller.tenant, which.log.as_deref().unwrap_or("control"))?;
     let aggregate_id = which.aggregate.map(|stream| match stream.contains('/') {
         true => stream,

@@ -1,6 +1,7 @@
 //! What handlers take from a request: checked, and refused with a problem document where the framework would refuse
 //! with a text of its own.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
@@ -101,7 +102,8 @@ where
 }
 
 fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
-    for pair in query.split('&') {
+    let mut seen = HashSet::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         // The parser below would replace what is not UTF-8, and Postgres takes no NUL.
         let plain = |text| {
@@ -109,7 +111,11 @@ fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
             text.ok().filter(|text| !text.contains('\0'))
         };
         let name = plain(name).ok_or_else(|| Error::field("", "a parameter's name is not plain text"))?;
-        plain(value).ok_or_else(|| Error::Invalid(vec![FieldError::new(name, "not plain text")]))?;
+        let refuse = |reason| Error::Invalid(vec![FieldError::new(name.clone(), reason)]);
+        plain(value).ok_or_else(|| refuse("not plain text"))?;
+        if !seen.insert(name.clone()) {
+            return Err(refuse("given more than once"));
+        }
     }
     let pairs = form_urlencoded::parse(query.as_bytes());
     serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs))
@@ -149,6 +155,11 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     let malformed = |error: &serde_json::Error| Error::Malformed(format!("the body is not JSON: {error}"));
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        // The parser would take a list for the fields in their order.
+        let other = serde_json::from_slice::<serde::de::IgnoredAny>(body);
+        return Err(other.map_or_else(|error| malformed(&error), |_| Error::field("", "expected an object")));
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let parsed =
         serde_path_to_error::deserialize(&mut json).map_err(|error| match error.inner().classify() {
@@ -160,10 +171,16 @@ fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
 }
 
 fn field_error<E: std::error::Error>(error: &serde_path_to_error::Error<E>) -> Error {
-    let path = error.path().to_string();
-    // The parser's word for "the whole of it".
-    let field = if path == "." { String::new() } else { path };
-    Error::Invalid(vec![FieldError { field, reason: error.inner().to_string() }])
+    let reason = error.inner().to_string();
+    let field = match error.path().to_string() {
+        // The parser's word for "the whole of it". What is missing or doubled has no place, but a name.
+        whole if whole == "." => match reason.split('`').collect::<Vec<_>>()[..] {
+            ["missing field " | "duplicate field ", name, ..] => name.to_owned(),
+            _ => String::new(),
+        },
+        path => path,
+    };
+    Error::Invalid(vec![FieldError { field, reason }])
 }
 
 /// A field that may be absent, but not null.
@@ -199,7 +216,7 @@ mod tests {
         insta::assert_snapshot!(refusal("limit=-1"), @"limit: invalid digit found in string");
         insta::assert_snapshot!(refusal("limit="), @"limit: cannot parse integer from empty string");
         insta::assert_snapshot!(refusal("limt=1"), @"limt: unknown field `limt`, expected `limit` or `name`");
-        insta::assert_snapshot!(refusal("limit=1&limit=2"), @"limit: duplicate field `limit`");
+        insta::assert_snapshot!(refusal("limit=1&limit=2"), @"limit: given more than once");
         insta::assert_snapshot!(refusal("name=a%00b"), @"name: not plain text");
         insta::assert_snapshot!(refusal("name=%ff"), @"name: not plain text");
         insta::assert_snapshot!(refusal("%ff=a"), @": a parameter's name is not plain text");

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use fleetlog_aggregates::identity::Tenant;
-use fleetlog_projections::status;
+use fleetlog_projections::WaitError;
+use fleetlog_projections::read_model::ReadModel;
 
 use super::App;
 use super::error::{Error, NO_LOG};
@@ -11,9 +12,6 @@ use super::parameters::LogPosition;
 
 /// How long a read waits.
 pub const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How often the projections are looked at: another node may be running them.
-const POLL: Duration = Duration::from_millis(25);
 
 /// Waits until the log itself has got as far.
 pub async fn of_log(app: &App, tenant: &Tenant, at: Option<LogPosition>) -> Result<(), Error> {
@@ -31,24 +29,18 @@ pub async fn of_log(app: &App, tenant: &Tenant, at: Option<LogPosition>) -> Resu
 }
 
 /// Waits until a projection has got as far. One that does not follow that log has nothing to wait for.
-pub async fn of_projection(
+pub async fn of_projection<M: ReadModel>(
     app: &App,
     tenant: &Tenant,
-    projection: &str,
     at: Option<LogPosition>,
 ) -> Result<(), Error> {
-    let Some(wanted) = at else { return Ok(()) };
+    let Some(LogPosition { log_id, position }) = at else { return Ok(()) };
     of_log(app, tenant, at).await?;
-    let reached = async {
-        loop {
-            let statuses = status::list(app.log.pool(), Some(tenant)).await?;
-            let live = statuses.iter().find(|status| status.live && status.projection == projection);
-            let log = live.and_then(|live| live.logs.iter().find(|log| log.log_id == wanted.log_id));
-            if log.is_none_or(|log| log.progress.position >= wanted.position) {
-                return Ok(());
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, reached).await.unwrap_or(Err(Error::NotYet))
+    match app.projections.wait_for(M::NAME, log_id, position, PATIENCE).await {
+        Ok(()) => Ok(()),
+        Err(WaitError::TimedOut) => Err(Error::NotYet),
+        Err(WaitError::Database(error)) => Err(Error::Log(error)),
+        // Without its runner a projection's read model stands still: there is nothing to wait for.
+        Err(WaitError::UnknownProjection) => Ok(()),
+    }
 }

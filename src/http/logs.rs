@@ -18,7 +18,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 }
 
 /// A log: one gapless sequence of events.
-#[derive(Debug, Clone, Serialize, ToSchema, async_graphql::SimpleObject)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Log {
     /// Its number.
     pub log_id: i32,
@@ -48,8 +48,9 @@ pub fn of(app: &App, caller: &Principal) -> Vec<Log> {
 async fn list_logs(
     State(app): State<App>,
     Caller(caller): Caller,
-    Query(NoParameters {}): Query<NoParameters>,
+    none: Result<Query<NoParameters>, Error>,
 ) -> Result<Json<List<Log>>, Error> {
     authorize(&caller, Action::LogsRead, &Resource::Tenant(&caller.tenant))?;
+    let Query(NoParameters {}) = none?;
     Ok(Json(List::whole(of(&app, &caller))))
 }

@@ -25,8 +25,9 @@ pub(super) fn router() -> OpenApiRouter<App> {
 async fn list_projections(
     State(app): State<App>,
     Caller(caller): Caller,
-    Query(NoParameters {}): Query<NoParameters>,
+    none: Result<Query<NoParameters>, Error>,
 ) -> Result<Json<List<ProjectionStatus>>, Error> {
     authorize(&caller, Action::ProjectionsRead, &Resource::Tenant(&caller.tenant))?;
+    let Query(NoParameters {}) = none?;
     Ok(Json(List::whole(status::list(app.log.pool(), Some(&caller.tenant)).await?)))
 }

@@ -77,9 +77,10 @@ impl From<quarantine::Quarantined> for Quarantined {
 async fn list_quarantine(
     State(app): State<App>,
     Caller(caller): Caller,
-    Query(which): Query<Which>,
+    which: Result<Query<Which>, Error>,
 ) -> Result<Json<List<Quarantined>>, Error> {
     authorize(&caller, Action::QuarantineRead, &Resource::Tenant(&caller.tenant))?;
+    let Query(which) = which?;
     let everyones = authorize(&caller, Action::QuarantineRead, &Resource::Platform).is_ok();
     let before = which.cursor.as_deref().map(paging::decode::<i64>).transpose();
     let before = before.map_err(|bad: BadCursor| Error::field("cursor", bad))?;

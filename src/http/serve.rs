@@ -28,7 +28,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         std::future::pending().await
     };
     tokio::select! {
-        served = serving => served,
-        ended = ending => ended,
+        result = serving => result,
+        result = ending => result,
     }
 }

@@ -135,9 +135,10 @@ async fn read_telemetry(
     State(app): State<App>,
     Caller(caller): Caller,
     DeviceUid(uid): DeviceUid,
-    Query(which): Query<Which>,
+    which: Result<Query<Which>, Error>,
 ) -> Result<Json<List<Item>>, Error> {
     authorize(&caller, Action::TelemetryRead, &Resource::Device(&caller.tenant, &uid))?;
+    let Query(which) = which?;
     check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
     let span = read::Span {
         from: which.from.map(|from| from.0),

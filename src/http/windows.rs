@@ -114,11 +114,12 @@ async fn read_windows(
     State(app): State<App>,
     Caller(caller): Caller,
     DeviceUid(uid): DeviceUid,
-    Query(which): Query<Which>,
+    which: Result<Query<Which>, Error>,
 ) -> Result<Json<Windows>, Error> {
     authorize(&caller, Action::TelemetryRead, &Resource::Device(&caller.tenant, &uid))?;
+    let Query(which) = which?;
     let query = query(which.metric, (which.from, which.to), which.step, which.tz, which.points);
-    freshness::of_projection(&app, &caller.tenant, "telemetry_windows", which.min_position).await?;
+    freshness::of_projection::<telemetry_windows::Model>(&app, &caller.tenant, which.min_position).await?;
     let log_id = app.log_of(&caller.tenant, Lane::Telemetry)?;
     let stream = aggregate_id(&caller.tenant, &uid);
     let series = telemetry_windows::windows(app.log.pool(), log_id, &[stream], &query).await?;

@@ -1,5 +1,14 @@
 //! What every test starts from: a database of its own in a Postgres that all share.
 
+pub(crate) mod api;
 mod database;
+pub(crate) mod mqtt;
+mod node;
+mod publisher;
+mod server;
 
+pub(crate) use api::Api;
 pub(crate) use database::{Database, log_of};
+pub(crate) use node::Node;
+pub(crate) use publisher::Publisher;
+pub(crate) use server::Server;

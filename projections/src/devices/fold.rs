@@ -79,6 +79,7 @@ impl Fold {
         if change.event_type() != event.event_type {
             return Err(unknown(event));
         }
+        check_text(&change)?;
         let life = self.lives.entry(event.aggregate_id.clone()).or_default();
         match change {
             device::Event::DeviceRegistered { via, name, labels } => {
@@ -99,9 +100,113 @@ fn unknown(event: &Event) -> Poison {
     Poison::new(format_args!("{} has no event of type {}", event.aggregate_type, event.event_type))
 }
 
+/// Postgres takes no text with U+0000. Found here, and not by the write, which sees only what a page adds up to: what
+/// is poison must not depend on where pages end.
+fn check_text(change: &device::Event) -> Result<(), Poison> {
+    let (name, labels) = match change {
+        device::Event::DeviceRegistered { name, labels, .. } => (name, Some(labels)),
+        device::Event::DeviceUpdated { name, labels } => (name, labels.as_ref()),
+        device::Event::DeviceDecommissioned {} => (&None, None),
+    };
+    let labels = labels.into_iter().flatten().flat_map(|(key, value)| [key, value]);
+    if name.iter().chain(labels).any(|text| text.contains('\0')) {
+        return Err(Poison::new("a name or label contains U+0000"));
+    }
+    Ok(())
+}
+
 fn check_stream(event: &Event) -> Result<(), Poison> {
     match identity::split_aggregate_id(&event.aggregate_id) {
         Some(_) => Ok(()),
         None => Err(Poison::new("the stream's id is not made of a tenant and a uid")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::Model;
+    use crate::given::{at, change, event, given, reading};
+
+    fn folded(events: impl IntoIterator<Item = Event>) -> Fold {
+        let (fold, results) = given::<Model>(events);
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+        fold
+    }
+
+    fn readings(events: impl IntoIterator<Item = Event>) -> Readings {
+        folded(events).readings.remove("t0/dev-01").expect("readings")
+    }
+
+    fn life(events: impl IntoIterator<Item = Event>) -> Life {
+        folded(events).lives.remove("t0/dev-01").expect("a life")
+    }
+
+    fn registered(payload: &str) -> Event {
+        change("dev-01", "DeviceRegistered", "08:00:00", payload)
+    }
+
+    #[test]
+    fn the_last_reading_is_the_latest_by_its_own_time() {
+        let last = readings([
+            reading("dev-01", "12:00:00", r#"{"t":1}"#),
+            reading("dev-01", "12:05:00", r#"{"t":2}"#),
+            reading("dev-01", "11:00:00", r#"{"t":3}"#),
+        ]);
+        assert_eq!((last.last_payload.as_str(), last.last_position, last.messages), (r#"{"t":2}"#, 2, 3));
+        assert_eq!((last.last_at, last.last_seen_at), (at("12:05:00"), at("12:05:01")));
+    }
+
+    #[test]
+    fn of_two_readings_at_one_moment_the_later_position_is_the_last() {
+        let last =
+            readings([reading("dev-01", "12:00:00", "{}"), reading("dev-01", "12:00:00", r#"{"t":2}"#)]);
+        assert_eq!((last.last_payload.as_str(), last.last_position), (r#"{"t":2}"#, 2));
+    }
+
+    #[test]
+    fn an_update_changes_only_what_it_names() {
+        let life = life([
+            registered(r#"{"via":"api","name":"boiler","labels":{"site":"a"}}"#),
+            change("dev-01", "DeviceUpdated", "09:00:00", r#"{"labels":{"site":"b"}}"#),
+        ]);
+        assert_eq!(life.registered, Some((at("08:00:00"), Via::Api)));
+        assert_eq!(life.name.as_deref(), Some("boiler"));
+        assert_eq!(life.labels, Some(Labels::from([("site".into(), "b".into())])));
+    }
+
+    #[test]
+    fn a_new_registration_forgets_the_life_before() {
+        let again = change("dev-01", "DeviceRegistered", "10:00:00", r#"{"via":"api"}"#);
+        let life = life([
+            registered(r#"{"via":"telemetry","name":"boiler"}"#),
+            change("dev-01", "DeviceDecommissioned", "09:00:00", "{}"),
+            again,
+        ]);
+        let registered = Some((at("10:00:00"), Via::Api));
+        assert_eq!(life, Life { registered, labels: Some(Labels::new()), ..Life::default() });
+    }
+
+    #[test]
+    fn what_happened_to_others_than_devices_is_none_of_its_business() {
+        assert_eq!(folded([event("Command", "c1", "CommandRequested", "12:00:00", "{}")]), Fold::default());
+    }
+
+    #[test]
+    fn an_event_that_makes_no_sense_is_poison_and_changes_nothing() {
+        for poison in [
+            registered(r#"{"via":"pigeon"}"#),
+            change("dev-01", "DeviceExploded", "08:00:00", "{}"),
+            event("Device", "dev-01", "DeviceRegistered", "08:00:00", r#"{"DeviceDecommissioned":{}}"#),
+            event("Device", "dev-01", "DeviceRegistered", "08:00:00", "[1]"),
+            registered(r#"{"via":"api","name":"a\u0000b"}"#),
+            registered(r#"{"via":"api","labels":{"a":"\u0000"}}"#),
+            event("Telemetry", "dev-01", "Gossip", "08:00:00", "{}"),
+            Event { aggregate_id: "nobody".into(), ..reading("dev-01", "08:00:00", "{}") },
+        ] {
+            let (fold, results) = given::<Model>([poison.clone()]);
+            assert!(results[0].is_err(), "{poison:?}");
+            assert_eq!(fold, Fold::default(), "{poison:?}");
+        }
     }
 }

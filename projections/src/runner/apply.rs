@@ -77,7 +77,7 @@ async fn fold<M: ReadModel>(events: &[Event], parked_before: &ParkedStreams) -> 
                 continue;
             }
             if let Err(poison) = M::fold(&mut fold, event) {
-                let stream = Parked::at(event, poison);
+                let stream = Parked::at(event, &poison);
                 parked_here.insert(stream.aggregate_type.clone(), stream.aggregate_id.clone());
                 parked.push(stream);
             }
@@ -152,7 +152,7 @@ async fn try_write<M: ReadModel>(
     let mut fold = M::Fold::default();
     for event in events {
         if let Err(poison) = M::fold(&mut fold, event) {
-            return Ok(Some(Parked::at(event, poison)));
+            return Ok(Some(Parked::at(event, &poison)));
         }
     }
     let mut savepoint = connection.begin().await?;
@@ -164,7 +164,7 @@ async fn try_write<M: ReadModel>(
         Err(error) if error.is_bad_data() => {
             savepoint.rollback().await?;
             *model = M::new(checkpoints.version);
-            Ok(events.first().map(|event| Parked::at(event, error)))
+            Ok(events.first().map(|event| Parked::at(event, &error)))
         }
         Err(error) => Err(error),
     }

@@ -24,7 +24,7 @@ pub(super) struct Parked {
 }
 
 impl Parked {
-    pub(super) fn at(event: &Event, error: impl ToString) -> Self {
+    pub(super) fn at(event: &Event, error: &impl ToString) -> Self {
         Self {
             aggregate_type: event.aggregate_type.to_string(),
             aggregate_id: event.aggregate_id.clone(),

@@ -162,3 +162,95 @@ impl Device {
         index
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::given::{at, given, reading};
+    use crate::telemetry_windows::Model;
+
+    fn folded(events: impl IntoIterator<Item = Event>) -> Fold {
+        let (fold, results) = given::<Model>(events);
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+        fold
+    }
+
+    /// Device, metric, start, count and sum of each window, in the order in which they were met.
+    fn windows(fold: &Fold) -> Vec<(String, DateTime<Utc>, i64, f64)> {
+        let show = |window: &Window| {
+            let (device, metric) = fold.name(window.series);
+            let start = DateTime::from_timestamp_secs(window.start).expect("a time");
+            (format!("{device} {metric}"), start, window.count, window.sum)
+        };
+        fold.windows.iter().map(show).collect()
+    }
+
+    fn named(
+        device_and_metric: &str,
+        start: &str,
+        count: i64,
+        sum: f64,
+    ) -> (String, DateTime<Utc>, i64, f64) {
+        (device_and_metric.to_owned(), at(start), count, sum)
+    }
+
+    #[test]
+    fn readings_of_a_metric_in_one_minute_make_a_window() {
+        let fold = folded([
+            reading("dev-01", "12:00:00", r#"{"t":1,"on":true}"#),
+            reading("dev-01", "12:00:59.999999", r#"{"t":2.5}"#),
+            reading("dev-02", "12:00:30", r#"{"t":7}"#),
+            reading("dev-01", "12:01:00", r#"{"on":false,"t":-1}"#),
+        ]);
+        let expected = [
+            named("t0/dev-01 t", "12:00:00", 2, 3.5),
+            named("t0/dev-01 on", "12:00:00", 1, 1.0),
+            named("t0/dev-02 t", "12:00:00", 1, 7.0),
+            named("t0/dev-01 on", "12:01:00", 1, 0.0),
+            named("t0/dev-01 t", "12:01:00", 1, -1.0),
+        ];
+        assert_eq!(windows(&fold), expected);
+    }
+
+    #[test]
+    fn a_late_reading_counts_where_it_occurred() {
+        let fold = folded([
+            reading("dev-01", "12:00:10", r#"{"t":1}"#),
+            reading("dev-01", "12:05:00", r#"{"t":2}"#),
+            reading("dev-01", "12:00:05", r#"{"t":3}"#),
+        ]);
+        let window = fold.windows[0];
+        assert_eq!(
+            (window.count, window.first, window.last, window.min, window.max),
+            (2, 3.0, 1.0, 1.0, 3.0)
+        );
+        assert_eq!((window.first_at, window.last_at), (at("12:00:05"), at("12:00:10")));
+    }
+
+    #[test]
+    fn of_readings_at_one_moment_the_first_and_the_last_go_by_position() {
+        let fold = folded([1, 2, 3].map(|t| reading("dev-01", "12:00:00", &format!(r#"{{"t":{t}}}"#))));
+        assert_eq!((fold.windows[0].first, fold.windows[0].last), (1.0, 3.0));
+    }
+
+    #[test]
+    fn minutes_before_the_epoch_begin_before_their_readings() {
+        let fold = folded([reading("dev-01", "0000-01-01T00:00:59.5Z", r#"{"t":1}"#)]);
+        assert_eq!(windows(&fold), [named("t0/dev-01 t", "0000-01-01T00:00:00Z", 1, 1.0)]);
+        let fold = folded([reading("dev-01", "1969-12-31T23:59:59.5Z", r#"{"t":1}"#)]);
+        assert_eq!(windows(&fold), [named("t0/dev-01 t", "1969-12-31T23:59:00Z", 1, 1.0)]);
+    }
+
+    #[test]
+    fn text_has_no_metrics() {
+        assert!(folded([reading("dev-01", "12:00:00", r#"{"raw":"t=1"}"#)]).windows.is_empty());
+    }
+
+    #[test]
+    fn a_payload_that_breaks_off_is_poison_and_counts_nowhere() {
+        let broken = reading("dev-01", "12:00:00", r#"{"t":1,"#);
+        let (fold, results) = given::<Model>([broken, reading("dev-01", "12:00:00", r#"{"t":2}"#)]);
+        assert!(results[0].is_err());
+        assert_eq!(windows(&fold), [named("t0/dev-01 t", "12:00:00", 1, 2.0)]);
+    }
+}

@@ -113,3 +113,26 @@ fn upsert(version: i32) -> String {
              last_at = greatest(known.last_at, excluded.last_at)"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::given::{given, reading};
+
+    #[test]
+    fn hours_and_days_follow_from_minutes() {
+        let (fold, _) = given::<Model>([
+            reading("dev-01", "10:59:00", r#"{"t":1}"#),
+            reading("dev-01", "10:00:00", r#"{"t":2}"#),
+            reading("dev-01", "11:00:00", r#"{"t":4}"#),
+        ]);
+        let mut minutes = fold.windows;
+        minutes.sort_unstable_by_key(|window| (window.series, window.start));
+        let hours = widen(minutes, 3_600);
+        let shown = |windows: &[Window]| {
+            windows.iter().map(|w| (w.start % 86_400, w.count, w.sum, w.first, w.last)).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&hours), [(36_000, 2, 3.0, 2.0, 1.0), (39_600, 1, 4.0, 4.0, 4.0)]);
+        assert_eq!(shown(&widen(hours, 86_400)), [(0, 3, 7.0, 2.0, 4.0)]);
+    }
+}

@@ -67,7 +67,7 @@ fn group(rows: &[PgRow], buckets: &Buckets) -> Result<Vec<Series>, sqlx::Error> 
         let window = window(row, &buckets.boundaries)?;
         match grouped.last_mut() {
             Some(last) if last.aggregate_id == aggregate_id && last.metric == metric => {
-                last.windows.push(window)
+                last.windows.push(window);
             }
             _ => grouped.push(Series {
                 aggregate_id: aggregate_id.to_owned(),
@@ -108,10 +108,9 @@ fn thin_out(windows: &mut Vec<Window>, points: usize) {
         windows.drain(1..windows.len() - 1);
         return;
     }
-    let seconds = |window: &Window| window.start.timestamp() as f64;
-    let line = windows.iter().map(|window| lttb::DataPoint::new(seconds(window), window.avg)).collect();
-    let mut kept = lttb::lttb(line, points).into_iter().peekable();
-    windows.retain(|window| kept.next_if(|point| point.x == seconds(window)).is_some());
+    let point = |window: &Window| lttb::DataPoint::new(window.start.timestamp() as f64, window.avg);
+    let mut kept = lttb::lttb(windows.iter().map(point).collect(), points).into_iter().peekable();
+    windows.retain(|window| kept.next_if(|point| point.x as i64 == window.start.timestamp()).is_some());
 }
 
 #[cfg(test)]

@@ -8,9 +8,12 @@ use sqlx::{PgConnection, Row};
 /// How many ids are remembered, at about a hundred bytes each. Beyond that it starts over.
 const REMEMBERED: usize = 200_000;
 
+/// A log's devices, and the id of each of their metrics.
+type Devices = HashMap<Box<str>, HashMap<Box<str>, i64>>;
+
 /// The series ids that have been met, by log, device and metric.
 pub(super) struct SeriesIds {
-    known: HashMap<LogId, HashMap<Box<str>, HashMap<Box<str>, i64>>>,
+    known: HashMap<LogId, Devices>,
     count: usize,
     select: String,
     insert: String,

@@ -29,7 +29,7 @@ const SOCKET: &str = ".s.PGSQL.5432";
 pub(super) struct Directory {
     root: PathBuf,
     run_as: RunAs,
-    _lock: File,
+    lock: File,
 }
 
 impl Directory {
@@ -46,7 +46,7 @@ impl Directory {
         }
         let run_as = account::choose(&root)?;
         account::give(run_as, &path)?;
-        let directory = Self { root, run_as, _lock: lock };
+        let directory = Self { root, run_as, lock };
         if directory.has_cluster() {
             account::give_all(run_as, &directory.cluster())?;
         }
@@ -129,5 +129,12 @@ impl Directory {
             }
             Err(error) => Err(Error::file("create", path)(error)),
         }
+    }
+}
+
+impl Drop for Directory {
+    /// Closing the file would not do: a child that is being forked elsewhere in this process has it open for a moment.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
     }
 }

@@ -164,8 +164,7 @@ fn has_code(error: &sqlx::Error, code: &str) -> bool {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|found| found == code)
 }
 
-/// Whether nobody listens at the socket yet.
+/// Whether there is no server to talk to: not yet, or no longer, which its end tells.
 fn is_unreachable(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Io(error)
-        if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused))
+    matches!(error, sqlx::Error::Io(error) if error.kind() != ErrorKind::PermissionDenied)
 }

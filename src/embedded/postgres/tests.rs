@@ -19,7 +19,7 @@ fn options(dir: &Path) -> Options {
 }
 
 async fn start(dir: &Path) -> Cluster {
-    Cluster::start(options(dir), |_| {}).await.unwrap()
+    tokio::spawn(Cluster::start(options(dir), |_| {})).await.unwrap().unwrap()
 }
 
 async fn connect(cluster: &Cluster) -> PgConnection {

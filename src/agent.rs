@@ -1,0 +1,129 @@
+//! This machine as a device: publishes its load, memory, disk, network, temperatures and uptime.
+//!
+//! Readings made while the broker is away are kept, and sent later with the time at which they were made.
+
+mod sensors;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetlog_aggregates::identity::{MAX_NAME, Tenant, Uid};
+use fleetlog_aggregates::topic::{Channel, Topic};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::Url;
+use crate::device::{self, Message, News};
+use sensors::Sensors;
+
+/// How many readings are kept while the broker is away: at one in five seconds, about 14 hours and 6 MB.
+const OUTBOX: usize = 10_000;
+/// How long the end waits for acknowledgements.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// As which device, how often, and where to.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The broker.
+    pub url: Url,
+    /// Whose device.
+    pub tenant: Tenant,
+    /// Which device.
+    pub uid: Uid,
+    /// How long between two readings.
+    pub interval: Duration,
+}
+
+impl Options {
+    /// A reading every five seconds.
+    #[must_use]
+    pub fn new(url: Url, tenant: Tenant, uid: Uid) -> Self {
+        Self { url, tenant, uid, interval: Duration::from_secs(5) }
+    }
+}
+
+/// This machine's name, made fit for a device's.
+#[must_use]
+pub fn hostname() -> String {
+    fit(&sysinfo::System::host_name().unwrap_or_default())
+}
+
+fn fit(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') { c } else { '-' };
+    let fit: String = name.chars().take(MAX_NAME).map(plain).collect();
+    if fit.is_empty() { "agent".to_owned() } else { fit }
+}
+
+/// Publishes until `shutdown`.
+pub async fn run(options: Options, shutdown: CancellationToken) {
+    let (outbox, messages) = mpsc::channel(OUTBOX);
+    let client_id = format!("agent-{}-{}", options.tenant, options.uid);
+    let measure = async {
+        let _ = shutdown.run_until_cancelled(measure(&options, outbox)).await;
+    };
+    let work = async { tokio::join!(measure, device::publish(&options.url, &client_id, messages, report)) };
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        _ = work => {}
+        () = overdue => tracing::warn!("the last readings were not acknowledged"),
+    }
+}
+
+async fn measure(options: &Options, outbox: mpsc::Sender<Message>) {
+    let topic =
+        Topic { tenant: options.tenant.clone(), uid: options.uid.clone(), channel: Channel::Telemetry };
+    let topic: Arc<str> = topic.to_string().into();
+    let mut sensors = Sensors::new();
+    // Load and throughput are differences: the first reading comes a moment after the start.
+    tokio::time::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL).await;
+    let mut ticks = tokio::time::interval(options.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        // Reading sensors may block for a while, on a machine with a slow disk or bus.
+        let read = tokio::task::spawn_blocking(move || {
+            let reading = sensors.read(chrono::Utc::now());
+            (sensors, reading)
+        });
+        let Ok((back, reading)) = read.await else { return };
+        sensors = back;
+        let message =
+            Message { topic: Arc::clone(&topic), payload: reading.to_string(), due: Instant::now() };
+        if outbox.try_send(message).is_err() {
+            tracing::warn!("the broker has been away for too long; a reading is lost");
+        }
+    }
+}
+
+fn report(news: News) {
+    match news {
+        News::Connected => tracing::info!("connected"),
+        News::Lost { connected: true, why } => tracing::warn!(why, "lost the broker; connecting again"),
+        News::Lost { connected: false, why } => tracing::warn!(why, "cannot reach the broker; trying again"),
+        News::Refused(why) => tracing::warn!(why, "the broker refused a reading"),
+        News::Acknowledged(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_host_name_becomes_a_device_name() {
+        for (name, uid) in [
+            ("web-1.example", "web-1.example"),
+            ("Büro PC", "B-ro-PC"),
+            ("", "agent"),
+            (&"x".repeat(99), &"x".repeat(64)),
+        ] {
+            assert_eq!(fit(name), uid);
+            assert!(fit(name).parse::<Uid>().is_ok());
+        }
+        assert!(hostname().parse::<Uid>().is_ok());
+    }
+}

@@ -1,0 +1,42 @@
+//! What a person sees when the service is ready: where it is, how to get in, what to try.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use crate::embedded::postgres::Cluster;
+use crate::service::Service;
+
+/// After `fleetlog up`.
+pub fn ready(service: &Service, cluster: &Cluster, after: Duration, out: &mut impl Write) -> io::Result<()> {
+    let http = service.http();
+    writeln!(out, "fleetlog {} is ready after {:.1} s", env!("CARGO_PKG_VERSION"), after.as_secs_f64())?;
+    writeln!(out)?;
+    writeln!(out, "  REST       http://{http}/api/v1    described at http://{http}/docs")?;
+    writeln!(out, "  GraphQL    http://{http}/graphql")?;
+    if let Some(mqtt) = service.mqtt() {
+        writeln!(out, "  MQTT       mqtt://{mqtt}    devices publish to t0/devices/<uid>/telemetry")?;
+    }
+    writeln!(out, "  data       {}", cluster.data_dir().display())?;
+    admin(service, out)?;
+    if let Some(mqtt) = service.mqtt() {
+        writeln!(out)?;
+        writeln!(
+            out,
+            "Try:  mosquitto_pub -p {} -q 1 -t t0/devices/dev-01/telemetry -m '{{\"temperature\":21.5}}'",
+            mqtt.port()
+        )?;
+    }
+    writeln!(out, "Ctrl-C stops it; nothing acknowledged is lost.")?;
+    out.flush()
+}
+
+/// The administrator of a first start: the one time that the password is shown.
+pub fn admin(service: &Service, out: &mut impl Write) -> io::Result<()> {
+    let Some(admin) = service.admin() else { return Ok(()) };
+    writeln!(out)?;
+    writeln!(out, "  e-mail     {}", admin.email)?;
+    if let Some(password) = &admin.generated_password {
+        writeln!(out, "  password   {password}    shown only now: keep it")?;
+    }
+    out.flush()
+}

@@ -1,0 +1,120 @@
+//! `fleetlog up`: everything on this machine, started with one command.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use fleetlog_aggregates::identity;
+use fleetlog_event_log::database;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Up, announce, service_options};
+use crate::embedded::postgres::{self, Cluster, Phase};
+use crate::service::{Broker, Service};
+use crate::{agent, broker, endpoint, shutdown, simulate};
+
+/// Where `scripts/install-tools` puts a Postgres, seen from the project's folder.
+const TOOLS: &str = ".tools/postgres";
+/// Whose devices this machine and the simulated ones are.
+const TENANT: &str = "t0";
+
+/// Runs until Ctrl-C.
+pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandle) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let shutdown = shutdown::on_signal()?;
+    let cluster_options = postgres::Options {
+        binaries: args.postgres_bin.clone(),
+        tools: Some(PathBuf::from(TOOLS)),
+        ..postgres::Options::new(args.data_dir.join("postgres"))
+    };
+    let cluster = Cluster::start(cluster_options.clone(), progress).await?;
+    let options = service_options(
+        &args.service,
+        database::Options::new(cluster.connect_options()),
+        Broker::Endpoint(endpoint::Options::new(args.mqtt)),
+        metrics,
+    )?;
+    let service = match Service::start(options).await {
+        Ok(service) => service,
+        Err(error) => {
+            cluster.stop().await?;
+            return Err(error.into());
+        }
+    };
+    announce::ready(&service, &cluster, started.elapsed(), &mut std::io::stdout().lock())?;
+
+    let publishers = publish(&args, &service, &shutdown)?;
+    let postgres = CancellationToken::new();
+    let watch = tokio::spawn(keep(cluster, cluster_options, shutdown.clone(), postgres.clone()));
+    let served = service.run(shutdown.clone()).await;
+    shutdown.cancel();
+    publishers.join_all().await;
+    // Only now: the service drains into it.
+    postgres.cancel();
+    let stopped = watch.await?;
+    served?;
+    stopped?;
+    Ok(())
+}
+
+/// This machine and simulated devices, if asked for, as devices of the endpoint.
+fn publish(
+    args: &Up,
+    service: &Service,
+    shutdown: &CancellationToken,
+) -> Result<JoinSet<()>, identity::Invalid> {
+    let mut publishers = JoinSet::new();
+    let Some(mqtt) = service.mqtt() else { return Ok(publishers) };
+    let (url, tenant) = (broker::Url::from(mqtt), TENANT.parse::<identity::Tenant>()?);
+    if args.agent {
+        let options = agent::Options::new(url.clone(), tenant.clone(), agent::hostname().parse()?);
+        publishers.spawn(agent::run(options, shutdown.clone()));
+    }
+    if args.devices > 0 {
+        let options = simulate::Options::new(url, tenant, args.devices, f64::from(args.devices));
+        let shutdown = shutdown.clone();
+        publishers.spawn(async move {
+            if let Err(error) = simulate::run(options, shutdown, |_| ()).await {
+                tracing::warn!(%error, "the simulated devices ended");
+            }
+        });
+    }
+    Ok(publishers)
+}
+
+/// Keeps Postgres running until `stop`: one that was killed is started again, and the service finds it there. Where
+/// that fails, everything stops.
+async fn keep(
+    mut cluster: Cluster,
+    options: postgres::Options,
+    shutdown: CancellationToken,
+    stop: CancellationToken,
+) -> Result<(), postgres::Error> {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return cluster.stop().await,
+            error = cluster.ended() => tracing::error!(%error, "Postgres ended; starting it again"),
+        }
+        drop(cluster);
+        cluster = match Cluster::start(options.clone(), progress).await {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                shutdown.cancel();
+                return Err(error);
+            }
+        };
+    }
+}
+
+fn progress(phase: Phase) {
+    let doing = match phase {
+        Phase::Creating => "making a database cluster, once",
+        Phase::Starting => "starting Postgres",
+        Phase::Waiting => "waiting for what is left of a killed Postgres",
+        Phase::Recovering => "Postgres recovers from a crash; nothing is lost",
+        Phase::Ready => return,
+    };
+    // Without a standard error there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "fleetlog: {doing} …");
+}

@@ -1,0 +1,132 @@
+//! What many fields of one question need, fetched at once: fields that ask the same of several devices share a query.
+
+use std::collections::HashMap;
+
+use async_graphql::Error;
+use async_graphql::dataloader::{DataLoader, Loader};
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::Lane;
+use fleetlog_event_log::read::{Reading, Span};
+use fleetlog_projections::telemetry_windows::{self, Series, WindowsQuery};
+use tracing::Instrument;
+
+use crate::http::{App, Error as HttpError};
+
+/// Fetches for one question of one tenant.
+pub(super) struct Fetch {
+    app: App,
+    tenant: Tenant,
+}
+
+/// The loader that resolvers find in their context.
+pub(super) type Loaders = DataLoader<Fetch>;
+
+/// A loader for one question.
+pub(super) fn loaders(app: App, tenant: Tenant) -> Loaders {
+    // Within the request's span, so that what fails is logged under its id.
+    DataLoader::new(Fetch { app, tenant }, |task| tokio::spawn(task.in_current_span()))
+}
+
+/// A page of one device's readings.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct ReadingsOf {
+    pub(super) stream: String,
+    pub(super) page: ReadingsPage,
+}
+
+/// Which page. Devices of which the same one is wanted share a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct ReadingsPage {
+    pub(super) from: Option<DateTime<Utc>>,
+    pub(super) to: Option<DateTime<Utc>>,
+    pub(super) ascending: bool,
+    pub(super) beyond: Option<(DateTime<Utc>, i64)>,
+    pub(super) limit: i64,
+}
+
+impl Loader<ReadingsOf> for Fetch {
+    type Value = Vec<Reading>;
+    type Error = Error;
+
+    async fn load(&self, wanted: &[ReadingsOf]) -> Result<HashMap<ReadingsOf, Vec<Reading>>, Error> {
+        let log_id = self.app.log_of(&self.tenant, Lane::Telemetry)?;
+        let mut found: HashMap<_, _> = wanted.iter().map(|wanted| (wanted.clone(), vec![])).collect();
+        for (page, streams) in by(wanted, |wanted| wanted.page, |wanted| &wanted.stream) {
+            let ReadingsPage { from, to, ascending, beyond, limit } = page;
+            let span = Span { from, to, ascending, beyond };
+            let readings =
+                self.app.log.readings(log_id, &streams, span, limit).await.map_err(HttpError::from)?;
+            for reading in readings {
+                let stream = reading.aggregate_id.clone();
+                found.entry(ReadingsOf { stream, page }).or_default().push(reading);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// One device's windows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct WindowsOf {
+    pub(super) stream: String,
+    pub(super) cut: WindowsCut,
+}
+
+/// How they are cut. Devices whose windows are cut alike share a query.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct WindowsCut {
+    pub(super) metric: Option<String>,
+    pub(super) from: DateTime<Utc>,
+    pub(super) to: DateTime<Utc>,
+    pub(super) step: TimeDelta,
+    pub(super) tz: Tz,
+    pub(super) points: Option<usize>,
+}
+
+impl From<WindowsQuery> for WindowsCut {
+    fn from(query: WindowsQuery) -> Self {
+        let WindowsQuery { metric, from, to, step, tz, points } = query;
+        Self { metric, from, to, step, tz, points }
+    }
+}
+
+impl From<WindowsCut> for WindowsQuery {
+    fn from(cut: WindowsCut) -> Self {
+        let WindowsCut { metric, from, to, step, tz, points } = cut;
+        Self { metric, from, to, step, tz, points }
+    }
+}
+
+impl Loader<WindowsOf> for Fetch {
+    type Value = Vec<Series>;
+    type Error = Error;
+
+    async fn load(&self, wanted: &[WindowsOf]) -> Result<HashMap<WindowsOf, Vec<Series>>, Error> {
+        let log_id = self.app.log_of(&self.tenant, Lane::Telemetry)?;
+        let mut found: HashMap<_, _> = wanted.iter().map(|wanted| (wanted.clone(), vec![])).collect();
+        for (cut, streams) in by(wanted, |wanted| wanted.cut.clone(), |wanted| &wanted.stream) {
+            let query = cut.clone().into();
+            let series = telemetry_windows::windows(self.app.log.pool(), log_id, &streams, &query).await;
+            for series in series.map_err(HttpError::from)? {
+                let wanted = WindowsOf { stream: series.aggregate_id.clone(), cut: cut.clone() };
+                found.entry(wanted).or_default().push(series);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The streams for which the same is wanted.
+fn by<W, K: Eq + std::hash::Hash>(
+    wanted: &[W],
+    same: impl Fn(&W) -> K,
+    stream: impl Fn(&W) -> &String,
+) -> HashMap<K, Vec<String>> {
+    let mut groups: HashMap<K, Vec<String>> = HashMap::new();
+    for wanted in wanted {
+        groups.entry(same(wanted)).or_default().push(stream(wanted).clone());
+    }
+    groups
+}

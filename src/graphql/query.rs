@@ -1,0 +1,142 @@
+//! What can be asked for.
+
+use async_graphql::connection::{Connection, Edge};
+use async_graphql::{Context, Enum, InputObject, Object, Result};
+use fleetlog_projections::devices::{self, Cursor, Sort, SortBy};
+use fleetlog_projections::status;
+
+use super::device::{Device, Status};
+use super::limits::{DEFAULT_FIRST, cost};
+use super::log::Log;
+use super::projection::Projection;
+use super::request::Asker;
+use super::scalars::Long;
+use crate::http::extract::parse;
+use crate::http::parameters::Limit;
+use crate::http::{Error, logs};
+use crate::identity::Action;
+
+/// What can be asked for.
+pub(super) struct Query;
+
+/// Which devices.
+#[derive(InputObject)]
+struct DeviceFilter {
+    /// Part of the uid or the name, in any case.
+    q: Option<String>,
+    /// Only these. Without it: all that are in service.
+    status: Option<Status>,
+}
+
+/// The order of devices.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+enum DeviceSort {
+    /// By uid.
+    Uid,
+    /// By uid, from the last.
+    UidDesc,
+    /// The longest silent first; those that were never heard of before all.
+    LastSeenAt,
+    /// The last heard of first.
+    LastSeenAtDesc,
+    /// In the order of registration.
+    RegisteredAt,
+    /// The newest first.
+    RegisteredAtDesc,
+}
+
+impl From<DeviceSort> for Sort {
+    fn from(sort: DeviceSort) -> Self {
+        let (by, descending) = match sort {
+            DeviceSort::Uid => (SortBy::Uid, false),
+            DeviceSort::UidDesc => (SortBy::Uid, true),
+            DeviceSort::LastSeenAt => (SortBy::LastSeenAt, false),
+            DeviceSort::LastSeenAtDesc => (SortBy::LastSeenAt, true),
+            DeviceSort::RegisteredAt => (SortBy::RegisteredAt, false),
+            DeviceSort::RegisteredAtDesc => (SortBy::RegisteredAt, true),
+        };
+        Self { by, descending }
+    }
+}
+
+#[Object]
+impl Query {
+    /// The tenant's devices.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn devices(
+        &self,
+        context: &Context<'_>,
+        filter: Option<DeviceFilter>,
+        sort: Option<DeviceSort>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<String, Device, Total>> {
+        let asker = context.data::<Asker>()?;
+        asker.may(Action::DevicesRead)?;
+        let filter = filter.unwrap_or(DeviceFilter { q: None, status: None });
+        let sort = sort.map(Sort::from).unwrap_or_default();
+        let query = devices::Query {
+            q: filter.q,
+            status: filter.status.map(devices::Status::from),
+            sort,
+            after: parse("after", after.as_deref())?,
+            limit: page_size(first)?,
+        };
+        let (pool, tenant) = (asker.app.log.pool(), &asker.principal.tenant);
+        let page =
+            devices::list(pool, tenant, &query, asker.app.online_since()).await.map_err(Error::from)?;
+        let after = query.after.is_some();
+        let mut connection = Connection::with_additional_fields(after, page.has_more, Total(query));
+        connection.edges.extend(page.items.into_iter().map(|device| {
+            let cursor = Cursor::of(&device, sort).to_string();
+            Edge::new(cursor, Device(device))
+        }));
+        Ok(connection)
+    }
+
+    /// One device, in service or not. Null if there is none.
+    async fn device(&self, context: &Context<'_>, uid: String) -> Result<Option<Device>> {
+        let asker = context.data::<Asker>()?;
+        asker.may(Action::DevicesRead)?;
+        let (pool, tenant) = (asker.app.log.pool(), &asker.principal.tenant);
+        let found =
+            devices::get(pool, tenant, &[uid], asker.app.online_since()).await.map_err(Error::from)?;
+        Ok(found.into_iter().next().map(Device))
+    }
+
+    /// The tenant's logs.
+    async fn logs(&self, context: &Context<'_>) -> Result<Vec<Log>> {
+        let asker = context.data::<Asker>()?;
+        asker.may(Action::LogsRead)?;
+        Ok(logs::of(&asker.app, &asker.principal).into_iter().map(Log).collect())
+    }
+
+    /// Every projection, as far as it concerns the tenant's logs.
+    #[graphql(complexity = "10 + child_complexity")]
+    async fn projections(&self, context: &Context<'_>) -> Result<Vec<Projection>> {
+        let asker = context.data::<Asker>()?;
+        asker.may(Action::ProjectionsRead)?;
+        let statuses = status::list(asker.app.log.pool(), Some(&asker.principal.tenant)).await;
+        Ok(statuses.map_err(Error::from)?.into_iter().map(Projection).collect())
+    }
+}
+
+/// How many items a page of a connection has.
+pub(super) fn page_size(first: Option<i32>) -> Result<usize, Error> {
+    let limit = Limit::try_from(i64::from(first.unwrap_or(DEFAULT_FIRST)));
+    limit.map(|limit| limit.0).map_err(|bad| Error::field("first", bad))
+}
+
+/// Counts only when it is asked to.
+pub(super) struct Total(devices::Query);
+
+#[Object]
+impl Total {
+    /// How many items all pages have.
+    async fn total_count(&self, context: &Context<'_>) -> Result<Long> {
+        let asker = context.data::<Asker>()?;
+        let (pool, tenant) = (asker.app.log.pool(), &asker.principal.tenant);
+        let count = devices::count(pool, tenant, &self.0, asker.app.online_since()).await;
+        Ok(Long(count.map_err(Error::from)?))
+    }
+}

@@ -1,0 +1,100 @@
+//! The route, and one question's way through: read, measured, answered. One question a request: no batches.
+
+use async_graphql::{Request, Response, ServerError, Variables};
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::error::with_codes;
+use super::limits;
+use super::loaders::loaders;
+use crate::http::extract::{Body, Caller};
+use crate::http::{App, Error};
+use crate::identity::{Action, Principal, Resource, authorize};
+
+/// `POST /graphql`.
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(ask))
+}
+
+/// Who is asking. Resolvers find it in their context.
+pub(super) struct Asker {
+    pub(super) app: App,
+    pub(super) principal: Principal,
+    /// One moment for the whole question.
+    pub(super) now: DateTime<Utc>,
+}
+
+impl Asker {
+    /// Whether the asker may do that to the tenant's things.
+    pub(super) fn may(&self, action: Action) -> Result<(), Error> {
+        Ok(authorize(&self.principal, action, &Resource::Tenant(&self.principal.tenant))?)
+    }
+}
+
+/// A question.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Ask {
+    /// The question, in `GraphQL`.
+    #[schema(example = "{ devices(first: 10) { nodes { uid status } } }")]
+    query: String,
+    /// The values of its variables.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    variables: Option<serde_json::Value>,
+    /// Which of its operations is meant, if it has several.
+    #[serde(default)]
+    operation_name: Option<String>,
+    /// Ignored.
+    #[serde(default, rename = "extensions")]
+    #[schema(value_type = Option<Object>)]
+    _extensions: Option<serde_json::Value>,
+}
+
+/// What `GraphQL` answers: `data`, and `errors`, each with a `code` among its `extensions`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Answer {
+    data: serde_json::Value,
+    errors: Option<Vec<serde_json::Value>>,
+}
+
+/// A `GraphQL` question. Its errors come with status 200.
+#[utoipa::path(
+    post, path = "/graphql", tag = "graphql", operation_id = "ask_graphql", request_body = Ask,
+    responses((status = 200, description = "The answer", body = Answer)),
+    extensions(("x-action" = json!("graphql.query"))),
+)]
+async fn ask(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    ask: Result<Body<Ask>, Error>,
+) -> Result<Json<Response>, Error> {
+    authorize(&principal, Action::GraphqlQuery, &Resource::Tenant(&principal.tenant))?;
+    let Body(ask) = ask?;
+    let question = match limits::read(&ask.query) {
+        Ok(question) => question,
+        Err(refused) => return Ok(Json(refuse(refused.to_string()))),
+    };
+    let schema = match (&app.graphql.types, question.about_types) {
+        (Some(types), true) => types.clone(),
+        (None, true) => return Ok(Json(refuse("the schema cannot be asked for its types here".to_owned()))),
+        (_, false) => app.graphql.data.clone(),
+    };
+    let mut request = Request::new(ask.query)
+        .variables(Variables::from_json(ask.variables.unwrap_or_default()))
+        .data(loaders(app.clone(), principal.tenant.clone()))
+        .data(Asker { app, principal, now: Utc::now() });
+    request.operation_name = ask.operation_name;
+    request.set_parsed_query(question.document);
+    Ok(Json(with_codes(schema.execute(request).await)))
+}
+
+fn refuse(why: String) -> Response {
+    with_codes(Response::from_errors(vec![ServerError::new(why, None)]))
+}

@@ -1,0 +1,251 @@
+//! The service: the log, ingest, projections, a broker and HTTP, started together and stopped in order.
+//!
+//! What takes work in stops first (HTTP, MQTT), then ingest, which finishes what it was given, then projections and
+//! the log. If one of them ends by itself the service stops with its error: half a service is worse than none.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use fleetlog_event_log::{EventLog, database};
+use fleetlog_projections::Projections;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::identity;
+use crate::identity::first_start::Admin;
+use crate::ingest::{self, Ingest};
+use crate::{endpoint, external, http};
+
+/// What a service is made of.
+pub struct Options {
+    /// Its database.
+    pub database: database::Options,
+    /// Whether to bring the schema up to date first.
+    pub migrate: bool,
+    /// Where HTTP listens. Port 0 takes a free one.
+    pub http: SocketAddr,
+    /// Where messages come from.
+    pub broker: Broker,
+    /// The first administrator's address; used by the first start only.
+    pub admin_email: Option<String>,
+    /// The first administrator's password; used by the first start only.
+    pub admin_password: Option<String>,
+    /// What an operator may decide about the API.
+    pub settings: http::Settings,
+    /// This process's counters.
+    pub metrics: PrometheusHandle,
+}
+
+/// Where messages come from.
+pub enum Broker {
+    /// Devices connect to this process.
+    Endpoint(endpoint::Options),
+    /// Devices connect to a broker, and so does this process.
+    External(external::Options),
+}
+
+/// Why a service did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log or its database.
+    #[error("failed to {0}")]
+    Database(#[from] database::Error),
+    /// Keys or the first administrator.
+    #[error("failed to {0}")]
+    Identity(#[from] identity::Error),
+    /// The MQTT endpoint.
+    #[error("failed to {0}")]
+    Endpoint(#[from] endpoint::Error),
+    /// The connection to the MQTT broker.
+    #[error("failed to {0}")]
+    External(#[from] external::Error),
+    /// The address for HTTP.
+    #[error("failed to serve HTTP on {0}: {1}")]
+    Http(SocketAddr, #[source] std::io::Error),
+    /// Ingest.
+    #[error("failed to {0}")]
+    Ingest(#[from] ingest::Error),
+    /// The projections.
+    #[error("failed to {0}")]
+    Projections(#[from] fleetlog_projections::runner::Error),
+    /// A part ended that should not have.
+    #[error("{0} ended by itself")]
+    Ended(&'static str),
+    /// A part panicked.
+    #[error("a part of the service panicked: {0}")]
+    Panicked(#[from] JoinError),
+}
+
+/// A part's name, and how it ended.
+type Part = (&'static str, Result<(), Error>);
+
+/// A running service.
+pub struct Service {
+    log: EventLog,
+    projections: fleetlog_projections::Handle,
+    http: SocketAddr,
+    mqtt: Option<SocketAddr>,
+    admin: Option<Admin>,
+    stages: [Stage; 3],
+}
+
+/// Parts that stop together.
+#[derive(Default)]
+struct Stage {
+    parts: JoinSet<Part>,
+    stop: CancellationToken,
+}
+
+impl Stage {
+    fn add(&mut self, name: &'static str, part: impl Future<Output = Result<(), Error>> + Send + 'static) {
+        self.parts.spawn(async move { (name, part.await) });
+    }
+
+    /// Waits for a part that ends although nobody has asked it to. Never returns while the stage is empty.
+    async fn ended_early(&mut self) -> Error {
+        match self.parts.join_next().await {
+            None => std::future::pending().await,
+            Some(Err(error)) => error.into(),
+            Some(Ok((_, Err(error)))) => error,
+            Some(Ok((name, Ok(())))) => Error::Ended(name),
+        }
+    }
+
+    async fn stop(mut self) -> Result<(), Error> {
+        self.stop.cancel();
+        let mut result = Ok(());
+        while let Some(part) = self.parts.join_next().await {
+            result = result.and(part.map_err(Error::from).and_then(|(_, ended)| ended));
+        }
+        result
+    }
+}
+
+impl Service {
+    /// Prepares the database, takes the addresses and starts every part. Messages are accepted when it returns.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        if options.migrate {
+            options.database.migrate().await?;
+        }
+        let log = EventLog::open(options.database).await?;
+        let first = identity::first_start(log.pool(), options.admin_email, options.admin_password).await?;
+        let [mut edges, mut middle, mut core] = [Stage::default(), Stage::default(), Stage::default()];
+
+        let (upkeep, stop) = (log.clone(), core.stop.clone());
+        core.add("the log's upkeep", async move {
+            upkeep.run(stop).await;
+            Ok(())
+        });
+        let (handle, stop) = (options.metrics.clone(), core.stop.clone());
+        core.add("the counters' upkeep", async move {
+            http::metrics::upkeep(handle, stop).await;
+            Ok(())
+        });
+        let runner = Projections::new(log.clone(), fleetlog_projections::Options::default());
+        let (projections, stop) = (runner.handle(), core.stop.clone());
+        core.add("projections", async move { Ok(runner.run(stop).await?) });
+
+        let (ingest, inlet) = Ingest::new(log.clone(), ingest::Options::default());
+        let stop = middle.stop.clone();
+        middle.add("ingest", async move { Ok(ingest.run(stop).await?) });
+
+        let (probe, mqtt) = start_broker(options.broker, inlet, &mut edges).await?;
+        let app = http::App::new(
+            log.clone(),
+            projections.clone(),
+            first.keys,
+            options.metrics,
+            probe,
+            options.settings,
+        );
+        let http = start_http(options.http, http::router(app), &mut edges)?;
+        Ok(Self { log, projections, http, mqtt, admin: first.admin, stages: [edges, middle, core] })
+    }
+
+    /// Runs until `shutdown` or until a part ends by itself; then stops all of it in order. What was acknowledged is
+    /// committed when it returns.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let [mut edges, mut middle, mut core] = self.stages;
+        let cause = tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            error = edges.ended_early() => Err(error),
+            error = middle.ended_early() => Err(error),
+            error = core.ended_early() => Err(error),
+        };
+        let mut result = cause;
+        for stage in [edges, middle, core] {
+            result = result.and(stage.stop().await);
+        }
+        self.log.close().await;
+        result
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn log(&self) -> &EventLog {
+        &self.log
+    }
+
+    /// The projections.
+    #[must_use]
+    pub fn projections(&self) -> &fleetlog_projections::Handle {
+        &self.projections
+    }
+
+    /// Where HTTP listens.
+    #[must_use]
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where MQTT listens, if this process is the broker.
+    #[must_use]
+    pub fn mqtt(&self) -> Option<SocketAddr> {
+        self.mqtt
+    }
+
+    /// The administrator that this start has made.
+    #[must_use]
+    pub fn admin(&self) -> Option<&Admin> {
+        self.admin.as_ref()
+    }
+}
+
+async fn start_broker(
+    broker: Broker,
+    inlet: ingest::Handle,
+    edges: &mut Stage,
+) -> Result<(http::BrokerProbe, Option<SocketAddr>), Error> {
+    let stop = edges.stop.clone();
+    match broker {
+        Broker::Endpoint(options) => {
+            let endpoint = endpoint::Endpoint::bind(options, inlet).await?;
+            let address = endpoint.address();
+            edges.add("the MQTT endpoint", async move {
+                endpoint.run(stop).await;
+                Ok(())
+            });
+            Ok((Arc::new(|| true), Some(address)))
+        }
+        Broker::External(options) => {
+            let (subscriber, status) = external::Subscriber::new(options, inlet)?;
+            edges.add("the connection to the MQTT broker", async move {
+                subscriber.run(stop).await;
+                Ok(())
+            });
+            Ok((Arc::new(move || status.borrow().subscribed), None))
+        }
+    }
+}
+
+fn start_http(address: SocketAddr, router: axum::Router, edges: &mut Stage) -> Result<SocketAddr, Error> {
+    let failed = |error| Error::Http(address, error);
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let stop = edges.stop.clone();
+    edges.add("HTTP", async move {
+        http::serve(listener, router, stop).await.map_err(|error| Error::Http(bound, error))
+    });
+    Ok(bound)
+}

@@ -1,0 +1,134 @@
+//! What becomes of simulated messages, counted.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::device::News;
+
+/// The longest latency that is told apart, in microseconds: an hour.
+const LONGEST: u64 = 3_600_000_000;
+
+/// How far it has got.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Devices that are connected.
+    pub connected: u64,
+    /// Messages that became due and were taken by their device.
+    pub sent: u64,
+    /// Messages that were acknowledged.
+    pub acked: u64,
+    /// Messages that their device could not take, or that the broker refused.
+    pub failed: u64,
+    /// What went wrong last.
+    pub error: Option<String>,
+}
+
+/// How it went.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The counts.
+    pub total: Progress,
+    /// The median time from due to acknowledged.
+    pub p50: Duration,
+    /// 99 of 100 messages took no longer.
+    pub p99: Duration,
+    /// How long it published.
+    pub elapsed: Duration,
+}
+
+/// Counts for all devices together.
+pub(super) struct Counts {
+    connected: AtomicU64,
+    sent: AtomicU64,
+    acked: AtomicU64,
+    failed: AtomicU64,
+    error: Mutex<Option<String>>,
+    /// In microseconds. Always there: its bounds are constants.
+    latencies: Mutex<Option<Histogram<u64>>>,
+}
+
+impl Counts {
+    pub(super) fn new() -> Self {
+        Self {
+            connected: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            acked: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            error: Mutex::default(),
+            latencies: Mutex::new(Histogram::new_with_bounds(1, LONGEST, 3).ok()),
+        }
+    }
+
+    /// A message became due, and was taken by its device or not.
+    pub(super) fn due(&self, taken: bool) {
+        let count = if taken { &self.sent } else { &self.failed };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn note(&self, news: News) {
+        match news {
+            News::Connected => drop(self.connected.fetch_add(1, Ordering::Relaxed)),
+            News::Lost { connected, why } => {
+                self.connected.fetch_sub(u64::from(connected), Ordering::Relaxed);
+                *lock(&self.error) = Some(why);
+            }
+            News::Acknowledged(message) => {
+                self.acked.fetch_add(1, Ordering::Relaxed);
+                if let Some(latencies) = &mut *lock(&self.latencies) {
+                    latencies.saturating_record(message.due.elapsed().as_micros() as u64);
+                }
+            }
+            News::Refused(why) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                *lock(&self.error) = Some(why);
+            }
+        }
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
+            connected: self.connected.load(Ordering::Relaxed),
+            sent: self.sent.load(Ordering::Relaxed),
+            acked: self.acked.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            error: lock(&self.error).clone(),
+        }
+    }
+
+    pub(super) fn report(&self, elapsed: Duration) -> Report {
+        let latencies = lock(&self.latencies);
+        let quantile = |quantile| {
+            Duration::from_micros(
+                latencies.as_ref().map_or(0, |latencies| latencies.value_at_quantile(quantile)),
+            )
+        };
+        Report { total: self.progress(), p50: quantile(0.5), p99: quantile(0.99), elapsed }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { connected, sent, acked, failed, error } = self;
+        write!(f, "{connected} connected, {sent} sent, {acked} acknowledged, {failed} failed")?;
+        error.iter().try_for_each(|error| write!(f, " (last error: {error})"))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { total, p50, p99, elapsed } = self;
+        let rate = total.acked as f64 / elapsed.as_secs_f64().max(0.001);
+        write!(
+            f,
+            "{total}; {rate:.0}/s over {elapsed:.1?}; acknowledged after {p50:.1?} (median), {p99:.1?} (99 %)"
+        )
+    }
+}

@@ -1,0 +1,298 @@
+//! `GraphQL`, as its clients see it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use fleetlog::graphql::Schemas;
+use fleetlog::http::Settings;
+use fleetlog::identity::Role;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+use crate::rest::assert_committed;
+use crate::support::Api;
+
+fn code(answer: &Value) -> &str {
+    answer["errors"][0]["extensions"]["code"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn the_committed_schema_is_what_the_code_builds() {
+    assert_committed("schema.graphql", &Schemas::new(false).sdl());
+}
+
+#[tokio::test]
+async fn devices_come_with_their_telemetry_and_windows() {
+    let api = Api::start().await;
+    let at = |minute: i64| format!("2026-03-01T12:{minute:02}:00Z");
+    let readings = (0..4).map(|n| json!({"msg_id": format!("m{n}"), "ts": at(n), "n": n, "tag": "a"}));
+    api.publish("dev-01", readings).await;
+    api.publish("dev-02", []).await;
+    api.catch_up().await;
+    let answer = api
+        .ask(
+            r#"{ devices(first: 5, sort: UID) { totalCount pageInfo { hasNextPage } edges { node {
+                uid status messages labels lastReading { ts payload }
+                telemetry(first: 2) { pageInfo { hasNextPage } nodes { ts msgId position payload flags } }
+                windows(metric: "n", from: "2026-03-01T12:00:00Z", to: "2026-03-01T12:04:00Z", step: "2m", points: 10) {
+                    step tz series { metric windows { start count avg } } }
+            } } } }"#,
+        )
+        .await;
+    assert_eq!(answer["errors"], Value::Null, "{answer}");
+    let devices = &answer["data"]["devices"];
+    assert_eq!((&devices["totalCount"], &devices["pageInfo"]["hasNextPage"]), (&json!(2), &json!(false)));
+    let device = &devices["edges"][0]["node"];
+    assert_eq!(
+        (&device["uid"], &device["status"], &device["messages"]),
+        (&json!("dev-01"), &json!("ONLINE"), &json!(4))
+    );
+    assert_eq!(device["lastReading"]["payload"], json!({"msg_id": "m3", "ts": at(3), "n": 3, "tag": "a"}));
+    let telemetry = &device["telemetry"];
+    assert_eq!(telemetry["pageInfo"]["hasNextPage"], true);
+    let shown = telemetry["nodes"].as_array().expect("nodes").iter().map(|node| node["msgId"].clone());
+    assert_eq!(shown.collect::<Vec<_>>(), ["m3", "m2"]);
+    assert_eq!(
+        device["windows"],
+        json!({"step": "2m", "tz": "UTC", "series": [{"metric": "n", "windows": [
+            {"start": "2026-03-01T12:00:00+00:00", "count": 2, "avg": 0.5},
+            {"start": "2026-03-01T12:02:00+00:00", "count": 2, "avg": 2.5},
+        ]}]})
+    );
+    assert_eq!(devices["edges"][1]["node"]["telemetry"]["nodes"], json!([]));
+}
+
+#[tokio::test]
+async fn connections_are_followed_by_their_cursors() {
+    let api = Api::start().await;
+    for n in 0..5 {
+        api.publish(&format!("dev-{n}"), []).await;
+    }
+    api.publish("dev-0", (0..5).map(|n| json!({"n": n, "ts": 1_772_366_400_000_i64 + n}))).await;
+    api.catch_up().await;
+    let (mut seen, mut after) = (vec![], "null".to_owned());
+    loop {
+        let page = api
+            .ask(&format!("{{ devices(first: 2, after: {after}) {{ pageInfo {{ hasNextPage endCursor }} nodes {{ uid }} }} }}"))
+            .await;
+        let devices = &page["data"]["devices"];
+        seen.extend(devices["nodes"].as_array().expect("nodes").iter().map(|node| node["uid"].clone()));
+        if devices["pageInfo"]["hasNextPage"] == false {
+            break;
+        }
+        after = devices["pageInfo"]["endCursor"].to_string();
+    }
+    assert_eq!(seen, ["dev-0", "dev-1", "dev-2", "dev-3", "dev-4"]);
+
+    let first = r#"{ device(uid: "dev-0") { telemetry(first: 3, order: ASC) { pageInfo { endCursor } } } }"#;
+    let cursor = api.ask(first).await["data"]["device"]["telemetry"]["pageInfo"]["endCursor"].clone();
+    let next = format!(
+        r#"{{ device(uid: "dev-0") {{ telemetry(first: 9, order: ASC, after: {cursor}) {{ nodes {{ payload }} }} }} }}"#
+    );
+    let nodes = api.ask(&next).await["data"]["device"]["telemetry"]["nodes"].clone();
+    let numbers: Vec<_> =
+        nodes.as_array().expect("nodes").iter().map(|node| node["payload"]["n"].clone()).collect();
+    assert_eq!(numbers, [3, 4]);
+}
+
+#[tokio::test]
+async fn logs_projections_and_single_devices_are_the_tenants_own() {
+    let api = Api::start().await;
+    api.add_tenant("t1").await;
+    api.publish_of("t1", "secret", [json!({"n": 1})]).await;
+    api.catch_up().await;
+    let answer = api
+        .ask(r#"{ device(uid: "secret") { uid } logs { lane head } projections { name state lag } unknown: device(uid: "\u0000") { uid } }"#)
+        .await;
+    assert_eq!(
+        answer["data"],
+        json!({
+            "device": null, "unknown": null,
+            "logs": [{"lane": "control", "head": 0}, {"lane": "telemetry", "head": 0}],
+            "projections": [
+                {"name": "devices", "state": "FOLLOWING", "lag": 0},
+                {"name": "telemetry_windows", "state": "FOLLOWING", "lag": 0},
+            ],
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_field_asks_for_its_own_permission() {
+    let api = Api::start().await;
+    let query = json!({"query": "{ devices { nodes { uid } } logs { head } }"});
+    let answer = api.send_as(Role::Viewer, Method::POST, "/api/v1/graphql", Some(query)).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(code(&answer.json()), "forbidden");
+}
+
+#[tokio::test]
+async fn variables_and_named_operations_are_taken() {
+    let api = Api::start().await;
+    api.publish("dev-01", []).await;
+    api.catch_up().await;
+    let body = json!({
+        "query": "query One($uid: String!) { device(uid: $uid) { uid } } query Other { logs { head } }",
+        "operationName": "One", "variables": {"uid": "dev-01"}, "extensions": {},
+    });
+    let answer = api.send(Method::POST, "/graphql", body).await.json();
+    assert_eq!(answer["data"], json!({"device": {"uid": "dev-01"}}));
+}
+
+/// Counts the statements of this thread's tests that read a table.
+struct Statements(&'static str, Arc<AtomicUsize>);
+
+impl<S: tracing::Subscriber> Layer<S> for Statements {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        struct Mentions<'t>(&'t str, bool);
+        impl tracing::field::Visit for Mentions<'_> {
+            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.1 |= format!("{value:?}").contains(self.0);
+            }
+        }
+        if event.metadata().target() == "sqlx::query" {
+            let mut mentions = Mentions(self.0, false);
+            event.record(&mut mentions);
+            self.1.fetch_add(usize::from(mentions.1), Ordering::Relaxed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn twenty_devices_cost_as_many_statements_as_one() {
+    let api = Api::start().await;
+    for n in 0..20 {
+        api.publish(&format!("dev-{n:02}"), [json!({"n": n})]).await;
+    }
+    api.catch_up().await;
+    let count = Arc::new(AtomicUsize::new(0));
+    let subscriber =
+        tracing_subscriber::registry().with(Statements("AS device (id, ordinal)", Arc::clone(&count)));
+    let _counting = tracing::subscriber::set_default(subscriber);
+    let asked = "{ devices(first: 20) { nodes { telemetry(first: 5) { nodes { ts } } windows(points: 2) { step } } } }";
+    let answer = api.ask(asked).await;
+    let nodes = answer["data"]["devices"]["nodes"].as_array().expect("nodes");
+    assert!(
+        nodes.len() == 20
+            && nodes.iter().all(|node| node["telemetry"]["nodes"].as_array().map(Vec::len) == Some(1))
+    );
+    assert_eq!(count.load(Ordering::Relaxed), 1);
+}
+
+fn bad_questions() -> Vec<(&'static str, String, &'static str)> {
+    let repeat = |n: usize, text: &str| (0..n).map(|n| text.replace('#', &n.to_string())).collect::<String>();
+    let fragments =
+        |body: &str| format!("{{ ...F0 }} {}", repeat(30, &format!("fragment F# on Query {{ {body} }} ")));
+    let windows =
+        |arguments: &str| format!(r#"{{ device(uid: "dev-01") {{ windows({arguments}) {{ step }} }} }}"#);
+    let telemetry = |arguments: &str| {
+        format!(r#"{{ device(uid: "dev-01") {{ telemetry({arguments}) {{ nodes {{ ts }} }} }} }}"#)
+    };
+    let doubling =
+        (0..30).map(|n| format!("fragment G{n} on Query {{ ...G{0} ...G{0} }} ", n + 1)).collect::<String>();
+    vec![
+        ("nothing", String::new(), "invalid"),
+        ("no language", "SELECT * FROM users".into(), "invalid"),
+        ("an open bracket", "{".into(), "invalid"),
+        ("a NUL", "{ \0 }".into(), "invalid"),
+        ("an unknown field", "{ passwords }".into(), "invalid"),
+        ("an unknown argument", "{ devices(tenant: \"t1\") { nodes { uid } } }".into(), "invalid"),
+        ("a wrong type", "{ devices(first: \"x\") { nodes { uid } } }".into(), "invalid"),
+        ("an unknown word", "{ devices(filter: {status: ASLEEP}) { nodes { uid } } }".into(), "invalid"),
+        ("a mutation", "mutation { drop }".into(), "invalid"),
+        ("a subscription", "subscription { telemetry }".into(), "invalid"),
+        ("first 0", "{ devices(first: 0) { nodes { uid } } }".into(), "invalid"),
+        ("first -1", "{ devices(first: -1) { nodes { uid } } }".into(), "invalid"),
+        ("huge first", "{ devices(first: 2147483647) { nodes { uid } } }".into(), "invalid"),
+        ("first over 32 bits", "{ devices(first: 9999999999) { nodes { uid } } }".into(), "invalid"),
+        (
+            "too many items",
+            "{ devices(first: 100) { nodes { telemetry(first: 100) { nodes { ts } } } } }".into(),
+            "invalid",
+        ),
+        ("many windows", "{ devices(first: 100) { nodes { windows { step } } } }".into(), "invalid"),
+        ("ten thousand aliases", format!("{{ {} }}", repeat(10_000, "a#: logs { head } ")), "invalid"),
+        ("a thousand aliases", format!("{{ {} }}", repeat(1_000, "a#: logs { head } ")), "invalid"),
+        ("ten thousand type names", format!("{{ {} }}", repeat(10_000, "a#: __typename ")), "invalid"),
+        (
+            "ten thousand directives",
+            format!("{{ logs {} {{ head }} }}", repeat(10_000, "@skip(if: false) ")),
+            "invalid",
+        ),
+        ("depth 50", format!("{}head{}", "{ logs ".repeat(50), " }".repeat(50)), "invalid"),
+        ("depth 100000", "{ a ".repeat(100_000), "invalid"),
+        ("lists in lists", format!("{{ device(uid: {}", "[".repeat(100_000)), "invalid"),
+        (
+            "a circular fragment",
+            "{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }".into(),
+            "invalid",
+        ),
+        ("an unknown fragment", fragments("...F99"), "invalid"),
+        (
+            "doubling fragments",
+            format!("{{ ...G0 }} {doubling} fragment G30 on Query {{ __typename }}"),
+            "invalid",
+        ),
+        ("a bad cursor", "{ devices(after: \"forged\") { nodes { uid } } }".into(), "invalid"),
+        ("a bad reading's cursor", telemetry("after: \"1bnVsbA\""), "invalid"),
+        (
+            "a reversed span",
+            telemetry("from: \"2026-01-02T00:00:00Z\", to: \"2026-01-01T00:00:00Z\""),
+            "invalid",
+        ),
+        ("a year beyond", telemetry("from: \"+262000-01-01T00:00:00Z\""), "invalid"),
+        ("a time that is none", telemetry("from: \"yesterday\""), "invalid"),
+        ("a bad step", windows("step: \"7\""), "invalid"),
+        ("a bad time zone", windows("tz: \"Mars/Olympus\""), "invalid"),
+        ("one point", windows("points: 1"), "invalid"),
+        ("minus one point", windows("points: -1"), "invalid"),
+        (
+            "a range of years by the minute",
+            windows("step: \"1m\", from: \"2001-01-01T00:00:00Z\""),
+            "invalid",
+        ),
+        ("a NUL in a metric", windows("metric: \"\\u0000\""), ""),
+        ("a NUL in a search", "{ devices(filter: {q: \"\\u0000\"}) { nodes { uid } } }".into(), ""),
+    ]
+}
+
+#[tokio::test]
+async fn whatever_makes_no_sense_or_costs_too_much_is_refused() {
+    let api = Api::start().await;
+    api.publish("dev-01", []).await;
+    api.catch_up().await;
+    for (what, question, wanted) in bad_questions() {
+        let started = Instant::now();
+        let answer = api.ask(&question).await;
+        assert!(started.elapsed() < Duration::from_secs(2), "{what}: {:?}", started.elapsed());
+        assert_eq!(code(&answer), wanted, "{what}: {answer}");
+        let text = answer.to_string().to_lowercase();
+        for word in ["sqlx", "postgres", "panicked", ".rs:", "unwrap"] {
+            assert!(!text.contains(word), "{what}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_schema_is_shown_only_where_that_is_allowed() {
+    let whole = "query { __schema { queryType { name } types { name fields(includeDeprecated: true) { name args { name
+        type { ...T } } type { ...T } } inputFields { name type { ...T } } enumValues { name } } directives { name } } }
+        fragment T on __Type { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name
+        ofType { kind name ofType { kind name ofType { kind name } } } } } } } }";
+    let open = Api::start().await;
+    let answer = open.ask(whole).await;
+    assert_eq!(
+        (&answer["errors"], &answer["data"]["__schema"]["queryType"]["name"]),
+        (&Value::Null, &json!("Query"))
+    );
+    let closed = Api::start_with(Settings { introspection: false, ..Settings::default() }).await;
+    for question in [whole, "{ __type(name: \"Query\") { name } }"] {
+        assert_eq!(code(&closed.ask(question).await), "invalid");
+    }
+    for api in [&open, &closed] {
+        let mixed = api.ask("{ logs { head } __schema { types { name } } }").await;
+        assert_eq!(mixed["data"]["__schema"], Value::Null, "{mixed}");
+    }
+}

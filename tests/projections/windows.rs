@@ -1,0 +1,162 @@
+//! Windows: equal to a fold in SQL, and cut by any step and time zone.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fleetlog_aggregates::telemetry::Recorded;
+use fleetlog_event_log::{EventLog, Lane};
+use fleetlog_projections::telemetry_windows::{self, Error, Invalid, Series, WindowsQuery, windows};
+
+use super::{Running, append, assert_equal_to_the_fold_of_the_log, at, reading};
+use crate::support::{Database, log_of};
+
+/// Readings of some devices, out of order, over three days and around the epoch, in halves and quarters whose sums
+/// are exact in any order.
+pub(super) fn untidy(from: usize, to: usize) -> Vec<Recorded> {
+    let one = |n: usize| {
+        // Neighbours lie far apart in time; many share a moment.
+        let scattered = ((n * 7_919) % 4_001) as i64;
+        let day = if n.is_multiple_of(50) { "1969-12-30T00:00:00Z" } else { "2026-02-27T00:00:00Z" };
+        let occurred_at = at(day) + TimeDelta::milliseconds(scattered * 64_500);
+        let quarters = (n * 31 % 97) as f64 / 4.0 - 10.0;
+        let metrics =
+            format!(r#""t":{quarters},"on":{},"motor":{{"rpm":{}}},"note":"x""#, n.is_multiple_of(3), n % 11);
+        reading(&format!("dev-{:02}", n % 5), n, occurred_at, &metrics)
+    };
+    (from..to).map(one).collect()
+}
+
+async fn query(log: &EventLog, query: &WindowsQuery) -> Result<Vec<Series>, Error> {
+    windows(log.pool(), log_of(log, Lane::Telemetry), &["t0/dev-01".into()], query).await
+}
+
+fn of(from: &str, to: &str, step: TimeDelta, tz: &str) -> WindowsQuery {
+    let metric = Some("t".to_owned());
+    WindowsQuery { metric, from: at(from), to: at(to), step, tz: tz.parse().expect("a zone"), points: None }
+}
+
+/// A reading of 1 at each of these moments, projected.
+async fn ones_at(log: &EventLog, times: impl IntoIterator<Item = DateTime<Utc>>) {
+    append(
+        log,
+        times.into_iter().enumerate().map(|(n, time)| reading("dev-01", n, time, r#""t":1"#)).collect(),
+    )
+    .await;
+    let running = Running::start(log);
+    running.catch_up().await;
+    running.stop().await;
+}
+
+/// Start and count of each window of the only series.
+async fn counts(log: &EventLog, wanted: &WindowsQuery) -> Vec<(String, i64)> {
+    let series = query(log, wanted).await.expect("valid");
+    assert!(series.len() <= 1);
+    let windows = series.into_iter().flat_map(|series| series.windows);
+    windows.map(|w| (w.start.with_timezone(&wanted.tz).format("%dT%H:%M").to_string(), w.count)).collect()
+}
+
+fn pairs(expected: &[(&str, i64)]) -> Vec<(String, i64)> {
+    expected.iter().map(|&(start, count)| (start.to_owned(), count)).collect()
+}
+
+#[tokio::test]
+async fn windows_equal_the_fold_of_the_log_however_late_and_repeated_the_readings() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    append(&log, untidy(0, 1_000)).await;
+    let running = Running::start(&log);
+    // Half of these are repeats.
+    append(&log, untidy(500, 1_500)).await;
+    running.catch_up().await;
+    append(&log, untidy(1_500, 1_600)).await;
+    running.catch_up().await;
+    assert_equal_to_the_fold_of_the_log(&log).await;
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM telemetry_windows")
+        .fetch_one(log.pool())
+        .await
+        .expect("counted");
+    assert!(rows > 3_000, "{rows}");
+}
+
+#[tokio::test]
+async fn a_day_on_which_clocks_change_is_longer_or_shorter() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let start = at("2026-03-27T23:00:00Z");
+    ones_at(&log, (0..24 * 4).map(|hour| start + TimeDelta::hours(hour))).await;
+    let days = of("2026-03-28T00:00:00Z", "2026-03-30T12:00:00Z", TimeDelta::days(1), "Europe/Berlin");
+    let expected = pairs(&[("28T00:00", 24), ("29T00:00", 23), ("30T00:00", 24)]);
+    assert_eq!(counts(&log, &days).await, expected);
+}
+
+#[tokio::test]
+async fn days_of_a_zone_with_half_hours_are_cut_at_its_midnight() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    ones_at(&log, ["2026-03-01T18:29:59Z", "2026-03-01T18:30:00Z", "2026-03-02T18:29:59Z"].map(at)).await;
+    let days = of("2026-03-01T00:00:00Z", "2026-03-03T00:00:00Z", TimeDelta::days(1), "Asia/Kolkata");
+    assert_eq!(counts(&log, &days).await, pairs(&[("01T00:00", 1), ("02T00:00", 2)]));
+}
+
+#[tokio::test]
+async fn a_window_says_what_its_readings_do() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let readings = [("10:07:00", 4), ("10:00:30", 1), ("10:09:59", -2), ("10:05:00", 7)];
+    let reading = |(n, (time, t)): (usize, &(&str, i32))| {
+        reading("dev-01", n, at(&format!("2026-03-01T{time}Z")), &format!(r#""t":{t},"other":1"#))
+    };
+    append(&log, readings.iter().enumerate().map(reading).collect()).await;
+    let running = Running::start(&log);
+    running.catch_up().await;
+    let wanted = of("2026-03-01T10:03:00Z", "2026-03-01T10:10:00Z", TimeDelta::minutes(5), "UTC");
+    let series = query(&log, &wanted).await.expect("valid");
+    assert_eq!(
+        (series.len(), series[0].aggregate_id.as_str(), series[0].metric.as_str()),
+        (1, "t0/dev-01", "t")
+    );
+    let [early, late] = &series[0].windows[..] else { panic!("{series:?}") };
+    assert_eq!((early.start, early.count, early.sum), (at("2026-03-01T10:00:00Z"), 1, 1.0));
+    assert_eq!((late.start, late.end), (at("2026-03-01T10:05:00Z"), at("2026-03-01T10:10:00Z")));
+    assert_eq!((late.count, late.sum, late.avg, late.min, late.max), (3, 9.0, 3.0, -2.0, 7.0));
+    assert_eq!((late.first, late.last, late.last_at), (7.0, -2.0, at("2026-03-01T10:09:59Z")));
+    let all = query(&log, &WindowsQuery { metric: None, ..wanted }).await.expect("valid");
+    assert_eq!(all.iter().map(|series| series.metric.as_str()).collect::<Vec<_>>(), ["other", "t"]);
+}
+
+#[tokio::test]
+async fn fewer_points_keep_the_ends() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    ones_at(&log, (0..60).map(|minute| at("2026-03-01T10:00:00Z") + TimeDelta::minutes(minute))).await;
+    let hour = of("2026-03-01T10:00:00Z", "2026-03-01T11:00:00Z", TimeDelta::minutes(1), "UTC");
+    let thinned = counts(&log, &WindowsQuery { points: Some(10), ..hour }).await;
+    assert_eq!((thinned.len(), thinned[0].0.as_str(), thinned[9].0.as_str()), (10, "01T10:00", "01T10:59"));
+}
+
+#[tokio::test]
+async fn a_query_that_makes_no_sense_is_refused_and_one_for_nothing_finds_nothing() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let good = of("2026-03-01T10:00:00Z", "2026-03-01T11:00:00Z", TimeDelta::minutes(1), "UTC");
+    let refused = async |wanted: WindowsQuery| match query(&log, &wanted).await {
+        Err(Error::Invalid(invalid)) => invalid,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(WindowsQuery { points: Some(1), ..good.clone() }).await, Invalid::Points);
+    assert_eq!(refused(WindowsQuery { step: TimeDelta::seconds(61), ..good.clone() }).await, Invalid::Step);
+    assert_eq!(refused(WindowsQuery { to: good.from, ..good.clone() }).await, Invalid::Range);
+    assert_eq!(
+        refused(WindowsQuery { from: at("2000-01-01T00:00:00Z"), ..good.clone() }).await,
+        Invalid::TooManyBuckets
+    );
+    for metric in ["none", "a\0b", ""] {
+        let wanted = WindowsQuery { metric: Some(metric.into()), ..good.clone() };
+        assert!(query(&log, &wanted).await.expect("valid").is_empty());
+    }
+    let log_id = log_of(&log, Lane::Telemetry);
+    assert!(
+        telemetry_windows::windows(log.pool(), log_id, &["a\0b".into()], &good)
+            .await
+            .expect("valid")
+            .is_empty()
+    );
+}

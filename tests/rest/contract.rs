@@ -1,0 +1,131 @@
+//! The `OpenAPI` document: as it is committed, complete, and kept.
+
+use fleetlog::http;
+use fleetlog::http::docs::ACTION;
+use fleetlog::identity::{Action, Role, authorize, authorize::PLATFORM_TENANT};
+use fleetlog::identity::{Principal, Resource};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::support::Api;
+use crate::support::api::answer;
+
+/// What answers without a login.
+const PUBLIC: [&str; 3] = ["POST /api/v1/auth/login", "GET /healthz", "GET /readyz"];
+
+/// Compares a committed file with what the code builds. `UPDATE=1` writes it.
+pub(crate) fn assert_committed(file: &str, built: &str) {
+    let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, built).expect("written");
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == built, "{file} is not what the code builds; run the tests with UPDATE=1");
+}
+
+struct Operation {
+    method: Method,
+    path: String,
+    action: Option<Action>,
+    description: Value,
+}
+
+impl Operation {
+    fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    /// The path with a device in it.
+    fn concrete(&self) -> String {
+        self.path.replace("{uid}", "dev-01")
+    }
+}
+
+fn operations() -> Vec<Operation> {
+    let document: Value = serde_json::from_str(&http::docs::text(&http::document())).expect("JSON");
+    let mut operations = vec![];
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, description) in item.as_object().expect("operations") {
+            let action = description[ACTION].as_str().map(|action| action.parse().expect("an action"));
+            let method = method.to_uppercase().parse().expect("a method");
+            operations.push(Operation {
+                method,
+                path: path.clone(),
+                action,
+                description: description.clone(),
+            });
+        }
+    }
+    operations
+}
+
+#[test]
+fn the_committed_document_is_what_the_code_builds() {
+    assert_committed("openapi.json", &http::docs::text(&http::document()));
+}
+
+#[test]
+fn every_operation_is_described_with_its_action_and_its_problems() {
+    let names: Vec<_> = operations().iter().map(Operation::name).collect();
+    insta::assert_snapshot!(names.join("\n"), @r"
+    POST /api/v1/auth/login
+    GET /api/v1/auth/me
+    GET /api/v1/devices
+    POST /api/v1/devices
+    DELETE /api/v1/devices/{uid}
+    GET /api/v1/devices/{uid}
+    PATCH /api/v1/devices/{uid}
+    GET /api/v1/events
+    POST /api/v1/graphql
+    GET /api/v1/logs
+    GET /api/v1/projections
+    GET /api/v1/quarantine
+    GET /api/v1/telemetry/{uid}
+    GET /api/v1/telemetry/{uid}/windows
+    GET /healthz
+    GET /metrics
+    GET /readyz
+    ");
+    let mut ids = std::collections::HashSet::new();
+    for operation in operations() {
+        let name = operation.name();
+        assert_eq!(operation.action.is_none(), PUBLIC.contains(&name.as_str()), "{name}");
+        assert_eq!(operation.description["security"].is_array(), operation.action.is_some(), "{name}");
+        assert!(operation.description["summary"].is_string(), "{name}");
+        assert!(ids.insert(operation.description["operationId"].to_string()), "{name}");
+        let default = &operation.description["responses"]["default"]["content"];
+        assert!(default["application/problem+json"].is_object(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_operation_needs_a_login_but_those_that_are_public() {
+    let api = Api::start().await;
+    for operation in operations() {
+        let bare = operation.concrete().replace(http::PREFIX, "");
+        for path in [operation.concrete(), bare] {
+            let answered = answer(api.request(operation.method.clone(), &path)).await;
+            let refused = answered.status == StatusCode::UNAUTHORIZED;
+            assert_eq!(refused, operation.action.is_some(), "{} {path}: {}", operation.method, answered.text);
+            assert_ne!(answered.status, StatusCode::NOT_FOUND, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_operation_is_open_to_exactly_the_roles_of_the_table() {
+    let api = Api::start().await;
+    let tenant = PLATFORM_TENANT.parse().expect("a tenant");
+    for operation in operations() {
+        let Some(action) = operation.action else { continue };
+        for role in Role::ALL {
+            let principal =
+                Principal { user_id: Uuid::nil(), tenant: PLATFORM_TENANT.parse().expect("a tenant"), role };
+            let allowed = authorize(&principal, action, &Resource::Tenant(&tenant)).is_ok();
+            let answered = api.send_as(role, operation.method.clone(), &operation.concrete(), None).await;
+            let forbidden = answered.status == StatusCode::FORBIDDEN;
+            assert_eq!(forbidden, !allowed, "{role} {}: {}", operation.name(), answered.text);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Devices over REST.
+
+use std::time::Duration;
+
+use fleetlog::http::Settings;
+use fleetlog::identity::Role;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::Api;
+use crate::support::api::{Answer, answer};
+
+fn uids(page: &Value) -> Vec<&str> {
+    page["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|device| device["uid"].as_str().expect("a uid"))
+        .collect()
+}
+
+async fn registered(api: &Api, body: Value) -> Answer {
+    api.send(Method::POST, "/api/v1/devices", body).await
+}
+
+#[tokio::test]
+async fn a_device_is_registered_changed_and_taken_out_of_service() {
+    let api = Api::start().await;
+    let new = json!({"uid": "dev-01", "name": "boiler", "labels": {"site": "hanoi"}});
+    let answered = registered(&api, new.clone()).await;
+    assert_eq!(answered.status, StatusCode::CREATED, "{}", answered.text);
+    assert_eq!(answered.header("location"), "/api/v1/devices/dev-01");
+    assert_eq!(registered(&api, new).await.refusal(), "409 already_registered");
+
+    let changed = api.send(Method::PATCH, "/devices/dev-01", json!({"name": "pump"})).await.json();
+    let position = changed["position"].as_str().expect("a position");
+    let device = api.get(&format!("/devices/dev-01?min_position={position}")).await.json();
+    assert_eq!((&device["name"], &device["labels"]), (&json!("pump"), &json!({"site": "hanoi"})));
+    let same = api.send(Method::PATCH, "/devices/dev-01", json!({"name": "pump"})).await;
+    assert_eq!((same.status, &same.json()["position"]), (StatusCode::OK, &Value::Null));
+
+    let gone = api.send_as(Role::Admin, Method::DELETE, "/devices/dev-01", None).await.json();
+    let position = gone["position"].as_str().expect("a position");
+    let page = api.get(&format!("/devices?min_position={position}")).await.json();
+    assert_eq!(uids(&page), Vec::<&str>::new());
+    assert_eq!(uids(&api.get("/devices?status=decommissioned").await.json()), ["dev-01"]);
+    let answered = api.send(Method::PATCH, "/devices/dev-01", json!({"name": "x"})).await;
+    assert_eq!(answered.refusal(), "409 decommissioned");
+    assert_eq!(registered(&api, json!({"uid": "dev-01"})).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn what_a_user_does_is_on_the_record_with_the_user_and_the_request() {
+    let api = Api::start().await;
+    let request = api
+        .request(Method::POST, "/devices")
+        .bearer_auth(api.token("t0", Role::Operator))
+        .header("x-request-id", "trace-17")
+        .json(&json!({"uid": "dev-01"}));
+    assert_eq!(answer(request).await.header("x-request-id"), "trace-17");
+    let events = api.get("/events?aggregate=dev-01").await.json();
+    assert_eq!(
+        events["items"][0]["metadata"],
+        json!({"actor": "00000000-0000-0000-0000-000000000000", "correlation_id": "trace-17"})
+    );
+    assert_eq!(events["items"][0]["payload"], json!({"DeviceRegistered": {"via": "api"}}));
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_without_gap_or_repeat() {
+    let api = Api::start().await;
+    for n in 1..=5 {
+        registered(&api, json!({"uid": format!("dev-{n}"), "name": format!("Boiler {n}")})).await;
+    }
+    api.catch_up().await;
+    for sort in ["uid", "-uid", "registered_at", "-last_seen_at"] {
+        let (mut seen, mut cursor) = (vec![], String::new());
+        loop {
+            let page = api.get(&format!("/devices?limit=2&sort={sort}&count=true{cursor}")).await.json();
+            assert_eq!(page["total"], 5);
+            seen.extend(uids(&page).into_iter().map(str::to_owned));
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        if sort == "-uid" {
+            seen.reverse();
+        }
+        if sort == "-last_seen_at" {
+            seen.sort();
+        }
+        assert_eq!(seen, ["dev-1", "dev-2", "dev-3", "dev-4", "dev-5"], "{sort}");
+    }
+    assert_eq!(uids(&api.get("/devices?q=BOILER%203").await.json()), ["dev-3"]);
+    assert_eq!(api.get("/devices").await.json()["total"], Value::Null);
+    let other =
+        api.get("/devices?sort=uid&limit=1").await.json()["next_cursor"].as_str().expect("more").to_owned();
+    assert_eq!(api.get(&format!("/devices?sort=-uid&cursor={other}")).await.refusal(), "422 invalid");
+}
+
+#[tokio::test]
+async fn a_device_is_online_while_it_is_heard_of() {
+    let api = Api::start().await;
+    api.publish("dev-01", [json!({"t": 1})]).await;
+    registered(&api, json!({"uid": "dev-02"})).await;
+    api.catch_up().await;
+    assert_eq!(uids(&api.get("/devices?status=online").await.json()), ["dev-01"]);
+    assert_eq!(uids(&api.get("/devices?status=offline").await.json()), ["dev-02"]);
+    let device = api.get("/devices/dev-01").await.json();
+    assert_eq!((&device["messages"], &device["last_reading"]["payload"]), (&json!(1), &json!({"t": 1})));
+
+    let strict = Settings { online_within: Duration::ZERO, ..Settings::default() };
+    let api = Api::start_with(strict).await;
+    api.publish("dev-01", [json!({"t": 1})]).await;
+    api.catch_up().await;
+    assert_eq!(api.get("/devices/dev-01").await.json()["status"], "offline");
+}
+
+#[tokio::test]
+async fn another_tenants_device_answers_like_one_that_does_not_exist() {
+    let api = Api::start().await;
+    api.add_tenant("t1").await;
+    api.publish_of("t1", "secret", [json!({"t": 1})]).await;
+    api.catch_up().await;
+    let anonymous = |answer: Answer| {
+        let mut problem = answer.json();
+        problem["request_id"] = Value::Null;
+        (answer.status, problem.to_string())
+    };
+    for (method, path, body) in [
+        (Method::GET, "/devices/{}", None),
+        (Method::GET, "/telemetry/{}", None),
+        (Method::GET, "/telemetry/{}/windows", None),
+        (Method::PATCH, "/devices/{}", Some(json!({"name": "mine"}))),
+        (Method::DELETE, "/devices/{}", None),
+    ] {
+        let send = async |uid: &str| {
+            api.send_as(Role::Admin, method.clone(), &path.replace("{}", uid), body.clone()).await
+        };
+        let (secret, unknown) = (send("secret").await, send("unknown").await);
+        assert_eq!(secret.refusal(), "404 not_found", "{method} {path}");
+        assert_eq!(anonymous(secret), anonymous(unknown), "{method} {path}");
+    }
+    assert_eq!(uids(&api.get("/devices").await.json()), Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn a_position_that_does_not_come_is_refused_with_a_time_to_try_again() {
+    let api = Api::start().await;
+    let answered = api.get("/devices?min_position=1:1000").await;
+    assert_eq!(answered.refusal(), "503 not_yet");
+    assert_eq!(answered.header("retry-after"), "1");
+}

@@ -1,0 +1,142 @@
+//! Health, metrics, headers, and what happens to every request.
+
+use std::io::{Read, Write};
+use std::sync::atomic::Ordering;
+
+use fleetlog::http::Settings;
+use fleetlog::identity::Role;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use crate::support::Api;
+use crate::support::api::answer;
+
+#[tokio::test]
+async fn health_shows_each_part_apart() {
+    let api = Api::start().await;
+    let alive = answer(api.request(Method::GET, "/healthz")).await;
+    assert_eq!(alive.json(), json!({"status": "alive", "version": env!("CARGO_PKG_VERSION")}));
+    api.catch_up().await;
+    let ready = || async { answer(api.request(Method::GET, "/readyz")).await };
+    let up = json!({"status": "ready", "database": "up", "broker": "up", "projections": "up"});
+    assert_eq!(ready().await.json(), up);
+    api.broker_is_up.store(false, Ordering::Relaxed);
+    let without = ready().await;
+    let degraded = json!({"status": "degraded", "database": "up", "broker": "down", "projections": "up"});
+    assert_eq!((without.status, without.json()), (StatusCode::OK, degraded));
+}
+
+#[tokio::test]
+async fn without_its_database_the_service_says_so_and_when_to_try_again() {
+    let api = Api::start().await;
+    api.log.pool().close().await;
+    let answered = api.get("/telemetry/dev-01").await;
+    assert_eq!(answered.refusal(), "503 unavailable");
+    assert_eq!(answered.header("retry-after"), "1");
+    let ready = answer(api.request(Method::GET, "/readyz")).await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!((&ready.json()["status"], &ready.json()["database"]), (&json!("not_ready"), &json!("down")));
+    let asked = api.ask("{ device(uid: \"dev-01\") { uid } }").await;
+    assert_eq!(asked["errors"][0]["extensions"]["code"], "unavailable");
+    let alive = answer(api.request(Method::GET, "/healthz")).await;
+    assert_eq!(alive.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn every_answer_carries_its_request_id_and_the_headers_that_protect() {
+    let api = Api::start().await;
+    for path in ["/healthz", "/nowhere", "/devices", "/docs/", "/openapi.json"] {
+        let answered = answer(api.request(Method::GET, path).header("x-request-id", "trace-1")).await;
+        let header = |name| answered.header(name).to_owned();
+        assert_eq!(header("x-request-id"), "trace-1", "{path}");
+        assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(header("x-frame-options"), "DENY", "{path}");
+        assert_eq!(header("referrer-policy"), "no-referrer", "{path}");
+        assert!(header("content-security-policy").contains("frame-ancestors 'none'"), "{path}");
+        assert_eq!(header("cache-control"), "no-store", "{path}");
+    }
+    let odd = answer(api.request(Method::GET, "/nowhere").header("x-request-id", "a b")).await;
+    assert_eq!(odd.json()["request_id"], odd.header("x-request-id"));
+    assert_eq!(odd.header("x-request-id").len(), 36);
+}
+
+#[tokio::test]
+async fn large_answers_are_compressed_and_small_ones_are_not() {
+    let api = Api::start().await;
+    let encoding = |path: &'static str| {
+        let request = api.request(Method::GET, path).header("accept-encoding", "gzip");
+        async { request.send().await.expect("an answer").headers().get("content-encoding").cloned() }
+    };
+    assert_eq!(encoding("/openapi.json").await.expect("compressed"), "gzip");
+    assert_eq!(encoding("/healthz").await, None);
+}
+
+#[tokio::test]
+async fn a_browser_page_may_call_only_from_a_listed_origin() {
+    let listed = Settings {
+        cors_origins: vec!["https://app.example".parse().expect("an origin")],
+        ..Settings::default()
+    };
+    for (settings, origin, allowed) in [
+        (Settings::default(), "https://app.example", ""),
+        (listed.clone(), "https://app.example", "https://app.example"),
+        (listed, "https://evil.example", ""),
+    ] {
+        let api = Api::start_with(settings).await;
+        let preflight = api
+            .request(Method::OPTIONS, "/devices")
+            .header("origin", origin)
+            .header("access-control-request-method", "GET");
+        assert_eq!(answer(preflight).await.header("access-control-allow-origin"), allowed);
+    }
+}
+
+#[tokio::test]
+async fn metrics_need_a_login_unless_they_are_open() {
+    let api = Api::start().await;
+    assert_eq!(answer(api.request(Method::GET, "/metrics")).await.refusal(), "401 unauthenticated");
+    assert_eq!(api.send_as(Role::Viewer, Method::GET, "/metrics", None).await.refusal(), "403 forbidden");
+    assert_eq!(api.get("/metrics").await.status, StatusCode::OK);
+    api.add_tenant("t1").await;
+    let stranger = api.request(Method::GET, "/metrics").bearer_auth(api.token("t1", Role::Admin));
+    assert_eq!(answer(stranger).await.refusal(), "403 forbidden");
+    let open = Api::start_with(Settings { open_metrics: true, ..Settings::default() }).await;
+    assert_eq!(answer(open.request(Method::GET, "/metrics")).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_page_of_the_document_works_without_the_internet() {
+    let api = Api::start().await;
+    let page = answer(api.request(Method::GET, "/docs/")).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(!page.text.contains("://"), "{}", page.text);
+    for path in ["/docs/swagger-ui-bundle.js", "/docs/swagger-initializer.js", "/docs/swagger-ui.css"] {
+        assert_eq!(answer(api.request(Method::GET, path)).await.status, StatusCode::OK, "{path}");
+    }
+    assert_eq!(answer(api.request(Method::GET, "/docs/nothing.js")).await.refusal(), "404 not_found");
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused_and_the_service_goes_on() {
+    let api = Api::start().await;
+    let host = api.url().trim_start_matches("http://").to_owned();
+    for bytes in [
+        &b"\x00\x01\x02\xff\xfe\r\n\r\n"[..],
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"POST /auth/login HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        b"POST /auth/login HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\nxxxxx",
+    ] {
+        let (host, bytes) = (host.clone(), bytes.to_vec());
+        let status = tokio::task::spawn_blocking(move || {
+            let mut socket = std::net::TcpStream::connect(host).expect("connects");
+            socket.set_read_timeout(Some(std::time::Duration::from_secs(5))).expect("sets");
+            socket.write_all(&bytes).expect("writes");
+            let mut answer = [0; 12];
+            let _ = socket.read(&mut answer);
+            String::from_utf8_lossy(&answer[9..]).into_owned()
+        });
+        assert!(status.await.expect("a status").starts_with('4'));
+    }
+    assert_eq!(answer(api.request(Method::GET, "/healthz")).await.status, StatusCode::OK);
+}

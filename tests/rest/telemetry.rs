@@ -1,0 +1,89 @@
+//! Readings and their windows over REST.
+
+use serde_json::{Value, json};
+
+use crate::support::Api;
+
+fn numbers(page: &Value) -> Vec<i64> {
+    let items = page["items"].as_array().expect("items").iter();
+    items.map(|item| item["payload"]["n"].as_i64().expect("a number")).collect()
+}
+
+fn reading(n: i64) -> Value {
+    json!({"msg_id": format!("m{n}"), "ts": format!("2026-03-01T12:{:02}:00Z", n), "n": n})
+}
+
+#[tokio::test]
+async fn the_newest_hundred_readings_come_first() {
+    let api = Api::start().await;
+    api.publish("dev-01", (0..150).map(|n| json!({"n": n, "ts": 1_772_366_400_000_i64 + n}))).await;
+    let page = api.get("/telemetry/dev-01").await.json();
+    assert_eq!(numbers(&page), (50..150).rev().collect::<Vec<_>>());
+    assert_eq!(page["has_more"], true);
+}
+
+#[tokio::test]
+async fn a_reading_is_shown_as_it_was_sent_with_what_was_noticed() {
+    let api = Api::start().await;
+    api.publish("dev-01", [reading(7)]).await;
+    let page = api.get("/telemetry/dev-01").await.json();
+    let item = &page["items"][0];
+    assert_eq!(item["payload"], reading(7));
+    assert_eq!(
+        (&item["device_uid"], &item["ts"], &item["msg_id"], &item["position"], &item["flags"]),
+        (&json!("dev-01"), &json!("2026-03-01T12:07:00Z"), &json!("m7"), &json!(1), &item["flags"])
+    );
+    assert!(item["recorded_at"].is_string());
+    let mut fields: Vec<_> = item.as_object().expect("an object").keys().collect();
+    fields.sort();
+    assert_eq!(fields, ["device_uid", "flags", "msg_id", "payload", "position", "recorded_at", "ts"]);
+}
+
+#[tokio::test]
+async fn a_span_is_read_page_by_page_in_either_order() {
+    let api = Api::start().await;
+    api.publish("dev-01", (0..10).map(reading)).await;
+    for (order, wanted) in [("asc", (2..8).collect::<Vec<_>>()), ("desc", (2..8).rev().collect())] {
+        let span = "from=2026-03-01T12:02:00Z&to=2026-03-01T19:08:00%2B07:00";
+        let (mut seen, mut cursor) = (vec![], String::new());
+        loop {
+            let page =
+                api.get(&format!("/telemetry/dev-01?{span}&order={order}&limit=4{cursor}")).await.json();
+            seen.extend(numbers(&page));
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(seen, wanted, "{order}");
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_has_sent_nothing_has_an_empty_page() {
+    let api = Api::start().await;
+    api.publish("dev-01", []).await;
+    api.catch_up().await;
+    let answered = api.get("/telemetry/dev-01").await.json();
+    assert_eq!(answered, json!({"items": [], "next_cursor": null, "has_more": false}));
+    assert_eq!(api.get("/telemetry/dev-02").await.refusal(), "404 not_found");
+}
+
+#[tokio::test]
+async fn windows_say_how_they_were_cut_and_how_many_readings_each_has() {
+    let api = Api::start().await;
+    let last = api.publish("dev-01", (0..10).map(reading)).await;
+    let log = api.log_of("t0", fleetlog_event_log::Lane::Telemetry);
+    let range = "from=2026-03-01T12:00:00Z&to=2026-03-01T12:10:00Z";
+    let path = format!("/telemetry/dev-01/windows?metric=n&{range}&step=5m&min_position={log}:{last}");
+    let answer = api.get(&path).await.json();
+    assert_eq!((&answer["step"], &answer["tz"]), (&json!("5m"), &json!("UTC")));
+    let windows = answer["series"][0]["windows"].as_array().expect("windows");
+    let shown = |key: &str| windows.iter().map(|window| window[key].clone()).collect::<Vec<_>>();
+    assert_eq!(shown("count"), [json!(5), json!(5)]);
+    assert_eq!(shown("avg"), [json!(2.0), json!(7.0)]);
+    assert_eq!(shown("start"), [json!("2026-03-01T12:00:00Z"), json!("2026-03-01T12:05:00Z")]);
+
+    let day = api.get("/telemetry/dev-01/windows?to=2026-03-01T13:00:00Z&tz=Asia/Ho_Chi_Minh").await.json();
+    assert_eq!((&day["step"], &day["tz"]), (&json!("2m"), &json!("Asia/Ho_Chi_Minh")));
+    let few = api.get(&format!("/telemetry/dev-01/windows?{range}&step=1m&points=3")).await.json();
+    assert_eq!(few["series"][0]["windows"].as_array().map(Vec::len), Some(3));
+}

@@ -1,0 +1,199 @@
+//! The HTTP API over a database of its own, its projections running, and callers of every role.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use chrono::Utc;
+use fleetlog::http::{self, App, Settings};
+use fleetlog::identity::{FirstStart, Principal, Role, first_start};
+use fleetlog_aggregates::device::{self, Device, Labels, Via};
+use fleetlog_aggregates::telemetry::{Message, decide};
+use fleetlog_event_log::control::{ExecuteError, Metadata};
+use fleetlog_event_log::telemetry::Outcome;
+use fleetlog_event_log::{EventLog, Lane, LogId};
+use fleetlog_projections::{Handle, Options, Projections};
+use reqwest::header::HeaderMap;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use super::Database;
+
+/// The password of the first admin, `admin@localhost`.
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// A running API. It stops when it goes out of scope.
+pub(crate) struct Api {
+    pub(crate) database: Database,
+    pub(crate) log: EventLog,
+    pub(crate) app: App,
+    pub(crate) broker_is_up: Arc<AtomicBool>,
+    projections: Handle,
+    url: String,
+    client: reqwest::Client,
+    _stopping: DropGuard,
+}
+
+/// What was answered.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// The body as JSON; null if it is none.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    /// The status and the problem's code.
+    pub(crate) fn refusal(&self) -> String {
+        format!("{} {}", self.status.as_u16(), self.json()["code"].as_str().unwrap_or_default())
+    }
+}
+
+impl Api {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(Settings::default()).await
+    }
+
+    /// With other settings than the usual.
+    pub(crate) async fn start_with(settings: Settings) -> Self {
+        let database = Database::fresh().await;
+        let log = database.event_log().await;
+        let FirstStart { keys, .. } =
+            first_start(log.pool(), None, Some(PASSWORD.to_owned())).await.expect("a first start");
+        let projections = Projections::new(log.clone(), Options::default());
+        let handle = projections.handle();
+        let broker_is_up = Arc::new(AtomicBool::new(true));
+        let probe = Arc::clone(&broker_is_up);
+        let metrics = http::metrics::recorder().expect("a recorder").handle();
+        let broker = Arc::new(move || probe.load(Ordering::Relaxed));
+        let app = App::new(log.clone(), handle.clone(), keys, metrics, broker, settings);
+        let stop = CancellationToken::new();
+        tokio::spawn(projections.run(stop.clone()));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(http::serve(listener, http::router(app.clone()), stop.clone()));
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(Duration::from_secs(40))
+            .build()
+            .expect("a client");
+        let _stopping = stop.drop_guard();
+        Self { database, log, app, broker_is_up, projections: handle, url, client, _stopping }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A token for a user of a role and a tenant, past the login.
+    pub(crate) fn token(&self, tenant: &str, role: Role) -> String {
+        let principal = Principal { user_id: Uuid::nil(), tenant: tenant.parse().expect("a tenant"), role };
+        self.app.keys.issue(&principal, Utc::now()).expect("a token")
+    }
+
+    /// A request as it comes from anyone.
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    /// Sends a request as the default tenant's user of a role.
+    pub(crate) async fn send_as(
+        &self,
+        role: Role,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
+        let request = self.request(method, path).bearer_auth(self.token("t0", role));
+        answer(match body {
+            Some(body) => request.json(&body),
+            None => request,
+        })
+        .await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send_as(Role::Admin, Method::GET, path, None).await
+    }
+
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Value) -> Answer {
+        self.send_as(Role::Admin, method, path, Some(body)).await
+    }
+
+    /// Asks a question, and gets the whole answer.
+    pub(crate) async fn ask(&self, query: &str) -> Value {
+        let answer = self.send(Method::POST, "/graphql", serde_json::json!({ "query": query })).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        answer.json()
+    }
+
+    /// One more tenant.
+    pub(crate) async fn add_tenant(&self, tenant: &str) {
+        let mut owner = self.database.owner().await;
+        sqlx::query("INSERT INTO tenants (tenant) VALUES ($1)")
+            .bind(tenant)
+            .execute(&mut owner)
+            .await
+            .expect("a tenant");
+        self.log.heads().refresh(self.log.pool()).await.expect("the heads");
+    }
+
+    /// Stores messages of a default tenant's device, as ingest does. Returns the last position.
+    pub(crate) async fn publish(&self, uid: &str, payloads: impl IntoIterator<Item = Value>) -> i64 {
+        self.publish_of("t0", uid, payloads).await
+    }
+
+    /// The same for any tenant.
+    pub(crate) async fn publish_of(
+        &self,
+        tenant: &str,
+        uid: &str,
+        payloads: impl IntoIterator<Item = Value>,
+    ) -> i64 {
+        let register = device::Command::Register { via: Via::Telemetry, name: None, labels: Labels::new() };
+        match self.log.execute::<Device>(&format!("{tenant}/{uid}"), register, Metadata::new()).await {
+            Ok(_) | Err(ExecuteError::Refused(device::Error::AlreadyRegistered)) => {}
+            Err(error) => panic!("register: {error}"),
+        }
+        let topic = format!("{tenant}/devices/{uid}/telemetry");
+        let recorded = payloads.into_iter().map(|payload| {
+            let payload = payload.to_string();
+            let message = Message { topic: &topic, payload: payload.as_bytes(), received_at: Utc::now() };
+            decide(message, || Uuid::now_v7().to_string()).expect("storable")
+        });
+        let log_id = self.log_of(tenant, Lane::Telemetry);
+        let outcomes = self.log.append_telemetry(log_id, recorded.collect()).await.expect("append");
+        let positions = outcomes.into_iter().map(|outcome| match outcome {
+            Outcome::Recorded(position) => position,
+            other => panic!("not recorded: {other:?}"),
+        });
+        positions.last().unwrap_or(0)
+    }
+
+    pub(crate) fn log_of(&self, tenant: &str, lane: Lane) -> LogId {
+        self.log.heads().of(tenant, lane).expect("a log")
+    }
+
+    /// Waits until the read models show everything.
+    pub(crate) async fn catch_up(&self) {
+        self.projections.catch_up(Duration::from_secs(20)).await.expect("caught up");
+    }
+}
+
+/// Sends a request.
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.expect("an answer");
+    let (status, headers) = (response.status(), response.headers().clone());
+    Answer { status, headers, text: response.text().await.expect("a text") }
+}

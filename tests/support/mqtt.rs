@@ -1,0 +1,147 @@
+//! A device that speaks MQTT byte by byte, so that a test decides what is sent and sees all that comes back.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// MQTT 3.1.1.
+pub(crate) const V4: u8 = 4;
+/// MQTT 5.
+pub(crate) const V5: u8 = 5;
+
+/// Longer than anything takes that works.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// One connection.
+pub(crate) struct Device {
+    stream: TcpStream,
+    version: u8,
+}
+
+impl Device {
+    /// A TCP connection on which nothing has been said.
+    pub(crate) async fn dial(address: SocketAddr, version: u8) -> Self {
+        Self { stream: TcpStream::connect(address).await.expect("connect"), version }
+    }
+
+    /// A connection that was accepted.
+    pub(crate) async fn connect(address: SocketAddr, version: u8, client_id: &str) -> Self {
+        let mut device = Self::dial(address, version).await;
+        device.send(&connect(version, client_id, None)).await;
+        let connack = device.packet().await.expect("CONNACK");
+        assert_eq!((connack[0], connack[3]), (0x20, 0), "accepted");
+        device
+    }
+
+    /// The other end of a connection that a client has made: the test is the broker.
+    pub(crate) async fn accept(listener: &TcpListener) -> Self {
+        let accepted = tokio::time::timeout(LIMIT, listener.accept()).await.expect("a client");
+        Self { stream: accepted.expect("accept").0, version: V5 }
+    }
+
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        // Writing to a connection that the other side has closed is for the next read to notice.
+        let _ = self.stream.write_all(bytes).await;
+    }
+
+    pub(crate) async fn publish(&mut self, qos: u8, id: u16, topic: &str, payload: impl AsRef<[u8]>) {
+        self.send(&publish(self.version, qos, id, topic.as_bytes(), payload.as_ref())).await;
+    }
+
+    /// The next packet, with its header; `None` when the connection is closed.
+    pub(crate) async fn packet(&mut self) -> Option<Vec<u8>> {
+        tokio::time::timeout(LIMIT, self.read()).await.expect("a packet or the end")
+    }
+
+    async fn read(&mut self) -> Option<Vec<u8>> {
+        let mut packet = vec![self.stream.read_u8().await.ok()?];
+        let mut length = 0;
+        for shift in [0, 7, 14, 21] {
+            let byte = self.stream.read_u8().await.ok()?;
+            packet.push(byte);
+            length |= usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let header = packet.len();
+        packet.resize(header + length, 0);
+        self.stream.read_exact(&mut packet[header..]).await.ok()?;
+        Some(packet)
+    }
+
+    /// The packet id of the next packet, which is an acknowledgement.
+    pub(crate) async fn puback(&mut self) -> u16 {
+        let packet = self.packet().await.expect("PUBACK");
+        assert_eq!(packet[0], 0x40, "PUBACK: {packet:02x?}");
+        u16::from_be_bytes([packet[2], packet[3]])
+    }
+
+    /// Publishes with `QoS` 1 and waits for the acknowledgement.
+    pub(crate) async fn report(&mut self, topic: &str, payload: impl AsRef<[u8]>) {
+        self.publish(1, 1, topic, payload).await;
+        assert_eq!(self.puback().await, 1);
+    }
+
+    /// Whether nothing has come that was not read.
+    pub(crate) fn is_silent(&self) -> bool {
+        let mut byte = [0];
+        matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
+    /// Everything that is still said, up to the end of the connection.
+    pub(crate) async fn last_words(&mut self) -> Vec<Vec<u8>> {
+        let mut words = Vec::new();
+        while let Some(packet) = self.packet().await {
+            words.push(packet);
+        }
+        words
+    }
+}
+
+/// A packet of this first byte and body.
+pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![first];
+    let mut length = body.len();
+    loop {
+        let byte = (length % 128) as u8;
+        length /= 128;
+        packet.push(byte | if length > 0 { 0x80 } else { 0 });
+        if length == 0 {
+            break;
+        }
+    }
+    packet.extend_from_slice(body);
+    packet
+}
+
+fn string(text: &[u8]) -> Vec<u8> {
+    [&(text.len() as u16).to_be_bytes(), text].concat()
+}
+
+/// A clean CONNECT with a keep-alive of a minute, and a will of `QoS` 1.
+pub(crate) fn connect(version: u8, client_id: &str, will: Option<(&str, &[u8])>) -> Vec<u8> {
+    let properties: &[u8] = if version == V5 { &[0] } else { &[] };
+    let flags = 0b10 | if will.is_some() { 0b1100 } else { 0 };
+    let mut body =
+        [&string(b"MQTT")[..], &[version, flags, 0, 60], properties, &string(client_id.as_bytes())].concat();
+    if let Some((topic, payload)) = will {
+        body.extend([properties, &string(topic.as_bytes()), &string(payload)].concat());
+    }
+    packet(0x10, &body)
+}
+
+/// A PUBLISH, of any `QoS` up to 3.
+pub(crate) fn publish(version: u8, qos: u8, id: u16, topic: &[u8], payload: &[u8]) -> Vec<u8> {
+    let id = if qos == 0 { Vec::new() } else { id.to_be_bytes().to_vec() };
+    let properties: &[u8] = if version == V5 { &[0] } else { &[] };
+    packet(0x30 | qos << 1, &[&string(topic)[..], &id, properties, payload].concat())
+}
+
+/// A SUBSCRIBE with `QoS` 1.
+pub(crate) fn subscribe(version: u8, id: u16, filter: &str) -> Vec<u8> {
+    let properties: &[u8] = if version == V5 { &[0] } else { &[] };
+    packet(0x82, &[&id.to_be_bytes()[..], properties, &string(filter.as_bytes()), &[1]].concat())
+}

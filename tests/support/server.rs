@@ -1,0 +1,164 @@
+//! The real binary, as a process: started, spoken to over HTTP, killed.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+pub(crate) const EMAIL: &str = "auditor@example.com";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+/// A server that dies with its test.
+pub(crate) struct Server {
+    child: Child,
+    http: String,
+    mqtt: u16,
+    client: reqwest::Client,
+    token: String,
+}
+
+impl Server {
+    /// `fleetlog up` on a data directory: the private Postgres, the built-in endpoint.
+    pub(crate) async fn up(data_dir: &Path) -> Self {
+        Self::up_on(data_dir, free_port()).await
+    }
+
+    /// The same, with the endpoint on a known port.
+    pub(crate) async fn up_on(data_dir: &Path, mqtt: u16) -> Self {
+        let http = free_port();
+        let mut command = binary("up", http);
+        command.arg("--data-dir").arg(data_dir).args(["--mqtt", &format!("127.0.0.1:{mqtt}")]);
+        Self::start(command, http, mqtt).await
+    }
+
+    /// `fleetlog serve` against a database and a broker on a port.
+    pub(crate) async fn serve(database: &PgConnectOptions, broker: u16, arguments: &[&str]) -> Self {
+        let http = free_port();
+        let mut command = binary("serve", http);
+        command
+            .env("DATABASE_URL", url(database))
+            .env("FLEETLOG_MQTT_URL", format!("mqtt://127.0.0.1:{broker}"))
+            .args(arguments);
+        Self::start(command, http, broker).await
+    }
+
+    async fn start(mut command: Command, http: u16, mqtt: u16) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary");
+        let mut log = BufReader::new(child.stderr.take().expect("piped")).lines();
+        // Shown with a failing test's output; a pipe that nobody reads would stop the server.
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = log.next_line().await {
+                eprintln!("{line}")
+            }
+        });
+        let client = reqwest::Client::new();
+        let mut server =
+            Self { child, http: format!("http://127.0.0.1:{http}"), mqtt, client, token: String::new() };
+        server.until("/readyz", |answer| answer["status"] == "ready").await;
+        server.token = server.log_in().await;
+        server
+    }
+
+    pub(crate) fn mqtt(&self) -> u16 {
+        self.mqtt
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("running")
+    }
+
+    /// Polls an answer until it is as expected: what it waits for is another process.
+    pub(crate) async fn until(&mut self, path: &str, expected: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        for _ in 0..1200 {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                panic!("the server ended: {status}");
+            }
+            if let Ok(answer) = self.request(Method::GET, path).send().await {
+                last = answer.json().await.unwrap_or_default();
+                if expected(&last) {
+                    return last;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("{path} stays at {last}");
+    }
+
+    async fn log_in(&self) -> String {
+        let body = json!({ "email": EMAIL, "password": PASSWORD });
+        let answer = self.request(Method::POST, "/auth/login").json(&body).send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+        let answer: Value = answer.json().await.expect("JSON");
+        answer["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request =
+            self.client.request(method, format!("{}{path}", self.http)).timeout(Duration::from_secs(30));
+        if self.token.is_empty() { request } else { request.bearer_auth(&self.token) }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let answer = self.request(Method::GET, path).send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        answer.json().await.expect("JSON")
+    }
+
+    pub(crate) async fn graphql(&self, query: &str) -> Value {
+        let request = self.request(Method::POST, "/graphql").json(&json!({ "query": query }));
+        request.send().await.expect("an answer").json().await.expect("JSON")
+    }
+
+    /// `kill -9`.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.expect("killed");
+    }
+
+    /// Ctrl-C, and waits for the end.
+    pub(crate) async fn stop(mut self) {
+        let pid = self.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &pid]).status().await.expect("kill");
+        assert!(sent.success());
+        let status = self.child.wait().await.expect("ended");
+        assert!(status.success(), "{status}");
+    }
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// The binary, without this machine's own settings.
+pub(crate) fn binary(command: &str, http: u16) -> Command {
+    let mut binary = Command::new(env!("CARGO_BIN_EXE_fleetlog"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("FLEETLOG_") || name == "DATABASE_URL") {
+            binary.env_remove(name);
+        }
+    }
+    binary
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .arg(command)
+        .args(["--http", &format!("127.0.0.1:{http}")])
+        .env("FLEETLOG_ADMIN_EMAIL", EMAIL)
+        .env("FLEETLOG_ADMIN_PASSWORD", PASSWORD)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true);
+    binary
+}
+
+/// A database as `DATABASE_URL` says it.
+pub(crate) fn url(options: &PgConnectOptions) -> String {
+    let socket = options.get_socket().expect("a socket").display();
+    let (user, name) = (options.get_username(), options.get_database().expect("a name"));
+    format!("postgres://{user}@localhost/{name}?host={socket}")
+}
