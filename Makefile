@@ -33,7 +33,7 @@ fmt:
 	$(CARGO) fmt --all --check
 
 docs:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 audit:
 	@scripts/audit

@@ -152,9 +152,9 @@ pub struct Migrate {
     pub database: Database,
 }
 
-/// Many devices.
+/// Where devices publish.
 #[derive(Debug, Args)]
-pub struct Simulate {
+pub struct Target {
     /// The broker.
     #[arg(
         long,
@@ -164,9 +164,17 @@ pub struct Simulate {
         hide_env_values = true
     )]
     pub mqtt_url: String,
-    /// Whose devices.
+    /// Whose devices they are.
     #[arg(long, default_value = "t0")]
     pub tenant: String,
+}
+
+/// Many devices.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// Where to publish.
+    #[command(flatten)]
+    pub target: Target,
     /// How many devices, each with a connection of its own.
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub devices: u32,
@@ -181,18 +189,9 @@ pub struct Simulate {
 /// This machine as a device.
 #[derive(Debug, Args)]
 pub struct Agent {
-    /// The broker.
-    #[arg(
-        long,
-        env = "FLEETLOG_MQTT_URL",
-        default_value = "mqtt://127.0.0.1:1883",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub mqtt_url: String,
-    /// Whose device.
-    #[arg(long, default_value = "t0")]
-    pub tenant: String,
+    /// Where to publish.
+    #[command(flatten)]
+    pub target: Target,
     /// The device's name; this machine's own where it is not given.
     #[arg(long)]
     pub uid: Option<String>,

@@ -26,8 +26,9 @@ use link::{Link, Received};
 
 /// How long the broker keeps the session, and with it what was not acknowledged, while no node is connected.
 const SESSION_EXPIRY: Duration = Duration::from_hours(7 * 24);
-/// Half of the longest that a dead connection goes unnoticed.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Half of the longest that a dead connection goes unnoticed. A connection that the database holds up for as long is
+/// given up as well, and what had arrived over it comes again: short is not better.
+const KEEP_ALIVE: Duration = Duration::from_mins(1);
 /// The largest packet that the broker may send, in bytes. It must drop larger ones.
 const MAX_PACKET: u32 = 1 << 20;
 
@@ -89,7 +90,6 @@ pub struct Subscriber {
     received: mpsc::UnboundedReceiver<Received>,
     generation: watch::Receiver<u64>,
     ingest: ingest::Handle,
-    receive_maximum: u16,
     drain: Duration,
 }
 
@@ -108,7 +108,7 @@ impl Subscriber {
             return Err(Error::NoClientId);
         }
         let (client, eventloop) = connect(&options);
-        let Options { group, receive_maximum, drain, .. } = options;
+        let Options { group, drain, .. } = options;
         let filter = match group {
             None => TELEMETRY_FILTER.to_owned(),
             Some(group) if group.is_empty() || group.contains(['/', '+', '#']) => {
@@ -118,14 +118,16 @@ impl Subscriber {
         };
         let (status, watched) = watch::channel(Status::default());
         let (link, received, generation) = Link::new(client.clone(), eventloop, filter, status);
-        Ok((Self { link, client, received, generation, ingest, receive_maximum, drain }, watched))
+        Ok((Self { link, client, received, generation, ingest, drain }, watched))
     }
 
     /// Receives until `shutdown`, then takes no more messages, acknowledges what gets committed, and disconnects from
     /// a session that the broker keeps.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { link, client, received, generation, ingest, receive_maximum, drain } = self;
-        let (submitted, submissions) = mpsc::channel(usize::from(receive_maximum));
+        let Self { link, client, received, generation, ingest, drain } = self;
+        // Bounded by what the broker can send without an acknowledgement: it has 65,535 packet ids. It must not wait
+        // for acknowledgements to leave, which they do only while the link reads, which may wait for room in ingest.
+        let (submitted, submissions) = mpsc::unbounded_channel();
         let submit = Self::submit(received, submitted, generation.clone(), ingest);
         let work = async {
             tokio::join!(
@@ -146,7 +148,7 @@ impl Subscriber {
 
     async fn submit(
         mut received: mpsc::UnboundedReceiver<Received>,
-        submitted: mpsc::Sender<Submitted>,
+        submitted: mpsc::UnboundedSender<Submitted>,
         mut generation: watch::Receiver<u64>,
         ingest: ingest::Handle,
     ) {
@@ -163,7 +165,7 @@ impl Subscriber {
             if publish.qos == QoS::AtMostOnce {
                 continue;
             }
-            if submitted.send(Submitted { generation: came_with, publish, receipt }).await.is_err() {
+            if submitted.send(Submitted { generation: came_with, publish, receipt }).is_err() {
                 return;
             }
         }
@@ -171,7 +173,7 @@ impl Subscriber {
 
     /// Acknowledges in the order of receipt: whatever was committed waits for those before it.
     async fn acknowledge(
-        mut submissions: mpsc::Receiver<Submitted>,
+        mut submissions: mpsc::UnboundedReceiver<Submitted>,
         generation: watch::Receiver<u64>,
         client: AsyncClient,
     ) {

@@ -1,11 +1,11 @@
 //! `GraphQL` over HTTP: the same reads as REST, through the same query functions. No SQL in here.
 //!
-//! - [`request`]: the route, and one question's way through
-//! - [`limits`]: what a question may cost, before anything looks at all of it
-//! - [`query`]: what can be asked for
-//! - [`device`], [`telemetry`], [`windows`], [`log`], [`projection`]: the types of the answers
-//! - [`loaders`]: what many fields need, fetched at once
-//! - [`scalars`], [`error`]: long numbers and JSON; errors with REST's codes
+//! - `request`: the route, and one question's way through
+//! - `limits`: what a question may cost, before anything looks at all of it
+//! - `query`: what can be asked for
+//! - `device`, `telemetry`, `windows`, `log`, `projection`: the types of the answers
+//! - `loaders`: what many fields need, fetched at once
+//! - `scalars`, `error`: long numbers and JSON; errors with REST's codes
 
 mod device;
 mod error;

@@ -1,7 +1,7 @@
 //! REST over HTTP: the reads, the login and the first writes. Holds no SQL and decides nothing about the domain.
 //!
 //! - [`App`]: what every handler shares
-//! - [`serve`]: a socket, a router, and their end
+//! - [`serve()`]: a socket, a router, and their end
 //! - [`middleware`]: what happens to every request and every answer
 //! - [`error`], [`problem`]: the one table of errors, and the one form of their answers
 //! - [`extract`], [`parameters`]: what a request may say, checked
@@ -131,11 +131,11 @@ impl App {
 }
 
 /// The whole service over HTTP.
-#[must_use]
 pub fn router(app: App) -> Router {
+    let settings = Arc::clone(&app.settings);
     let (documented, document) = documented().split_for_parts();
-    let router = documented.merge(Router::from(api())).with_state(app.clone()).merge(docs::router(document));
-    middleware::wrap(router, &app.settings.cors_origins)
+    let router = documented.merge(Router::from(api())).with_state(app).merge(docs::router(document));
+    middleware::wrap(router, &settings.cors_origins)
 }
 
 /// The document that describes it.

@@ -1,13 +1,13 @@
 //! Who is calling, and what they may do. Knows no HTTP.
 //!
 //! - [`principal`]: the caller: a user, the user's tenant and role
-//! - [`authorize`]: the only door: may this principal do that
+//! - [`mod@authorize`]: the only door: may this principal do that
 //! - [`password`]: slow hashes, off the async threads
 //! - [`keys`]: the signing keys, and the access tokens they sign
 //! - [`users`]: the table of users
 //! - [`limiter`]: how often one may try to log in
 //! - [`login`]: an e-mail address and a password against an access token
-//! - [`first_start`]: the keys and the first admin
+//! - [`mod@first_start`]: the keys and the first admin
 //!
 //! Users and keys are ordinary rows, never events.
 
@@ -43,10 +43,10 @@ pub enum Error {
         reason: String,
     },
     /// The first admin's password is too easy to guess.
-    #[error(transparent)]
+    #[error("take the first admin's password: {0}")]
     Weak(#[from] password::Weak),
     /// The first admin's e-mail address is none.
-    #[error("an e-mail address has 3 to 254 characters, an @, and no space or control character")]
+    #[error("take the first admin's e-mail address: 3 to 254 characters, with an @ and without spaces")]
     BadEmail,
 }
 

@@ -231,7 +231,8 @@ async fn start_broker(
         Broker::External(options) => {
             let (subscriber, status) = external::Subscriber::new(options, inlet)?;
             edges.add("the connection to the MQTT broker", async move {
-                subscriber.run(stop).await;
+                // Boxed: rumqttc's state would make every future that holds this one large.
+                Box::pin(subscriber.run(stop)).await;
                 Ok(())
             });
             Ok((Arc::new(move || status.borrow().subscribed), None))

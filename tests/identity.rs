@@ -130,7 +130,7 @@ async fn only_a_good_token_in_the_right_place_logs_in() {
         format!("Basic {good}"),
         good.clone(),
         format!("Bearer {expired}"),
-        format!("Bearer {}x", good),
+        format!("Bearer {good}x"),
         format!("Bearer {}", "a".repeat(7000)),
     ] {
         let answered = me_with(&api, &authorization).await;

@@ -101,8 +101,12 @@ async fn a_repeat_is_recognised_whatever_its_time_and_an_old_one_in_an_old_parti
 async fn duplicates_are_found_by_the_index_that_is_made_for_it() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
-    for n in 0..4 {
-        append(&log, (n * 500..n * 500 + 500).map(|n| reading("dev-01", n)).collect()).await;
+    // Few devices and many, small batches and large: each tempts the planner in its own way.
+    for (devices, batch) in [(1, 500), (1000, 2000_usize)] {
+        for round in 0..4 {
+            let reading = |n: usize| reading(&format!("dev-{}-{}", devices, n % devices), round * batch + n);
+            append(&log, (0..batch).map(reading).collect()).await;
+        }
     }
     // A session reports what it used when it ends.
     log.close().await;

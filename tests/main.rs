@@ -1,6 +1,8 @@
 //! Whole-system tests, through the public interfaces, against a real Postgres and real brokers that they start
 //! themselves. One binary: one link, one shared cluster.
 
+#![expect(clippy::expect_used, clippy::print_stderr, reason = "a test that cannot go on says why and fails")]
+
 mod endpoint;
 mod external;
 mod faults;
@@ -11,4 +13,5 @@ mod log;
 mod projections;
 mod publishers;
 mod rest;
+mod spine;
 mod support;

@@ -128,9 +128,12 @@ impl Options {
         let options = self.as_service().options([
             // A plan made while a partition was empty turns the anti-join quadratic as it fills.
             ("plan_cache_mode", "force_custom_plan"),
-            // Without statistics, which a new partition has none of, the planner likes to read it whole.
+            // Without statistics, which a new partition has none of, the planner takes it for small and likes to read
+            // all of it: once a batch, or once and keep it.
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
+            ("enable_material", "off"),
+            ("enable_memoize", "off"),
             ("enable_seqscan", "off"),
             ("enable_bitmapscan", "off"),
             ("jit", "off"),

@@ -156,7 +156,7 @@ macro_rules! readings_sql {
              CROSS JOIN LATERAL (
                  SELECT aggregate_id, position, msg_id, payload::text AS payload, occurred_at, recorded_at, flags
                  FROM telemetry_events
-                 WHERE log_id = $1 AND aggregate_id = device.id AND occurred_at >= $3 AND occurred_at < $4
+                 WHERE log_id = $1 AND aggregate_id COLLATE \"POSIX\" = device.id AND occurred_at >= $3 AND occurred_at < $4
                    AND recorded_at >= $5 AND (occurred_at, position) ",
             $beyond,
             " ($6, $7)

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 /// A read model. The value itself may only remember what its own writes have committed: it is thrown away and made
 /// anew whenever a write did not.
-pub trait ReadModel: Send + 'static {
+pub trait ReadModel: Send + Sync + 'static {
     /// The projection's name.
     const NAME: &'static str;
     /// Which form of its tables this code writes.
@@ -25,6 +25,9 @@ pub trait ReadModel: Send + 'static {
     /// Adds an event. Events come in the order of their positions; those of other aggregates are none of its business
     /// and succeed. Where it fails, the fold is as it was.
     fn fold(fold: &mut Self::Fold, event: &Event) -> Result<(), Poison>;
+
+    /// About how many bytes a fold takes. A full one is written before anything is added.
+    fn size(fold: &Self::Fold) -> usize;
 
     /// Adds a fold to the tables, inside the transaction that moves the checkpoint.
     fn write(

@@ -9,7 +9,7 @@ use crate::{agent, shutdown, simulate};
 /// Publishes as many devices until the duration is over or Ctrl-C, and reports.
 pub async fn simulate(args: Simulate) -> anyhow::Result<()> {
     let duration = args.duration.map(Duration::try_from_secs_f64).transpose()?;
-    let (url, tenant) = (args.mqtt_url.parse()?, args.tenant.parse()?);
+    let (url, tenant) = (args.target.mqtt_url.parse()?, args.target.tenant.parse()?);
     let options =
         simulate::Options { duration, ..simulate::Options::new(url, tenant, args.devices, args.rate) };
     let report = simulate::run(options, shutdown::on_signal()?, |progress| {
@@ -22,7 +22,7 @@ pub async fn simulate(args: Simulate) -> anyhow::Result<()> {
 /// Publishes this machine's own readings until Ctrl-C.
 pub async fn agent(args: Agent) -> anyhow::Result<()> {
     let uid = args.uid.unwrap_or_else(agent::hostname).parse()?;
-    let mut options = agent::Options::new(args.mqtt_url.parse()?, args.tenant.parse()?, uid);
+    let mut options = agent::Options::new(args.target.mqtt_url.parse()?, args.target.tenant.parse()?, uid);
     options.interval = Duration::from_secs(args.interval.into());
     agent::run(options, shutdown::on_signal()?).await;
     Ok(())

@@ -24,7 +24,7 @@ use crate::backoff::Backoff;
 const WAITING: usize = 64 << 20;
 /// How long nothing is read while there is no room, before the connection is given up until there is: the broker keeps
 /// what was not acknowledged. Less than the keep-alive, in which a ping must be sent.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(45);
 /// What a waiting message costs of that besides its own bytes.
 const OVERHEAD: usize = 512;
 

@@ -64,8 +64,8 @@ impl Device {
     }
 
     /// What policies find it by.
-    async fn labels(&self) -> Result<Json> {
-        Ok(Json(StoredJson(serde_json::to_string(&self.0.labels)?)))
+    async fn labels(&self) -> Json {
+        Json(StoredJson(serde_json::json!(self.0.labels).to_string()))
     }
 
     /// Whether it is heard of.

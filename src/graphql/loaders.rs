@@ -9,6 +9,7 @@ use chrono_tz::Tz;
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::Lane;
 use fleetlog_event_log::read::{Reading, Span};
+use fleetlog_projections::devices::{self, Device};
 use fleetlog_projections::telemetry_windows::{self, Series, WindowsQuery};
 use tracing::Instrument;
 
@@ -27,6 +28,22 @@ pub(super) type Loaders = DataLoader<Fetch>;
 pub(super) fn loaders(app: App, tenant: Tenant) -> Loaders {
     // Within the request's span, so that what fails is logged under its id.
     DataLoader::new(Fetch { app, tenant }, |task| tokio::spawn(task.in_current_span()))
+}
+
+/// One device, by its uid.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct DeviceOf(pub(super) String);
+
+impl Loader<DeviceOf> for Fetch {
+    type Value = Device;
+    type Error = Error;
+
+    async fn load(&self, wanted: &[DeviceOf]) -> Result<HashMap<DeviceOf, Device>, Error> {
+        let uids: Vec<_> = wanted.iter().map(|DeviceOf(uid)| uid.clone()).collect();
+        let found = devices::get(self.app.log.pool(), &self.tenant, &uids, self.app.online_since()).await;
+        let found = found.map_err(HttpError::from)?;
+        Ok(found.into_iter().map(|device| (DeviceOf(device.uid.clone()), device)).collect())
+    }
 }
 
 /// A page of one device's readings.

@@ -3,17 +3,17 @@
 use async_graphql::connection::{Connection, Edge};
 use async_graphql::{Context, Enum, InputObject, Object, Result};
 use fleetlog_projections::devices::{self, Cursor, Sort, SortBy};
-use fleetlog_projections::status;
 
 use super::device::{Device, Status};
-use super::limits::{DEFAULT_FIRST, cost};
+use super::limits::{DEFAULT_FIRST, QUERY, cost};
+use super::loaders::{DeviceOf, Loaders};
 use super::log::Log;
 use super::projection::Projection;
 use super::request::Asker;
 use super::scalars::Long;
 use crate::http::extract::parse;
 use crate::http::parameters::Limit;
-use crate::http::{Error, logs};
+use crate::http::{Error, logs, projections};
 use crate::identity::Action;
 
 /// What can be asked for.
@@ -62,7 +62,7 @@ impl From<DeviceSort> for Sort {
 #[Object]
 impl Query {
     /// The tenant's devices.
-    #[graphql(complexity = "cost(first, child_complexity)")]
+    #[graphql(complexity = "3 * QUERY + cost(first, child_complexity)")]
     async fn devices(
         &self,
         context: &Context<'_>,
@@ -96,15 +96,12 @@ impl Query {
 
     /// One device, in service or not. Null if there is none.
     async fn device(&self, context: &Context<'_>, uid: String) -> Result<Option<Device>> {
-        let asker = context.data::<Asker>()?;
-        asker.may(Action::DevicesRead)?;
-        let (pool, tenant) = (asker.app.log.pool(), &asker.principal.tenant);
-        let found =
-            devices::get(pool, tenant, &[uid], asker.app.online_since()).await.map_err(Error::from)?;
-        Ok(found.into_iter().next().map(Device))
+        context.data::<Asker>()?.may(Action::DevicesRead)?;
+        Ok(context.data::<Loaders>()?.load_one(DeviceOf(uid)).await?.map(Device))
     }
 
     /// The tenant's logs.
+    #[expect(clippy::unused_async, reason = "the library wants every resolver so")]
     async fn logs(&self, context: &Context<'_>) -> Result<Vec<Log>> {
         let asker = context.data::<Asker>()?;
         asker.may(Action::LogsRead)?;
@@ -112,12 +109,12 @@ impl Query {
     }
 
     /// Every projection, as far as it concerns the tenant's logs.
-    #[graphql(complexity = "10 + child_complexity")]
+    #[graphql(complexity = "QUERY + child_complexity")]
     async fn projections(&self, context: &Context<'_>) -> Result<Vec<Projection>> {
         let asker = context.data::<Asker>()?;
         asker.may(Action::ProjectionsRead)?;
-        let statuses = status::list(asker.app.log.pool(), Some(&asker.principal.tenant)).await;
-        Ok(statuses.map_err(Error::from)?.into_iter().map(Projection).collect())
+        let statuses = projections::of(&asker.app, &asker.principal).await?;
+        Ok(statuses.into_iter().map(Projection).collect())
     }
 }
 
@@ -133,6 +130,7 @@ pub(super) struct Total(devices::Query);
 #[Object]
 impl Total {
     /// How many items all pages have.
+    #[graphql(complexity = "10 * QUERY")]
     async fn total_count(&self, context: &Context<'_>) -> Result<Long> {
         let asker = context.data::<Asker>()?;
         let (pool, tenant) = (asker.app.log.pool(), &asker.principal.tenant);

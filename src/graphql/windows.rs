@@ -4,13 +4,14 @@ use async_graphql::Object;
 use chrono::{DateTime, Utc};
 use fleetlog_projections::telemetry_windows::{Series, Window as Row, WindowsQuery};
 
+use super::limits::QUERY;
 use super::scalars::Long;
 use crate::http::parameters::Step;
 
 /// What the windows of one device cost: by how many points are asked for, or as many as an answer may have.
 pub(super) fn windows_cost(points: Option<i32>, each: usize) -> usize {
     let points = points.and_then(|points| usize::try_from(points).ok()).unwrap_or(1_000).min(10_000);
-    (points / 20).saturating_add(each).min(1_000_000)
+    (QUERY + points / 20).saturating_add(each).min(1_000_000)
 }
 
 /// A device's windows, and how they were cut.

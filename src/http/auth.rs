@@ -31,7 +31,8 @@ struct Credentials {
 
 /// What to send along from now on, as `Authorization: Bearer <access_token>`.
 #[derive(Serialize, ToSchema)]
-struct Token {
+#[schema(as = Token)]
+struct LoggedIn {
     /// The access token.
     access_token: String,
     /// Always `bearer`.
@@ -45,7 +46,7 @@ struct Token {
     post, path = "/auth/login", tag = "auth", operation_id = "log_in",
     request_body = Credentials,
     responses(
-        (status = 200, description = "Logged in", body = Token),
+        (status = 200, description = "Logged in", body = LoggedIn),
         (status = 401, description = "Wrong address or password", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many attempts", body = Problem, content_type = "application/problem+json"),
     ),
@@ -54,9 +55,9 @@ async fn log_in(
     State(app): State<App>,
     Peer(peer): Peer,
     Body(credentials): Body<Credentials>,
-) -> Result<Json<Token>, Error> {
+) -> Result<Json<LoggedIn>, Error> {
     let access_token = app.logins.log_in(&credentials.email, &credentials.password, peer).await?;
-    Ok(Json(Token { access_token, token_type: "bearer", expires_in: keys::LIFETIME.as_secs() }))
+    Ok(Json(LoggedIn { access_token, token_type: "bearer", expires_in: keys::LIFETIME.as_secs() }))
 }
 
 /// The user whose token was sent.

@@ -79,9 +79,10 @@ async fn list_devices(
     freshness::of_projection::<devices::Model>(&app, &caller.tenant, which.min_position).await?;
     let since = app.online_since();
     let page = devices::list(app.log.pool(), &caller.tenant, &query, since).await?;
-    let total = match which.count {
-        true => Some(devices::count(app.log.pool(), &caller.tenant, &query, since).await?),
-        false => None,
+    let total = if which.count {
+        Some(devices::count(app.log.pool(), &caller.tenant, &query, since).await?)
+    } else {
+        None
     };
     Ok(Json(List::page(page, |device| Cursor::of(device, sort).to_string()).with_total(total)))
 }

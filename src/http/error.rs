@@ -4,6 +4,7 @@
 //! written to the log, and the client gets the request's id.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
@@ -58,7 +59,7 @@ const SOON: Option<Duration> = Some(Duration::from_secs(1));
 
 impl Error {
     /// A single field that is wrong.
-    pub fn field(field: &'static str, reason: impl ToString) -> Self {
+    pub fn field(field: &'static str, reason: impl fmt::Display) -> Self {
         Self::Invalid(vec![FieldError::new(field, reason)])
     }
 
@@ -84,13 +85,13 @@ impl Error {
             }
             Self::NotYet => Row(S::SERVICE_UNAVAILABLE, "not_yet", NOT_YET.into(), SOON),
             Self::TimedOut => Row(S::SERVICE_UNAVAILABLE, "timed_out", TIMED_OUT.into(), SOON),
-            Self::Log(error) => log_row(error),
-            Self::Identity(identity::Error::Database(error)) => log_row(error),
+            Self::Log(error) | Self::Identity(identity::Error::Database(error)) => log_row(error),
             Self::Identity(_) | Self::Panicked => row(S::INTERNAL_SERVER_ERROR, "internal", INTERNAL),
         }
     }
 
     /// The problem document, apart from the request's id, and when to try again.
+    #[must_use]
     pub fn problem(&self) -> (Problem, Option<Duration>) {
         let Row(status, code, detail, retry_after) = self.row();
         let mut problem = Problem::new(status, code, detail);

@@ -54,7 +54,8 @@ struct Which {
 
 /// An event, as it is on the record.
 #[derive(Serialize, ToSchema)]
-struct Event {
+#[schema(as = Event)]
+struct Item {
     /// The log it is in.
     log_id: i32,
     /// Its number there: 1, 2, 3 … without a hole.
@@ -88,7 +89,7 @@ struct Event {
     msg_id: Option<String>,
 }
 
-impl From<event_log::Event> for Event {
+impl From<event_log::Event> for Item {
     fn from(event: event_log::Event) -> Self {
         Self {
             log_id: event.log_id.0,
@@ -111,7 +112,7 @@ impl From<event_log::Event> for Event {
 #[utoipa::path(
     get, path = "/events", tag = "log", operation_id = "read_events", params(Which),
     responses(
-        (status = 200, description = "A page of events", body = List<Event>),
+        (status = 200, description = "A page of events", body = List<Item>),
         (status = 404, description = "No such log", body = Problem, content_type = "application/problem+json"),
     ),
     extensions(("x-action" = json!("events.read"))),
@@ -120,14 +121,13 @@ async fn read_events(
     State(app): State<App>,
     Caller(caller): Caller,
     which: Result<Query<Which>, Error>,
-) -> Result<Json<List<Event>>, Error> {
+) -> Result<Json<List<Item>>, Error> {
     authorize(&caller, Action::EventsRead, &Resource::Tenant(&caller.tenant))?;
     let Query(which) = which?;
     let log_id = log_named(&app, &caller.tenant, which.log.as_deref().unwrap_or("control"))?;
-    let aggregate_id = which.aggregate.map(|stream| match stream.contains('/') {
-        true => stream,
-        false => format!("{}/{stream}", caller.tenant),
-    });
+    let within = |stream| format!("{}/{stream}", caller.tenant);
+    let aggregate_id =
+        which.aggregate.map(|stream| if stream.contains('/') { stream } else { within(stream) });
     let filter = Filter { aggregate_id, event_type: which.r#type };
     freshness::of_log(&app, &caller.tenant, which.min_position).await?;
     let limit = which.limit.0;

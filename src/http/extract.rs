@@ -2,6 +2,7 @@
 //! with a text of its own.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
@@ -96,7 +97,7 @@ pub struct NoParameters {}
 /// Reads a parameter's text, or says which one is wrong and why.
 pub fn parse<T>(field: &'static str, text: Option<&str>) -> Result<Option<T>, Error>
 where
-    T: FromStr<Err: ToString>,
+    T: FromStr<Err: fmt::Display>,
 {
     text.map(|text| text.parse().map_err(|error: T::Err| Error::field(field, error))).transpose()
 }
@@ -224,7 +225,8 @@ mod tests {
 
     #[test]
     fn good_parameters_are_read() {
-        let parameters: Parameters = parse_query("limit=7&name=a+b%C3%A9").ok().expect("good");
+        let parameters: Parameters =
+            parse_query("limit=7&name=a+b%C3%A9").unwrap_or_else(|error| panic!("{error:?}"));
         assert_eq!((parameters.limit, parameters.name.as_deref()), (Some(7), Some("a bé")));
         assert!(parse_query::<Parameters>("").is_ok());
     }

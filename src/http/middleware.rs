@@ -107,7 +107,7 @@ async fn observe(mut request: Request, next: Next) -> Response {
             response.headers_mut().insert(X_REQUEST_ID, value);
         }
         let (status, elapsed) = (response.status().as_u16(), started.elapsed());
-        tracing::info!(status, elapsed_ms = elapsed.as_secs_f64() * 1e3, "answered");
+        tracing::info!(status, elapsed_us = elapsed.as_micros() as u64, "answered");
         super::metrics::answered(method, path, status, elapsed);
         response
     }
@@ -147,8 +147,32 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
+    use axum::routing::get;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_without_its_words_and_the_service_goes_on() {
+        async fn panics() {
+            panic!("a secret");
+        }
+        let router = wrap(Router::new().route("/panics", get(panics)), &[]);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+        let url = format!("http://{}/panics", listener.local_addr().expect("an address"));
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(crate::http::serve(listener, router, stop.clone()));
+        for _ in 0..2 {
+            let answer = reqwest::get(&url).await.expect("an answer");
+            assert_eq!(answer.status(), 500);
+            let problem: serde_json::Value = answer.json().await.expect("JSON");
+            assert_eq!(problem["code"], "internal");
+            assert!(!problem.to_string().contains("secret"), "{problem}");
+        }
+        stop.cancel();
+        serving.await.expect("no panic").expect("no error");
+        assert!(reqwest::get(&url).await.is_err(), "it has stopped");
+    }
 
     fn id(header: &str) -> String {
         let request = Request::builder().header(X_REQUEST_ID, header).body(Body::empty()).expect("a request");

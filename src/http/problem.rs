@@ -1,6 +1,7 @@
 //! The one form of every error's answer: an RFC 9457 problem document with a stable `code`.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use axum::Json;
@@ -49,7 +50,7 @@ pub struct FieldError {
 
 impl FieldError {
     /// Says what is wrong with a field.
-    pub fn new(field: impl Into<String>, reason: impl ToString) -> Self {
+    pub fn new(field: impl Into<String>, reason: impl fmt::Display) -> Self {
         Self { field: field.into(), reason: reason.to_string() }
     }
 }
@@ -85,7 +86,7 @@ impl Problem {
         Self::new(status, code, Cow::Borrowed(detail))
     }
 
-    /// The answer, which the middleware completes with [`complete`].
+    /// The answer, which the middleware completes.
     #[must_use]
     pub fn into_pending_response(self, retry_after: Option<Duration>) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

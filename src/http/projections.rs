@@ -10,10 +10,22 @@ use super::App;
 use super::error::Error;
 use super::extract::{Caller, NoParameters, Query};
 use super::page::List;
-use crate::identity::{Action, Resource, authorize};
+use crate::identity::{Action, Principal, Resource, authorize};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default().routes(routes!(list_projections))
+}
+
+/// The projections as the caller sees them; for REST and GraphQL alike. What the database said when one failed is for
+/// the platform's own people.
+pub async fn of(app: &App, caller: &Principal) -> Result<Vec<ProjectionStatus>, Error> {
+    let mut statuses = status::list(app.log.pool(), Some(&caller.tenant)).await?;
+    if authorize(caller, Action::ProjectionsRead, &Resource::Platform).is_err() {
+        for error in statuses.iter_mut().filter_map(|status| status.error.as_mut()) {
+            "the service's log has the reason".clone_into(error);
+        }
+    }
+    Ok(statuses)
 }
 
 /// Every projection, as far as it concerns the tenant's logs.
@@ -29,5 +41,5 @@ async fn list_projections(
 ) -> Result<Json<List<ProjectionStatus>>, Error> {
     authorize(&caller, Action::ProjectionsRead, &Resource::Tenant(&caller.tenant))?;
     let Query(NoParameters {}) = none?;
-    Ok(Json(List::whole(status::list(app.log.pool(), Some(&caller.tenant)).await?)))
+    of(&app, &caller).await.map(List::whole).map(Json)
 }

@@ -36,9 +36,9 @@ struct Which {
     /// Before this.
     #[param(value_type = Option<DateTime<Utc>>)]
     to: Option<Moment>,
-    /// Oldest or newest first.
+    /// Oldest (`asc`) or newest (`desc`) first. Without it: newest.
     #[serde(default)]
-    #[param(inline, default = "desc")]
+    #[param(inline)]
     order: Order,
     /// At most so many.
     #[serde(default)]

@@ -19,7 +19,7 @@ pub struct Principal {
     pub role: Role,
 }
 
-/// The predefined roles; [`super::authorize`] says what each may do.
+/// The predefined roles; [`super::authorize()`] says what each may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {

@@ -33,8 +33,8 @@ struct Running {
 
 impl Running {
     fn start(log: &EventLog) -> Self {
-        // Small pages, so that a test has many.
-        Self::start_with(log, Options { page: 50, page_behind: 200, ..Options::default() })
+        // Small batches, so that a test has many.
+        Self::start_with(log, Options { page: 50, batch: 120, ..Options::default() })
     }
 
     fn start_with(log: &EventLog, options: Options) -> Self {

@@ -21,6 +21,7 @@ async fn two_nodes_apply_every_event_once_and_one_takes_over_from_the_other() {
     first.catch_up().await;
     second.catch_up().await;
     assert_equal_to_the_fold_of_the_log(&here).await;
+    assert_eq!(status_of(&here, "telemetry_windows").await.state, State::Following);
     first.stop().await;
     append(&here, untidy(1_000, 1_200)).await;
     second.catch_up().await;

@@ -8,13 +8,17 @@ use fleetlog_projections::telemetry_windows::{self, Error, Invalid, Series, Wind
 use super::{Running, append, assert_equal_to_the_fold_of_the_log, at, reading};
 use crate::support::{Database, log_of};
 
-/// Readings of some devices, out of order, over three days and around the epoch, in halves and quarters whose sums
+/// Readings of some devices, out of order, over three days, around the epoch and in year 0, in halves and quarters whose sums
 /// are exact in any order.
 pub(super) fn untidy(from: usize, to: usize) -> Vec<Recorded> {
     let one = |n: usize| {
         // Neighbours lie far apart in time; many share a moment.
         let scattered = ((n * 7_919) % 4_001) as i64;
-        let day = if n.is_multiple_of(50) { "1969-12-30T00:00:00Z" } else { "2026-02-27T00:00:00Z" };
+        let day = match n % 50 {
+            0 => "1969-12-30T00:00:00Z",
+            1 => "0000-01-01T00:00:00Z",
+            _ => "2026-02-27T00:00:00Z",
+        };
         let occurred_at = at(day) + TimeDelta::milliseconds(scattered * 64_500);
         let quarters = (n * 31 % 97) as f64 / 4.0 - 10.0;
         let metrics =

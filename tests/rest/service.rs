@@ -105,6 +105,24 @@ async fn metrics_need_a_login_unless_they_are_open() {
 }
 
 #[tokio::test]
+async fn requests_are_counted_by_their_route_not_by_what_clients_make_up() {
+    let api = Api::start().await;
+    let _counting = metrics::set_default_local_recorder(&api.recorder);
+    for path in ["/devices/dev-01", "/devices/dev-02", "/api/v1/devices/dev-01", "/nowhere/1", "/nowhere/2"] {
+        assert_eq!(api.get(path).await.status, StatusCode::NOT_FOUND);
+    }
+    let counters = api.get("/metrics").await.text;
+    for counted in [
+        r#"fleetlog_http_requests_total{method="GET",path="/devices/{uid}",status="404"} 2"#,
+        r#"fleetlog_http_requests_total{method="GET",path="/api/v1/devices/{uid}",status="404"} 1"#,
+        r#"fleetlog_http_requests_total{method="GET",path="unmatched",status="404"} 2"#,
+        r#"fleetlog_http_request_duration_seconds_bucket{method="GET",path="unmatched",le="0.5"} 2"#,
+    ] {
+        assert!(counters.contains(counted), "{counted} in {counters}");
+    }
+}
+
+#[tokio::test]
 async fn the_page_of_the_document_works_without_the_internet() {
     let api = Api::start().await;
     let page = answer(api.request(Method::GET, "/docs/")).await;

@@ -14,6 +14,7 @@ use fleetlog_event_log::control::{ExecuteError, Metadata};
 use fleetlog_event_log::telemetry::Outcome;
 use fleetlog_event_log::{EventLog, Lane, LogId};
 use fleetlog_projections::{Handle, Options, Projections};
+use metrics_exporter_prometheus::PrometheusRecorder;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -31,6 +32,8 @@ pub(crate) struct Api {
     pub(crate) log: EventLog,
     pub(crate) app: App,
     pub(crate) broker_is_up: Arc<AtomicBool>,
+    /// Of this API alone; a test that wants it to count sets it as its thread's.
+    pub(crate) recorder: PrometheusRecorder,
     projections: Handle,
     url: String,
     client: reqwest::Client,
@@ -75,9 +78,9 @@ impl Api {
         let handle = projections.handle();
         let broker_is_up = Arc::new(AtomicBool::new(true));
         let probe = Arc::clone(&broker_is_up);
-        let metrics = http::metrics::recorder().expect("a recorder").handle();
+        let recorder = http::metrics::recorder().expect("a recorder");
         let broker = Arc::new(move || probe.load(Ordering::Relaxed));
-        let app = App::new(log.clone(), handle.clone(), keys, metrics, broker, settings);
+        let app = App::new(log.clone(), handle.clone(), keys, recorder.handle(), broker, settings);
         let stop = CancellationToken::new();
         tokio::spawn(projections.run(stop.clone()));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
@@ -88,8 +91,18 @@ impl Api {
             .timeout(Duration::from_secs(40))
             .build()
             .expect("a client");
-        let _stopping = stop.drop_guard();
-        Self { database, log, app, broker_is_up, projections: handle, url, client, _stopping }
+        let projections = handle;
+        Self {
+            database,
+            log,
+            app,
+            broker_is_up,
+            recorder,
+            projections,
+            url,
+            client,
+            _stopping: stop.drop_guard(),
+        }
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -178,7 +191,7 @@ impl Api {
             Outcome::Recorded(position) => position,
             other => panic!("not recorded: {other:?}"),
         });
-        positions.last().unwrap_or(0)
+        positions.max().unwrap_or(0)
     }
 
     pub(crate) fn log_of(&self, tenant: &str, lane: Lane) -> LogId {

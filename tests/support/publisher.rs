@@ -65,7 +65,7 @@ pub(crate) fn payload(number: usize) -> String {
     format!(
         r#"{{"msg_id":"m{number}","temperature":{}.25,"nested":{{"n":{number}}},"on":{}}}"#,
         number % 50,
-        number % 2 == 0
+        number.is_multiple_of(2)
     )
 }
 

@@ -53,7 +53,7 @@ impl Server {
         // Shown with a failing test's output; a pipe that nobody reads would stop the server.
         tokio::spawn(async move {
             while let Ok(Some(line)) = log.next_line().await {
-                eprintln!("{line}")
+                eprintln!("{line}");
             }
         });
         let client = reqwest::Client::new();

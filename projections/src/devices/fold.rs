@@ -15,6 +15,8 @@ use crate::read_model::Poison;
 pub struct Fold {
     pub(super) lives: BTreeMap<String, Life>,
     pub(super) readings: BTreeMap<String, Readings>,
+    /// Of the last readings' payloads.
+    payload_bytes: usize,
 }
 
 /// What the control lane says of a device. What is absent stays as it was, unless it was registered anew.
@@ -57,6 +59,8 @@ impl Fold {
             if event.occurred_at >= readings.last_at {
                 readings.last_at = event.occurred_at;
                 readings.last_position = event.position;
+                self.payload_bytes += event.payload.0.len();
+                self.payload_bytes -= readings.last_payload.len();
                 readings.last_payload.clone_from(&event.payload.0);
             }
             return Ok(());
@@ -69,8 +73,15 @@ impl Fold {
             last_position: event.position,
             last_payload: event.payload.0.clone(),
         };
+        self.payload_bytes += first.last_payload.len();
         self.readings.insert(event.aggregate_id.clone(), first);
         Ok(())
+    }
+
+    pub(super) fn size(&self) -> usize {
+        /// A device's names and labels, and its places in the maps; far less for most.
+        const ROW: usize = 512;
+        self.payload_bytes + (self.lives.len() + self.readings.len()) * ROW
     }
 
     fn add_change(&mut self, event: &Event) -> Result<(), Poison> {

@@ -1,9 +1,9 @@
 //! `devices`: who is there, when it was last heard of, its last reading, and how much it has sent.
 //!
-//! - [`fold`]: what events change
-//! - [`model`]: how that is written
-//! - [`listing`]: which devices to list, in which order, from where on
-//! - [`queries`]: list, count, get
+//! - `fold`: what events change
+//! - `model`: how that is written
+//! - `listing`: which devices to list, in which order, from where on
+//! - `queries`: list, count, get
 //!
 //! The control lane brings name, labels and life; the telemetry lane brings what was last heard. Either may be ahead.
 

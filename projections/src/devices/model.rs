@@ -29,6 +29,10 @@ impl ReadModel for Model {
         fold.add(event)
     }
 
+    fn size(fold: &Fold) -> usize {
+        fold.size()
+    }
+
     async fn write(&mut self, connection: &mut PgConnection, log_id: LogId, fold: Fold) -> Result<()> {
         if !fold.lives.is_empty() {
             self.write_lives(connection, &fold).await?;

@@ -1,30 +1,46 @@
-//! One page: fold it in memory, then write it in one transaction with its checkpoint, or not at all.
+//! One batch: some pages of a log folded in memory, then written in one transaction with their checkpoint, or not at
+//! all.
 //!
-//! An event that cannot be folded parks its stream. A page that the database refuses is written once more stream by
-//! stream, and the one at fault event by event, so that nothing else suffers.
+//! An event that cannot be folded parks its stream. Where the database refuses a batch, its first page is written
+//! stream by stream, and the stream at fault event by event, so that nothing else suffers.
 
 use std::collections::BTreeMap;
 
-use fleetlog_event_log::{Error, Event, LogId, Position};
-use sqlx::{Acquire, PgConnection, PgPool};
+use fleetlog_event_log::{Error, Event, EventLog, LogId, Position};
+use sqlx::{Acquire, PgConnection, PgTransaction};
 
+use super::Options;
 use super::checkpoints::{Checkpoints, Parked, ParkedStreams};
 use crate::read_model::ReadModel;
 
+/// How many events are read before it is known how large they are.
+const FIRST_PAGE: i64 = 500;
 /// How many events are folded before other tasks get their turn: about a millisecond's worth.
 const FOLDED_AT_ONCE: usize = 512;
 
-/// Some events of a log, in order.
-pub(super) struct Page {
+/// What it takes to apply the events of one log.
+pub(super) struct Applier<'r, M> {
+    pub(super) log: &'r EventLog,
+    pub(super) options: &'r Options,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) model: &'r mut M,
     pub(super) log_id: LogId,
-    /// The position before the first.
-    pub(super) after: Position,
-    /// The position of the last.
-    pub(super) to: Position,
-    pub(super) events: Vec<Event>,
+    /// The streams of the log that are left aside.
+    pub(super) parked: &'r ParkedStreams,
 }
 
-/// Why a page was not applied. Nothing of it was.
+/// What has been applied.
+#[derive(Debug)]
+pub(super) struct Applied {
+    /// The last event's position.
+    pub(super) to: Position,
+    /// How many events.
+    pub(super) events: u64,
+    /// The streams that had to be parked for it.
+    pub(super) parked: Vec<Parked>,
+}
+
+/// Why nothing has been applied.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unapplied {
     /// The checkpoint is not where this runner left it.
@@ -41,131 +57,139 @@ impl From<sqlx::Error> for Unapplied {
     }
 }
 
-/// Applies a page, and returns the streams that had to be parked for it.
-pub(super) async fn apply<M: ReadModel>(
-    model: &mut M,
-    checkpoints: Checkpoints,
-    pool: &PgPool,
-    page: &Page,
-    parked_before: &ParkedStreams,
-) -> Result<Vec<Parked>, Unapplied> {
-    let (fold, parked) = fold::<M>(&page.events, parked_before).await;
-    match write(model, checkpoints, pool, page, fold, &parked).await {
-        Ok(()) => return Ok(parked),
-        Err(Unapplied::Database(error)) if error.is_bad_data() => {
-            let projection = checkpoints.projection;
-            tracing::warn!(projection, log = page.log_id.0, %error, "a page was refused; writing it stream by stream");
+impl<M: ReadModel> Applier<'_, M> {
+    /// Applies events after `after`, up to `head` or as many as a batch holds.
+    pub(super) async fn apply(mut self, after: Position, head: Position) -> Result<Applied, Unapplied> {
+        let (fold, batch) = self.fold(after, head).await?;
+        if batch.to == after {
+            return Ok(batch);
         }
-        Err(error) => {
-            *model = M::new(checkpoints.version);
-            return Err(error);
+        let written = match self.write(after, fold, &batch).await {
+            Ok(()) => Ok(batch),
+            Err(Unapplied::Database(error)) if error.is_bad_data() => {
+                let (projection, log) = (M::NAME, self.log_id.0);
+                tracing::warn!(projection, log, after, %error, "a batch was refused; writing stream by stream");
+                self.forget();
+                self.write_by_stream(after).await
+            }
+            Err(error) => Err(error),
+        };
+        if written.is_err() {
+            self.forget();
         }
+        written
     }
-    *model = M::new(checkpoints.version);
-    let applied = write_by_stream(model, checkpoints, pool, page, parked_before).await;
-    if applied.is_err() {
-        *model = M::new(checkpoints.version);
-    }
-    applied
-}
 
-async fn fold<M: ReadModel>(events: &[Event], parked_before: &ParkedStreams) -> (M::Fold, Vec<Parked>) {
-    let (mut fold, mut parked, mut parked_here) = (M::Fold::default(), Vec::new(), ParkedStreams::default());
-    for events in events.chunks(FOLDED_AT_ONCE) {
-        for event in events {
-            if parked_before.contains(event) || parked_here.contains(event) {
+    /// What the model remembers may have been rolled back.
+    fn forget(&mut self) {
+        *self.model = M::new(self.checkpoints.version);
+    }
+
+    async fn page(&self, after: Position, limit: i64) -> Result<Vec<Event>, Error> {
+        self.log.page(self.log_id, after, limit, self.options.page_bytes).await
+    }
+
+    /// How many events of that size a page holds. Those that are read beyond its bytes are sent in vain.
+    fn limit(&self, events: &[Event]) -> i64 {
+        let bytes: usize = events.iter().map(|event| event.payload.0.len()).sum();
+        let fitting = self.options.page_bytes * events.len() / bytes.max(1);
+        (fitting as i64).clamp(1, self.options.page.max(1))
+    }
+
+    async fn fold(&self, after: Position, head: Position) -> Result<(M::Fold, Applied), Error> {
+        let (mut fold, mut parked_here) = (M::Fold::default(), ParkedStreams::default());
+        let mut batch = Applied { to: after, events: 0, parked: vec![] };
+        let full = self.options.batch.max(1) as u64;
+        let mut limit = self.options.page.min(FIRST_PAGE);
+        while batch.to < head && batch.events < full && M::size(&fold) < self.options.fold_bytes {
+            let events = self.page(batch.to, limit).await?;
+            limit = self.limit(&events);
+            // Only a retired partition leaves a grown log with nothing to read.
+            let Some(last) = events.last() else { break };
+            (batch.to, batch.events) = (last.position, batch.events + events.len() as u64);
+            for (nth, event) in events.iter().enumerate() {
+                if nth % FOLDED_AT_ONCE == 0 {
+                    tokio::task::yield_now().await;
+                }
+                if self.parked.contains(event) || parked_here.contains(event) {
+                    continue;
+                }
+                if let Err(poison) = M::fold(&mut fold, event) {
+                    batch.parked.push(Parked::at(event, &poison));
+                    parked_here.insert(event.aggregate_type.to_string(), event.aggregate_id.clone());
+                }
+            }
+        }
+        Ok((fold, batch))
+    }
+
+    async fn write(&mut self, after: Position, fold: M::Fold, batch: &Applied) -> Result<(), Unapplied> {
+        let mut transaction = self.begin(after, batch.to).await?;
+        self.model.write(&mut transaction, self.log_id, fold).await?;
+        self.checkpoints.park(&mut transaction, self.log_id, &batch.parked).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// A transaction that has moved the checkpoint. That comes first, because it also locks: what follows is this
+    /// runner's alone.
+    async fn begin(&self, after: Position, to: Position) -> Result<PgTransaction<'static>, Unapplied> {
+        let mut transaction = self.log.pool().begin().await?;
+        if self.checkpoints.advance(&mut transaction, self.log_id, after, to).await? {
+            return Ok(transaction);
+        }
+        transaction.rollback().await?;
+        Err(Unapplied::Moved)
+    }
+
+    async fn write_by_stream(&mut self, after: Position) -> Result<Applied, Unapplied> {
+        let events = self.page(after, self.options.page.min(FIRST_PAGE)).await?;
+        let to = events.last().map_or(after, |last| last.position);
+        let mut streams: BTreeMap<_, Vec<&Event>> = BTreeMap::new();
+        for event in events.iter().filter(|event| !self.parked.contains(event)) {
+            streams.entry((&event.aggregate_type, &event.aggregate_id)).or_default().push(event);
+        }
+        let mut transaction = self.begin(after, to).await?;
+        let mut parked = Vec::new();
+        for stream in streams.values() {
+            if self.try_write(&mut transaction, stream).await?.is_none() {
                 continue;
             }
-            if let Err(poison) = M::fold(&mut fold, event) {
-                let stream = Parked::at(event, &poison);
-                parked_here.insert(stream.aggregate_type.clone(), stream.aggregate_id.clone());
-                parked.push(stream);
+            for event in stream {
+                if let Some(at_fault) = self.try_write(&mut transaction, &[event]).await? {
+                    parked.push(at_fault);
+                    break;
+                }
             }
         }
-        tokio::task::yield_now().await;
+        self.checkpoints.park(&mut transaction, self.log_id, &parked).await?;
+        transaction.commit().await?;
+        Ok(Applied { to, events: events.len() as u64, parked })
     }
-    (fold, parked)
-}
 
-async fn write<M: ReadModel>(
-    model: &mut M,
-    checkpoints: Checkpoints,
-    pool: &PgPool,
-    page: &Page,
-    fold: M::Fold,
-    parked: &[Parked],
-) -> Result<(), Unapplied> {
-    let mut transaction = pool.begin().await?;
-    // First, because it also locks: what follows is this runner's alone.
-    if !checkpoints.advance(&mut transaction, page.log_id, page.after, page.to).await? {
-        transaction.rollback().await?;
-        return Err(Unapplied::Moved);
-    }
-    model.write(&mut transaction, page.log_id, fold).await?;
-    checkpoints.park(&mut transaction, page.log_id, parked).await?;
-    Ok(transaction.commit().await?)
-}
-
-async fn write_by_stream<M: ReadModel>(
-    model: &mut M,
-    checkpoints: Checkpoints,
-    pool: &PgPool,
-    page: &Page,
-    parked_before: &ParkedStreams,
-) -> Result<Vec<Parked>, Unapplied> {
-    let mut streams: BTreeMap<_, Vec<&Event>> = BTreeMap::new();
-    for event in page.events.iter().filter(|event| !parked_before.contains(event)) {
-        streams.entry((&event.aggregate_type, &event.aggregate_id)).or_default().push(event);
-    }
-    let mut transaction = pool.begin().await?;
-    if !checkpoints.advance(&mut transaction, page.log_id, page.after, page.to).await? {
-        transaction.rollback().await?;
-        return Err(Unapplied::Moved);
-    }
-    let mut parked = Vec::new();
-    for events in streams.values() {
-        if try_write(model, checkpoints, &mut transaction, page.log_id, events).await?.is_none() {
-            continue;
-        }
+    /// Writes some events of one stream, or none of them: then the stream as it is to be parked.
+    async fn try_write(
+        &mut self,
+        connection: &mut PgConnection,
+        events: &[&Event],
+    ) -> Result<Option<Parked>, Error> {
+        let mut fold = M::Fold::default();
         for event in events {
-            if let Some(stream) =
-                try_write(model, checkpoints, &mut transaction, page.log_id, &[event]).await?
-            {
-                parked.push(stream);
-                break;
+            if let Err(poison) = M::fold(&mut fold, event) {
+                return Ok(Some(Parked::at(event, &poison)));
             }
         }
-    }
-    checkpoints.park(&mut transaction, page.log_id, &parked).await?;
-    transaction.commit().await?;
-    Ok(parked)
-}
-
-/// Writes some events of one stream, or none of them: then the stream as it is to be parked.
-async fn try_write<M: ReadModel>(
-    model: &mut M,
-    checkpoints: Checkpoints,
-    connection: &mut PgConnection,
-    log_id: LogId,
-    events: &[&Event],
-) -> Result<Option<Parked>, Error> {
-    let mut fold = M::Fold::default();
-    for event in events {
-        if let Err(poison) = M::fold(&mut fold, event) {
-            return Ok(Some(Parked::at(event, &poison)));
+        let mut savepoint = connection.begin().await?;
+        match self.model.write(&mut savepoint, self.log_id, fold).await {
+            Ok(()) => {
+                savepoint.commit().await?;
+                Ok(None)
+            }
+            Err(error) if error.is_bad_data() => {
+                savepoint.rollback().await?;
+                self.forget();
+                Ok(events.first().map(|event| Parked::at(event, &error)))
+            }
+            Err(error) => Err(error),
         }
-    }
-    let mut savepoint = connection.begin().await?;
-    match model.write(&mut savepoint, log_id, fold).await {
-        Ok(()) => {
-            savepoint.commit().await?;
-            Ok(None)
-        }
-        Err(error) if error.is_bad_data() => {
-            savepoint.rollback().await?;
-            *model = M::new(checkpoints.version);
-            Ok(events.first().map(|event| Parked::at(event, &error)))
-        }
-        Err(error) => Err(error),
     }
 }

@@ -1,7 +1,8 @@
-//! The runner of one projection: page after page of each log that it reads, round and round, for as long as it leads.
+//! The runner of one projection: batch after batch of each log that it reads, round and round, for as long as it
+//! leads.
 //!
-//! A page a log at a time: however far a telemetry log is behind, every control log gets its turn. No page sits under a
-//! future that may be dropped: shutdown is looked for between pages.
+//! A batch a log at a time: however far a telemetry log is behind, every control log gets its turn. No batch sits under
+//! a future that may be dropped: shutdown is looked for between batches.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
-use super::apply::{Page, Unapplied, apply};
+use super::apply::{Applied, Applier, Unapplied};
 use super::checkpoints::{Checkpoints, ParkedStreams};
 use super::handle::Progress;
 use super::leadership::Leadership;
@@ -131,7 +132,7 @@ impl<M: ReadModel> Runner<M> {
         }
     }
 
-    /// One page of each log that has grown.
+    /// One batch of each log that has grown.
     async fn round(&mut self, heads: &mut watch::Receiver<Logs>, shutdown: &CancellationToken) -> Round {
         let mut round = Round { behind: false, failed: None, lost: false };
         let grown = self.grown(&heads.borrow_and_update());
@@ -143,7 +144,7 @@ impl<M: ReadModel> Runner<M> {
                 Ok(position) => round.behind |= position < head,
                 Err(Unapplied::Moved) => round.lost = true,
                 Err(Unapplied::Database(error)) => {
-                    tracing::warn!(projection = M::NAME, log = log_id.0, %error, "failed to apply a page; trying again");
+                    tracing::warn!(projection = M::NAME, log = log_id.0, %error, "failed to apply a batch; trying again");
                     metrics::counter!("fleetlog_projection_failures_total", "projection" => M::NAME)
                         .increment(1);
                     round.failed = Some(error.to_string());
@@ -164,28 +165,28 @@ impl<M: ReadModel> Runner<M> {
         self.progress.borrow().positions.get(&log_id).copied().unwrap_or(0)
     }
 
-    /// Applies the next page of a log, and returns the position that it brought.
+    /// Applies the next batch of a log, and returns the position that it brought.
     async fn advance(&mut self, log_id: LogId, head: Position) -> Result<Position, Unapplied> {
         let started = Instant::now();
         let after = self.position(log_id);
-        let limit =
-            if head - after > self.options.page { self.options.page_behind } else { self.options.page };
-        let events = self.log.page(log_id, after, limit, self.options.page_bytes).await?;
-        // Only a retired partition leaves a grown log with nothing to read.
-        let Some(last) = events.last() else { return Ok(head) };
-        let page = Page { log_id, after, to: last.position, events };
-        let parked_before = self.parked.entry(log_id).or_default();
-        let parked = apply(&mut self.model, self.checkpoints, self.log.pool(), &page, parked_before).await?;
-        for stream in parked {
+        let parked = self.parked.entry(log_id).or_default();
+        let Self { log, options, checkpoints, model, .. } = self;
+        let applied = Applier { log, options, checkpoints: *checkpoints, model, log_id, parked }
+            .apply(after, head)
+            .await?;
+        if applied.to == after {
+            return Ok(head);
+        }
+        measure::<M>(log_id, &applied, head, started.elapsed());
+        for stream in applied.parked {
             let (projection, stream_id, position) = (M::NAME, &stream.aggregate_id, stream.position);
             tracing::error!(projection, stream_id, position, error = stream.error, "parked a stream");
-            parked_before.insert(stream.aggregate_type, stream.aggregate_id);
+            parked.insert(stream.aggregate_type, stream.aggregate_id);
         }
         self.progress.send_modify(|progress| {
-            progress.positions.insert(log_id, page.to);
+            progress.positions.insert(log_id, applied.to);
         });
-        measure::<M>(&page, head, started.elapsed());
-        Ok(page.to)
+        Ok(applied.to)
     }
 
     /// Shows how it is in the projection's row, where that has changed.
@@ -206,13 +207,12 @@ impl<M: ReadModel> Runner<M> {
     }
 }
 
-fn measure<M: ReadModel>(page: &Page, head: Position, took: Duration) {
-    let log = page.log_id.to_string();
-    metrics::counter!("fleetlog_projection_events_total", "projection" => M::NAME)
-        .increment(page.events.len() as u64);
+fn measure<M: ReadModel>(log_id: LogId, applied: &Applied, head: Position, took: Duration) {
+    let log = log_id.to_string();
+    metrics::counter!("fleetlog_projection_events_total", "projection" => M::NAME).increment(applied.events);
     metrics::gauge!("fleetlog_projection_lag", "projection" => M::NAME, "log" => log)
-        .set((head - page.to).max(0) as f64);
-    metrics::histogram!("fleetlog_projection_page_seconds", "projection" => M::NAME)
+        .set((head - applied.to).max(0) as f64);
+    metrics::histogram!("fleetlog_projection_batch_seconds", "projection" => M::NAME)
         .record(took.as_secs_f64());
 }
 

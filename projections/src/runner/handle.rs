@@ -18,6 +18,13 @@ pub(super) struct Progress {
     pub(super) positions: BTreeMap<LogId, Position>,
 }
 
+impl Progress {
+    /// Whether this node moves it, and the last position of a log that it knows to be applied.
+    fn at(&self, log_id: LogId) -> (bool, Position) {
+        (self.leading, self.positions.get(&log_id).copied().unwrap_or(0))
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct Followed {
     pub(super) name: &'static str,
@@ -89,19 +96,16 @@ impl Handle {
         }
         let mut progress = followed.progress.clone();
         loop {
-            let leading = {
-                let progress = progress.borrow_and_update();
-                if progress.positions.get(&log_id).copied().unwrap_or(0) >= position {
-                    return Ok(());
-                }
-                progress.leading
-            };
-            if !leading && self.checkpoint(followed, log_id).await? >= position {
+            let (leading, reached) = progress.borrow_and_update().at(log_id);
+            if reached >= position {
                 return Ok(());
             }
-            // Without the runner, whose end closes the channel, the table still tells.
             if leading && progress.changed().await.is_ok() {
                 continue;
+            }
+            // Another node moves it, or none: the table tells.
+            if self.checkpoint(followed, log_id).await? >= position {
+                return Ok(());
             }
             tokio::select! {
                 Ok(()) = progress.changed() => {}

@@ -1,10 +1,10 @@
 //! Keeps the read models up to date: one task a projection, and one runner a projection over all nodes.
 //!
-//! - [`leadership`]: who runs a projection
-//! - [`follow`]: page after page of each log, for as long as there are any
-//! - [`apply`]: one page, in one transaction with its checkpoint
-//! - [`checkpoints`]: what the runner keeps in the database
-//! - [`handle`]: waiting for a projection to get somewhere
+//! - `leadership`: who runs a projection
+//! - `follow`: batch after batch of each log, for as long as there are any
+//! - `apply`: one batch, in one transaction with its checkpoint
+//! - `checkpoints`: what the runner keeps in the database
+//! - `handle`: waiting for a projection to get somewhere
 
 mod apply;
 mod checkpoints;
@@ -26,18 +26,21 @@ pub use handle::{Handle, WaitError};
 /// How much is done at once.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Events a page.
+    /// Events that are read at once.
     pub page: i64,
-    /// Events a page while a log is further behind than that.
-    pub page_behind: i64,
-    /// Bytes of payload a page. It bounds the memory of a projection, which at worst (every reading another metric)
-    /// takes some thirty times as much.
+    /// Bytes of payload that are read at once. At worst (every leaf a metric of its own) their fold takes some thirty
+    /// times as much.
     pub page_bytes: usize,
+    /// Events that are written at once, while a log is behind by so many. The more there are, the fewer writes each
+    /// row takes, and the longer other logs wait for their turn.
+    pub batch: i64,
+    /// Bytes that a fold takes before it is written, whatever the number of its events.
+    pub fold_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { page: 5_000, page_behind: 20_000, page_bytes: 8 << 20 }
+        Self { page: 5_000, page_bytes: 4 << 20, batch: 100_000, fold_bytes: 32 << 20 }
     }
 }
 
@@ -92,16 +95,17 @@ impl Projections {
         Handle::new(self.log.clone(), self.followed.clone())
     }
 
-    /// Runs until `shutdown`, and then to the end of the pages at hand. Database errors are waited out.
+    /// Runs until `shutdown`, and then to the end of the batches at hand. Database errors are waited out.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
+        let stopping = shutdown.child_token();
         for start in self.starts {
-            start(shutdown.clone(), &mut tasks);
+            start(stopping.clone(), &mut tasks);
         }
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 // The others finish what they are at; a transaction is not to be cut off.
-                shutdown.cancel();
+                stopping.cancel();
                 while tasks.join_next().await.is_some() {}
                 return Err(error.into());
             }

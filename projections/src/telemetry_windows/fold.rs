@@ -113,6 +113,12 @@ impl Fold {
         Ok(())
     }
 
+    pub(super) fn size(&self) -> usize {
+        /// A window and its place in the map; a metric's name, thrice, and its places.
+        const SIZES: (usize, usize) = (size_of::<Window>() + 32, 256);
+        self.windows.len() * SIZES.0 + self.series.len() * SIZES.1
+    }
+
     /// A series' device and metric.
     pub(super) fn name(&self, series: u32) -> (&str, &str) {
         let series = &self.series[series as usize];

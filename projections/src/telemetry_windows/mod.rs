@@ -1,10 +1,10 @@
 //! `telemetry_windows`: what each metric of each device did in each minute, hour and day of UTC.
 //!
-//! - [`fold`]: what readings add up to
-//! - [`series`]: the ids of devices' metrics
-//! - [`model`]: how that is written
-//! - [`buckets`]: where the buckets of a query begin
-//! - [`queries`]: series of windows, by any step and time zone
+//! - `fold`: what readings add up to
+//! - `series`: the ids of devices' metrics
+//! - `model`: how that is written
+//! - `buckets`: where the buckets of a query begin
+//! - `queries`: series of windows, by any step and time zone
 //!
 //! A reading counts where it occurred, however late it arrived.
 

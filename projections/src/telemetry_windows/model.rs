@@ -32,6 +32,10 @@ impl ReadModel for Model {
         fold.add(event)
     }
 
+    fn size(fold: &Fold) -> usize {
+        fold.size()
+    }
+
     async fn write(&mut self, connection: &mut PgConnection, log_id: LogId, fold: Fold) -> Result<()> {
         let names: Vec<_> = (0..fold.series.len() as u32).map(|series| fold.name(series)).collect();
         let ids = self.series.resolve(connection, log_id, &names).await?;
