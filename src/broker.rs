@@ -1,10 +1,14 @@
-//! A broker's address, as every MQTT client here takes it: `mqtt://user:password@host:port`.
+//! A broker's address, as every MQTT client here takes it: `mqtt://user:password@host:port`; and [`connection`], which
+//! the service itself uses.
+
+pub(crate) mod connection;
 
 use std::net::SocketAddr;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 use rumqttc::v5::MqttOptions;
+use rumqttc::v5::mqttbytes::v5::Login;
 
 const DEFAULT_PORT: u16 = 1883;
 
@@ -63,6 +67,15 @@ fn decode(text: &str) -> Result<String, InvalidUrl> {
 }
 
 impl Url {
+    /// As the resolver takes it: without the brackets of an IPv6 address.
+    fn host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    fn login(&self) -> Option<Login> {
+        self.login.as_ref().map(|(user, password)| Login::new(user, password))
+    }
+
     /// The options of a client that connects there. Its outgoing window is `window` messages: rumqttc sets a table
     /// aside for each that there may be.
     pub(crate) fn client(&self, client_id: &str, window: u16) -> MqttOptions {

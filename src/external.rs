@@ -2,35 +2,39 @@
 //!
 //! It hands what it receives to ingest, and acknowledges each message to the broker when its fate is committed, in
 //! the order in which messages came. The session is persistent: what was not acknowledged comes again, after whatever
-//! failed. Three loops, so that none waits for another's partner:
+//! failed. A connection has two halves, and only one waits for the other:
 //!
-//! - [`link`]: keeps the connection alive and reads from it; never waits for the database
-//! - [`Subscriber::submit`]: waits until ingest has room
-//! - [`Subscriber::acknowledge`]: waits until messages are committed
-
-mod link;
+//! - [`Subscriber::receive`] reads, and waits while ingest has no room; meanwhile nothing is read, and TCP holds the broker back
+//! - [`acknowledge`] waits until messages are committed, and keeps the connection alive
+//!
+//! Everything that belongs to a connection ends with it: a packet id means another message on the next one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use fleetlog_aggregates::topic::TELEMETRY_FILTER;
+use futures::FutureExt;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::Publish;
-use rumqttc::v5::{AsyncClient, EventLoop};
+use rumqttc::v5::mqttbytes::v5::{
+    Connect, ConnectProperties, Filter, Packet, PubAck, Publish, RetainForwardRule, SubAck, Subscribe,
+    SubscribeReasonCode,
+};
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::Backoff;
 use crate::broker::Url;
-use crate::ingest::{self, Receipt};
-use link::{Link, Received};
+use crate::broker::connection::{self, Granted, MAX_PACKET, Reader, Writer};
+use crate::ingest::{self, Closed, Receipt};
 
 /// How long the broker keeps the session, and with it what was not acknowledged, while no node is connected.
 const SESSION_EXPIRY: Duration = Duration::from_hours(7 * 24);
-/// Half of the longest that a dead connection goes unnoticed. A connection that the database holds up for as long is
-/// given up as well, and what had arrived over it comes again: short is not better.
-const KEEP_ALIVE: Duration = Duration::from_mins(1);
-/// The largest packet that the broker may send, in bytes. It must drop larger ones.
-const MAX_PACKET: u32 = 1 << 20;
+/// How many messages may wait for their acknowledgement. The receive maximum does not bound it: Mosquitto up to 2.0.12
+/// ignores that while it works off a queue. A broker has 65,535 packet ids, and must not need one twice.
+const UNACKNOWLEDGED: usize = 32_768;
+const SUBSCRIPTION: u16 = 1;
 
 /// Which broker, and as whom.
 #[derive(Debug, Clone)]
@@ -45,8 +49,7 @@ pub struct Options {
     /// it is back or the session expires; EMQX gives it to the others.
     pub group: Option<String>,
     /// How many messages the broker may send ahead of their acknowledgements. Enough to fill a batch while another is
-    /// stored; with more than 65,535 packet ids would repeat. Mosquitto sends at most its own
-    /// `max_inflight_messages`, which is 20 unless set.
+    /// stored. Mosquitto sends at most its own `max_inflight_messages`, which is 20 unless set.
     pub receive_maximum: u16,
     /// How long a shutdown waits for messages that are being stored.
     pub drain: Duration,
@@ -72,6 +75,17 @@ pub enum Error {
     BadGroup(String),
 }
 
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error(transparent)]
+    Connection(#[from] connection::Error),
+    #[error("the broker refused the subscription: {0:?}")]
+    Refused(Vec<SubscribeReasonCode>),
+    #[error("the broker sent a message of QoS 2, which was not subscribed")]
+    QoS2,
+}
+
 /// How the subscription is doing, for readiness.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
@@ -85,30 +99,27 @@ pub struct Status {
 
 /// The component. [`Subscriber::run`] it.
 pub struct Subscriber {
-    link: Link,
-    client: AsyncClient,
-    received: mpsc::UnboundedReceiver<Received>,
-    generation: watch::Receiver<u64>,
+    url: Url,
+    connect: Connect,
+    filter: Filter,
     ingest: ingest::Handle,
     drain: Duration,
+    status: watch::Sender<Status>,
 }
 
 /// A message that ingest has, on its way to an acknowledgement.
 struct Submitted {
-    generation: u64,
-    /// Without topic and payload.
-    publish: Publish,
+    packet_id: u16,
     receipt: Receipt,
 }
 
 impl Subscriber {
     /// Prepares a subscriber that gives its messages to `ingest`. It connects when it runs.
     pub fn new(options: Options, ingest: ingest::Handle) -> Result<(Self, watch::Receiver<Status>), Error> {
-        if options.client_id.is_empty() {
+        let Options { url, client_id, group, receive_maximum, drain } = options;
+        if client_id.is_empty() {
             return Err(Error::NoClientId);
         }
-        let (client, eventloop) = connect(&options);
-        let Options { group, drain, .. } = options;
         let filter = match group {
             None => TELEMETRY_FILTER.to_owned(),
             Some(group) if group.is_empty() || group.contains(['/', '+', '#']) => {
@@ -116,97 +127,139 @@ impl Subscriber {
             }
             Some(group) => format!("$share/{group}/{TELEMETRY_FILTER}"),
         };
+        let mut filter = Filter::new(filter, QoS::AtLeastOnce);
+        // A retained message was published once, and recorded then, not at each subscription.
+        filter.retain_forward_rule = RetainForwardRule::Never;
+        let properties = ConnectProperties {
+            session_expiry_interval: Some(SESSION_EXPIRY.as_secs() as u32),
+            receive_maximum: Some(receive_maximum),
+            max_packet_size: Some(MAX_PACKET),
+            ..ConnectProperties::new()
+        };
+        let connect = Connect { keep_alive: 0, client_id, clean_start: false, properties: Some(properties) };
         let (status, watched) = watch::channel(Status::default());
-        let (link, received, generation) = Link::new(client.clone(), eventloop, filter, status);
-        Ok((Self { link, client, received, generation, ingest, drain }, watched))
+        Ok((Self { url, connect, filter, ingest, drain, status }, watched))
     }
 
     /// Receives until `shutdown`, then takes no more messages, acknowledges what gets committed, and disconnects from
     /// a session that the broker keeps.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { link, client, received, generation, ingest, drain } = self;
-        // Bounded by what the broker can send without an acknowledgement: it has 65,535 packet ids. It must not wait
-        // for acknowledgements to leave, which they do only while the link reads, which may wait for room in ingest.
-        let (submitted, submissions) = mpsc::unbounded_channel();
-        let submit = Self::submit(received, submitted, generation.clone(), ingest);
-        let work = async {
-            tokio::join!(
-                shutdown.run_until_cancelled(submit),
-                Self::acknowledge(submissions, generation, client.clone())
-            );
-            let _ = client.disconnect().await;
-        };
         let overdue = async {
             shutdown.cancelled().await;
-            tokio::time::sleep(drain).await;
+            tokio::time::sleep(self.drain).await;
         };
         tokio::select! {
-            _ = async { tokio::join!(link.run(&shutdown), work) } => {}
+            () = self.keep_connected(&shutdown) => {}
             () = overdue => tracing::warn!("the broker or the database did not answer in time; its messages come again"),
         }
     }
 
-    async fn submit(
-        mut received: mpsc::UnboundedReceiver<Received>,
-        submitted: mpsc::UnboundedSender<Submitted>,
-        mut generation: watch::Receiver<u64>,
-        ingest: ingest::Handle,
-    ) {
-        while let Some(Received { generation: came_with, mut publish, at, _room }) = received.recv().await {
-            let topic: Arc<str> = String::from_utf8_lossy(&std::mem::take(&mut publish.topic)).into();
-            let payload = std::mem::take(&mut publish.payload);
-            let receipt = tokio::select! {
-                biased;
-                // Its connection is gone: it comes again, and need not hold up the others until then.
-                _ = generation.wait_for(|present| *present != came_with) => continue,
-                receipt = ingest.submit(topic, payload, at) => receipt,
-            };
-            let Ok(receipt) = receipt else { return };
-            if publish.qos == QoS::AtMostOnce {
-                continue;
+    async fn keep_connected(&self, shutdown: &CancellationToken) {
+        let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
+        while !shutdown.is_cancelled() {
+            let Err(lost) = self.connection(shutdown).await else { return };
+            if self.status.borrow().subscribed {
+                backoff.reset();
             }
-            if submitted.send(Submitted { generation: came_with, publish, receipt }).is_err() {
-                return;
+            metrics::counter!("fleetlog_mqtt_connections_lost_total").increment(1);
+            tracing::warn!(error = %lost, "lost the broker; connecting again");
+            self.status.send_replace(Status { error: Some(lost.to_string()), ..Status::default() });
+            let _ = shutdown.run_until_cancelled(backoff.wait()).await;
+        }
+    }
+
+    /// One connection, to its end. It ends well only by a shutdown.
+    async fn connection(&self, shutdown: &CancellationToken) -> Result<(), Lost> {
+        let opened = shutdown.run_until_cancelled(connection::open(&self.url, self.connect.clone())).await;
+        let Some(opened) = opened else { return Ok(()) };
+        let (reader, mut writer, granted) = opened?;
+        self.status.send_modify(|status| status.connected = true);
+        // Also where the session is present: it may be of before the filter was this one.
+        let subscribe =
+            Subscribe { pkid: SUBSCRIPTION, filters: vec![self.filter.clone()], properties: None };
+        writer.put(&Packet::Subscribe(subscribe))?;
+        writer.flush().await?;
+        let (submitted, submissions) = mpsc::channel(UNACKNOWLEDGED);
+        let receive = async {
+            // The channel closes with it, at a shutdown: what is in it is still acknowledged.
+            shutdown.run_until_cancelled(self.receive(reader, submitted)).await.unwrap_or(Ok(()))
+        };
+        tokio::try_join!(receive, acknowledge(writer, granted, submissions))?;
+        Ok(())
+    }
+
+    /// Gives messages to ingest until the connection ends, or ingest closes.
+    async fn receive(&self, mut reader: Reader, submitted: mpsc::Sender<Submitted>) -> Result<(), Lost> {
+        loop {
+            match reader.next().await? {
+                Packet::Publish(publish) if publish.qos == QoS::ExactlyOnce => return Err(Lost::QoS2),
+                Packet::Publish(Publish { qos, pkid, topic, payload, .. }) => {
+                    let topic: Arc<str> = String::from_utf8_lossy(&topic).into();
+                    let Ok(receipt) = self.ingest.submit(topic, payload, Utc::now()).await else {
+                        return Ok(());
+                    };
+                    if qos == QoS::AtLeastOnce
+                        && submitted.send(Submitted { packet_id: pkid, receipt }).await.is_err()
+                    {
+                        return Ok(());
+                    }
+                }
+                Packet::SubAck(suback) => self.subscribed(suback)?,
+                _ => {}
             }
         }
     }
 
-    /// Acknowledges in the order of receipt: whatever was committed waits for those before it.
-    async fn acknowledge(
-        mut submissions: mpsc::UnboundedReceiver<Submitted>,
-        generation: watch::Receiver<u64>,
-        client: AsyncClient,
-    ) {
-        while let Some(Submitted { generation: came_with, publish, receipt }) = submissions.recv().await {
-            if receipt.await.is_err() {
-                // Ingest is closing. What follows is not stored either.
-                return;
+    fn subscribed(&self, suback: SubAck) -> Result<(), Lost> {
+        match suback.return_codes[..] {
+            [SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce)] => {
+                tracing::info!(filter = self.filter.path, "subscribed");
+                self.status.send_replace(Status { connected: true, subscribed: true, error: None });
+                Ok(())
             }
-            loop {
-                {
-                    // While this is borrowed the link cannot begin another connection, on which the packet id would
-                    // mean another message.
-                    let present = generation.borrow();
-                    if *present != came_with || client.try_ack(&publish).is_ok() {
-                        break;
-                    }
-                }
-                // The queue to the link has room for every acknowledgement there can be, so this is a link that ends.
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            _ => Err(Lost::Refused(suback.return_codes)),
         }
     }
 }
 
-fn connect(options: &Options) -> (AsyncClient, EventLoop) {
-    // It publishes nothing, so its outgoing window is as small as it can be.
-    let mut connection = options.url.client(&options.client_id, 1);
-    connection
-        .set_clean_start(false)
-        .set_session_expiry_interval(Some(SESSION_EXPIRY.as_secs() as u32))
-        .set_receive_maximum(Some(options.receive_maximum))
-        .set_max_packet_size(Some(MAX_PACKET))
-        .set_manual_acks(true)
-        .set_keep_alive(KEEP_ALIVE);
-    AsyncClient::new(connection, usize::from(options.receive_maximum) + 16)
+/// Acknowledges in the order of receipt: whatever was committed waits for those before it. Ends, with a farewell, when
+/// nothing more can be acknowledged.
+async fn acknowledge(
+    mut writer: Writer,
+    granted: Granted,
+    mut submissions: mpsc::Receiver<Submitted>,
+) -> Result<(), Lost> {
+    let mut pings = interval_at(Instant::now() + granted.ping_every, granted.ping_every);
+    let mut first = None;
+    loop {
+        tokio::select! {
+            committed = next_committed(&mut submissions, &mut first) => {
+                let mut committed = Some(committed);
+                // A batch is committed as a whole, so there are usually more, for one write to send.
+                while let Some(next) = committed {
+                    let Some(packet_id) = next else {
+                        return Ok(writer.disconnect().await?);
+                    };
+                    writer.put(&Packet::PubAck(PubAck::new(packet_id, None)))?;
+                    committed = next_committed(&mut submissions, &mut first).now_or_never();
+                }
+                writer.flush().await?;
+            }
+            _ = pings.tick() => writer.ping().await?,
+        }
+    }
+}
+
+/// The packet id of the next message in the order of receipt, once it is committed. `None` when no more messages come,
+/// or when ingest is closing: what follows is not stored either. Dropping the call loses nothing.
+async fn next_committed(
+    submissions: &mut mpsc::Receiver<Submitted>,
+    first: &mut Option<Submitted>,
+) -> Option<u16> {
+    if first.is_none() {
+        *first = submissions.recv().await;
+    }
+    let committed: Result<_, Closed> = (&mut first.as_mut()?.receipt).await;
+    let packet_id = first.take()?.packet_id;
+    committed.ok().map(|_| packet_id)
 }

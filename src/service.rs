@@ -86,6 +86,7 @@ pub struct Service {
     projections: fleetlog_projections::Handle,
     http: SocketAddr,
     mqtt: Option<SocketAddr>,
+    broker: http::BrokerProbe,
     admin: Option<Admin>,
     stages: [Stage; 3],
 }
@@ -150,17 +151,17 @@ impl Service {
         let stop = middle.stop.clone();
         middle.add("ingest", async move { Ok(ingest.run(stop).await?) });
 
-        let (probe, mqtt) = start_broker(options.broker, inlet, &mut edges).await?;
+        let (broker, mqtt) = start_broker(options.broker, inlet, &mut edges).await?;
         let app = http::App::new(
             log.clone(),
             projections.clone(),
             first.keys,
             options.metrics,
-            probe,
+            Arc::clone(&broker),
             options.settings,
         );
         let http = start_http(options.http, http::router(app), &mut edges)?;
-        Ok(Self { log, projections, http, mqtt, admin: first.admin, stages: [edges, middle, core] })
+        Ok(Self { log, projections, http, mqtt, broker, admin: first.admin, stages: [edges, middle, core] })
     }
 
     /// Runs until `shutdown` or until a part ends by itself; then stops all of it in order. What was acknowledged is
@@ -205,6 +206,12 @@ impl Service {
         self.mqtt
     }
 
+    /// Says whether devices' messages reach this process.
+    #[must_use]
+    pub fn broker(&self) -> http::BrokerProbe {
+        Arc::clone(&self.broker)
+    }
+
     /// The administrator that this start has made.
     #[must_use]
     pub fn admin(&self) -> Option<&Admin> {
@@ -231,8 +238,7 @@ async fn start_broker(
         Broker::External(options) => {
             let (subscriber, status) = external::Subscriber::new(options, inlet)?;
             edges.add("the connection to the MQTT broker", async move {
-                // Boxed: rumqttc's state would make every future that holds this one large.
-                Box::pin(subscriber.run(stop)).await;
+                subscriber.run(stop).await;
                 Ok(())
             });
             Ok((Arc::new(move || status.borrow().subscribed), None))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fleetlog::embedded::mosquitto::{self, Broker};
 use fleetlog::external::{self, Error, Options, Status, Subscriber};
+use fleetlog::ingest;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -31,7 +32,7 @@ impl Running {
         let stop = CancellationToken::new();
         let ended = tokio::spawn({
             let stop = stop.clone();
-            async move { Box::pin(subscriber.run(stop)).await }
+            async move { subscriber.run(stop).await }
         });
         Self { status, _stopping: stop.clone().drop_guard(), stop, ended }
     }
@@ -128,6 +129,25 @@ async fn after_a_reconnect_only_what_came_over_the_new_connection_is_acknowledge
     }
     client.publish(1, 4, TOPIC, r#"{"msg_id":"last"}"#).await;
     assert_eq!(client.puback().await, 4, "nothing was acknowledged twice");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_sends_more_than_there_is_room_for_is_held_back_and_answered_in_full() {
+    let node = Node::start_with(|ingest, _| ingest.budget = 4 * ingest::Handle::OVERHEAD).await;
+    let (listener, address) = listen().await;
+    let running = Running::start(&node, address, |options| options.receive_maximum = 10);
+    let mut client = serve(&listener, 0).await;
+    let held = node.hold_appends().await;
+    for id in 1..=100 {
+        client.publish(1, id, TOPIC, format!(r#"{{"msg_id":"m{id}"}}"#)).await;
+    }
+    node.append_waits().await;
+    assert!(client.is_silent(), "acknowledged before it was committed");
+    drop(held);
+    for id in 1..=100 {
+        assert_eq!(client.puback().await, id);
+    }
     running.stop().await;
 }
 

@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use fleetlog_event_log::{EventLog, Lane, database};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::{ConnectOptions, Executor};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::ceiling;
@@ -23,7 +24,7 @@ const METRICS: i64 = 4;
 /// How long projections may take for what is left after the last message was stored.
 const CATCH_UP: Duration = Duration::from_mins(10);
 
-/// How long the broker may deliver nothing before the run is given up.
+/// How long nothing may be stored before the run is given up.
 const STANDSTILL: Duration = Duration::from_secs(20);
 
 /// What was measured.
@@ -93,13 +94,21 @@ async fn measure(
         metrics,
     })
     .await?;
+    let subscribed = service.broker();
     let (log, projections) = (service.log().clone(), service.projections().clone());
     let shutdown = CancellationToken::new();
     let served = tokio::spawn(service.run(shutdown.clone()));
 
+    // A broker drops what is published before somebody has subscribed.
+    while !subscribed() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let started = Instant::now();
-    load.publish(port).await.context("failed to publish")?;
-    stored(&log, load).await?;
+    let (store, stored) = watch::channel(0);
+    tokio::try_join!(
+        async { load.publish(port, stored).await.context("failed to publish") },
+        watch_head(&log, load, store)
+    )?;
     let stored = started.elapsed().as_secs_f64();
     projections.catch_up(CATCH_UP).await?;
     let behind = started.elapsed().as_secs_f64() - stored;
@@ -121,20 +130,19 @@ async fn measure(
     })
 }
 
-/// Waits for the head to reach the number of messages that were sent. Mosquitto 2.0.11 sometimes keeps the last few of
-/// a long queue to itself until its subscriber connects anew; a run in which it does has no figure.
-async fn stored(log: &EventLog, load: Load) -> anyhow::Result<()> {
+/// Reports how many messages are stored, until all are.
+async fn watch_head(log: &EventLog, load: Load, stored: watch::Sender<u64>) -> anyhow::Result<()> {
     let log_id = log.heads().of("t0", Lane::Telemetry).context("no log for t0")?;
     let mut heads = log.heads().watch();
-    let all = load.messages() as i64;
     loop {
-        let head = heads.borrow_and_update().get(&log_id).map_or(0, |log| log.head);
-        if head >= all {
+        let head = heads.borrow_and_update().get(&log_id).map_or(0, |log| log.head as u64);
+        stored.send_replace(head);
+        if head >= load.messages() {
             return Ok(());
         }
         let moved = tokio::time::timeout(STANDSTILL, heads.changed()).await;
         moved.with_context(|| {
-            format!("the broker took {all} messages and delivered {head}; run it again")
+            format!("nothing is stored any more, after {head} of {} messages", load.messages())
         })??;
     }
 }
