@@ -8,7 +8,15 @@
 //! - [`telemetry`]: from a message's bytes to the event that is stored, or the reason why not
 //! - [`metrics`]: the numbers in a telemetry payload
 //! - [`device`]: the `Device` aggregate
+//! - [`command_type`]: the `CommandType` aggregate: what a tenant's devices may be told
+//! - [`command`]: the `Command` aggregate: one command, from the request to its outcome
+//! - [`command_ack`]: from a device's acknowledgement to the answer that it is
+//! - [`command_batch`]: the `CommandBatch` aggregate: one command for many devices
 
+pub mod command;
+pub mod command_ack;
+pub mod command_batch;
+pub mod command_type;
 pub mod device;
 pub mod identity;
 pub mod metrics;

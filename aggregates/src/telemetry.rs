@@ -83,7 +83,11 @@ pub enum Reason {
     Decommissioned,
     /// An acknowledgement of a command that was never sent to this device.
     UnknownCommand,
-    /// Over [`MAX_PAYLOAD`].
+    /// An acknowledgement that is not of the contract's form.
+    BadAck,
+    /// An acknowledgement that contradicts the one on the record.
+    OtherAnswer,
+    /// Over [`MAX_PAYLOAD`]; an acknowledgement over [`MAX_ACK`](crate::command_ack::MAX_ACK).
     TooLarge,
     /// Not UTF-8.
     NotUtf8,
@@ -107,6 +111,8 @@ impl Reason {
             Self::UnknownDevice => "unknown_device",
             Self::Decommissioned => "decommissioned",
             Self::UnknownCommand => "unknown_command",
+            Self::BadAck => "bad_ack",
+            Self::OtherAnswer => "other_answer",
             Self::TooLarge => "too_large",
             Self::NotUtf8 => "not_utf8",
             Self::TooDeep => "too_deep",

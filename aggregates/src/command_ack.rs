@@ -1,0 +1,97 @@
+//! From the bytes of a `command_ack` to the answer that they are, or the reason why they are none.
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::command::Ack;
+use crate::telemetry::Reason;
+
+/// The largest acknowledgement, in bytes. Its result or error is kept for ever.
+pub const MAX_ACK: usize = 64 << 10;
+
+/// What a device sends.
+#[derive(Deserialize)]
+struct Wire<'a> {
+    cmd_id: Uuid,
+    status: Status,
+    #[serde(borrow, default)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Ack,
+    Failed,
+}
+
+/// Reads an acknowledgement: the command's id, and the answer; or the reason why it is none, for programs and for
+/// people. Fields that it does not know are ignored: devices may say more than they must.
+pub fn decode(payload: &[u8]) -> Result<(Uuid, Ack), (Reason, String)> {
+    if payload.len() > MAX_ACK {
+        return Err((Reason::TooLarge, format!("{} bytes; at most {MAX_ACK}", payload.len())));
+    }
+    let text = std::str::from_utf8(payload).map_err(|error| (Reason::NotUtf8, error.to_string()))?;
+    let wire: Wire<'_> = serde_json::from_str(text).map_err(|error| {
+        (Reason::BadAck, format!("not {{\"cmd_id\", \"status\": \"ack\"|\"failed\", …}}: {error}"))
+    })?;
+    let value = |raw: Option<&RawValue>| {
+        let value: Option<Value> = raw.map(|raw| serde_json::from_str(raw.get())).transpose()?;
+        Ok(value.filter(|value| !value.is_null()))
+    };
+    let ack = match wire.status {
+        Status::Ack => value(wire.result).map(|result| Ack::Ack { result }),
+        Status::Failed => value(wire.error).map(|error| Ack::Failed { error }),
+    };
+    let ack = ack.map_err(|error: serde_json::Error| (Reason::BadAck, error.to_string()))?;
+    Ok((wire.cmd_id, ack))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ID: &str = "019a0000-0000-7000-8000-000000000001";
+
+    fn decoded(rest: &str) -> Result<Ack, Reason> {
+        let payload = format!(r#"{{"cmd_id":"{ID}",{rest}}}"#);
+        let (id, ack) = decode(payload.as_bytes()).map_err(|(reason, _)| reason)?;
+        assert_eq!(id.to_string(), ID);
+        Ok(ack)
+    }
+
+    #[test]
+    fn an_answer_is_an_ack_with_a_result_or_a_failure_with_an_error() {
+        assert_eq!(decoded(r#""status":"ack""#), Ok(Ack::Ack { result: None }));
+        assert_eq!(decoded(r#""status":"ack","result":null"#), Ok(Ack::Ack { result: None }));
+        assert_eq!(
+            decoded(r#""status":"ack","result":{"ms":12},"error":"no","more":1"#),
+            Ok(Ack::Ack { result: Some(json!({"ms": 12})) })
+        );
+        assert_eq!(decoded(r#""status":"failed","error":"hot""#), Ok(Ack::Failed { error: Some(json!("hot")) }));
+    }
+
+    #[test]
+    fn whatever_else_comes_is_no_answer() {
+        for bad in [r#""status":"done""#, r#""status":1"#, r#""result":1"#, r#""status":"ack","status":"ack""#] {
+            assert_eq!(decoded(bad), Err(Reason::BadAck), "{bad}");
+        }
+        for (payload, reason) in [
+            (&b""[..], Reason::BadAck),
+            (b"[]", Reason::BadAck),
+            (br#"{"cmd_id":"7","status":"ack"}"#, Reason::BadAck),
+            (b"\xff", Reason::NotUtf8),
+            (&[b' '; MAX_ACK + 1], Reason::TooLarge),
+        ] {
+            assert_eq!(decode(payload).map_err(|(reason, _)| reason), Err(reason));
+        }
+        let deep = format!(r#""status":"ack","result":{}1{}"#, "[".repeat(200), "]".repeat(200));
+        assert_eq!(decoded(&deep), Err(Reason::BadAck));
+    }
+}
