@@ -6,6 +6,8 @@
 //! - [`ingest`]: to the log, once, acknowledged when committed
 //! - [`http`], [`graphql`]: to whoever asks; [`identity`] says who that is and what they may
 //!
+//! and a command, the other way: [`commands`] puts it on the record, [`dispatcher`] sends it and gives it up in time.
+//!
 //! and around it: [`service`] starts and stops all of it, [`cli`] is what a person types, [`embedded`] the servers that
 //! `up` brings along, [`simulate`] and [`agent`] devices to try it with, [`mod@bench`] its figures.
 
@@ -14,7 +16,10 @@ pub mod backoff;
 pub mod bench;
 pub mod broker;
 pub mod cli;
+pub mod commands;
+mod crash;
 mod device;
+pub mod dispatcher;
 pub mod embedded;
 pub mod endpoint;
 pub mod external;

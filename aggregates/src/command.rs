@@ -307,11 +307,9 @@ impl Command {
     pub fn next(&self) -> Option<Next> {
         let request = self.request.as_ref()?;
         match (self.status?, self.deadline) {
-            (Status::Requested, _) => Some(Next::Send {
-                attempt: 1,
-                at: DateTime::<Utc>::MIN_UTC,
-                or_time_out: request.expires_at,
-            }),
+            (Status::Requested, _) => {
+                Some(Next::Send { attempt: 1, at: DateTime::<Utc>::MIN_UTC, or_time_out: request.expires_at })
+            }
             (Status::Sent, Some(deadline)) => {
                 let again = deadline + pause(self.attempts);
                 if self.attempts < request.max_attempts && again < request.expires_at {

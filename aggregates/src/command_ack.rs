@@ -74,12 +74,17 @@ mod tests {
             decoded(r#""status":"ack","result":{"ms":12},"error":"no","more":1"#),
             Ok(Ack::Ack { result: Some(json!({"ms": 12})) })
         );
-        assert_eq!(decoded(r#""status":"failed","error":"hot""#), Ok(Ack::Failed { error: Some(json!("hot")) }));
+        assert_eq!(
+            decoded(r#""status":"failed","error":"hot""#),
+            Ok(Ack::Failed { error: Some(json!("hot")) })
+        );
     }
 
     #[test]
     fn whatever_else_comes_is_no_answer() {
-        for bad in [r#""status":"done""#, r#""status":1"#, r#""result":1"#, r#""status":"ack","status":"ack""#] {
+        for bad in
+            [r#""status":"done""#, r#""status":1"#, r#""result":1"#, r#""status":"ack","status":"ack""#]
+        {
             assert_eq!(decoded(bad), Err(Reason::BadAck), "{bad}");
         }
         for (payload, reason) in [

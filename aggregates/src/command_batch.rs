@@ -241,7 +241,10 @@ fn check(request: &Request, devices: &[Uid], at: DateTime<Utc>) -> Result<(), Er
     // Commands are requested one after the other; the last of them must still have time.
     let takes = TimeDelta::seconds(devices.len() as i64 / i64::from(request.rate_per_s));
     if request.expires_at <= at + takes || request.expires_at > at + MAX_LIFE {
-        return invalid("expires_at", "expected a time after the last command's request, at most 30 days away");
+        return invalid(
+            "expires_at",
+            "expected a time after the last command's request, at most 30 days away",
+        );
     }
     Ok(())
 }

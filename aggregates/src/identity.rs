@@ -74,6 +74,11 @@ name! {
     Uid, "device uid"
 }
 
+name! {
+    /// A command type's name within its tenant.
+    CommandName, "command type"
+}
+
 /// The id of a device's streams: `tenant/uid`, in both lanes.
 #[must_use]
 pub fn aggregate_id(tenant: &Tenant, uid: &Uid) -> String {

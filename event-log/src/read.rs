@@ -105,6 +105,14 @@ impl EventLog {
         Ok(events)
     }
 
+    /// Every event of these control streams of one kind: stream by stream in the order of their ids, each in its own
+    /// order.
+    pub async fn streams(&self, aggregate_type: &str, aggregate_ids: &[String]) -> Result<Vec<Event>> {
+        let rows =
+            sqlx::query(STREAMS).bind(aggregate_type).bind(aggregate_ids).fetch_all(self.pool()).await?;
+        Ok(rows.iter().map(control_event).collect::<Result<_, sqlx::Error>>()?)
+    }
+
     /// The readings of some devices within a span, at most `limit` of each device, device by device.
     pub async fn readings(
         &self,
@@ -142,6 +150,10 @@ const CONTROL: &str =
      WHERE log_id = $1 AND position > $2
        AND ($4::text IS NULL OR aggregate_id = $4) AND ($5::text IS NULL OR event_type = $5)
      ORDER BY position LIMIT $3";
+const STREAMS: &str =
+    "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+            payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
+     FROM control_events WHERE aggregate_type = $1 AND aggregate_id = ANY($2) ORDER BY aggregate_id, sequence";
 const TELEMETRY: &str =
     "SELECT log_id, position, aggregate_id, msg_id, payload::text AS payload, occurred_at, recorded_at, flags
      FROM telemetry_events

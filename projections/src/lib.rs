@@ -6,10 +6,12 @@
 //! - [`read_model`]: what a read model is to the runner
 //! - [`runner`]: keeps them up to date, page by page
 //! - [`devices`]: who is there, when it was last heard of, and its last reading
+//! - [`commands`]: every command with its outcome, batches of them, and the command types
 //! - [`telemetry_windows`]: each metric of each device by the minute, hour and day, and by any step on top
 //! - [`status`]: how far each projection has got, and what it could not fold
 //! - [`paging`]: pages of a list, and the cursors between them
 
+pub mod commands;
 pub mod devices;
 #[cfg(test)]
 mod given;

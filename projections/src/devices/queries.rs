@@ -1,8 +1,8 @@
 //! The queries over `devices`: for REST and GraphQL alike.
 
 use chrono::{DateTime, Utc};
-use fleetlog_aggregates::device::Via;
-use fleetlog_aggregates::identity::Tenant;
+use fleetlog_aggregates::device::{Labels, Via};
+use fleetlog_aggregates::identity::{Tenant, Uid};
 use sqlx::postgres::{PgRow, Postgres};
 use sqlx::types::Json as SqlJson;
 use sqlx::{FromRow, PgPool, QueryBuilder, Row};
@@ -74,6 +74,36 @@ pub async fn get(
     sql.push(" WHERE device.registered_at IS NOT NULL AND device.tenant = ").push_bind(tenant.as_str());
     sql.push(" AND device.uid = ANY(").push_bind(uids).push(") ORDER BY device.uid");
     Ok(sql.build_query_as().fetch_all(pool).await?)
+}
+
+/// Those of these devices that are in service.
+pub async fn in_service(
+    pool: &PgPool,
+    tenant: &Tenant,
+    uids: &[Uid],
+) -> Result<Vec<String>, fleetlog_event_log::Error> {
+    let uids: Vec<&str> = uids.iter().map(Uid::as_str).collect();
+    let sql = "SELECT uid FROM devices
+         WHERE tenant = $1 AND uid = ANY($2) AND registered_at IS NOT NULL AND decommissioned_at IS NULL";
+    Ok(sqlx::query_scalar(sql).bind(tenant.as_str()).bind(uids).fetch_all(pool).await?)
+}
+
+/// The devices in service that carry all of these labels, by uid, at most `limit`.
+pub async fn with_labels(
+    pool: &PgPool,
+    tenant: &Tenant,
+    labels: &Labels,
+    limit: usize,
+) -> Result<Vec<String>, fleetlog_event_log::Error> {
+    // No label holds U+0000, and Postgres takes no text that does.
+    if labels.iter().any(|(key, value)| key.contains('\0') || value.contains('\0')) {
+        return Ok(vec![]);
+    }
+    let sql = "SELECT uid FROM devices
+         WHERE tenant = $1 AND labels @> $2 AND registered_at IS NOT NULL AND decommissioned_at IS NULL
+         ORDER BY uid LIMIT $3";
+    let uids = sqlx::query_scalar(sql).bind(tenant.as_str()).bind(SqlJson(labels)).bind(limit as i64);
+    Ok(uids.fetch_all(pool).await?)
 }
 
 const LAST_SEEN: &str = "coalesce(device.last_seen_at, '-infinity')";

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::read_model::ReadModel;
-use crate::{devices, telemetry_windows};
+use crate::{commands, devices, telemetry_windows};
 use follow::Runner;
 use handle::{Followed, Progress};
 pub use handle::{Handle, WaitError};
@@ -63,7 +63,10 @@ impl Projections {
     /// Those that fleetlog comes with.
     #[must_use]
     pub fn new(log: EventLog, options: Options) -> Self {
-        Self::none(log, options).with::<devices::Model>().with::<telemetry_windows::Model>()
+        Self::none(log, options)
+            .with::<devices::Model>()
+            .with::<commands::Model>()
+            .with::<telemetry_windows::Model>()
     }
 
     /// None yet.

@@ -1,0 +1,168 @@
+//! The queries over `command_batches`.
+
+use chrono::{DateTime, Utc};
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::Position;
+use fleetlog_event_log::event::Json;
+use serde::Serialize;
+use sqlx::{FromRow, PgPool, Row};
+use uuid::Uuid;
+
+use super::{Cursor, Error};
+use crate::paging::Page;
+
+/// A batch as the log left it, and how its commands are.
+#[derive(Debug, Clone, PartialEq, Serialize, FromRow)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = CommandBatch))]
+pub struct Batch {
+    /// Its id.
+    pub batch_id: Uuid,
+    /// How the devices were chosen.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub selector: Json,
+    /// What to do.
+    pub cmd: String,
+    /// With what.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub params: Json,
+    /// `running`, `completed`, `aborted` or `cancelled`.
+    pub status: String,
+    /// Who wanted it.
+    pub requested_by: String,
+    /// When.
+    pub requested_at: DateTime<Utc>,
+    /// After this nothing is sent any more.
+    pub expires_at: DateTime<Utc>,
+    /// How many commands are requested a second.
+    pub rate_per_s: i32,
+    /// So many commands that failed or timed out end it.
+    pub abort_after_failures: Option<i32>,
+    /// How many devices it is for.
+    pub devices: i32,
+    /// How its commands are.
+    #[sqlx(skip)]
+    pub commands: Counts,
+    /// When it ended.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Who cancelled it.
+    pub cancelled_by: Option<String>,
+    /// Why.
+    pub cancel_reason: Option<String>,
+    /// The position of its request in the control log.
+    pub position: Position,
+}
+
+/// How many of a batch's commands are in each state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = CommandCounts))]
+pub struct Counts {
+    /// Devices whose command is still to be requested, or never will be.
+    pub waiting: i64,
+    /// On the record, and not yet with a broker.
+    pub requested: i64,
+    /// With a broker.
+    pub sent: i64,
+    /// Done.
+    pub acked: i64,
+    /// Failed, says the device.
+    pub failed: i64,
+    /// Without an answer in time.
+    pub timed_out: i64,
+    /// Cancelled.
+    pub cancelled: i64,
+}
+
+impl Counts {
+    /// How many have ended.
+    #[must_use]
+    pub fn ended(&self) -> i64 {
+        self.acked + self.failed + self.timed_out + self.cancelled
+    }
+
+    /// How many have ended badly by themselves.
+    #[must_use]
+    pub fn failures(&self) -> i64 {
+        self.failed + self.timed_out
+    }
+}
+
+const SELECT: &str = "
+    SELECT batch_id, selector::text AS selector, cmd, params::text AS params, status, requested_by, requested_at,
+           expires_at, rate_per_s, abort_after_failures, devices, ended_at, cancelled_by, cancel_reason, position
+    FROM command_batches";
+
+/// A tenant's batches, newest first.
+pub async fn batches(
+    pool: &PgPool,
+    tenant: &Tenant,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Page<Batch>, Error> {
+    let sql = format!("{SELECT} WHERE tenant = $1 AND position < $2 ORDER BY position DESC LIMIT $3");
+    let rows = sqlx::query_as(&sql)
+        .bind(tenant.as_str())
+        .bind(after.map_or(Position::MAX, Cursor::position))
+        .bind(limit.saturating_add(1) as i64)
+        .fetch_all(pool)
+        .await?;
+    let mut page = Page::cut(rows, limit);
+    for batch in &mut page.items {
+        count_in(pool, tenant, batch).await?;
+    }
+    Ok(page)
+}
+
+/// One batch.
+pub async fn batch(pool: &PgPool, tenant: &Tenant, batch_id: Uuid) -> Result<Option<Batch>, Error> {
+    let sql = format!("{SELECT} WHERE tenant = $1 AND batch_id = $2");
+    let mut batch: Option<Batch> =
+        sqlx::query_as(&sql).bind(tenant.as_str()).bind(batch_id).fetch_optional(pool).await?;
+    if let Some(batch) = &mut batch {
+        count_in(pool, tenant, batch).await?;
+    }
+    Ok(batch)
+}
+
+/// A tenant's batches that have not ended, oldest first.
+pub async fn running(pool: &PgPool, tenant: &str) -> Result<Vec<Uuid>, Error> {
+    let sql =
+        "SELECT batch_id FROM command_batches WHERE tenant = $1 AND status = 'running' ORDER BY position";
+    Ok(sqlx::query_scalar(sql).bind(tenant).fetch_all(pool).await?)
+}
+
+/// How a batch's commands are, those that have been requested.
+pub async fn counts(pool: &PgPool, tenant: &str, batch_id: Uuid) -> Result<Counts, Error> {
+    let rows = sqlx::query(
+        "SELECT status, count(*) AS count FROM commands WHERE tenant = $1 AND batch_id = $2 GROUP BY status",
+    );
+    let mut counts = Counts::default();
+    for row in rows.bind(tenant).bind(batch_id).fetch_all(pool).await? {
+        let count = row.try_get("count")?;
+        match row.try_get("status")? {
+            "requested" => counts.requested = count,
+            "sent" => counts.sent = count,
+            "acked" => counts.acked = count,
+            "failed" => counts.failed = count,
+            "timed_out" => counts.timed_out = count,
+            _ => counts.cancelled = count,
+        }
+    }
+    Ok(counts)
+}
+
+async fn count_in(pool: &PgPool, tenant: &Tenant, batch: &mut Batch) -> Result<(), Error> {
+    let counts = counts(pool, tenant.as_str(), batch.batch_id).await?;
+    let waiting = i64::from(batch.devices) - counts.ended() - counts.requested - counts.sent;
+    batch.commands = Counts { waiting, ..counts };
+    Ok(())
+}
+
+impl Cursor {
+    /// The place of a batch in a list.
+    #[must_use]
+    pub fn of_batch(batch: &Batch) -> Self {
+        Self::at(batch.position)
+    }
+}

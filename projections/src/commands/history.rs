@@ -1,0 +1,87 @@
+//! One command from the log itself: never stale, and complete. For whoever has just sent it, and for auditors.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use fleetlog_aggregates::command;
+use fleetlog_aggregates::command::Status;
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::event::Json;
+use fleetlog_event_log::{EventLog, Position};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::draft::{Draft, metadata};
+use super::{Command, Error};
+
+/// One event of a command's life, and where it left the command.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = CommandStep))]
+pub struct Step {
+    /// Its place in the command's life: 1, 2, 3 …
+    pub sequence: i64,
+    /// Its number in the control log.
+    pub position: Position,
+    /// What happened.
+    pub event_type: String,
+    /// The event's own words.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub event: Json,
+    /// Where the command was after it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "sent"))]
+    pub status: Status,
+    /// How many attempts there had been.
+    pub attempts: i32,
+    /// Who did it.
+    pub actor: Option<String>,
+    /// What ties it to other records.
+    pub correlation_id: Option<String>,
+    /// What it followed from.
+    pub causation_id: Option<String>,
+    /// When it happened.
+    pub occurred_at: DateTime<Utc>,
+    /// When it was appended.
+    pub recorded_at: DateTime<Utc>,
+}
+
+/// A command and every step of its life, up to those recorded before `before`. `None` if there was no such command.
+pub async fn history(
+    log: &EventLog,
+    tenant: &Tenant,
+    cmd_id: Uuid,
+    before: Option<DateTime<Utc>>,
+) -> Result<Option<(Command, Vec<Step>)>, Error> {
+    let stream = format!("{tenant}/{cmd_id}");
+    let events = log.streams(command::Command::TYPE, &[stream]).await?;
+    let (mut draft, mut steps) = (Draft::default(), Vec::with_capacity(events.len()));
+    for event in events {
+        if before.is_some_and(|before| event.recorded_at >= before) {
+            break;
+        }
+        draft.add(&event).map_err(|poison| Error::Corrupt(poison.to_string()))?;
+        let (Some(status), attempts) = (draft.status, draft.attempts.unwrap_or(0)) else { continue };
+        steps.push(Step {
+            sequence: event.sequence,
+            position: event.position,
+            event: inner(&event.payload),
+            status,
+            attempts,
+            actor: metadata(&event, "actor"),
+            correlation_id: metadata(&event, "correlation_id"),
+            causation_id: metadata(&event, "causation_id"),
+            occurred_at: event.occurred_at,
+            recorded_at: event.recorded_at,
+            event_type: event.event_type.into_owned(),
+        });
+    }
+    Ok(draft.into_command(cmd_id).map(|command| (command, steps)))
+}
+
+/// The event without the name that it is stored under.
+fn inner(payload: &Json) -> Json {
+    let named: Option<std::collections::HashMap<String, Box<RawValue>>> =
+        serde_json::from_str(&payload.0).ok();
+    let event = named.and_then(|named| named.into_values().next());
+    event.map_or_else(|| payload.clone(), |event| Json(event.get().to_owned()))
+}

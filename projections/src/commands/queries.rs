@@ -1,0 +1,225 @@
+//! The queries over `commands`: for REST, GraphQL and the dispatcher alike.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use fleetlog_aggregates::command::Status;
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::{LogId, Position};
+use sqlx::postgres::{PgRow, Postgres};
+use sqlx::{FromRow, PgPool, QueryBuilder, Row};
+use uuid::Uuid;
+
+use super::{Command, Model};
+use crate::paging::{self, BadCursor, Page};
+use crate::read_model::ReadModel;
+
+/// Which commands to list, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// Only for this device.
+    pub device_uid: Option<String>,
+    /// Only in this state.
+    pub status: Option<Status>,
+    /// Only what this actor wanted.
+    pub requested_by: Option<String>,
+    /// Only of this kind.
+    pub cmd: Option<String>,
+    /// Only with this correlation id.
+    pub correlation_id: Option<String>,
+    /// Only of this batch.
+    pub batch_id: Option<Uuid>,
+    /// Not requested before this.
+    pub from: Option<DateTime<Utc>>,
+    /// Requested before this.
+    pub to: Option<DateTime<Utc>>,
+    /// Behind this command.
+    pub after: Option<Cursor>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// The place of a command in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor(Position);
+
+impl Cursor {
+    /// The place of a command.
+    #[must_use]
+    pub fn of(command: &Command) -> Self {
+        Self(command.position)
+    }
+
+    /// The place of what was requested at a position.
+    pub(super) fn at(position: Position) -> Self {
+        Self(position)
+    }
+
+    pub(super) fn position(self) -> Position {
+        self.0
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&paging::encode(&("position", self.0)))
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = BadCursor;
+
+    fn from_str(text: &str) -> Result<Self, BadCursor> {
+        match paging::decode(text)? {
+            (kind, position) if kind == "position" => Ok(Self(position)),
+            (String { .. }, _) => Err(BadCursor::Malformed),
+        }
+    }
+}
+
+/// What queries fail with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] fleetlog_event_log::Error),
+    /// The log holds what is no command's event.
+    #[error("read a command's events: {0}")]
+    Corrupt(String),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// A tenant's commands, newest first.
+pub async fn list(pool: &PgPool, tenant: &Tenant, query: &Query) -> Result<Page<Command>, Error> {
+    if !can_match(query) {
+        return Ok(Page::cut(vec![], query.limit));
+    }
+    let mut sql = QueryBuilder::new(SELECT);
+    push_filter(&mut sql, tenant, query);
+    if let Some(after) = query.after {
+        sql.push(" AND position < ").push_bind(after.0);
+    }
+    sql.push(" ORDER BY position DESC LIMIT ").push_bind(query.limit.saturating_add(1) as i64);
+    Ok(Page::cut(sql.build_query_as().fetch_all(pool).await?, query.limit))
+}
+
+/// How many commands [`list`] has in all, from the first on.
+pub async fn count(pool: &PgPool, tenant: &Tenant, query: &Query) -> Result<i64, Error> {
+    if !can_match(query) {
+        return Ok(0);
+    }
+    let mut sql = QueryBuilder::new("SELECT count(*) FROM commands");
+    push_filter(&mut sql, tenant, query);
+    Ok(sql.build_query_scalar().fetch_one(pool).await?)
+}
+
+/// Those of these commands that there are.
+pub async fn get(pool: &PgPool, tenant: &Tenant, cmd_ids: &[Uuid]) -> Result<Vec<Command>, Error> {
+    let mut sql = QueryBuilder::new(SELECT);
+    sql.push(" WHERE tenant = ").push_bind(tenant.as_str());
+    sql.push(" AND cmd_id = ANY(").push_bind(cmd_ids).push(")");
+    Ok(sql.build_query_as().fetch_all(pool).await?)
+}
+
+/// What had not ended when the read model had got to a position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// How far the read model had got in the control log.
+    pub position: Position,
+    /// The commands, in the order in which they were requested.
+    pub commands: Vec<Uuid>,
+}
+
+/// A tenant's commands that have not ended, as of one moment.
+pub async fn open(pool: &PgPool, tenant: &str, log_id: LogId) -> Result<Open, Error> {
+    // One statement is one snapshot.
+    let row = sqlx::query(
+        "SELECT coalesce((SELECT position FROM projection_checkpoints
+                          WHERE projection = $1 AND version = $2 AND log_id = $3), 0) AS position,
+                ARRAY(SELECT cmd_id FROM commands
+                      WHERE tenant = $4 AND status IN ('requested', 'sent') ORDER BY position) AS commands",
+    )
+    .bind(Model::NAME)
+    .bind(Model::VERSION)
+    .bind(log_id)
+    .bind(tenant)
+    .fetch_one(pool)
+    .await?;
+    Ok(Open { position: row.try_get("position")?, commands: row.try_get("commands")? })
+}
+
+const SELECT: &str = "
+    SELECT cmd_id, device_uid, cmd, params::text AS params, status, requested_by, requested_at, timeout_s, max_attempts,
+           expires_at, attempts, sent_at, deadline, ended_at, result::text AS result, error::text AS error,
+           cancelled_by, cancel_reason, late_ack::text AS late_ack, late_ack_at, correlation_id, batch_id, position
+    FROM commands";
+
+/// Postgres takes no text with U+0000, and no command has it in what is searched by.
+fn can_match(query: &Query) -> bool {
+    let texts = [&query.device_uid, &query.requested_by, &query.cmd, &query.correlation_id];
+    !texts.into_iter().flatten().any(|text| text.contains('\0'))
+}
+
+fn push_filter<'q>(sql: &mut QueryBuilder<'q, Postgres>, tenant: &'q Tenant, query: &'q Query) {
+    sql.push(" WHERE tenant = ").push_bind(tenant.as_str());
+    let texts = [
+        (" AND device_uid = ", &query.device_uid),
+        (" AND requested_by = ", &query.requested_by),
+        (" AND cmd = ", &query.cmd),
+        (" AND correlation_id = ", &query.correlation_id),
+    ];
+    for (condition, text) in texts {
+        if let Some(text) = text {
+            sql.push(condition).push_bind(text);
+        }
+    }
+    if let Some(status) = query.status {
+        sql.push(" AND status = ").push_bind(status.as_str());
+    }
+    if let Some(batch_id) = query.batch_id {
+        sql.push(" AND batch_id = ").push_bind(batch_id);
+    }
+    if let Some(from) = query.from {
+        sql.push(" AND requested_at >= ").push_bind(from);
+    }
+    if let Some(to) = query.to {
+        sql.push(" AND requested_at < ").push_bind(to);
+    }
+}
+
+impl FromRow<'_, PgRow> for Command {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let status: &str = row.try_get("status")?;
+        Ok(Self {
+            cmd_id: row.try_get("cmd_id")?,
+            device_uid: row.try_get("device_uid")?,
+            cmd: row.try_get("cmd")?,
+            params: row.try_get("params")?,
+            status: status.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            requested_by: row.try_get("requested_by")?,
+            requested_at: row.try_get("requested_at")?,
+            timeout_s: row.try_get("timeout_s")?,
+            max_attempts: row.try_get("max_attempts")?,
+            expires_at: row.try_get("expires_at")?,
+            attempts: row.try_get("attempts")?,
+            sent_at: row.try_get("sent_at")?,
+            deadline: row.try_get("deadline")?,
+            ended_at: row.try_get("ended_at")?,
+            result: row.try_get("result")?,
+            error: row.try_get("error")?,
+            cancelled_by: row.try_get("cancelled_by")?,
+            cancel_reason: row.try_get("cancel_reason")?,
+            late_ack: row.try_get("late_ack")?,
+            late_ack_at: row.try_get("late_ack_at")?,
+            correlation_id: row.try_get("correlation_id")?,
+            batch_id: row.try_get("batch_id")?,
+            position: row.try_get("position")?,
+        })
+    }
+}

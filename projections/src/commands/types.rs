@@ -1,0 +1,33 @@
+//! The queries over `command_types`.
+
+use chrono::{DateTime, Utc};
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::event::Json;
+use serde::Serialize;
+use sqlx::{FromRow, PgPool};
+
+use super::Error;
+
+/// A command type that is on the list.
+#[derive(Debug, Clone, PartialEq, Serialize, FromRow)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CommandType {
+    /// What commands of this type say in `cmd`.
+    pub name: String,
+    /// What it does, for people.
+    pub description: Option<String>,
+    /// The JSON Schema that `params` must fit.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub params: Json,
+    /// When it was put on the list in this form.
+    pub defined_at: DateTime<Utc>,
+}
+
+/// A tenant's command types, by name.
+pub async fn types(pool: &PgPool, tenant: &Tenant) -> Result<Vec<CommandType>, Error> {
+    let types = sqlx::query_as(
+        "SELECT name, description, params::text AS params, defined_at FROM command_types
+         WHERE tenant = $1 AND removed_at IS NULL ORDER BY name",
+    );
+    Ok(types.bind(tenant.as_str()).fetch_all(pool).await?)
+}

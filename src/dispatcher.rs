@@ -1,0 +1,1 @@
+//! Sends commands to devices, and gives them up in time.
