@@ -3,7 +3,7 @@
 //! The protocol is mqtt5's, used as a library; what surrounds it is ours: this file owns the socket, the number of
 //! connections and their end. Every publish goes to ingest, and its acknowledgement leaves when the message's fate is
 //! committed. Nothing is ever forwarded from one client to another, nothing is retained, no session outlives its
-//! connection: the log is the only memory.
+//! connection: the log is the only memory. What devices receive are commands, from the [`dispatcher`](crate::dispatcher).
 //!
 //! mqtt5 serves one packet of a connection at a time. While a publish waits for the database, that connection's
 //! further packets wait in its socket, pings among them: a database that stalls for longer than a client's patience
@@ -11,8 +11,10 @@
 //!
 //! - [`connection`]: what happens to one connection's packets
 //! - [`access`]: who may connect, publish and subscribe
+//! - [`audience`]: who listens for commands, and the way to them
 
 mod access;
+mod audience;
 mod connection;
 
 use std::net::SocketAddr;
@@ -31,6 +33,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::ingest;
+use audience::Audience;
+pub use audience::Outlet;
 use connection::{Connection, Roster};
 
 /// The largest packet, in bytes. A larger one ends its connection. It exceeds the largest payload that becomes an
@@ -100,6 +104,7 @@ struct Server {
     options: Options,
     ingest: ingest::Handle,
     roster: Arc<Roster>,
+    audience: Audience,
     config: BrokerConfig,
     router: Arc<MessageRouter>,
     stats: Arc<BrokerStats>,
@@ -126,6 +131,12 @@ impl Endpoint {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The way of commands to the devices that are connected here.
+    #[must_use]
+    pub fn outlet(&self) -> Outlet {
+        Outlet::new(self.server.audience.clone(), Arc::clone(&self.server.router))
     }
 
     /// Serves until `shutdown`, then accepts no more, lets publishes that are being stored finish, says DISCONNECT to
@@ -196,6 +207,7 @@ impl Server {
             options,
             ingest,
             roster: Arc::default(),
+            audience: Audience::default(),
             config,
             router: Arc::new(MessageRouter::new()),
             stats: Arc::new(BrokerStats::new()),
@@ -215,6 +227,7 @@ impl Server {
         let connection = Arc::new(Connection::new(
             self.ingest.clone(),
             Arc::clone(&self.roster),
+            self.audience.clone(),
             self.options.patience,
             hang_up,
         ));

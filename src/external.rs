@@ -8,6 +8,10 @@
 //! - [`acknowledge`] waits until messages are committed, and keeps the connection alive
 //!
 //! Everything that belongs to a connection ends with it: a packet id means another message on the next one.
+//!
+//! [`outlet`] is the other direction: commands to devices.
+
+pub mod outlet;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +52,10 @@ pub struct Options {
     /// group, because the broker drops what nobody has subscribed to: Mosquitto keeps the node's share for it until
     /// it is back or the session expires; EMQX gives it to the others.
     pub group: Option<String>,
+    /// Which messages: [`TELEMETRY_FILTER`](fleetlog_aggregates::topic::TELEMETRY_FILTER) or
+    /// [`ACK_FILTER`](fleetlog_aggregates::topic::ACK_FILTER). Each in a session of its own, so that no answer to a
+    /// command waits behind telemetry at the broker.
+    pub filter: &'static str,
     /// How many messages the broker may send ahead of their acknowledgements. Enough to fill a batch while another is
     /// stored. Mosquitto sends at most its own `max_inflight_messages`, which is 20 unless set.
     pub receive_maximum: u16,
@@ -56,11 +64,18 @@ pub struct Options {
 }
 
 impl Options {
-    /// As `client_id`, alone, with up to 4,000 messages on the way.
+    /// For telemetry, as `client_id`, alone, with up to 4,000 messages on the way.
     #[must_use]
     pub fn new(url: Url, client_id: impl Into<String>) -> Self {
         let client_id = client_id.into();
-        Self { url, client_id, group: None, receive_maximum: 4000, drain: Duration::from_secs(10) }
+        Self {
+            url,
+            client_id,
+            group: None,
+            filter: TELEMETRY_FILTER,
+            receive_maximum: 4000,
+            drain: Duration::from_secs(10),
+        }
     }
 }
 
@@ -116,16 +131,16 @@ struct Submitted {
 impl Subscriber {
     /// Prepares a subscriber that gives its messages to `ingest`. It connects when it runs.
     pub fn new(options: Options, ingest: ingest::Handle) -> Result<(Self, watch::Receiver<Status>), Error> {
-        let Options { url, client_id, group, receive_maximum, drain } = options;
+        let Options { url, client_id, group, filter, receive_maximum, drain } = options;
         if client_id.is_empty() {
             return Err(Error::NoClientId);
         }
         let filter = match group {
-            None => TELEMETRY_FILTER.to_owned(),
+            None => filter.to_owned(),
             Some(group) if group.is_empty() || group.contains(['/', '+', '#']) => {
                 return Err(Error::BadGroup(group));
             }
-            Some(group) => format!("$share/{group}/{TELEMETRY_FILTER}"),
+            Some(group) => format!("$share/{group}/{filter}"),
         };
         let mut filter = Filter::new(filter, QoS::AtLeastOnce);
         // A retained message was published once, and recorded then, not at each subscription.

@@ -7,29 +7,33 @@
 //! - [`handle`]: takes messages in, within a budget of memory
 //! - [`lanes`]: sorts them by the log that they belong to
 //! - [`lane`]: one log's batches, one at a time: decide, admit the devices, append, quarantine, answer
+//! - [`acks`]: devices' answers to commands, each decided by its command's record
 //! - [`devices`]: which devices may write; registers new ones
 //! - [`unplaced`]: messages that belong to no log
 
+mod acks;
 mod devices;
 mod handle;
 mod lane;
 mod lanes;
 mod unplaced;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use fleetlog_aggregates::telemetry::Reason;
 use fleetlog_event_log::{EventLog, Position};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use handle::Message;
 pub use handle::{Handle, Receipt};
+use handle::{Message, Room};
 use lanes::Lanes;
 
 /// How many messages are taken over at once.
 const TAKE: usize = 4096;
+
+/// What acknowledgements of commands may hold, in bytes.
+const ACKS: usize = 8 << 20;
 
 /// How much ingest may hold and do at once.
 #[derive(Debug, Clone)]
@@ -82,7 +86,7 @@ pub struct Ingest {
     queue: mpsc::UnboundedReceiver<Message>,
     /// For messages whose log turned up later.
     again: mpsc::WeakUnboundedSender<Message>,
-    room: Arc<Semaphore>,
+    rooms: [Room; 2],
 }
 
 impl Ingest {
@@ -91,10 +95,10 @@ impl Ingest {
     pub fn new(log: EventLog, options: Options) -> (Self, Handle) {
         // Its length is bounded by the permits that its messages hold.
         let (submit, queue) = mpsc::unbounded_channel();
-        let room = Arc::new(Semaphore::new(options.budget));
+        let rooms = [Room::new(options.budget), Room::new(ACKS)];
         let again = submit.downgrade();
-        let handle = Handle::new(submit, Arc::clone(&room), options.budget);
-        (Self { log, options, queue, again, room }, handle)
+        let [telemetry, acks] = rooms.clone();
+        (Self { log, options, queue, again, rooms }, Handle::new(submit, telemetry, acks))
     }
 
     /// Stores what is submitted until `shutdown`, then takes no more, finishes what it has, and returns. What is not
@@ -115,7 +119,7 @@ impl Ingest {
                 }
             }
         }
-        self.room.close();
+        self.rooms.iter().for_each(Room::close);
         self.queue.close();
         while self.queue.recv_many(&mut taken, TAKE).await > 0 {
             lanes.take(taken.drain(..));

@@ -1,17 +1,22 @@
 //! The service: the log, ingest, projections, a broker and HTTP, started together and stopped in order.
 //!
-//! What takes work in stops first (HTTP, MQTT), then ingest, which finishes what it was given, then projections and
-//! the log. If one of them ends by itself the service stops with its error: half a service is worse than none.
+//! What takes work in stops first (HTTP, MQTT), then ingest and the dispatcher, which finish what they were given, then
+//! projections and the log. If one of them ends by itself the service stops with its error: half a service is worse than none.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use fleetlog_aggregates::topic::ACK_FILTER;
 use fleetlog_event_log::{EventLog, database};
 use fleetlog_projections::Projections;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::commands::{self, Commands};
+use crate::dispatcher::Dispatcher;
+use crate::dispatcher::outlet::Outlet;
 use crate::identity;
 use crate::identity::first_start::Admin;
 use crate::ingest::{self, Ingest};
@@ -66,6 +71,9 @@ pub enum Error {
     /// Ingest.
     #[error("failed to {0}")]
     Ingest(#[from] ingest::Error),
+    /// The command types that come with fleetlog.
+    #[error("failed to put the shipped command types on the record: {0}")]
+    Commands(#[from] commands::Error),
     /// The projections.
     #[error("failed to {0}")]
     Projections(#[from] fleetlog_projections::runner::Error),
@@ -151,7 +159,13 @@ impl Service {
         let stop = middle.stop.clone();
         middle.add("ingest", async move { Ok(ingest.run(stop).await?) });
 
-        let (broker, mqtt) = start_broker(options.broker, inlet, &mut edges).await?;
+        let (broker, mqtt, outlet) = start_broker(options.broker, inlet, &mut edges).await?;
+        Commands::new(log.clone()).ship_types().await?;
+        let (dispatcher, stop) = (Dispatcher::new(log.clone(), outlet), middle.stop.clone());
+        middle.add("the dispatcher", async move {
+            dispatcher.run(stop).await;
+            Ok(())
+        });
         let app = http::App::new(
             log.clone(),
             projections.clone(),
@@ -219,31 +233,57 @@ impl Service {
     }
 }
 
+/// Starts what brings devices' messages in, and returns the way of commands out.
 async fn start_broker(
     broker: Broker,
     inlet: ingest::Handle,
     edges: &mut Stage,
-) -> Result<(http::BrokerProbe, Option<SocketAddr>), Error> {
-    let stop = edges.stop.clone();
+) -> Result<(http::BrokerProbe, Option<SocketAddr>, Outlet), Error> {
     match broker {
         Broker::Endpoint(options) => {
             let endpoint = endpoint::Endpoint::bind(options, inlet).await?;
-            let address = endpoint.address();
+            let (address, outlet) = (endpoint.address(), Outlet::Endpoint(endpoint.outlet()));
+            let stop = edges.stop.clone();
             edges.add("the MQTT endpoint", async move {
                 endpoint.run(stop).await;
                 Ok(())
             });
-            Ok((Arc::new(|| true), Some(address)))
+            Ok((Arc::new(|| true), Some(address), outlet))
         }
         Broker::External(options) => {
-            let (subscriber, status) = external::Subscriber::new(options, inlet)?;
-            edges.add("the connection to the MQTT broker", async move {
-                subscriber.run(stop).await;
+            let publisher = format!("{}-commands-{}", options.client_id, uuid::Uuid::now_v7().simple());
+            let (outlet, handle) = external::outlet::Outlet::new(options.url.clone(), publisher);
+            let acks = external::Options {
+                client_id: format!("{}-acks", options.client_id),
+                filter: ACK_FILTER,
+                ..options.clone()
+            };
+            let telemetry = subscribe("the subscription to telemetry", options, inlet.clone(), edges)?;
+            let acks = subscribe("the subscription to acknowledgements", acks, inlet, edges)?;
+            let stop = edges.stop.clone();
+            edges.add("the publisher of commands", async move {
+                outlet.run(stop).await;
                 Ok(())
             });
-            Ok((Arc::new(move || status.borrow().subscribed), None))
+            let probe = move || telemetry.borrow().subscribed && acks.borrow().subscribed;
+            Ok((Arc::new(probe), None, Outlet::External(handle)))
         }
     }
+}
+
+fn subscribe(
+    name: &'static str,
+    options: external::Options,
+    inlet: ingest::Handle,
+    edges: &mut Stage,
+) -> Result<watch::Receiver<external::Status>, Error> {
+    let (subscriber, status) = external::Subscriber::new(options, inlet)?;
+    let stop = edges.stop.clone();
+    edges.add(name, async move {
+        subscriber.run(stop).await;
+        Ok(())
+    });
+    Ok(status)
 }
 
 fn start_http(address: SocketAddr, router: axum::Router, edges: &mut Stage) -> Result<SocketAddr, Error> {

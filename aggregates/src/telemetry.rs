@@ -196,8 +196,8 @@ pub fn decide(message: Message<'_>, make_id: impl FnOnce() -> String) -> Result<
     match channel {
         Channel::Telemetry => {}
         Channel::CommandAck => {
-            let detail = "no command of that id was sent to this device".into();
-            return Err(Rejected { tenant: Some(tenant), reason: Reason::UnknownCommand, detail });
+            let detail = "an answer to a command is no telemetry".into();
+            return Err(Rejected { tenant: Some(tenant), reason: Reason::BadTopic, detail });
         }
         Channel::Commands => {
             let detail = "commands are sent over HTTP; devices only receive on this topic".into();

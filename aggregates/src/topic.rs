@@ -5,6 +5,9 @@ use crate::identity::{Tenant, Uid};
 /// The subscription that receives every device's telemetry, for every tenant.
 pub const TELEMETRY_FILTER: &str = "+/devices/+/telemetry";
 
+/// The subscription that receives every device's answers to commands, for every tenant.
+pub const ACK_FILTER: &str = "+/devices/+/command_ack";
+
 /// What a device uses a topic for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel {

@@ -101,6 +101,16 @@ pub enum Metadata {
     },
 }
 
+impl Metadata {
+    /// A word of a control event's metadata.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<String> {
+        let Self::Control(Json(text)) = self else { return None };
+        let mut words: std::collections::HashMap<String, String> = serde_json::from_str(text).ok()?;
+        words.remove(key)
+    }
+}
+
 /// One event, of either lane.
 #[derive(Debug, Clone, Serialize)]
 pub struct Event {

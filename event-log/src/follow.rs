@@ -33,13 +33,12 @@ impl Follower {
     pub async fn next(&mut self, limit: i64) -> Result<Vec<Event>> {
         loop {
             let after = self.after;
-            let grown =
-                self.heads.wait_for(|logs| logs.get(&self.log_id).is_none_or(|log| log.head > after)).await;
-            if grown.is_err() {
+            let grown = |logs: &Logs| logs.get(&self.log_id).is_none_or(|log| log.head > after);
+            // What it returns must not be held over the reads that follow.
+            if self.heads.wait_for(grown).await.is_err() {
                 // The sender lives as long as `self.log`.
                 return Err(Error::NoSuchLog(self.log_id));
             }
-            drop(grown);
             let events = self.log.read(self.log_id, after, limit, &Filter::default()).await?;
             if let Some(last) = events.last() {
                 self.after = last.position;

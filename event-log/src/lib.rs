@@ -11,6 +11,7 @@
 //! - [`telemetry`]: append batches of readings, each once
 //! - [`quarantine`]: keep what could not become an event
 //! - [`read`]: ranges and streams of events
+//! - [`leadership`]: who does what only one node may do
 //! - [`follow`]: a log from a position on, for as long as it grows
 //!
 //! Only this crate writes `control_events`, `telemetry_events` and `logs`.
@@ -20,6 +21,7 @@ pub mod database;
 pub mod event;
 pub mod follow;
 pub mod heads;
+pub mod leadership;
 pub mod quarantine;
 pub mod read;
 pub mod telemetry;

@@ -14,12 +14,14 @@ use chrono::Utc;
 use mqtt5::QoS;
 use mqtt5::broker::client_handler::ClientHandler;
 use mqtt5::broker::{
-    BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent, PublishAction,
+    BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent, ClientSubscribeEvent,
+    ClientUnsubscribeEvent, PublishAction, SubAckReasonCode,
 };
 use mqtt5::packet::publish::PublishPacket;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
+use super::audience::{Audience, Listener};
 use crate::ingest::{self, Closed};
 
 type Called<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -38,6 +40,8 @@ pub(super) struct Roster {
 pub(super) struct Connection {
     ingest: ingest::Handle,
     roster: Arc<Roster>,
+    audience: Audience,
+    listens: Mutex<Vec<Listener>>,
     number: u64,
     patience: Duration,
     /// Makes mqtt5 say DISCONNECT and end the connection.
@@ -71,6 +75,7 @@ impl Connection {
     pub(super) fn new(
         ingest: ingest::Handle,
         roster: Arc<Roster>,
+        audience: Audience,
         patience: Duration,
         hang_up: broadcast::Sender<()>,
     ) -> Self {
@@ -78,6 +83,8 @@ impl Connection {
         Self {
             ingest,
             roster,
+            audience,
+            listens: Mutex::default(),
             number,
             patience,
             hang_up,
@@ -136,6 +143,26 @@ impl BrokerEventHandler for Connection {
         Box::pin(std::future::ready(()))
     }
 
+    fn on_client_subscribe(&self, event: ClientSubscribeEvent) -> Called<'_, ()> {
+        let mut listens = self.listens.lock().unwrap_or_else(PoisonError::into_inner);
+        for subscription in event.subscriptions {
+            let granted = matches!(
+                subscription.result,
+                SubAckReasonCode::GrantedQoS0 | SubAckReasonCode::GrantedQoS1 | SubAckReasonCode::GrantedQoS2
+            );
+            if granted && !listens.iter().any(|listener| *listener.topic() == *subscription.topic_filter) {
+                listens.push(self.audience.enter(&subscription.topic_filter));
+            }
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    fn on_client_unsubscribe(&self, event: ClientUnsubscribeEvent) -> Called<'_, ()> {
+        let mut listens = self.listens.lock().unwrap_or_else(PoisonError::into_inner);
+        listens.retain(|listener| !event.topic_filters.iter().any(|filter| **filter == *listener.topic()));
+        Box::pin(std::future::ready(()))
+    }
+
     fn on_client_publish(&self, event: ClientPublishEvent) -> Called<'_, PublishAction> {
         Box::pin(async move {
             if self.store(event.topic, event.payload).await.is_ok() {
@@ -151,6 +178,7 @@ impl BrokerEventHandler for Connection {
     fn on_client_disconnect(&self, event: ClientDisconnectEvent) -> Called<'_, ()> {
         Box::pin(async move {
             self.roster.leave(&event.client_id, self.number);
+            self.listens.lock().unwrap_or_else(PoisonError::into_inner).clear();
             if event.unexpected
                 && let Some((topic, payload)) = self.take_will()
             {

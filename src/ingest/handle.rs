@@ -12,11 +12,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{Closed, Fate};
 
+/// How the topic of an acknowledgement ends.
+const ACK: &str = "/command_ack";
+
 /// Submits messages. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     queue: mpsc::UnboundedSender<Message>,
-    room: Arc<Semaphore>,
+    telemetry: Room,
+    /// Apart, so that no answer to a command waits behind telemetry.
+    acks: Room,
+}
+
+/// What may be under way of one kind.
+#[derive(Clone)]
+pub(super) struct Room {
+    bytes: Arc<Semaphore>,
     budget: usize,
 }
 
@@ -38,8 +49,8 @@ impl Handle {
     /// What a message costs of the budget besides its own bytes. It bounds their number: 64 MiB hold 65,536.
     pub const OVERHEAD: usize = 1024;
 
-    pub(super) fn new(queue: mpsc::UnboundedSender<Message>, room: Arc<Semaphore>, budget: usize) -> Self {
-        Self { queue, room, budget }
+    pub(super) fn new(queue: mpsc::UnboundedSender<Message>, telemetry: Room, acks: Room) -> Self {
+        Self { queue, telemetry, acks }
     }
 
     /// Submits a message; waits while the budget is spent. Messages of one caller keep their order. Dropping the
@@ -51,13 +62,24 @@ impl Handle {
         received_at: DateTime<Utc>,
     ) -> Result<Receipt, Closed> {
         let topic = topic.into();
-        let cost = (payload.len() + topic.len() + Self::OVERHEAD).min(self.budget);
-        let room = Arc::clone(&self.room);
-        let room = room.acquire_many_owned(cost as u32).await.map_err(|_| Closed)?;
+        let room = if topic.ends_with(ACK) { &self.acks } else { &self.telemetry };
+        let cost = (payload.len() + topic.len() + Self::OVERHEAD).min(room.budget);
+        let room = Arc::clone(&room.bytes).acquire_many_owned(cost as u32).await.map_err(|_| Closed)?;
         let (answer, receipt) = oneshot::channel();
         let message = Message { topic, payload, received_at, answer, _room: room };
         self.queue.send(message).map_err(|_| Closed)?;
         Ok(Receipt(receipt))
+    }
+}
+
+impl Room {
+    pub(super) fn new(budget: usize) -> Self {
+        Self { bytes: Arc::new(Semaphore::new(budget)), budget }
+    }
+
+    /// Nothing more is let in.
+    pub(super) fn close(&self) {
+        self.bytes.close();
     }
 }
 
@@ -70,6 +92,11 @@ impl Future for Receipt {
 }
 
 impl Message {
+    /// Whether it came on the channel of acknowledgements.
+    pub(super) fn is_ack(&self) -> bool {
+        self.topic.ends_with(ACK)
+    }
+
     /// As the domain sees it.
     pub(super) fn received(&self) -> telemetry::Message<'_> {
         telemetry::Message { topic: &self.topic, payload: &self.payload, received_at: self.received_at }

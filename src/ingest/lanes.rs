@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetlog_aggregates::topic::Topic;
 use fleetlog_event_log::{EventLog, Lane as LogLane};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
+use super::acks::Acks;
 use super::devices::Devices;
 use super::handle::Message;
 use super::lane::Lane;
@@ -23,6 +25,7 @@ pub(super) struct Lanes {
     options: Options,
     appends: Arc<Semaphore>,
     inboxes: HashMap<String, Inbox>,
+    acks: Inbox,
     unplaced: Inbox,
     tasks: JoinSet<()>,
     /// Ends the tasks, finished or not.
@@ -34,10 +37,12 @@ impl Lanes {
         let appends = Arc::new(Semaphore::new(options.appends.max(1)));
         let stop = CancellationToken::new();
         let (unplaced, inbox) = mpsc::unbounded_channel();
+        let (acks, answers) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
+        tasks.spawn(until(stop.clone(), Acks::new(log.clone()).run(answers)));
         let task = Unplaced::new(log.clone(), again).run(inbox);
         tasks.spawn(until(stop.clone(), task));
-        Self { log, options, appends, inboxes: HashMap::new(), unplaced, tasks, stop }
+        Self { log, options, appends, inboxes: HashMap::new(), acks, unplaced, tasks, stop }
     }
 
     /// Hands messages over to their lanes.
@@ -46,8 +51,19 @@ impl Lanes {
         metrics::gauge!("fleetlog_ingest_in_flight").increment(messages.len() as f64);
         for message in messages {
             // A lane that has ended drops its messages, which answers them.
-            let _ = self.inbox(&message.topic).send(message);
+            let _ = if self.is_ack(&message) {
+                self.acks.send(message)
+            } else {
+                self.inbox(&message.topic).send(message)
+            };
         }
+    }
+
+    /// Whether it is a known tenant's device's answer to a command.
+    fn is_ack(&self, message: &Message) -> bool {
+        message.is_ack()
+            && Topic::parse(&message.topic)
+                .is_some_and(|topic| self.log.heads().of(topic.tenant.as_str(), LogLane::Control).is_some())
     }
 
     fn inbox(&mut self, topic: &str) -> &Inbox {
@@ -86,8 +102,8 @@ impl Lanes {
 
     /// Lets the lanes store what they have, for a while.
     pub(super) async fn finish(self, limit: Duration) {
-        let Self { inboxes, unplaced, mut tasks, stop, .. } = self;
-        drop((inboxes, unplaced));
+        let Self { inboxes, acks, unplaced, mut tasks, stop, .. } = self;
+        drop((inboxes, acks, unplaced));
         let finished = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(limit, finished).await.is_err() {
             tracing::warn!("ingest closes with messages not stored; they were not acknowledged");

@@ -125,11 +125,25 @@ pub async fn batch(pool: &PgPool, tenant: &Tenant, batch_id: Uuid) -> Result<Opt
     Ok(batch)
 }
 
-/// A tenant's batches that have not ended, oldest first.
+/// A tenant's batches that run, oldest first.
 pub async fn running(pool: &PgPool, tenant: &str) -> Result<Vec<Uuid>, Error> {
     let sql =
         "SELECT batch_id FROM command_batches WHERE tenant = $1 AND status = 'running' ORDER BY position";
     Ok(sqlx::query_scalar(sql).bind(tenant).fetch_all(pool).await?)
+}
+
+/// A tenant's batches that were ended while some of their commands had not been sent, and still have not.
+pub async fn ended_with_unsent(pool: &PgPool, tenant: &str) -> Result<Vec<Uuid>, Error> {
+    let sql = "SELECT DISTINCT batch_id FROM commands JOIN command_batches AS batch USING (tenant, batch_id)
+         WHERE tenant = $1 AND commands.status = 'requested' AND batch.status IN ('aborted', 'cancelled')";
+    Ok(sqlx::query_scalar(sql).bind(tenant).fetch_all(pool).await?)
+}
+
+/// A batch's commands that no broker has taken over, at most `limit`.
+pub async fn unsent(pool: &PgPool, tenant: &str, batch_id: Uuid, limit: i64) -> Result<Vec<Uuid>, Error> {
+    let sql =
+        "SELECT cmd_id FROM commands WHERE tenant = $1 AND batch_id = $2 AND status = 'requested' LIMIT $3";
+    Ok(sqlx::query_scalar(sql).bind(tenant).bind(batch_id).bind(limit).fetch_all(pool).await?)
 }
 
 /// How a batch's commands are, those that have been requested.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
 use fleetlog_aggregates::command::{Event as CommandEvent, Request, Status};
 use fleetlog_aggregates::identity::split_aggregate_id;
-use fleetlog_event_log::event::{Json, Metadata};
+use fleetlog_event_log::event::Json;
 use fleetlog_event_log::{Event, Position};
 use serde::Serialize;
 use uuid::Uuid;
@@ -121,7 +121,7 @@ fn requested(event: &Event, request: Request) -> Result<Requested, Poison> {
     Ok(Requested {
         params: text(&request.params)?,
         batch_id,
-        correlation_id: metadata(event, "correlation_id"),
+        correlation_id: event.metadata.get("correlation_id"),
         at: event.occurred_at,
         position: event.position,
         request,
@@ -136,13 +136,6 @@ pub(super) fn parse<E: DomainEvent>(event: &Event) -> Result<E, Poison> {
         return Err(Poison::new(format_args!("{aggregate} has no event of type {event}")));
     }
     Ok(parsed)
-}
-
-/// A word of an event's metadata.
-pub(super) fn metadata(event: &Event, key: &str) -> Option<String> {
-    let Metadata::Control(metadata) = &event.metadata else { return None };
-    let mut metadata: std::collections::HashMap<String, String> = serde_json::from_str(&metadata.0).ok()?;
-    metadata.remove(key)
 }
 
 /// JSON as text.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::draft::{Draft, metadata};
+use super::draft::Draft;
 use super::{Command, Error};
 
 /// One event of a command's life, and where it left the command.
@@ -67,9 +67,9 @@ pub async fn history(
             event: inner(&event.payload),
             status,
             attempts,
-            actor: metadata(&event, "actor"),
-            correlation_id: metadata(&event, "correlation_id"),
-            causation_id: metadata(&event, "causation_id"),
+            actor: event.metadata.get("actor"),
+            correlation_id: event.metadata.get("correlation_id"),
+            causation_id: event.metadata.get("causation_id"),
             occurred_at: event.occurred_at,
             recorded_at: event.recorded_at,
             event_type: event.event_type.into_owned(),

@@ -21,7 +21,7 @@ use fleetlog_event_log::event::Json;
 use serde::Serialize;
 use uuid::Uuid;
 
-pub use batches::{Batch, Counts, batch, batches, counts, running};
+pub use batches::{Batch, Counts, batch, batches, counts, ended_with_unsent, running, unsent};
 pub use history::{Step, history};
 pub use model::Model;
 pub use queries::{Cursor, Error, Open, Query, count, get, list, open};

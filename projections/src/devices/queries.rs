@@ -106,6 +106,17 @@ pub async fn with_labels(
     Ok(uids.fetch_all(pool).await?)
 }
 
+/// Those of these devices that have been heard of since a moment.
+pub async fn heard_since(
+    pool: &PgPool,
+    tenant: &str,
+    uids: &[String],
+    since: DateTime<Utc>,
+) -> Result<Vec<String>, fleetlog_event_log::Error> {
+    let sql = "SELECT uid FROM devices WHERE tenant = $1 AND uid = ANY($2) AND last_seen_at >= $3";
+    Ok(sqlx::query_scalar(sql).bind(tenant).bind(uids).bind(since).fetch_all(pool).await?)
+}
+
 const LAST_SEEN: &str = "coalesce(device.last_seen_at, '-infinity')";
 
 fn select<'q>(online_since: DateTime<Utc>) -> QueryBuilder<'q, Postgres> {

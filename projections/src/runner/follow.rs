@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use fleetlog_event_log::heads::Logs;
+use fleetlog_event_log::leadership::Leadership;
 use fleetlog_event_log::{EventLog, LogId, Position, Result};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,6 @@ use super::Options;
 use super::apply::{Applied, Applier, Unapplied};
 use super::checkpoints::{Checkpoints, ParkedStreams};
 use super::handle::Progress;
-use super::leadership::Leadership;
 use crate::read_model::ReadModel;
 use crate::status::State;
 
@@ -101,7 +101,9 @@ impl<M: ReadModel> Runner<M> {
 
     async fn try_lead(&mut self) -> Result<Option<Leadership>> {
         let pool = self.log.pool();
-        let Some(leadership) = Leadership::acquire(pool, M::NAME, M::VERSION).await? else { return Ok(None) };
+        // What `projection_lock` in the database makes of name and version, for those who look whether it is held.
+        let name = format!("fleetlog projection {} v{}", M::NAME, M::VERSION);
+        let Some(leadership) = Leadership::acquire(pool, &name).await? else { return Ok(None) };
         self.checkpoints.register(pool, M::LANES).await?;
         let positions = self.checkpoints.positions(pool).await?;
         self.parked = self.checkpoints.parked(pool).await?;

@@ -1,6 +1,5 @@
 //! Keeps the read models up to date: one task a projection, and one runner a projection over all nodes.
 //!
-//! - `leadership`: who runs a projection
 //! - `follow`: batch after batch of each log, for as long as there are any
 //! - `apply`: one batch, in one transaction with its checkpoint
 //! - `checkpoints`: what the runner keeps in the database
@@ -10,7 +9,6 @@ mod apply;
 mod checkpoints;
 mod follow;
 mod handle;
-mod leadership;
 
 use fleetlog_event_log::EventLog;
 use tokio::sync::watch;

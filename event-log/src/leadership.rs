@@ -1,31 +1,36 @@
-//! Who runs a projection: the node whose connection holds its advisory lock. Postgres lets go of it when that
-//! connection ends, however the node did. Checkpoints keep the tables right even where two think they lead.
+//! Who does what only one node may do: the node whose connection holds its advisory lock. Postgres lets go of it when
+//! that connection ends, however the node did, and ends the connection of a node that has been frozen. What is led must
+//! be right even where two think for a moment that they lead.
 
 use std::time::{Duration, Instant};
 
-use fleetlog_event_log::Result;
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+
+use crate::Result;
 
 /// How often the connection is asked whether it is still there.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The right to run a projection, until the connection is gone.
-pub(super) struct Leadership {
+/// How long a node may be silent before Postgres ends its connection. PostgreSQL 14 and later.
+const FROZEN: &str = "SET idle_session_timeout = '60s'";
+
+/// The right to do something alone, until the connection is gone.
+pub struct Leadership {
     connection: PgConnection,
     checked: Instant,
 }
 
 impl Leadership {
-    /// Tries to get it. `None` if another has it.
-    pub(super) async fn acquire(pool: &PgPool, projection: &str, version: i32) -> Result<Option<Self>> {
+    /// Tries to get the right to do what is called `name`. `None` if another has it.
+    pub async fn acquire(pool: &PgPool, name: &str) -> Result<Option<Self>> {
         let acquire = async {
             // Not one of the pool's connections: it would be missing there, and must never be handed to anyone else.
             let mut connection = pool.connect_options().connect().await?;
-            let acquired = sqlx::query_scalar("SELECT pg_try_advisory_lock(projection_lock($1, $2))")
-                .bind(projection)
-                .bind(version)
+            connection.execute(FROZEN).await?;
+            let acquired = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
+                .bind(name)
                 .fetch_one(&mut connection)
                 .await?;
             Ok::<_, sqlx::Error>((connection, acquired))
@@ -37,7 +42,7 @@ impl Leadership {
     }
 
     /// Whether it is still held, as of about a second ago.
-    pub(super) async fn is_held(&mut self) -> bool {
+    pub async fn is_held(&mut self) -> bool {
         if self.checked.elapsed() < CHECK_EVERY {
             return true;
         }
@@ -46,7 +51,7 @@ impl Leadership {
     }
 
     /// Lets another node have it at once. Closing alone would, too, but only once the server's process has ended.
-    pub(super) async fn release(mut self) {
+    pub async fn release(mut self) {
         let released = async {
             sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut self.connection).await?;
             self.connection.close().await

@@ -1,0 +1,230 @@
+//! Requests the commands of batches, at their rate, in the order of their devices; ends a batch when all of its
+//! commands have ended, or too many have failed.
+//!
+//! A command's id follows from its batch and its device, so a batch that is begun again after a crash requests nothing
+//! twice. What a batch has come to is read from the read model, which is a moment behind: a batch may go a few commands
+//! past its threshold, never below it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use cqrs_es::Aggregate;
+use fleetlog_aggregates::command::{self, Command};
+use fleetlog_aggregates::command_batch::{CommandBatch, Input, Status};
+use fleetlog_aggregates::identity::Uid;
+use fleetlog_event_log::control::{ExecuteError, Metadata};
+use fleetlog_event_log::{EventLog, Log};
+use fleetlog_projections::commands;
+use futures::{StreamExt, TryStreamExt};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::commands::batch::cmd_id;
+
+/// How often batches are looked for, and each is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Commands that are requested, or cancelled, at the same time.
+const AT_ONCE: usize = 8;
+/// Commands that are cancelled between two looks.
+const PAGE: i64 = 500;
+
+/// Why a batch could not be looked at, or gone on with.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Read(#[from] commands::Error),
+    #[error(transparent)]
+    Batch(#[from] ExecuteError<fleetlog_aggregates::command_batch::Error>),
+    #[error(transparent)]
+    Command(#[from] ExecuteError<command::Error>),
+    #[error(transparent)]
+    Log(#[from] fleetlog_event_log::Error),
+}
+
+/// Runs one tenant's batches until `stop`.
+pub(super) async fn run(log: EventLog, of: Log, stop: CancellationToken) {
+    let tenant: Arc<str> = of.tenant.into();
+    let mut running: JoinSet<Uuid> = JoinSet::new();
+    let mut known = HashSet::new();
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Whoever ended a batch may have been interrupted before it had cancelled the rest.
+    let mut is_first = true;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(ended) = running.join_next() => {
+                if let Ok(batch_id) = ended {
+                    known.remove(&batch_id);
+                }
+                continue;
+            }
+            _ = looks.tick() => {}
+        }
+        match look(&log, &tenant, is_first).await {
+            Ok(batches) => {
+                is_first = false;
+                for batch_id in batches.into_iter().filter(|batch_id| known.insert(*batch_id)) {
+                    let batch = Batch { log: log.clone(), tenant: Arc::clone(&tenant), batch_id };
+                    running.spawn(batch.run(stop.clone()));
+                }
+            }
+            Err(error) => tracing::warn!(%error, "failed to look for batches; trying again"),
+        }
+    }
+    while running.join_next().await.is_some() {}
+}
+
+async fn look(log: &EventLog, tenant: &str, is_first: bool) -> Result<Vec<Uuid>, commands::Error> {
+    let mut batches = commands::running(log.pool(), tenant).await?;
+    if is_first {
+        batches.extend(commands::ended_with_unsent(log.pool(), tenant).await?);
+    }
+    Ok(batches)
+}
+
+/// One batch that has something left to do.
+struct Batch {
+    log: EventLog,
+    tenant: Arc<str>,
+    batch_id: Uuid,
+}
+
+impl Batch {
+    async fn run(self, stop: CancellationToken) -> Uuid {
+        while !stop.is_cancelled() {
+            match self.try_run(&stop).await {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::warn!(%error, batch_id = %self.batch_id, "failed to go on with a batch; trying again")
+                }
+            }
+            let _ = stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await;
+        }
+        self.batch_id
+    }
+
+    async fn try_run(&self, stop: &CancellationToken) -> Result<(), Error> {
+        let stream = format!("{}/{}", self.tenant, self.batch_id);
+        let metadata = self.metadata(&stream).await?;
+        let mut batch = self.log.load::<CommandBatch>(&stream).await?;
+        let Some(request) = batch.request().cloned() else { return Ok(()) };
+        // Requested in this order, so those that are there are the first ones.
+        let counts = commands::counts(self.log.pool(), &self.tenant, self.batch_id).await?;
+        let mut next = (counts.ended() + counts.requested + counts.sent) as usize;
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut allowance = 0.0;
+        while batch.status() == Some(Status::Running) {
+            if stop.run_until_cancelled(ticks.tick()).await.is_none() {
+                return Ok(());
+            }
+            let counts = commands::counts(self.log.pool(), &self.tenant, self.batch_id).await?;
+            let devices = batch.devices();
+            if request.abort_after_failures.is_some_and(|most| counts.failures() >= i64::from(most)) {
+                self.end(&stream, Input::Abort { failures: counts.failures() as u32 }, &metadata).await?;
+            } else if counts.ended() >= devices.len() as i64 {
+                self.end(&stream, Input::Complete, &metadata).await?;
+            } else if next < devices.len() {
+                // At least one, so that a rate below one a look gets there, too.
+                allowance = (allowance + f64::from(request.rate_per_s) * LOOK_EVERY.as_secs_f64())
+                    .min(f64::from(request.rate_per_s).max(1.0));
+                let until = devices.len().min(next + allowance as usize);
+                allowance -= (until - next) as f64;
+                self.request(&request, &devices[next..until], &metadata).await?;
+                next = until;
+            }
+            batch = self.log.load::<CommandBatch>(&stream).await?;
+        }
+        if batch.status() != Some(Status::Completed) {
+            self.cancel_unsent(&metadata).await?;
+        }
+        Ok(())
+    }
+
+    /// The batch's requester and correlation id, for all that follows from it.
+    async fn metadata(&self, stream: &str) -> Result<Metadata, Error> {
+        let events = self.log.streams(CommandBatch::TYPE, &[stream.to_owned()]).await?;
+        let mut metadata = Metadata::new();
+        if let Some(first) = events.first() {
+            metadata.insert("causation_id".to_owned(), format!("{}:{}", first.log_id, first.position));
+            for word in ["actor", "correlation_id"] {
+                if let Some(value) = first.metadata.get(word) {
+                    metadata.insert(word.to_owned(), value);
+                }
+            }
+        }
+        Ok(metadata)
+    }
+
+    async fn request(
+        &self,
+        request: &fleetlog_aggregates::command_batch::Request,
+        devices: &[Uid],
+        metadata: &Metadata,
+    ) -> Result<(), Error> {
+        let command = |uid: &Uid| command::Request {
+            device_uid: uid.clone(),
+            cmd: request.cmd.clone(),
+            params: request.params.clone(),
+            requested_by: request.requested_by.clone(),
+            timeout_s: request.timeout_s,
+            max_attempts: request.max_attempts,
+            expires_at: request.expires_at,
+            batch_id: Some(self.batch_id.to_string()),
+            request_digest: None,
+        };
+        let input = |uid: &Uid| command::Input::Request(command(uid), Utc::now());
+        let requests = devices.iter().map(|uid| (cmd_id(self.batch_id, uid), input(uid)));
+        self.append_all(requests.collect(), metadata).await
+    }
+
+    /// Cancels what no broker has taken over. What was sent runs to its end.
+    async fn cancel_unsent(&self, metadata: &Metadata) -> Result<(), Error> {
+        // The read model is a moment behind: none twice in a row is none.
+        let mut looks_without = 0;
+        while looks_without < 2 {
+            let unsent = commands::unsent(self.log.pool(), &self.tenant, self.batch_id, PAGE).await?;
+            looks_without = if unsent.is_empty() { looks_without + 1 } else { 0 };
+            let cancel = command::Input::Cancel {
+                by: "dispatcher".to_owned(),
+                reason: Some("its batch has ended".to_owned()),
+            };
+            let cancels = unsent.into_iter().map(|cmd_id| (cmd_id, cancel.clone())).collect();
+            self.append_all(cancels, metadata).await?;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    async fn append_all(
+        &self,
+        inputs: Vec<(Uuid, command::Input)>,
+        metadata: &Metadata,
+    ) -> Result<(), Error> {
+        let appends = inputs.into_iter().map(|(cmd_id, input)| self.append(cmd_id, input, metadata));
+        futures::stream::iter(appends).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// A refusal means that it is done already, or that the command went another way.
+    async fn append(&self, cmd_id: Uuid, input: command::Input, metadata: &Metadata) -> Result<(), Error> {
+        let stream = format!("{}/{cmd_id}", self.tenant);
+        match self.log.execute::<Command>(&stream, input, metadata.clone()).await {
+            Ok(_) | Err(ExecuteError::Refused(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn end(&self, stream: &str, input: Input, metadata: &Metadata) -> Result<(), Error> {
+        let mut metadata = metadata.clone();
+        metadata.insert("actor".to_owned(), "dispatcher".to_owned());
+        match self.log.execute::<CommandBatch>(stream, input, metadata).await {
+            Ok(_) | Err(ExecuteError::Refused(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! One attempt, or one end, of one command: publish, then record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use fleetlog_aggregates::command::{Command, Input, Request};
+use fleetlog_aggregates::topic::Channel;
+use fleetlog_event_log::control::{ExecuteError, Metadata};
+use fleetlog_event_log::{EventLog, LogId};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::open::{Done, Due, Open};
+use super::outlet::{Delivery, Message, Outlet};
+use crate::backoff::Backoff;
+use crate::crash;
+
+/// How long a broker may take to answer. After that the command is published again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What it takes to do something with a command of one tenant.
+#[derive(Clone)]
+pub(super) struct Sender {
+    pub(super) log: EventLog,
+    pub(super) log_id: LogId,
+    pub(super) tenant: Arc<str>,
+    pub(super) outlet: Outlet,
+    /// How many are worked on at a time.
+    pub(super) turns: Arc<Semaphore>,
+}
+
+/// A command, as far as it takes to send it.
+pub(super) struct Task {
+    cmd_id: Uuid,
+    due: Due,
+    request: Option<Request>,
+    requested_at: DateTime<Utc>,
+    metadata: Metadata,
+}
+
+/// What a device receives.
+#[derive(Serialize)]
+struct Payload<'a> {
+    cmd_id: Uuid,
+    cmd: &'a str,
+    params: &'a Value,
+    attempt: u32,
+    issued_at: String,
+    expires_at: String,
+}
+
+impl Task {
+    pub(super) fn new(log_id: LogId, cmd_id: Uuid, due: Due, open: &Open) -> Self {
+        let mut metadata = Metadata::from([
+            ("actor".to_owned(), "dispatcher".to_owned()),
+            ("causation_id".to_owned(), format!("{log_id}:{}", open.last)),
+        ]);
+        if let Some(correlation_id) = &open.correlation_id {
+            metadata.insert("correlation_id".to_owned(), correlation_id.clone());
+        }
+        let request = open.state.request().cloned();
+        Self { cmd_id, due, request, requested_at: open.requested_at, metadata }
+    }
+}
+
+impl Sender {
+    /// Does what is due.
+    pub(super) async fn work(self, task: Task) -> (Uuid, Done) {
+        let _turn = self.turns.acquire().await;
+        let done = match task.due {
+            Due::Send { attempt } => self.send(&task, attempt).await,
+            Due::TimeOut => {
+                crash::point("timer.fired");
+                let done = self.record(&task, Input::TimeOut(Utc::now())).await;
+                crash::point("timer.recorded");
+                done
+            }
+        };
+        (task.cmd_id, done)
+    }
+
+    async fn send(&self, task: &Task, attempt: u32) -> Done {
+        let Some(message) = task.request.as_ref().and_then(|request| self.message(task, request, attempt))
+        else {
+            return Done::Again;
+        };
+        crash::point("command.due");
+        match tokio::time::timeout(PATIENCE, self.outlet.publish(message)).await {
+            Ok(Ok(Delivery::Taken)) => {}
+            Ok(Ok(Delivery::NobodyThere)) => return Done::Absent,
+            Ok(Err(_)) | Err(_) => return Done::Again,
+        }
+        crash::point("command.published");
+        metrics::counter!("fleetlog_commands_published_total").increment(1);
+        let done = self.record(task, Input::MarkSent { attempt, at: Utc::now() }).await;
+        crash::point("command.sent");
+        done
+    }
+
+    /// `None` where there is no time left to deliver it.
+    fn message(&self, task: &Task, request: &Request, attempt: u32) -> Option<Message> {
+        let left = (request.expires_at - Utc::now()).num_seconds();
+        let expires_in_s = u32::try_from(left).ok().filter(|&seconds| seconds > 0)?;
+        let moment = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let payload = Payload {
+            cmd_id: task.cmd_id,
+            cmd: &request.cmd,
+            params: &request.params,
+            attempt,
+            issued_at: moment(task.requested_at),
+            expires_at: moment(request.expires_at),
+        };
+        let topic = format!("{}/devices/{}/{}", self.tenant, request.device_uid, Channel::Commands.as_str());
+        Some(Message { topic, payload: serde_json::to_string(&payload).ok()?, expires_in_s })
+    }
+
+    /// However long the database takes: what was published must not be published again for want of an event.
+    async fn record(&self, task: &Task, input: Input) -> Done {
+        let stream = format!("{}/{}", self.tenant, task.cmd_id);
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        loop {
+            let recorded = self.log.execute::<Command>(&stream, input.clone(), task.metadata.clone()).await;
+            match recorded {
+                Ok(Some(at)) => return Done::Recorded(at.position),
+                // The device, or somebody, was faster: the event that says so is on its way here.
+                Ok(None) | Err(ExecuteError::Refused(_)) => return Done::Again,
+                Err(ExecuteError::Conflict) => {}
+                Err(ExecuteError::Log(error)) => {
+                    tracing::warn!(%error, log_id = %self.log_id, "failed to record a command's step; trying again");
+                }
+            }
+            backoff.wait().await;
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Who listens for commands, and the way to them.
+//!
+//! mqtt5 routes a message to its subscribers and says nothing about whether there were any. So this counts them, by
+//! topic, from each SUBACK to the end of the connection.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mqtt5::QoS;
+use mqtt5::broker::router::MessageRouter;
+use mqtt5::packet::publish::PublishPacket;
+use tokio::sync::broadcast;
+
+use crate::dispatcher::outlet::{Delivery, Message};
+
+/// How many arrivals are remembered for whoever is slow to hear of them; who is slower looks for all of them.
+const ARRIVALS: usize = 1024;
+
+/// Who listens. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Audience(Arc<Inner>);
+
+struct Inner {
+    listeners: Mutex<HashMap<Arc<str>, usize>>,
+    arrivals: broadcast::Sender<Arc<str>>,
+}
+
+/// A listener, until it is dropped.
+pub(super) struct Listener {
+    audience: Audience,
+    topic: Arc<str>,
+}
+
+impl Default for Audience {
+    fn default() -> Self {
+        Self(Arc::new(Inner { listeners: Mutex::default(), arrivals: broadcast::channel(ARRIVALS).0 }))
+    }
+}
+
+impl Audience {
+    /// Counts a listener in.
+    pub(super) fn enter(&self, topic: &Arc<str>) -> Listener {
+        *self.listeners().entry(Arc::clone(topic)).or_default() += 1;
+        // It fails where nobody sends commands.
+        let _ = self.0.arrivals.send(Arc::clone(topic));
+        Listener { audience: self.clone(), topic: Arc::clone(topic) }
+    }
+
+    fn listeners(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, usize>> {
+        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listener {
+    pub(super) fn topic(&self) -> &str {
+        &self.topic
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut listeners = self.audience.listeners();
+        if let Some(count) = listeners.get_mut(&self.topic) {
+            *count -= 1;
+            if *count == 0 {
+                listeners.remove(&self.topic);
+            }
+        }
+    }
+}
+
+/// Publishes commands to the devices that are connected here. Cheap to clone.
+#[derive(Clone)]
+pub struct Outlet {
+    audience: Audience,
+    router: Arc<MessageRouter>,
+}
+
+impl Outlet {
+    pub(super) fn new(audience: Audience, router: Arc<MessageRouter>) -> Self {
+        Self { audience, router }
+    }
+
+    /// Gives the message to the connections that listen.
+    pub(crate) async fn publish(&self, message: Message) -> Delivery {
+        if !self.audience.listeners().contains_key(message.topic.as_str()) {
+            return Delivery::NobodyThere;
+        }
+        let mut packet = PublishPacket::new(message.topic, message.payload, QoS::AtLeastOnce);
+        packet.properties.set_message_expiry_interval(message.expires_in_s);
+        self.router.route_message(&packet, None).await;
+        Delivery::Taken
+    }
+
+    /// The topics of those who begin to listen.
+    pub(crate) fn arrivals(&self) -> broadcast::Receiver<Arc<str>> {
+        self.audience.0.arrivals.subscribe()
+    }
+}
