@@ -3,7 +3,7 @@
 //! Exactly one terminal event ends it, whatever races. An acknowledgement that comes after that is recorded as late,
 //! once, and changes nothing. Read top to bottom: commands, events, errors, state, `decide`, `apply`, tests.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Serialize};
@@ -327,8 +327,10 @@ impl Command {
     pub fn decide(&self, input: Input) -> Result<Vec<Event>, Error> {
         let Some((request, status)) = self.request.as_ref().zip(self.status) else {
             return match input {
-                Input::Request(request, at) => {
+                Input::Request(mut request, at) => {
                     check(&request, at)?;
+                    // As precise as the database is, so that log and read model say the same.
+                    request.expires_at = request.expires_at.trunc_subsecs(6);
                     Ok(vec![Event::CommandRequested(request)])
                 }
                 _ => Err(Error::Unknown),
@@ -386,7 +388,8 @@ fn pause(attempts: u32) -> TimeDelta {
 }
 
 fn sent(request: &Request, attempt: u32, at: DateTime<Utc>) -> Event {
-    Event::CommandSent { attempt, deadline: at + TimeDelta::seconds(i64::from(request.timeout_s)) }
+    let deadline = at + TimeDelta::seconds(i64::from(request.timeout_s));
+    Event::CommandSent { attempt, deadline: deadline.trunc_subsecs(6) }
 }
 
 fn answered(ack: Ack) -> Event {

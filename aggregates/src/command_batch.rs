@@ -5,7 +5,7 @@
 //! the batch and the device: whoever goes on with a batch after a crash cannot send anything twice. Read top to bottom:
 //! commands, events, errors, state, `decide`, `apply`, tests.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Serialize};
@@ -195,8 +195,9 @@ impl CommandBatch {
     /// What follows from an input. Pure: the same state and input always give the same answer.
     pub fn decide(&self, input: Input) -> Result<Vec<Event>, Error> {
         let Some((request, status)) = self.request.as_ref().zip(self.status) else {
-            let Input::Request(request, devices, at) = input else { return Err(Error::Unknown) };
+            let Input::Request(mut request, devices, at) = input else { return Err(Error::Unknown) };
             check(&request, &devices, at)?;
+            request.expires_at = request.expires_at.trunc_subsecs(6);
             let targeted = devices.chunks(CHUNK);
             let targeted = targeted.map(|devices| Event::CommandBatchTargeted { devices: devices.to_vec() });
             return Ok(std::iter::once(Event::CommandBatchRequested(request)).chain(targeted).collect());

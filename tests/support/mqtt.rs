@@ -72,6 +72,37 @@ impl Device {
         Some(packet)
     }
 
+    /// Subscribes, with `QoS` 1.
+    pub(crate) async fn subscribe(&mut self, filter: &str) {
+        let properties: &[u8] = if self.version == V5 { &[0] } else { &[] };
+        let body = [&[0, 9][..], properties, &string(filter.as_bytes()), &[1]].concat();
+        self.send(&packet(0x82, &body)).await;
+        let suback = self.packet().await.expect("SUBACK");
+        assert_eq!((suback[0], suback.last()), (0x90, Some(&1)), "granted: {suback:02x?}");
+    }
+
+    /// The payload of the next packet, which is a message of `QoS` 1; acknowledged.
+    pub(crate) async fn message(&mut self) -> Vec<u8> {
+        tokio::time::timeout(LIMIT, self.topic_and_message_or_wait()).await.expect("a message").1
+    }
+
+    /// The same, however long it takes.
+    pub(crate) async fn message_or_wait(&mut self) -> Vec<u8> {
+        self.topic_and_message_or_wait().await.1
+    }
+
+    /// The same, with its topic.
+    pub(crate) async fn topic_and_message_or_wait(&mut self) -> (String, Vec<u8>) {
+        let packet = self.read().await.expect("PUBLISH");
+        assert_eq!(packet[0] & 0xf6, 0x32, "PUBLISH of QoS 1: {packet:02x?}");
+        let header = 1 + packet[1..].iter().take_while(|byte| **byte & 0x80 != 0).count() + 1;
+        let id = header + 2 + usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));
+        let properties = if self.version == V5 { 1 + usize::from(packet[id + 2]) } else { 0 };
+        self.send(&[0x40, 2, packet[id], packet[id + 1]]).await;
+        let topic = String::from_utf8(packet[header + 2..id].to_vec()).expect("UTF-8");
+        (topic, packet[id + 2 + properties..].to_vec())
+    }
+
     /// The packet id of the next packet, which is an acknowledgement.
     pub(crate) async fn puback(&mut self) -> u16 {
         let packet = self.packet().await.expect("PUBACK");

@@ -22,6 +22,8 @@ pub(crate) struct Node {
     pub(crate) ingest: ingest::Handle,
     /// The built-in endpoint's.
     pub(crate) address: SocketAddr,
+    /// The way of commands to the devices that are connected to the built-in endpoint.
+    pub(crate) outlet: endpoint::Outlet,
     /// Ends when the node has stopped.
     pub(crate) running: JoinHandle<()>,
     pub(crate) stop: CancellationToken,
@@ -60,7 +62,7 @@ impl Node {
         change(&mut ingest, &mut endpoint);
         let (storing, ingest) = Ingest::new(log.clone(), ingest);
         let endpoint = Endpoint::bind(endpoint, ingest.clone()).await.expect("listen");
-        let address = endpoint.address();
+        let (address, outlet) = (endpoint.address(), endpoint.outlet());
         let stop = CancellationToken::new();
         let (storing, serving) = (storing.run(stop.clone()), endpoint.run(stop.clone()));
         let (upkeep, stopping) = (log.clone(), stop.clone());
@@ -69,7 +71,7 @@ impl Node {
             stored.expect("ingest");
         });
         let stopping = stop.clone().drop_guard();
-        Self { log, ingest, address, running, stop, options, _stopping: stopping, _database: None }
+        Self { log, ingest, address, outlet, running, stop, options, _stopping: stopping, _database: None }
     }
 
     /// A connection as the database's owner.

@@ -47,6 +47,24 @@ impl Server {
         Self::start(command, http, broker).await
     }
 
+    /// The same, to be killed where the code has passed a point: `kill -9`, by itself.
+    pub(crate) async fn serve_until_killed(database: &PgConnectOptions, broker: u16, point: &str) -> Self {
+        let http = free_port();
+        let mut command = binary("serve", http);
+        command
+            .env("DATABASE_URL", url(database))
+            .env("FLEETLOG_MQTT_URL", format!("mqtt://127.0.0.1:{broker}"))
+            .env("CRASH_AT", point);
+        Self::start(command, http, broker).await
+    }
+
+    /// Waits until it has killed itself.
+    pub(crate) async fn is_killed(mut self) {
+        use std::os::unix::process::ExitStatusExt;
+        let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await.expect("killed");
+        assert_eq!(status.expect("a child").signal(), Some(9));
+    }
+
     async fn start(mut command: Command, http: u16, mqtt: u16) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary");
         let mut log = BufReader::new(child.stderr.take().expect("piped")).lines();

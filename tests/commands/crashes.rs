@@ -1,0 +1,94 @@
+//! `kill -9` between every two steps of a command, with the real binary behind Mosquitto: after a restart each command
+//! ends in exactly one terminal event, and its device got it at most once more than there are attempts on the record.
+
+use fleetlog::commands::{Commands, NewCommand};
+use fleetlog::embedded::mosquitto;
+use fleetlog_aggregates::command::Status;
+use fleetlog_event_log::EventLog;
+use rstest::rstest;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+
+use super::{actor, ping, read, register, t0, words};
+use crate::support::mqtt::{Device, V5};
+use crate::support::{Database, Server};
+
+/// A device that answers everything at once, or nothing; and writes down what it gets before it does.
+async fn journal(broker: SocketAddr, answers: bool, journal: tokio::sync::mpsc::UnboundedSender<Value>) {
+    let mut device = Device::connect(broker, V5, "dev-01").await;
+    device.subscribe("t0/devices/dev-01/commands").await;
+    let mut answering = Device::connect(broker, V5, "dev-01-answers").await;
+    journal.send(Value::Null).expect("a test");
+    loop {
+        let command: Value = serde_json::from_slice(&device.message_or_wait().await).expect("JSON");
+        if journal.send(command.clone()).is_err() {
+            return;
+        }
+        if answers {
+            let answer = json!({"cmd_id": command["cmd_id"], "status": "ack"});
+            answering.report("t0/devices/dev-01/command_ack", answer.to_string()).await;
+        }
+    }
+}
+
+#[rstest]
+#[case("command.due", true, Status::Acked)]
+#[case("command.published", true, Status::Acked)]
+#[case("command.published", false, Status::TimedOut)]
+#[case("command.sent", true, Status::Acked)]
+#[case("command.sent", false, Status::TimedOut)]
+#[case("ack.received", true, Status::Acked)]
+#[case("ack.recorded", true, Status::Acked)]
+#[case("timer.fired", false, Status::TimedOut)]
+#[case("timer.recorded", false, Status::TimedOut)]
+#[tokio::test]
+async fn a_killed_server_leaves_a_command_that_ends_once(
+    #[case] point: &str,
+    #[case] answers: bool,
+    #[case] outcome: Status,
+) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let broker = mosquitto::Options { dir: directory.path().to_owned(), port: None };
+    let broker = mosquitto::Broker::start(broker).await.expect("Mosquitto");
+    let database = Database::fresh().await;
+    let log =
+        EventLog::open(fleetlog_event_log::database::Options::new(database.options())).await.expect("open");
+    let (sender, mut received) = tokio::sync::mpsc::unbounded_channel();
+    let device = tokio::spawn(journal(broker.address(), answers, sender));
+    assert_eq!(received.recv().await, Some(Value::Null), "it listens");
+
+    let port = broker.address().port();
+    let doomed = Server::serve_until_killed(&database.options(), port, point).await;
+    let commands = Commands::new(log.clone());
+    register(&log, "dev-01").await;
+    let quick = NewCommand { timeout_s: Some(1), max_attempts: Some(1), ..ping("dev-01") };
+    let cmd_id = commands.send(&t0(), quick, None, actor("user:1")).await.expect("accepted").id;
+    doomed.is_killed().await;
+
+    let server = Server::serve(&database.options(), port, &[]).await;
+    let state = async {
+        loop {
+            let (state, steps) = read(&log, cmd_id).await;
+            // An answer may be on its way a second time.
+            if state.status.is_terminal()
+                && (!answers || state.status == Status::Acked || state.late_ack.is_some())
+            {
+                return (state, steps);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let (state, steps) = tokio::time::timeout(super::LIMIT, state).await.expect("it ends");
+    assert_eq!(state.status, outcome, "{:?}", words(&steps));
+    let ends = steps.windows(2).filter(|pair| !pair[0].status.is_terminal() && pair[1].status.is_terminal());
+    assert_eq!(ends.count(), 1);
+    server.stop().await;
+    device.abort();
+    let mut deliveries = 0;
+    while let Ok(command) = received.try_recv() {
+        assert_eq!(command["cmd_id"], json!(cmd_id), "never another one");
+        deliveries += 1;
+    }
+    assert!((1..=state.attempts + 1).contains(&deliveries), "{deliveries} for {} attempts", state.attempts);
+    broker.stop().await.expect("stopped");
+}

@@ -1,0 +1,153 @@
+//! One command at a time, through the built-in endpoint.
+
+use chrono::{TimeDelta, Utc};
+use fleetlog::commands::NewCommand;
+use fleetlog_aggregates::command::Status;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{Fleet, actor, ping, t0, words};
+
+#[tokio::test]
+async fn a_command_reaches_its_device_and_its_answer_is_the_outcome() {
+    let fleet = Fleet::start().await;
+    fleet.register("dev-01").await;
+    let mut device = fleet.listener("dev-01").await;
+    let set =
+        NewCommand { cmd: "set_interval".into(), params: Some(json!({"seconds": 5})), ..ping("dev-01") };
+    let cmd_id = fleet.send(set).await;
+    let command = device.command().await;
+    assert_eq!(
+        (&command["cmd_id"], &command["cmd"], &command["params"], &command["attempt"]),
+        (&json!(cmd_id), &json!("set_interval"), &json!({"seconds": 5}), &json!(1))
+    );
+    device.ack(&command).await;
+    let (state, steps) = fleet.until(cmd_id, |state| state.status == Status::Acked).await;
+    assert_eq!(state.result.expect("a result").0, r#"{"ok":true}"#);
+    assert_eq!(words(&steps), ["CommandRequested", "CommandSent", "CommandAcknowledged"]);
+    assert_eq!(steps[2].actor.as_deref(), Some("device:dev-01"));
+    assert!(steps.iter().all(|step| step.correlation_id.as_deref() == Some("c-1")), "{steps:?}");
+    assert!(steps[1..].iter().all(|step| step.causation_id.is_some()), "{steps:?}");
+}
+
+#[tokio::test]
+async fn a_device_that_is_not_there_gets_its_commands_in_order_when_it_is_back() {
+    let fleet = Fleet::start().await;
+    fleet.register("dev-01").await;
+    let first = fleet.send(ping("dev-01")).await;
+    let second = fleet.send(ping("dev-01")).await;
+    let mut device = fleet.listener("dev-01").await;
+    for cmd_id in [first, second] {
+        let command = device.command().await;
+        assert_eq!((&command["cmd_id"], &command["attempt"]), (&json!(cmd_id), &json!(1)));
+        // The second must not come before the first has ended.
+        assert!(device.device.is_silent());
+        device.ack(&command).await;
+    }
+    fleet.until(second, |state| state.status == Status::Acked).await;
+}
+
+#[tokio::test]
+async fn a_silent_device_is_tried_again_and_given_up_and_its_late_answer_changes_nothing() {
+    let fleet = Fleet::start().await;
+    fleet.register("dev-01").await;
+    let mut device = fleet.listener("dev-01").await;
+    let impatient = NewCommand { timeout_s: Some(1), max_attempts: Some(2), ..ping("dev-01") };
+    let cmd_id = fleet.send(impatient).await;
+    assert_eq!(device.command().await["attempt"], 1);
+    let again = device.command().await;
+    assert_eq!((&again["cmd_id"], &again["attempt"]), (&json!(cmd_id), &json!(2)));
+    fleet.until(cmd_id, |state| state.status == Status::TimedOut).await;
+    device.ack(&again).await;
+    device.ack(&again).await;
+    let (state, steps) = fleet.until(cmd_id, |state| state.late_ack.is_some()).await;
+    assert_eq!((state.status, state.result), (Status::TimedOut, None));
+    assert_eq!(
+        words(&steps),
+        ["CommandRequested", "CommandSent", "CommandSent", "CommandTimedOut", "LateAckRecorded"]
+    );
+    let contrary = json!({"cmd_id": cmd_id, "status": "failed"});
+    device.answer(contrary).await;
+    let quarantined = fleet.node.quarantined("t0/devices/dev-01/command_ack").await;
+    assert_eq!(quarantined, [(Some("t0".to_owned()), "other_answer".to_owned())]);
+}
+
+#[tokio::test]
+async fn what_expires_before_its_device_is_back_is_never_sent() {
+    let fleet = Fleet::start().await;
+    fleet.register("dev-01").await;
+    let soon = NewCommand { expires_at: Some(Utc::now() + TimeDelta::seconds(1)), ..ping("dev-01") };
+    let cmd_id = fleet.send(soon).await;
+    let (state, steps) = fleet.until(cmd_id, |state| state.status == Status::TimedOut).await;
+    assert_eq!((state.attempts, words(&steps)), (0, vec!["CommandRequested", "CommandTimedOut"]));
+    let mut device = fleet.listener("dev-01").await;
+    let next = fleet.send(ping("dev-01")).await;
+    assert_eq!(device.command().await["cmd_id"], json!(next));
+}
+
+#[tokio::test]
+async fn what_is_cancelled_before_its_device_is_back_is_never_sent() {
+    let fleet = Fleet::start().await;
+    fleet.register("dev-01").await;
+    let cmd_id = fleet.send(ping("dev-01")).await;
+    let reason = Some("wrong device".to_owned());
+    fleet.commands.cancel(&t0(), cmd_id, reason, actor("user:2")).await.expect("cancelled");
+    let (state, _) = fleet.until(cmd_id, |state| state.status == Status::Cancelled).await;
+    assert_eq!(
+        (state.cancelled_by.as_deref(), state.cancel_reason.as_deref()),
+        (Some("user:2"), Some("wrong device"))
+    );
+    let mut device = fleet.listener("dev-01").await;
+    let next = fleet.send(ping("dev-01")).await;
+    assert_eq!(device.command().await["cmd_id"], json!(next));
+}
+
+#[tokio::test]
+async fn an_answer_to_what_the_device_was_not_told_is_quarantined_and_acknowledged() {
+    let fleet = Fleet::start().await;
+    for uid in ["dev-01", "dev-02"] {
+        fleet.register(uid).await;
+    }
+    let mut device = fleet.listener("dev-01").await;
+    let mut other = fleet.listener("dev-02").await;
+    let cmd_id = fleet.send(ping("dev-01")).await;
+    let command = device.command().await;
+    other.ack(&command).await;
+    other.answer(json!({"cmd_id": Uuid::nil(), "status": "ack"})).await;
+    other.answer(json!({"cmd_id": cmd_id, "status": "done"})).await;
+    let reasons: Vec<String> = fleet
+        .node
+        .quarantined("t0/devices/dev-02/command_ack")
+        .await
+        .into_iter()
+        .map(|(_, reason)| reason)
+        .collect();
+    assert_eq!(reasons, ["unknown_command", "unknown_command", "bad_ack"]);
+    let (state, _) = fleet.until(cmd_id, |state| state.status == Status::Sent).await;
+    assert_eq!(state.result, None, "the right device has not answered");
+}
+
+#[tokio::test]
+async fn the_read_model_says_what_the_log_says() {
+    let fleet = Fleet::start().await;
+    fleet.register("dev-01").await;
+    let mut device = fleet.listener("dev-01").await;
+    let acked = fleet.send(ping("dev-01")).await;
+    let command = device.command().await;
+    device.ack(&command).await;
+    let failed = fleet.send(ping("dev-01")).await;
+    device.command().await;
+    device.answer(json!({"cmd_id": failed, "status": "failed", "error": {"code": 7}})).await;
+    let cancelled = fleet.send(ping("dev-01")).await;
+    let late = device.command().await;
+    fleet.commands.cancel(&t0(), cancelled, None, actor("user:2")).await.expect("cancelled");
+    device.ack(&late).await;
+    fleet.catch_up().await;
+    let log = &fleet.node.log;
+    let ids = [acked, failed, cancelled];
+    let rows = fleetlog_projections::commands::get(log.pool(), &t0(), &ids).await.expect("rows");
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        assert_eq!(row, super::read(log, row.cmd_id).await.0);
+    }
+}

@@ -1,0 +1,150 @@
+//! A command's life, from the log to a device and back: a dispatcher, a broker, and devices that do what a test says.
+
+mod batches;
+mod crashes;
+mod life;
+mod two_nodes;
+
+use std::time::Duration;
+
+use fleetlog::commands::{Accepted, Commands, NewCommand};
+use fleetlog::dispatcher::Dispatcher;
+use fleetlog::dispatcher::outlet::Outlet;
+use fleetlog_aggregates::device::{self, Labels, Via};
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::EventLog;
+use fleetlog_event_log::control::Metadata;
+use fleetlog_projections::commands::{Command, Step, history};
+use fleetlog_projections::{Options, Projections};
+use serde_json::{Value, json};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use crate::support::Node;
+use crate::support::mqtt::{Device, V5};
+
+/// Longer than anything takes that works.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A node that dispatches, with its read models.
+struct Fleet {
+    node: Node,
+    commands: Commands,
+    projections: fleetlog_projections::Handle,
+    _stopping: DropGuard,
+}
+
+fn t0() -> Tenant {
+    "t0".parse().expect("a tenant")
+}
+
+fn actor(actor: &str) -> Metadata {
+    Metadata::from([("actor".to_owned(), actor.to_owned()), ("correlation_id".to_owned(), "c-1".to_owned())])
+}
+
+fn ping(uid: &str) -> NewCommand {
+    NewCommand {
+        device_uid: uid.parse().expect("a uid"),
+        cmd: "ping".into(),
+        params: None,
+        timeout_s: None,
+        max_attempts: None,
+        expires_at: None,
+    }
+}
+
+async fn register(log: &EventLog, uid: &str) {
+    let command = device::Command::Register { via: Via::Api, name: None, labels: Labels::new() };
+    let registered = log.execute::<device::Device>(&format!("t0/{uid}"), command, actor("test")).await;
+    registered.expect("registered");
+}
+
+/// A command's state and history, from the log.
+async fn read(log: &EventLog, cmd_id: Uuid) -> (Command, Vec<Step>) {
+    history(log, &t0(), cmd_id, None).await.expect("read").expect("a command")
+}
+
+/// Waits until the log says what is expected of a command.
+async fn until(log: &EventLog, cmd_id: Uuid, expected: impl Fn(&Command) -> bool) -> (Command, Vec<Step>) {
+    let waiting = async {
+        let mut heads = log.heads().watch();
+        loop {
+            let found = read(log, cmd_id).await;
+            if expected(&found.0) {
+                return found;
+            }
+            heads.changed().await.expect("a log");
+        }
+    };
+    match tokio::time::timeout(LIMIT, waiting).await {
+        Ok(found) => found,
+        Err(_) => panic!("it stays at {:?}", read(log, cmd_id).await),
+    }
+}
+
+fn words(steps: &[Step]) -> Vec<&str> {
+    steps.iter().map(|step| step.event_type.as_str()).collect()
+}
+
+impl Fleet {
+    async fn start() -> Self {
+        let node = Node::start().await;
+        let commands = Commands::new(node.log.clone());
+        commands.ship_types().await.expect("types");
+        let stop = CancellationToken::new();
+        let projections = Projections::new(node.log.clone(), Options::default());
+        let handle = projections.handle();
+        tokio::spawn(projections.run(stop.clone()));
+        let outlet = Outlet::Endpoint(node.outlet.clone());
+        tokio::spawn(Dispatcher::new(node.log.clone(), outlet).run(stop.clone()));
+        Self { node, commands, projections: handle, _stopping: stop.drop_guard() }
+    }
+
+    async fn register(&self, uid: &str) {
+        register(&self.node.log, uid).await;
+    }
+
+    async fn send(&self, command: NewCommand) -> Uuid {
+        let accepted: Accepted =
+            self.commands.send(&t0(), command, None, actor("user:1")).await.expect("accepted");
+        accepted.id
+    }
+
+    async fn until(&self, cmd_id: Uuid, expected: impl Fn(&Command) -> bool) -> (Command, Vec<Step>) {
+        until(&self.node.log, cmd_id, expected).await
+    }
+
+    /// A device that listens for its commands.
+    async fn listener(&self, uid: &str) -> Listener {
+        let mut device = Device::connect(self.node.address, V5, uid).await;
+        device.subscribe(&format!("t0/devices/{uid}/commands")).await;
+        Listener { device, uid: uid.to_owned() }
+    }
+
+    async fn catch_up(&self) {
+        self.projections.catch_up(LIMIT).await.expect("projections");
+    }
+}
+
+/// A device that does with its commands what the test says.
+struct Listener {
+    device: Device,
+    uid: String,
+}
+
+impl Listener {
+    /// The next command.
+    async fn command(&mut self) -> Value {
+        serde_json::from_slice(&self.device.message().await).expect("JSON")
+    }
+
+    /// Publishes an answer and waits until it is acknowledged.
+    async fn answer(&mut self, answer: Value) {
+        let topic = format!("t0/devices/{}/command_ack", self.uid);
+        self.device.report(&topic, answer.to_string()).await;
+    }
+
+    async fn ack(&mut self, command: &Value) {
+        self.answer(json!({ "cmd_id": command["cmd_id"], "status": "ack", "result": { "ok": true } })).await;
+    }
+}
