@@ -4,9 +4,11 @@
 //! Postgres and a broker of its own, durable as in production, and checks what it has stored before it reports.
 //!
 //! - [`ingest`]: from a broker to the read models
+//! - [`commands`]: from a request to a device and back, under telemetry
 //! - [`ceiling`]: COPY of the same rows into the same table
 //! - [`load`]: the devices and their messages
 
 pub mod ceiling;
+pub mod commands;
 pub mod ingest;
 pub mod load;

@@ -213,6 +213,8 @@ pub struct Bench {
 pub enum BenchWhat {
     /// Unique durable messages a second through Mosquitto, projections caught up, beside COPY into the same table.
     Ingest(BenchIngest),
+    /// Commands a second, and how long a command takes to each step, under telemetry.
+    Commands(BenchCommands),
 }
 
 /// The way from a broker to the read models.
@@ -229,6 +231,26 @@ pub struct BenchIngest {
     pub json: bool,
 }
 
+/// How commands are measured.
+#[derive(Debug, Args)]
+pub struct BenchCommands {
+    /// How many devices publish and answer.
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub devices: u32,
+    /// Messages of telemetry a second, of all devices together.
+    #[arg(long, default_value_t = 5000, value_name = "N")]
+    pub telemetry: u32,
+    /// Commands a second.
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rate: u32,
+    /// For how long, in seconds; and as long again for the most that is accepted.
+    #[arg(long, default_value_t = 10, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub seconds: u32,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Does what was asked for.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
@@ -239,6 +261,9 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Agent(args) => publish::agent(args).await,
         Command::Bench(Bench { what: BenchWhat::Ingest(args) }) => {
             bench::ingest::run(args, install_metrics()?).await
+        }
+        Command::Bench(Bench { what: BenchWhat::Commands(args) }) => {
+            bench::commands::run(args, install_metrics()?).await
         }
     }
 }

@@ -27,6 +27,8 @@ use crate::commands::batch::cmd_id;
 
 /// How often batches are looked for, and each is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long a shutdown waits for what is under way.
+const DRAIN: Duration = Duration::from_secs(10);
 /// Commands that are requested, or cancelled, at the same time.
 const AT_ONCE: usize = 8;
 /// Commands that are cancelled between two looks.
@@ -69,14 +71,16 @@ pub(super) async fn run(log: EventLog, of: Log, stop: CancellationToken) {
             Ok(batches) => {
                 is_first = false;
                 for batch_id in batches.into_iter().filter(|batch_id| known.insert(*batch_id)) {
-                    let batch = Batch { log: log.clone(), tenant: Arc::clone(&tenant), batch_id };
+                    let batch = Batch { log: log.clone(), tenant: Arc::clone(&tenant), id: batch_id };
                     running.spawn(batch.run(stop.clone()));
                 }
             }
             Err(error) => tracing::warn!(%error, "failed to look for batches; trying again"),
         }
     }
-    while running.join_next().await.is_some() {}
+    // Each ends at its next look; what a database that fails holds up is gone on with at the next start.
+    let finished = async { while running.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(DRAIN, finished).await;
 }
 
 async fn look(log: &EventLog, tenant: &str, is_first: bool) -> Result<Vec<Uuid>, commands::Error> {
@@ -91,7 +95,7 @@ async fn look(log: &EventLog, tenant: &str, is_first: bool) -> Result<Vec<Uuid>,
 struct Batch {
     log: EventLog,
     tenant: Arc<str>,
-    batch_id: Uuid,
+    id: Uuid,
 }
 
 impl Batch {
@@ -100,21 +104,21 @@ impl Batch {
             match self.try_run(&stop).await {
                 Ok(()) => break,
                 Err(error) => {
-                    tracing::warn!(%error, batch_id = %self.batch_id, "failed to go on with a batch; trying again")
+                    tracing::warn!(%error, batch_id = %self.id, "failed to go on with a batch; trying again");
                 }
             }
             let _ = stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await;
         }
-        self.batch_id
+        self.id
     }
 
     async fn try_run(&self, stop: &CancellationToken) -> Result<(), Error> {
-        let stream = format!("{}/{}", self.tenant, self.batch_id);
+        let stream = format!("{}/{}", self.tenant, self.id);
         let metadata = self.metadata(&stream).await?;
         let mut batch = self.log.load::<CommandBatch>(&stream).await?;
         let Some(request) = batch.request().cloned() else { return Ok(()) };
         // Requested in this order, so those that are there are the first ones.
-        let counts = commands::counts(self.log.pool(), &self.tenant, self.batch_id).await?;
+        let counts = commands::counts(self.log.pool(), &self.tenant, self.id).await?;
         let mut next = (counts.ended() + counts.requested + counts.sent) as usize;
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -123,7 +127,7 @@ impl Batch {
             if stop.run_until_cancelled(ticks.tick()).await.is_none() {
                 return Ok(());
             }
-            let counts = commands::counts(self.log.pool(), &self.tenant, self.batch_id).await?;
+            let counts = commands::counts(self.log.pool(), &self.tenant, self.id).await?;
             let devices = batch.devices();
             if request.abort_after_failures.is_some_and(|most| counts.failures() >= i64::from(most)) {
                 self.end(&stream, Input::Abort { failures: counts.failures() as u32 }, &metadata).await?;
@@ -175,11 +179,11 @@ impl Batch {
             timeout_s: request.timeout_s,
             max_attempts: request.max_attempts,
             expires_at: request.expires_at,
-            batch_id: Some(self.batch_id.to_string()),
+            batch_id: Some(self.id.to_string()),
             request_digest: None,
         };
         let input = |uid: &Uid| command::Input::Request(command(uid), Utc::now());
-        let requests = devices.iter().map(|uid| (cmd_id(self.batch_id, uid), input(uid)));
+        let requests = devices.iter().map(|uid| (cmd_id(self.id, uid), input(uid)));
         self.append_all(requests.collect(), metadata).await
     }
 
@@ -188,7 +192,7 @@ impl Batch {
         // The read model is a moment behind: none twice in a row is none.
         let mut looks_without = 0;
         while looks_without < 2 {
-            let unsent = commands::unsent(self.log.pool(), &self.tenant, self.batch_id, PAGE).await?;
+            let unsent = commands::unsent(self.log.pool(), &self.tenant, self.id, PAGE).await?;
             looks_without = if unsent.is_empty() { looks_without + 1 } else { 0 };
             let cancel = command::Input::Cancel {
                 by: "dispatcher".to_owned(),

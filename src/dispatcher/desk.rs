@@ -25,6 +25,8 @@ use crate::backoff::Backoff;
 const TURNS: usize = 24;
 /// Events that are taken in at once.
 const PAGE: i64 = 500;
+/// How long a shutdown waits for what is under way.
+const DRAIN: Duration = Duration::from_secs(10);
 /// How often devices that were not there are looked for among those that have been heard of.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -46,7 +48,10 @@ impl Desk {
         let Some(follower) = stop.run_until_cancelled(self.begin()).await else { return };
         let mut work = JoinSet::new();
         stop.run_until_cancelled(self.follow(follower, &mut work)).await;
-        while work.join_next().await.is_some() {}
+        let finished = async { while work.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, finished).await.is_err() {
+            tracing::warn!("commands are left half done; they are gone on with at the next start");
+        }
     }
 
     /// Learns what is open, however long the database takes.
@@ -160,7 +165,9 @@ impl Desk {
         }
         match devices::heard_since(self.log.pool(), &self.tenant, &absent, since).await {
             Ok(heard) => {
-                heard.iter().for_each(|uid| self.commands.arrived(uid));
+                for uid in heard {
+                    self.commands.arrived(&uid);
+                }
                 now
             }
             Err(error) => {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
-use fleetlog_aggregates::command::{Command, Event, Next};
+use fleetlog_aggregates::command::{Command, Event, Next, Status};
 use fleetlog_event_log::Position;
 use uuid::Uuid;
 
@@ -102,7 +102,7 @@ impl Commands {
         open.state.apply(event);
         open.busy = open.busy.filter(|&until| until > position);
         (open.not_before, open.absences) = (DateTime::<Utc>::MIN_UTC, 0);
-        if open.state.status().is_some_and(|status| status.is_terminal()) {
+        if open.state.status().is_some_and(Status::is_terminal) {
             self.close(cmd_id);
         } else {
             self.schedule(cmd_id);

@@ -63,7 +63,7 @@ async fn a_killed_server_leaves_a_command_that_ends_once(
     register(&log, "dev-01").await;
     let quick = NewCommand { timeout_s: Some(1), max_attempts: Some(1), ..ping("dev-01") };
     let cmd_id = commands.send(&t0(), quick, None, actor("user:1")).await.expect("accepted").id;
-    doomed.is_killed().await;
+    doomed.wait_killed().await;
 
     let server = Server::serve(&database.options(), port, &[]).await;
     let state = async {

@@ -76,10 +76,10 @@ async fn until(log: &EventLog, cmd_id: Uuid, expected: impl Fn(&Command) -> bool
             heads.changed().await.expect("a log");
         }
     };
-    match tokio::time::timeout(LIMIT, waiting).await {
-        Ok(found) => found,
-        Err(_) => panic!("it stays at {:?}", read(log, cmd_id).await),
-    }
+    let Ok(found) = tokio::time::timeout(LIMIT, waiting).await else {
+        panic!("it stays at {:?}", read(log, cmd_id).await);
+    };
+    found
 }
 
 fn words(steps: &[Step]) -> Vec<&str> {

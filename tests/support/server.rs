@@ -59,7 +59,7 @@ impl Server {
     }
 
     /// Waits until it has killed itself.
-    pub(crate) async fn is_killed(mut self) {
+    pub(crate) async fn wait_killed(mut self) {
         use std::os::unix::process::ExitStatusExt;
         let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await.expect("killed");
         assert_eq!(status.expect("a child").signal(), Some(9));
