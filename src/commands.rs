@@ -34,6 +34,8 @@ pub const MAX_ATTEMPTS: u32 = 3;
 pub const LIFE: TimeDelta = TimeDelta::hours(24);
 /// The largest `params`, as JSON, in bytes.
 pub const MAX_PARAMS: usize = 32 << 10;
+/// The events that a request puts on a command's record.
+const REQUEST: &[&str] = &["CommandRequested"];
 
 /// A command as it is asked for; what is absent has a default.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -183,7 +185,7 @@ impl Commands {
             && let Some(first) = self.log.load::<Command>(&stream).await?.request()
         {
             return self
-                .repeated::<Command>(id, &stream, first.request_digest.as_ref() == Some(digest))
+                .repeated::<Command>(id, &stream, REQUEST, first.request_digest.as_ref() == Some(digest))
                 .await;
         }
         let params = self.check(tenant, &command.cmd, command.params, Some(&command.device_uid)).await?;
@@ -205,7 +207,7 @@ impl Commands {
             Ok(Some(at)) => Ok(Accepted { id, at, repeated: false }),
             // Another node was faster with the same key.
             Err(ExecuteError::Refused(command::Error::AlreadyRequested)) => {
-                self.repeated::<Command>(id, &stream, true).await
+                self.repeated::<Command>(id, &stream, REQUEST, true).await
             }
             Err(ExecuteError::Refused(command::Error::OtherRequest)) => Err(Error::KeyReused),
             Ok(None) => Err(Error::Conflict),
@@ -213,19 +215,22 @@ impl Commands {
         }
     }
 
-    /// The answer that the first request with the same idempotency key got.
+    /// The answer that the first request with the same idempotency key got: the position of the last event that it
+    /// put on the record, which is one of `request`.
     async fn repeated<A: cqrs_es::Aggregate>(
         &self,
         id: Uuid,
         stream: &str,
+        request: &[&str],
         same: bool,
     ) -> Result<Accepted, Error> {
         if !same {
             return Err(Error::KeyReused);
         }
         let events = self.log.streams(A::TYPE, &[stream.to_owned()]).await?;
-        let first = events.first().ok_or(Error::Conflict)?;
-        Ok(Accepted { id, at: Committed { log_id: first.log_id, position: first.position }, repeated: true })
+        let last = events.iter().rfind(|event| request.contains(&&*event.event_type));
+        let last = last.ok_or(Error::Conflict)?;
+        Ok(Accepted { id, at: Committed { log_id: last.log_id, position: last.position }, repeated: true })
     }
 
     /// Whether the device, if it is one device's command, and the command's type allow it. Returns the parameters.
@@ -246,8 +251,10 @@ impl Commands {
             }
         };
         let definition = async { self.type_of(tenant, &name).await };
-        let ((), definition) = tokio::try_join!(device, definition)?;
-        let definition = definition.ok_or_else(|| Error::UnknownType(cmd.to_owned()))?;
+        // Whichever is answered first, the refusal is the same.
+        let (device, definition) = tokio::join!(device, definition);
+        device?;
+        let definition = definition?.ok_or_else(|| Error::UnknownType(cmd.to_owned()))?;
         let params = params.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
         if params.to_string().len() > MAX_PARAMS {
             return Err(Error::BadParams(format!("expected at most {MAX_PARAMS} bytes of JSON")));

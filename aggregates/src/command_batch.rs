@@ -236,8 +236,8 @@ fn check(request: &Request, devices: &[Uid], at: DateTime<Utc>) -> Result<(), Er
     if !RATE_PER_S.contains(&request.rate_per_s) {
         return invalid("rate_per_s", "expected 1 to 1000");
     }
-    if request.abort_after_failures == Some(0) {
-        return invalid("abort_after_failures", "expected at least 1");
+    if request.abort_after_failures.is_some_and(|failures| !(1..=MAX_DEVICES as u32).contains(&failures)) {
+        return invalid("abort_after_failures", "expected 1 to 100000");
     }
     // Commands are requested one after the other; the last of them must still have time.
     let takes = TimeDelta::seconds(devices.len() as i64 / i64::from(request.rate_per_s));
@@ -363,6 +363,7 @@ mod tests {
         assert_eq!(with(MAX_DEVICES + 1, |_| ()), "selector");
         assert_eq!(with(1, |request| request.rate_per_s = 0), "rate_per_s");
         assert_eq!(with(1, |request| request.abort_after_failures = Some(0)), "abort_after_failures");
+        assert_eq!(with(1, |request| request.abort_after_failures = Some(u32::MAX)), "abort_after_failures");
         assert_eq!(with(1, |request| request.timeout_s = 0), "timeout_s");
         assert_eq!(with(1, |request| request.max_attempts = 0), "max_attempts");
         assert_eq!(with(10_000, |_| ()), "expires_at", "the last would be requested after it");

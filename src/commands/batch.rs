@@ -14,9 +14,12 @@ use uuid::Uuid;
 use super::idempotency::{self, Key, NAMESPACE};
 use super::{Accepted, Commands, Error, LIFE, MAX_ATTEMPTS, TIMEOUT_S};
 
+/// The events that a request puts on a batch's record.
+const REQUEST: &[&str] = &["CommandBatchRequested", "CommandBatchTargeted"];
+
 /// Which devices: exactly one of these.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", try_from = "Said")]
 pub enum Selector {
     /// These.
     #[schema(value_type = Vec<String>)]
@@ -24,6 +27,26 @@ pub enum Selector {
     /// All in service that carry all of these labels.
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     Labels(Labels),
+}
+
+/// What a requester says about devices. Read field by field, so that a refusal names the one that is wrong.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    devices: Option<Vec<Uid>>,
+    labels: Option<Labels>,
+}
+
+impl TryFrom<Said> for Selector {
+    type Error = &'static str;
+
+    fn try_from(said: Said) -> Result<Self, &'static str> {
+        match (said.devices, said.labels) {
+            (Some(devices), None) => Ok(Self::Devices(devices)),
+            (None, Some(labels)) => Ok(Self::Labels(labels)),
+            _ => Err("expected either devices or labels"),
+        }
+    }
 }
 
 /// A batch as it is asked for; what is absent has a command's default.
@@ -71,7 +94,7 @@ impl Commands {
             && let Some(first) = self.log.load::<CommandBatch>(&stream).await?.request()
         {
             return self
-                .repeated::<CommandBatch>(id, &stream, first.request_digest.as_ref() == Some(digest))
+                .repeated::<CommandBatch>(id, &stream, REQUEST, first.request_digest.as_ref() == Some(digest))
                 .await;
         }
         let params = self.check(tenant, &batch.cmd, batch.params, None).await?;
@@ -93,7 +116,7 @@ impl Commands {
         match self.log.execute::<CommandBatch>(&stream, input, metadata).await {
             Ok(Some(at)) => Ok(Accepted { id, at, repeated: false }),
             Err(ExecuteError::Refused(command_batch::Error::AlreadyRequested)) => {
-                self.repeated::<CommandBatch>(id, &stream, true).await
+                self.repeated::<CommandBatch>(id, &stream, REQUEST, true).await
             }
             Err(ExecuteError::Refused(command_batch::Error::OtherRequest)) => Err(Error::KeyReused),
             Ok(None) => Err(Error::Conflict),

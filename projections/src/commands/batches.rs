@@ -1,5 +1,7 @@
 //! The queries over `command_batches`.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::Position;
@@ -108,9 +110,7 @@ pub async fn batches(
         .fetch_all(pool)
         .await?;
     let mut page = Page::cut(rows, limit);
-    for batch in &mut page.items {
-        count_in(pool, tenant, batch).await?;
-    }
+    count_in(pool, tenant, &mut page.items).await?;
     Ok(page)
 }
 
@@ -119,9 +119,7 @@ pub async fn batch(pool: &PgPool, tenant: &Tenant, batch_id: Uuid) -> Result<Opt
     let sql = format!("{SELECT} WHERE tenant = $1 AND batch_id = $2");
     let mut batch: Option<Batch> =
         sqlx::query_as(&sql).bind(tenant.as_str()).bind(batch_id).fetch_optional(pool).await?;
-    if let Some(batch) = &mut batch {
-        count_in(pool, tenant, batch).await?;
-    }
+    count_in(pool, tenant, batch.as_mut_slice()).await?;
     Ok(batch)
 }
 
@@ -148,11 +146,19 @@ pub async fn unsent(pool: &PgPool, tenant: &str, batch_id: Uuid, limit: i64) -> 
 
 /// How a batch's commands are, those that have been requested.
 pub async fn counts(pool: &PgPool, tenant: &str, batch_id: Uuid) -> Result<Counts, Error> {
+    let mut counted = counts_of(pool, tenant, &[batch_id]).await?;
+    Ok(counted.remove(&batch_id).unwrap_or_default())
+}
+
+/// The same of many batches. One of which nothing has been requested is not there.
+async fn counts_of(pool: &PgPool, tenant: &str, batch_ids: &[Uuid]) -> Result<HashMap<Uuid, Counts>, Error> {
     let rows = sqlx::query(
-        "SELECT status, count(*) AS count FROM commands WHERE tenant = $1 AND batch_id = $2 GROUP BY status",
+        "SELECT batch_id, status, count(*) AS count FROM commands
+         WHERE tenant = $1 AND batch_id = ANY($2) GROUP BY batch_id, status",
     );
-    let mut counts = Counts::default();
-    for row in rows.bind(tenant).bind(batch_id).fetch_all(pool).await? {
+    let mut counted: HashMap<Uuid, Counts> = HashMap::new();
+    for row in rows.bind(tenant).bind(batch_ids).fetch_all(pool).await? {
+        let counts = counted.entry(row.try_get("batch_id")?).or_default();
         let count = row.try_get("count")?;
         match row.try_get("status")? {
             "requested" => counts.requested = count,
@@ -163,13 +169,17 @@ pub async fn counts(pool: &PgPool, tenant: &str, batch_id: Uuid) -> Result<Count
             _ => counts.cancelled = count,
         }
     }
-    Ok(counts)
+    Ok(counted)
 }
 
-async fn count_in(pool: &PgPool, tenant: &Tenant, batch: &mut Batch) -> Result<(), Error> {
-    let counts = counts(pool, tenant.as_str(), batch.batch_id).await?;
-    let waiting = i64::from(batch.devices) - counts.ended() - counts.requested - counts.sent;
-    batch.commands = Counts { waiting, ..counts };
+async fn count_in(pool: &PgPool, tenant: &Tenant, batches: &mut [Batch]) -> Result<(), Error> {
+    let batch_ids: Vec<Uuid> = batches.iter().map(|batch| batch.batch_id).collect();
+    let counted = counts_of(pool, tenant.as_str(), &batch_ids).await?;
+    for batch in batches {
+        let counts = counted.get(&batch.batch_id).copied().unwrap_or_default();
+        let waiting = i64::from(batch.devices) - counts.ended() - counts.requested - counts.sent;
+        batch.commands = Counts { waiting, ..counts };
+    }
     Ok(())
 }
 

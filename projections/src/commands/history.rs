@@ -1,18 +1,21 @@
 //! One command from the log itself: never stale, and complete. For whoever has just sent it, and for auditors.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use fleetlog_aggregates::command;
 use fleetlog_aggregates::command::Status;
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::event::Json;
-use fleetlog_event_log::{EventLog, Position};
+use fleetlog_event_log::{Event, EventLog, Position};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::draft::Draft;
+use super::draft::{Draft, key};
 use super::{Command, Error};
+use crate::read_model::Poison;
 
 /// One event of a command's life, and where it left the command.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,36 +55,54 @@ pub async fn history(
     cmd_id: Uuid,
     before: Option<DateTime<Utc>>,
 ) -> Result<Option<(Command, Vec<Step>)>, Error> {
-    let stream = format!("{tenant}/{cmd_id}");
-    let events = log.streams(command::Command::TYPE, &[stream]).await?;
-    let (mut draft, mut steps) = (Draft::default(), Vec::with_capacity(events.len()));
-    for event in events {
+    Ok(histories(log, tenant, &[cmd_id], before).await?.remove(&cmd_id))
+}
+
+/// The same of many commands, by their ids. What there was not is not there.
+pub async fn histories(
+    log: &EventLog,
+    tenant: &Tenant,
+    cmd_ids: &[Uuid],
+    before: Option<DateTime<Utc>>,
+) -> Result<HashMap<Uuid, (Command, Vec<Step>)>, Error> {
+    let streams: Vec<String> = cmd_ids.iter().map(|cmd_id| format!("{tenant}/{cmd_id}")).collect();
+    let mut lives: HashMap<Uuid, (Draft, Vec<Step>)> = HashMap::new();
+    for event in log.streams(command::Command::TYPE, &streams).await? {
         if before.is_some_and(|before| event.recorded_at >= before) {
-            break;
+            continue;
         }
-        draft.add(&event).map_err(|poison| Error::Corrupt(poison.to_string()))?;
-        let (Some(status), attempts) = (draft.status, draft.attempts.unwrap_or(0)) else { continue };
-        steps.push(Step {
-            sequence: event.sequence,
-            position: event.position,
-            event: inner(&event.payload),
-            status,
-            attempts,
-            actor: event.metadata.get("actor"),
-            correlation_id: event.metadata.get("correlation_id"),
-            causation_id: event.metadata.get("causation_id"),
-            occurred_at: event.occurred_at,
-            recorded_at: event.recorded_at,
-            event_type: event.event_type.into_owned(),
-        });
+        let corrupt = |poison: Poison| Error::Corrupt(poison.to_string());
+        let (_, cmd_id) = key(&event).map_err(corrupt)?;
+        let (draft, steps) = lives.entry(cmd_id).or_default();
+        draft.add(&event).map_err(corrupt)?;
+        steps.extend(step(event, draft));
     }
-    Ok(draft.into_command(cmd_id).map(|command| (command, steps)))
+    let lives = lives.into_iter();
+    Ok(lives
+        .filter_map(|(cmd_id, (draft, steps))| Some((cmd_id, (draft.into_command(cmd_id)?, steps))))
+        .collect())
+}
+
+/// An event that left a command as it is now.
+fn step(event: Event, draft: &Draft) -> Option<Step> {
+    Some(Step {
+        sequence: event.sequence,
+        position: event.position,
+        event: inner(&event.payload),
+        status: draft.status?,
+        attempts: draft.attempts.unwrap_or(0),
+        actor: event.metadata.get("actor"),
+        correlation_id: event.metadata.get("correlation_id"),
+        causation_id: event.metadata.get("causation_id"),
+        occurred_at: event.occurred_at,
+        recorded_at: event.recorded_at,
+        event_type: event.event_type.into_owned(),
+    })
 }
 
 /// The event without the name that it is stored under.
 fn inner(payload: &Json) -> Json {
-    let named: Option<std::collections::HashMap<String, Box<RawValue>>> =
-        serde_json::from_str(&payload.0).ok();
+    let named: Option<HashMap<String, Box<RawValue>>> = serde_json::from_str(&payload.0).ok();
     let event = named.and_then(|named| named.into_values().next());
     event.map_or_else(|| payload.clone(), |event| Json(event.get().to_owned()))
 }

@@ -22,9 +22,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 pub use batches::{Batch, Counts, batch, batches, counts, ended_with_unsent, running, unsent};
-pub use history::{Step, history};
+pub use history::{Step, histories, history};
 pub use model::Model;
-pub use queries::{Cursor, Error, Open, Query, count, get, list, open};
+pub use queries::{Cursor, Error, Open, Query, count, get, list, of_devices, open};
 pub use types::{CommandType, types};
 
 /// A command as the log left it.

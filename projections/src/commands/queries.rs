@@ -41,7 +41,7 @@ pub struct Query {
 }
 
 /// The place of a command in a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor(Position);
 
 impl Cursor {
@@ -117,6 +117,26 @@ pub async fn count(pool: &PgPool, tenant: &Tenant, query: &Query) -> Result<i64,
     let mut sql = QueryBuilder::new("SELECT count(*) FROM commands");
     push_filter(&mut sql, tenant, query);
     Ok(sql.build_query_scalar().fetch_one(pool).await?)
+}
+
+/// The commands of some of a tenant's devices, newest first, at most `limit` of each device, device by device.
+pub async fn of_devices(
+    pool: &PgPool,
+    tenant: &Tenant,
+    device_uids: &[String],
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Vec<Command>, Error> {
+    let sql = format!(
+        "SELECT command.* FROM unnest($2::text[]) WITH ORDINALITY AS device (uid, ordinal)
+         CROSS JOIN LATERAL (
+             {SELECT} WHERE tenant = $1 AND device_uid = device.uid AND position < $3
+             ORDER BY position DESC LIMIT $4) AS command
+         ORDER BY device.ordinal, command.position DESC"
+    );
+    let commands = sqlx::query_as(&sql).bind(tenant.as_str()).bind(device_uids);
+    let commands = commands.bind(after.map_or(Position::MAX, Cursor::position)).bind(limit as i64);
+    Ok(commands.fetch_all(pool).await?)
 }
 
 /// Those of these commands that there are.
