@@ -1,4 +1,4 @@
-//! REST over HTTP: the reads, the login and the first writes. Holds no SQL and decides nothing about the domain.
+//! REST over HTTP: the reads, the writes and the login. Holds no SQL and decides nothing about the domain.
 //!
 //! - [`App`]: what every handler shares
 //! - [`serve()`]: a socket, a router, and their end
@@ -6,11 +6,16 @@
 //! - [`error`], [`problem`]: the one table of errors, and the one form of their answers
 //! - [`extract`], [`parameters`]: what a request may say, checked
 //! - [`page`], [`freshness`]: pages of lists; waiting for one's own writes
-//! - [`auth`], [`devices`], [`telemetry`], [`windows`], [`logs`], [`events`], [`quarantine`], [`projections`],
-//!   [`health`], [`metrics`]: the resources, each with its own `router()`
+//! - [`auth`], [`devices`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`],
+//!   [`windows`], [`logs`], [`events`], [`quarantine`], [`projections`], [`health`], [`metrics`]: the resources, each
+//!   with its own `router()`
 //! - [`docs`]: the `OpenAPI` document and its page
 
 pub mod auth;
+pub mod command_batches;
+pub mod command_history;
+pub mod command_types;
+pub mod commands;
 pub mod devices;
 pub mod docs;
 pub mod error;
@@ -45,6 +50,7 @@ pub use error::Error;
 pub use middleware::RequestId;
 pub use serve::serve;
 
+use crate::commands::Commands;
 use crate::graphql::{self, Schemas};
 use crate::identity::{Keys, Logins};
 
@@ -62,6 +68,8 @@ pub type BrokerProbe = Arc<dyn Fn() -> bool + Send + Sync>;
 pub struct App {
     /// The log.
     pub log: EventLog,
+    /// Puts commands on the record.
+    pub commands: Commands,
     /// The projections, to wait for.
     pub projections: fleetlog_projections::Handle,
     /// The keys that access tokens are checked with.
@@ -115,7 +123,9 @@ impl App {
     ) -> Self {
         let logins = Logins::new(log.pool().clone(), keys.clone());
         let graphql = Schemas::new(settings.introspection);
-        Self { log, projections, keys, logins, graphql, metrics, broker, settings: Arc::new(settings) }
+        let commands = Commands::new(log.clone());
+        let settings = Arc::new(settings);
+        Self { log, commands, projections, keys, logins, graphql, metrics, broker, settings }
     }
 
     /// The moment since which an online device has been heard of.
@@ -156,6 +166,10 @@ fn api() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .merge(auth::router())
         .merge(devices::router())
+        .merge(commands::router())
+        .merge(command_history::router())
+        .merge(command_types::router())
+        .merge(command_batches::router())
         .merge(telemetry::router())
         .merge(windows::router())
         .merge(logs::router())

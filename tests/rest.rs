@@ -1,13 +1,19 @@
 //! REST, as its clients see it.
 //!
-//! - [`bad_input`]: a definite refusal for everything that makes no sense
+//! - [`bad_input`], [`bad_commands`]: a definite refusal for everything that makes no sense
 //! - [`contract`]: the document, and that it is kept
-//! - [`devices`], [`telemetry`], [`log`]: the resources
+//! - [`devices`], [`commands`], [`idempotency`], [`command_types`], [`command_batches`], [`telemetry`], [`log`]: the
+//!   resources
 //! - [`service`]: health, metrics, headers, and how it ends
 
+mod bad_commands;
 mod bad_input;
+mod command_batches;
+mod command_types;
+mod commands;
 mod contract;
 mod devices;
+mod idempotency;
 mod log;
 mod service;
 mod telemetry;

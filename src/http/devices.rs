@@ -239,6 +239,6 @@ async fn execute(
 ) -> Result<Written, Error> {
     let stream = aggregate_id(&caller.tenant, &uid);
     let committed = app.log.execute::<Aggregate>(&stream, command, request.metadata(caller)).await?;
-    let position = committed.map(|at| LogPosition { log_id: at.log_id, position: at.position }.to_string());
+    let position = committed.map(|at| LogPosition::from(at).to_string());
     Ok(Written { uid: uid.into(), position })
 }

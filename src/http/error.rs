@@ -8,14 +8,14 @@ use std::fmt;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use fleetlog_aggregates::device;
+use fleetlog_aggregates::{command, command_batch, command_type, device};
 use fleetlog_event_log as event_log;
 use fleetlog_event_log::control::ExecuteError;
 use fleetlog_projections::{devices, telemetry_windows};
 use http::StatusCode;
 
 use super::problem::{FieldError, INTERNAL, Problem};
-use crate::identity;
+use crate::{commands, identity};
 
 /// Why a request is not answered as was hoped.
 #[derive(Debug)]
@@ -38,6 +38,12 @@ pub enum Error {
     Invalid(Vec<FieldError>),
     /// The device's record refuses it.
     Device(device::Error),
+    /// The command or the batch has ended, and nothing can be done about it any more.
+    Ended(String),
+    /// The idempotency key was used with another request.
+    KeyReused,
+    /// Another request with the same idempotency key is being worked on.
+    KeyInFlight,
     /// Others keep changing the same thing.
     Conflict,
     /// The position that the client wants to see has not been reached.
@@ -80,6 +86,9 @@ impl Error {
             Self::TooLarge => row(S::PAYLOAD_TOO_LARGE, "too_large", "the body is over 1 MiB"),
             Self::Invalid(_) => row(S::UNPROCESSABLE_ENTITY, "invalid", "some fields are not valid"),
             Self::Device(error) => device_row(error),
+            Self::Ended(how) => Row(S::CONFLICT, "already_ended", Cow::Owned(how.clone()), None),
+            Self::KeyReused => row(S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", KEY_REUSED),
+            Self::KeyInFlight => Row(S::CONFLICT, "idempotency_key_in_flight", KEY_IN_FLIGHT.into(), SOON),
             Self::Conflict => {
                 Row(S::CONFLICT, "conflict", "others keep changing this; try again".into(), SOON)
             }
@@ -113,6 +122,8 @@ impl Error {
 
 const NOT_YET: &str = "the position in min_position has not been reached yet; try again";
 const TIMED_OUT: &str = "this took too long; whether a change was made is not known";
+const KEY_REUSED: &str = "the idempotency key was used with another request";
+const KEY_IN_FLIGHT: &str = "a request with the same idempotency key is being worked on; try again";
 const UNAVAILABLE: &str = "the service cannot do this right now; try again";
 
 fn login_row(refused: &identity::login::Refused) -> Row {
@@ -147,6 +158,12 @@ fn device_row(error: &device::Error) -> Row {
 pub(super) const NO_DEVICE: &str = "there is no such device";
 /// The same for a log.
 pub(super) const NO_LOG: &str = "there is no such log";
+/// The same for a command.
+pub(crate) const NO_COMMAND: &str = "there is no such command";
+/// The same for a batch.
+pub(super) const NO_BATCH: &str = "there is no such batch";
+/// The same for a command type.
+pub(super) const NO_TYPE: &str = "there is no such command type";
 
 fn log_row(error: &event_log::Error) -> Row {
     match error {
@@ -234,6 +251,74 @@ impl From<ExecuteError<device::Error>> for Error {
             ExecuteError::Refused(refusal) => Self::Device(refusal),
             ExecuteError::Conflict => Self::Conflict,
             ExecuteError::Log(error) => Self::Log(error),
+        }
+    }
+}
+
+impl From<commands::Error> for Error {
+    fn from(error: commands::Error) -> Self {
+        use commands::Error as Refused;
+        match error {
+            Refused::UnknownDevice => Self::NotFound(NO_DEVICE),
+            Refused::Decommissioned => Self::Device(device::Error::Decommissioned),
+            Refused::UnknownType(_) => Self::field("cmd", "not one of the tenant's command types"),
+            Refused::BadParams(why) => Self::field("params", why),
+            Refused::Command(error) => error.into(),
+            Refused::Type(error) => error.into(),
+            Refused::Batch(error) => error.into(),
+            Refused::Selector(why) => Self::field("selector", why),
+            Refused::KeyReused => Self::KeyReused,
+            Refused::KeyInFlight => Self::KeyInFlight,
+            Refused::Conflict => Self::Conflict,
+            Refused::Log(error) => Self::Log(error),
+        }
+    }
+}
+
+impl From<fleetlog_projections::commands::Error> for Error {
+    fn from(error: fleetlog_projections::commands::Error) -> Self {
+        commands::Error::from(error).into()
+    }
+}
+
+impl From<command::Error> for Error {
+    fn from(error: command::Error) -> Self {
+        match error {
+            command::Error::Unknown => Self::NotFound(NO_COMMAND),
+            command::Error::OtherRequest => Self::KeyReused,
+            command::Error::Invalid { field, why } => Self::field(field, why),
+            command::Error::Ended(_) => Self::Ended(error.to_string()),
+            // What devices and timers say never comes over HTTP, and a repeated request is answered before this.
+            command::Error::AlreadyRequested
+            | command::Error::NotNext(_)
+            | command::Error::NotDue
+            | command::Error::OtherDevice
+            | command::Error::AlreadyAnswered
+            | command::Error::OtherAnswer => Self::Conflict,
+        }
+    }
+}
+
+impl From<command_batch::Error> for Error {
+    fn from(error: command_batch::Error) -> Self {
+        match error {
+            command_batch::Error::Unknown => Self::NotFound(NO_BATCH),
+            command_batch::Error::AlreadyRequested => Self::Conflict,
+            command_batch::Error::OtherRequest => Self::KeyReused,
+            command_batch::Error::Invalid { field, why } => Self::field(field, why),
+            command_batch::Error::Ended(_) => Self::Ended(error.to_string()),
+        }
+    }
+}
+
+impl From<command_type::Error> for Error {
+    fn from(error: command_type::Error) -> Self {
+        match error {
+            command_type::Error::Unknown => Self::NotFound(NO_TYPE),
+            command_type::Error::BadSchema(why) => Self::field("params", why),
+            command_type::Error::BadDescription => {
+                Self::field("description", "expected 1 to 500 characters without control characters")
+            }
         }
     }
 }

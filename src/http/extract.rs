@@ -7,16 +7,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request};
 use axum::response::IntoResponse;
-use fleetlog_aggregates::identity::Uid;
+use fleetlog_aggregates::identity::{CommandName, Uid};
 use http::request::Parts;
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
-use super::error::{Error, NO_DEVICE};
+use super::error::{Error, NO_BATCH, NO_COMMAND, NO_DEVICE, NO_TYPE};
+use super::middleware::IDEMPOTENCY_KEY;
 use super::problem::FieldError;
 use super::{App, RequestId};
+use crate::commands::idempotency::{BadKey, Key};
 use crate::identity::Principal;
 
 /// The caller, as the access token says. Refuses whoever has none.
@@ -63,17 +66,57 @@ impl FromRequestParts<App> for RequestId {
     }
 }
 
-/// The device that the path names.
-#[derive(Debug, Clone)]
-pub struct DeviceUid(pub Uid);
+macro_rules! named {
+    ($($(#[$doc:meta])* $name:ident($of:ty) = $read:expr, or $nothing:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name(pub $of);
 
-impl FromRequestParts<App> for DeviceUid {
+        impl FromRequestParts<App> for $name {
+            type Rejection = Error;
+
+            async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+                // What cannot be the name of such a thing is the name of none.
+                let name = Path::<String>::from_request_parts(parts, app).await;
+                name.ok().and_then(|Path(name)| $read(&name)).map(Self).ok_or(Error::NotFound($nothing))
+            }
+        }
+    )*};
+}
+
+named! {
+    /// The device that the path names.
+    DeviceUid(Uid) = |uid: &str| uid.parse().ok(), or NO_DEVICE;
+    /// The command that the path names.
+    CommandId(Uuid) = id, or NO_COMMAND;
+    /// The batch that the path names.
+    BatchId(Uuid) = id, or NO_BATCH;
+    /// The command type that the path names.
+    TypeName(CommandName) = |name: &str| name.parse().ok(), or NO_TYPE;
+}
+
+/// An id as it is given out. Other spellings of the same number are no ids.
+#[must_use]
+pub fn id(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok().filter(|id| text == id.hyphenated().to_string())
+}
+
+/// What the requester calls this request, so that it is done once however often it is sent.
+#[derive(Debug, Clone)]
+pub struct IdempotencyKey(pub Option<Key>);
+
+impl FromRequestParts<App> for IdempotencyKey {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
-        // What cannot be a device's name is the name of no device.
-        let uid = axum::extract::Path::<String>::from_request_parts(parts, app).await;
-        uid.ok().and_then(|uid| uid.parse().ok()).map(Self).ok_or(Error::NotFound(NO_DEVICE))
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
+        let refuse = |reason: &dyn fmt::Display| Error::field("Idempotency-Key", reason);
+        let mut values = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(value) = values.next() else { return Ok(Self(None)) };
+        if values.next().is_some() {
+            return Err(refuse(&"given more than once"));
+        }
+        let key = value.to_str().map_err(|_| BadKey).and_then(str::parse);
+        key.map(|key| Self(Some(key))).map_err(|bad: BadKey| refuse(&bad))
     }
 }
 
@@ -134,14 +177,33 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
         if !is_json(request.headers()) {
             return Err(Error::UnsupportedMediaType);
         }
-        let body = Bytes::from_request(request, app).await.map_err(|rejection| {
-            match rejection.into_response().status() {
-                http::StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
-                _ => Error::Malformed("the body broke off".to_owned()),
-            }
-        })?;
-        parse_json(&body).map(Self)
+        parse_json(&read(request, app).await?).map(Self)
     }
+}
+
+/// The same where there may be no body at all, which says nothing.
+#[derive(Debug, Clone)]
+pub struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Error> {
+        let is_json = is_json(request.headers());
+        let body = read(request, app).await?;
+        match (body.is_empty(), is_json) {
+            (true, _) => Ok(Self(T::default())),
+            (false, false) => Err(Error::UnsupportedMediaType),
+            (false, true) => parse_json(&body).map(Self),
+        }
+    }
+}
+
+async fn read(request: Request, app: &App) -> Result<Bytes, Error> {
+    Bytes::from_request(request, app).await.map_err(|rejection| match rejection.into_response().status() {
+        http::StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
+        _ => Error::Malformed("the body broke off".to_owned()),
+    })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -221,6 +283,16 @@ mod tests {
         insta::assert_snapshot!(refusal("name=a%00b"), @"name: not plain text");
         insta::assert_snapshot!(refusal("name=%ff"), @"name: not plain text");
         insta::assert_snapshot!(refusal("%ff=a"), @": a parameter's name is not plain text");
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        let text = "019a0000-0000-7000-8000-00000000000a";
+        assert_eq!(id(text).map(|id| id.to_string()).as_deref(), Some(text));
+        for other in ["", "dev-01", &text.to_uppercase(), &text.replace('-', ""), &format!("urn:uuid:{text}")]
+        {
+            assert_eq!(id(other), None, "{other}");
+        }
     }
 
     #[test]

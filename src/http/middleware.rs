@@ -29,6 +29,10 @@ pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// Below this, compression costs more than it saves; in bytes.
 const COMPRESS_ABOVE: u64 = 1024;
 
+/// What a requester calls a request, so that it is done once however often it is sent.
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Says that the answer is the one to an earlier request with the same key.
+pub(super) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request's name in the log, in metadata and in answers: the client's own, if it is sane, or a new one.
@@ -87,8 +91,8 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(if everyone { AllowOrigin::any() } else { listed() })
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, X_REQUEST_ID])
-        .expose_headers([header::LOCATION, header::RETRY_AFTER, X_REQUEST_ID])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, IDEMPOTENCY_KEY, X_REQUEST_ID])
+        .expose_headers([header::LOCATION, header::RETRY_AFTER, IDEMPOTENT_REPLAYED, X_REQUEST_ID])
         .max_age(Duration::from_mins(10))
 }
 

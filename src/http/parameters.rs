@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
+use fleetlog_event_log::control::Committed;
 use fleetlog_event_log::{LogId, Position};
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +114,12 @@ impl TryFrom<String> for LogPosition {
 
     fn try_from(text: String) -> Result<Self, BadValue> {
         text.parse()
+    }
+}
+
+impl From<Committed> for LogPosition {
+    fn from(at: Committed) -> Self {
+        Self { log_id: at.log_id, position: at.position }
     }
 }
 

@@ -39,6 +39,14 @@ actions! {
     DevicesRead = "devices.read",
     /// Register, change and decommission devices.
     DevicesWrite = "devices.write",
+    /// List and read commands and batches of them.
+    CommandsRead = "commands.read",
+    /// Send and cancel commands and batches of them.
+    CommandsWrite = "commands.write",
+    /// See which commands devices may be told.
+    CommandTypesRead = "command_types.read",
+    /// Decide which commands devices may be told.
+    CommandTypesWrite = "command_types.write",
     /// Read readings and their windows.
     TelemetryRead = "telemetry.read",
     /// See the logs and their heads.
@@ -100,10 +108,16 @@ fn role_allows(role: Role, action: Action) -> bool {
         Action::UserRead | Action::DevicesRead | Action::TelemetryRead | Action::GraphqlQuery => {
             matches!(role, Admin | Operator | Analyst | Auditor | Viewer)
         }
-        Action::LogsRead | Action::EventsRead | Action::QuarantineRead | Action::ProjectionsRead => {
-            matches!(role, Admin | Operator | Analyst | Auditor)
+        Action::LogsRead
+        | Action::EventsRead
+        | Action::QuarantineRead
+        | Action::ProjectionsRead
+        | Action::CommandsRead
+        | Action::CommandTypesRead => matches!(role, Admin | Operator | Analyst | Auditor),
+        Action::MetricsRead | Action::DevicesWrite | Action::CommandsWrite => {
+            matches!(role, Admin | Operator)
         }
-        Action::MetricsRead | Action::DevicesWrite => matches!(role, Admin | Operator),
+        Action::CommandTypesWrite => matches!(role, Admin),
     }
 }
 
@@ -139,6 +153,10 @@ mod tests {
         user.read: admin operator analyst auditor viewer
         devices.read: admin operator analyst auditor viewer
         devices.write: admin operator
+        commands.read: admin operator analyst auditor
+        commands.write: admin operator
+        command_types.read: admin operator analyst auditor
+        command_types.write: admin
         telemetry.read: admin operator analyst auditor viewer
         logs.read: admin operator analyst auditor
         events.read: admin operator analyst auditor

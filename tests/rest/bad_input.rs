@@ -11,7 +11,7 @@ const INTERNAL_WORDS: [&str; 10] =
     ["sqlx", "postgres", "panicked", "select ", ".rs:", "unwrap", "tokio", "axum", "serde", "thread"];
 
 /// A body and how it is sent.
-enum Sent {
+pub(super) enum Sent {
     Nothing,
     Json(&'static str),
     As(&'static str, &'static str),
@@ -57,16 +57,25 @@ async fn whatever_makes_no_sense_is_refused() {
     let api = Api::start().await;
     api.publish("dev-01", [serde_json::json!({"t": 1})]).await;
     api.catch_up().await;
-    for (method, path, body, wanted) in table() {
-        let answered = send(&api, method.parse().expect("a method"), path, &body).await;
-        let context = format!("{method} {path}");
+    are_refused(&api, table()).await;
+}
+
+/// Method, path and body; and the status, the code and the field of the refusal.
+pub(super) type Row = (&'static str, &'static str, Sent, &'static str);
+
+/// Sends what makes no sense, and compares what is said of it.
+pub(super) async fn are_refused(api: &Api, rows: impl IntoIterator<Item = Row>) {
+    for (method, path, body, wanted) in rows {
+        let answered = send(api, method.parse().expect("a method"), path, &body).await;
+        let context = match body {
+            Json(body) => format!("{method} {path} {body}"),
+            _ => format!("{method} {path}"),
+        };
         is_definite(&answered, &context);
         let field = answered.json()["errors"][0]["field"].as_str().map(|field| format!(" {field}"));
         assert_eq!(answered.refusal() + &field.unwrap_or_default(), wanted, "{context}: {}", answered.text);
     }
 }
-
-type Row = (&'static str, &'static str, Sent, &'static str);
 
 fn table() -> impl Iterator<Item = Row> {
     paths_and_methods().into_iter().chain(parameters()).chain(bodies())

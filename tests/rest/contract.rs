@@ -36,9 +36,10 @@ impl Operation {
         format!("{} {}", self.method, self.path)
     }
 
-    /// The path with a device in it.
+    /// The path with a device, a command or a command type in it.
     fn concrete(&self) -> String {
-        self.path.replace("{uid}", "dev-01")
+        let id = "019a0000-0000-7000-8000-000000000001";
+        self.path.replace("{uid}", "dev-01").replace("{id}", id).replace("{name}", "ping")
     }
 }
 
@@ -71,11 +72,26 @@ fn every_operation_is_described_with_its_action_and_its_problems() {
     insta::assert_snapshot!(names.join("\n"), @r"
     POST /api/v1/auth/login
     GET /api/v1/auth/me
+    GET /api/v1/command-batches
+    POST /api/v1/command-batches
+    GET /api/v1/command-batches/{id}
+    POST /api/v1/command-batches/{id}/cancel
+    GET /api/v1/command-types
+    DELETE /api/v1/command-types/{name}
+    GET /api/v1/command-types/{name}
+    PUT /api/v1/command-types/{name}
+    GET /api/v1/commands
+    GET /api/v1/commands/{id}
+    POST /api/v1/commands/{id}/cancel
+    GET /api/v1/commands/{id}/history
     GET /api/v1/devices
     POST /api/v1/devices
     DELETE /api/v1/devices/{uid}
     GET /api/v1/devices/{uid}
     PATCH /api/v1/devices/{uid}
+    POST /api/v1/devices/{uid}/command
+    GET /api/v1/devices/{uid}/commands
+    POST /api/v1/devices/{uid}/commands
     GET /api/v1/events
     POST /api/v1/graphql
     GET /api/v1/logs

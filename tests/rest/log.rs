@@ -102,6 +102,7 @@ async fn every_projection_says_how_far_it_has_got() {
     assert_eq!(
         shown,
         [
+            json!(["commands", "following", 1, 1, 0, null]),
             json!(["devices", "following", 6, 6, 0, null]),
             json!(["telemetry_windows", "following", 5, 5, 0, null]),
         ]

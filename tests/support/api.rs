@@ -162,6 +162,11 @@ impl Api {
         self.log.heads().refresh(self.log.pool()).await.expect("the heads");
     }
 
+    /// Gives every tenant the command types that come with fleetlog, as the service does when it starts.
+    pub(crate) async fn ship_types(&self) {
+        self.app.commands.ship_types().await.expect("shipped");
+    }
+
     /// Stores messages of a default tenant's device, as ingest does. Returns the last position.
     pub(crate) async fn publish(&self, uid: &str, payloads: impl IntoIterator<Item = Value>) -> i64 {
         self.publish_of("t0", uid, payloads).await
