@@ -1,17 +1,19 @@
-//! `GraphQL` over HTTP: the same reads as REST, through the same query functions. No SQL in here.
+//! `GraphQL` over HTTP: the same reads and writes as REST, through the same functions. No SQL in here.
 //!
 //! - `request`: the route, and one question's way through
 //! - `limits`: what a question may cost, before anything looks at all of it
-//! - `query`: what can be asked for
-//! - `device`, `telemetry`, `windows`, `log`, `projection`: the types of the answers
+//! - `query`, `mutation`: what can be asked for, and what can be done
+//! - `device`, `command`, `telemetry`, `windows`, `log`, `projection`: the types of the answers
 //! - `loaders`: what many fields need, fetched at once
 //! - `scalars`, `error`: long numbers and JSON; errors with REST's codes
 
+mod command;
 mod device;
 mod error;
 mod limits;
 mod loaders;
 mod log;
+mod mutation;
 mod projection;
 mod query;
 mod request;
@@ -19,11 +21,11 @@ mod scalars;
 mod telemetry;
 mod windows;
 
-use async_graphql::{EmptyMutation, EmptySubscription, Schema};
+use async_graphql::{EmptySubscription, Schema};
 
 pub use request::router;
 
-type Api = Schema<query::Query, EmptyMutation, EmptySubscription>;
+type Api = Schema<query::Query, mutation::Mutation, EmptySubscription>;
 
 /// The schema, in the two ways that it is served. Cheap to clone.
 #[derive(Clone)]
@@ -38,7 +40,7 @@ impl Schemas {
     /// The schema. `introspection`: whether it can be asked for its types.
     #[must_use]
     pub fn new(introspection: bool) -> Self {
-        let schema = || Schema::build(query::Query, EmptyMutation, EmptySubscription);
+        let schema = || Schema::build(query::Query, mutation::Mutation, EmptySubscription);
         let data = schema()
             .limit_depth(limits::DEPTH)
             .limit_complexity(limits::COMPLEXITY)

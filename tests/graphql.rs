@@ -1,4 +1,6 @@
-//! `GraphQL`, as its clients see it.
+//! `GraphQL`, as its clients see it. [`commands`] has its own tests.
+
+mod commands;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -112,6 +114,7 @@ async fn logs_projections_and_single_devices_are_the_tenants_own() {
             "device": null, "unknown": null,
             "logs": [{"lane": "control", "head": 0}, {"lane": "telemetry", "head": 0}],
             "projections": [
+                {"name": "commands", "state": "FOLLOWING", "lag": 0},
                 {"name": "devices", "state": "FOLLOWING", "lag": 0},
                 {"name": "telemetry_windows", "state": "FOLLOWING", "lag": 0},
             ],

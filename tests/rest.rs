@@ -10,7 +10,7 @@ mod bad_commands;
 mod bad_input;
 mod command_batches;
 mod command_types;
-mod commands;
+pub(crate) mod commands;
 mod contract;
 mod devices;
 mod idempotency;

@@ -1,22 +1,23 @@
 //! Devices.
 
-use async_graphql::connection::{Connection, Edge};
+use async_graphql::connection::{Connection, Edge, EmptyFields};
 use async_graphql::{Context, Enum, Object, Result};
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::device::Via;
 use fleetlog_event_log::event::Json as StoredJson;
 use fleetlog_projections::devices;
 
+use super::command::{Command, OfDevice, edge};
 use super::limits::cost;
-use super::loaders::{Loaders, ReadingsOf, ReadingsPage, WindowsOf};
-use super::query::page_size;
+use super::loaders::{CommandsOf, CommandsPage, Loaders, ReadingsOf, ReadingsPage, WindowsOf};
+use super::query::{moment, page_size};
 use super::request::Asker;
 use super::scalars::{Json, Long};
 use super::telemetry::Reading;
 use super::windows::{Windows, windows_cost};
 use crate::http::Error;
 use crate::http::extract::parse;
-use crate::http::parameters::{Moment, Order, Step, Zone, check_span};
+use crate::http::parameters::{Order, Step, Zone, check_span};
 use crate::http::telemetry::Place;
 use crate::http::windows::query;
 use crate::identity::Action;
@@ -44,11 +45,6 @@ enum RegisteredVia {
     Telemetry,
     /// A request.
     Api,
-}
-
-/// A moment of an argument.
-fn moment(field: &'static str, moment: Option<DateTime<Utc>>) -> Result<Option<Moment>, Error> {
-    moment.map(|moment| Moment::try_from(moment).map_err(|bad| Error::field(field, bad))).transpose()
 }
 
 #[Object]
@@ -137,6 +133,25 @@ impl Device {
         readings.truncate(limit);
         let edge = |reading| Edge::new(Place::of(&reading).to_string(), Reading(reading));
         connection.edges.extend(readings.into_iter().map(edge));
+        Ok(connection)
+    }
+
+    /// What it was told, newest first.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn commands(
+        &self,
+        context: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<String, Command, EmptyFields, EmptyFields, OfDevice>> {
+        context.data::<Asker>()?.may(Action::CommandsRead)?;
+        let limit = page_size(first)?;
+        let page = CommandsPage { after: parse("after", after.as_deref())?, limit: limit + 1 };
+        let wanted = CommandsOf { device_uid: self.0.uid.clone(), page };
+        let mut commands = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
+        let mut connection = Connection::new(page.after.is_some(), commands.len() > limit);
+        commands.truncate(limit);
+        connection.edges.extend(commands.into_iter().map(edge));
         Ok(connection)
     }
 

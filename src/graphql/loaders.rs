@@ -9,9 +9,11 @@ use chrono_tz::Tz;
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::Lane;
 use fleetlog_event_log::read::{Reading, Span};
+use fleetlog_projections::commands::{self, Command, Cursor, Step};
 use fleetlog_projections::devices::{self, Device};
 use fleetlog_projections::telemetry_windows::{self, Series, WindowsQuery};
 use tracing::Instrument;
+use uuid::Uuid;
 
 use crate::http::{App, Error as HttpError};
 
@@ -135,15 +137,69 @@ impl Loader<WindowsOf> for Fetch {
     }
 }
 
-/// The streams for which the same is wanted.
-fn by<W, K: Eq + std::hash::Hash>(
+/// A page of one device's commands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct CommandsOf {
+    pub(super) device_uid: String,
+    pub(super) page: CommandsPage,
+}
+
+/// Which page. Devices of which the same one is wanted share a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct CommandsPage {
+    pub(super) after: Option<Cursor>,
+    pub(super) limit: usize,
+}
+
+impl Loader<CommandsOf> for Fetch {
+    type Value = Vec<Command>;
+    type Error = Error;
+
+    async fn load(&self, wanted: &[CommandsOf]) -> Result<HashMap<CommandsOf, Vec<Command>>, Error> {
+        let mut found: HashMap<_, Vec<_>> = HashMap::new();
+        for (page, uids) in by(wanted, |wanted| wanted.page, |wanted| &wanted.device_uid) {
+            let (pool, CommandsPage { after, limit }) = (self.app.log.pool(), page);
+            let commands = commands::of_devices(pool, &self.tenant, &uids, after, limit).await;
+            for command in commands.map_err(HttpError::from)? {
+                let device_uid = command.device_uid.clone();
+                found.entry(CommandsOf { device_uid, page }).or_default().push(command);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// One command's life, up to a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct LifeOf {
+    pub(super) cmd_id: Uuid,
+    pub(super) before: Option<DateTime<Utc>>,
+}
+
+impl Loader<LifeOf> for Fetch {
+    type Value = (Command, Vec<Step>);
+    type Error = Error;
+
+    async fn load(&self, wanted: &[LifeOf]) -> Result<HashMap<LifeOf, (Command, Vec<Step>)>, Error> {
+        let mut found = HashMap::new();
+        for (before, cmd_ids) in by(wanted, |wanted| wanted.before, |wanted| &wanted.cmd_id) {
+            let lives = commands::histories(&self.app.log, &self.tenant, &cmd_ids, before).await;
+            let lives = lives.map_err(HttpError::from)?.into_iter();
+            found.extend(lives.map(|(cmd_id, life)| (LifeOf { cmd_id, before }, life)));
+        }
+        Ok(found)
+    }
+}
+
+/// The things for which the same is wanted.
+fn by<W, K: Eq + std::hash::Hash, T: Clone>(
     wanted: &[W],
     same: impl Fn(&W) -> K,
-    stream: impl Fn(&W) -> &String,
-) -> HashMap<K, Vec<String>> {
-    let mut groups: HashMap<K, Vec<String>> = HashMap::new();
+    thing: impl Fn(&W) -> &T,
+) -> HashMap<K, Vec<T>> {
+    let mut groups: HashMap<K, Vec<T>> = HashMap::new();
     for wanted in wanted {
-        groups.entry(same(wanted)).or_default().push(stream(wanted).clone());
+        groups.entry(same(wanted)).or_default().push(thing(wanted).clone());
     }
     groups
 }

@@ -1,18 +1,20 @@
 //! What can be asked for.
 
 use async_graphql::connection::{Connection, Edge};
-use async_graphql::{Context, Enum, InputObject, Object, Result};
+use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
+use chrono::{DateTime, Utc};
 use fleetlog_projections::devices::{self, Cursor, Sort, SortBy};
 
+use super::command::{self, Command, CommandFilter, CommandTotal};
 use super::device::{Device, Status};
 use super::limits::{DEFAULT_FIRST, QUERY, cost};
-use super::loaders::{DeviceOf, Loaders};
+use super::loaders::{DeviceOf, LifeOf, Loaders};
 use super::log::Log;
 use super::projection::Projection;
 use super::request::Asker;
 use super::scalars::Long;
-use crate::http::extract::parse;
-use crate::http::parameters::Limit;
+use crate::http::extract::{self, parse};
+use crate::http::parameters::{Limit, Moment};
 use crate::http::{Error, logs, projections};
 use crate::identity::Action;
 
@@ -100,6 +102,36 @@ impl Query {
         Ok(context.data::<Loaders>()?.load_one(DeviceOf(uid)).await?.map(Device))
     }
 
+    /// The tenant's commands, newest first.
+    #[graphql(complexity = "3 * QUERY + cost(first, child_complexity)")]
+    async fn commands(
+        &self,
+        context: &Context<'_>,
+        filter: Option<CommandFilter>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<String, Command, CommandTotal>> {
+        let asker = context.data::<Asker>()?;
+        asker.may(Action::CommandsRead)?;
+        Ok(command::list(asker, filter.unwrap_or_default(), first, after.as_deref()).await?)
+    }
+
+    /// One command, from the log itself: never behind, and as it was at a moment if one is named. Null if there is
+    /// none.
+    #[graphql(complexity = "QUERY + child_complexity")]
+    async fn command(
+        &self,
+        context: &Context<'_>,
+        id: ID,
+        as_of: Option<DateTime<Utc>>,
+    ) -> Result<Option<Command>> {
+        context.data::<Asker>()?.may(Action::CommandsRead)?;
+        let before = moment("as_of", as_of)?.map(|at| at.0);
+        let Some(cmd_id) = extract::id(&id) else { return Ok(None) };
+        let life = context.data::<Loaders>()?.load_one(LifeOf { cmd_id, before }).await?;
+        Ok(life.map(Command::from))
+    }
+
     /// The tenant's logs.
     #[expect(clippy::unused_async, reason = "the library wants every resolver so")]
     async fn logs(&self, context: &Context<'_>) -> Result<Vec<Log>> {
@@ -116,6 +148,11 @@ impl Query {
         let statuses = projections::of(&asker.app, &asker.principal).await?;
         Ok(statuses.into_iter().map(Projection).collect())
     }
+}
+
+/// A moment of an argument.
+pub(super) fn moment(field: &'static str, moment: Option<DateTime<Utc>>) -> Result<Option<Moment>, Error> {
+    moment.map(|moment| Moment::try_from(moment).map_err(|bad| Error::field(field, bad))).transpose()
 }
 
 /// How many items a page of a connection has.

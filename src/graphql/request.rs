@@ -4,6 +4,7 @@ use async_graphql::{Request, Response, ServerError, Variables};
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
+use fleetlog_event_log::control::Metadata;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,7 +14,7 @@ use super::error::with_codes;
 use super::limits;
 use super::loaders::loaders;
 use crate::http::extract::{Body, Caller};
-use crate::http::{App, Error};
+use crate::http::{App, Error, RequestId};
 use crate::identity::{Action, Principal, Resource, authorize};
 
 /// `POST /graphql`.
@@ -25,6 +26,7 @@ pub fn router() -> OpenApiRouter<App> {
 pub(super) struct Asker {
     pub(super) app: App,
     pub(super) principal: Principal,
+    request: RequestId,
     /// One moment for the whole question.
     pub(super) now: DateTime<Utc>,
 }
@@ -33,6 +35,11 @@ impl Asker {
     /// Whether the asker may do that to the tenant's things.
     pub(super) fn may(&self, action: Action) -> Result<(), Error> {
         Ok(authorize(&self.principal, action, &Resource::Tenant(&self.principal.tenant))?)
+    }
+
+    /// What goes on the record with what the asker writes.
+    pub(super) fn metadata(&self) -> Metadata {
+        self.request.metadata(&self.principal)
     }
 }
 
@@ -73,6 +80,7 @@ struct Answer {
 async fn ask(
     State(app): State<App>,
     Caller(principal): Caller,
+    request_id: RequestId,
     ask: Result<Body<Ask>, Error>,
 ) -> Result<Json<Response>, Error> {
     authorize(&principal, Action::GraphqlQuery, &Resource::Tenant(&principal.tenant))?;
@@ -89,7 +97,7 @@ async fn ask(
     let mut request = Request::new(ask.query)
         .variables(Variables::from_json(ask.variables.unwrap_or_default()))
         .data(loaders(app.clone(), principal.tenant.clone()))
-        .data(Asker { app, principal, now: Utc::now() });
+        .data(Asker { app, principal, request: request_id, now: Utc::now() });
     request.operation_name = ask.operation_name;
     request.set_parsed_query(question.document);
     Ok(Json(with_codes(schema.execute(request).await)))

@@ -30,7 +30,8 @@ pub(super) struct Json(pub(super) StoredJson);
 #[Scalar(name = "JSON")]
 impl ScalarType for Json {
     fn parse(value: Value) -> InputValueResult<Self> {
-        Ok(Self(StoredJson(value.to_string())))
+        // The library's own text of a value is GraphQL's, which leaves the names in objects bare.
+        Ok(Self(StoredJson(value.into_json()?.to_string())))
     }
 
     fn to_value(&self) -> Value {

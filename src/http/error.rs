@@ -155,7 +155,7 @@ fn device_row(error: &device::Error) -> Row {
 }
 
 /// What is said of a device that is not there, whoever asks in whatever way.
-pub(super) const NO_DEVICE: &str = "there is no such device";
+pub(crate) const NO_DEVICE: &str = "there is no such device";
 /// The same for a log.
 pub(super) const NO_LOG: &str = "there is no such log";
 /// The same for a command.

@@ -13,7 +13,7 @@ use crate::support::api::{Answer, answer};
 const UNKNOWN: &str = "019a0000-0000-7000-8000-000000000001";
 
 /// With a device that can be told something.
-pub(super) async fn ready() -> Api {
+pub(crate) async fn ready() -> Api {
     let api = Api::start().await;
     api.ship_types().await;
     api.publish("dev-01", []).await;
@@ -28,7 +28,7 @@ async fn sent(api: &Api, uid: &str, body: Value) -> Value {
     answered.json()
 }
 
-pub(super) fn text<'v>(value: &'v Value, field: &str) -> &'v str {
+pub(crate) fn text<'v>(value: &'v Value, field: &str) -> &'v str {
     value[field].as_str().expect("a text")
 }
 
@@ -37,13 +37,13 @@ fn ids(page: &Value) -> Vec<&str> {
 }
 
 /// What a device or the dispatcher adds to a command's record.
-async fn happens(api: &Api, cmd_id: &str, input: Input) {
+pub(crate) async fn happens(api: &Api, cmd_id: &str, input: Input) {
     let metadata = Metadata::from([("actor".to_owned(), "dispatcher".to_owned())]);
     let stream = format!("t0/{cmd_id}");
     api.log.execute::<Command>(&stream, input, metadata).await.expect("decided").expect("recorded");
 }
 
-fn acknowledged() -> Input {
+pub(crate) fn acknowledged() -> Input {
     let ack = Ack::Ack { result: Some(json!({"interval": 5})) };
     Input::Acknowledge { device_uid: "dev-01".parse().expect("a uid"), ack, at: Utc::now() }
 }
