@@ -1,6 +1,6 @@
 //! What some events say about one command. Pure.
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
 use fleetlog_aggregates::command::{Event as CommandEvent, Request, Status};
 use fleetlog_aggregates::identity::split_aggregate_id;
@@ -11,9 +11,6 @@ use uuid::Uuid;
 
 use super::Command;
 use crate::read_model::Poison;
-
-/// How many digits of a second the read model keeps, so that what the log says is never finer.
-const MICROS: u16 = 6;
 
 /// A part of a command's life. What is absent was not said, and stays as it was.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -59,7 +56,7 @@ impl Draft {
                 self.status = Some(Status::Sent);
                 self.attempts = Some(attempt as i32);
                 self.sent_at = Some(at);
-                self.deadline = Some(deadline.trunc_subsecs(MICROS));
+                self.deadline = Some(deadline);
             }
             CommandEvent::CommandAcknowledged { result } => {
                 self.result = result.map(|result| text(&result)).transpose()?;
@@ -101,7 +98,7 @@ impl Draft {
             requested_at: at,
             timeout_s: request.timeout_s as i32,
             max_attempts: request.max_attempts as i32,
-            expires_at: request.expires_at.trunc_subsecs(MICROS),
+            expires_at: request.expires_at,
             attempts: self.attempts.unwrap_or(0),
             sent_at: self.sent_at,
             deadline: self.deadline,
