@@ -1,24 +1,27 @@
-//! This machine as a device: publishes its load, memory, disk, network, temperatures and uptime.
+//! This machine as a device: publishes its load, memory, disk, network, temperatures and uptime, and answers commands.
 //!
 //! Readings made while the broker is away are kept, and sent later with the time at which they were made.
 
+mod obey;
 mod sensors;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use fleetlog_aggregates::identity::{MAX_NAME, Tenant, Uid};
-use fleetlog_aggregates::topic::{Channel, Topic};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior};
+use fleetlog_aggregates::topic::Channel;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Url;
-use crate::device::{self, Message, News};
+use crate::device::command::Command;
+use crate::device::{self, Identity, Message, News};
 use sensors::Sensors;
 
 /// How many readings are kept while the broker is away: at one in five seconds, about 14 hours and 6 MB.
 const OUTBOX: usize = 10_000;
+/// How many commands wait to be carried out. One that finds no place comes again.
+const COMMANDS: usize = 100;
 /// How long the end waits for acknowledgements.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -31,7 +34,7 @@ pub struct Options {
     pub tenant: Tenant,
     /// Which device.
     pub uid: Uid,
-    /// How long between two readings.
+    /// How long between two readings, until a command changes it.
     pub interval: Duration,
 }
 
@@ -55,14 +58,20 @@ fn fit(name: &str) -> String {
     if fit.is_empty() { "agent".to_owned() } else { fit }
 }
 
-/// Publishes until `shutdown`.
+/// Publishes and answers commands until `shutdown`.
 pub async fn run(options: Options, shutdown: CancellationToken) {
+    let Options { url, tenant, uid, interval } = options;
+    let identity = Identity { client_id: format!("agent-{tenant}-{uid}"), tenant, uid };
     let (outbox, messages) = mpsc::channel(OUTBOX);
-    let client_id = format!("agent-{}-{}", options.tenant, options.uid);
-    let measure = async {
-        let _ = shutdown.run_until_cancelled(measure(&options, outbox)).await;
+    let (hand_in, commands) = mpsc::channel(COMMANDS);
+    let (set_interval, interval) = watch::channel(interval);
+    let act = async {
+        let obey = obey::obey(&identity.uid, commands, set_interval, outbox.clone());
+        let act = async { tokio::join!(measure(interval, outbox), obey) };
+        let _ = shutdown.run_until_cancelled(act).await;
     };
-    let work = async { tokio::join!(measure, device::publish(&options.url, &client_id, messages, report)) };
+    let tell = |news| report(news, &hand_in);
+    let work = async { tokio::join!(act, device::run(&url, &identity, messages, tell)) };
     let overdue = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN).await;
@@ -73,17 +82,20 @@ pub async fn run(options: Options, shutdown: CancellationToken) {
     }
 }
 
-async fn measure(options: &Options, outbox: mpsc::Sender<Message>) {
-    let topic =
-        Topic { tenant: options.tenant.clone(), uid: options.uid.clone(), channel: Channel::Telemetry };
-    let topic: Arc<str> = topic.to_string().into();
+async fn measure(mut interval: watch::Receiver<Duration>, outbox: mpsc::Sender<Message>) {
     let mut sensors = Sensors::new();
     // Load and throughput are differences: the first reading comes a moment after the start.
     tokio::time::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL).await;
-    let mut ticks = tokio::time::interval(options.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut ticks = ticks(Instant::now(), *interval.borrow_and_update());
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Ok(()) = interval.changed() => {
+                let period = *interval.borrow_and_update();
+                ticks = self::ticks(Instant::now() + period, period);
+                continue;
+            }
+        }
         // Reading sensors may block for a while, on a machine with a slow disk or bus.
         let read = tokio::task::spawn_blocking(move || {
             let reading = sensors.read(chrono::Utc::now());
@@ -92,19 +104,33 @@ async fn measure(options: &Options, outbox: mpsc::Sender<Message>) {
         let Ok((back, reading)) = read.await else { return };
         sensors = back;
         let message =
-            Message { topic: Arc::clone(&topic), payload: reading.to_string(), due: Instant::now() };
+            Message { channel: Channel::Telemetry, payload: reading.to_string(), due: Instant::now() };
         if outbox.try_send(message).is_err() {
             tracing::warn!("the broker has been away for too long; a reading is lost");
         }
     }
 }
 
-fn report(news: News) {
+fn ticks(first: Instant, period: Duration) -> Interval {
+    let mut ticks = tokio::time::interval_at(first, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
+}
+
+fn report(news: News, commands: &mpsc::Sender<Command>) {
     match news {
         News::Connected => tracing::info!("connected"),
         News::Lost { connected: true, why } => tracing::warn!(why, "lost the broker; connecting again"),
         News::Lost { connected: false, why } => tracing::warn!(why, "cannot reach the broker; trying again"),
-        News::Refused(why) => tracing::warn!(why, "the broker refused a reading"),
+        News::Refused(message, why) => {
+            tracing::warn!(why, channel = message.channel.as_str(), "the broker refused a message");
+        }
+        News::Deaf(why) => tracing::warn!(why, "the broker lets no commands through"),
+        News::Command(command) => {
+            if let Err(error) = commands.try_send(command) {
+                tracing::warn!(%error, "a command is left for its next attempt");
+            }
+        }
         News::Acknowledged(_) => {}
     }
 }

@@ -53,9 +53,9 @@ pub enum Command {
     Serve(Serve),
     /// Bring the database's schema up to date.
     Migrate(Migrate),
-    /// Publish as many devices would.
+    /// Publish and answer commands as many devices would.
     Simulate(Simulate),
-    /// Publish this machine's own load, memory, disks, network and temperatures.
+    /// Publish this machine's own load, memory, disks, network and temperatures, and answer commands.
     Agent(Agent),
     /// Measure, beside the machine's own ceiling.
     Bench(Bench),
@@ -184,6 +184,18 @@ pub struct Simulate {
     /// For how many seconds; otherwise until Ctrl-C.
     #[arg(long, value_name = "S")]
     pub duration: Option<f64>,
+    /// Which part of all commands fails, from 0 to 1. A command that comes again meets with the same.
+    #[arg(long, default_value_t = 0.0, value_name = "F")]
+    pub fail_rate: f64,
+    /// Which part gets no answer, from 0 to 1. The three parts are no more than 1 together.
+    #[arg(long, default_value_t = 0.0, value_name = "F")]
+    pub silent_rate: f64,
+    /// Which part is answered late, from 0 to 1.
+    #[arg(long, default_value_t = 0.0, value_name = "F")]
+    pub late_rate: f64,
+    /// How many seconds late that is; longer than a command's `timeout_s`, to be too late.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub late_by: u32,
 }
 
 /// This machine as a device.
@@ -195,7 +207,7 @@ pub struct Agent {
     /// The device's name; this machine's own where it is not given.
     #[arg(long)]
     pub uid: Option<String>,
-    /// Seconds between two readings.
+    /// Seconds between two readings, until a command `set_interval` changes it.
     #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub interval: u32,
 }

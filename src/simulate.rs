@@ -1,32 +1,36 @@
 //! Devices that do not exist, for trying fleetlog out and for measuring it: each has a connection of its own, and
-//! readings that look real.
+//! readings that look real, and answers commands.
 //!
 //! The pace is open-loop: a message is due when it is due, whether or not the last one was acknowledged, and its
 //! latency counts from then. What a device cannot get rid of counts as failed.
 
 mod counts;
+mod obey;
 mod reading;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fleetlog_aggregates::identity::{Tenant, Uid};
-use fleetlog_aggregates::topic::{Channel, Topic};
-use tokio::sync::mpsc;
+use fleetlog_aggregates::topic::Channel;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Url;
-use crate::device::{self, Message};
+use crate::device::{self, Identity, Message, News};
 use counts::Counts;
-pub use counts::{Progress, Report};
+pub use counts::{Commands, Progress, Report};
+pub use obey::Faults;
 use reading::Source;
 
 /// How many devices connect in a second.
 const RAMP: u32 = 1000;
 /// How many messages a device keeps while it cannot send.
 const OUTBOX: usize = 50;
+/// How many commands wait to be carried out. One that finds no place comes again.
+const COMMANDS: usize = 32;
 /// How long the end waits for acknowledgements.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -39,19 +43,22 @@ pub struct Options {
     pub tenant: Tenant,
     /// How many.
     pub devices: u32,
-    /// Messages a second, of all devices together.
+    /// Messages a second, of all devices together, until a command changes it.
     pub rate: f64,
     /// How long to publish; for ever if none is given.
     pub duration: Option<Duration>,
     /// What the devices' names begin with. A number follows.
     pub prefix: String,
+    /// Which commands do not go well.
+    pub faults: Faults,
 }
 
 impl Options {
     /// Devices `sim-00001` and so on of the default tenant, until told to stop.
     #[must_use]
     pub fn new(url: Url, tenant: Tenant, devices: u32, rate: f64) -> Self {
-        Self { url, tenant, devices, rate, duration: None, prefix: "sim-".to_owned() }
+        let (prefix, faults) = ("sim-".to_owned(), Faults::default());
+        Self { url, tenant, devices, rate, duration: None, prefix, faults }
     }
 
     fn uid(&self, number: u32) -> Result<Uid, Error> {
@@ -68,6 +75,11 @@ pub enum Error {
     /// Names that are none.
     #[error("simulate devices: a prefix is at most 59 characters of A-Z, a-z, 0-9, '_', '.' and '-'")]
     Prefix,
+    /// Parts that are none, or more than the whole.
+    #[error(
+        "simulate devices: the rates of commands that fail, get no answer or a late one are each 0 to 1, and no more than 1 together"
+    )]
+    Faults,
 }
 
 /// Publishes until the duration is over or `shutdown`, and tells every second how it goes.
@@ -79,6 +91,7 @@ pub async fn run(
     if !(options.rate.is_finite() && options.rate > 0.0) {
         return Err(Error::Rate);
     }
+    options.faults.check()?;
     let counts = Arc::new(Counts::new());
     let start = Instant::now() + Duration::from_secs(1).mul_f64(f64::from(options.devices) / f64::from(RAMP));
     let stop = shutdown.child_token();
@@ -128,34 +141,49 @@ async fn simulate(
     if stop.run_until_cancelled(tokio::time::sleep_until(connect)).await.is_none() {
         return;
     }
-    let client_id = format!("{}-{uid}", options.tenant);
+    let tenant = options.tenant.clone();
+    let identity = Identity { client_id: format!("{tenant}-{uid}"), tenant, uid };
     let (outbox, messages) = mpsc::channel(OUTBOX);
-    let produce = async {
-        let _ = stop.run_until_cancelled(produce(&options, number, uid, start, &counts, outbox)).await;
+    let (hand_in, commands) = mpsc::channel(COMMANDS);
+    let period = Duration::from_secs_f64(f64::from(options.devices) / options.rate);
+    let (set_period, period) = watch::channel(period);
+    let act = async {
+        let produce = produce(&options, number, start, period, &counts, outbox.clone());
+        let (uid, faults) = (&identity.uid, &options.faults);
+        let obedient = obey::Device { uid, faults, counts: &counts, period: set_period, outbox };
+        let act = async { tokio::join!(produce, obedient.obey(commands)) };
+        let _ = stop.run_until_cancelled(act).await;
     };
-    let publish = device::publish(&options.url, &client_id, messages, |news| counts.note(news));
-    tokio::join!(produce, publish);
+    let tell = |news| match news {
+        News::Command(command) => drop(hand_in.try_send(command)),
+        news => counts.note(news),
+    };
+    tokio::join!(act, device::run(&options.url, &identity, messages, tell));
 }
 
 async fn produce(
     options: &Options,
     number: u32,
-    uid: Uid,
     start: Instant,
+    mut period: watch::Receiver<Duration>,
     counts: &Counts,
     outbox: mpsc::Sender<Message>,
 ) {
     let mut source = Source::new(number);
-    let topic = Topic { tenant: options.tenant.clone(), uid, channel: Channel::Telemetry };
-    let topic: Arc<str> = topic.to_string().into();
     // Each device has its own place in the period, so that messages are spread evenly.
-    let period = Duration::from_secs_f64(f64::from(options.devices) / options.rate);
-    let mut due = start + period.mul_f64(f64::from(number) / f64::from(options.devices));
+    let place = f64::from(number) / f64::from(options.devices);
+    let mut due = start + period.borrow_and_update().mul_f64(place);
     loop {
-        tokio::time::sleep_until(due).await;
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => {}
+            Ok(()) = period.changed() => {
+                due = Instant::now() + *period.borrow_and_update();
+                continue;
+            }
+        }
         let payload = source.next(chrono::Utc::now());
-        let taken = outbox.try_send(Message { topic: Arc::clone(&topic), payload, due }).is_ok();
+        let taken = outbox.try_send(Message { channel: Channel::Telemetry, payload, due }).is_ok();
         counts.due(taken);
-        due += period;
+        due += *period.borrow();
     }
 }

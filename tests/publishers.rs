@@ -1,5 +1,7 @@
 //! The devices that fleetlog brings along: simulated ones, and this machine.
 
+mod commands;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -33,13 +35,15 @@ async fn simulated_devices_keep_their_pace_and_everything_acknowledged_is_record
 #[tokio::test]
 async fn simulating_nothing_is_refused() {
     let node = Node::start().await;
-    for (rate, prefix, error) in [
-        (0.0, "sim-", simulate::Error::Rate),
-        (f64::NAN, "sim-", simulate::Error::Rate),
-        (1.0, "a/b", simulate::Error::Prefix),
+    let (none, many) = (simulate::Faults::default(), simulate::Faults { late: 1.5, ..Default::default() });
+    for (rate, prefix, faults, error) in [
+        (0.0, "sim-", none, simulate::Error::Rate),
+        (f64::NAN, "sim-", none, simulate::Error::Rate),
+        (1.0, "a/b", none, simulate::Error::Prefix),
+        (1.0, "sim-", many, simulate::Error::Faults),
     ] {
         let options = simulate::Options::new(node.address.into(), "t0".parse().expect("a tenant"), 1, rate);
-        let options = simulate::Options { prefix: prefix.to_owned(), ..options };
+        let options = simulate::Options { prefix: prefix.to_owned(), faults, ..options };
         assert_eq!(simulate::run(options, CancellationToken::new(), |_| ()).await.err(), Some(error));
     }
 }

@@ -10,8 +10,17 @@ use crate::{agent, shutdown, simulate};
 pub async fn simulate(args: Simulate) -> anyhow::Result<()> {
     let duration = args.duration.map(Duration::try_from_secs_f64).transpose()?;
     let (url, tenant) = (args.target.mqtt_url.parse()?, args.target.tenant.parse()?);
-    let options =
-        simulate::Options { duration, ..simulate::Options::new(url, tenant, args.devices, args.rate) };
+    let faults = simulate::Faults {
+        fail: args.fail_rate,
+        silent: args.silent_rate,
+        late: args.late_rate,
+        late_by: Duration::from_secs(args.late_by.into()),
+    };
+    let options = simulate::Options {
+        duration,
+        faults,
+        ..simulate::Options::new(url, tenant, args.devices, args.rate)
+    };
     let report = simulate::run(options, shutdown::on_signal()?, |progress| {
         let _ = writeln!(std::io::stderr(), "{progress}");
     });

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fleetlog_aggregates::topic::Channel;
 use hdrhistogram::Histogram;
 
+use super::obey::Outcome;
 use crate::device::News;
 
 /// The longest latency that is told apart, in microseconds: an hour.
@@ -23,8 +25,25 @@ pub struct Progress {
     pub acked: u64,
     /// Messages that their device could not take, or that the broker refused.
     pub failed: u64,
+    /// The commands that came.
+    pub commands: Commands,
     /// What went wrong last.
     pub error: Option<String>,
+}
+
+/// What became of commands. One that came twice counts twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Commands {
+    /// All of the following.
+    pub received: u64,
+    /// Those that were answered with `ack`.
+    pub acked: u64,
+    /// Those that were answered with `failed`.
+    pub failed: u64,
+    /// Those that get no answer.
+    pub silent: u64,
+    /// Those that get their answer late.
+    pub late: u64,
 }
 
 /// How it went.
@@ -46,6 +65,8 @@ pub(super) struct Counts {
     sent: AtomicU64,
     acked: AtomicU64,
     failed: AtomicU64,
+    /// By outcome.
+    commands: [AtomicU64; 4],
     error: Mutex<Option<String>>,
     /// In microseconds. Always there: its bounds are constants.
     latencies: Mutex<Option<Histogram<u64>>>,
@@ -58,6 +79,7 @@ impl Counts {
             sent: AtomicU64::new(0),
             acked: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            commands: Default::default(),
             error: Mutex::default(),
             latencies: Mutex::new(Histogram::new_with_bounds(1, LONGEST, 3).ok()),
         }
@@ -69,6 +91,12 @@ impl Counts {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A command came, and this is what became of it.
+    pub(super) fn commanded(&self, outcome: Outcome) {
+        self.commands[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Messages are readings here: answers are counted with the commands that they answer.
     pub(super) fn note(&self, news: News) {
         match news {
             News::Connected => drop(self.connected.fetch_add(1, Ordering::Relaxed)),
@@ -76,16 +104,18 @@ impl Counts {
                 self.connected.fetch_sub(u64::from(connected), Ordering::Relaxed);
                 *lock(&self.error) = Some(why);
             }
-            News::Acknowledged(message) => {
+            News::Acknowledged(message) if message.channel == Channel::Telemetry => {
                 self.acked.fetch_add(1, Ordering::Relaxed);
                 if let Some(latencies) = &mut *lock(&self.latencies) {
                     latencies.saturating_record(message.due.elapsed().as_micros() as u64);
                 }
             }
-            News::Refused(why) => {
-                self.failed.fetch_add(1, Ordering::Relaxed);
+            News::Refused(message, why) => {
+                self.failed.fetch_add(u64::from(message.channel == Channel::Telemetry), Ordering::Relaxed);
                 *lock(&self.error) = Some(why);
             }
+            News::Deaf(why) => *lock(&self.error) = Some(format!("commands do not get through: {why}")),
+            News::Acknowledged(_) | News::Command(_) => {}
         }
     }
 
@@ -95,8 +125,15 @@ impl Counts {
             sent: self.sent.load(Ordering::Relaxed),
             acked: self.acked.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            commands: self.commands(),
             error: lock(&self.error).clone(),
         }
+    }
+
+    fn commands(&self) -> Commands {
+        let [acked, failed, silent, late] =
+            self.commands.each_ref().map(|count| count.load(Ordering::Relaxed));
+        Commands { received: acked + failed + silent + late, acked, failed, silent, late }
     }
 
     pub(super) fn report(&self, elapsed: Duration) -> Report {
@@ -116,9 +153,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connected, sent, acked, failed, error } = self;
+        let Self { connected, sent, acked, failed, commands, error } = self;
         write!(f, "{connected} connected, {sent} sent, {acked} acknowledged, {failed} failed")?;
+        if commands.received > 0 {
+            write!(f, "; {commands}")?;
+        }
         error.iter().try_for_each(|error| write!(f, " (last error: {error})"))
+    }
+}
+
+impl fmt::Display for Commands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { received, acked, failed, silent, late } = self;
+        write!(
+            f,
+            "commands: {received} received, {acked} acked, {failed} failed, {silent} silent, {late} late"
+        )
     }
 }
 

@@ -171,6 +171,20 @@ pub(crate) fn publish(version: u8, qos: u8, id: u16, topic: &[u8], payload: &[u8
     packet(0x30 | qos << 1, &[&string(topic)[..], &id, properties, payload].concat())
 }
 
+/// What a client of MQTT 5 has published with `QoS` 1: the topic, the packet id and the payload. `None` if the packet is
+/// something else.
+pub(crate) fn published(packet: &[u8]) -> Option<(String, u16, Vec<u8>)> {
+    if packet[0] & 0xf6 != 0x32 {
+        return None;
+    }
+    let header = 2 + packet[1..].iter().take_while(|byte| **byte & 0x80 != 0).count();
+    let (length, rest) = packet[header..].split_first_chunk().expect("a length");
+    let (topic, rest) = rest.split_at(u16::from_be_bytes(*length).into());
+    let (id, rest) = rest.split_first_chunk().expect("a packet id");
+    let payload = rest.strip_prefix(&[0]).expect("no properties");
+    Some((String::from_utf8_lossy(topic).into(), u16::from_be_bytes(*id), payload.to_vec()))
+}
+
 /// A SUBSCRIBE with `QoS` 1.
 pub(crate) fn subscribe(version: u8, id: u16, filter: &str) -> Vec<u8> {
     let properties: &[u8] = if version == V5 { &[0] } else { &[] };

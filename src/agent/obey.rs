@@ -1,0 +1,46 @@
+//! What this machine does when it is told to: it answers, and it changes how often it is read. It does nothing that
+//! would take it away from those who use it.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use fleetlog_aggregates::command::Ack;
+use fleetlog_aggregates::identity::Uid;
+use serde_json::json;
+use sysinfo::System;
+use tokio::sync::{mpsc, watch};
+
+use crate::device::Message;
+use crate::device::command::{self, Answers, Command, done, failed};
+
+/// Answers commands for as long as any can come.
+pub(super) async fn obey(
+    uid: &Uid,
+    mut commands: mpsc::Receiver<Command>,
+    interval: watch::Sender<Duration>,
+    outbox: mpsc::Sender<Message>,
+) {
+    let mut answers = Answers::default();
+    while let Some(command) = commands.recv().await {
+        let ack = answers.answer(&command, Utc::now(), |command| carry_out(command, uid, &interval));
+        tracing::info!(cmd_id = %command.cmd_id, cmd = command.cmd, answer = %json!(ack), "answers a command");
+        if outbox.send(command::message(&command, &ack)).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn carry_out(command: &Command, uid: &Uid, interval: &watch::Sender<Duration>) -> Ack {
+    match command.cmd.as_str() {
+        "ping" => done(json!({ "uid": uid, "uptime_s": System::uptime().ok() })),
+        "set_interval" => match command.seconds() {
+            Ok(seconds) => {
+                interval.send_replace(Duration::from_secs(seconds.into()));
+                done(json!({ "seconds": seconds }))
+            }
+            Err(refusal) => refusal,
+        },
+        "reboot" => failed("not allowed: others use this machine"),
+        _ => failed("not supported"),
+    }
+}
