@@ -124,6 +124,17 @@ impl Options {
         Ok(pool)
     }
 
+    /// As whoever connects, who need not be a member of [`SERVICE_ROLE`] to read.
+    pub(crate) async fn reading_pool(&self) -> Result<PgPool> {
+        let options = self.connect.clone().application_name("fleetlog").options([
+            ("default_transaction_read_only", "on"),
+            ("statement_timeout", "60s"),
+            ("jit", "off"),
+            ("timezone", "UTC"),
+        ]);
+        Ok(pool_options(self.connections.max(1)).connect_with(options).await?)
+    }
+
     pub(crate) fn append_pool(&self) -> PgPool {
         let options = self.as_service().options([
             // A plan made while a partition was empty turns the anti-join quadratic as it fills.

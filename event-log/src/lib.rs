@@ -61,6 +61,16 @@ impl EventLog {
         Ok(Self { inner: Arc::new(Inner { pool, append_pool, heads, partitions }) })
     }
 
+    /// Opens the log to read it, and nothing else: the database refuses whatever these connections might write. It may
+    /// be a copy, or a standby, whose settings would not do to append. The heads stay those of this moment.
+    pub async fn open_to_read(options: database::Options) -> Result<Self> {
+        let pool = options.reading_pool().await?;
+        let append_pool = options.append_pool();
+        let heads = heads::Heads::load(&pool).await?;
+        let partitions = telemetry::Partitions::none();
+        Ok(Self { inner: Arc::new(Inner { pool, append_pool, heads, partitions }) })
+    }
+
     /// Keeps the heads and the partitions up to date until `shutdown`. Needed once per process; without it,
     /// followers only see what this process appends.
     pub async fn run(&self, shutdown: CancellationToken) {

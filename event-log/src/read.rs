@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE, EVENT_VERSION, Flags, MAX_AHEAD};
 use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 
@@ -76,6 +77,19 @@ impl EventLog {
         self.read_within(log_id, after, limit, bytes, &Filter::default()).await
     }
 
+    /// The next events of some kinds in a control log after a position, in order, as [`EventLog::page`] bounds them.
+    pub async fn control_page(
+        &self,
+        log_id: LogId,
+        after: Position,
+        limit: i64,
+        bytes: usize,
+        aggregate_types: &[&str],
+    ) -> Result<Vec<Event>> {
+        let query = sqlx::query(CONTROL_OF_TYPES).bind(log_id).bind(after).bind(limit).bind(aggregate_types);
+        up_to(bytes, query.fetch(self.pool()), control_event).await
+    }
+
     async fn read_within(
         &self,
         log_id: LogId,
@@ -85,24 +99,13 @@ impl EventLog {
         filter: &Filter,
     ) -> Result<Vec<Event>> {
         let log = self.heads().log(log_id).ok_or(Error::NoSuchLog(log_id))?;
-        let sql = match log.lane {
-            Lane::Control => CONTROL,
-            Lane::Telemetry => TELEMETRY,
+        let (sql, event): (_, fn(&PgRow) -> _) = match log.lane {
+            Lane::Control => (CONTROL, control_event),
+            Lane::Telemetry => (TELEMETRY, telemetry_event),
         };
         let query = sqlx::query(sql).bind(log_id).bind(after).bind(limit);
-        let mut rows = query.bind(&filter.aggregate_id).bind(&filter.event_type).fetch(self.pool());
-        let (mut events, mut read) = (Vec::new(), 0);
-        while read < bytes
-            && let Some(row) = rows.try_next().await?
-        {
-            let event = match log.lane {
-                Lane::Control => control_event(&row)?,
-                Lane::Telemetry => telemetry_event(&row)?,
-            };
-            read += event.payload.0.len();
-            events.push(event);
-        }
-        Ok(events)
+        let query = query.bind(&filter.aggregate_id).bind(&filter.event_type);
+        up_to(bytes, query.fetch(self.pool()), event).await
     }
 
     /// Every event of these control streams of one kind: stream by stream in the order of their ids, each in its own
@@ -150,6 +153,11 @@ const CONTROL: &str =
      WHERE log_id = $1 AND position > $2
        AND ($4::text IS NULL OR aggregate_id = $4) AND ($5::text IS NULL OR event_type = $5)
      ORDER BY position LIMIT $3";
+const CONTROL_OF_TYPES: &str =
+    "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+            payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
+     FROM control_events WHERE log_id = $1 AND position > $2 AND aggregate_type = ANY($4)
+     ORDER BY position LIMIT $3";
 const STREAMS: &str =
     "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
             payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
@@ -186,6 +194,23 @@ macro_rules! readings_sql {
 }
 const READINGS_ASCENDING: &str = readings_sql!(">", "ASC");
 const READINGS_DESCENDING: &str = readings_sql!("<", "DESC");
+
+/// Events until their payloads reach `bytes`.
+async fn up_to(
+    bytes: usize,
+    mut rows: BoxStream<'_, Result<PgRow, sqlx::Error>>,
+    event: fn(&PgRow) -> Result<Event, sqlx::Error>,
+) -> Result<Vec<Event>> {
+    let (mut events, mut read) = (Vec::new(), 0);
+    while read < bytes
+        && let Some(row) = rows.try_next().await?
+    {
+        let event = event(&row)?;
+        read += event.payload.0.len();
+        events.push(event);
+    }
+    Ok(events)
+}
 
 fn control_event(row: &PgRow) -> Result<Event, sqlx::Error> {
     Ok(Event {

@@ -43,8 +43,13 @@ pub(crate) struct Partitions {
 }
 
 impl Partitions {
+    /// Of somebody who does not append.
+    pub(crate) fn none() -> Self {
+        Self { until: AtomicI64::new(0) }
+    }
+
     pub(crate) async fn prepare(pool: &PgPool) -> Result<Self> {
-        let partitions = Self { until: AtomicI64::new(0) };
+        let partitions = Self::none();
         partitions.make(pool).await?;
         Ok(partitions)
     }
