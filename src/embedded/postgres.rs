@@ -12,6 +12,7 @@ mod log;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod visit;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use self::binaries::Binaries;
 use self::directory::Directory;
 pub use self::error::Error;
 use self::log::Log;
+pub use self::visit::Visit;
 use super::process::Process;
 
 /// The oldest major version that is supported.

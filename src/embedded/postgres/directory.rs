@@ -24,6 +24,11 @@ use crate::embedded::process::{RunAs, effective_user};
 const LONGEST_SOCKET_PATH: usize = 102;
 const SOCKET: &str = ".s.PGSQL.5432";
 
+/// Where the cluster of a data directory is.
+pub(super) fn cluster(root: &Path) -> PathBuf {
+    root.join("postgres")
+}
+
 /// A data directory, locked.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -62,7 +67,7 @@ impl Directory {
     }
 
     pub(super) fn cluster(&self) -> PathBuf {
-        self.root.join("postgres")
+        cluster(&self.root)
     }
 
     pub(super) fn has_cluster(&self) -> bool {

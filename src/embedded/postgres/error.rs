@@ -42,6 +42,15 @@ pub enum Error {
         /// The data directory.
         dir: PathBuf,
     },
+    /// There is nothing to use.
+    #[error("find a database in {}: fleetlog up makes one; or name another data directory, or a DATABASE_URL", dir.display())]
+    NoCluster {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// Another process has only begun to start the server.
+    #[error("reach PostgreSQL: it is only starting; try again in a moment")]
+    NotYet,
     /// Postgres refuses to run as root, and there is nobody else to run it as.
     #[error(
         "run PostgreSQL as root, which it refuses: this system allows no user namespace and has no user postgres; \

@@ -199,6 +199,30 @@ async fn root_serves_the_data_of_another_user_as_that_user() {
     cluster.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_visitor_reads_beside_the_owner_or_alone_and_makes_nothing() {
+    let dir = TempDir::new().unwrap();
+    let data_dir = dir.path().join("x".repeat(120));
+    let nothing = Visit::begin(options(&data_dir), |_| {}).await.unwrap_err();
+    assert!(matches!(nothing, Error::NoCluster { .. }) && !data_dir.exists(), "{nothing}");
+
+    let owner = start(&data_dir).await;
+    write_a_row(&owner).await;
+    let beside = Visit::begin(options(&data_dir), |_| {}).await.unwrap();
+    let select = "SELECT n FROM kept";
+    let mut connection = PgConnection::connect_with(&beside.connect_options()).await.unwrap();
+    assert_eq!(sqlx::query_scalar::<_, i32>(select).fetch_one(&mut connection).await.unwrap(), 7);
+    beside.end().await.unwrap();
+    assert!(has_the_row(&owner).await, "the owner's server goes on");
+    owner.stop().await.unwrap();
+
+    let alone = Visit::begin(options(&data_dir), |_| {}).await.unwrap();
+    let mut connection = PgConnection::connect_with(&alone.connect_options()).await.unwrap();
+    assert_eq!(sqlx::query_scalar::<_, i32>(select).fetch_one(&mut connection).await.unwrap(), 7);
+    alone.end().await.unwrap();
+    start(&data_dir).await.stop().await.unwrap();
+}
+
 const OWNER_DIR: &str = "FLEETLOG_TEST_OWNER_DIR";
 
 /// The other process of the next test; on its own it does nothing.

@@ -1,0 +1,60 @@
+//! Using a cluster for a while: beside the process that runs it, or alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sqlx::postgres::PgConnectOptions;
+
+use super::{Cluster, Error, NAME, Options, Phase, connect_options, directory};
+
+/// A cluster that somebody else runs, or that runs for as long as it is needed here.
+#[derive(Debug)]
+pub struct Visit {
+    connect: PgConnectOptions,
+    own: Option<Cluster>,
+}
+
+impl Visit {
+    /// Finds the server that runs in the data directory; where none does, starts it. Makes nothing: where there is no
+    /// cluster, there is nothing to use.
+    pub async fn begin(options: Options, progress: impl FnMut(Phase)) -> Result<Self, Error> {
+        let cluster = directory::cluster(&options.data_dir);
+        if !cluster.exists() {
+            return Err(Error::NoCluster { dir: options.data_dir });
+        }
+        match Cluster::start(options, progress).await {
+            Ok(own) => Ok(Self { connect: own.connect_options(), own: Some(own) }),
+            Err(Error::InUse { dir }) => {
+                let connect = connect_options(&socket_dir(&cluster)?, NAME);
+                tracing::debug!(dir = %dir.display(), "reads beside the process that runs the cluster");
+                Ok(Self { connect, own: None })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How to connect to the database `fleetlog`, as a superuser.
+    #[must_use]
+    pub fn connect_options(&self) -> PgConnectOptions {
+        self.connect.clone()
+    }
+
+    /// Stops what was started.
+    pub async fn end(self) -> Result<(), Error> {
+        match self.own {
+            Some(own) => own.stop().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a running server's socket is, as the server itself says: the fifth line of its lock file. Another process may
+/// have chosen it by another temporary directory than this one's.
+fn socket_dir(cluster: &Path) -> Result<PathBuf, Error> {
+    let path = cluster.join("postmaster.pid");
+    let lock = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+    match lock.lines().nth(4) {
+        Some(dir) if !dir.is_empty() => Ok(PathBuf::from(dir)),
+        _ => Err(Error::NotYet),
+    }
+}
