@@ -4,7 +4,9 @@ pub mod announce;
 pub mod environment;
 pub mod logging;
 pub mod publish;
+pub mod replay;
 pub mod serve;
+pub mod source;
 pub mod up;
 
 use std::net::SocketAddr;
@@ -57,6 +59,8 @@ pub enum Command {
     Simulate(Simulate),
     /// Publish this machine's own load, memory, disks, network and temperatures, and answer commands.
     Agent(Agent),
+    /// Tell what the log says of a command, a device or a moment.
+    Replay(replay::Replay),
     /// Measure, beside the machine's own ceiling.
     Bench(Bench),
 }
@@ -271,6 +275,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Migrate(args) => serve::migrate(args).await,
         Command::Simulate(args) => publish::simulate(args).await,
         Command::Agent(args) => publish::agent(args).await,
+        Command::Replay(args) => replay::run(args).await,
         Command::Bench(Bench { what: BenchWhat::Ingest(args) }) => {
             bench::ingest::run(args, install_metrics()?).await
         }

@@ -9,7 +9,8 @@
 //! and a command, the other way: [`commands`] puts it on the record, [`dispatcher`] sends it and gives it up in time.
 //!
 //! and around it: [`service`] starts and stops all of it, [`cli`] is what a person types, [`embedded`] the servers that
-//! `up` brings along, [`simulate`] and [`agent`] devices to try it with, [`mod@bench`] its figures.
+//! `up` brings along, [`replay`] tells the log again, [`simulate`] and [`agent`] devices to try it with, [`mod@bench`] its
+//! figures.
 
 pub mod agent;
 pub mod backoff;
@@ -27,6 +28,7 @@ pub mod graphql;
 pub mod http;
 pub mod identity;
 pub mod ingest;
+pub mod replay;
 pub mod service;
 pub mod shutdown;
 pub mod simulate;

@@ -13,6 +13,7 @@ mod ingest;
 mod log;
 mod projections;
 mod publishers;
+mod replay;
 mod rest;
 mod spine;
 mod support;

@@ -35,11 +35,11 @@ async fn simulated_devices_keep_their_pace_and_everything_acknowledged_is_record
 #[tokio::test]
 async fn simulating_nothing_is_refused() {
     let node = Node::start().await;
-    let (none, many) = (simulate::Faults::default(), simulate::Faults { late: 1.5, ..Default::default() });
+    let (usual, many) = (simulate::Faults::default(), simulate::Faults { late: 1.5, ..Default::default() });
     for (rate, prefix, faults, error) in [
-        (0.0, "sim-", none, simulate::Error::Rate),
-        (f64::NAN, "sim-", none, simulate::Error::Rate),
-        (1.0, "a/b", none, simulate::Error::Prefix),
+        (0.0, "sim-", usual, simulate::Error::Rate),
+        (f64::NAN, "sim-", usual, simulate::Error::Rate),
+        (1.0, "a/b", usual, simulate::Error::Prefix),
         (1.0, "sim-", many, simulate::Error::Faults),
     ] {
         let options = simulate::Options::new(node.address.into(), "t0".parse().expect("a tenant"), 1, rate);

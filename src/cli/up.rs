@@ -15,7 +15,7 @@ use crate::service::{Broker, Service};
 use crate::{agent, broker, endpoint, shutdown, simulate};
 
 /// Where `scripts/install-tools` puts a Postgres, seen from the project's folder.
-const TOOLS: &str = ".tools/postgres";
+pub(super) const TOOLS: &str = ".tools/postgres";
 /// Whose devices this machine and the simulated ones are.
 const TENANT: &str = "t0";
 
@@ -107,7 +107,7 @@ async fn keep(
     }
 }
 
-fn progress(phase: Phase) {
+pub(super) fn progress(phase: Phase) {
     let doing = match phase {
         Phase::Creating => "making a database cluster, once",
         Phase::Starting => "starting Postgres",

@@ -58,7 +58,7 @@ impl Broker {
     }
 
     async fn command(&mut self, id: u128, cmd: &str, params: Value) {
-        self.send(&command(id, cmd, params, TimeDelta::hours(1))).await;
+        self.send(&command(id, cmd, &params, TimeDelta::hours(1))).await;
     }
 
     /// The next message on a channel, acknowledged or not. Those on other channels are acknowledged and passed over.
@@ -85,7 +85,7 @@ impl Broker {
     }
 }
 
-fn command(id: u128, cmd: &str, params: Value, life: TimeDelta) -> String {
+fn command(id: u128, cmd: &str, params: &Value, life: TimeDelta) -> String {
     let now = Utc::now();
     json!({
         "cmd_id": Uuid::from_u128(id), "cmd": cmd, "params": params, "attempt": 1,
@@ -140,7 +140,7 @@ async fn an_agent_refuses_what_is_expired_unknown_or_too_much_and_ignores_what_i
     for nonsense in ["", "{}", r#"{"cmd_id":"7"}"#] {
         broker.send(nonsense).await;
     }
-    broker.send(&command(1, "ping", json!({}), TimeDelta::zero())).await;
+    broker.send(&command(1, "ping", &json!({}), TimeDelta::zero())).await;
     assert_eq!(broker.answer().await, failed(1, "expired"));
     for (id, cmd, params, error) in [
         (2, "reboot", json!({}), "not allowed: others use this machine"),

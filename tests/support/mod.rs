@@ -11,4 +11,4 @@ pub(crate) use api::Api;
 pub(crate) use database::{Database, log_of};
 pub(crate) use node::Node;
 pub(crate) use publisher::Publisher;
-pub(crate) use server::{Server, binary};
+pub(crate) use server::{Server, binary, tool, url};

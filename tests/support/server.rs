@@ -155,22 +155,25 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// The binary, without this machine's own settings.
-pub(crate) fn binary(command: &str, http: u16) -> Command {
-    let mut binary = Command::new(env!("CARGO_BIN_EXE_fleetlog"));
+pub(crate) fn tool(command: &str) -> Command {
+    let mut tool = Command::new(env!("CARGO_BIN_EXE_fleetlog"));
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("FLEETLOG_") || name == "DATABASE_URL") {
-            binary.env_remove(name);
+            tool.env_remove(name);
         }
     }
+    tool.current_dir(env!("CARGO_TARGET_TMPDIR")).arg(command).stdin(Stdio::null()).kill_on_drop(true);
+    tool
+}
+
+/// The same, as a server.
+pub(crate) fn binary(command: &str, http: u16) -> Command {
+    let mut binary = tool(command);
     binary
-        .current_dir(env!("CARGO_TARGET_TMPDIR"))
-        .arg(command)
         .args(["--http", &format!("127.0.0.1:{http}")])
         .env("FLEETLOG_ADMIN_EMAIL", EMAIL)
         .env("FLEETLOG_ADMIN_PASSWORD", PASSWORD)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true);
+        .stdout(Stdio::null());
     binary
 }
 

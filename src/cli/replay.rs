@@ -1,0 +1,87 @@
+//! `fleetlog replay`: the log told again, for auditors.
+
+use std::io::{BufWriter, ErrorKind, Write};
+
+use chrono::{DateTime, Utc};
+use clap::{ArgGroup, Args, ValueEnum};
+use fleetlog_aggregates::identity::{Tenant, Uid};
+use uuid::Uuid;
+
+use super::source::Source;
+use crate::replay::line::Line;
+use crate::replay::{self, Options, Scope};
+
+/// What is told: a command, a device with its commands, or, with `--as-of` alone, every command that had not ended.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).multiple(true).args(["command", "device", "as_of"]))]
+pub struct Replay {
+    /// One command's life, by its id.
+    #[arg(long, value_name = "ID", conflicts_with = "device")]
+    pub command: Option<Uuid>,
+    /// A device's own life and that of its commands, in the order of the log.
+    #[arg(long, value_name = "UID")]
+    pub device: Option<Uid>,
+    /// With --device: only what was recorded from this time on, as 2026-11-20T13:32:47Z.
+    #[arg(long, value_name = "TIME", requires = "device", value_parser = time)]
+    pub from: Option<DateTime<Utc>>,
+    /// With --device: only what was recorded before this time.
+    #[arg(long, value_name = "TIME", requires = "device", value_parser = time)]
+    pub to: Option<DateTime<Utc>>,
+    /// As it was at this time: what was recorded later is left out. Alone: every command that had not ended then, and
+    /// how many commands were in which state.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub as_of: Option<DateTime<Utc>>,
+    /// Whose log.
+    #[arg(long, default_value = "t0")]
+    pub tenant: Tenant,
+    /// How it is told.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Where the log is.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// How it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// In words, an event a line.
+    Text,
+    /// One JSON object a line. Its `line` is `command`, `device`, `event` (as stored, with the `state` after it),
+    /// `state` or `counts`.
+    Json,
+}
+
+/// Reads and tells.
+pub async fn run(args: Replay) -> anyhow::Result<()> {
+    let Replay { command, device, from, to, as_of, tenant, format, source } = args;
+    let scope = match (command, device) {
+        (Some(cmd_id), _) => Scope::Command(cmd_id),
+        (None, Some(uid)) => Scope::Device { uid, from, to },
+        (None, None) => Scope::Open,
+    };
+    let reading = source.open().await?;
+    let mut out = BufWriter::new(std::io::stdout());
+    let mut tell = |line: &Line| match format {
+        Format::Text => writeln!(out, "{line}"),
+        Format::Json => {
+            serde_json::to_writer(&mut out, line)?;
+            out.write_all(b"\n")
+        }
+    };
+    let told = replay::run(&reading.log, &Options { tenant, scope, as_of }, &mut tell).await;
+    // What was told before an error is shown, too.
+    let told = told.and(out.flush().map_err(Into::into));
+    reading.close().await?;
+    match told {
+        // Whoever was reading has read enough.
+        Err(replay::Error::Write(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        told => Ok(told?),
+    }
+}
+
+fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.to_utc())
+        .map_err(|_| "expected a time with its zone, as 2026-11-20T13:32:47Z".to_owned())
+}

@@ -1,0 +1,77 @@
+//! Where commands that only read find the log: in a database of one's own, or in the one that `up` keeps.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::Context;
+use clap::Args;
+use fleetlog_event_log::{EventLog, database};
+use sqlx::postgres::PgConnectOptions;
+
+use super::up::{self, TOOLS};
+use crate::embedded::postgres::{self, Visit};
+
+/// Which log is read.
+#[derive(Debug, Args)]
+pub struct Source {
+    /// The database, as anyone who may read it: `postgres://user:password@host/name`.
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Without a database: where `up` keeps its data, whether it runs there or not.
+    #[arg(long, env = "FLEETLOG_DATA_DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+    /// A folder with Postgres's programs; otherwise they are looked for.
+    #[arg(long, env = "FLEETLOG_POSTGRES_BIN")]
+    pub postgres_bin: Option<PathBuf>,
+}
+
+/// A log that is open for reading. Close it: a Postgres that was started for it goes on otherwise.
+pub struct Reading {
+    /// The log.
+    pub log: EventLog,
+    visit: Option<Visit>,
+}
+
+impl Source {
+    /// Opens the log. Nothing can be written through it.
+    pub async fn open(self) -> anyhow::Result<Reading> {
+        if let Some(url) = &self.database_url {
+            let connect = PgConnectOptions::from_str(url)
+                .context("DATABASE_URL is not of the form postgres://user:password@host/name")?;
+            let log = read(connect).await.context("failed to open the log")?;
+            return Ok(Reading { log, visit: None });
+        }
+        let options = postgres::Options {
+            binaries: self.postgres_bin,
+            tools: Some(PathBuf::from(TOOLS)),
+            ..postgres::Options::new(self.data_dir.join("postgres"))
+        };
+        let visit = Visit::begin(options, up::progress).await.context("failed to open the log")?;
+        match read(visit.connect_options()).await {
+            Ok(log) => Ok(Reading { log, visit: Some(visit) }),
+            Err(error) => {
+                visit.end().await?;
+                Err(error).context("failed to open the log")
+            }
+        }
+    }
+}
+
+/// Over one connection. With more of them sqlx 0.8 closes a pool without waiting for as many as are idle, and warns when
+/// the server that was started for it stops under one that is still being given back.
+async fn read(connect: PgConnectOptions) -> fleetlog_event_log::Result<EventLog> {
+    let mut options = database::Options::new(connect);
+    options.connections = 1;
+    EventLog::open_to_read(options).await
+}
+
+impl Reading {
+    /// Leaves everything as it was found.
+    pub async fn close(self) -> anyhow::Result<()> {
+        self.log.close().await;
+        if let Some(visit) = self.visit {
+            visit.end().await?;
+        }
+        Ok(())
+    }
+}
