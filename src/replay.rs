@@ -5,7 +5,7 @@
 //! by page, and remembers what has not ended, not what it has read.
 //!
 //! - [`life`]: a command, as its events left it
-//! - [`line`]: what is told, as JSON
+//! - [`mod@line`]: what is told, as JSON
 //! - [`words`]: the same, for people
 
 mod life;
