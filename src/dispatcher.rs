@@ -77,6 +77,7 @@ impl Dispatcher {
                 }
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 _ = asks.tick() => {
                     if !leadership.is_held().await {

@@ -92,7 +92,7 @@ mod tests {
             (b"[]", Reason::BadAck),
             (br#"{"cmd_id":"7","status":"ack"}"#, Reason::BadAck),
             (b"\xff", Reason::NotUtf8),
-            (&[b' '; MAX_ACK + 1], Reason::TooLarge),
+            (&vec![b' '; MAX_ACK + 1], Reason::TooLarge),
         ] {
             assert_eq!(decode(payload).map_err(|(reason, _)| reason), Err(reason));
         }

@@ -1,5 +1,7 @@
 //! The table of the design: every state with every input, and what no sequence of inputs can make happen.
 
+use std::fmt::Write;
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -100,7 +102,7 @@ fn every_state_decides_every_input() {
                 Ok(events) => events.iter().map(DomainEvent::event_type).collect::<Vec<_>>().join(" + "),
                 Err(error) => format!("refused: {error}"),
             };
-            table += &format!("{name} | {input_name} | {outcome}\n");
+            let _ = writeln!(table, "{name} | {input_name} | {outcome}");
         }
     }
     insta::assert_snapshot!(table);
