@@ -1,13 +1,14 @@
-//! Appends single events: a command to an aggregate, through cqrs-es and postgres-es in event store mode.
+//! Appends single events: a command to an aggregate, which cqrs-es and postgres-es load in event store mode.
 //!
 //! The snapshot and aggregate store modes of cqrs-es 0.5 apply events twice, and its `Query` runs after the commit
-//! and loses updates in a crash; neither is used.
+//! and loses updates in a crash; neither is used. Nor is its append: that holds the log's row from the insert, over a
+//! round trip, to the commit.
 
 use std::collections::HashMap;
 
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::persist::PersistedEventStore;
-use cqrs_es::{Aggregate, AggregateContext, AggregateError, EventStore};
+use cqrs_es::{Aggregate, AggregateContext, AggregateError, DomainEvent, EventStore};
 use postgres_es::PostgresEventRepository;
 use sqlx::Row;
 
@@ -98,29 +99,70 @@ impl EventLog {
         A: Aggregate<Services = ()>,
         A::Error: Send + Sync + 'static,
     {
-        let store = self.store::<A>();
-        let mut context = store.load_aggregate(aggregate_id).await.map_err(refine)?;
+        let mut context = self.store::<A>().load_aggregate(aggregate_id).await.map_err(refine)?;
+        let known = context.current_sequence as i64;
         let sink = EventSink::default();
         context.aggregate().handle(command, &(), &sink).await.map_err(ExecuteError::Refused)?;
-        let committed = store.commit(sink.collect().await, context, metadata).await.map_err(refine)?;
-        let Some(last) = committed.last() else { return Ok(None) };
-        let row = sqlx::query(
-            "SELECT log_id, position FROM control_events
-             WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence = $3",
-        )
-        .bind(A::TYPE)
-        .bind(aggregate_id)
-        .bind(last.sequence as i64)
-        .fetch_one(self.pool())
-        .await
-        .map_err(Error::from)?;
-        let committed = Committed {
-            log_id: row.try_get("log_id").map_err(Error::from)?,
-            position: row.try_get("position").map_err(Error::from)?,
-        };
+        let events = sink.collect().await;
+        if events.is_empty() {
+            return Ok(None);
+        }
+        let committed = self.append::<A>(aggregate_id, known, &events, &metadata).await?;
         self.heads().moved(committed.log_id, committed.position);
         Ok(Some(committed))
     }
+
+    /// Appends events behind the `known` ones of a stream, all or none.
+    async fn append<A>(
+        &self,
+        aggregate_id: &str,
+        known: i64,
+        events: &[A::Event],
+        metadata: &Metadata,
+    ) -> Result<Committed, ExecuteError<A::Error>>
+    where
+        A: Aggregate,
+    {
+        let payloads: Result<Vec<String>, _> = events.iter().map(serde_json::to_string).collect();
+        let (payloads, metadata) =
+            (payloads.map_err(unwritable)?, serde_json::to_string(metadata).map_err(unwritable)?);
+        let rows = sqlx::query(APPEND)
+            .bind(A::TYPE)
+            .bind(aggregate_id)
+            .bind(metadata)
+            .bind((1..).map(|nth| known + nth).take(events.len()).collect::<Vec<_>>())
+            .bind(events.iter().map(DomainEvent::event_type).collect::<Vec<_>>())
+            .bind(events.iter().map(DomainEvent::event_version).collect::<Vec<_>>())
+            .bind(payloads)
+            .fetch_all(self.pool())
+            .await;
+        let rows = rows.map_err(|error| match &error {
+            sqlx::Error::Database(cause) if cause.constraint() == Some(STREAM) => ExecuteError::Conflict,
+            _ => ExecuteError::Log(error.into()),
+        })?;
+        let last = rows.last().ok_or(Error::Database(sqlx::Error::RowNotFound))?;
+        Ok(Committed {
+            log_id: last.try_get("log_id").map_err(Error::from)?,
+            position: last.try_get("position").map_err(Error::from)?,
+        })
+    }
+}
+
+/// The key that two who append to one stream at once meet at.
+const STREAM: &str = "control_events_stream";
+
+/// One statement, and so one transaction, without a round trip between taking the log's row and the commit: every other
+/// append to the log waits for that long.
+const APPEND: &str = "
+    INSERT INTO control_events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+    SELECT $1, $2, sequence, event_type, event_version, payload::json, $3::json
+    FROM unnest($4::bigint[], $5::text[], $6::text[], $7::text[])
+        AS event (sequence, event_type, event_version, payload)
+    ORDER BY sequence
+    RETURNING log_id, position";
+
+fn unwritable(error: serde_json::Error) -> Error {
+    Error::Database(sqlx::Error::Encode(Box::new(error)))
 }
 
 /// Finds the database's own error again under the layers of cqrs-es.

@@ -47,6 +47,7 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
             .body(Full::from(body.to_string()))?;
+        self.requests.ready().await?;
         let answer = self.requests.send_request(request).await?;
         let status = answer.status();
         let body = answer.into_body().collect().await?.to_bytes();
