@@ -24,7 +24,7 @@ pub enum Selector {
     /// These.
     #[schema(value_type = Vec<String>)]
     Devices(Vec<Uid>),
-    /// All in service that carry all of these labels.
+    /// All in service that carry all of these labels, at least one.
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     Labels(Labels),
 }
@@ -156,6 +156,10 @@ impl Commands {
                     return Err(Error::Selector(format!("there is no device {missing} in service")));
                 }
                 uids
+            }
+            Selector::Labels(labels) if labels.is_empty() => {
+                // Every device there is, most likely by mistake.
+                return Err(Error::Selector("expected at least one label".to_owned()));
             }
             Selector::Labels(labels) => {
                 let uids = devices::with_labels(self.log.pool(), tenant, labels, limit).await?;

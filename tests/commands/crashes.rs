@@ -5,6 +5,7 @@ use fleetlog::commands::{Commands, NewCommand};
 use fleetlog::embedded::mosquitto;
 use fleetlog_aggregates::command::Status;
 use fleetlog_event_log::EventLog;
+use reqwest::{Method, StatusCode};
 use rstest::rstest;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -29,6 +30,39 @@ async fn journal(broker: SocketAddr, answers: bool, journal: tokio::sync::mpsc::
             answering.report("t0/devices/dev-01/command_ack", answer.to_string()).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_request_whose_answer_was_lost_is_the_same_command_when_it_comes_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let broker = mosquitto::Options { dir: directory.path().to_owned(), port: None };
+    let broker = mosquitto::Broker::start(broker).await.expect("Mosquitto");
+    let database = Database::fresh().await;
+    let log =
+        EventLog::open(fleetlog_event_log::database::Options::new(database.options())).await.expect("open");
+    let port = broker.address().port();
+    let doomed = Server::serve_until_killed(&database.options(), port, "command.requested").await;
+    register(&log, "dev-01").await;
+    let request = |server: &Server| {
+        let request = server.request(Method::POST, "/devices/dev-01/commands");
+        request.header("Idempotency-Key", "once").json(&json!({"cmd": "ping"})).send()
+    };
+    assert!(request(&doomed).await.is_err(), "the answer is lost");
+    doomed.wait_killed().await;
+    let server = Server::serve(&database.options(), port, &[]).await;
+    let mut answers = vec![];
+    for _ in 0..2 {
+        let answer = request(&server).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        assert_eq!(answer.headers()["Idempotent-Replayed"], "true");
+        answers.push(answer.text().await.expect("text"));
+    }
+    assert_eq!(answers[0], answers[1]);
+    let commands = "SELECT count(*) FROM control_events WHERE event_type = 'CommandRequested'";
+    let commands: i64 = sqlx::query_scalar(commands).fetch_one(log.pool()).await.expect("counted");
+    assert_eq!(commands, 1);
+    server.stop().await;
+    broker.stop().await.expect("stopped");
 }
 
 #[rstest]

@@ -113,9 +113,9 @@ async fn a_history_names_every_step_and_every_moment_can_be_asked_for() {
             ["CommandAcknowledged", "ACKED", "dispatcher"],
         ]
     );
-    let then = as_of(steps[2]["recordedAt"].clone()).await;
+    let then = as_of(steps[1]["recordedAt"].clone()).await;
     assert_eq!((&then["status"], then["history"].as_array().map(Vec::len)), (&json!("SENT"), Some(2)));
-    assert_eq!(as_of(steps[0]["recordedAt"].clone()).await, Value::Null, "it was not there yet");
+    assert_eq!(as_of(json!("2020-01-01T00:00:00Z")).await, Value::Null, "it was not there yet");
 
     api.catch_up().await;
     let listed = api.ask("{ commands { nodes { history { sequence } } } }").await;

@@ -48,14 +48,14 @@ pub struct Step {
     pub recorded_at: DateTime<Utc>,
 }
 
-/// A command and every step of its life, up to those recorded before `before`. `None` if there was no such command.
+/// A command and every step of its life, as of a moment or now. `None` if there was no such command.
 pub async fn history(
     log: &EventLog,
     tenant: &Tenant,
     cmd_id: Uuid,
-    before: Option<DateTime<Utc>>,
+    as_of: Option<DateTime<Utc>>,
 ) -> Result<Option<(Command, Vec<Step>)>, Error> {
-    Ok(histories(log, tenant, &[cmd_id], before).await?.remove(&cmd_id))
+    Ok(histories(log, tenant, &[cmd_id], as_of).await?.remove(&cmd_id))
 }
 
 /// The same of many commands, by their ids. What there was not is not there.
@@ -63,12 +63,12 @@ pub async fn histories(
     log: &EventLog,
     tenant: &Tenant,
     cmd_ids: &[Uuid],
-    before: Option<DateTime<Utc>>,
+    as_of: Option<DateTime<Utc>>,
 ) -> Result<HashMap<Uuid, (Command, Vec<Step>)>, Error> {
     let streams: Vec<String> = cmd_ids.iter().map(|cmd_id| format!("{tenant}/{cmd_id}")).collect();
     let mut lives: HashMap<Uuid, (Draft, Vec<Step>)> = HashMap::new();
     for event in log.streams(command::Command::TYPE, &streams).await? {
-        if before.is_some_and(|before| event.recorded_at >= before) {
+        if as_of.is_some_and(|as_of| event.recorded_at > as_of) {
             continue;
         }
         let corrupt = |poison: Poison| Error::Corrupt(poison.to_string());
