@@ -25,7 +25,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct When {
-    /// As it was at this moment: nothing that was recorded then or later counts.
+    /// As it was at this moment: nothing that was recorded later counts.
     #[param(value_type = Option<DateTime<Utc>>)]
     as_of: Option<Moment>,
 }
