@@ -101,3 +101,19 @@ async fn a_cancelled_batch_sends_nothing_more_and_takes_back_what_was_not_sent()
     assert!(batch.commands.waiting > 0 && batch.commands.sent == 0, "{batch:?}");
     assert_eq!(batch.cancelled_by.as_deref(), Some("user:2"));
 }
+
+#[tokio::test]
+async fn a_batch_that_is_interrupted_goes_on_and_tells_no_device_twice() {
+    let mut fleet = Fleet::start().await;
+    let uids = devices(&fleet, 40).await;
+    let batch_id = request(&fleet, new_batch(&uids, 40, None)).await;
+    until(&fleet, batch_id, |batch| batch.commands.requested >= 10).await;
+    fleet.dispatch_anew();
+    let batch = until(&fleet, batch_id, |batch| batch.commands.waiting == 0).await;
+    assert_eq!((batch.commands.requested, batch.status.as_str()), (40, "running"));
+    let requested = "SELECT count(*), count(DISTINCT payload -> 'CommandRequested' ->> 'device_uid')
+        FROM control_events WHERE event_type = 'CommandRequested'";
+    let counts: (i64, i64) =
+        sqlx::query_as(requested).fetch_one(fleet.node.log.pool()).await.expect("counted");
+    assert_eq!(counts, (40, 40));
+}

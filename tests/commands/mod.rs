@@ -31,6 +31,8 @@ struct Fleet {
     node: Node,
     commands: Commands,
     projections: fleetlog_projections::Handle,
+    /// Of the dispatcher.
+    dispatching: DropGuard,
     _stopping: DropGuard,
 }
 
@@ -86,6 +88,14 @@ fn words(steps: &[Step]) -> Vec<&str> {
     steps.iter().map(|step| step.event_type.as_str()).collect()
 }
 
+/// Starts a dispatcher. It stops when what this returns goes out of scope.
+fn dispatch(node: &Node) -> DropGuard {
+    let stop = CancellationToken::new();
+    let outlet = Outlet::Endpoint(node.outlet.clone());
+    tokio::spawn(Dispatcher::new(node.log.clone(), outlet).run(stop.clone()));
+    stop.drop_guard()
+}
+
 impl Fleet {
     async fn start() -> Self {
         let node = Node::start().await;
@@ -95,9 +105,13 @@ impl Fleet {
         let projections = Projections::new(node.log.clone(), Options::default());
         let handle = projections.handle();
         tokio::spawn(projections.run(stop.clone()));
-        let outlet = Outlet::Endpoint(node.outlet.clone());
-        tokio::spawn(Dispatcher::new(node.log.clone(), outlet).run(stop.clone()));
-        Self { node, commands, projections: handle, _stopping: stop.drop_guard() }
+        let dispatching = dispatch(&node);
+        Self { node, commands, projections: handle, dispatching, _stopping: stop.drop_guard() }
+    }
+
+    /// Stops the dispatcher, and starts another that knows nothing but what the log says.
+    fn dispatch_anew(&mut self) {
+        self.dispatching = dispatch(&self.node);
     }
 
     async fn register(&self, uid: &str) {
