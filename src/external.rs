@@ -52,8 +52,8 @@ pub struct Options {
     /// group, because the broker drops what nobody has subscribed to: Mosquitto keeps the node's share for it until
     /// it is back or the session expires; EMQX gives it to the others.
     pub group: Option<String>,
-    /// Which messages: [`TELEMETRY_FILTER`] or [`ACK_FILTER`](fleetlog_aggregates::topic::ACK_FILTER). Each in a session of its own, so that no answer to a
-    /// command waits behind telemetry at the broker.
+    /// Which messages: [`TELEMETRY_FILTER`] or [`ACK_FILTER`](fleetlog_aggregates::topic::ACK_FILTER). Each in a
+    /// session of its own, so that no answer to a command waits behind telemetry at the broker.
     pub filter: &'static str,
     /// How many messages the broker may send ahead of their acknowledgements. Enough to fill a batch while another is
     /// stored. Mosquitto sends at most its own `max_inflight_messages`, which is 20 unless set.
