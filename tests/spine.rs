@@ -50,8 +50,8 @@ async fn a_reading_is_seen_in_rest_in_graphql_and_on_the_record_and_its_repeat_i
     assert_eq!(windows.await["series"][0]["windows"][0]["avg"], 21.5);
     let events = server.get("/events?log=telemetry").await;
     assert_eq!((&events["items"][0]["position"], &events["items"][0]["msg_id"]), (&json!(1), &json!("a1")));
-    let events = server.get("/events?log=control").await;
-    assert_eq!(events["items"][0]["event_type"], "DeviceRegistered");
+    let events = server.get("/events?log=control&type=DeviceRegistered").await;
+    assert_eq!(events["items"][0]["aggregate_id"], "t0/dev-01");
 
     let answer = server
         .graphql("{ device(uid: \"dev-01\") { messages duplicates telemetry(first: 1) { edges { node { payload } } } } }")

@@ -74,7 +74,7 @@ const TOPICS: [(&str, &str); 9] = [
     ("t0/devices/dev-01/telemetry/x", "bad_topic"),
     ("t0/devices/dev 01/telemetry", "bad_topic"),
     ("t0/devices/dev-01/commands", "bad_topic"),
-    ("t0/devices/dev-01/command_ack", "unknown_command"),
+    ("t0/devices/dev-01/command_ack", "bad_ack"),
     ("$SYS/broker/uptime", "bad_topic"),
     ("nobody/devices/dev-01/telemetry", "unknown_tenant"),
     ("nobody/devices", "bad_topic"),
