@@ -449,7 +449,7 @@ mod tests {
         for (topic, expected) in [
             ("nonsense", Reason::BadTopic),
             ("t0/devices/dev-01/commands", Reason::BadTopic),
-            ("t0/devices/dev-01/command_ack", Reason::UnknownCommand),
+            ("t0/devices/dev-01/command_ack", Reason::BadTopic),
         ] {
             let rejected = decide(Message { topic, payload: b"{}", received_at: now() }, String::new);
             assert_eq!(rejected.expect_err(topic).reason, expected);
