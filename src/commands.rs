@@ -13,11 +13,11 @@ pub mod idempotency;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use fleetlog_aggregates::command::{self, Command, Input, Request, Status};
+use fleetlog_aggregates::command::{self, Command, Input, Request};
 use fleetlog_aggregates::command_type::{self, CommandType, Definition};
 use fleetlog_aggregates::device::{self, Device};
 use fleetlog_aggregates::identity::{CommandName, Tenant, Uid, aggregate_id};
-use fleetlog_event_log::control::{Committed, ExecuteError, Metadata};
+use fleetlog_event_log::control::{self, Committed, ExecuteError, Metadata};
 use fleetlog_event_log::{EventLog, Lane};
 use serde::Serialize;
 use serde_json::Value;
@@ -159,7 +159,7 @@ impl Commands {
                     .await?
                     .is_empty()
                 {
-                    let metadata = Metadata::from([("actor".to_owned(), "fleetlog".to_owned())]);
+                    let metadata = control::metadata("fleetlog", None, None);
                     let input = command_type::Input::Define(definition);
                     self.log.execute::<CommandType>(&stream, input, metadata).await?;
                 }
@@ -305,10 +305,5 @@ impl Commands {
     ) -> Result<Option<Committed>, Error> {
         let input = command_type::Input::Remove;
         Ok(self.log.execute::<CommandType>(&format!("{tenant}/{name}"), input, metadata).await?)
-    }
-
-    /// Where a command is in its life, from the log itself. `None` if there is no such command.
-    pub async fn status(&self, tenant: &Tenant, cmd_id: Uuid) -> Result<Option<Status>, Error> {
-        Ok(self.log.load::<Command>(&format!("{tenant}/{cmd_id}")).await?.status())
     }
 }

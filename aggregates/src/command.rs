@@ -369,10 +369,7 @@ impl Command {
                 Ok(vec![Event::CommandTimedOut { attempts: self.attempts }])
             }
             (Input::Cancel { by, reason }, Status::Requested | Status::Sent) => {
-                if reason.as_ref().is_some_and(|reason| !is_text(reason)) {
-                    let why = "expected 1 to 500 characters without control characters";
-                    return Err(Error::Invalid { field: "reason", why });
-                }
+                check_reason(reason.as_deref()).map_err(invalid)?;
                 Ok(vec![Event::CommandCancelled { by, reason }])
             }
             (Input::MarkSent { .. } | Input::TimeOut(_) | Input::Cancel { .. }, _) => {
@@ -412,17 +409,39 @@ fn is_text(text: &str) -> bool {
 }
 
 fn check(request: &Request, at: DateTime<Utc>) -> Result<(), Error> {
-    let invalid = |field, why| Err(Error::Invalid { field, why });
-    if !TIMEOUT_S.contains(&request.timeout_s) {
-        return invalid("timeout_s", "expected 1 to 86400 seconds");
-    }
-    if !MAX_ATTEMPTS.contains(&request.max_attempts) {
-        return invalid("max_attempts", "expected 1 to 10");
-    }
+    check_attempts(request.timeout_s, request.max_attempts).map_err(invalid)?;
     if request.expires_at <= at || request.expires_at > at + MAX_LIFE {
-        return invalid("expires_at", "expected a time to come, at most 30 days away");
+        return Err(invalid(("expires_at", "expected a time to come, at most 30 days away")));
     }
     Ok(())
+}
+
+fn invalid((field, why): OutOfBounds) -> Error {
+    Error::Invalid { field, why }
+}
+
+/// A field, and what it should be.
+pub(crate) type OutOfBounds = (&'static str, &'static str);
+
+/// Whether attempts are within their bounds: a command's, and those of a batch's commands.
+pub(crate) fn check_attempts(timeout_s: u32, max_attempts: u32) -> Result<(), OutOfBounds> {
+    if !TIMEOUT_S.contains(&timeout_s) {
+        return Err(("timeout_s", "expected 1 to 86400 seconds"));
+    }
+    if !MAX_ATTEMPTS.contains(&max_attempts) {
+        return Err(("max_attempts", "expected 1 to 10"));
+    }
+    Ok(())
+}
+
+/// Whether the reason of a cancellation can be shown.
+pub(crate) fn check_reason(reason: Option<&str>) -> Result<(), OutOfBounds> {
+    match reason {
+        Some(reason) if !is_text(reason) => {
+            Err(("reason", "expected 1 to 500 characters without control characters"))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Aggregate for Command {

@@ -11,7 +11,7 @@ use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::command::{MAX_ATTEMPTS, MAX_LIFE, MAX_REASON, TIMEOUT_S};
+use crate::command::{MAX_LIFE, OutOfBounds, check_attempts, check_reason};
 use crate::identity::Uid;
 
 /// How many devices a batch has at most.
@@ -210,11 +210,7 @@ impl CommandBatch {
             (Input::Complete, Status::Running) => Ok(vec![Event::CommandBatchCompleted {}]),
             (Input::Abort { failures }, Status::Running) => Ok(vec![Event::CommandBatchAborted { failures }]),
             (Input::Cancel { by, reason }, Status::Running) => {
-                let long = |reason: &String| reason.is_empty() || reason.chars().count() > MAX_REASON;
-                if reason.as_ref().is_some_and(|reason| long(reason) || reason.contains(char::is_control)) {
-                    let why = "expected 1 to 500 characters without control characters";
-                    return Err(Error::Invalid { field: "reason", why });
-                }
+                check_reason(reason.as_deref()).map_err(invalid)?;
                 Ok(vec![Event::CommandBatchCancelled { by, reason }])
             }
             (Input::Complete | Input::Abort { .. } | Input::Cancel { .. }, _) => Err(Error::Ended(status)),
@@ -223,31 +219,29 @@ impl CommandBatch {
 }
 
 fn check(request: &Request, devices: &[Uid], at: DateTime<Utc>) -> Result<(), Error> {
-    let invalid = |field, why| Err(Error::Invalid { field, why });
     if devices.is_empty() || devices.len() > MAX_DEVICES {
-        return invalid("selector", "expected to choose 1 to 100000 devices");
+        return Err(invalid(("selector", "expected to choose 1 to 100000 devices")));
     }
-    if !TIMEOUT_S.contains(&request.timeout_s) {
-        return invalid("timeout_s", "expected 1 to 86400 seconds");
-    }
-    if !MAX_ATTEMPTS.contains(&request.max_attempts) {
-        return invalid("max_attempts", "expected 1 to 10");
-    }
+    check_attempts(request.timeout_s, request.max_attempts).map_err(invalid)?;
     if !RATE_PER_S.contains(&request.rate_per_s) {
-        return invalid("rate_per_s", "expected 1 to 1000");
+        return Err(invalid(("rate_per_s", "expected 1 to 1000")));
     }
     if request.abort_after_failures.is_some_and(|failures| !(1..=MAX_DEVICES as u32).contains(&failures)) {
-        return invalid("abort_after_failures", "expected 1 to 100000");
+        return Err(invalid(("abort_after_failures", "expected 1 to 100000")));
     }
     // Commands are requested one after the other; the last of them must still have time.
     let takes = TimeDelta::seconds(devices.len() as i64 / i64::from(request.rate_per_s));
     if request.expires_at <= at + takes || request.expires_at > at + MAX_LIFE {
-        return invalid(
+        return Err(invalid((
             "expires_at",
             "expected a time after the last command's request, at most 30 days away",
-        );
+        )));
     }
     Ok(())
+}
+
+fn invalid((field, why): OutOfBounds) -> Error {
+    Error::Invalid { field, why }
 }
 
 impl Aggregate for CommandBatch {

@@ -21,6 +21,20 @@ const MAX_CONFLICTS: u32 = 5;
 /// moment of the append.
 pub type Metadata = HashMap<String, String>;
 
+/// What goes on the record with what `actor` does: the requester's records that it belongs to, and the event that it
+/// follows from, where there are such.
+#[must_use]
+pub fn metadata(
+    actor: impl Into<String>,
+    correlation_id: Option<String>,
+    cause: Option<(LogId, Position)>,
+) -> Metadata {
+    let causation_id = cause.map(|(log_id, position)| format!("{log_id}:{position}"));
+    let words =
+        [("actor", Some(actor.into())), ("correlation_id", correlation_id), ("causation_id", causation_id)];
+    words.into_iter().filter_map(|(word, value)| Some((word.to_owned(), value?))).collect()
+}
+
 /// Where a command's last event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {

@@ -116,6 +116,18 @@ impl EventLog {
         Ok(rows.iter().map(control_event).collect::<Result<_, sqlx::Error>>()?)
     }
 
+    /// The events of a control stream behind the one at `sequence`, in its order.
+    pub async fn stream_after(
+        &self,
+        aggregate_type: &str,
+        aggregate_id: &str,
+        sequence: i64,
+    ) -> Result<Vec<Event>> {
+        let query = sqlx::query(STREAM_AFTER).bind(aggregate_type).bind(aggregate_id).bind(sequence);
+        let rows = query.fetch_all(self.pool()).await?;
+        Ok(rows.iter().map(control_event).collect::<Result<_, sqlx::Error>>()?)
+    }
+
     /// The readings of some devices within a span, at most `limit` of each device, device by device.
     pub async fn readings(
         &self,
@@ -158,6 +170,10 @@ const CONTROL_OF_TYPES: &str =
             payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
      FROM control_events WHERE log_id = $1 AND position > $2 AND aggregate_type = ANY($4)
      ORDER BY position LIMIT $3";
+const STREAM_AFTER: &str =
+    "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+            payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
+     FROM control_events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 ORDER BY sequence";
 const STREAMS: &str =
     "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
             payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at

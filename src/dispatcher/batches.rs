@@ -14,8 +14,8 @@ use cqrs_es::Aggregate;
 use fleetlog_aggregates::command::{self, Command};
 use fleetlog_aggregates::command_batch::{CommandBatch, Input, Status};
 use fleetlog_aggregates::identity::Uid;
-use fleetlog_event_log::control::{ExecuteError, Metadata};
-use fleetlog_event_log::{EventLog, Log};
+use fleetlog_event_log::control::{self, ExecuteError, Metadata};
+use fleetlog_event_log::{Event, EventLog, Log};
 use fleetlog_projections::commands;
 use futures::{StreamExt, TryStreamExt};
 use tokio::task::JoinSet;
@@ -45,6 +45,8 @@ enum Error {
     Command(#[from] ExecuteError<command::Error>),
     #[error(transparent)]
     Log(#[from] fleetlog_event_log::Error),
+    #[error("read the batch's events: {0}")]
+    Corrupt(#[from] serde_json::Error),
 }
 
 /// Runs one tenant's batches until `stop`.
@@ -114,8 +116,11 @@ impl Batch {
 
     async fn try_run(&self, stop: &CancellationToken) -> Result<(), Error> {
         let stream = format!("{}/{}", self.tenant, self.id);
-        let metadata = self.metadata(&stream).await?;
-        let mut batch = self.log.load::<CommandBatch>(&stream).await?;
+        let events = self.log.streams(CommandBatch::TYPE, std::slice::from_ref(&stream)).await?;
+        let Some(first) = events.first() else { return Ok(()) };
+        let metadata = metadata(first);
+        let (mut batch, mut known) = (CommandBatch::default(), 0);
+        take(&mut batch, &mut known, &events)?;
         let Some(request) = batch.request().cloned() else { return Ok(()) };
         // Requested in this order, so those that are there are the first ones.
         let counts = commands::counts(self.log.pool(), &self.tenant, self.id).await?;
@@ -142,27 +147,14 @@ impl Batch {
                 self.request(&request, &devices[next..until], &metadata).await?;
                 next = until;
             }
-            batch = self.log.load::<CommandBatch>(&stream).await?;
+            // Whatever ended it: this, or somebody's cancellation. Its devices, which are many, are not read again.
+            let events = self.log.stream_after(CommandBatch::TYPE, &stream, known).await?;
+            take(&mut batch, &mut known, &events)?;
         }
         if batch.status() != Some(Status::Completed) {
             self.cancel_unsent(&metadata).await?;
         }
         Ok(())
-    }
-
-    /// The batch's requester and correlation id, for all that follows from it.
-    async fn metadata(&self, stream: &str) -> Result<Metadata, Error> {
-        let events = self.log.streams(CommandBatch::TYPE, &[stream.to_owned()]).await?;
-        let mut metadata = Metadata::new();
-        if let Some(first) = events.first() {
-            metadata.insert("causation_id".to_owned(), format!("{}:{}", first.log_id, first.position));
-            for word in ["actor", "correlation_id"] {
-                if let Some(value) = first.metadata.get(word) {
-                    metadata.insert(word.to_owned(), value);
-                }
-            }
-        }
-        Ok(metadata)
     }
 
     async fn request(
@@ -231,4 +223,20 @@ impl Batch {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// The batch's requester and correlation id, for all that follows from its first event.
+fn metadata(first: &Event) -> Metadata {
+    let word = |word| first.metadata.get(word);
+    let actor = word("actor").unwrap_or_default();
+    control::metadata(actor, word("correlation_id"), Some((first.log_id, first.position)))
+}
+
+/// Takes in what has happened to a batch.
+fn take(batch: &mut CommandBatch, known: &mut i64, events: &[Event]) -> Result<(), Error> {
+    for event in events {
+        batch.apply(serde_json::from_str(&event.payload.0)?);
+        *known = event.sequence;
+    }
+    Ok(())
 }

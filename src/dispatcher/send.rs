@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use fleetlog_aggregates::command::{Command, Input, Request};
 use fleetlog_aggregates::topic::Channel;
-use fleetlog_event_log::control::{ExecuteError, Metadata};
+use fleetlog_event_log::control::{self, ExecuteError, Metadata};
 use fleetlog_event_log::{EventLog, LogId};
 use serde::Serialize;
 use serde_json::Value;
@@ -54,13 +54,8 @@ struct Payload<'a> {
 
 impl Task {
     pub(super) fn new(log_id: LogId, cmd_id: Uuid, due: Due, open: &Open) -> Self {
-        let mut metadata = Metadata::from([
-            ("actor".to_owned(), "dispatcher".to_owned()),
-            ("causation_id".to_owned(), format!("{log_id}:{}", open.last)),
-        ]);
-        if let Some(correlation_id) = &open.correlation_id {
-            metadata.insert("correlation_id".to_owned(), correlation_id.clone());
-        }
+        let cause = Some((log_id, open.last));
+        let metadata = control::metadata("dispatcher", open.correlation_id.clone(), cause);
         let request = open.state.request().cloned();
         Self { cmd_id, due, request, requested_at: open.requested_at, metadata }
     }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::commands::{Cancel, replayed};
 use super::error::{Error, NO_BATCH};
 use super::extract::{BatchId, Body, Caller, IdempotencyKey, OptionalBody, Query, parse, present};
+use super::freshness::When;
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment};
 use super::problem::Problem;
@@ -168,16 +169,6 @@ async fn list_command_batches(
     freshness::of_projection::<commands::Model>(&app, &caller.tenant, which.min_position).await?;
     let page = commands::batches(app.log.pool(), &caller.tenant, after, which.limit.0).await?;
     Ok(Json(List::page(page, |batch| Cursor::of_batch(batch).to_string())))
-}
-
-/// How a batch is read.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct When {
-    /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
-    #[param(value_type = Option<String>, example = "1:42")]
-    min_position: Option<LogPosition>,
 }
 
 /// One batch, and how its commands are.

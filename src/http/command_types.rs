@@ -8,12 +8,13 @@ use fleetlog_event_log::control::Committed;
 use fleetlog_projections::commands::{self, CommandType};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{Error, NO_TYPE};
 use super::extract::{Body, Caller, NoParameters, Query, TypeName, present};
+use super::freshness::When;
 use super::page::List;
 use super::parameters::LogPosition;
 use super::problem::Problem;
@@ -26,16 +27,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
         define_command_type,
         remove_command_type
     ))
-}
-
-/// How the list is read.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct When {
-    /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
-    #[param(value_type = Option<String>, example = "1:42")]
-    min_position: Option<LogPosition>,
 }
 
 /// The tenant's command types, by name. A command that is not one of them is never sent.

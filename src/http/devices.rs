@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use super::error::{Error, NO_DEVICE};
 use super::extract::{Body, Caller, DeviceUid, Query, parse, present};
+use super::freshness::When;
 use super::page::List;
 use super::parameters::{Limit, LogPosition};
 use super::problem::Problem;
@@ -85,16 +86,6 @@ async fn list_devices(
         None
     };
     Ok(Json(List::page(page, |device| Cursor::of(device, sort).to_string()).with_total(total)))
-}
-
-/// How a device is read.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct When {
-    /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
-    #[param(value_type = Option<String>, example = "1:42")]
-    min_position: Option<LogPosition>,
 }
 
 /// One device, in service or not.

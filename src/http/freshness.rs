@@ -5,10 +5,22 @@ use std::time::Duration;
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_projections::WaitError;
 use fleetlog_projections::read_model::ReadModel;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::App;
 use super::error::{Error, NO_LOG};
 use super::parameters::LogPosition;
+
+/// What a read waits for.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct When {
+    /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
+    #[param(value_type = Option<String>, example = "1:42")]
+    pub(super) min_position: Option<LogPosition>,
+}
 
 /// How long a read waits.
 pub const PATIENCE: Duration = Duration::from_secs(2);

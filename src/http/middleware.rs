@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use fleetlog_event_log::control::Metadata;
+use fleetlog_event_log::control::{self, Metadata};
 use http::{HeaderName, HeaderValue, Method, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -58,8 +58,7 @@ impl RequestId {
     /// What goes on the record with what this request writes.
     #[must_use]
     pub fn metadata(&self, caller: &Principal) -> Metadata {
-        let actor = caller.user_id.to_string();
-        Metadata::from([("actor".to_owned(), actor), ("correlation_id".to_owned(), self.0.clone())])
+        control::metadata(caller.user_id, Some(self.0.clone()), None)
     }
 }
 

@@ -8,7 +8,7 @@ use fleetlog_aggregates::command_ack;
 use fleetlog_aggregates::telemetry::Reason;
 use fleetlog_aggregates::topic::Topic;
 use fleetlog_event_log::EventLog;
-use fleetlog_event_log::control::{ExecuteError, Metadata};
+use fleetlog_event_log::control::{self, ExecuteError, Metadata};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
@@ -106,16 +106,9 @@ impl Acks {
     /// The device as actor, the request's correlation id, and the event that it answers.
     async fn metadata(&self, stream: &str, topic: &Topic) -> Result<Metadata, fleetlog_event_log::Error> {
         let events = self.log.streams(Command::TYPE, &[stream.to_owned()]).await?;
-        let mut metadata = Metadata::from([("actor".to_owned(), format!("device:{}", topic.uid))]);
-        if let Some(first) = events.first()
-            && let Some(correlation_id) = first.metadata.get("correlation_id")
-        {
-            metadata.insert("correlation_id".to_owned(), correlation_id);
-        }
-        if let Some(last) = events.last() {
-            metadata.insert("causation_id".to_owned(), format!("{}:{}", last.log_id, last.position));
-        }
-        Ok(metadata)
+        let correlation_id = events.first().and_then(|first| first.metadata.get("correlation_id"));
+        let answered = events.last().map(|last| (last.log_id, last.position));
+        Ok(control::metadata(format!("device:{}", topic.uid), correlation_id, answered))
     }
 }
 

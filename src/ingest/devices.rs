@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 
 use fleetlog_aggregates::device::{self, Command, Device, Labels, Status, Via};
 use fleetlog_aggregates::telemetry::Reason;
-use fleetlog_event_log::control::{ExecuteError, Metadata};
+use fleetlog_event_log::control::{self, ExecuteError};
 use fleetlog_event_log::{Error, EventLog, LogId, Position};
 use futures::{StreamExt, TryStreamExt};
 use lru::LruCache;
@@ -164,7 +164,7 @@ fn after(event_type: &str) -> Status {
 
 async fn register(log: EventLog, device: String) -> Result<(String, Status), Error> {
     let command = Command::Register { via: Via::Telemetry, name: None, labels: Labels::new() };
-    let metadata = Metadata::from([("actor".to_owned(), "ingest".to_owned())]);
+    let metadata = control::metadata("ingest", None, None);
     let status = match log.execute::<Device>(&device, command, metadata).await {
         Ok(_) | Err(ExecuteError::Refused(device::Error::AlreadyRegistered)) => Status::Registered,
         Err(ExecuteError::Refused(device::Error::Decommissioned)) => Status::Decommissioned,

@@ -7,7 +7,6 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use fleetlog_aggregates::command::{self, Ack, Request};
 use fleetlog_aggregates::device::{self, Via};
 use fleetlog_event_log::Event;
-use fleetlog_event_log::event::Metadata;
 use serde::Serialize;
 
 use super::line::{Counts, Line, State, Step, What, time};
@@ -33,7 +32,11 @@ impl Display for Step {
         let Event { position, recorded_at, .. } = &self.event;
         // As many digits in each line.
         let at = recorded_at.to_rfc3339_opts(SecondsFormat::Micros, true);
-        write!(f, "  {at}  {position:>6}  {}  ", plain(&actor(&self.event)))?;
+        write!(
+            f,
+            "  {at}  {position:>6}  {}  ",
+            plain(self.event.metadata.get("actor").as_deref().unwrap_or("-"))
+        )?;
         match &self.what {
             What::Command(event) => command(event, f)?,
             What::CommandOf(id, event) => {
@@ -140,13 +143,6 @@ fn device(event: &device::Event, f: &mut Formatter<'_>) -> fmt::Result {
     };
     name.iter().try_for_each(|name| write!(f, ", name {}", quoted(name)))?;
     labels.iter().try_for_each(|labels| write!(f, ", labels {}", quoted(labels)))
-}
-
-/// Who did it, as the event's metadata says.
-fn actor(event: &Event) -> String {
-    let Metadata::Control(metadata) = &event.metadata else { return "-".to_owned() };
-    let metadata: serde_json::Value = serde_json::from_str(&metadata.0).unwrap_or_default();
-    metadata["actor"].as_str().unwrap_or("-").to_owned()
 }
 
 /// As JSON, which leaves only those control characters to be escaped that it allows in strings.
