@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use fleetlog_aggregates::command::{Command, Input, Request};
+use fleetlog_aggregates::command::{Command, Input, Next, Request};
 use fleetlog_aggregates::topic::Channel;
 use fleetlog_event_log::control::{self, ExecuteError, Metadata};
 use fleetlog_event_log::{EventLog, LogId};
@@ -78,6 +78,10 @@ impl Sender {
     }
 
     async fn send(&self, task: &Task, attempt: u32) -> Done {
+        // What is followed is a moment behind: somebody may have been told already that it is cancelled.
+        if !self.is_next(task.cmd_id, attempt).await {
+            return Done::Again;
+        }
         let Some(message) = task.request.as_ref().and_then(|request| self.message(task, request, attempt))
         else {
             return Done::Again;
@@ -93,6 +97,19 @@ impl Sender {
         let done = self.record(task, Input::MarkSent { attempt, at: Utc::now() }).await;
         crash::point("command.sent");
         done
+    }
+
+    /// Whether the command's record says that this attempt comes next.
+    async fn is_next(&self, cmd_id: Uuid, attempt: u32) -> bool {
+        match self.log.load::<Command>(&format!("{}/{cmd_id}", self.tenant)).await {
+            Ok(command) => {
+                matches!(command.next(), Some(Next::Send { attempt: next, .. }) if next == attempt)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "failed to read a command before sending it; trying again");
+                false
+            }
+        }
     }
 
     /// `None` where there is no time left to deliver it.
