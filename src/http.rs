@@ -3,6 +3,7 @@
 //! - [`App`]: what every handler shares
 //! - [`serve()`]: a socket, a router, and their end
 //! - [`middleware`]: what happens to every request and every answer
+//! - [`authentication`]: who is calling, and in whose tenant the rest is done
 //! - [`error`], [`problem`]: the one table of errors, and the one form of their answers
 //! - [`extract`], [`parameters`]: what a request may say, checked
 //! - [`page`], [`freshness`]: pages of lists; waiting for one's own writes
@@ -12,6 +13,7 @@
 //! - [`docs`]: the `OpenAPI` document and its page
 
 pub mod auth;
+mod authentication;
 pub mod command_batches;
 pub mod command_history;
 pub mod command_types;
@@ -52,7 +54,7 @@ pub use serve::serve;
 
 use crate::commands::Commands;
 use crate::graphql::{self, Schemas};
-use crate::identity::{Keys, Logins};
+use crate::identity::Identity;
 
 /// The service's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -66,16 +68,14 @@ pub type BrokerProbe = Arc<dyn Fn() -> bool + Send + Sync>;
 /// What every handler shares. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
-    /// The log.
+    /// The log, as far as it is the caller's tenant's.
     pub log: EventLog,
     /// Puts commands on the record.
     pub commands: Commands,
     /// The projections, to wait for.
     pub projections: fleetlog_projections::Handle,
-    /// The keys that access tokens are checked with.
-    pub keys: Keys,
-    /// Who logs in.
-    pub logins: Logins,
+    /// Who there is, and who is calling.
+    pub identity: Identity,
     /// The `GraphQL` schema.
     pub graphql: Schemas,
     /// The service's own counters.
@@ -111,21 +111,20 @@ impl Default for Settings {
 }
 
 impl App {
-    /// Everything that handlers share.
+    /// Everything that handlers share. `log` is a [restricted](EventLog::restricted) one.
     #[must_use]
     pub fn new(
         log: EventLog,
         projections: fleetlog_projections::Handle,
-        keys: Keys,
+        identity: Identity,
         metrics: PrometheusHandle,
         broker: BrokerProbe,
         settings: Settings,
     ) -> Self {
-        let logins = Logins::new(log.pool().clone(), keys.clone());
         let graphql = Schemas::new(settings.introspection);
         let commands = Commands::new(log.clone());
         let settings = Arc::new(settings);
-        Self { log, commands, projections, keys, logins, graphql, metrics, broker, settings }
+        Self { log, commands, projections, identity, graphql, metrics, broker, settings }
     }
 
     /// The moment since which an online device has been heard of.
@@ -144,8 +143,9 @@ impl App {
 pub fn router(app: App) -> Router {
     let settings = Arc::clone(&app.settings);
     let (documented, document) = documented().split_for_parts();
-    let router = documented.merge(Router::from(api())).with_state(app).merge(docs::router(document));
-    middleware::wrap(router, &settings.cors_origins)
+    let authenticate = axum::middleware::from_fn_with_state(app.clone(), authentication::authenticate);
+    let answered = documented.merge(Router::from(api())).layer(authenticate).with_state(app);
+    middleware::wrap(answered.merge(docs::router(document)), &settings.cors_origins)
 }
 
 /// The document that describes it.

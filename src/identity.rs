@@ -1,15 +1,17 @@
 //! Who is calling, and what they may do. Knows no HTTP.
 //!
-//! - [`principal`]: the caller: a user, the user's tenant and role
+//! - [`Identity`]: all of it together
+//! - [`principal`]: the caller: a user in a session, or a program with a key
 //! - [`mod@authorize`]: the only door: may this principal do that
 //! - [`password`]: slow hashes, off the async threads
 //! - [`keys`]: the signing keys, and the access tokens they sign
 //! - [`users`]: the table of users
 //! - [`limiter`]: how often one may try to log in
-//! - [`login`]: an e-mail address and a password against an access token
+//! - [`login`]: an e-mail address and a password against a session
+//! - [`sessions`]: what a token is worth at this moment
 //! - [`mod@first_start`]: the keys and the first admin
 //!
-//! Users and keys are ordinary rows, never events.
+//! Users, sessions and keys are ordinary rows. What is done with them is on the record, in the same transaction.
 
 pub mod authorize;
 pub mod first_start;
@@ -18,15 +20,49 @@ pub mod limiter;
 pub mod login;
 pub mod password;
 pub mod principal;
+pub mod sessions;
 pub mod users;
 
-use fleetlog_event_log::database;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use fleetlog_event_log::{EventLog, database};
 
 pub use authorize::{Action, Forbidden, Resource, authorize};
 pub use first_start::{FirstStart, first_start};
 pub use keys::Keys;
-pub use login::Logins;
-pub use principal::{Principal, Role};
+pub use principal::{Principal, Role, Who};
+
+/// Who there is, and who is calling. Cheap to clone; clones share the limits.
+#[derive(Clone)]
+pub struct Identity(Arc<Parts>);
+
+/// What it is made of; each module adds what can be done with it.
+pub struct Parts {
+    /// Seen across tenants: whose a login is, is not known before it succeeds.
+    log: EventLog,
+    /// What signs access tokens.
+    pub keys: Keys,
+    passwords: password::Passwords,
+    limiter: limiter::Limiter,
+}
+
+impl Deref for Identity {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Identity {
+    /// The users of a log's database, with tokens that `keys` signs.
+    #[must_use]
+    pub fn new(log: EventLog, keys: Keys) -> Self {
+        let (passwords, limiter) = (password::Passwords::default(), limiter::Limiter::default());
+        Self(Arc::new(Parts { log, keys, passwords, limiter }))
+    }
+}
 
 /// What fails in here, other than a refusal.
 #[derive(Debug, thiserror::Error)]

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::{self, Commands};
 use crate::dispatcher::Dispatcher;
 use crate::dispatcher::outlet::Outlet;
-use crate::identity;
 use crate::identity::first_start::Admin;
+use crate::identity::{self, Identity};
 use crate::ingest::{self, Ingest};
 use crate::{endpoint, external, http};
 
@@ -138,7 +138,7 @@ impl Service {
             options.database.migrate().await?;
         }
         let log = EventLog::open(options.database).await?;
-        let first = identity::first_start(log.pool(), options.admin_email, options.admin_password).await?;
+        let first = identity::first_start(&log, options.admin_email, options.admin_password).await?;
         let [mut edges, mut middle, mut core] = [Stage::default(), Stage::default(), Stage::default()];
 
         let (upkeep, stop) = (log.clone(), core.stop.clone());
@@ -167,9 +167,9 @@ impl Service {
             Ok(())
         });
         let app = http::App::new(
-            log.clone(),
+            log.restricted().await?,
             projections.clone(),
-            first.keys,
+            Identity::new(log.clone(), first.keys),
             options.metrics,
             Arc::clone(&broker),
             options.settings,

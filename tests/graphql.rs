@@ -112,7 +112,7 @@ async fn logs_projections_and_single_devices_are_the_tenants_own() {
         answer["data"],
         json!({
             "device": null, "unknown": null,
-            "logs": [{"lane": "control", "head": 0}, {"lane": "telemetry", "head": 0}],
+            "logs": [{"lane": "control", "head": 1}, {"lane": "telemetry", "head": 0}],
             "projections": [
                 {"name": "commands", "state": "FOLLOWING", "lag": 0},
                 {"name": "devices", "state": "FOLLOWING", "lag": 0},

@@ -2,14 +2,20 @@
 
 use chrono::{TimeDelta, Utc};
 use fleetlog::identity::password::Weak;
-use fleetlog::identity::{Error, Keys, Principal, Role, first_start};
+use fleetlog::identity::users::User;
+use fleetlog::identity::{Error, Keys, Role, first_start};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::Row;
 use uuid::Uuid;
 
-use crate::support::api::{Answer, PASSWORD, answer};
+use crate::support::api::{Answer, PASSWORD, answer, user_id};
 use crate::support::{Api, Database};
+
+fn user() -> User {
+    let tenant = "t0".parse().expect("a tenant");
+    User { user_id: Uuid::nil(), tenant, role: Role::Admin, password_hash: None }
+}
 
 async fn log_in(api: &Api, credentials: &Value) -> Answer {
     answer(api.request(Method::POST, "/auth/login").json(credentials)).await
@@ -23,15 +29,13 @@ async fn me_with(api: &Api, authorization: &str) -> Answer {
 async fn the_first_start_makes_the_admin_and_shows_the_password_once() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
-    let first = first_start(log.pool(), None, None).await.expect("a first start");
+    let first = first_start(&log, None, None).await.expect("a first start");
     let admin = first.admin.expect("an admin");
     assert_eq!(admin.email, "admin@localhost");
     assert!(admin.generated_password.is_some_and(|password| password.len() >= 20));
-    let again = first_start(log.pool(), Some("other@localhost".into()), None).await.expect("a second start");
+    let again = first_start(&log, Some("other@localhost".into()), None).await.expect("a second start");
     assert!(again.admin.is_none());
-    let principal =
-        Principal { user_id: Uuid::nil(), tenant: "t0".parse().expect("a tenant"), role: Role::Admin };
-    let token = first.keys.issue(&principal, Utc::now()).expect("a token");
+    let token = first.keys.issue(&user(), Uuid::nil(), Utc::now()).expect("a token");
     assert!(again.keys.verify(&token).is_ok(), "both starts use the same key");
 }
 
@@ -39,7 +43,7 @@ async fn the_first_start_makes_the_admin_and_shows_the_password_once() {
 async fn of_two_first_starts_at_once_one_makes_the_admin_and_both_use_one_key() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
-    let start = || first_start(log.pool(), None, None);
+    let start = || first_start(&log, None, None);
     let (one, other) = tokio::join!(start(), start());
     let (one, other) = (one.expect("a start"), other.expect("a start"));
     assert_eq!([&one, &other].into_iter().filter(|start| start.admin.is_some()).count(), 1);
@@ -56,11 +60,11 @@ async fn of_two_first_starts_at_once_one_makes_the_admin_and_both_use_one_key() 
 async fn a_given_password_that_is_weak_is_refused_and_nothing_is_made() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
-    let weak = first_start(log.pool(), None, Some("elevenchars".into())).await;
+    let weak = first_start(&log, None, Some("elevenchars".into())).await;
     assert!(matches!(weak, Err(Error::Weak(Weak))));
-    let bad = first_start(log.pool(), Some("nobody".into()), Some(PASSWORD.into())).await;
+    let bad = first_start(&log, Some("nobody".into()), Some(PASSWORD.into())).await;
     assert!(matches!(bad, Err(Error::BadEmail)));
-    let start = first_start(log.pool(), Some("Boss@Example.com".into()), Some(PASSWORD.into())).await;
+    let start = first_start(&log, Some("Boss@Example.com".into()), Some(PASSWORD.into())).await;
     let admin = start.expect("a start").admin.expect("an admin");
     assert_eq!((admin.email.as_str(), admin.generated_password), ("boss@example.com", None));
 }
@@ -119,9 +123,10 @@ async fn too_many_attempts_are_refused_before_the_password_is_looked_at() {
 async fn only_a_good_token_in_the_right_place_logs_in() {
     let api = Api::start().await;
     let good = api.token("t0", Role::Viewer);
-    let principal =
-        Principal { user_id: Uuid::nil(), tenant: "t0".parse().expect("a tenant"), role: Role::Admin };
-    let expired = api.app.keys.issue(&principal, Utc::now() - TimeDelta::hours(1)).expect("a token");
+    let expired = Utc::now() - TimeDelta::hours(1);
+    let session = user_id("t0", Role::Viewer);
+    let expired = api.app.identity.keys.issue(&user(), session, expired).expect("a token");
+    let nobodys = api.app.identity.keys.issue(&user(), Uuid::nil(), Utc::now()).expect("a token");
     for authorization in [
         String::new(),
         "Bearer".into(),
@@ -130,6 +135,7 @@ async fn only_a_good_token_in_the_right_place_logs_in() {
         format!("Basic {good}"),
         good.clone(),
         format!("Bearer {expired}"),
+        format!("Bearer {nobodys}"),
         format!("Bearer {good}x"),
         format!("Bearer {}", "a".repeat(7000)),
     ] {
@@ -144,16 +150,36 @@ async fn only_a_good_token_in_the_right_place_logs_in() {
 }
 
 #[tokio::test]
-async fn the_service_may_add_users_and_keys_but_not_change_or_remove_them() {
-    let database = Database::fresh().await;
-    let mut service = database.service().await;
-    for statement in [
-        "UPDATE signing_keys SET retired_at = now()",
-        "DELETE FROM signing_keys",
-        "TRUNCATE users",
-        "DELETE FROM users",
+async fn a_token_is_worth_nothing_once_its_session_user_or_tenant_is_gone() {
+    for end in [
+        "UPDATE sessions SET ended_at = now()",
+        "UPDATE sessions SET expires_at = now()",
+        "UPDATE users SET deactivated_at = now()",
+        "UPDATE tenants SET suspended_at = now()",
     ] {
-        let refused = sqlx::raw_sql(statement).execute(&mut service).await.expect_err("refused");
+        let api = Api::start().await;
+        assert_eq!(api.get("/auth/me").await.status, StatusCode::OK);
+        sqlx::raw_sql(end).execute(&mut api.database.owner().await).await.expect("ended");
+        assert_eq!(api.get("/auth/me").await.refusal(), "401 unauthenticated", "{end}");
+    }
+}
+
+#[tokio::test]
+async fn requests_see_no_secret_and_change_nothing_but_what_an_admin_may() {
+    let database = Database::fresh().await;
+    let mut requests = database.requests("t0").await;
+    for statement in [
+        "SELECT password_hash FROM users",
+        "SELECT * FROM signing_keys",
+        "SELECT * FROM refresh_tokens",
+        "UPDATE users SET password_hash = 'x'",
+        "UPDATE users SET tenant = 't1'",
+        "DELETE FROM users",
+        "UPDATE tenants SET suspended_at = NULL",
+        "UPDATE tenants SET tier = 'enterprise'",
+        "INSERT INTO tenants (tenant) VALUES ('t1')",
+    ] {
+        let refused = sqlx::raw_sql(statement).execute(&mut requests).await.expect_err("refused");
         assert!(refused.to_string().contains("permission denied"), "{statement}: {refused}");
     }
 }

@@ -22,6 +22,7 @@ const CHUNK: usize = 1000;
 pub const RATE_PER_S: std::ops::RangeInclusive<u32> = 1..=1000;
 
 /// What may be asked of a batch's record.
+#[expect(clippy::large_enum_variant, reason = "it lives for one decision")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// Put it on the record, to be sent to these devices.

@@ -12,7 +12,9 @@
 //! - [`command`]: the `Command` aggregate: one command, from the request to its outcome
 //! - [`command_ack`]: from a device's acknowledgement to the answer that it is
 //! - [`command_batch`]: the `CommandBatch` aggregate: one command for many devices
+//! - [`acts`]: what people and administrators do, told
 
+pub mod acts;
 pub mod command;
 pub mod command_ack;
 pub mod command_batch;

@@ -12,7 +12,7 @@ use cqrs_es::{Aggregate, AggregateContext, AggregateError, DomainEvent, EventSto
 use postgres_es::PostgresEventRepository;
 use sqlx::Row;
 
-use crate::{Error, EventLog, LogId, Position};
+use crate::{Error, EventLog, LogId, Position, scope};
 
 /// How often a command is decided anew when another one was faster on the same stream.
 const MAX_CONFLICTS: u32 = 5;
@@ -76,7 +76,7 @@ impl EventLog {
         A::Error: Send + Sync + 'static,
     {
         let (log, aggregate_id) = (self.clone(), aggregate_id.to_owned());
-        let task = tokio::spawn(async move {
+        let task = scope::spawn(async move {
             for _ in 0..MAX_CONFLICTS {
                 match log.try_execute::<A>(&aggregate_id, command.clone(), metadata.clone()).await {
                     Err(ExecuteError::Conflict) => {}

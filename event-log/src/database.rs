@@ -6,8 +6,13 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgPool};
 
+use crate::scope;
+
 /// The role that the service acts as: it owns nothing, and may only read and append events.
 pub const SERVICE_ROLE: &str = "fleetlog_service";
+
+/// The role that callers' requests act as: it owns nothing, and sees one tenant's rows.
+pub const REQUESTS_ROLE: &str = "fleetlog_requests";
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
@@ -108,9 +113,9 @@ impl Options {
         Ok(MIGRATIONS.iter().count())
     }
 
-    fn as_service(&self) -> PgConnectOptions {
+    fn acting_as(&self, role: &str) -> PgConnectOptions {
         self.connect.clone().application_name("fleetlog").options([
-            ("role", SERVICE_ROLE),
+            ("role", role),
             // A transaction that was begun and forgotten would hold its locks, and vacuum, for ever.
             ("idle_in_transaction_session_timeout", "60s"),
             ("timezone", "UTC"),
@@ -119,9 +124,22 @@ impl Options {
 
     pub(crate) async fn service_pool(&self) -> Result<PgPool> {
         // No page of an API or a projection takes this long; a runaway statement must not outlive its reader.
-        let options = self.as_service().options([("statement_timeout", "60s"), ("jit", "off")]);
+        let options = self.acting_as(SERVICE_ROLE).options([("statement_timeout", "60s"), ("jit", "off")]);
         let pool = pool_options(self.connections.max(2)).connect_with(options).await?;
         Ok(pool)
+    }
+
+    /// Connections that show the rows of one tenant: that of the task which takes one.
+    pub(crate) async fn requests_pool(&self) -> Result<PgPool> {
+        let options = self.acting_as(REQUESTS_ROLE).options([("statement_timeout", "60s"), ("jit", "off")]);
+        let pool = pool_options(self.connections.max(2))
+            // Its place is taken by what gives the connection to a tenant.
+            .test_before_acquire(false)
+            .after_connect(|connection, _| Box::pin(scope::give(connection)))
+            .before_acquire(|connection, _| {
+                Box::pin(async move { scope::give(connection).await.map(|()| true) })
+            });
+        Ok(pool.connect_with(options).await?)
     }
 
     /// As whoever connects, who need not be a member of [`SERVICE_ROLE`] to read.
@@ -136,7 +154,7 @@ impl Options {
     }
 
     pub(crate) fn append_pool(&self) -> PgPool {
-        let options = self.as_service().options([
+        let options = self.acting_as(SERVICE_ROLE).options([
             // A plan made while a partition was empty turns the anti-join quadratic as it fills.
             ("plan_cache_mode", "force_custom_plan"),
             // Without statistics, which a new partition has none of, the planner takes it for small and likes to read

@@ -11,6 +11,8 @@
 //! - [`telemetry`]: append batches of readings, each once
 //! - [`quarantine`]: keep what could not become an event
 //! - [`read`]: ranges and streams of events
+//! - [`scope`]: for which tenant a task works, and the connections that show no other's rows
+//! - [`record`]: changes of other tables, together with the events that tell of them
 //! - [`leadership`]: who does what only one node may do
 //! - [`follow`]: a log from a position on, for as long as it grows
 //!
@@ -24,6 +26,8 @@ pub mod heads;
 pub mod leadership;
 pub mod quarantine;
 pub mod read;
+pub mod record;
+pub mod scope;
 pub mod telemetry;
 
 use std::sync::Arc;
@@ -37,12 +41,13 @@ pub use event::{Event, Lane, Log, LogId, Position};
 /// The handle on the log. Cheap to clone.
 #[derive(Clone)]
 pub struct EventLog {
+    /// For single events, reads and everything that is not a batch of telemetry.
+    pool: PgPool,
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    /// For single events, reads and everything that is not a batch of telemetry.
-    pool: PgPool,
+    options: database::Options,
     /// For batches of telemetry: sessions whose plans are pinned.
     append_pool: PgPool,
     heads: heads::Heads,
@@ -58,7 +63,7 @@ impl EventLog {
         let append_pool = options.append_pool();
         let heads = heads::Heads::load(&pool).await?;
         let partitions = telemetry::Partitions::prepare(&pool).await?;
-        Ok(Self { inner: Arc::new(Inner { pool, append_pool, heads, partitions }) })
+        Ok(Self { pool, inner: Arc::new(Inner { options, append_pool, heads, partitions }) })
     }
 
     /// Opens the log to read it, and nothing else: the database refuses whatever these connections might write. It may
@@ -68,25 +73,25 @@ impl EventLog {
         let append_pool = options.append_pool();
         let heads = heads::Heads::load(&pool).await?;
         let partitions = telemetry::Partitions::none();
-        Ok(Self { inner: Arc::new(Inner { pool, append_pool, heads, partitions }) })
+        Ok(Self { pool, inner: Arc::new(Inner { options, append_pool, heads, partitions }) })
     }
 
     /// Keeps the heads and the partitions up to date until `shutdown`. Needed once per process; without it,
     /// followers only see what this process appends.
     pub async fn run(&self, shutdown: CancellationToken) {
-        let upkeep = async { tokio::join!(self.inner.heads.keep(&self.inner.pool), self.keep_partitions()) };
+        let upkeep = async { tokio::join!(self.inner.heads.keep(&self.pool), self.keep_partitions()) };
         let _ = shutdown.run_until_cancelled(upkeep).await;
     }
 
     /// Closes all connections, once they are idle.
     pub async fn close(&self) {
-        tokio::join!(self.inner.append_pool.close(), self.inner.pool.close());
+        tokio::join!(self.inner.append_pool.close(), self.pool.close());
     }
 
     /// The service's connections, for the tables that are not the log.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
-        &self.inner.pool
+        &self.pool
     }
 
     /// The logs and their heads, as far as this process knows.

@@ -48,7 +48,10 @@ impl Key {
 /// What a request says, in short.
 pub(super) fn digest(request: &impl Serialize) -> String {
     // Requests are plain data: they always serialize.
-    let json = serde_json::to_vec(request).unwrap_or_default();
+    let mut request = serde_json::to_value(request).unwrap_or_default();
+    // The same request may come with its fields in another order.
+    request.sort_all_objects();
+    let json = serde_json::to_vec(&request).unwrap_or_default();
     BASE64_URL_SAFE_NO_PAD.encode(hash(&SHA256, &json))
 }
 

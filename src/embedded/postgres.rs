@@ -27,7 +27,7 @@ pub use self::visit::Visit;
 use super::process::Process;
 
 /// The oldest major version that is supported.
-const OLDEST_MAJOR: u32 = 14;
+const OLDEST_MAJOR: u32 = 15;
 /// The name of the superuser and of the database that is made for it.
 const NAME: &str = "fleetlog";
 

@@ -7,8 +7,8 @@ use async_graphql::dataloader::{DataLoader, Loader};
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use fleetlog_aggregates::identity::Tenant;
-use fleetlog_event_log::Lane;
 use fleetlog_event_log::read::{Reading, Span};
+use fleetlog_event_log::{Lane, scope};
 use fleetlog_projections::commands::{self, Command, Cursor, Step};
 use fleetlog_projections::devices::{self, Device};
 use fleetlog_projections::telemetry_windows::{self, Series, WindowsQuery};
@@ -28,8 +28,8 @@ pub(super) type Loaders = DataLoader<Fetch>;
 
 /// A loader for one question.
 pub(super) fn loaders(app: App, tenant: Tenant) -> Loaders {
-    // Within the request's span, so that what fails is logged under its id.
-    DataLoader::new(Fetch { app, tenant }, |task| tokio::spawn(task.in_current_span()))
+    // Within the request's span, so that what fails is logged under its id; and within its tenant.
+    DataLoader::new(Fetch { app, tenant }, |task| scope::spawn(task.in_current_span()))
 }
 
 /// One device, by its uid.

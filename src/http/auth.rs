@@ -8,11 +8,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::App;
 use super::error::Error;
 use super::extract::{Body, Caller, Peer};
 use super::problem::Problem;
-use crate::identity::{Action, Resource, Role, authorize, keys, users};
+use super::{App, RequestId};
+use crate::identity::sessions::Client;
+use crate::identity::{Action, Resource, Role, Who, authorize, keys, users};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default().routes(routes!(log_in)).routes(routes!(me))
@@ -54,9 +55,13 @@ struct LoggedIn {
 async fn log_in(
     State(app): State<App>,
     Peer(peer): Peer,
+    client: Client,
+    request: RequestId,
     Body(credentials): Body<Credentials>,
 ) -> Result<Json<LoggedIn>, Error> {
-    let access_token = app.logins.log_in(&credentials.email, &credentials.password, peer).await?;
+    let Credentials { email, password } = credentials;
+    let request_id = request.as_str().to_owned();
+    let access_token = app.identity.log_in(&email, &password, peer, client, request_id).await?;
     Ok(Json(LoggedIn { access_token, token_type: "bearer", expires_in: keys::LIFETIME.as_secs() }))
 }
 
@@ -82,6 +87,7 @@ struct Me {
 )]
 async fn me(State(app): State<App>, Caller(caller): Caller) -> Result<Json<Me>, Error> {
     authorize(&caller, Action::UserRead, &Resource::Tenant(&caller.tenant))?;
-    let email = users::email(app.log.pool(), caller.user_id).await?.ok_or(Error::Unauthenticated)?;
-    Ok(Json(Me { user_id: caller.user_id, email, tenant: caller.tenant.into(), role: caller.role }))
+    let Who::User { user_id, role, .. } = caller.who else { return Err(Error::Forbidden) };
+    let email = users::email(app.log.pool(), user_id).await?.ok_or(Error::Unauthenticated)?;
+    Ok(Json(Me { user_id, email, tenant: caller.tenant.into(), role }))
 }

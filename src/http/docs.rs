@@ -79,7 +79,10 @@ pub(super) fn router(document: utoipa::openapi::OpenApi) -> Router {
 /// The document as it is committed.
 #[must_use]
 pub fn text(document: &utoipa::openapi::OpenApi) -> String {
-    let mut text = serde_json::to_string_pretty(&json!(document)).unwrap_or_default();
+    let mut document = json!(document);
+    // Sorted, so that a change of the code changes the lines that it is about.
+    document.sort_all_objects();
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
     text
 }

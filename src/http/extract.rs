@@ -21,27 +21,29 @@ use super::problem::FieldError;
 use super::{App, RequestId};
 use crate::commands::idempotency::{BadKey, Key};
 use crate::identity::Principal;
+use crate::identity::sessions::Client;
 
-/// The caller, as the access token says. Refuses whoever has none.
+/// The caller, as [`authentication`](super::authentication) has found out. Refuses whoever is nobody.
 #[derive(Debug, Clone)]
 pub struct Caller(pub Principal);
 
 impl FromRequestParts<App> for Caller {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
-        let token = bearer(&parts.headers).ok_or(Error::Unauthenticated)?;
-        let principal = app.keys.verify(token).map_err(|_| Error::Unauthenticated)?;
-        tracing::Span::current().record("user_id", tracing::field::display(principal.user_id));
-        Ok(Self(principal))
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
+        parts.extensions.get::<Principal>().cloned().map(Self).ok_or(Error::Unauthenticated)
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (scheme, token) = values.next()?.to_str().ok()?.split_once(' ')?;
-    // Two of them would leave open which one counts.
-    (values.next().is_none() && scheme.eq_ignore_ascii_case("bearer")).then_some(token.trim())
+/// The program and the address that a session is used from.
+impl FromRequestParts<App> for Client {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        let Peer(peer) = Peer::from_request_parts(parts, app).await?;
+        let user_agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Ok(Self { address: peer.map(|peer| peer.to_string()), user_agent: user_agent.map(str::to_owned) })
+    }
 }
 
 /// The address of whoever has connected; a proxy's, where there is one.

@@ -58,7 +58,7 @@ impl RequestId {
     /// What goes on the record with what this request writes.
     #[must_use]
     pub fn metadata(&self, caller: &Principal) -> Metadata {
-        control::metadata(caller.user_id, Some(self.0.clone()), None)
+        control::metadata(caller.actor(), Some(self.0.clone()), None)
     }
 }
 
@@ -100,8 +100,8 @@ async fn observe(mut request: Request, next: Next) -> Response {
     let id = RequestId::of(&request);
     let method = known_method(request.method());
     let path = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let user_id = tracing::field::Empty;
-    let span = tracing::info_span!("request", request_id = id.as_str(), method, path, user_id);
+    let span =
+        tracing::info_span!("request", request_id = id.as_str(), method, path, actor = tracing::field::Empty);
     request.extensions_mut().insert(id.clone());
     async {
         let started = Instant::now();

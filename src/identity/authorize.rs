@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use fleetlog_aggregates::identity::{Tenant, Uid};
 
-use super::{Principal, Role};
+use super::{Principal, Role, Who};
 
 /// The tenant whose admins run the platform itself.
 pub const PLATFORM_TENANT: &str = "t0";
@@ -35,10 +35,42 @@ macro_rules! actions {
 actions! {
     /// See one's own user.
     UserRead = "user.read",
+    /// Change one's own user: profile, password, sessions.
+    UserWrite = "user.write",
+    /// List and read the tenant's users.
+    UsersRead = "users.read",
+    /// Add, change and deactivate the tenant's users.
+    UsersWrite = "users.write",
+    /// List the tenant's API keys.
+    ApiKeysRead = "api_keys.read",
+    /// Issue and revoke the tenant's API keys.
+    ApiKeysWrite = "api_keys.write",
+    /// Read the tenant's policies.
+    PoliciesRead = "policies.read",
+    /// Decide on the tenant's policies.
+    PoliciesWrite = "policies.write",
+    /// See the tenant's settings.
+    TenantRead = "tenant.read",
+    /// Decide on the tenant's settings.
+    TenantWrite = "tenant.write",
+    /// List tenants, across the platform.
+    TenantsRead = "tenants.read",
+    /// Create, suspend and change tenants, across the platform.
+    TenantsWrite = "tenants.write",
+    /// See the tiers and their rate limits, across the platform.
+    TiersRead = "tiers.read",
+    /// Decide on the tiers and their rate limits, across the platform.
+    TiersWrite = "tiers.write",
+    /// Replace the key that signs access tokens.
+    SigningKeysWrite = "signing_keys.write",
     /// List and read devices.
     DevicesRead = "devices.read",
     /// Register, change and decommission devices.
     DevicesWrite = "devices.write",
+    /// See which credentials a device has, never the secrets.
+    CredentialsRead = "credentials.read",
+    /// Issue, rotate and revoke devices' credentials.
+    CredentialsWrite = "credentials.write",
     /// List and read commands and batches of them.
     CommandsRead = "commands.read",
     /// Send and cancel commands and batches of them.
@@ -98,14 +130,23 @@ pub fn authorize(principal: &Principal, action: Action, resource: &Resource<'_>)
         Resource::Tenant(tenant) | Resource::Device(tenant, _) => **tenant == principal.tenant,
         Resource::Platform => principal.tenant.as_str() == PLATFORM_TENANT,
     };
-    if within_reach && role_allows(principal.role, action) { Ok(()) } else { Err(Forbidden) }
+    let allowed = match &principal.who {
+        Who::User { role, .. } => role_allows(*role, action),
+        Who::Key { actions, .. } => actions.contains(&action),
+    };
+    if within_reach && allowed { Ok(()) } else { Err(Forbidden) }
 }
 
 /// The table of roles. Exhaustive, so that a new action must be decided on for every role.
 fn role_allows(role: Role, action: Action) -> bool {
     use Role::{Admin, Analyst, Auditor, Operator, Viewer};
     match action {
-        Action::UserRead | Action::DevicesRead | Action::TelemetryRead | Action::GraphqlQuery => {
+        Action::UserRead
+        | Action::UserWrite
+        | Action::TenantRead
+        | Action::DevicesRead
+        | Action::TelemetryRead
+        | Action::GraphqlQuery => {
             matches!(role, Admin | Operator | Analyst | Auditor | Viewer)
         }
         Action::LogsRead
@@ -117,7 +158,19 @@ fn role_allows(role: Role, action: Action) -> bool {
         Action::MetricsRead | Action::DevicesWrite | Action::CommandsWrite => {
             matches!(role, Admin | Operator)
         }
-        Action::CommandTypesWrite => matches!(role, Admin),
+        Action::CredentialsRead => matches!(role, Admin | Operator | Auditor),
+        Action::CredentialsWrite => matches!(role, Admin | Operator),
+        Action::UsersRead | Action::ApiKeysRead | Action::PoliciesRead => matches!(role, Admin | Auditor),
+        Action::CommandTypesWrite
+        | Action::UsersWrite
+        | Action::ApiKeysWrite
+        | Action::PoliciesWrite
+        | Action::TenantWrite
+        | Action::TenantsRead
+        | Action::TenantsWrite
+        | Action::TiersRead
+        | Action::TiersWrite
+        | Action::SigningKeysWrite => matches!(role, Admin),
     }
 }
 
@@ -128,7 +181,12 @@ mod tests {
     use super::*;
 
     fn principal(tenant: &str, role: Role) -> Principal {
-        Principal { user_id: Uuid::nil(), tenant: tenant.parse().expect("a tenant"), role }
+        Principal {
+            who: Who::User { user_id: Uuid::nil(), role, session_id: Uuid::nil() },
+            tenant: tenant.parse().expect("a tenant"),
+            tier: "free".into(),
+            policy_version: 0,
+        }
     }
 
     #[test]
@@ -151,8 +209,24 @@ mod tests {
             .collect();
         insta::assert_snapshot!(table.join("\n"), @r"
         user.read: admin operator analyst auditor viewer
+        user.write: admin operator analyst auditor viewer
+        users.read: admin auditor
+        users.write: admin
+        api_keys.read: admin auditor
+        api_keys.write: admin
+        policies.read: admin auditor
+        policies.write: admin
+        tenant.read: admin operator analyst auditor viewer
+        tenant.write: admin
+        tenants.read: admin
+        tenants.write: admin
+        tiers.read: admin
+        tiers.write: admin
+        signing_keys.write: admin
         devices.read: admin operator analyst auditor viewer
         devices.write: admin operator
+        credentials.read: admin operator auditor
+        credentials.write: admin operator
         commands.read: admin operator analyst auditor
         commands.write: admin operator
         command_types.read: admin operator analyst auditor

@@ -1,6 +1,9 @@
 //! The first start: the signing key and the first admin. There is no default password and no default key.
 
-use sqlx::PgPool;
+use fleetlog_aggregates::acts;
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::EventLog;
+use fleetlog_event_log::control::metadata;
 
 use super::authorize::PLATFORM_TENANT;
 use super::password::{self, Passwords};
@@ -29,18 +32,21 @@ pub struct Admin {
 /// Makes what the first start has to make, and finds it on every other. `email` and `password` only matter while
 /// there is no user.
 pub async fn first_start(
-    pool: &PgPool,
+    log: &EventLog,
     email: Option<String>,
     password: Option<String>,
 ) -> Result<FirstStart, Error> {
-    let keys = Keys::load(pool).await?;
-    let admin =
-        if users::any(pool).await? { None } else { first_admin(pool, email.as_deref(), password).await? };
+    let keys = Keys::load(log.pool()).await?;
+    let admin = if users::any(log.pool()).await? {
+        None
+    } else {
+        first_admin(log, email.as_deref(), password).await?
+    };
     Ok(FirstStart { keys, admin })
 }
 
 async fn first_admin(
-    pool: &PgPool,
+    log: &EventLog,
     email: Option<&str>,
     given: Option<String>,
 ) -> Result<Option<Admin>, Error> {
@@ -48,16 +54,30 @@ async fn first_admin(
     let generated = given.is_none();
     let password = given.unwrap_or_else(password::generate);
     password::check(&password)?;
-    let user = NewUser {
-        tenant: PLATFORM_TENANT,
-        email: email.clone(),
-        password_hash: Passwords::default().hash(password.clone()).await?,
-        role: Role::Admin,
-    };
+    let password_hash = Passwords::default().hash(password.clone()).await?;
     // The address is unique: of two first starts at once, one adds the admin, and only that one shows a password.
-    let added = users::add(pool, &user).await?;
+    let address = email.clone();
+    let added = log
+        .record(move |recorder| {
+            Box::pin(async move {
+                let user =
+                    NewUser { tenant: PLATFORM_TENANT, email: address, password_hash, role: Role::Admin };
+                let Some(user_id) = users::add(recorder.connection(), &user).await? else { return Ok(None) };
+                let via = acts::Registration::FirstStart;
+                let registered = acts::User::UserRegistered { role: Role::Admin.to_string(), via };
+                let metadata = metadata("fleetlog", None, None);
+                recorder.tell(&platform(), &user_id.to_string(), &registered, &metadata).await?;
+                Ok::<_, Error>(Some(user_id))
+            })
+        })
+        .await?;
     Ok(added.map(|_| Admin {
         email: email.as_str().to_owned(),
         generated_password: generated.then_some(password),
     }))
+}
+
+#[expect(clippy::expect_used, reason = "the constant is a name, as a test says")]
+fn platform() -> Tenant {
+    PLATFORM_TENANT.parse().expect("a tenant")
 }

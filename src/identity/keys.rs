@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
-use super::{Error, Principal, Role};
+use super::users::User;
+use super::{Error, Role};
 
 /// How long an access token is good for.
 pub const LIFETIME: Duration = Duration::from_mins(15);
@@ -47,6 +48,8 @@ struct Claims {
     iss: String,
     aud: String,
     sub: Uuid,
+    /// The session. What the token says beside it is for the client to read; the service asks the database.
+    sid: Uuid,
     tenant: Tenant,
     role: Role,
     typ: String,
@@ -93,14 +96,15 @@ impl Keys {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// An access token for a principal, good from `now` on for [`LIFETIME`].
-    pub fn issue(&self, principal: &Principal, now: DateTime<Utc>) -> Result<String, Error> {
+    /// An access token for a user in a session, good from `now` on for [`LIFETIME`], and no longer than the session.
+    pub fn issue(&self, user: &User, session_id: Uuid, now: DateTime<Utc>) -> Result<String, Error> {
         let claims = Claims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
-            sub: principal.user_id,
-            tenant: principal.tenant.clone(),
-            role: principal.role,
+            sub: user.user_id,
+            sid: session_id,
+            tenant: user.tenant.clone(),
+            role: user.role,
             typ: ACCESS.to_owned(),
             iat: now.timestamp(),
             nbf: now.timestamp(),
@@ -110,8 +114,8 @@ impl Keys {
         jsonwebtoken::encode(&header, &claims, &self.inner.signing).map_err(|error| crypto(&error))
     }
 
-    /// The principal that a token is about.
-    pub fn verify(&self, token: &str) -> Result<Principal, InvalidToken> {
+    /// The session that a token belongs to.
+    pub fn verify(&self, token: &str) -> Result<Uuid, InvalidToken> {
         let kid =
             jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid).ok_or(InvalidToken)?;
         let key = self.inner.verifying.get(&kid).ok_or(InvalidToken)?;
@@ -121,7 +125,7 @@ impl Keys {
         if claims.typ != ACCESS {
             return Err(InvalidToken);
         }
-        Ok(Principal { user_id: claims.sub, tenant: claims.tenant, role: claims.role })
+        Ok(claims.sid)
     }
 }
 
@@ -158,14 +162,16 @@ mod tests {
         StoredKey { kid: Uuid::now_v7(), private_key: key.as_ref().to_vec(), retired }
     }
 
-    fn principal() -> Principal {
-        Principal { user_id: Uuid::now_v7(), tenant: "t0".parse().expect("a tenant"), role: Role::Operator }
+    fn issue(keys: &Keys, now: DateTime<Utc>) -> String {
+        let tenant = "t0".parse().expect("a tenant");
+        let user = User { user_id: Uuid::nil(), tenant, role: Role::Operator, password_hash: None };
+        keys.issue(&user, Uuid::max(), now).expect("a token")
     }
 
     fn forged(keys: &Keys, header: &Header, change: impl FnOnce(&mut serde_json::Value)) -> String {
         let now = Utc::now().timestamp();
         let mut claims = serde_json::json!({
-            "iss": ISSUER, "aud": AUDIENCE, "sub": Uuid::nil(), "tenant": "t0", "role": "admin", "typ": ACCESS,
+            "iss": ISSUER, "aud": AUDIENCE, "sub": Uuid::nil(), "sid": Uuid::max(), "tenant": "t0", "role": "admin", "typ": ACCESS,
             "iat": now, "nbf": now, "exp": now + 60,
         });
         change(&mut claims);
@@ -173,10 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn a_token_says_who_it_was_issued_to() {
+    fn a_token_says_which_session_it_belongs_to() {
         let keys = Keys::from_stored(&[new_key(false)]).expect("keys");
-        let token = keys.issue(&principal(), Utc::now()).expect("a token");
-        assert_eq!(keys.verify(&token).map(|known| known.role), Ok(Role::Operator));
+        assert_eq!(keys.verify(&issue(&keys, Utc::now())), Ok(Uuid::max()));
     }
 
     #[test]
@@ -184,7 +189,7 @@ mod tests {
         let keys = Keys::from_stored(&[new_key(false)]).expect("keys");
         for shift in [-LIFETIME.as_secs().cast_signed() - 11, 11] {
             let then = Utc::now() + chrono::TimeDelta::seconds(shift);
-            let token = keys.issue(&principal(), then).expect("a token");
+            let token = issue(&keys, then);
             assert_eq!(keys.verify(&token), Err(InvalidToken), "{shift}");
         }
     }
@@ -193,7 +198,7 @@ mod tests {
     fn what_a_retired_key_has_signed_stays_good_and_another_installations_is_not() {
         let (old, new) = (new_key(false), new_key(false));
         let before = Keys::from_stored(std::slice::from_ref(&old)).expect("keys");
-        let token = before.issue(&principal(), Utc::now()).expect("a token");
+        let token = issue(&before, Utc::now());
         let after = Keys::from_stored(&[StoredKey { retired: true, ..old }, new]).expect("keys");
         assert!(after.verify(&token).is_ok());
         let elsewhere = Keys::from_stored(&[new_key(false)]).expect("keys");
@@ -210,13 +215,14 @@ mod tests {
             ("aud", "fleetlog-mail"),
             ("typ", "refresh"),
             ("sub", "admin"),
+            ("sid", "mine"),
             ("role", "root"),
             ("tenant", "a/b"),
         ] {
             let token = forged(&keys, &header, |claims| claims[claim] = value.into());
             assert_eq!(keys.verify(&token), Err(InvalidToken), "{claim}");
         }
-        for claim in ["iss", "aud", "typ", "sub", "role", "tenant", "exp", "nbf"] {
+        for claim in ["iss", "aud", "typ", "sub", "sid", "role", "tenant", "exp", "nbf"] {
             let token = forged(&keys, &header, |claims| {
                 claims.as_object_mut().expect("an object").remove(claim);
             });

@@ -1,25 +1,16 @@
-//! An e-mail address and a password against an access token.
+//! An e-mail address and a password against a session.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::Utc;
-use sqlx::PgPool;
 
-use super::limiter::{Limiter, TooMany};
-use super::password::{MAX_PASSWORD, Passwords};
+use super::limiter::TooMany;
+use super::password::MAX_PASSWORD;
+use super::sessions::Client;
 use super::users::{self, Email};
-use super::{Error, Keys};
-
-/// Logs users in. Cheap to clone; clones share the limits.
-#[derive(Clone)]
-pub struct Logins {
-    pool: PgPool,
-    keys: Keys,
-    passwords: Passwords,
-    limiter: Arc<Limiter>,
-}
+use super::{Error, Identity};
+use fleetlog_event_log::control::metadata;
 
 /// Why nobody is logged in.
 #[derive(Debug, thiserror::Error)]
@@ -35,26 +26,29 @@ pub enum Refused {
     Failed(#[from] Error),
 }
 
-impl Logins {
-    /// Logs users of this database in, with tokens that `keys` signs.
-    #[must_use]
-    pub fn new(pool: PgPool, keys: Keys) -> Self {
-        Self { pool, keys, passwords: Passwords::default(), limiter: Arc::default() }
-    }
-
+impl Identity {
     /// An access token for whoever has this address and password. `peer` is where the attempt comes from.
-    pub async fn log_in(&self, email: &str, password: &str, peer: Option<IpAddr>) -> Result<String, Refused> {
+    pub async fn log_in(
+        &self,
+        email: &str,
+        password: &str,
+        peer: Option<IpAddr>,
+        client: Client,
+        request_id: String,
+    ) -> Result<String, Refused> {
         // What no user can have is nobody's: it costs nothing and reveals nothing.
         let email = Email::parse(email).ok_or(Refused::BadCredentials)?;
         if password.len() > MAX_PASSWORD {
             return Err(Refused::BadCredentials);
         }
         self.limiter.take(&email, peer, Instant::now())?;
-        let user = users::find(&self.pool, &email).await?;
-        let hash = user.as_ref().map(|user| user.password_hash.clone());
+        let user = users::find(self.log.pool(), &email).await?;
+        let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let matches = self.passwords.verify(password.to_owned(), hash).await?;
         let user = user.filter(|_| matches).ok_or(Refused::BadCredentials)?;
         self.limiter.give_back(&email, peer);
-        Ok(self.keys.issue(&user.principal, Utc::now())?)
+        let metadata = metadata(user.user_id, Some(request_id), None);
+        let session_id = self.start_session(&user, client, metadata).await?;
+        Ok(self.keys.issue(&user, session_id, Utc::now())?)
     }
 }

@@ -1,22 +1,69 @@
-//! The caller: a user, the user's tenant and role, as an access token says.
+//! The caller: a user in a session, or a program with a key.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use fleetlog_aggregates::identity::Tenant;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Who is calling.
+use super::Action;
+
+/// Who is calling, as the database knows at this moment: a token says which session it belongs to, and nothing else in
+/// it is believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// The user.
-    pub user_id: Uuid,
-    /// Whose things the user sees; no other's.
+    /// Who it is.
+    pub who: Who,
+    /// Whose things are seen; no other's.
     pub tenant: Tenant,
-    /// What the user may do with them.
-    pub role: Role,
+    /// Which rate limits apply.
+    pub tier: Arc<str>,
+    /// Which version of the tenant's policies holds.
+    pub policy_version: i64,
+}
+
+/// Who a principal is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// A person who has logged in.
+    User {
+        /// The user.
+        user_id: Uuid,
+        /// What the user may do.
+        role: Role,
+        /// Since which login.
+        session_id: Uuid,
+    },
+    /// A program.
+    Key {
+        /// Its key.
+        key_id: Uuid,
+        /// What the key is for; nothing else.
+        actions: Arc<[Action]>,
+    },
+}
+
+impl Principal {
+    /// How events name their actor: the user's id, or `key:` and the key's.
+    #[must_use]
+    pub fn actor(&self) -> String {
+        match &self.who {
+            Who::User { user_id, .. } => user_id.to_string(),
+            Who::Key { key_id, .. } => format!("key:{key_id}"),
+        }
+    }
+
+    /// The user, if it is one.
+    #[must_use]
+    pub fn user_id(&self) -> Option<Uuid> {
+        match self.who {
+            Who::User { user_id, .. } => Some(user_id),
+            Who::Key { .. } => None,
+        }
+    }
 }
 
 /// The predefined roles; [`super::authorize()`] says what each may do.

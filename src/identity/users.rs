@@ -1,14 +1,23 @@
 //! The table of users.
 
-use sqlx::{PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
-use super::{Error, Principal, Role};
+use fleetlog_aggregates::identity::Tenant;
 
-/// A user who tries to log in.
-pub(super) struct Stored {
-    pub(super) principal: Principal,
-    pub(super) password_hash: String,
+use super::{Error, Role};
+
+/// A user, as it is stored.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// The user's id, as events name their actor.
+    pub user_id: Uuid,
+    /// Whose user it is.
+    pub tenant: Tenant,
+    /// What the user may do.
+    pub role: Role,
+    /// Absent until an invited user has chosen one.
+    pub password_hash: Option<String>,
 }
 
 /// A user to be.
@@ -51,7 +60,7 @@ pub(super) async fn any(pool: &PgPool) -> Result<bool, Error> {
 }
 
 /// Adds a user. `None` if the address is taken.
-pub async fn add(pool: &PgPool, user: &NewUser<'_>) -> Result<Option<Uuid>, Error> {
+pub(super) async fn add(connection: &mut PgConnection, user: &NewUser<'_>) -> Result<Option<Uuid>, Error> {
     let added = sqlx::query_scalar(
         "INSERT INTO users (user_id, tenant, email, password_hash, role) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (lower(email)) DO NOTHING RETURNING user_id",
@@ -61,27 +70,28 @@ pub async fn add(pool: &PgPool, user: &NewUser<'_>) -> Result<Option<Uuid>, Erro
     .bind(user.email.as_str())
     .bind(&user.password_hash)
     .bind(user.role.as_str())
-    .fetch_optional(pool)
+    .fetch_optional(connection)
     .await?;
     Ok(added)
 }
 
-/// The user with an address.
-pub(super) async fn find(pool: &PgPool, email: &Email) -> Result<Option<Stored>, Error> {
-    let row = sqlx::query("SELECT user_id, tenant, role, password_hash FROM users WHERE lower(email) = $1")
-        .bind(email.as_str())
-        .fetch_optional(pool)
-        .await?;
+/// The user with an address, if that user may log in.
+pub(super) async fn find(pool: &PgPool, email: &Email) -> Result<Option<User>, Error> {
+    let row = sqlx::query(
+        "SELECT user_id, tenant, role, password_hash FROM users JOIN tenants USING (tenant)
+         WHERE lower(email) = $1 AND deactivated_at IS NULL AND suspended_at IS NULL",
+    )
+    .bind(email.as_str())
+    .fetch_optional(pool)
+    .await?;
     row.map(|row| {
-        let decode = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
-        let tenant: String = row.try_get("tenant")?;
-        let role: String = row.try_get("role")?;
-        let principal = Principal {
+        let (tenant, role): (String, String) = (row.try_get("tenant")?, row.try_get("role")?);
+        Ok(User {
             user_id: row.try_get("user_id")?,
-            tenant: tenant.parse().map_err(|error| decode(Box::new(error)))?,
-            role: role.parse().map_err(|error| decode(Box::new(error)))?,
-        };
-        Ok(Stored { principal, password_hash: row.try_get("password_hash")? })
+            tenant: tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            role: role.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            password_hash: row.try_get("password_hash")?,
+        })
     })
     .transpose()
 }

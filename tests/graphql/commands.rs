@@ -15,7 +15,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use super::{Statements, code};
 use crate::rest::commands::{acknowledged, happens, ready, text};
 use crate::support::Api;
-use crate::support::api::answer;
+use crate::support::api::{answer, user_id};
 
 const SEND: &str = "mutation ($input: SendCommandInput!) {
     sendCommand(input: $input) { command { id status deviceUid params timeoutS requestedBy } position replayed } }";
@@ -64,7 +64,7 @@ async fn a_command_that_was_sent_comes_back_with_its_position() {
         written["command"],
         json!({
             "id": id(&written), "status": "REQUESTED", "deviceUid": "dev-01", "params": {"seconds": 5},
-            "timeoutS": 7, "requestedBy": "00000000-0000-0000-0000-000000000000",
+            "timeoutS": 7, "requestedBy": user_id("t0", Role::Operator),
         })
     );
     let path = format!("/commands?min_position={}", text(&written, "position"));
@@ -108,7 +108,7 @@ async fn a_history_names_every_step_and_every_moment_can_be_asked_for() {
     assert_eq!(
         told.collect::<Vec<_>>(),
         [
-            ["CommandRequested", "REQUESTED", "00000000-0000-0000-0000-000000000000"],
+            ["CommandRequested", "REQUESTED", user_id("t0", Role::Operator).to_string().as_str()],
             ["CommandSent", "SENT", "dispatcher"],
             ["CommandAcknowledged", "ACKED", "dispatcher"],
         ]
@@ -202,7 +202,7 @@ async fn a_command_is_cancelled_until_it_has_ended() {
         cancelled["command"],
         json!({
             "id": id(&written), "status": "CANCELLED", "cancelReason": "too late",
-            "cancelledBy": "00000000-0000-0000-0000-000000000000",
+            "cancelledBy": user_id("t0", Role::Operator),
         })
     );
     let path = format!("/commands?status=cancelled&min_position={}", text(cancelled, "position"));

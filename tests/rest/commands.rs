@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::Api;
-use crate::support::api::{Answer, answer};
+use crate::support::api::{Answer, answer, user_id};
 
 const UNKNOWN: &str = "019a0000-0000-7000-8000-000000000001";
 
@@ -79,7 +79,7 @@ async fn a_command_is_accepted_with_its_id_its_place_and_its_position() {
             ("cmd", json!("set_interval")),
             ("params", json!({"seconds": 5})),
             ("status", json!("requested")),
-            ("requested_by", json!("00000000-0000-0000-0000-000000000000")),
+            ("requested_by", json!(user_id("t0", Role::Operator))),
             ("timeout_s", json!(7)),
             ("max_attempts", json!(2)),
             ("attempts", json!(0)),
@@ -109,7 +109,7 @@ async fn a_history_names_every_step_with_its_actor_and_the_state_after_it() {
         let fields = ["sequence", "event_type", "status", "attempts", "actor"];
         fields.map(|field| step[field].clone())
     });
-    let user = "00000000-0000-0000-0000-000000000000";
+    let user = user_id("t0", Role::Admin);
     assert_eq!(
         told.collect::<Vec<_>>(),
         [
@@ -168,7 +168,7 @@ async fn commands_are_found_by_whatever_is_known_of_them() {
         ("/commands?device=dev-03".to_owned(), vec![]),
         ("/commands?status=sent".to_owned(), vec![&third]),
         ("/commands?status=requested&cmd=reboot".to_owned(), vec![&second]),
-        ("/commands?actor=00000000-0000-0000-0000-000000000000&cmd=ping".to_owned(), vec![&first]),
+        (format!("/commands?actor={}&cmd=ping", user_id("t0", Role::Admin)), vec![&first]),
         (format!("/commands?actor={nobody}"), vec![]),
         (format!("/commands?correlation_id={trace}"), vec![&second]),
         (format!("/commands?batch_id={nobody}"), vec![]),
@@ -215,7 +215,7 @@ async fn a_command_is_cancelled_until_it_has_ended() {
         let list = format!("/commands?limit=1&min_position={}", text(&cancelled, "position"));
         let command = api.get(&list).await.json()["items"][0].clone();
         assert_eq!((&command["status"], &command["cancel_reason"]), (&json!("cancelled"), &reason));
-        assert_eq!(command["cancelled_by"], "00000000-0000-0000-0000-000000000000");
+        assert_eq!(command["cancelled_by"], json!(user_id("t0", Role::Operator)));
         assert_eq!(cancel().await.refusal(), "409 already_ended");
     }
     let written = sent(&api, "dev-01", json!({"cmd": "ping"})).await;

@@ -2,14 +2,13 @@
 
 use fleetlog::http;
 use fleetlog::http::docs::ACTION;
+use fleetlog::identity::Resource;
 use fleetlog::identity::{Action, Role, authorize, authorize::PLATFORM_TENANT};
-use fleetlog::identity::{Principal, Resource};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use uuid::Uuid;
 
 use crate::support::Api;
-use crate::support::api::answer;
+use crate::support::api::{answer, user_id};
 
 /// What answers without a login.
 const PUBLIC: [&str; 3] = ["POST /api/v1/auth/login", "GET /healthz", "GET /readyz"];
@@ -136,8 +135,8 @@ async fn every_operation_is_open_to_exactly_the_roles_of_the_table() {
     for operation in operations() {
         let Some(action) = operation.action else { continue };
         for role in Role::ALL {
-            let principal =
-                Principal { user_id: Uuid::nil(), tenant: PLATFORM_TENANT.parse().expect("a tenant"), role };
+            let session = api.app.identity.in_session(user_id(PLATFORM_TENANT, role)).await;
+            let principal = session.expect("an answer").expect("a session");
             let allowed = authorize(&principal, action, &Resource::Tenant(&tenant)).is_ok();
             let answered = api.send_as(role, operation.method.clone(), &operation.concrete(), None).await;
             let forbidden = answered.status == StatusCode::FORBIDDEN;

@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::Api;
-use crate::support::api::{Answer, answer};
+use crate::support::api::{Answer, answer, user_id};
 
 fn uids(page: &Value) -> Vec<&str> {
     page["items"]
@@ -61,7 +61,7 @@ async fn what_a_user_does_is_on_the_record_with_the_user_and_the_request() {
     let events = api.get("/events?aggregate=dev-01").await.json();
     assert_eq!(
         events["items"][0]["metadata"],
-        json!({"actor": "00000000-0000-0000-0000-000000000000", "correlation_id": "trace-17"})
+        json!({"actor": user_id("t0", Role::Operator), "correlation_id": "trace-17"})
     );
     assert_eq!(events["items"][0]["payload"], json!({"DeviceRegistered": {"via": "api"}}));
 }

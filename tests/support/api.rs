@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use chrono::Utc;
 use fleetlog::http::{self, App, Settings};
-use fleetlog::identity::{FirstStart, Principal, Role, first_start};
+use fleetlog::identity::users::User;
+use fleetlog::identity::{FirstStart, Identity, Role, first_start};
 use fleetlog_aggregates::device::{self, Device, Labels, Via};
 use fleetlog_aggregates::telemetry::{Message, decide};
 use fleetlog_event_log::control::{ExecuteError, Metadata};
@@ -73,14 +74,17 @@ impl Api {
         let database = Database::fresh().await;
         let log = database.event_log().await;
         let FirstStart { keys, .. } =
-            first_start(log.pool(), None, Some(PASSWORD.to_owned())).await.expect("a first start");
+            first_start(&log, None, Some(PASSWORD.to_owned())).await.expect("a first start");
         let projections = Projections::new(log.clone(), Options::default());
         let handle = projections.handle();
         let broker_is_up = Arc::new(AtomicBool::new(true));
         let probe = Arc::clone(&broker_is_up);
         let recorder = http::metrics::recorder().expect("a recorder");
         let broker = Arc::new(move || probe.load(Ordering::Relaxed));
-        let app = App::new(log.clone(), handle.clone(), keys, recorder.handle(), broker, settings);
+        let restricted = log.restricted().await.expect("connects");
+        let identity = Identity::new(log.clone(), keys);
+        let app = App::new(restricted, handle.clone(), identity, recorder.handle(), broker, settings);
+        add_users(&database, "t0").await;
         let stop = CancellationToken::new();
         tokio::spawn(projections.run(stop.clone()));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
@@ -109,10 +113,11 @@ impl Api {
         &self.url
     }
 
-    /// A token for a user of a role and a tenant, past the login.
+    /// A token for a tenant's user of a role, past the login.
     pub(crate) fn token(&self, tenant: &str, role: Role) -> String {
-        let principal = Principal { user_id: Uuid::nil(), tenant: tenant.parse().expect("a tenant"), role };
-        self.app.keys.issue(&principal, Utc::now()).expect("a token")
+        let user_id = user_id(tenant, role);
+        let user = User { user_id, tenant: tenant.parse().expect("a tenant"), role, password_hash: None };
+        self.app.identity.keys.issue(&user, user_id, Utc::now()).expect("a token")
     }
 
     /// A request as it comes from anyone.
@@ -160,11 +165,12 @@ impl Api {
             .await
             .expect("a tenant");
         self.log.heads().refresh(self.log.pool()).await.expect("the heads");
+        add_users(&self.database, tenant).await;
     }
 
     /// Gives every tenant the command types that come with fleetlog, as the service does when it starts.
     pub(crate) async fn ship_types(&self) {
-        self.app.commands.ship_types().await.expect("shipped");
+        fleetlog::commands::Commands::new(self.log.clone()).ship_types().await.expect("shipped");
     }
 
     /// Stores messages of a default tenant's device, as ingest does. Returns the last position.
@@ -207,6 +213,31 @@ impl Api {
     pub(crate) async fn catch_up(&self) {
         self.projections.catch_up(Duration::from_secs(20)).await.expect("caught up");
     }
+}
+
+/// The id of a tenant's user of a role, and of that user's session.
+pub(crate) fn user_id(tenant: &str, role: Role) -> Uuid {
+    Uuid::new_v5(&Uuid::nil(), format!("{tenant}/{role}").as_bytes())
+}
+
+/// A tenant's users, one of each role, who have logged in.
+async fn add_users(database: &Database, tenant: &str) {
+    let mut owner = database.owner().await;
+    sqlx::query(
+        "WITH added AS (
+             INSERT INTO users (user_id, tenant, email, role)
+             SELECT user_id, $1, role || '@' || $1 || '.example', role
+             FROM unnest($2::uuid[], $3::text[]) AS new (user_id, role)
+             RETURNING user_id)
+         INSERT INTO sessions (session_id, tenant, user_id, expires_at)
+         SELECT user_id, $1, user_id, now() + interval '1 day' FROM added",
+    )
+    .bind(tenant)
+    .bind(Role::ALL.map(|role| user_id(tenant, role)).as_slice())
+    .bind(Role::ALL.map(Role::as_str).as_slice())
+    .execute(&mut owner)
+    .await
+    .expect("users");
 }
 
 /// Sends a request.

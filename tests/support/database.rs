@@ -48,6 +48,12 @@ impl Database {
         self.options().options([("role", database::SERVICE_ROLE)]).connect().await.expect("connect")
     }
 
+    /// A connection as the role of callers' requests, in a tenant.
+    pub(crate) async fn requests(&self, tenant: &str) -> PgConnection {
+        let options = [("role", database::REQUESTS_ROLE), ("fleetlog.tenant", tenant)];
+        self.options().options(options).connect().await.expect("connect")
+    }
+
     /// The log on it, with its upkeep running until the database goes out of scope.
     pub(crate) async fn event_log(&self) -> EventLog {
         let log = EventLog::open(database::Options::new(self.options())).await.expect("open");
