@@ -18,7 +18,7 @@ use fleetlog_event_log::database;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::service::Broker;
-use crate::{bench, http, service};
+use crate::{bench, http, identity, service};
 
 /// fleetlog: every reading and every command on the record, exactly once, in order.
 ///
@@ -123,6 +123,10 @@ pub struct Service {
     /// The first administrator's password, at least 12 characters; otherwise one is made and printed once.
     #[arg(long, env = "FLEETLOG_ADMIN_PASSWORD", hide_env_values = true)]
     pub admin_password: Option<String>,
+    /// Where people reach the service, such as `https://fleet.example.com`: for links in mails. With `https`, cookies
+    /// are sent over TLS only.
+    #[arg(long, env = "FLEETLOG_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<::http::Uri>,
     /// How many seconds after its last message a device counts as offline.
     #[arg(long, env = "FLEETLOG_ONLINE_WITHIN", default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub online_within: u32,
@@ -310,6 +314,7 @@ fn service_options(
         broker,
         admin_email: args.admin_email.clone(),
         admin_password: args.admin_password.clone(),
+        identity: identity::Settings { public_url: args.public_url.clone() },
         settings: http::Settings {
             online_within: std::time::Duration::from_secs(args.online_within.into()),
             open_metrics: args.metrics_open,

@@ -45,6 +45,16 @@ pub struct Parts {
     pub keys: Keys,
     passwords: password::Passwords,
     limiter: limiter::Limiter,
+    /// What an operator may decide.
+    pub settings: Settings,
+}
+
+/// What an operator may decide about users and their sessions.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Where people reach the service, such as `https://fleet.example.com`: for links in mails. With `https`, cookies
+    /// are sent over TLS only.
+    pub public_url: Option<http::Uri>,
 }
 
 impl Deref for Identity {
@@ -58,9 +68,9 @@ impl Deref for Identity {
 impl Identity {
     /// The users of a log's database, with tokens that `keys` signs.
     #[must_use]
-    pub fn new(log: EventLog, keys: Keys) -> Self {
+    pub fn new(log: EventLog, keys: Keys, settings: Settings) -> Self {
         let (passwords, limiter) = (password::Passwords::default(), limiter::Limiter::default());
-        Self(Arc::new(Parts { log, keys, passwords, limiter }))
+        Self(Arc::new(Parts { log, keys, passwords, limiter, settings }))
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Options {
     pub admin_email: Option<String>,
     /// The first administrator's password; used by the first start only.
     pub admin_password: Option<String>,
+    /// What an operator may decide about users and their sessions.
+    pub identity: identity::Settings,
     /// What an operator may decide about the API.
     pub settings: http::Settings,
     /// This process's counters.
@@ -169,7 +171,7 @@ impl Service {
         let app = http::App::new(
             log.restricted().await?,
             projections.clone(),
-            Identity::new(log.clone(), first.keys),
+            Identity::new(log.clone(), first.keys, options.identity),
             options.metrics,
             Arc::clone(&broker),
             options.settings,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetlog_aggregates::acts;
+use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::control::Metadata;
+use fleetlog_event_log::record::Recorder;
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
@@ -44,6 +46,33 @@ impl Identity {
             })
             .await?;
         Ok(session_id)
+    }
+
+    /// Ends sessions of a user, in a transaction that does what they end for: all of them but `except`.
+    #[expect(dead_code, reason = "what ends them comes next")]
+    pub(super) async fn end_sessions(
+        recorder: &mut Recorder,
+        (tenant, user_id): (&Tenant, Uuid),
+        except: Option<Uuid>,
+        why: acts::SessionEnd,
+        metadata: &Metadata,
+    ) -> Result<usize, Error> {
+        let ended: Vec<Uuid> = sqlx::query_scalar(
+            "UPDATE sessions SET ended_at = clock_timestamp()
+             WHERE tenant = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > clock_timestamp()
+               AND session_id IS DISTINCT FROM $3
+             RETURNING session_id",
+        )
+        .bind(tenant.as_str())
+        .bind(user_id)
+        .bind(except)
+        .fetch_all(recorder.connection())
+        .await?;
+        let act = acts::Session::SessionEnded { user_id, why };
+        for session_id in &ended {
+            recorder.tell(tenant, &session_id.to_string(), &act, metadata).await?;
+        }
+        Ok(ended.len())
     }
 
     /// Who is calling in a session; nobody once it is over.

@@ -82,7 +82,7 @@ impl Api {
         let recorder = http::metrics::recorder().expect("a recorder");
         let broker = Arc::new(move || probe.load(Ordering::Relaxed));
         let restricted = log.restricted().await.expect("connects");
-        let identity = Identity::new(log.clone(), keys);
+        let identity = Identity::new(log.clone(), keys, fleetlog::identity::Settings::default());
         let app = App::new(restricted, handle.clone(), identity, recorder.handle(), broker, settings);
         add_users(&database, "t0").await;
         let stop = CancellationToken::new();
