@@ -32,11 +32,16 @@ CREATE TABLE refresh_tokens (
     token_hash bytea NOT NULL CONSTRAINT refresh_tokens_hash CHECK (length(token_hash) = 32),
     session_id uuid NOT NULL CONSTRAINT refresh_tokens_session REFERENCES sessions ON DELETE CASCADE,
     issued_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- With the token itself it makes the successor, so that a retry gets the same one. It tells nothing by itself.
+    successor_secret bytea NOT NULL CONSTRAINT refresh_tokens_secret CHECK (length(successor_secret) = 32),
     -- From here on only the same client's retry gets the same successor, and only for a moment.
     used_at timestamptz,
+    -- A digest of the client's address and of what it calls itself.
     used_by bytea,
     CONSTRAINT refresh_tokens_key PRIMARY KEY (token_hash)
 );
 CREATE INDEX refresh_tokens_by_session ON refresh_tokens (session_id);
 GRANT SELECT, INSERT, UPDATE, DELETE ON refresh_tokens TO fleetlog_service;
-GRANT UPDATE ON signing_keys TO fleetlog_service;
+
+-- Keys are sealed, retired, and removed once nothing that they have signed is good.
+GRANT UPDATE, DELETE ON signing_keys TO fleetlog_service;

@@ -123,6 +123,10 @@ pub struct Service {
     /// The first administrator's password, at least 12 characters; otherwise one is made and printed once.
     #[arg(long, env = "FLEETLOG_ADMIN_PASSWORD", hide_env_values = true)]
     pub admin_password: Option<String>,
+    /// Seals the keys that sign access tokens, at least 32 characters: without it, whoever reads the database can sign.
+    /// Once it is set, keep it: the service does not start with another.
+    #[arg(long, env = "FLEETLOG_SECRET", hide_env_values = true)]
+    pub secret: Option<String>,
     /// Where people reach the service, such as `https://fleet.example.com`: for links in mails. With `https`, cookies
     /// are sent over TLS only.
     #[arg(long, env = "FLEETLOG_PUBLIC_URL", value_name = "URL")]
@@ -314,6 +318,7 @@ fn service_options(
         broker,
         admin_email: args.admin_email.clone(),
         admin_password: args.admin_password.clone(),
+        secret: args.secret.as_deref().map(str::parse).transpose().context("FLEETLOG_SECRET")?,
         identity: identity::Settings { public_url: args.public_url.clone() },
         settings: http::Settings {
             online_within: std::time::Duration::from_secs(args.online_within.into()),

@@ -7,17 +7,21 @@
 //! - [`error`], [`problem`]: the one table of errors, and the one form of their answers
 //! - [`extract`], [`parameters`]: what a request may say, checked
 //! - [`page`], [`freshness`]: pages of lists; waiting for one's own writes
-//! - [`auth`], [`devices`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`],
+//! - [`cookies`]: a browser's session
+//! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`devices`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`],
 //!   [`windows`], [`logs`], [`events`], [`quarantine`], [`projections`], [`health`], [`metrics`]: the resources, each
 //!   with its own `router()`
 //! - [`docs`]: the `OpenAPI` document and its page
 
+pub mod api_keys;
 pub mod auth;
 mod authentication;
+pub mod browser;
 pub mod command_batches;
 pub mod command_history;
 pub mod command_types;
 pub mod commands;
+mod cookies;
 pub mod devices;
 pub mod docs;
 pub mod error;
@@ -34,6 +38,8 @@ pub mod problem;
 pub mod projections;
 pub mod quarantine;
 mod serve;
+pub mod sessions;
+pub mod signing_keys;
 pub mod telemetry;
 pub mod windows;
 
@@ -158,6 +164,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 fn documented() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(docs::base())
         .nest(PREFIX, api())
+        .merge(browser::router())
         .merge(health::router())
         .merge(metrics::router())
 }
@@ -165,6 +172,9 @@ fn documented() -> OpenApiRouter<App> {
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .merge(auth::router())
+        .merge(sessions::router())
+        .merge(api_keys::router())
+        .merge(signing_keys::router())
         .merge(devices::router())
         .merge(commands::router())
         .merge(command_history::router())

@@ -4,22 +4,30 @@
 //! - [`principal`]: the caller: a user in a session, or a program with a key
 //! - [`mod@authorize`]: the only door: may this principal do that
 //! - [`password`]: slow hashes, off the async threads
-//! - [`keys`]: the signing keys, and the access tokens they sign
+//! - [`keys`], [`key_ring`]: access tokens; the keys that sign them, in the database and on this node
+//! - [`sealing`]: the operator's secret, which seals them
 //! - [`users`]: the table of users
+//! - [`api_keys`]: what programs call with
 //! - [`limiter`]: how often one may try to log in
 //! - [`login`]: an e-mail address and a password against a session
 //! - [`sessions`]: what a token is worth at this moment
+//! - [`refresh`]: the tokens that keep a session going, each good once
 //! - [`mod@first_start`]: the keys and the first admin
 //!
 //! Users, sessions and keys are ordinary rows. What is done with them is on the record, in the same transaction.
 
+pub mod api_keys;
 pub mod authorize;
 pub mod first_start;
+pub mod key_ring;
 pub mod keys;
 pub mod limiter;
 pub mod login;
 pub mod password;
 pub mod principal;
+pub mod refresh;
+pub mod sealing;
+mod secret;
 pub mod sessions;
 pub mod users;
 
@@ -30,8 +38,9 @@ use fleetlog_event_log::{EventLog, database};
 
 pub use authorize::{Action, Forbidden, Resource, authorize};
 pub use first_start::{FirstStart, first_start};
-pub use keys::Keys;
+pub use key_ring::KeyRing;
 pub use principal::{Principal, Role, Who};
+pub use sealing::Secret;
 
 /// Who there is, and who is calling. Cheap to clone; clones share the limits.
 #[derive(Clone)]
@@ -42,7 +51,7 @@ pub struct Parts {
     /// Seen across tenants: whose a login is, is not known before it succeeds.
     log: EventLog,
     /// What signs access tokens.
-    pub keys: Keys,
+    pub keys: KeyRing,
     passwords: password::Passwords,
     limiter: limiter::Limiter,
     /// What an operator may decide.
@@ -68,7 +77,7 @@ impl Deref for Identity {
 impl Identity {
     /// The users of a log's database, with tokens that `keys` signs.
     #[must_use]
-    pub fn new(log: EventLog, keys: Keys, settings: Settings) -> Self {
+    pub fn new(log: EventLog, keys: KeyRing, settings: Settings) -> Self {
         let (passwords, limiter) = (password::Passwords::default(), limiter::Limiter::default());
         Self(Arc::new(Parts { log, keys, passwords, limiter, settings }))
     }

@@ -36,6 +36,8 @@ pub struct Options {
     pub admin_email: Option<String>,
     /// The first administrator's password; used by the first start only.
     pub admin_password: Option<String>,
+    /// Seals the keys that sign access tokens.
+    pub secret: Option<identity::Secret>,
     /// What an operator may decide about users and their sessions.
     pub identity: identity::Settings,
     /// What an operator may decide about the API.
@@ -140,7 +142,8 @@ impl Service {
             options.database.migrate().await?;
         }
         let log = EventLog::open(options.database).await?;
-        let first = identity::first_start(&log, options.admin_email, options.admin_password).await?;
+        let (email, password) = (options.admin_email, options.admin_password);
+        let first = identity::first_start(&log, email, password, options.secret).await?;
         let [mut edges, mut middle, mut core] = [Stage::default(), Stage::default(), Stage::default()];
 
         let (upkeep, stop) = (log.clone(), core.stop.clone());
@@ -151,6 +154,11 @@ impl Service {
         let (handle, stop) = (options.metrics.clone(), core.stop.clone());
         core.add("the counters' upkeep", async move {
             http::metrics::upkeep(handle, stop).await;
+            Ok(())
+        });
+        let (keys, stop) = (first.keys.clone(), core.stop.clone());
+        core.add("the signing keys' upkeep", async move {
+            keys.run(stop).await;
             Ok(())
         });
         let runner = Projections::new(log.clone(), fleetlog_projections::Options::default());

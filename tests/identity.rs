@@ -3,7 +3,7 @@
 use chrono::{TimeDelta, Utc};
 use fleetlog::identity::password::Weak;
 use fleetlog::identity::users::User;
-use fleetlog::identity::{Error, Keys, Role, first_start};
+use fleetlog::identity::{Error, KeyRing, Role, first_start};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -12,12 +12,18 @@ use uuid::Uuid;
 use crate::support::api::{Answer, PASSWORD, answer, user_id};
 use crate::support::{Api, Database};
 
+mod api_keys;
+mod browser;
+mod refresh;
+mod sessions;
+mod tokens;
+
 fn user() -> User {
     let tenant = "t0".parse().expect("a tenant");
     User { user_id: Uuid::nil(), tenant, role: Role::Admin, password_hash: None }
 }
 
-async fn log_in(api: &Api, credentials: &Value) -> Answer {
+pub(crate) async fn log_in(api: &Api, credentials: &Value) -> Answer {
     answer(api.request(Method::POST, "/auth/login").json(credentials)).await
 }
 
@@ -29,21 +35,21 @@ async fn me_with(api: &Api, authorization: &str) -> Answer {
 async fn the_first_start_makes_the_admin_and_shows_the_password_once() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
-    let first = first_start(&log, None, None).await.expect("a first start");
+    let first = first_start(&log, None, None, None).await.expect("a first start");
     let admin = first.admin.expect("an admin");
     assert_eq!(admin.email, "admin@localhost");
     assert!(admin.generated_password.is_some_and(|password| password.len() >= 20));
-    let again = first_start(&log, Some("other@localhost".into()), None).await.expect("a second start");
+    let again = first_start(&log, Some("other@localhost".into()), None, None).await.expect("a second start");
     assert!(again.admin.is_none());
     let token = first.keys.issue(&user(), Uuid::nil(), Utc::now()).expect("a token");
-    assert!(again.keys.verify(&token).is_ok(), "both starts use the same key");
+    assert!(again.keys.verify(&token).await.expect("an answer").is_some(), "both starts use the same key");
 }
 
 #[tokio::test]
 async fn of_two_first_starts_at_once_one_makes_the_admin_and_both_use_one_key() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
-    let start = || first_start(&log, None, None);
+    let start = || first_start(&log, None, None, None);
     let (one, other) = tokio::join!(start(), start());
     let (one, other) = (one.expect("a start"), other.expect("a start"));
     assert_eq!([&one, &other].into_iter().filter(|start| start.admin.is_some()).count(), 1);
@@ -53,18 +59,18 @@ async fn of_two_first_starts_at_once_one_makes_the_admin_and_both_use_one_key() 
         .await
         .expect("counts");
     assert_eq!((counts.get::<i64, _>(0), counts.get::<i64, _>(1)), (1, 1));
-    assert!(Keys::load(log.pool()).await.is_ok());
+    assert!(KeyRing::load(log.pool(), None).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_given_password_that_is_weak_is_refused_and_nothing_is_made() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
-    let weak = first_start(&log, None, Some("elevenchars".into())).await;
+    let weak = first_start(&log, None, Some("elevenchars".into()), None).await;
     assert!(matches!(weak, Err(Error::Weak(Weak))));
-    let bad = first_start(&log, Some("nobody".into()), Some(PASSWORD.into())).await;
+    let bad = first_start(&log, Some("nobody".into()), Some(PASSWORD.into()), None).await;
     assert!(matches!(bad, Err(Error::BadEmail)));
-    let start = first_start(&log, Some("Boss@Example.com".into()), Some(PASSWORD.into())).await;
+    let start = first_start(&log, Some("Boss@Example.com".into()), Some(PASSWORD.into()), None).await;
     let admin = start.expect("a start").admin.expect("an admin");
     assert_eq!((admin.email.as_str(), admin.generated_password), ("boss@example.com", None));
 }

@@ -120,6 +120,7 @@ async fn measure(
         broker: Broker::External(external::Options::new(url.clone(), "fleetlog")),
         admin_email: None,
         admin_password: Some(PASSWORD.to_owned()),
+        secret: None,
         identity: crate::identity::Settings::default(),
         settings: http::Settings::default(),
         metrics,

@@ -90,6 +90,7 @@ async fn measure(
         )),
         admin_email: None,
         admin_password: None,
+        secret: None,
         identity: crate::identity::Settings::default(),
         settings: http::Settings::default(),
         metrics,

@@ -1,22 +1,23 @@
 //! Who is calling: found out once for each request, before anything else is done for it. Whatever is done then is done
 //! within the caller's tenant.
 //!
-//! Whoever has no credentials, or bad ones, is nobody; that is refused where somebody is needed, and not before: a login
-//! with the token of a session that is over is a login.
+//! In this order: an access token or an API key as `Authorization: Bearer`, or the session's cookie. Whoever has none,
+//! or a bad one, is nobody; that is refused where somebody is needed, and not before: a login with the token of a
+//! session that is over is a login.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fleetlog_event_log::scope;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 
-use super::App;
 use super::error::Error;
+use super::{App, cookies};
 use crate::identity::Principal;
 
 /// Finds out who is calling, and goes on in that caller's tenant.
 pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let principal = match principal(&app, request.headers()).await {
+    let principal = match principal(&app, request.method(), request.headers()).await {
         Ok(Some(principal)) => principal,
         Ok(None) => return next.run(request).await,
         Err(error) => return error.into_response(),
@@ -26,10 +27,21 @@ pub(super) async fn authenticate(State(app): State<App>, mut request: Request, n
     scope::within(&principal.tenant, next.run(request)).await
 }
 
-async fn principal(app: &App, headers: &HeaderMap) -> Result<Option<Principal>, Error> {
-    let Some(token) = bearer(headers) else { return Ok(None) };
-    let Ok(session_id) = app.identity.keys.verify(token) else { return Ok(None) };
-    Ok(app.identity.in_session(session_id).await?)
+async fn principal(app: &App, method: &Method, headers: &HeaderMap) -> Result<Option<Principal>, Error> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        return match bearer(headers) {
+            Some(token) => Ok(app.identity.bearer(token).await?),
+            None => Ok(None),
+        };
+    }
+    let Some(token) = cookies::token(headers, &app.identity.settings) else { return Ok(None) };
+    if !method.is_safe() && !cookies::is_own_page(headers, &app.identity.settings) {
+        return Ok(None);
+    }
+    match app.identity.session_of(&token).await? {
+        Some(session_id) => Ok(app.identity.in_session(session_id).await?),
+        None => Ok(None),
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -26,6 +26,8 @@ pub enum Error {
     Login(identity::login::Refused),
     /// The principal's role does not allow it.
     Forbidden,
+    /// A page of another origin tries to begin a session here.
+    ForeignPage,
     /// There is no such thing, or it is another tenant's: said with the same words.
     NotFound(&'static str),
     /// The body is not JSON.
@@ -78,6 +80,7 @@ impl Error {
             }
             Self::Login(refused) => login_row(refused),
             Self::Forbidden => row(S::FORBIDDEN, "forbidden", "your role does not allow this"),
+            Self::ForeignPage => row(S::FORBIDDEN, "foreign_page", "a page of another origin cannot do this"),
             Self::NotFound(what) => row(S::NOT_FOUND, "not_found", what),
             Self::Malformed(why) => Row(S::BAD_REQUEST, "malformed", Cow::Owned(why.clone()), None),
             Self::UnsupportedMediaType => {
@@ -162,6 +165,10 @@ pub(super) const NO_LOG: &str = "there is no such log";
 pub(crate) const NO_COMMAND: &str = "there is no such command";
 /// The same for a batch.
 pub(super) const NO_BATCH: &str = "there is no such batch";
+/// The same for a session.
+pub(super) const NO_SESSION: &str = "there is no such session";
+/// The same for an API key.
+pub(super) const NO_KEY: &str = "there is no such API key";
 /// The same for a command type.
 pub(super) const NO_TYPE: &str = "there is no such command type";
 
@@ -203,6 +210,15 @@ impl From<identity::Forbidden> for Error {
 impl From<identity::login::Refused> for Error {
     fn from(refused: identity::login::Refused) -> Self {
         Self::Login(refused)
+    }
+}
+
+impl From<identity::refresh::Refused> for Error {
+    fn from(refused: identity::refresh::Refused) -> Self {
+        match refused {
+            identity::refresh::Refused::Invalid => Self::Unauthenticated,
+            identity::refresh::Refused::Failed(error) => Self::Identity(error),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request};
 use axum::response::IntoResponse;
 use fleetlog_aggregates::identity::{CommandName, Uid};
 use http::request::Parts;
@@ -15,7 +15,7 @@ use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::error::{Error, NO_BATCH, NO_COMMAND, NO_DEVICE, NO_TYPE};
+use super::error::{Error, NO_BATCH, NO_COMMAND, NO_DEVICE, NO_KEY, NO_SESSION, NO_TYPE};
 use super::middleware::IDEMPOTENCY_KEY;
 use super::problem::FieldError;
 use super::{App, RequestId};
@@ -35,12 +35,20 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
+impl OptionalFromRequestParts<App> for Caller {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Option<Self>, Error> {
+        Ok(parts.extensions.get::<Principal>().cloned().map(Self))
+    }
+}
+
 /// The program and the address that a session is used from.
 impl FromRequestParts<App> for Client {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
-        let Peer(peer) = Peer::from_request_parts(parts, app).await?;
+        let Peer(peer) = <Peer as FromRequestParts<App>>::from_request_parts(parts, app).await?;
         let user_agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         Ok(Self { address: peer.map(|peer| peer.to_string()), user_agent: user_agent.map(str::to_owned) })
     }
@@ -79,7 +87,7 @@ macro_rules! named {
 
             async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
                 // What cannot be the name of such a thing is the name of none.
-                let name = Path::<String>::from_request_parts(parts, app).await;
+                let name = <Path<String> as FromRequestParts<App>>::from_request_parts(parts, app).await;
                 name.ok().and_then(|Path(name)| $read(&name)).map(Self).ok_or(Error::NotFound($nothing))
             }
         }
@@ -93,6 +101,10 @@ named! {
     CommandId(Uuid) = id, or NO_COMMAND;
     /// The batch that the path names.
     BatchId(Uuid) = id, or NO_BATCH;
+    /// The session that the path names.
+    SessionId(Uuid) = id, or NO_SESSION;
+    /// The API key that the path names.
+    KeyId(Uuid) = id, or NO_KEY;
     /// The command type that the path names.
     TypeName(CommandName) = |name: &str| name.parse().ok(), or NO_TYPE;
 }

@@ -9,6 +9,12 @@ use super::{Principal, Role, Who};
 /// The tenant whose admins run the platform itself.
 pub const PLATFORM_TENANT: &str = "t0";
 
+/// The same as a tenant.
+#[expect(clippy::expect_used, reason = "the constant is a name")]
+pub(super) fn platform() -> Tenant {
+    PLATFORM_TENANT.parse().expect("a tenant")
+}
+
 macro_rules! actions {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
         /// What can be done: one entry per operation that differs in who may do it.
@@ -20,6 +26,12 @@ macro_rules! actions {
         impl Action {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Whether an API key may be good for it: a key has no user of its own.
+            #[must_use]
+            pub fn is_for_keys(self) -> bool {
+                !matches!(self, Self::UserRead | Self::UserWrite)
+            }
 
             /// The public word, as the `OpenAPI` document's `x-action` says it.
             #[must_use]

@@ -1,14 +1,13 @@
 //! The first start: the signing key and the first admin. There is no default password and no default key.
 
 use fleetlog_aggregates::acts;
-use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::metadata;
 
-use super::authorize::PLATFORM_TENANT;
+use super::authorize::{PLATFORM_TENANT, platform};
 use super::password::{self, Passwords};
 use super::users::{self, Email, NewUser};
-use super::{Error, Keys, Role};
+use super::{Error, KeyRing, Role, Secret};
 
 /// The first admin's address, unless another is given.
 pub const DEFAULT_EMAIL: &str = "admin@localhost";
@@ -16,7 +15,7 @@ pub const DEFAULT_EMAIL: &str = "admin@localhost";
 /// What a start has made.
 pub struct FirstStart {
     /// The installation's keys.
-    pub keys: Keys,
+    pub keys: KeyRing,
     /// The admin that this start has made; `None` if there were users already, or another start was faster.
     pub admin: Option<Admin>,
 }
@@ -30,13 +29,14 @@ pub struct Admin {
 }
 
 /// Makes what the first start has to make, and finds it on every other. `email` and `password` only matter while
-/// there is no user.
+/// there is no user. `secret` seals the keys.
 pub async fn first_start(
     log: &EventLog,
     email: Option<String>,
     password: Option<String>,
+    secret: Option<Secret>,
 ) -> Result<FirstStart, Error> {
-    let keys = Keys::load(log.pool()).await?;
+    let keys = KeyRing::load(log.pool(), secret).await?;
     let admin = if users::any(log.pool()).await? {
         None
     } else {
@@ -75,9 +75,4 @@ async fn first_admin(
         email: email.as_str().to_owned(),
         generated_password: generated.then_some(password),
     }))
-}
-
-#[expect(clippy::expect_used, reason = "the constant is a name, as a test says")]
-fn platform() -> Tenant {
-    PLATFORM_TENANT.parse().expect("a tenant")
 }

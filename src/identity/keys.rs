@@ -1,4 +1,4 @@
-//! The signing keys, and the access tokens they sign: short-lived JWTs, one pinned algorithm (Ed25519).
+//! Access tokens, and the keys that sign them: short-lived JWTs, one pinned algorithm (Ed25519).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,6 @@ use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::Tenant;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
 use super::users::User;
@@ -25,14 +24,18 @@ const AUDIENCE: &str = "fleetlog-api";
 /// The `typ` claim of an access token: no other token of ours passes for one.
 const ACCESS: &str = "access";
 
-/// A token that is not ours, not for this, or not good any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the access token is not valid")]
-pub struct InvalidToken;
+/// Why a token says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unverified {
+    /// The key that has signed it is not known, perhaps not yet.
+    UnknownKey,
+    /// It is not ours, not for this, or not good any more.
+    Invalid,
+}
 
-/// The keys of this installation. Cheap to clone.
+/// A key that signs, and those that verify. Cheap to clone.
 #[derive(Clone)]
-pub struct Keys {
+pub(super) struct Keys {
     inner: Arc<Inner>,
 }
 
@@ -59,22 +62,7 @@ struct Claims {
 }
 
 impl Keys {
-    /// The installation's keys; the first start makes one. Of several first starts at once one makes it, all use it.
-    pub async fn load(pool: &PgPool) -> Result<Self, Error> {
-        let mut stored = select(pool).await?;
-        if stored.iter().all(|key| key.retired) {
-            let key = Ed25519KeyPair::generate().and_then(|key| key.to_pkcs8v1()).map_err(|e| crypto(&e))?;
-            sqlx::query("INSERT INTO signing_keys (kid, private_key) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-                .bind(Uuid::now_v7())
-                .bind(key.as_ref())
-                .execute(pool)
-                .await?;
-            stored = select(pool).await?;
-        }
-        Self::from_stored(&stored)
-    }
-
-    fn from_stored(stored: &[StoredKey]) -> Result<Self, Error> {
+    pub(super) fn from_stored(stored: &[StoredKey]) -> Result<Self, Error> {
         let signing =
             stored.iter().find(|key| !key.retired).ok_or_else(|| crypto(&"none is left to sign"))?;
         let verifying = stored.iter().map(|key| {
@@ -97,7 +85,7 @@ impl Keys {
     }
 
     /// An access token for a user in a session, good from `now` on for [`LIFETIME`], and no longer than the session.
-    pub fn issue(&self, user: &User, session_id: Uuid, now: DateTime<Utc>) -> Result<String, Error> {
+    pub(super) fn issue(&self, user: &User, session_id: Uuid, now: DateTime<Utc>) -> Result<String, Error> {
         let claims = Claims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
@@ -115,41 +103,28 @@ impl Keys {
     }
 
     /// The session that a token belongs to.
-    pub fn verify(&self, token: &str) -> Result<Uuid, InvalidToken> {
-        let kid =
-            jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid).ok_or(InvalidToken)?;
-        let key = self.inner.verifying.get(&kid).ok_or(InvalidToken)?;
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.inner.validation)
-            .map_err(|_| InvalidToken)?
-            .claims;
-        if claims.typ != ACCESS {
-            return Err(InvalidToken);
+    pub(super) fn verify(&self, token: &str) -> Result<Uuid, Unverified> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| Unverified::Invalid)?;
+        let kid = header.kid.ok_or(Unverified::Invalid)?;
+        let key = self.inner.verifying.get(&kid).ok_or(Unverified::UnknownKey)?;
+        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.inner.validation);
+        match claims.map(|token| token.claims) {
+            Ok(claims) if claims.typ == ACCESS => Ok(claims.sid),
+            Ok(_) | Err(_) => Err(Unverified::Invalid),
         }
-        Ok(claims.sid)
     }
 }
 
-struct StoredKey {
-    kid: Uuid,
-    private_key: Vec<u8>,
-    retired: bool,
+/// A key as the database has it, opened.
+pub(super) struct StoredKey {
+    pub(super) kid: Uuid,
+    /// Ed25519, PKCS #8.
+    pub(super) private_key: Vec<u8>,
+    /// It verifies, and signs no more.
+    pub(super) retired: bool,
 }
 
-async fn select(pool: &PgPool) -> Result<Vec<StoredKey>, Error> {
-    let rows = sqlx::query("SELECT kid, private_key, retired_at IS NOT NULL AS retired FROM signing_keys")
-        .fetch_all(pool)
-        .await?;
-    let keys = rows.into_iter().map(|row| {
-        Ok(StoredKey {
-            kid: row.try_get("kid")?,
-            private_key: row.try_get("private_key")?,
-            retired: row.try_get("retired")?,
-        })
-    });
-    keys.collect()
-}
-
-fn crypto(reason: &dyn std::fmt::Display) -> Error {
+pub(super) fn crypto(reason: &dyn std::fmt::Display) -> Error {
     Error::Crypto { what: "signing key", reason: reason.to_string() }
 }
 
@@ -190,7 +165,7 @@ mod tests {
         for shift in [-LIFETIME.as_secs().cast_signed() - 11, 11] {
             let then = Utc::now() + chrono::TimeDelta::seconds(shift);
             let token = issue(&keys, then);
-            assert_eq!(keys.verify(&token), Err(InvalidToken), "{shift}");
+            assert_eq!(keys.verify(&token), Err(Unverified::Invalid), "{shift}");
         }
     }
 
@@ -202,7 +177,7 @@ mod tests {
         let after = Keys::from_stored(&[StoredKey { retired: true, ..old }, new]).expect("keys");
         assert!(after.verify(&token).is_ok());
         let elsewhere = Keys::from_stored(&[new_key(false)]).expect("keys");
-        assert_eq!(elsewhere.verify(&token), Err(InvalidToken));
+        assert_eq!(elsewhere.verify(&token), Err(Unverified::UnknownKey));
     }
 
     #[test]
@@ -220,16 +195,16 @@ mod tests {
             ("tenant", "a/b"),
         ] {
             let token = forged(&keys, &header, |claims| claims[claim] = value.into());
-            assert_eq!(keys.verify(&token), Err(InvalidToken), "{claim}");
+            assert_eq!(keys.verify(&token), Err(Unverified::Invalid), "{claim}");
         }
         for claim in ["iss", "aud", "typ", "sub", "sid", "role", "tenant", "exp", "nbf"] {
             let token = forged(&keys, &header, |claims| {
                 claims.as_object_mut().expect("an object").remove(claim);
             });
-            assert_eq!(keys.verify(&token), Err(InvalidToken), "no {claim}");
+            assert_eq!(keys.verify(&token), Err(Unverified::Invalid), "no {claim}");
         }
         let no_kid = forged(&keys, &Header::new(Algorithm::EdDSA), |_| ());
-        assert_eq!(keys.verify(&no_kid), Err(InvalidToken));
+        assert_eq!(keys.verify(&no_kid), Err(Unverified::Invalid));
     }
 
     #[test]
@@ -242,7 +217,7 @@ mod tests {
             &base64::prelude::BASE64_URL_SAFE_NO_PAD,
             format!(r#"{{"alg":"none","kid":"{kid}"}}"#),
         );
-        assert_eq!(keys.verify(&format!("{none}.{claims}.")), Err(InvalidToken));
+        assert_eq!(keys.verify(&format!("{none}.{claims}.")), Err(Unverified::Invalid));
         let header = Header { kid: Some(kid.clone()), ..Header::new(Algorithm::HS256) };
         let public = keys.inner.verifying[kid].try_get_as_bytes().expect("a key").to_vec();
         let hmac = jsonwebtoken::encode(
@@ -251,9 +226,9 @@ mod tests {
             &EncodingKey::from_secret(&public),
         )
         .expect("signs");
-        assert_eq!(keys.verify(&hmac), Err(InvalidToken));
+        assert_eq!(keys.verify(&hmac), Err(Unverified::Invalid));
         for nonsense in ["", ".", "..", "a.b.c", "\u{1F600}"] {
-            assert_eq!(keys.verify(nonsense), Err(InvalidToken), "{nonsense}");
+            assert_eq!(keys.verify(nonsense), Err(Unverified::Invalid), "{nonsense}");
         }
     }
 }

@@ -3,14 +3,19 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use chrono::Utc;
+use fleetlog_aggregates::acts;
+use fleetlog_event_log::control::metadata;
+use uuid::Uuid;
 
+use super::authorize::platform;
 use super::limiter::TooMany;
 use super::password::MAX_PASSWORD;
-use super::sessions::Client;
-use super::users::{self, Email};
+use super::sessions::{Client, Tokens};
+use super::users::{self, Email, User};
 use super::{Error, Identity};
-use fleetlog_event_log::control::metadata;
+
+/// How events name an actor of whom nothing is known.
+const NOBODY: &str = "nobody";
 
 /// Why nobody is logged in.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +32,7 @@ pub enum Refused {
 }
 
 impl Identity {
-    /// An access token for whoever has this address and password. `peer` is where the attempt comes from.
+    /// A session of whoever has this address and password. `peer` is where the attempt comes from.
     pub async fn log_in(
         &self,
         email: &str,
@@ -35,7 +40,7 @@ impl Identity {
         peer: Option<IpAddr>,
         client: Client,
         request_id: String,
-    ) -> Result<String, Refused> {
+    ) -> Result<Tokens, Refused> {
         // What no user can have is nobody's: it costs nothing and reveals nothing.
         let email = Email::parse(email).ok_or(Refused::BadCredentials)?;
         if password.len() > MAX_PASSWORD {
@@ -45,10 +50,32 @@ impl Identity {
         let user = users::find(self.log.pool(), &email).await?;
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let matches = self.passwords.verify(password.to_owned(), hash).await?;
-        let user = user.filter(|_| matches).ok_or(Refused::BadCredentials)?;
+        let Some(user) = user.clone().filter(|_| matches) else {
+            self.tell_refusal(user, request_id).await?;
+            return Err(Refused::BadCredentials);
+        };
         self.limiter.give_back(&email, peer);
         let metadata = metadata(user.user_id, Some(request_id), None);
-        let session_id = self.start_session(&user, client, metadata).await?;
-        Ok(self.keys.issue(&user, session_id, Utc::now())?)
+        Ok(self.start_session(user, client, metadata).await?)
+    }
+
+    /// Puts a failed attempt on the record: the user's if there is one, else the platform's. Either way it takes as
+    /// long.
+    async fn tell_refusal(&self, user: Option<User>, request_id: String) -> Result<(), Error> {
+        let metadata = metadata(NOBODY, Some(request_id), None);
+        self.log
+            .record(move |recorder| {
+                Box::pin(async move {
+                    if let Some(User { user_id, tenant, .. }) = user {
+                        let failed = acts::User::UserLoginFailed {};
+                        recorder.tell(&tenant, &user_id.to_string(), &failed, &metadata).await?;
+                    } else {
+                        let (unknown, refused) = (Uuid::now_v7().to_string(), acts::Denial::LoginRefused {});
+                        recorder.tell(&platform(), &unknown, &refused, &metadata).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
     }
 }

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::Metadata;
 use fleetlog_event_log::record::Recorder;
-use sqlx::{PgConnection, PgPool, Row};
+use serde::Serialize;
+use sqlx::{FromRow, PgConnection, Row};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::secret::{self, Bits};
 use super::users::User;
-use super::{Error, Identity, Principal, Who};
+use super::{Error, Identity, Principal, Who, refresh};
 
 /// How long a session lasts at most, whatever happens in it.
 pub const LIFETIME: Duration = Duration::from_hours(7 * 24);
@@ -25,31 +30,69 @@ pub struct Client {
     pub user_agent: Option<String>,
 }
 
+impl Client {
+    /// Tells one client from another, in short.
+    pub(super) fn digest(&self) -> Bits {
+        secret::digest_of(format!("{:?}\n{:?}", self.address, self.user_agent).as_bytes())
+    }
+}
+
+/// What a client gets for a login, and for each refresh.
+pub struct Tokens {
+    /// Says which session a request belongs to, for a quarter of an hour.
+    pub access: String,
+    /// Good once, for the next two.
+    pub refresh: String,
+    /// The session.
+    pub session_id: Uuid,
+    /// When it ends at the latest.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// A session that is not over.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+pub struct Session {
+    /// The session.
+    pub session_id: Uuid,
+    /// When its user logged in.
+    pub created_at: DateTime<Utc>,
+    /// When a token of it was last refreshed.
+    pub last_used_at: DateTime<Utc>,
+    /// When it ends at the latest.
+    pub expires_at: DateTime<Utc>,
+    /// Where from.
+    pub address: Option<String>,
+    /// The program, as it called itself.
+    pub user_agent: Option<String>,
+}
+
 impl Identity {
     /// Begins a session of a user who has proved to be that.
     pub(super) async fn start_session(
         &self,
-        user: &User,
+        user: User,
         client: Client,
         metadata: Metadata,
-    ) -> Result<Uuid, Error> {
-        let (user_id, tenant) = (user.user_id, user.tenant.clone());
+    ) -> Result<Tokens, Error> {
         let session_id = Uuid::now_v7();
-        let started = acts::Session::SessionStarted { user_id };
-        self.log
+        let started = acts::Session::SessionStarted { user_id: user.user_id };
+        let of = user.clone();
+        let (expires_at, refresh) = self
+            .log
             .record(move |recorder| {
                 Box::pin(async move {
-                    insert(recorder.connection(), session_id, tenant.as_str(), user_id, &client).await?;
-                    recorder.tell(&tenant, &session_id.to_string(), &started, &metadata).await?;
-                    Ok::<_, Error>(())
+                    let expires_at = insert(recorder.connection(), session_id, &of, &client).await?;
+                    let refresh = refresh::begin(recorder.connection(), session_id).await?;
+                    recorder.tell(&of.tenant, &session_id.to_string(), &started, &metadata).await?;
+                    Ok::<_, Error>((expires_at, refresh))
                 })
             })
             .await?;
-        Ok(session_id)
+        let access = self.keys.issue(&user, session_id, Utc::now())?;
+        Ok(Tokens { access, refresh, session_id, expires_at })
     }
 
     /// Ends sessions of a user, in a transaction that does what they end for: all of them but `except`.
-    #[expect(dead_code, reason = "what ends them comes next")]
     pub(super) async fn end_sessions(
         recorder: &mut Recorder,
         (tenant, user_id): (&Tenant, Uuid),
@@ -75,53 +118,129 @@ impl Identity {
         Ok(ended.len())
     }
 
+    /// Ends one session of a user, whoever is calling. Says whether there was one to end.
+    pub async fn end_session(
+        &self,
+        whose: (Tenant, Uuid),
+        session_id: Uuid,
+        why: acts::SessionEnd,
+        metadata: Metadata,
+    ) -> Result<bool, Error> {
+        end_one(&self.log, whose, session_id, why, metadata).await
+    }
+
     /// Who is calling in a session; nobody once it is over.
     pub async fn in_session(&self, session_id: Uuid) -> Result<Option<Principal>, Error> {
-        admit(self.log.pool(), session_id).await
+        let row = sqlx::query(
+            "SELECT users.user_id, users.tenant, users.role, tenants.tier, tenants.policy_version
+             FROM sessions JOIN users USING (user_id) JOIN tenants ON tenants.tenant = users.tenant
+             WHERE session_id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp()
+               AND deactivated_at IS NULL AND suspended_at IS NULL",
+        )
+        .bind(session_id)
+        .fetch_optional(self.log.pool())
+        .await?;
+        row.map(|row| {
+            let (tenant, role): (String, String) = (row.try_get("tenant")?, row.try_get("role")?);
+            let role = role.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+            Ok(Principal {
+                who: Who::User { user_id: row.try_get("user_id")?, role, session_id },
+                tenant: tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+                tier: Arc::from(row.try_get::<String, _>("tier")?),
+                policy_version: row.try_get("policy_version")?,
+            })
+        })
+        .transpose()
     }
+}
+
+/// A user's sessions that are not over, the newest first.
+pub async fn list(log: &EventLog, tenant: &Tenant, user_id: Uuid) -> Result<Vec<Session>, Error> {
+    let sessions = sqlx::query_as(
+        "SELECT session_id, created_at, last_used_at, expires_at, address, user_agent FROM sessions
+         WHERE tenant = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > clock_timestamp()
+         ORDER BY session_id DESC",
+    )
+    .bind(tenant.as_str())
+    .bind(user_id)
+    .fetch_all(log.pool())
+    .await?;
+    Ok(sessions)
+}
+
+/// Ends one session of a user. Says whether there was one to end.
+pub async fn end_one(
+    log: &EventLog,
+    (tenant, user_id): (Tenant, Uuid),
+    session_id: Uuid,
+    why: acts::SessionEnd,
+    metadata: Metadata,
+) -> Result<bool, Error> {
+    log.record(move |recorder| {
+        Box::pin(async move { end(recorder, (&tenant, user_id), session_id, why, &metadata).await })
+    })
+    .await
+}
+
+/// Ends all sessions of a user but `except`. Says how many there were.
+pub async fn end_all(
+    log: &EventLog,
+    (tenant, user_id): (Tenant, Uuid),
+    except: Option<Uuid>,
+    metadata: Metadata,
+) -> Result<usize, Error> {
+    log.record(move |recorder| {
+        Box::pin(async move {
+            let why = acts::SessionEnd::Revoked;
+            Identity::end_sessions(recorder, (&tenant, user_id), except, why, &metadata).await
+        })
+    })
+    .await
+}
+
+pub(super) async fn end(
+    recorder: &mut Recorder,
+    (tenant, user_id): (&Tenant, Uuid),
+    session_id: Uuid,
+    why: acts::SessionEnd,
+    metadata: &Metadata,
+) -> Result<bool, Error> {
+    let ended = sqlx::query(
+        "UPDATE sessions SET ended_at = clock_timestamp()
+         WHERE tenant = $1 AND user_id = $2 AND session_id = $3 AND ended_at IS NULL
+           AND expires_at > clock_timestamp()",
+    )
+    .bind(tenant.as_str())
+    .bind(user_id)
+    .bind(session_id)
+    .execute(recorder.connection())
+    .await?;
+    if ended.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let act = acts::Session::SessionEnded { user_id, why };
+    recorder.tell(tenant, &session_id.to_string(), &act, metadata).await?;
+    Ok(true)
 }
 
 async fn insert(
     connection: &mut PgConnection,
     session_id: Uuid,
-    tenant: &str,
-    user_id: Uuid,
+    user: &User,
     client: &Client,
-) -> Result<(), Error> {
-    sqlx::query(
+) -> Result<DateTime<Utc>, Error> {
+    let expires_at = sqlx::query_scalar(
         "INSERT INTO sessions (session_id, tenant, user_id, expires_at, address, user_agent)
-         VALUES ($1, $2, $3, clock_timestamp() + $4 * interval '1 second', $5, left($6, 200))",
+         VALUES ($1, $2, $3, clock_timestamp() + $4 * interval '1 second', $5, left($6, 200))
+         RETURNING expires_at",
     )
     .bind(session_id)
-    .bind(tenant)
-    .bind(user_id)
+    .bind(user.tenant.as_str())
+    .bind(user.user_id)
     .bind(LIFETIME.as_secs() as f64)
     .bind(&client.address)
     .bind(&client.user_agent)
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(())
-}
-
-async fn admit(pool: &PgPool, session_id: Uuid) -> Result<Option<Principal>, Error> {
-    let row = sqlx::query(
-        "SELECT users.user_id, users.tenant, users.role, tenants.tier, tenants.policy_version
-         FROM sessions JOIN users USING (user_id) JOIN tenants ON tenants.tenant = users.tenant
-         WHERE session_id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp()
-           AND deactivated_at IS NULL AND suspended_at IS NULL",
-    )
-    .bind(session_id)
-    .fetch_optional(pool)
-    .await?;
-    row.map(|row| {
-        let (tenant, role): (String, String) = (row.try_get("tenant")?, row.try_get("role")?);
-        let role = role.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-        Ok(Principal {
-            who: Who::User { user_id: row.try_get("user_id")?, role, session_id },
-            tenant: tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
-            tier: Arc::from(row.try_get::<String, _>("tier")?),
-            policy_version: row.try_get("policy_version")?,
-        })
-    })
-    .transpose()
+    Ok(expires_at)
 }

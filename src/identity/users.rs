@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use fleetlog_aggregates::identity::Tenant;
 
-use super::{Error, Role};
+use super::{Error, Identity, Role};
 
 /// A user, as it is stored.
 #[derive(Debug, Clone)]
@@ -96,12 +96,14 @@ pub(super) async fn find(pool: &PgPool, email: &Email) -> Result<Option<User>, E
     .transpose()
 }
 
-/// A user's address, for the user to see.
-pub async fn email(pool: &PgPool, user_id: Uuid) -> Result<Option<String>, Error> {
-    Ok(sqlx::query_scalar("SELECT email FROM users WHERE user_id = $1")
-        .bind(user_id)
-        .fetch_optional(pool)
-        .await?)
+impl Identity {
+    /// A user's address, for the user to see.
+    pub async fn email(&self, user_id: Uuid) -> Result<Option<String>, Error> {
+        Ok(sqlx::query_scalar("SELECT email FROM users WHERE user_id = $1")
+            .bind(user_id)
+            .fetch_optional(self.log.pool())
+            .await?)
+    }
 }
 
 #[cfg(test)]

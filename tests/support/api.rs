@@ -71,10 +71,20 @@ impl Api {
 
     /// With other settings than the usual.
     pub(crate) async fn start_with(settings: Settings) -> Self {
-        let database = Database::fresh().await;
+        let api = Self::on(Database::fresh().await, settings).await;
+        add_users(&api.database, "t0").await;
+        api
+    }
+
+    /// One more node on the same database.
+    pub(crate) async fn another_node(&self) -> Self {
+        Self::on(self.database.again(), Settings::default()).await
+    }
+
+    async fn on(database: Database, settings: Settings) -> Self {
         let log = database.event_log().await;
         let FirstStart { keys, .. } =
-            first_start(&log, None, Some(PASSWORD.to_owned())).await.expect("a first start");
+            first_start(&log, None, Some(PASSWORD.to_owned()), None).await.expect("a first start");
         let projections = Projections::new(log.clone(), Options::default());
         let handle = projections.handle();
         let broker_is_up = Arc::new(AtomicBool::new(true));
@@ -84,7 +94,6 @@ impl Api {
         let restricted = log.restricted().await.expect("connects");
         let identity = Identity::new(log.clone(), keys, fleetlog::identity::Settings::default());
         let app = App::new(restricted, handle.clone(), identity, recorder.handle(), broker, settings);
-        add_users(&database, "t0").await;
         let stop = CancellationToken::new();
         tokio::spawn(projections.run(stop.clone()));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");

@@ -5,7 +5,7 @@ mod database;
 pub(crate) mod mqtt;
 mod node;
 mod publisher;
-mod server;
+pub(crate) mod server;
 
 pub(crate) use api::Api;
 pub(crate) use database::{Database, log_of};

@@ -1,0 +1,195 @@
+//! API keys: what programs call with. Each is good for some actions of its tenant, until it expires or is revoked.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use fleetlog_aggregates::acts;
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::EventLog;
+use fleetlog_event_log::control::{Committed, Metadata};
+use serde::Serialize;
+use sqlx::{FromRow, Row};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::secret;
+use super::{Action, Error, Identity, Principal, Who};
+
+/// What every API key begins with.
+pub(super) const PREFIX: &str = "flk_";
+
+/// What a tenant may know of a key: all but its secret.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+pub struct ApiKey {
+    /// The key's id; events name it as their actor with `key:` before it.
+    pub key_id: Uuid,
+    /// What people call it.
+    pub name: String,
+    /// What it is good for.
+    pub actions: Vec<String>,
+    /// Who issued it.
+    pub created_by: String,
+    /// When it was issued.
+    pub created_at: DateTime<Utc>,
+    /// Until when it is good; null: until it is revoked.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Since when it is good no more.
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<DateTime<Utc>>,
+}
+
+/// A key to be.
+pub struct NewKey {
+    /// What people call it: 1 to 200 characters.
+    pub name: String,
+    /// What it is good for.
+    pub actions: Vec<Action>,
+    /// Until when.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// A key that has just been issued.
+pub struct Issued {
+    /// Its id.
+    pub key_id: Uuid,
+    /// The key itself: for whoever asked to see once.
+    pub key: String,
+    /// Where it is on the record.
+    pub at: Committed,
+}
+
+/// Issues a key.
+pub async fn issue(
+    log: &EventLog,
+    tenant: &Tenant,
+    new: NewKey,
+    created_by: String,
+    metadata: Metadata,
+) -> Result<Issued, Error> {
+    let (key_id, secret, tenant) = (Uuid::now_v7(), secret::random(), tenant.clone());
+    let at = log
+        .record(move |recorder| {
+            Box::pin(async move {
+                let actions: Vec<String> = new.actions.iter().map(|action| action.as_str().into()).collect();
+                sqlx::query(
+                    "INSERT INTO api_keys (key_id, tenant, name, secret_hash, actions, created_by, expires_at)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                )
+                .bind(key_id)
+                .bind(tenant.as_str())
+                .bind(new.name)
+                .bind(secret::digest_of(&secret))
+                .bind(&actions)
+                .bind(created_by)
+                .bind(new.expires_at)
+                .execute(recorder.connection())
+                .await?;
+                let issued = acts::ApiKey::ApiKeyIssued { actions, expires_at: new.expires_at };
+                Ok::<_, Error>(recorder.tell(&tenant, &key_id.to_string(), &issued, &metadata).await?)
+            })
+        })
+        .await?;
+    Ok(Issued { key_id, key: secret::text(&format!("{PREFIX}{}_", key_id.simple()), &secret), at })
+}
+
+/// A tenant's keys, the newest first; those that are good no more, too.
+pub async fn list(log: &EventLog, tenant: &Tenant) -> Result<Vec<ApiKey>, Error> {
+    let keys = sqlx::query_as(&format!("{SELECT} WHERE tenant = $1 ORDER BY key_id DESC"))
+        .bind(tenant.as_str())
+        .fetch_all(log.pool())
+        .await?;
+    Ok(keys)
+}
+
+/// One key.
+pub async fn get(log: &EventLog, tenant: &Tenant, key_id: Uuid) -> Result<Option<ApiKey>, Error> {
+    let key = sqlx::query_as(&format!("{SELECT} WHERE tenant = $1 AND key_id = $2"))
+        .bind(tenant.as_str())
+        .bind(key_id)
+        .fetch_optional(log.pool())
+        .await?;
+    Ok(key)
+}
+
+const SELECT: &str =
+    "SELECT key_id, name, actions, created_by, created_at, expires_at, revoked_at, last_used_at
+     FROM api_keys";
+
+/// Revokes a key. `None` if there is none that is not revoked.
+pub async fn revoke(
+    log: &EventLog,
+    tenant: &Tenant,
+    key_id: Uuid,
+    metadata: Metadata,
+) -> Result<Option<Committed>, Error> {
+    let tenant = tenant.clone();
+    log.record(move |recorder| {
+        Box::pin(async move {
+            let revoked = sqlx::query(
+                "UPDATE api_keys SET revoked_at = clock_timestamp()
+                 WHERE tenant = $1 AND key_id = $2 AND revoked_at IS NULL",
+            )
+            .bind(tenant.as_str())
+            .bind(key_id)
+            .execute(recorder.connection())
+            .await?;
+            if revoked.rows_affected() == 0 {
+                return Ok(None);
+            }
+            let act = acts::ApiKey::ApiKeyRevoked {};
+            Ok::<_, Error>(Some(recorder.tell(&tenant, &key_id.to_string(), &act, &metadata).await?))
+        })
+    })
+    .await
+}
+
+impl Identity {
+    /// Who is calling with an access token or an API key.
+    pub async fn bearer(&self, token: &str) -> Result<Option<Principal>, Error> {
+        if let Some(key) = token.strip_prefix(PREFIX) {
+            return self.with_key(key).await;
+        }
+        match self.keys.verify(token).await? {
+            Some(session_id) => self.in_session(session_id).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn with_key(&self, key: &str) -> Result<Option<Principal>, Error> {
+        let Some((key_id, given)) = key.split_once('_') else { return Ok(None) };
+        let (Ok(key_id), Some(given)) = (Uuid::try_parse(key_id), secret::bits("", given)) else {
+            return Ok(None);
+        };
+        let row = sqlx::query(
+            "SELECT tenant, secret_hash, actions, tier, policy_version,
+                    last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute' AS stale
+             FROM api_keys JOIN tenants USING (tenant)
+             WHERE key_id = $1 AND revoked_at IS NULL AND coalesce(expires_at > clock_timestamp(), true)
+               AND suspended_at IS NULL",
+        )
+        .bind(key_id)
+        .fetch_optional(self.log.pool())
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        if !secret::matches(&given, row.try_get("secret_hash")?) {
+            return Ok(None);
+        }
+        if row.try_get("stale")? {
+            sqlx::query("UPDATE api_keys SET last_used_at = clock_timestamp() WHERE key_id = $1")
+                .bind(key_id)
+                .execute(self.log.pool())
+                .await?;
+        }
+        let (tenant, actions): (String, Vec<String>) = (row.try_get("tenant")?, row.try_get("actions")?);
+        // An action that there is no more allows nothing.
+        let actions: Arc<[_]> = actions.iter().filter_map(|action| Action::from_str(action).ok()).collect();
+        Ok(Some(Principal {
+            who: Who::Key { key_id, actions },
+            tenant: tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            tier: Arc::from(row.try_get::<String, _>("tier")?),
+            policy_version: row.try_get("policy_version")?,
+        }))
+    }
+}
