@@ -145,6 +145,12 @@ pub struct Service {
     pub graphql_introspection: bool,
 }
 
+impl Service {
+    fn secret(&self) -> anyhow::Result<Option<identity::Secret>> {
+        self.secret.as_deref().map(str::parse).transpose().context("FLEETLOG_SECRET")
+    }
+}
+
 /// A database of one's own.
 #[derive(Debug, Args)]
 pub struct Database {
@@ -318,7 +324,7 @@ fn service_options(
         broker,
         admin_email: args.admin_email.clone(),
         admin_password: args.admin_password.clone(),
-        secret: args.secret.as_deref().map(str::parse).transpose().context("FLEETLOG_SECRET")?,
+        secret: args.secret()?,
         identity: identity::Settings { public_url: args.public_url.clone() },
         settings: http::Settings {
             online_within: std::time::Duration::from_secs(args.online_within.into()),

@@ -23,6 +23,8 @@ const TENANT: &str = "t0";
 pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandle) -> anyhow::Result<()> {
     let started = Instant::now();
     let shutdown = shutdown::on_signal()?;
+    // Before anything is made.
+    args.service.secret()?;
     let cluster_options = postgres::Options {
         binaries: args.postgres_bin.clone(),
         tools: Some(PathBuf::from(TOOLS)),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{log_in, me_with};
 use crate::support::api::{PASSWORD, answer};
-use crate::support::{Api, Database};
+use crate::support::{Api, Database, tool};
 
 fn part(value: &Value) -> String {
     BASE64.encode(value.to_string())
@@ -167,4 +167,18 @@ async fn a_request_that_is_not_authenticated_says_how_to_be() {
     let api = Api::start().await;
     let answered = answer(api.request(Method::GET, "/devices")).await;
     assert_eq!((answered.status, answered.header("www-authenticate")), (StatusCode::UNAUTHORIZED, "Bearer"));
+}
+
+#[tokio::test]
+async fn an_empty_or_short_secret_is_refused_in_one_line_before_anything_is_made() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    for (secret, why) in [("", "FLEETLOG_SECRET is set but empty"), ("changeme", "32 characters or more")] {
+        let started = tool("up").arg("--data-dir").arg(&data).env("FLEETLOG_SECRET", secret).output().await;
+        let started = started.expect("the binary");
+        let said = String::from_utf8(started.stderr).expect("text");
+        assert!(!started.status.success() && said.contains(why), "{said}");
+        assert_eq!((said.lines().count(), data.exists()), (1, false), "{said}");
+        assert!(!said.contains("changeme"), "{said}");
+    }
 }
