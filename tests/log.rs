@@ -9,7 +9,7 @@ use fleetlog_aggregates::telemetry::{Message, Recorded, decide};
 use fleetlog_event_log::control::{ExecuteError, Metadata};
 use fleetlog_event_log::read::{Filter, Span};
 use fleetlog_event_log::telemetry::Outcome;
-use fleetlog_event_log::{EventLog, Lane, database};
+use fleetlog_event_log::{EventLog, Lane, database, scope};
 use sqlx::{Executor, Row};
 use tokio::task::JoinSet;
 
@@ -312,4 +312,36 @@ async fn a_devices_readings_are_read_by_time_in_pages() {
         let expected = if ascending { ["m1", "m2", "m3"] } else { ["m3", "m2", "m1"] };
         assert_eq!(read, expected);
     }
+}
+
+#[tokio::test]
+async fn row_level_security_keeps_the_order_of_a_devices_index() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let log_id = log_of(&log, Lane::Telemetry);
+    let newest = format!(
+        r#"EXPLAIN (COSTS off) SELECT position FROM telemetry_events
+           WHERE log_id = {log_id} AND aggregate_id COLLATE "POSIX" = 't0/dev-01'
+           ORDER BY occurred_at DESC, position DESC LIMIT 100"#
+    );
+    let plan: Vec<String> =
+        sqlx::query_scalar(&newest).fetch_all(&mut database.requests("t0").await).await.expect("a plan");
+    assert!(!plan.iter().any(|line| line.trim_start().starts_with("->  Sort")), "{plan:#?}");
+}
+
+#[tokio::test]
+async fn a_request_without_a_tenant_sees_nothing_and_with_one_only_that_tenants() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    append(&log, vec![reading("dev-01", 1)]).await;
+    let restricted = log.restricted().await.expect("connects");
+    let count = async || -> i64 {
+        let count = "SELECT (SELECT count(*) FROM telemetry_events) + (SELECT count(*) FROM logs)";
+        sqlx::query_scalar(count).fetch_one(restricted.pool()).await.expect("a count")
+    };
+    let within = async |tenant: &str| scope::within(&tenant.parse().expect("a tenant"), count()).await;
+    assert_eq!(count().await, 0);
+    assert_eq!(within("t0").await, 3);
+    assert_eq!(within("t1").await, 0);
+    assert_eq!(count().await, 0, "the connection has not kept its tenant");
 }
