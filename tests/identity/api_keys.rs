@@ -72,6 +72,22 @@ async fn a_key_is_worth_nothing_once_it_is_revoked_expired_or_its_tenant_suspend
 }
 
 #[tokio::test]
+async fn a_key_is_nothing_without_its_own_secret() {
+    let api = Api::start().await;
+    let new = json!({"name": "k", "actions": ["devices.read"]});
+    let (one, other) = (issue(&api, new.clone()).await, issue(&api, new).await);
+    let [one, other] = [&one, &other].map(|key| key["key"].as_str().expect("a key").to_owned());
+    let (id, _) = one.rsplit_once('_').expect("an id");
+    let (_, secret) = other.rsplit_once('_').expect("a secret");
+    for key in
+        [id.to_owned(), format!("{id}_"), format!("{id}_{secret}"), format!("{one}x"), one.to_uppercase()]
+    {
+        let refused = with(&api, &json!({"key": key}), Method::GET, "/devices").await;
+        assert_eq!(refused.refusal(), "401 unauthenticated", "{key}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_makes_no_sense_is_not_issued() {
     let api = Api::start().await;
     for (body, field) in [
