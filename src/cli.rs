@@ -8,15 +8,17 @@ pub mod replay;
 pub mod serve;
 pub mod source;
 pub mod up;
+pub mod user;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fleetlog_event_log::database;
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use crate::identity::mail::{Transport, transport};
 use crate::service::Broker;
 use crate::{bench, http, identity, service};
 
@@ -61,6 +63,8 @@ pub enum Command {
     Agent(Agent),
     /// Tell what the log says of a command, a device or a moment.
     Replay(replay::Replay),
+    /// Users, without a login: who there is, one more, another password.
+    User(user::User),
     /// Measure, beside the machine's own ceiling.
     Bench(Bench),
 }
@@ -131,6 +135,16 @@ pub struct Service {
     /// are sent over TLS only.
     #[arg(long, env = "FLEETLOG_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<::http::Uri>,
+    /// The mail server, as `smtp://user:password@host:587`, which must offer STARTTLS unless `?tls=none` is added, or
+    /// `smtps://user:password@host`. Without one, mails go into files.
+    #[arg(long, env = "FLEETLOG_SMTP_URL", value_name = "URL", hide_env_values = true)]
+    pub smtp_url: Option<String>,
+    /// Who mails are from.
+    #[arg(long, env = "FLEETLOG_MAIL_FROM", value_name = "ADDRESS", default_value = transport::DEFAULT_FROM)]
+    pub mail_from: String,
+    /// Where mails go without a mail server: `outbox` in the data directory of `up`, `data/outbox` of `serve`.
+    #[arg(long, env = "FLEETLOG_OUTBOX_DIR", value_name = "DIR")]
+    pub outbox_dir: Option<PathBuf>,
     /// How many seconds after its last message a device counts as offline.
     #[arg(long, env = "FLEETLOG_ONLINE_WITHIN", default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub online_within: u32,
@@ -290,6 +304,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Simulate(args) => publish::simulate(args).await,
         Command::Agent(args) => publish::agent(args).await,
         Command::Replay(args) => replay::run(args).await,
+        Command::User(args) => user::run(args).await,
         Command::Bench(Bench { what: BenchWhat::Ingest(args) }) => {
             bench::ingest::run(args, install_metrics()?).await
         }
@@ -311,12 +326,17 @@ fn service_options(
     args: &Service,
     database: database::Options,
     broker: Broker,
+    data_dir: &Path,
     metrics: PrometheusHandle,
 ) -> anyhow::Result<service::Options> {
     let origins = args
         .cors_origins
         .iter()
         .map(|origin| origin.parse().with_context(|| format!("{origin} is not an origin")));
+    let mail = match &args.smtp_url {
+        Some(url) => Transport::smtp(url, &args.mail_from)?,
+        None => Transport::Files(args.outbox_dir.clone().unwrap_or_else(|| data_dir.join("outbox"))),
+    };
     Ok(service::Options {
         database,
         migrate: true,
@@ -326,6 +346,7 @@ fn service_options(
         admin_password: args.admin_password.clone(),
         secret: args.secret()?,
         identity: identity::Settings { public_url: args.public_url.clone() },
+        mail,
         settings: http::Settings {
             online_within: std::time::Duration::from_secs(args.online_within.into()),
             open_metrics: args.metrics_open,

@@ -8,11 +8,14 @@
 //! - [`extract`], [`parameters`]: what a request may say, checked
 //! - [`page`], [`freshness`]: pages of lists; waiting for one's own writes
 //! - [`cookies`]: a browser's session
-//! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`devices`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`],
-//!   [`windows`], [`logs`], [`events`], [`quarantine`], [`projections`], [`health`], [`metrics`]: the resources, each
-//!   with its own `router()`
+//! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]: logging
+//!   in, and who may
+//! - [`devices`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`], [`windows`],
+//!   [`logs`], [`events`], [`quarantine`], [`projections`], [`health`], [`metrics`]: the resources, each with its own
+//!   `router()`
 //! - [`docs`]: the `OpenAPI` document and its page
 
+pub mod accounts;
 pub mod api_keys;
 pub mod auth;
 mod authentication;
@@ -37,10 +40,12 @@ pub mod parameters;
 pub mod problem;
 pub mod projections;
 pub mod quarantine;
+pub mod registration;
 mod serve;
 pub mod sessions;
 pub mod signing_keys;
 pub mod telemetry;
+pub mod users;
 pub mod windows;
 
 use std::sync::Arc;
@@ -175,6 +180,9 @@ fn api() -> OpenApiRouter<App> {
         .merge(sessions::router())
         .merge(api_keys::router())
         .merge(signing_keys::router())
+        .merge(registration::router())
+        .merge(accounts::router())
+        .merge(users::router())
         .merge(devices::router())
         .merge(commands::router())
         .merge(command_history::router())

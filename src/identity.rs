@@ -6,8 +6,10 @@
 //! - [`password`]: slow hashes, off the async threads
 //! - [`keys`], [`key_ring`]: access tokens; the keys that sign them, in the database and on this node
 //! - [`sealing`]: the operator's secret, which seals them
-//! - [`users`]: the table of users
 //! - [`api_keys`]: what programs call with
+//! - [`users`], [`directory`]: the table of users, and what others see of it
+//! - [`accounts`]: how users come to be, change and go; its list says where
+//! - [`tokens`], [`mail`]: what is sent to people, and what lets them answer
 //! - [`limiter`]: how often one may try to log in
 //! - [`login`]: an e-mail address and a password against a session
 //! - [`sessions`]: what a token is worth at this moment
@@ -16,19 +18,29 @@
 //!
 //! Users, sessions and keys are ordinary rows. What is done with them is on the record, in the same transaction.
 
+pub mod accounts;
+pub mod administration;
 pub mod api_keys;
 pub mod authorize;
+pub mod console;
+pub mod directory;
 pub mod first_start;
+pub mod invitations;
 pub mod key_ring;
 pub mod keys;
 pub mod limiter;
 pub mod login;
+pub mod mail;
 pub mod password;
 pub mod principal;
+pub mod profile;
+pub mod recovery;
 pub mod refresh;
+pub mod registration;
 pub mod sealing;
 mod secret;
 pub mod sessions;
+mod tokens;
 pub mod users;
 
 use std::ops::Deref;
@@ -80,6 +92,11 @@ impl Identity {
     pub fn new(log: EventLog, keys: KeyRing, settings: Settings) -> Self {
         let (passwords, limiter) = (password::Passwords::default(), limiter::Limiter::default());
         Self(Arc::new(Parts { log, keys, passwords, limiter, settings }))
+    }
+
+    /// What links in mails begin with.
+    fn base(&self) -> String {
+        mail::letters::base(self.settings.public_url.as_ref())
     }
 }
 

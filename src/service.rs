@@ -18,7 +18,7 @@ use crate::commands::{self, Commands};
 use crate::dispatcher::Dispatcher;
 use crate::dispatcher::outlet::Outlet;
 use crate::identity::first_start::Admin;
-use crate::identity::{self, Identity};
+use crate::identity::{self, Identity, mail};
 use crate::ingest::{self, Ingest};
 use crate::{endpoint, external, http};
 
@@ -40,6 +40,8 @@ pub struct Options {
     pub secret: Option<identity::Secret>,
     /// What an operator may decide about users and their sessions.
     pub identity: identity::Settings,
+    /// Where mails go.
+    pub mail: mail::Transport,
     /// What an operator may decide about the API.
     pub settings: http::Settings,
     /// This process's counters.
@@ -169,6 +171,12 @@ impl Service {
         let stop = middle.stop.clone();
         middle.add("ingest", async move { Ok(ingest.run(stop).await?) });
 
+        let (delivery, stop) = (mail::Delivery::new(log.clone(), options.mail), middle.stop.clone());
+        middle.add("the delivery of mails", async move {
+            delivery.run(stop).await;
+            Ok(())
+        });
+
         let (broker, mqtt, outlet) = start_broker(options.broker, inlet, &mut edges).await?;
         Commands::new(log.clone()).ship_types().await?;
         let (dispatcher, stop) = (Dispatcher::new(log.clone(), outlet), middle.stop.clone());
@@ -176,16 +184,28 @@ impl Service {
             dispatcher.run(stop).await;
             Ok(())
         });
+        let listener = listen(options.http)?;
+        let address = listener.local_addr().map_err(|error| Error::Http(options.http, error))?;
+        let mut settings = options.identity;
+        settings.public_url = settings.public_url.or_else(|| reachable(address));
         let app = http::App::new(
             log.restricted().await?,
             projections.clone(),
-            Identity::new(log.clone(), first.keys, options.identity),
+            Identity::new(log.clone(), first.keys, settings),
             options.metrics,
             Arc::clone(&broker),
             options.settings,
         );
-        let http = start_http(options.http, http::router(app), &mut edges)?;
-        Ok(Self { log, projections, http, mqtt, broker, admin: first.admin, stages: [edges, middle, core] })
+        start_http(listener, address, http::router(app), &mut edges);
+        Ok(Self {
+            log,
+            projections,
+            http: address,
+            mqtt,
+            broker,
+            admin: first.admin,
+            stages: [edges, middle, core],
+        })
     }
 
     /// Runs until `shutdown` or until a part ends by itself; then stops all of it in order. What was acknowledged is
@@ -296,13 +316,23 @@ fn subscribe(
     Ok(status)
 }
 
-fn start_http(address: SocketAddr, router: axum::Router, edges: &mut Stage) -> Result<SocketAddr, Error> {
-    let failed = |error| Error::Http(address, error);
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
+fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).map_err(|error| Error::Http(address, error))
+}
+
+/// Where a browser on this machine finds what listens on an address.
+fn reachable(address: SocketAddr) -> Option<::http::Uri> {
+    let url = if address.ip().is_unspecified() {
+        format!("http://localhost:{}", address.port())
+    } else {
+        format!("http://{address}")
+    };
+    url.parse().ok()
+}
+
+fn start_http(listener: TcpListener, address: SocketAddr, router: axum::Router, edges: &mut Stage) {
     let stop = edges.stop.clone();
     edges.add("HTTP", async move {
-        http::serve(listener, router, stop).await.map_err(|error| Error::Http(bound, error))
+        http::serve(listener, router, stop).await.map_err(|error| Error::Http(address, error))
     });
-    Ok(bound)
 }

@@ -67,7 +67,9 @@ async fn a_given_password_that_is_weak_is_refused_and_nothing_is_made() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
     let weak = first_start(&log, None, Some("elevenchars".into()), None).await;
-    assert!(matches!(weak, Err(Error::Weak(Weak))));
+    assert!(matches!(weak, Err(Error::Weak(Weak::Length))));
+    let guessable = first_start(&log, None, Some("password1234".into()), None).await;
+    assert!(matches!(guessable, Err(Error::Weak(Weak::Guessable(_)))));
     let bad = first_start(&log, Some("nobody".into()), Some(PASSWORD.into()), None).await;
     assert!(matches!(bad, Err(Error::BadEmail)));
     let start = first_start(&log, Some("Boss@Example.com".into()), Some(PASSWORD.into()), None).await;

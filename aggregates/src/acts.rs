@@ -205,6 +205,8 @@ word! {
         Reset = "reset",
         /// By an invited user.
         Invited = "invited",
+        /// By whoever runs the service, on the machine itself.
+        Assigned = "assigned",
     }
 
     /// Why a session ended.
@@ -243,6 +245,10 @@ mod tests {
         stored(
             r#"{"UserPasswordChanged":{"how":"reset"}}"#,
             &User::UserPasswordChanged { how: PasswordChange::Reset },
+        );
+        stored(
+            r#"{"UserPasswordChanged":{"how":"assigned"}}"#,
+            &User::UserPasswordChanged { how: PasswordChange::Assigned },
         );
         stored(r#"{"UserVerified":{}}"#, &User::UserVerified {});
         stored(r#"{"UserProfileChanged":{}}"#, &User::UserProfileChanged {});

@@ -122,6 +122,7 @@ async fn measure(
         admin_password: Some(PASSWORD.to_owned()),
         secret: None,
         identity: crate::identity::Settings::default(),
+        mail: crate::identity::mail::Transport::default(),
         settings: http::Settings::default(),
         metrics,
     })

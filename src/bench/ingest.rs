@@ -92,6 +92,7 @@ async fn measure(
         admin_password: None,
         secret: None,
         identity: crate::identity::Settings::default(),
+        mail: crate::identity::mail::Transport::default(),
         settings: http::Settings::default(),
         metrics,
     })

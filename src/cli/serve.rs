@@ -1,6 +1,7 @@
 //! `fleetlog serve`: the service against a Postgres and a broker of one's own. And `fleetlog migrate`.
 
 use std::io::Write;
+use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::Context;
@@ -18,8 +19,8 @@ pub async fn run(args: Serve, metrics: metrics_exporter_prometheus::PrometheusHa
         group: args.mqtt_share,
         ..external::Options::new(args.mqtt_url.parse().context("FLEETLOG_MQTT_URL")?, args.mqtt_client_id)
     };
-    let mut options =
-        service_options(&args.service, database(&args.database)?, Broker::External(broker), metrics)?;
+    let (database, broker) = (database(&args.database)?, Broker::External(broker));
+    let mut options = service_options(&args.service, database, broker, Path::new("data"), metrics)?;
     options.migrate = !args.no_migrate;
     let service = Service::start(options).await?;
     tracing::info!(http = %service.http(), "fleetlog is ready");

@@ -1,4 +1,4 @@
-//! Where commands that only read find the log: in a database of one's own, or in the one that `up` keeps.
+//! Where commands that are not the service find the log: in a database of one's own, or in the one that `up` keeps.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,10 +11,10 @@ use sqlx::postgres::PgConnectOptions;
 use super::up::{self, TOOLS};
 use crate::embedded::postgres::{self, Visit};
 
-/// Which log is read.
+/// Which log.
 #[derive(Debug, Args)]
 pub struct Source {
-    /// The database, as anyone who may read it: `postgres://user:password@host/name`.
+    /// The database, as anyone who may do this to it: `postgres://user:password@host/name`.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Without a database: where `up` keeps its data, whether it runs there or not.
@@ -25,7 +25,7 @@ pub struct Source {
     pub postgres_bin: Option<PathBuf>,
 }
 
-/// A log that is open for reading. Close it: a Postgres that was started for it goes on otherwise.
+/// A log that is open. Close it: a Postgres that was started for it goes on otherwise.
 pub struct Reading {
     /// The log.
     pub log: EventLog,
@@ -35,10 +35,22 @@ pub struct Reading {
 impl Source {
     /// Opens the log. Nothing can be written through it.
     pub async fn open(self) -> anyhow::Result<Reading> {
+        self.open_by(read).await
+    }
+
+    /// Opens the log as the service does.
+    pub async fn open_to_write(self) -> anyhow::Result<Reading> {
+        self.open_by(write).await
+    }
+
+    async fn open_by(
+        self,
+        open: impl AsyncFn(PgConnectOptions) -> fleetlog_event_log::Result<EventLog>,
+    ) -> anyhow::Result<Reading> {
         if let Some(url) = &self.database_url {
             let connect = PgConnectOptions::from_str(url)
                 .context("DATABASE_URL is not of the form postgres://user:password@host/name")?;
-            let log = read(connect).await.context("failed to open the log")?;
+            let log = open(connect).await.context("failed to open the log")?;
             return Ok(Reading { log, visit: None });
         }
         let options = postgres::Options {
@@ -47,7 +59,7 @@ impl Source {
             ..postgres::Options::new(self.data_dir.join("postgres"))
         };
         let visit = Visit::begin(options, up::progress).await.context("failed to open the log")?;
-        match read(visit.connect_options()).await {
+        match open(visit.connect_options()).await {
             Ok(log) => Ok(Reading { log, visit: Some(visit) }),
             Err(error) => {
                 visit.end().await?;
@@ -63,6 +75,12 @@ async fn read(connect: PgConnectOptions) -> fleetlog_event_log::Result<EventLog>
     let mut options = database::Options::new(connect);
     options.connections = 1;
     EventLog::open_to_read(options).await
+}
+
+async fn write(connect: PgConnectOptions) -> fleetlog_event_log::Result<EventLog> {
+    let mut options = database::Options::new(connect);
+    options.connections = 2;
+    EventLog::open(options).await
 }
 
 impl Reading {

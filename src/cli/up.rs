@@ -35,6 +35,7 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
         &args.service,
         database::Options::new(cluster.connect_options()),
         Broker::Endpoint(endpoint::Options::new(args.mqtt)),
+        &args.data_dir,
         metrics,
     )?;
     let service = match Service::start(options).await {

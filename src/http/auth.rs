@@ -1,4 +1,4 @@
-//! Logging in and out, keeping a session going, and who one is. For programs, and for pages that keep the access token
+//! Logging in and out, and keeping a session going. For programs, and for pages that keep the access token
 //! themselves; [`browser`](super::browser) is for pages that leave all of it to the cookie.
 
 use axum::Json;
@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::cookies::{self, SetCookie};
 use super::error::Error;
@@ -18,14 +17,10 @@ use super::extract::{Body, Caller, OptionalBody, Peer};
 use super::problem::Problem;
 use super::{App, RequestId};
 use crate::identity::sessions::{Client, Tokens};
-use crate::identity::{Action, Principal, Resource, Role, Who, authorize, keys};
+use crate::identity::{Principal, Who, keys};
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
-        .routes(routes!(log_in))
-        .routes(routes!(refresh))
-        .routes(routes!(log_out))
-        .routes(routes!(me))
+    OpenApiRouter::default().routes(routes!(log_in)).routes(routes!(refresh)).routes(routes!(log_out))
 }
 
 /// Who wants to log in.
@@ -186,38 +181,4 @@ pub(super) async fn end(app: &App, caller: &Principal, request: &RequestId) -> R
     let whose = (caller.tenant.clone(), user_id);
     app.identity.end_session(whose, session_id, SessionEnd::Logout, request.metadata(caller)).await?;
     Ok(())
-}
-
-/// The user whose token was sent.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Me {
-    /// The user's id, as events name their actor.
-    user_id: Uuid,
-    /// The address to log in with.
-    email: String,
-    /// Whose things the user sees.
-    #[schema(example = "t0")]
-    tenant: String,
-    /// What the user may do.
-    role: Role,
-}
-
-/// Who one is.
-#[utoipa::path(
-    get, path = "/auth/me", tag = "auth", operation_id = "me",
-    responses((status = 200, description = "The user", body = Me)),
-    extensions(("x-action" = json!("user.read"))),
-)]
-async fn me(State(app): State<App>, Caller(caller): Caller) -> Result<Json<Me>, Error> {
-    authorize(&caller, Action::UserRead, &Resource::Tenant(&caller.tenant))?;
-    Ok(Json(Me::of(&app, caller).await?))
-}
-
-impl Me {
-    /// The user that a caller is.
-    pub(super) async fn of(app: &App, caller: Principal) -> Result<Self, Error> {
-        let Who::User { user_id, role, .. } = caller.who else { return Err(Error::Forbidden) };
-        let email = app.identity.email(user_id).await?.ok_or(Error::Unauthenticated)?;
-        Ok(Self { user_id, email, tenant: caller.tenant.into(), role })
-    }
 }

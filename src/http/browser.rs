@@ -4,20 +4,22 @@
 
 use axum::Json;
 use axum::extract::State;
+use fleetlog_event_log::scope;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::{self, Me};
+use super::accounts;
+use super::auth;
 use super::cookies::{self, SetCookie};
 use super::error::Error;
 use super::extract::{Body, Caller, Peer};
 use super::problem::Problem;
 use super::{App, RequestId};
+use crate::identity::directory::Account;
 use crate::identity::sessions::Client;
-use crate::identity::{Action, Resource, authorize};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default().routes(routes!(log_in)).routes(routes!(log_out)).routes(routes!(me))
@@ -39,7 +41,7 @@ struct Credentials {
 #[utoipa::path(
     post, path = "/api/login", tag = "browser", operation_id = "browser_log_in", request_body = Credentials,
     responses(
-        (status = 200, description = "Logged in", body = Me, headers(("Set-Cookie" = String))),
+        (status = 200, description = "Logged in", body = Account, headers(("Set-Cookie" = String))),
         (status = 401, description = "Wrong address or password", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "From a page of another origin", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many attempts", body = Problem, content_type = "application/problem+json"),
@@ -52,7 +54,7 @@ async fn log_in(
     request: RequestId,
     headers: HeaderMap,
     Body(credentials): Body<Credentials>,
-) -> Result<(SetCookie, Json<Me>), Error> {
+) -> Result<(SetCookie, Json<Account>), Error> {
     let settings = &app.identity.settings;
     if !cookies::is_own_page(&headers, settings) {
         return Err(Error::ForeignPage);
@@ -62,7 +64,8 @@ async fn log_in(
     let tokens = app.identity.log_in(&email, &password, peer, client, request_id).await?;
     let caller = app.identity.in_session(tokens.session_id).await?.ok_or(Error::Unauthenticated)?;
     let cookie = SetCookie::session(tokens.refresh, tokens.expires_at, settings);
-    Ok((cookie, Json(Me::of(&app, caller).await?)))
+    let me = scope::within(&caller.tenant, accounts::me_of(&app, &caller)).await?;
+    Ok((cookie, me))
 }
 
 /// Ends a browser's session, and removes its cookie.
@@ -84,10 +87,9 @@ async fn log_out(
 /// Who one is.
 #[utoipa::path(
     get, path = "/api/me", tag = "browser", operation_id = "browser_me",
-    responses((status = 200, description = "The user", body = Me)),
+    responses((status = 200, description = "The user", body = Account)),
     extensions(("x-action" = json!("user.read"))),
 )]
-async fn me(State(app): State<App>, Caller(caller): Caller) -> Result<Json<Me>, Error> {
-    authorize(&caller, Action::UserRead, &Resource::Tenant(&caller.tenant))?;
-    Ok(Json(Me::of(&app, caller).await?))
+async fn me(State(app): State<App>, Caller(caller): Caller) -> Result<Json<Account>, Error> {
+    accounts::me_of(&app, &caller).await
 }

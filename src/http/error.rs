@@ -24,6 +24,8 @@ pub enum Error {
     Unauthenticated,
     /// The login was refused.
     Login(identity::login::Refused),
+    /// An account is not made or changed.
+    Account(identity::accounts::Refused),
     /// The principal's role does not allow it.
     Forbidden,
     /// A page of another origin tries to begin a session here.
@@ -79,6 +81,7 @@ impl Error {
                 row(S::UNAUTHORIZED, "unauthenticated", "a valid access token is needed")
             }
             Self::Login(refused) => login_row(refused),
+            Self::Account(refused) => account_row(refused),
             Self::Forbidden => row(S::FORBIDDEN, "forbidden", "your role does not allow this"),
             Self::ForeignPage => row(S::FORBIDDEN, "foreign_page", "a page of another origin cannot do this"),
             Self::NotFound(what) => row(S::NOT_FOUND, "not_found", what),
@@ -145,6 +148,34 @@ fn login_row(refused: &identity::login::Refused) -> Row {
     }
 }
 
+fn account_row(refused: &identity::accounts::Refused) -> Row {
+    use identity::accounts::Refused;
+    let (status, code) = match refused {
+        // Those of a field say which; they are told as such.
+        Refused::BadEmail | Refused::BadName | Refused::Weak(_) | Refused::WrongPassword => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
+        }
+        Refused::RegistrationClosed => (StatusCode::FORBIDDEN, "registration_closed"),
+        Refused::Taken => (StatusCode::CONFLICT, "already_registered"),
+        Refused::Full => (StatusCode::CONFLICT, "limit_reached"),
+        Refused::LastAdmin => (StatusCode::CONFLICT, "last_admin"),
+        Refused::AlreadyVerified => (StatusCode::CONFLICT, "already_verified"),
+        Refused::BadToken => (StatusCode::UNPROCESSABLE_ENTITY, "bad_token"),
+        Refused::Unknown | Refused::NoTenant => {
+            return Row(StatusCode::NOT_FOUND, "not_found", NO_USER.into(), None);
+        }
+        Refused::TooMany(limit) => {
+            let (status, code) = (StatusCode::TOO_MANY_REQUESTS, "too_many_requests");
+            return Row(status, code, limit.to_string().into(), Some(limit.retry_after));
+        }
+        Refused::Failed(identity::Error::Database(error)) => return log_row(error),
+        Refused::Failed(_) => {
+            return Row(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL.into(), None);
+        }
+    };
+    Row(status, code, refused.to_string().into(), None)
+}
+
 fn device_row(error: &device::Error) -> Row {
     let (status, code) = match error {
         device::Error::AlreadyRegistered => (StatusCode::CONFLICT, "already_registered"),
@@ -169,6 +200,8 @@ pub(super) const NO_BATCH: &str = "there is no such batch";
 pub(super) const NO_SESSION: &str = "there is no such session";
 /// The same for an API key.
 pub(super) const NO_KEY: &str = "there is no such API key";
+/// The same for a user.
+pub(super) const NO_USER: &str = "there is no such user";
 /// The same for a command type.
 pub(super) const NO_TYPE: &str = "there is no such command type";
 
@@ -218,6 +251,19 @@ impl From<identity::refresh::Refused> for Error {
         match refused {
             identity::refresh::Refused::Invalid => Self::Unauthenticated,
             identity::refresh::Refused::Failed(error) => Self::Identity(error),
+        }
+    }
+}
+
+impl From<identity::accounts::Refused> for Error {
+    fn from(refused: identity::accounts::Refused) -> Self {
+        use identity::accounts::Refused;
+        match refused {
+            Refused::BadEmail => Self::field("email", refused),
+            Refused::BadName => Self::field("name", refused),
+            Refused::Weak(_) => Self::field("password", refused),
+            Refused::WrongPassword => Self::field("current", refused),
+            other => Self::Account(other),
         }
     }
 }

@@ -15,7 +15,7 @@ use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::error::{Error, NO_BATCH, NO_COMMAND, NO_DEVICE, NO_KEY, NO_SESSION, NO_TYPE};
+use super::error::{Error, NO_BATCH, NO_COMMAND, NO_DEVICE, NO_KEY, NO_SESSION, NO_TYPE, NO_USER};
 use super::middleware::IDEMPOTENCY_KEY;
 use super::problem::FieldError;
 use super::{App, RequestId};
@@ -105,6 +105,8 @@ named! {
     SessionId(Uuid) = id, or NO_SESSION;
     /// The API key that the path names.
     KeyId(Uuid) = id, or NO_KEY;
+    /// The user that the path names.
+    UserId(Uuid) = id, or NO_USER;
     /// The command type that the path names.
     TypeName(CommandName) = |name: &str| name.parse().ok(), or NO_TYPE;
 }

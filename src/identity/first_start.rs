@@ -4,7 +4,7 @@ use fleetlog_aggregates::acts;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::metadata;
 
-use super::authorize::{PLATFORM_TENANT, platform};
+use super::authorize::platform;
 use super::password::{self, Passwords};
 use super::users::{self, Email, NewUser};
 use super::{Error, KeyRing, Role, Secret};
@@ -53,15 +53,20 @@ async fn first_admin(
     let email = Email::parse(email.unwrap_or(DEFAULT_EMAIL)).ok_or(Error::BadEmail)?;
     let generated = given.is_none();
     let password = given.unwrap_or_else(password::generate);
-    password::check(&password)?;
-    let password_hash = Passwords::default().hash(password.clone()).await?;
+    let known = vec![email.as_str().to_owned()];
+    let password_hash = Passwords::default().accept(password.clone(), known).await??;
     // The address is unique: of two first starts at once, one adds the admin, and only that one shows a password.
     let address = email.clone();
     let added = log
         .record(move |recorder| {
             Box::pin(async move {
-                let user =
-                    NewUser { tenant: PLATFORM_TENANT, email: address, password_hash, role: Role::Admin };
+                let user = NewUser {
+                    tenant: platform(),
+                    email: address,
+                    name: None,
+                    password_hash: Some(password_hash),
+                    role: Role::Admin,
+                };
                 let Some(user_id) = users::add(recorder.connection(), &user).await? else { return Ok(None) };
                 let via = acts::Registration::FirstStart;
                 let registered = acts::User::UserRegistered { role: Role::Admin.to_string(), via };

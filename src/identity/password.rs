@@ -9,6 +9,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use rand::distr::{Alphanumeric, SampleString};
 use tokio::sync::Semaphore;
+use zxcvbn::{Score, zxcvbn};
 
 use super::Error;
 
@@ -18,6 +19,8 @@ pub const MIN_PASSWORD: usize = 12;
 pub const MAX_PASSWORD: usize = 256;
 /// How many hashes are computed at once: each takes a core and 19 MiB.
 const AT_ONCE: usize = 2;
+/// How hard to guess a password must be: more than 10^8 guesses.
+const STRONG: Score = Score::Three;
 /// Letters and digits in a generated password: 119 bits.
 const GENERATED: usize = 20;
 
@@ -26,12 +29,16 @@ const GENERATED: usize = 20;
 const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$\
     AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// A password that is too easy to guess.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a password has {MIN_PASSWORD} characters or more, at least five of them different, and at most {MAX_PASSWORD} bytes"
-)]
-pub struct Weak;
+/// A password that is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Weak {
+    /// Too short or too long.
+    #[error("a password has {MIN_PASSWORD} characters or more, and at most {MAX_PASSWORD} bytes")]
+    Length,
+    /// Too easy to guess, and why.
+    #[error("this is too easy to guess{0}")]
+    Guessable(String),
+}
 
 /// Hashes and checks passwords. Cheap to clone; clones share the limit.
 #[derive(Clone)]
@@ -56,6 +63,15 @@ impl Passwords {
         self.run(move || verify_now(&password, hash.as_deref())).await
     }
 
+    /// The hash to store for a new password, unless it is too easy to guess for who knows what `known` says of its user.
+    pub async fn accept(&self, password: String, known: Vec<String>) -> Result<Result<String, Weak>, Error> {
+        self.run(move || match check(&password, &known) {
+            Ok(()) => hash_now(&password).map(Ok),
+            Err(weak) => Ok(Err(weak)),
+        })
+        .await
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
@@ -70,12 +86,36 @@ impl Passwords {
     }
 }
 
-/// Refuses a password that is too easy to guess.
-pub fn check(password: &str) -> Result<(), Weak> {
-    let different: std::collections::HashSet<char> = password.chars().collect();
-    let acceptable =
-        password.chars().count() >= MIN_PASSWORD && password.len() <= MAX_PASSWORD && different.len() >= 5;
-    if acceptable { Ok(()) } else { Err(Weak) }
+/// Refuses a password that is too easy to guess: by zxcvbn, with what is known of its user. Takes milliseconds.
+fn check(password: &str, known: &[String]) -> Result<(), Weak> {
+    if password.chars().count() < MIN_PASSWORD || password.len() > MAX_PASSWORD {
+        return Err(Weak::Length);
+    }
+    // Also the parts: whoever knows `jo.smith@example.com` tries `jo.smith` and `smith`.
+    let parts =
+        known.iter().flat_map(|text| text.split('@').chain(text.split(|c: char| !c.is_alphanumeric())));
+    let inputs: Vec<&str> =
+        known.iter().map(String::as_str).chain(parts).filter(|part| part.len() > 2).collect();
+    let guessed = zxcvbn(password, &inputs);
+    if guessed.score() >= STRONG {
+        return Ok(());
+    }
+    let (warning, suggestion) = guessed.feedback().map_or((None, None), |feedback| {
+        (feedback.warning().map(|w| w.to_string()), feedback.suggestions().first().map(ToString::to_string))
+    });
+    let why: Vec<String> =
+        warning.into_iter().chain(suggestion).map(|sentence| fragment(&sentence)).collect();
+    let why = if why.is_empty() { String::new() } else { format!(": {}", why.join("; ")) };
+    Err(Weak::Guessable(why))
+}
+
+/// Sentences as a part of one: without capitals and full stops.
+fn fragment(sentences: &str) -> String {
+    let fragment = |sentence: &str| {
+        let mut letters = sentence.chars();
+        letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+    };
+    sentences.trim_end_matches('.').split(". ").map(fragment).collect::<Vec<_>>().join("; ")
 }
 
 /// A new random password.
@@ -124,13 +164,24 @@ mod tests {
     }
 
     #[test]
-    fn a_password_that_is_easy_to_guess_is_refused() {
-        for weak in ["", "short", "elevenchars", "aaaaaaaaaaaa", "abababababab", &"long password ".repeat(20)]
-        {
-            assert_eq!(check(weak), Err(Weak), "{weak}");
+    fn a_password_that_is_easy_to_guess_is_refused_and_told_why() {
+        for bad in ["", "short", "elevenchars", &"long password ".repeat(20)] {
+            assert_eq!(check(bad, &[]), Err(Weak::Length), "{bad}");
         }
+        let refusal = |password: &str| check(password, &[]).expect_err("weak").to_string();
+        insta::assert_snapshot!(refusal("aaaaaaaaaaaa"), @r#"this is too easy to guess: repeats like "aaa" are easy to guess; add another word or two; uncommon words are better"#);
+        insta::assert_snapshot!(refusal("Password1234"), @"this is too easy to guess: this is similar to a commonly used password; add another word or two; uncommon words are better");
+        insta::assert_snapshot!(refusal("qwertyuiop[]"), @"this is too easy to guess: straight rows of keys are easy to guess; add another word or two; uncommon words are better");
         for good in ["correct horse battery", "Tr0ub4dor&3xyz", &generate()] {
-            assert_eq!(check(good), Ok(()), "{good}");
+            assert_eq!(check(good, &[]), Ok(()), "{good}");
         }
+    }
+
+    #[test]
+    fn what_is_known_of_a_user_makes_a_password_easy_to_guess() {
+        let password = "zdenka.hrubesova";
+        assert_eq!(check(password, &[]), Ok(()));
+        let known = ["zdenka.hrubesova@example.com".to_owned()];
+        assert!(matches!(check(password, &known), Err(Weak::Guessable(_))));
     }
 }

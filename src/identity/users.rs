@@ -21,13 +21,15 @@ pub struct User {
 }
 
 /// A user to be.
-pub struct NewUser<'a> {
+pub struct NewUser {
     /// Whose user it is: a tenant that exists.
-    pub tenant: &'a str,
+    pub tenant: Tenant,
     /// The address to log in with.
     pub email: Email,
-    /// The password's hash.
-    pub password_hash: String,
+    /// What people call the user.
+    pub name: Option<Name>,
+    /// The password's hash; none before an invited user has chosen one.
+    pub password_hash: Option<String>,
     /// What the user may do.
     pub role: Role,
 }
@@ -54,20 +56,41 @@ impl Email {
     }
 }
 
+/// What people call a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name(String);
+
+impl Name {
+    /// The name, or `None` if it is none: 1 to 200 characters, without control characters.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let name = text.trim();
+        let plain = !name.chars().any(char::is_control);
+        ((1..=200).contains(&name.chars().count()) && plain).then(|| Self(name.to_owned()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Whether there is a user at all.
 pub(super) async fn any(pool: &PgPool) -> Result<bool, Error> {
     Ok(sqlx::query_scalar("SELECT EXISTS (SELECT FROM users)").fetch_one(pool).await?)
 }
 
 /// Adds a user. `None` if the address is taken.
-pub(super) async fn add(connection: &mut PgConnection, user: &NewUser<'_>) -> Result<Option<Uuid>, Error> {
+pub(super) async fn add(connection: &mut PgConnection, user: &NewUser) -> Result<Option<Uuid>, Error> {
     let added = sqlx::query_scalar(
-        "INSERT INTO users (user_id, tenant, email, password_hash, role) VALUES ($1, $2, $3, $4, $5)
+        "INSERT INTO users (user_id, tenant, email, name, password_hash, role) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (lower(email)) DO NOTHING RETURNING user_id",
     )
     .bind(Uuid::now_v7())
-    .bind(user.tenant)
+    .bind(user.tenant.as_str())
     .bind(user.email.as_str())
+    .bind(user.name.as_ref().map(Name::as_str))
     .bind(&user.password_hash)
     .bind(user.role.as_str())
     .fetch_optional(connection)
@@ -115,6 +138,14 @@ mod tests {
         assert_eq!(Email::parse(" Admin@LocalHost "), Email::parse("admin@localhost"));
         for bad in ["", "@", "a@", "@b", "admin", "a b@c", "a\0@c", &format!("{}@c", "x".repeat(260))] {
             assert_eq!(Email::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_what_can_be_shown_on_a_line() {
+        assert_eq!(Name::parse(" Jo Smith ").as_ref().map(Name::as_str), Some("Jo Smith"));
+        for bad in ["", " ", "a\nb", "a\0b", &"x".repeat(201)] {
+            assert_eq!(Name::parse(bad), None, "{bad:?}");
         }
     }
 }

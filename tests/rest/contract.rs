@@ -14,9 +14,14 @@ use crate::support::api::{answer, user_id};
 const PUBLIC: &[&str] = &[
     "POST /api/login",
     "POST /api/logout",
+    "POST /api/v1/auth/invitation/accept",
     "POST /api/v1/auth/login",
     "POST /api/v1/auth/logout",
+    "POST /api/v1/auth/password/forgot",
+    "POST /api/v1/auth/password/reset",
     "POST /api/v1/auth/refresh",
+    "POST /api/v1/auth/register",
+    "POST /api/v1/auth/verify",
     "GET /healthz",
     "GET /readyz",
 ];

@@ -1,0 +1,166 @@
+//! Tokens in mails: 256 random bits, stored as their SHA-256, good once, for one purpose and for a while.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use fleetlog_aggregates::identity::Tenant;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgPool, Row};
+use uuid::Uuid;
+
+use super::Error;
+use super::users::Email;
+
+/// What a token lets its holder do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Say that the address is one's own. It may be a new one, which counts from then on.
+    Address,
+    /// Choose a new password without the old one.
+    Reset,
+    /// Choose the first password.
+    Invitation,
+}
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Reset => "reset",
+            Self::Invitation => "invitation",
+        }
+    }
+
+    fn lifetime(self) -> Duration {
+        match self {
+            Self::Address | Self::Invitation => Duration::from_hours(7 * 24),
+            Self::Reset => Duration::from_hours(1),
+        }
+    }
+}
+
+/// A token as its holder has it. Only in a mail, and not in anything's `Debug`.
+pub(super) struct Token(String);
+
+impl Token {
+    pub(super) fn new() -> Self {
+        Self(BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whose token it is.
+pub(super) struct Holder {
+    pub(super) user_id: Uuid,
+    pub(super) tenant: Tenant,
+    /// Where the token was sent.
+    pub(super) sent_to: String,
+    /// The user's address now.
+    pub(super) email: String,
+    pub(super) name: Option<String>,
+    pub(super) verified: bool,
+}
+
+impl Holder {
+    fn read(row: &PgRow) -> sqlx::Result<Self> {
+        let tenant: String = row.try_get("tenant")?;
+        Ok(Self {
+            user_id: row.try_get("user_id")?,
+            tenant: tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            sent_to: row.try_get("sent_to")?,
+            email: row.try_get("email")?,
+            name: row.try_get("name")?,
+            verified: row.try_get("verified")?,
+        })
+    }
+}
+
+/// Makes a token good that is sent to `email`. An older one of the user for the same purpose is good no more.
+pub(super) async fn issue(
+    connection: &mut PgConnection,
+    token: &Token,
+    (tenant, user_id): (&Tenant, Uuid),
+    purpose: Purpose,
+    email: &Email,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO mail_tokens (tenant, user_id, purpose, token_hash, email, expires_at)
+         VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 second')
+         ON CONFLICT (user_id, purpose) DO UPDATE
+         SET token_hash = $4, email = $5, expires_at = clock_timestamp() + $6 * interval '1 second'",
+    )
+    .bind(tenant.as_str())
+    .bind(user_id)
+    .bind(purpose.as_str())
+    .bind(hash(token.as_str()))
+    .bind(email.as_str())
+    .bind(purpose.lifetime().as_secs() as f64)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Whose token this is, if it is good. It stays so.
+pub(super) async fn holder(pool: &PgPool, token: &str, purpose: Purpose) -> Result<Option<Holder>, Error> {
+    let row = sqlx::query(
+        "SELECT user_id, users.tenant, mail_tokens.email AS sent_to, users.email, name,
+             verified_at IS NOT NULL AS verified
+         FROM mail_tokens JOIN users USING (user_id) JOIN tenants ON tenants.tenant = users.tenant
+         WHERE token_hash = $1 AND purpose = $2 AND expires_at > clock_timestamp()
+           AND deactivated_at IS NULL AND suspended_at IS NULL",
+    )
+    .bind(hash(token))
+    .bind(purpose.as_str())
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.as_ref().map(Holder::read).transpose()?)
+}
+
+/// Uses a token up. Of any number at once that try, one gets its holder.
+pub(super) async fn take(
+    connection: &mut PgConnection,
+    token: &str,
+    purpose: Purpose,
+) -> Result<Option<Holder>, Error> {
+    let row = sqlx::query(
+        "DELETE FROM mail_tokens USING users JOIN tenants ON tenants.tenant = users.tenant
+         WHERE token_hash = $1 AND purpose = $2 AND expires_at > clock_timestamp()
+           AND users.user_id = mail_tokens.user_id AND deactivated_at IS NULL AND suspended_at IS NULL
+         RETURNING users.user_id, users.tenant, mail_tokens.email AS sent_to, users.email, name,
+             verified_at IS NOT NULL AS verified",
+    )
+    .bind(hash(token))
+    .bind(purpose.as_str())
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.as_ref().map(Holder::read).transpose()?)
+}
+
+/// Makes every token of a user worthless: what they were sent for has changed.
+pub(super) async fn forget(connection: &mut PgConnection, user_id: Uuid) -> Result<(), Error> {
+    sqlx::query("DELETE FROM mail_tokens WHERE user_id = $1").bind(user_id).execute(connection).await?;
+    Ok(())
+}
+
+/// A fast hash: nobody guesses 256 random bits.
+fn hash(token: &str) -> Vec<u8> {
+    digest::digest(&digest::SHA256, token.as_bytes()).as_ref().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_256_random_bits_that_fit_into_a_link() {
+        let (one, other) = (Token::new(), Token::new());
+        assert_eq!(BASE64_URL_SAFE_NO_PAD.decode(one.as_str()).map(|bits| bits.len()), Ok(32));
+        assert_ne!(one.as_str(), other.as_str());
+        assert!(one.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')));
+    }
+}
