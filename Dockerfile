@@ -23,10 +23,11 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install --no-install-recommends -y ca-certificates curl \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --home-dir /nonexistent --shell /usr/sbin/nologin fleetlog
+    && useradd --system --uid 10001 --home-dir /nonexistent --shell /usr/sbin/nologin fleetlog \
+    && install --directory --owner=fleetlog --mode=0700 /var/lib/fleetlog
 COPY --from=build /src/target/release/fleetlog /usr/local/bin/fleetlog
 USER 10001
-ENV FLEETLOG_HTTP_ADDR=0.0.0.0:8080 FLEETLOG_LOG_FORMAT=json
+ENV FLEETLOG_HTTP_ADDR=0.0.0.0:8080 FLEETLOG_LOG_FORMAT=json FLEETLOG_OUTBOX_DIR=/var/lib/fleetlog/outbox
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD ["curl", "-fsS", "http://127.0.0.1:8080/healthz"]
 ENTRYPOINT ["/usr/local/bin/fleetlog"]

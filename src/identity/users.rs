@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use fleetlog_aggregates::identity::Tenant;
 
-use super::{Error, Identity, Role};
+use super::{Error, Role};
 
 /// A user, as it is stored.
 #[derive(Debug, Clone)]
@@ -117,16 +117,6 @@ pub(super) async fn find(pool: &PgPool, email: &Email) -> Result<Option<User>, E
         })
     })
     .transpose()
-}
-
-impl Identity {
-    /// A user's address, for the user to see.
-    pub async fn email(&self, user_id: Uuid) -> Result<Option<String>, Error> {
-        Ok(sqlx::query_scalar("SELECT email FROM users WHERE user_id = $1")
-            .bind(user_id)
-            .fetch_optional(self.log.pool())
-            .await?)
-    }
 }
 
 #[cfg(test)]
