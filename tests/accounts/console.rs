@@ -43,8 +43,10 @@ async fn whoever_has_the_database_adds_a_user_and_gives_another_password() {
     insta::assert_snapshot!(events(&api, &format!("t0/{user_id}")).await.join("\n"), @r#"
     {"UserRegistered":{"role":"operator","via":"admin"}}
     {"UserPasswordChanged":{"how":"assigned"}}
+    {"UserLoginFailed":{}}
     "#);
-    let actor = "SELECT DISTINCT metadata->>'actor' FROM control_events WHERE aggregate_id = $1";
+    let actor = "SELECT DISTINCT metadata->>'actor' FROM control_events
+        WHERE aggregate_id = $1 AND event_type <> 'UserLoginFailed'";
     let owner = &mut api.database.owner().await;
     let actors: Vec<String> =
         sqlx::query_scalar(actor).bind(format!("t0/{user_id}")).fetch_all(owner).await.expect("actors");

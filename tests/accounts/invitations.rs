@@ -37,6 +37,7 @@ async fn an_invited_user_chooses_a_password_and_is_in() {
     let stream = format!("t0/{}", user["user_id"].as_str().expect("an id"));
     insta::assert_snapshot!(events(&api, &stream).await.join("\n"), @r#"
     {"UserRegistered":{"role":"operator","via":"invitation"}}
+    {"UserLoginFailed":{}}
     {"UserVerified":{}}
     {"UserPasswordChanged":{"how":"invited"}}
     "#);

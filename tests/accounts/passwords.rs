@@ -31,8 +31,11 @@ async fn another_password_ends_all_other_sessions() {
     assert_eq!(me(&api, &there).await.refusal(), "401 unauthenticated");
     assert_eq!(log_in(&api, "jo@example.com", STRONG).await.refusal(), "401 bad_credentials");
     assert_eq!(log_in(&api, "jo@example.com", STRONGER).await.status, StatusCode::OK);
-    let last = events(&api, &format!("t0/{user_id}")).await.pop();
-    assert_eq!(last.as_deref(), Some(r#"{"UserPasswordChanged":{"how":"changed"}}"#));
+    insta::assert_snapshot!(events(&api, &format!("t0/{user_id}")).await.join("\n"), @r#"
+    {"UserRegistered":{"role":"viewer","via":"admin"}}
+    {"UserPasswordChanged":{"how":"changed"}}
+    {"UserLoginFailed":{}}
+    "#);
 }
 
 #[tokio::test]
@@ -73,6 +76,7 @@ async fn a_forgotten_password_is_replaced_by_mail_and_every_session_ends() {
     {"UserRegistered":{"role":"viewer","via":"admin"}}
     {"UserPasswordChanged":{"how":"reset"}}
     {"UserVerified":{}}
+    {"UserLoginFailed":{}}
     "#);
 }
 

@@ -98,7 +98,7 @@ async fn a_thousand_refreshes_of_one_token_at_once_have_one_successor() {
     let token = text(&first, "refresh_token");
     let answers = join_all((0..1000).map(|_| refresh(&api, token))).await;
     for answer in &answers {
-        assert!(matches!(answer.status.as_u16(), 200 | 401), "{}", answer.text);
+        assert!(matches!(answer.status.as_u16(), 200 | 401 | 503), "{}", answer.text);
     }
     let mut successors: Vec<String> = answers
         .iter()
