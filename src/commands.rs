@@ -98,6 +98,9 @@ pub enum Error {
     /// Another request with the same idempotency key is being worked on.
     #[error("another request with the same idempotency key is being worked on")]
     KeyInFlight,
+    /// Policies do not allow it for one of the devices.
+    #[error(transparent)]
+    Forbidden(#[from] crate::identity::Forbidden),
     /// Others keep changing the same thing.
     #[error("append to a stream that others keep changing")]
     Conflict,

@@ -4,6 +4,7 @@
 //! - [`serve()`]: a socket, a router, and their end
 //! - [`middleware`]: what happens to every request and every answer
 //! - [`authentication`]: who is calling, and in whose tenant the rest is done
+//! - [`access`]: whether that caller may, where it depends on the device
 //! - [`error`], [`problem`]: the one table of errors, and the one form of their answers
 //! - [`extract`], [`parameters`]: what a request may say, checked
 //! - [`page`], [`freshness`]: pages of lists; waiting for one's own writes
@@ -11,10 +12,11 @@
 //! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]: logging
 //!   in, and who may
 //! - [`devices`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`], [`windows`],
-//!   [`logs`], [`events`], [`quarantine`], [`projections`], [`health`], [`metrics`]: the resources, each with its own
+//!   [`logs`], [`events`], [`quarantine`], [`projections`], [`policies`], [`health`], [`metrics`]: the resources, each with its own
 //!   `router()`
 //! - [`docs`]: the `OpenAPI` document and its page
 
+pub mod access;
 pub mod accounts;
 pub mod api_keys;
 pub mod auth;
@@ -37,6 +39,7 @@ pub mod metrics;
 pub mod middleware;
 pub mod page;
 pub mod parameters;
+pub mod policies;
 pub mod problem;
 pub mod projections;
 pub mod quarantine;
@@ -194,5 +197,6 @@ fn api() -> OpenApiRouter<App> {
         .merge(events::router())
         .merge(quarantine::router())
         .merge(projections::router())
+        .merge(policies::router())
         .merge(graphql::router())
 }

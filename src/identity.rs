@@ -3,6 +3,8 @@
 //! - [`Identity`]: all of it together
 //! - [`principal`]: the caller: a user in a session, or a program with a key
 //! - [`mod@authorize`]: the only door: may this principal do that
+//! - [`policy`]: what decides that: the roles, and the rules that tenants add
+//! - [`denials`]: what was refused, on the record
 //! - [`password`]: slow hashes, off the async threads
 //! - [`keys`], [`key_ring`]: access tokens; the keys that sign them, in the database and on this node
 //! - [`sealing`]: the operator's secret, which seals them
@@ -23,6 +25,7 @@ pub mod administration;
 pub mod api_keys;
 pub mod authorize;
 pub mod console;
+pub mod denials;
 pub mod directory;
 pub mod first_start;
 pub mod invitations;
@@ -32,6 +35,7 @@ pub mod limiter;
 pub mod login;
 pub mod mail;
 pub mod password;
+pub mod policy;
 pub mod principal;
 pub mod profile;
 pub mod recovery;
@@ -48,7 +52,7 @@ use std::sync::Arc;
 
 use fleetlog_event_log::{EventLog, database};
 
-pub use authorize::{Action, Forbidden, Resource, authorize};
+pub use authorize::{Action, Device, Forbidden, Resource, authorize};
 pub use first_start::{FirstStart, first_start};
 pub use key_ring::KeyRing;
 pub use principal::{Principal, Role, Who};
@@ -66,6 +70,9 @@ pub struct Parts {
     pub keys: KeyRing,
     passwords: password::Passwords,
     limiter: limiter::Limiter,
+    policies: policy::cache::Cache,
+    /// What was refused, until it is on the record.
+    pub denials: denials::Denials,
     /// What an operator may decide.
     pub settings: Settings,
 }
@@ -91,7 +98,8 @@ impl Identity {
     #[must_use]
     pub fn new(log: EventLog, keys: KeyRing, settings: Settings) -> Self {
         let (passwords, limiter) = (password::Passwords::default(), limiter::Limiter::default());
-        Self(Arc::new(Parts { log, keys, passwords, limiter, settings }))
+        let (policies, denials) = (policy::cache::Cache::default(), denials::Denials::default());
+        Self(Arc::new(Parts { log, keys, passwords, limiter, policies, denials, settings }))
     }
 
     /// What links in mails begin with.

@@ -188,10 +188,16 @@ impl Service {
         let address = listener.local_addr().map_err(|error| Error::Http(options.http, error))?;
         let mut settings = options.identity;
         settings.public_url = settings.public_url.or_else(|| reachable(address));
+        let identity = Identity::new(log.clone(), first.keys, settings);
+        let (denials, stop) = (identity.clone(), core.stop.clone());
+        core.add("the record of denials", async move {
+            denials.record_denials(stop).await;
+            Ok(())
+        });
         let app = http::App::new(
             log.restricted().await?,
             projections.clone(),
-            Identity::new(log.clone(), first.keys, settings),
+            identity,
             options.metrics,
             Arc::clone(&broker),
             options.settings,

@@ -138,6 +138,12 @@ impl Device {
         self.status
     }
 
+    /// What policies find it by.
+    #[must_use]
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
     /// What follows from a command. Pure: the same state and command always give the same answer.
     pub fn decide(&self, command: Command) -> Result<Vec<Event>, Error> {
         match (command, self.status) {

@@ -79,6 +79,11 @@ name! {
     CommandName, "command type"
 }
 
+name! {
+    /// A policy's name within its tenant.
+    PolicyName, "policy"
+}
+
 /// The id of a device's streams: `tenant/uid`, in both lanes.
 #[must_use]
 pub fn aggregate_id(tenant: &Tenant, uid: &Uid) -> String {

@@ -77,13 +77,15 @@ pub fn cmd_id(batch_id: Uuid, device: &Uid) -> Uuid {
 }
 
 impl Commands {
-    /// Puts a batch on the record. It is committed when this returns, and will be sent.
-    pub async fn send_batch(
+    /// Puts a batch on the record, if `allow` lets the devices through that it has chosen. It is committed when this
+    /// returns, and will be sent.
+    pub async fn send_batch<A: Future<Output = Result<Vec<Uid>, Error>>>(
         &self,
         tenant: &Tenant,
         batch: NewBatch,
         key: Option<&Key>,
         metadata: Metadata,
+        allow: impl FnOnce(Vec<Uid>) -> A,
     ) -> Result<Accepted, Error> {
         let actor = metadata.get("actor").cloned().unwrap_or_default();
         let id = key.map_or_else(Uuid::now_v7, |key| key.id(tenant, &actor, "batch"));
@@ -98,7 +100,7 @@ impl Commands {
                 .await;
         }
         let params = self.check(tenant, &batch.cmd, batch.params, None).await?;
-        let devices = self.choose(tenant, &batch.selector).await?;
+        let devices = allow(self.choose(tenant, &batch.selector).await?).await?;
         let now = Utc::now();
         let request = Request {
             selector: serde_json::to_value(&batch.selector).unwrap_or_default(),

@@ -1,6 +1,6 @@
 //! Commands: the types, and the list of them.
 
-use async_graphql::connection::{Connection, ConnectionNameType, Edge};
+use async_graphql::connection::{Connection, ConnectionNameType, Edge, EmptyFields};
 use async_graphql::{Context, Enum, ID, InputObject, Object, OutputType, Result};
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::command;
@@ -11,9 +11,9 @@ use super::loaders::{LifeOf, Loaders};
 use super::query::{moment, page_size};
 use super::request::Asker;
 use super::scalars::{Json, Long};
-use crate::http::Error;
 use crate::http::extract::{self, parse};
 use crate::http::parameters::check_span;
+use crate::http::{Error, access};
 use crate::identity::Action;
 
 /// How many steps a life has, for its cost: most have three or four.
@@ -24,17 +24,26 @@ pub(super) struct Command {
     command: commands::Command,
     /// What led to it, where that has been read with it.
     steps: Option<Vec<commands::Step>>,
+    /// Whether the asker may see what led to it, where that has been asked already.
+    seen: bool,
 }
 
 impl From<commands::Command> for Command {
     fn from(command: commands::Command) -> Self {
-        Self { command, steps: None }
+        Self { command, steps: None, seen: true }
     }
 }
 
 impl From<(commands::Command, Vec<commands::Step>)> for Command {
     fn from((command, steps): (commands::Command, Vec<commands::Step>)) -> Self {
-        Self { command, steps: Some(steps) }
+        Self { command, steps: Some(steps), seen: true }
+    }
+}
+
+impl Command {
+    /// One that the asker has just written, which is not to say may read.
+    pub(super) fn written(command: (commands::Command, Vec<commands::Step>)) -> Self {
+        Self { seen: false, ..command.into() }
     }
 }
 
@@ -176,7 +185,10 @@ impl Command {
     /// Every event of its life, in order, from the log itself.
     #[graphql(complexity = "QUERY + STEPS * child_complexity")]
     async fn history(&self, context: &Context<'_>) -> Result<Vec<Step>> {
-        context.data::<Asker>()?.may(Action::CommandsRead)?;
+        if !self.seen {
+            let (asker, cmd_id) = (context.data::<Asker>()?, self.command.cmd_id);
+            access::recorded(&asker.app, &asker.principal, Action::CommandsRead, cmd_id).await?;
+        }
         let steps = if let Some(steps) = &self.steps {
             steps.clone()
         } else {
@@ -301,15 +313,17 @@ pub(super) async fn list(
     let page = commands::list(asker.app.log.pool(), &asker.principal.tenant, &query).await?;
     let mut connection =
         Connection::with_additional_fields(query.after.is_some(), page.has_more, CommandTotal(query));
-    connection.edges.extend(page.items.into_iter().map(edge));
+    connection.edges.extend(page.items.into_iter().map(|command| edge(command.into())));
+    let uid = |edge: &CommandEdge| edge.node.command.device_uid.clone();
+    access::retain_commands(&asker.app, &asker.principal, &mut connection.edges, uid).await?;
     Ok(connection)
 }
 
+type CommandEdge = Edge<String, Command, EmptyFields>;
+
 /// A command in a connection.
-pub(super) fn edge(
-    command: commands::Command,
-) -> Edge<String, Command, async_graphql::connection::EmptyFields> {
-    Edge::new(Cursor::of(&command).to_string(), command.into())
+pub(super) fn edge(command: Command) -> CommandEdge {
+    Edge::new(Cursor::of(&command.command).to_string(), command)
 }
 
 /// Counts only when it is asked to.
@@ -317,12 +331,15 @@ pub(super) struct CommandTotal(commands::Query);
 
 #[Object]
 impl CommandTotal {
-    /// How many items all pages have.
+    /// How many items all pages have. Null for whom policies choose among them.
     #[graphql(complexity = "10 * QUERY")]
-    async fn total_count(&self, context: &Context<'_>) -> Result<Long> {
+    async fn total_count(&self, context: &Context<'_>) -> Result<Option<Long>> {
         let asker = context.data::<Asker>()?;
+        if asker.principal.is_ruled(Action::CommandsRead) {
+            return Ok(None);
+        }
         let count = commands::count(asker.app.log.pool(), &asker.principal.tenant, &self.0).await;
-        Ok(Long(count.map_err(Error::from)?))
+        Ok(Some(Long(count.map_err(Error::from)?)))
     }
 }
 

@@ -116,7 +116,7 @@ impl Device {
         after: Option<String>,
     ) -> Result<Connection<String, Reading>> {
         let asker = context.data::<Asker>()?;
-        asker.may(Action::TelemetryRead)?;
+        asker.may_device(Action::TelemetryRead, &self.0)?;
         let (from, to) = (moment("from", from)?, moment("to", to)?);
         check_span(from, to).map_err(|bad| Error::field("from", bad))?;
         let limit = page_size(first)?;
@@ -144,14 +144,14 @@ impl Device {
         first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<String, Command, EmptyFields, EmptyFields, OfDevice>> {
-        context.data::<Asker>()?.may(Action::CommandsRead)?;
+        context.data::<Asker>()?.may_device(Action::CommandsRead, &self.0)?;
         let limit = page_size(first)?;
         let page = CommandsPage { after: parse("after", after.as_deref())?, limit: limit + 1 };
         let wanted = CommandsOf { device_uid: self.0.uid.clone(), page };
         let mut commands = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
         let mut connection = Connection::new(page.after.is_some(), commands.len() > limit);
         commands.truncate(limit);
-        connection.edges.extend(commands.into_iter().map(edge));
+        connection.edges.extend(commands.into_iter().map(|command| edge(command.into())));
         Ok(connection)
     }
 
@@ -170,7 +170,7 @@ impl Device {
         points: Option<i32>,
     ) -> Result<Windows> {
         let asker = context.data::<Asker>()?;
-        asker.may(Action::TelemetryRead)?;
+        asker.may_device(Action::TelemetryRead, &self.0)?;
         let (from, to) = (moment("from", from)?, moment("to", to.or(Some(asker.now)))?);
         let step: Option<Step> = parse("step", step.as_deref())?;
         let tz: Zone = parse("tz", tz.as_deref())?.unwrap_or_default();

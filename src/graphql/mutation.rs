@@ -11,10 +11,10 @@ use super::request::Asker;
 use super::scalars::Json;
 use crate::commands::idempotency::Key;
 use crate::commands::{Accepted, NewCommand};
-use crate::http::Error;
 use crate::http::error::{NO_COMMAND, NO_DEVICE};
 use crate::http::extract::{self, parse};
 use crate::http::parameters::LogPosition;
+use crate::http::{Error, access};
 use crate::identity::Action;
 
 /// What a write costs: a few statements, and a place in the queue for the log.
@@ -87,7 +87,14 @@ impl Mutation {
     #[graphql(complexity = "WRITE + child_complexity")]
     async fn send_command(&self, context: &Context<'_>, input: SendCommandInput) -> Result<Written> {
         let asker = context.data::<Asker>()?;
-        asker.may(Action::CommandsWrite)?;
+        let cmd = Some(input.cmd.as_str());
+        match input.device_uid.parse() {
+            Ok(uid) => {
+                access::command(&asker.app, &asker.principal, Action::CommandsWrite, cmd, &uid).await?
+            }
+            // What cannot be the name of a device is the name of none.
+            Err(_) => asker.may(Action::CommandsWrite)?,
+        }
         let key: Option<Key> = parse("idempotency_key", input.idempotency_key.as_deref())?;
         let (command, tenant) = (input.command()?, &asker.principal.tenant);
         let sent = asker.app.commands.send(tenant, command, key.as_ref(), asker.metadata()).await;
@@ -98,8 +105,11 @@ impl Mutation {
     #[graphql(complexity = "WRITE + child_complexity")]
     async fn cancel_command(&self, context: &Context<'_>, id: ID, reason: Option<String>) -> Result<Written> {
         let asker = context.data::<Asker>()?;
-        asker.may(Action::CommandsWrite)?;
-        let id = extract::id(&id).ok_or(Error::NotFound(NO_COMMAND))?;
+        let Some(id) = extract::id(&id) else {
+            asker.may(Action::CommandsWrite)?;
+            return Err(Error::NotFound(NO_COMMAND).into());
+        };
+        access::recorded(&asker.app, &asker.principal, Action::CommandsWrite, id).await?;
         let cancelled =
             asker.app.commands.cancel(&asker.principal.tenant, id, reason, asker.metadata()).await;
         Ok(written(asker, cancelled.map_err(Error::from)?).await?)
@@ -108,6 +118,6 @@ impl Mutation {
 
 async fn written(asker: &Asker, accepted: Accepted) -> Result<Written, Error> {
     let found = commands::history(&asker.app.log, &asker.principal.tenant, accepted.id, None).await?;
-    let command = found.ok_or(Error::NotFound(NO_COMMAND))?.into();
+    let command = Command::written(found.ok_or(Error::NotFound(NO_COMMAND))?);
     Ok(Written { command, accepted })
 }

@@ -15,7 +15,7 @@ use super::request::Asker;
 use super::scalars::Long;
 use crate::http::extract::{self, parse};
 use crate::http::parameters::{Limit, Moment};
-use crate::http::{Error, logs, projections};
+use crate::http::{Error, access, logs, projections};
 use crate::identity::Action;
 
 /// What can be asked for.
@@ -93,12 +93,18 @@ impl Query {
             let cursor = Cursor::of(&device, sort).to_string();
             Edge::new(cursor, Device(device))
         }));
+        access::retain_devices(&asker.principal, &mut connection.edges, |edge| &edge.node.0);
         Ok(connection)
     }
 
     /// One device, in service or not. Null if there is none.
     async fn device(&self, context: &Context<'_>, uid: String) -> Result<Option<Device>> {
-        context.data::<Asker>()?.may(Action::DevicesRead)?;
+        let asker = context.data::<Asker>()?;
+        match uid.parse() {
+            Ok(uid) => access::device(&asker.app, &asker.principal, Action::DevicesRead, &uid).await?,
+            // What cannot be the name of a device is the name of none.
+            Err(_) => asker.may(Action::DevicesRead)?,
+        }
         Ok(context.data::<Loaders>()?.load_one(DeviceOf(uid)).await?.map(Device))
     }
 
@@ -125,9 +131,13 @@ impl Query {
         id: ID,
         as_of: Option<DateTime<Utc>>,
     ) -> Result<Option<Command>> {
-        context.data::<Asker>()?.may(Action::CommandsRead)?;
+        let asker = context.data::<Asker>()?;
+        let Some(cmd_id) = extract::id(&id) else {
+            asker.may(Action::CommandsRead)?;
+            return Ok(None);
+        };
+        access::recorded(&asker.app, &asker.principal, Action::CommandsRead, cmd_id).await?;
         let before = moment("as_of", as_of)?.map(|at| at.0);
-        let Some(cmd_id) = extract::id(&id) else { return Ok(None) };
         let life = context.data::<Loaders>()?.load_one(LifeOf { cmd_id, before }).await?;
         Ok(life.map(Command::from))
     }
@@ -166,12 +176,15 @@ pub(super) struct Total(devices::Query);
 
 #[Object]
 impl Total {
-    /// How many items all pages have.
+    /// How many items all pages have. Null for whom policies choose among them.
     #[graphql(complexity = "10 * QUERY")]
-    async fn total_count(&self, context: &Context<'_>) -> Result<Long> {
+    async fn total_count(&self, context: &Context<'_>) -> Result<Option<Long>> {
         let asker = context.data::<Asker>()?;
+        if asker.principal.is_ruled(Action::DevicesRead) {
+            return Ok(None);
+        }
         let (pool, tenant) = (asker.app.log.pool(), &asker.principal.tenant);
         let count = devices::count(pool, tenant, &self.0, asker.app.online_since()).await;
-        Ok(Long(count.map_err(Error::from)?))
+        Ok(Some(Long(count.map_err(Error::from)?)))
     }
 }

@@ -1,20 +1,22 @@
 //! The route, and one question's way through: read, measured, answered. One question a request: no batches.
 
 use async_graphql::{Request, Response, ServerError, Variables};
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use fleetlog_event_log::control::Metadata;
+use fleetlog_projections::devices;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::error::with_codes;
+use super::error::{denied, with_codes};
 use super::limits;
 use super::loaders::loaders;
+use crate::http::error::{Denied, NO_DEVICE};
 use crate::http::extract::{Body, Caller};
-use crate::http::{App, Error, RequestId};
+use crate::http::{App, Error, RequestId, access};
 use crate::identity::{Action, Principal, Resource, authorize};
 
 /// `POST /graphql`.
@@ -35,6 +37,12 @@ impl Asker {
     /// Whether the asker may do that to the tenant's things.
     pub(super) fn may(&self, action: Action) -> Result<(), Error> {
         Ok(authorize(&self.principal, action, &Resource::Tenant(&self.principal.tenant))?)
+    }
+
+    /// Whether the asker may do that to one device of theirs, whose labels are known.
+    pub(super) fn may_device(&self, action: Action, device: &devices::Device) -> Result<(), Error> {
+        let uid = device.uid.parse().map_err(|_| Error::NotFound(NO_DEVICE))?;
+        Ok(access::known(&self.principal, action, None, &uid, &device.labels)?)
     }
 
     /// What goes on the record with what the asker writes.
@@ -82,16 +90,16 @@ async fn ask(
     Caller(principal): Caller,
     request_id: RequestId,
     ask: Result<Body<Ask>, Error>,
-) -> Result<Json<Response>, Error> {
+) -> Result<(Extension<Denied>, Json<Response>), Error> {
     authorize(&principal, Action::GraphqlQuery, &Resource::Tenant(&principal.tenant))?;
     let Body(ask) = ask?;
     let question = match limits::read(&ask.query) {
         Ok(question) => question,
-        Err(refused) => return Ok(Json(refuse(refused.to_string()))),
+        Err(refused) => return Ok(refuse(refused.to_string())),
     };
     let schema = match (&app.graphql.types, question.about_types) {
         (Some(types), true) => types.clone(),
-        (None, true) => return Ok(Json(refuse("the schema cannot be asked for its types here".to_owned()))),
+        (None, true) => return Ok(refuse("the schema cannot be asked for its types here".to_owned())),
         (_, false) => app.graphql.data.clone(),
     };
     let mut request = Request::new(ask.query)
@@ -100,9 +108,11 @@ async fn ask(
         .data(Asker { app, principal, request: request_id, now: Utc::now() });
     request.operation_name = ask.operation_name;
     request.set_parsed_query(question.document);
-    Ok(Json(with_codes(schema.execute(request).await)))
+    let answer = schema.execute(request).await;
+    Ok((Extension(Denied(denied(&answer))), Json(with_codes(answer))))
 }
 
-fn refuse(why: String) -> Response {
-    with_codes(Response::from_errors(vec![ServerError::new(why, None)]))
+fn refuse(why: String) -> (Extension<Denied>, Json<Response>) {
+    let answer = with_codes(Response::from_errors(vec![ServerError::new(why, None)]));
+    (Extension(Denied([].into())), Json(answer))
 }

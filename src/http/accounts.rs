@@ -16,7 +16,7 @@ use super::{App, RequestId};
 use crate::identity::accounts::Refused;
 use crate::identity::directory::{self, Account};
 use crate::identity::recovery::Oneself;
-use crate::identity::{Action, Principal, Resource, Who, authorize};
+use crate::identity::{Action, Forbidden, Principal, Resource, Who, authorize};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default()
@@ -29,7 +29,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 /// The user that the caller is; a program is none.
 fn oneself(caller: &Principal, action: Action) -> Result<Oneself, Error> {
     authorize(caller, action, &Resource::Tenant(&caller.tenant))?;
-    let Who::User { user_id, session_id, .. } = caller.who else { return Err(Error::Forbidden) };
+    let Who::User { user_id, session_id, .. } = caller.who else { return Err(Forbidden(action).into()) };
     Ok(Oneself { tenant: caller.tenant.clone(), user_id, session_id })
 }
 

@@ -11,20 +11,30 @@ use axum::response::{IntoResponse, Response};
 use fleetlog_event_log::scope;
 use http::{HeaderMap, Method, header};
 
-use super::error::Error;
+use super::error::{Denied, Error};
 use super::{App, cookies};
 use crate::identity::Principal;
 
 /// Finds out who is calling, and goes on in that caller's tenant.
 pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let principal = match principal(&app, request.method(), request.headers()).await {
-        Ok(Some(principal)) => principal,
+        Ok(Some(principal)) => app.identity.with_policies(principal).await,
         Ok(None) => return next.run(request).await,
         Err(error) => return error.into_response(),
     };
+    let principal = match principal {
+        Ok(principal) => principal,
+        Err(error) => return Error::from(error).into_response(),
+    };
     tracing::Span::current().record("actor", principal.actor());
     request.extensions_mut().insert(principal.clone());
-    scope::within(&principal.tenant, next.run(request)).await
+    let mut answer = scope::within(&principal.tenant, next.run(request)).await;
+    if let Some(Denied(actions)) = answer.extensions_mut().remove() {
+        for action in actions {
+            app.identity.denials.note(&principal, action);
+        }
+    }
+    answer
 }
 
 async fn principal(app: &App, method: &Method, headers: &HeaderMap) -> Result<Option<Principal>, Error> {

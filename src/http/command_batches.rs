@@ -20,7 +20,7 @@ use super::freshness::When;
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment};
 use super::problem::Problem;
-use super::{App, PREFIX, RequestId, freshness};
+use super::{App, PREFIX, RequestId, access, freshness};
 use crate::commands::Accepted;
 use crate::commands::batch::{NewBatch, Selector};
 use crate::identity::{Action, Resource, authorize};
@@ -127,10 +127,15 @@ async fn send_command_batch(
     key: Result<IdempotencyKey, Error>,
     batch: Result<Body<New>, Error>,
 ) -> Result<impl IntoResponse, Error> {
-    authorize(&caller, Action::CommandsWrite, &Resource::Tenant(&caller.tenant))?;
+    let cmd = batch.as_ref().ok().map(|Body(new)| new.cmd.clone());
+    let of_tenant = Resource::Tenant(&caller.tenant);
+    let resource = cmd.as_deref().map_or(of_tenant, |cmd| Resource::Command(&caller.tenant, cmd, None));
+    authorize(&caller, Action::CommandsWrite, &resource)?;
     let (IdempotencyKey(key), Body(batch)) = (key?, batch?);
     let metadata = request.metadata(&caller);
-    let accepted = app.commands.send_batch(&caller.tenant, batch.into(), key.as_ref(), metadata).await?;
+    let allow = |devices| access::all(&app, &caller, Action::CommandsWrite, cmd.as_deref(), devices);
+    let accepted =
+        app.commands.send_batch(&caller.tenant, batch.into(), key.as_ref(), metadata, allow).await?;
     let location = format!("{PREFIX}/command-batches/{}", accepted.id);
     let written = Written::new(accepted, Status::Running);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], replayed(&accepted), Json(written)))
@@ -168,7 +173,9 @@ async fn list_command_batches(
     let after = parse("cursor", which.cursor.as_deref())?;
     freshness::of_projection::<commands::Model>(&app, &caller.tenant, which.min_position).await?;
     let page = commands::batches(app.log.pool(), &caller.tenant, after, which.limit.0).await?;
-    Ok(Json(List::page(page, |batch| Cursor::of_batch(batch).to_string())))
+    let mut list: List<Batch> = List::page(page, |batch| Cursor::of_batch(batch).to_string());
+    access::retain_batches(&app, &caller, &mut list.items).await?;
+    Ok(Json(list))
 }
 
 /// One batch, and how its commands are.
@@ -187,7 +194,7 @@ async fn read_command_batch(
     BatchId(id): BatchId,
     when: Result<Query<When>, Error>,
 ) -> Result<Json<Batch>, Error> {
-    authorize(&caller, Action::CommandsRead, &Resource::Tenant(&caller.tenant))?;
+    access::batch(&app, &caller, Action::CommandsRead, id).await?;
     let Query(when) = when?;
     freshness::of_projection::<commands::Model>(&app, &caller.tenant, when.min_position).await?;
     let batch = commands::batch(app.log.pool(), &caller.tenant, id).await?;
@@ -213,7 +220,7 @@ async fn cancel_command_batch(
     BatchId(id): BatchId,
     cancel: Result<OptionalBody<Cancel>, Error>,
 ) -> Result<Json<Written>, Error> {
-    authorize(&caller, Action::CommandsWrite, &Resource::Tenant(&caller.tenant))?;
+    access::batch(&app, &caller, Action::CommandsWrite, id).await?;
     let OptionalBody(cancel) = cancel?;
     let metadata = request.metadata(&caller);
     let accepted = app.commands.cancel_batch(&caller.tenant, id, cancel.reason, metadata).await?;

@@ -9,12 +9,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::App;
 use super::error::{Error, NO_COMMAND};
 use super::extract::{Caller, CommandId, Query};
 use super::parameters::Moment;
 use super::problem::Problem;
-use crate::identity::{Action, Principal, Resource, authorize};
+use super::{App, access};
+use crate::identity::{Action, Principal};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default().routes(routes!(read_command)).routes(routes!(read_command_history))
@@ -84,7 +84,7 @@ async fn read(
     id: Uuid,
     when: Result<Query<When>, Error>,
 ) -> Result<(Command, Vec<Step>), Error> {
-    authorize(caller, Action::CommandsRead, &Resource::Tenant(&caller.tenant))?;
+    access::recorded(app, caller, Action::CommandsRead, id).await?;
     let Query(when) = when?;
     let found = commands::history(&app.log, &caller.tenant, id, when.as_of.map(|at| at.0)).await?;
     found.ok_or(Error::NotFound(NO_COMMAND))

@@ -23,7 +23,7 @@ use super::middleware::IDEMPOTENT_REPLAYED;
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment, check_span};
 use super::problem::Problem;
-use super::{App, PREFIX, RequestId, freshness};
+use super::{App, PREFIX, RequestId, access, freshness};
 use crate::commands::{Accepted, NewCommand};
 use crate::identity::{Action, Principal, Resource, authorize};
 
@@ -137,7 +137,8 @@ async fn send(
     key: Result<IdempotencyKey, Error>,
     command: Result<Body<New>, Error>,
 ) -> Result<impl IntoResponse + use<>, Error> {
-    authorize(caller, Action::CommandsWrite, &Resource::Device(&caller.tenant, &device_uid))?;
+    let cmd = command.as_ref().ok().map(|Body(new)| new.cmd.as_str());
+    access::command(app, caller, Action::CommandsWrite, cmd, &device_uid).await?;
     let (IdempotencyKey(key), Body(command)) = (key?, command?);
     let New { cmd, params, timeout_s, max_attempts, expires_at } = command;
     let expires_at = expires_at.map(|at| at.0);
@@ -190,7 +191,7 @@ struct Which {
     limit: Limit,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
-    /// Whether to count all pages' items.
+    /// Whether to count all pages' items. They are not counted for whom policies choose among them.
     #[serde(default)]
     count: bool,
     /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
@@ -230,7 +231,7 @@ struct WhichOfDevice {
     limit: Limit,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
-    /// Whether to count all pages' items.
+    /// Whether to count all pages' items. They are not counted for whom policies choose among them.
     #[serde(default)]
     count: bool,
     /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
@@ -254,13 +255,14 @@ async fn list_device_commands(
     DeviceUid(uid): DeviceUid,
     which: Result<Query<WhichOfDevice>, Error>,
 ) -> Result<Json<List<Command>>, Error> {
-    authorize(&caller, Action::CommandsRead, &Resource::Device(&caller.tenant, &uid))?;
+    access::device(&app, &caller, Action::CommandsRead, &uid).await?;
     let Query(WhichOfDevice { status, cmd, limit, cursor, count, min_position }) = which?;
     let device = Some(uid.to_string());
     let which = Which { device, status, cmd, limit, cursor, count, min_position, ..Which::default() };
     let commands = list(&app, &caller, which).await?;
     // A device that was told nothing differs from one that does not exist.
     if commands.items.is_empty()
+        && !commands.has_more
         && app.log.load::<Device>(&aggregate_id(&caller.tenant, &uid)).await?.status()
             == device::Status::Unknown
     {
@@ -285,9 +287,16 @@ async fn list(app: &App, caller: &Principal, which: Which) -> Result<List<Comman
     };
     freshness::of_projection::<commands::Model>(app, &caller.tenant, which.min_position).await?;
     let page = commands::list(app.log.pool(), &caller.tenant, &query).await?;
-    let total =
-        if which.count { Some(commands::count(app.log.pool(), &caller.tenant, &query).await?) } else { None };
-    Ok(List::page(page, |command| Cursor::of(command).to_string()).with_total(total))
+    // Where policies choose among the items, their number would tell of those that are not shown.
+    let total = if which.count && !caller.is_ruled(Action::CommandsRead) {
+        Some(commands::count(app.log.pool(), &caller.tenant, &query).await?)
+    } else {
+        None
+    };
+    let mut list: List<Command> =
+        List::page(page, |command| Cursor::of(command).to_string()).with_total(total);
+    access::retain_commands(app, caller, &mut list.items, |command| command.device_uid.clone()).await?;
+    Ok(list)
 }
 
 /// Why something is cancelled.
@@ -319,7 +328,7 @@ async fn cancel_command(
     CommandId(id): CommandId,
     cancel: Result<OptionalBody<Cancel>, Error>,
 ) -> Result<Json<Written>, Error> {
-    authorize(&caller, Action::CommandsWrite, &Resource::Tenant(&caller.tenant))?;
+    access::recorded(&app, &caller, Action::CommandsWrite, id).await?;
     let OptionalBody(cancel) = cancel?;
     let metadata = request.metadata(&caller);
     let accepted = app.commands.cancel(&caller.tenant, id, cancel.reason, metadata).await?;

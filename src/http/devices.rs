@@ -18,7 +18,7 @@ use super::freshness::When;
 use super::page::List;
 use super::parameters::{Limit, LogPosition};
 use super::problem::Problem;
-use super::{App, PREFIX, RequestId, freshness};
+use super::{App, PREFIX, RequestId, access, freshness};
 use crate::identity::{Action, Principal, Resource, authorize};
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -48,7 +48,7 @@ struct Which {
     limit: Limit,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
-    /// Whether to count all pages' items.
+    /// Whether to count all pages' items. They are not counted for whom policies choose among them.
     #[serde(default)]
     count: bool,
     /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
@@ -80,12 +80,16 @@ async fn list_devices(
     freshness::of_projection::<devices::Model>(&app, &caller.tenant, which.min_position).await?;
     let since = app.online_since();
     let page = devices::list(app.log.pool(), &caller.tenant, &query, since).await?;
-    let total = if which.count {
+    // Where policies choose among the items, their number would tell of those that are not shown.
+    let total = if which.count && !caller.is_ruled(Action::DevicesRead) {
         Some(devices::count(app.log.pool(), &caller.tenant, &query, since).await?)
     } else {
         None
     };
-    Ok(Json(List::page(page, |device| Cursor::of(device, sort).to_string()).with_total(total)))
+    let mut list: List<Device> =
+        List::page(page, |device| Cursor::of(device, sort).to_string()).with_total(total);
+    access::retain_devices(&caller, &mut list.items, |device| device);
+    Ok(Json(list))
 }
 
 /// One device, in service or not.
@@ -104,7 +108,7 @@ async fn read_device(
     DeviceUid(uid): DeviceUid,
     when: Result<Query<When>, Error>,
 ) -> Result<Json<Device>, Error> {
-    authorize(&caller, Action::DevicesRead, &Resource::Device(&caller.tenant, &uid))?;
+    access::device(&app, &caller, Action::DevicesRead, &uid).await?;
     let Query(when) = when?;
     freshness::of_projection::<devices::Model>(&app, &caller.tenant, when.min_position).await?;
     let found = devices::get(app.log.pool(), &caller.tenant, &[uid.into()], app.online_since()).await?;
@@ -167,6 +171,7 @@ async fn register_device(
 ) -> Result<impl IntoResponse, Error> {
     authorize(&caller, Action::DevicesWrite, &Resource::Tenant(&caller.tenant))?;
     let Body(device) = device?;
+    access::written(&app, &caller, &device.uid, Some(&device.labels)).await?;
     let command = Command::Register { via: Via::Api, name: device.name, labels: device.labels };
     let written = execute(&app, &caller, &request, device.uid, command).await?;
     let location = format!("{PREFIX}/devices/{}", written.uid);
@@ -191,7 +196,8 @@ async fn change_device(
     DeviceUid(uid): DeviceUid,
     change: Result<Body<Change>, Error>,
 ) -> Result<Json<Written>, Error> {
-    authorize(&caller, Action::DevicesWrite, &Resource::Device(&caller.tenant, &uid))?;
+    let labels = change.as_ref().ok().and_then(|Body(change)| change.labels.as_ref());
+    access::written(&app, &caller, &uid, labels).await?;
     let Body(change) = change?;
     if change.name.is_none() && change.labels.is_none() {
         return Err(Error::field("", "expected name or labels"));
@@ -217,7 +223,7 @@ async fn decommission_device(
     request: RequestId,
     DeviceUid(uid): DeviceUid,
 ) -> Result<Json<Written>, Error> {
-    authorize(&caller, Action::DevicesWrite, &Resource::Device(&caller.tenant, &uid))?;
+    access::written(&app, &caller, &uid, None).await?;
     execute(&app, &caller, &request, uid, Command::Decommission).await.map(Json)
 }
 

@@ -4,6 +4,7 @@
 //! written to the log, and the client gets the request's id.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use fleetlog_projections::{devices, telemetry_windows};
 use http::StatusCode;
 
 use super::problem::{FieldError, INTERNAL, Problem};
+use crate::identity::Action;
+use crate::identity::policy::store as policies;
 use crate::{commands, identity};
 
 /// Why a request is not answered as was hoped.
@@ -26,8 +29,8 @@ pub enum Error {
     Login(identity::login::Refused),
     /// An account is not made or changed.
     Account(identity::accounts::Refused),
-    /// The principal's role does not allow it.
-    Forbidden,
+    /// Neither the principal's role nor a policy allows it, or a policy forbids it.
+    Forbidden(identity::Forbidden),
     /// A page of another origin tries to begin a session here.
     ForeignPage,
     /// There is no such thing, or it is another tenant's: said with the same words.
@@ -82,7 +85,7 @@ impl Error {
             }
             Self::Login(refused) => login_row(refused),
             Self::Account(refused) => account_row(refused),
-            Self::Forbidden => row(S::FORBIDDEN, "forbidden", "your role does not allow this"),
+            Self::Forbidden(forbidden) => Row(S::FORBIDDEN, "forbidden", forbidden.to_string().into(), None),
             Self::ForeignPage => row(S::FORBIDDEN, "foreign_page", "a page of another origin cannot do this"),
             Self::NotFound(what) => row(S::NOT_FOUND, "not_found", what),
             Self::Malformed(why) => Row(S::BAD_REQUEST, "malformed", Cow::Owned(why.clone()), None),
@@ -194,6 +197,8 @@ pub(crate) const NO_DEVICE: &str = "there is no such device";
 pub(super) const NO_LOG: &str = "there is no such log";
 /// The same for a command.
 pub(crate) const NO_COMMAND: &str = "there is no such command";
+/// The same for a policy.
+pub(super) const NO_POLICY: &str = "there is no such policy";
 /// The same for a batch.
 pub(super) const NO_BATCH: &str = "there is no such batch";
 /// The same for a session.
@@ -226,17 +231,25 @@ fn log_row(error: &event_log::Error) -> Row {
     }
 }
 
+/// What an answer refuses, for the record: [`authentication`](super::authentication) sees it on its way out.
+#[derive(Debug, Clone)]
+pub(crate) struct Denied(pub(crate) BTreeSet<Action>);
+
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         self.log();
         let (problem, retry_after) = self.problem();
-        problem.into_pending_response(retry_after)
+        let mut response = problem.into_pending_response(retry_after);
+        if let Self::Forbidden(identity::Forbidden(action)) = self {
+            response.extensions_mut().insert(Denied([action].into()));
+        }
+        response
     }
 }
 
 impl From<identity::Forbidden> for Error {
-    fn from(_: identity::Forbidden) -> Self {
-        Self::Forbidden
+    fn from(forbidden: identity::Forbidden) -> Self {
+        Self::Forbidden(forbidden)
     }
 }
 
@@ -271,6 +284,17 @@ impl From<identity::accounts::Refused> for Error {
 impl From<identity::Error> for Error {
     fn from(error: identity::Error) -> Self {
         Self::Identity(error)
+    }
+}
+
+impl From<policies::Error> for Error {
+    fn from(error: policies::Error) -> Self {
+        match error {
+            policies::Error::Invalid(why) => Self::field("source", why),
+            policies::Error::TooMany => Self::field("name", error),
+            policies::Error::Unknown => Self::NotFound(NO_POLICY),
+            policies::Error::Database(error) => Self::Log(error),
+        }
     }
 }
 
@@ -329,6 +353,7 @@ impl From<commands::Error> for Error {
             Refused::Type(error) => error.into(),
             Refused::Batch(error) => error.into(),
             Refused::Selector(why) => Self::field("selector", why),
+            Refused::Forbidden(forbidden) => Self::Forbidden(forbidden),
             Refused::KeyReused => Self::KeyReused,
             Refused::KeyInFlight => Self::KeyInFlight,
             Refused::Conflict => Self::Conflict,

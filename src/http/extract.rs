@@ -9,13 +9,13 @@ use std::str::FromStr;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request};
 use axum::response::IntoResponse;
-use fleetlog_aggregates::identity::{CommandName, Uid};
+use fleetlog_aggregates::identity::{CommandName, PolicyName, Uid};
 use http::request::Parts;
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::error::{Error, NO_BATCH, NO_COMMAND, NO_DEVICE, NO_KEY, NO_SESSION, NO_TYPE, NO_USER};
+use super::error::{Error, NO_BATCH, NO_COMMAND, NO_DEVICE, NO_KEY, NO_POLICY, NO_SESSION, NO_TYPE, NO_USER};
 use super::middleware::IDEMPOTENCY_KEY;
 use super::problem::FieldError;
 use super::{App, RequestId};
@@ -109,6 +109,8 @@ named! {
     UserId(Uuid) = id, or NO_USER;
     /// The command type that the path names.
     TypeName(CommandName) = |name: &str| name.parse().ok(), or NO_TYPE;
+    /// The policy that the path names.
+    NamedPolicy(PolicyName) = |name: &str| name.parse().ok(), or NO_POLICY;
 }
 
 /// An id as it is given out. Other spellings of the same number are no ids.

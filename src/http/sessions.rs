@@ -16,7 +16,7 @@ use super::page::List;
 use super::problem::Problem;
 use super::{App, RequestId};
 use crate::identity::sessions::{self, Session};
-use crate::identity::{Action, Principal, Resource, Who, authorize};
+use crate::identity::{Action, Forbidden, Principal, Resource, Who, authorize};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default().routes(routes!(list_sessions, end_other_sessions)).routes(routes!(end_session))
@@ -39,8 +39,7 @@ struct Own {
     extensions(("x-action" = json!("user.read"))),
 )]
 async fn list_sessions(State(app): State<App>, Caller(caller): Caller) -> Result<Json<List<Own>>, Error> {
-    authorize(&caller, Action::UserRead, &Resource::Tenant(&caller.tenant))?;
-    let (user_id, session_id) = own(&caller)?;
+    let (user_id, session_id) = own(&caller, Action::UserRead)?;
     let sessions = sessions::list(&app.log, &caller.tenant, user_id).await?.into_iter();
     let own = sessions.map(|session| Own { current: session.session_id == session_id, session });
     Ok(Json(List::whole(own.collect())))
@@ -62,8 +61,7 @@ async fn end_session(
     request: RequestId,
     SessionId(id): SessionId,
 ) -> Result<StatusCode, Error> {
-    authorize(&caller, Action::UserWrite, &Resource::Tenant(&caller.tenant))?;
-    let (user_id, _) = own(&caller)?;
+    let (user_id, _) = own(&caller, Action::UserWrite)?;
     let (whose, metadata) = ((caller.tenant.clone(), user_id), request.metadata(&caller));
     let ended = sessions::end_one(&app.log, whose, id, SessionEnd::Revoked, metadata).await?;
     if ended { Ok(StatusCode::NO_CONTENT) } else { Err(Error::NotFound(NO_SESSION)) }
@@ -80,17 +78,17 @@ async fn end_other_sessions(
     Caller(caller): Caller,
     request: RequestId,
 ) -> Result<StatusCode, Error> {
-    authorize(&caller, Action::UserWrite, &Resource::Tenant(&caller.tenant))?;
-    let (user_id, session_id) = own(&caller)?;
+    let (user_id, session_id) = own(&caller, Action::UserWrite)?;
     let (whose, metadata) = ((caller.tenant.clone(), user_id), request.metadata(&caller));
     sessions::end_all(&app.log, whose, Some(session_id), metadata).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A key is no user, and is in no session.
-fn own(caller: &Principal) -> Result<(Uuid, Uuid), Error> {
+/// Who the caller is, and in which session. A key is no user, and in none.
+fn own(caller: &Principal, action: Action) -> Result<(Uuid, Uuid), Error> {
+    authorize(caller, action, &Resource::Tenant(&caller.tenant))?;
     match caller.who {
         Who::User { user_id, session_id, .. } => Ok((user_id, session_id)),
-        Who::Key { .. } => Err(Error::Forbidden),
+        Who::Key { .. } => Err(Forbidden(action).into()),
     }
 }

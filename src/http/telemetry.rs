@@ -18,8 +18,8 @@ use super::extract::{Caller, DeviceUid, Query, parse};
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment, Order, check_span};
 use super::problem::Problem;
-use super::{App, freshness};
-use crate::identity::{Action, Principal, Resource, authorize};
+use super::{App, access, freshness};
+use crate::identity::{Action, Principal};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default().routes(routes!(read_telemetry))
@@ -137,7 +137,7 @@ async fn read_telemetry(
     DeviceUid(uid): DeviceUid,
     which: Result<Query<Which>, Error>,
 ) -> Result<Json<List<Item>>, Error> {
-    authorize(&caller, Action::TelemetryRead, &Resource::Device(&caller.tenant, &uid))?;
+    access::device(&app, &caller, Action::TelemetryRead, &uid).await?;
     let Query(which) = which?;
     check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
     let span = read::Span {

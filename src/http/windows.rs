@@ -16,8 +16,8 @@ use super::extract::{Caller, DeviceUid, Query};
 use super::parameters::{LogPosition, Moment, Step, Zone};
 use super::problem::Problem;
 use super::telemetry::must_exist;
-use super::{App, freshness};
-use crate::identity::{Action, Resource, authorize};
+use super::{App, access, freshness};
+use crate::identity::Action;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default().routes(routes!(read_windows))
@@ -116,7 +116,7 @@ async fn read_windows(
     DeviceUid(uid): DeviceUid,
     which: Result<Query<Which>, Error>,
 ) -> Result<Json<Windows>, Error> {
-    authorize(&caller, Action::TelemetryRead, &Resource::Device(&caller.tenant, &uid))?;
+    access::device(&app, &caller, Action::TelemetryRead, &uid).await?;
     let Query(which) = which?;
     let query = query(which.metric, (which.from, which.to), which.step, which.tz, which.points);
     freshness::of_projection::<telemetry_windows::Model>(&app, &caller.tenant, which.min_position).await?;

@@ -185,11 +185,11 @@ impl Identity {
         let (tenant, actions): (String, Vec<String>) = (row.try_get("tenant")?, row.try_get("actions")?);
         // An action that there is no more allows nothing.
         let actions: Arc<[_]> = actions.iter().filter_map(|action| Action::from_str(action).ok()).collect();
-        Ok(Some(Principal {
-            who: Who::Key { key_id, actions },
-            tenant: tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
-            tier: Arc::from(row.try_get::<String, _>("tier")?),
-            policy_version: row.try_get("policy_version")?,
-        }))
+        Ok(Some(Principal::new(
+            Who::Key { key_id, actions },
+            tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            Arc::from(row.try_get::<String, _>("tier")?),
+            row.try_get("policy_version")?,
+        )))
     }
 }

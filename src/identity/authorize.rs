@@ -1,10 +1,13 @@
-//! The only door: may this principal do that to this thing. Every handler and every resolver passes through it.
+//! The only door: may this principal do that to this thing. Every handler and every resolver passes through it. What is
+//! behind it are [policies](super::policy); what no policy can change is said here.
 
 use std::str::FromStr;
 
+use fleetlog_aggregates::device::Labels;
 use fleetlog_aggregates::identity::{Tenant, Uid};
 
-use super::{Principal, Role, Who};
+use super::policy::{Decision, own, shipped};
+use super::{Principal, Who};
 
 /// The tenant whose admins run the platform itself.
 pub const PLATFORM_TENANT: &str = "t0";
@@ -18,7 +21,7 @@ pub(super) fn platform() -> Tenant {
 macro_rules! actions {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
         /// What can be done: one entry per operation that differs in who may do it.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Action {
             $($(#[$doc])* $name,)*
         }
@@ -126,63 +129,59 @@ pub enum Resource<'a> {
     /// Things of that kind in a tenant.
     Tenant(&'a Tenant),
     /// One device of a tenant.
-    Device(&'a Tenant, &'a Uid),
+    Device(&'a Tenant, Device<'a>),
+    /// A command of that name: to a device, or to all devices of a batch, which are then asked for one by one.
+    Command(&'a Tenant, &'a str, Option<Device<'a>>),
     /// The platform, across tenants.
     Platform,
 }
 
+/// A device, with what policies may ask about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Device<'a> {
+    /// Its name within the tenant.
+    pub uid: &'a Uid,
+    /// What it carries; empty, if there is no such device.
+    pub labels: &'a Labels,
+}
+
 /// The principal may not do that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("your role does not allow this")]
-pub struct Forbidden;
+#[error("you are not allowed to do this")]
+pub struct Forbidden(pub Action);
 
 /// Whether a principal may do something to a thing.
 pub fn authorize(principal: &Principal, action: Action, resource: &Resource<'_>) -> Result<(), Forbidden> {
-    let within_reach = match resource {
-        Resource::Tenant(tenant) | Resource::Device(tenant, _) => **tenant == principal.tenant,
-        Resource::Platform => principal.tenant.as_str() == PLATFORM_TENANT,
-    };
-    let allowed = match &principal.who {
-        Who::User { role, .. } => role_allows(*role, action),
-        Who::Key { actions, .. } => actions.contains(&action),
-    };
-    if within_reach && allowed { Ok(()) } else { Err(Forbidden) }
+    if decide(principal, action, resource).allowed { Ok(()) } else { Err(Forbidden(action)) }
 }
 
-/// The table of roles. Exhaustive, so that a new action must be decided on for every role.
-fn role_allows(role: Role, action: Action) -> bool {
-    use Role::{Admin, Analyst, Auditor, Operator, Viewer};
-    match action {
-        Action::UserRead
-        | Action::UserWrite
-        | Action::TenantRead
-        | Action::DevicesRead
-        | Action::TelemetryRead
-        | Action::GraphqlQuery => {
-            matches!(role, Admin | Operator | Analyst | Auditor | Viewer)
+/// The same, with the policies that decided.
+#[must_use]
+pub fn decide(principal: &Principal, action: Action, resource: &Resource<'_>) -> Decision {
+    // No policy reaches into another tenant, nor makes a key good for more than it was issued for.
+    let within_reach = match resource {
+        Resource::Tenant(tenant) | Resource::Device(tenant, _) | Resource::Command(tenant, ..) => {
+            **tenant == principal.tenant
         }
-        Action::LogsRead
-        | Action::EventsRead
-        | Action::QuarantineRead
-        | Action::ProjectionsRead
-        | Action::CommandsRead
-        | Action::CommandTypesRead => matches!(role, Admin | Operator | Analyst | Auditor),
-        Action::MetricsRead | Action::DevicesWrite | Action::CommandsWrite => {
-            matches!(role, Admin | Operator)
+        Resource::Platform => principal.tenant.as_str() == PLATFORM_TENANT,
+    };
+    let for_that = match &principal.who {
+        Who::User { .. } => true,
+        Who::Key { actions, .. } => actions.contains(&action),
+    };
+    if !within_reach || !for_that {
+        return Decision::refused();
+    }
+    match (&principal.policies, resource) {
+        (_, Resource::Platform) => own::without(&principal.who, action),
+        (Some(policies), resource) if policies.concern(&principal.who, action) => {
+            policies.decide(&principal.who, action, resource)
         }
-        Action::CredentialsRead => matches!(role, Admin | Operator | Auditor),
-        Action::CredentialsWrite => matches!(role, Admin | Operator),
-        Action::UsersRead | Action::ApiKeysRead | Action::PoliciesRead => matches!(role, Admin | Auditor),
-        Action::CommandTypesWrite
-        | Action::UsersWrite
-        | Action::ApiKeysWrite
-        | Action::PoliciesWrite
-        | Action::TenantWrite
-        | Action::TenantsRead
-        | Action::TenantsWrite
-        | Action::TiersRead
-        | Action::TiersWrite
-        | Action::SigningKeysWrite => matches!(role, Admin),
+        (None, _) if principal.policy_version > 0 && shipped::is_for_tenants(action) => {
+            // There are policies, but whoever let the principal in has not fetched them.
+            Decision::refused()
+        }
+        _ => own::without(&principal.who, action),
     }
 }
 
@@ -190,15 +189,13 @@ fn role_allows(role: Role, action: Action) -> bool {
 mod tests {
     use uuid::Uuid;
 
+    use super::super::Role;
+    use super::super::policy::shipped::role_allows;
     use super::*;
 
     fn principal(tenant: &str, role: Role) -> Principal {
-        Principal {
-            who: Who::User { user_id: Uuid::nil(), role, session_id: Uuid::nil() },
-            tenant: tenant.parse().expect("a tenant"),
-            tier: "free".into(),
-            policy_version: 0,
-        }
+        let who = Who::User { user_id: Uuid::nil(), role, session_id: Uuid::nil() };
+        Principal::new(who, tenant.parse().expect("a tenant"), "free".into(), 0)
     }
 
     #[test]
@@ -206,8 +203,29 @@ mod tests {
         let stranger = principal("t1", Role::Admin);
         let (t0, t1) = ("t0".parse().expect("a tenant"), "t1".parse().expect("a tenant"));
         assert!(authorize(&stranger, Action::DevicesRead, &Resource::Tenant(&t1)).is_ok());
-        assert_eq!(authorize(&stranger, Action::DevicesRead, &Resource::Tenant(&t0)), Err(Forbidden));
-        assert_eq!(authorize(&stranger, Action::MetricsRead, &Resource::Platform), Err(Forbidden));
+        let refused = authorize(&stranger, Action::DevicesRead, &Resource::Tenant(&t0));
+        assert_eq!(refused, Err(Forbidden(Action::DevicesRead)));
+        let refused = authorize(&stranger, Action::MetricsRead, &Resource::Platform);
+        assert_eq!(refused, Err(Forbidden(Action::MetricsRead)));
+    }
+
+    #[test]
+    fn a_key_may_do_exactly_what_it_is_for() {
+        let (key, t0) = (principal("t0", Role::Admin), "t0".parse().expect("a tenant"));
+        let actions = [Action::DevicesRead].into();
+        let key = key.colleague(Who::Key { key_id: Uuid::nil(), actions });
+        for &action in Action::ALL {
+            let allowed = authorize(&key, action, &Resource::Tenant(&t0)).is_ok();
+            assert_eq!(allowed, action == Action::DevicesRead, "{}", action.as_str());
+        }
+    }
+
+    #[test]
+    fn whoever_was_let_in_without_the_policies_that_hold_may_do_nothing_that_they_might_forbid() {
+        let t0 = "t0".parse().expect("a tenant");
+        let admin = Principal { policy_version: 1, ..principal("t0", Role::Admin) };
+        assert!(authorize(&admin, Action::DevicesRead, &Resource::Tenant(&t0)).is_err());
+        assert!(authorize(&admin, Action::PoliciesWrite, &Resource::Tenant(&t0)).is_ok());
     }
 
     #[test]

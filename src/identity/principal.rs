@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Action;
+use super::policy::own::Policies;
 
 /// Who is calling, as the database knows at this moment: a token says which session it belongs to, and nothing else in
 /// it is believed.
@@ -21,8 +22,10 @@ pub struct Principal {
     pub tenant: Tenant,
     /// Which rate limits apply.
     pub tier: Arc<str>,
-    /// Which version of the tenant's policies holds.
+    /// Which version of the tenant's policies holds. 0: it has never had any.
     pub policy_version: i64,
+    /// The tenant's policies, where there may be any.
+    pub(super) policies: Option<Arc<Policies>>,
 }
 
 /// Who a principal is.
@@ -47,6 +50,30 @@ pub enum Who {
 }
 
 impl Principal {
+    /// Whoever the database says it is. [`with_policies`](super::Identity::with_policies) comes next.
+    #[must_use]
+    pub fn new(who: Who, tenant: Tenant, tier: Arc<str>, policy_version: i64) -> Self {
+        Self { who, tenant, tier, policy_version, policies: None }
+    }
+
+    /// The same, with the policies that hold for it.
+    pub(super) fn ruled_by(self, policies: Arc<Policies>) -> Self {
+        Self { policies: Some(policies), ..self }
+    }
+
+    /// Somebody else of the same tenant, ruled by the same policies.
+    #[must_use]
+    pub fn colleague(&self, who: Who) -> Self {
+        Self { who, ..self.clone() }
+    }
+
+    /// Whether the tenant's own policies have a say in whether this principal may do that to anything. If not, it is the
+    /// same for every device of the tenant, and nobody needs to look at one.
+    #[must_use]
+    pub fn is_ruled(&self, action: Action) -> bool {
+        self.policies.as_ref().is_some_and(|policies| policies.concern(&self.who, action))
+    }
+
     /// How events name their actor: the user's id, or `key:` and the key's.
     #[must_use]
     pub fn actor(&self) -> String {

@@ -143,12 +143,12 @@ impl Identity {
         row.map(|row| {
             let (tenant, role): (String, String) = (row.try_get("tenant")?, row.try_get("role")?);
             let role = role.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-            Ok(Principal {
-                who: Who::User { user_id: row.try_get("user_id")?, role, session_id },
-                tenant: tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
-                tier: Arc::from(row.try_get::<String, _>("tier")?),
-                policy_version: row.try_get("policy_version")?,
-            })
+            Ok(Principal::new(
+                Who::User { user_id: row.try_get("user_id")?, role, session_id },
+                tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+                Arc::from(row.try_get::<String, _>("tier")?),
+                row.try_get("policy_version")?,
+            ))
         })
         .transpose()
     }

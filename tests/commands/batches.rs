@@ -34,7 +34,12 @@ async fn devices(fleet: &Fleet, count: usize) -> Vec<String> {
 }
 
 async fn request(fleet: &Fleet, new: NewBatch) -> Uuid {
-    fleet.commands.send_batch(&t0(), new, None, actor("user:1")).await.expect("accepted").id
+    fleet
+        .commands
+        .send_batch(&t0(), new, None, actor("user:1"), async |devices| Ok(devices))
+        .await
+        .expect("accepted")
+        .id
 }
 
 async fn until(fleet: &Fleet, batch_id: Uuid, expected: impl Fn(&Batch) -> bool) -> Batch {

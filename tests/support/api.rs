@@ -29,7 +29,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// A running API. It stops when it goes out of scope.
 pub(crate) struct Api {
-    pub(crate) database: Database,
+    pub(crate) database: Arc<Database>,
     pub(crate) log: EventLog,
     pub(crate) app: App,
     pub(crate) broker_is_up: Arc<AtomicBool>,
@@ -71,17 +71,17 @@ impl Api {
 
     /// With other settings than the usual.
     pub(crate) async fn start_with(settings: Settings) -> Self {
-        let api = Self::on(Database::fresh().await, settings).await;
+        let api = Self::on(Arc::new(Database::fresh().await), settings).await;
         add_users(&api.database, "t0").await;
         api
     }
 
     /// One more node on the same database.
     pub(crate) async fn another_node(&self) -> Self {
-        Self::on(self.database.again(), Settings::default()).await
+        Self::on(Arc::clone(&self.database), Settings::default()).await
     }
 
-    async fn on(database: Database, settings: Settings) -> Self {
+    async fn on(database: Arc<Database>, settings: Settings) -> Self {
         let log = database.event_log().await;
         let FirstStart { keys, .. } =
             first_start(&log, None, Some(PASSWORD.to_owned()), None).await.expect("a first start");
@@ -93,9 +93,11 @@ impl Api {
         let broker = Arc::new(move || probe.load(Ordering::Relaxed));
         let restricted = log.restricted().await.expect("connects");
         let identity = Identity::new(log.clone(), keys, fleetlog::identity::Settings::default());
+        let denials = identity.clone();
         let app = App::new(restricted, handle.clone(), identity, recorder.handle(), broker, settings);
         let stop = CancellationToken::new();
         tokio::spawn(projections.run(stop.clone()));
+        tokio::spawn(denials.record_denials(stop.clone()));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(http::serve(listener, http::router(app.clone()), stop.clone()));

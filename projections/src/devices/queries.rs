@@ -1,5 +1,7 @@
 //! The queries over `devices`: for REST and GraphQL alike.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::device::{Labels, Via};
 use fleetlog_aggregates::identity::{Tenant, Uid};
@@ -86,6 +88,20 @@ pub async fn in_service(
     let sql = "SELECT uid FROM devices
          WHERE tenant = $1 AND uid = ANY($2) AND registered_at IS NOT NULL AND decommissioned_at IS NULL";
     Ok(sqlx::query_scalar(sql).bind(tenant.as_str()).bind(uids).fetch_all(pool).await?)
+}
+
+/// The labels of those of these devices that are on the record, by uid.
+pub async fn labels(
+    pool: &PgPool,
+    tenant: &Tenant,
+    uids: &[Uid],
+) -> Result<HashMap<String, Labels>, fleetlog_event_log::Error> {
+    let uids: Vec<&str> = uids.iter().map(Uid::as_str).collect();
+    let sql =
+        "SELECT uid, labels FROM devices WHERE tenant = $1 AND uid = ANY($2) AND registered_at IS NOT NULL";
+    let rows: Vec<(String, SqlJson<Labels>)> =
+        sqlx::query_as(sql).bind(tenant.as_str()).bind(uids).fetch_all(pool).await?;
+    Ok(rows.into_iter().map(|(uid, SqlJson(labels))| (uid, labels)).collect())
 }
 
 /// The devices in service that carry all of these labels, by uid, at most `limit`.

@@ -1,0 +1,181 @@
+//! What was refused, on the record: the first time at once, and from then on once a minute, with how often. So nobody is
+//! refused unseen, and nobody can fill the log, which is for ever, by asking again and again.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use fleetlog_aggregates::acts::Denial;
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::control;
+use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Action, Error, Identity, Principal};
+
+/// For how long the same refusals are counted before they are told of again.
+const WINDOW: Duration = Duration::from_secs(60);
+/// How often is looked for what is due.
+const TICK: Duration = Duration::from_secs(5);
+/// How many different refusals are remembered. About 200 bytes each.
+const REMEMBERED: usize = 10_000;
+/// How many of one tenant's are told of in one transaction.
+const TOLD_AT_ONCE: usize = 100;
+
+/// Who was refused what.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Refusal {
+    tenant: Tenant,
+    actor: String,
+    action: Action,
+}
+
+/// How often that was, since it was told of.
+#[derive(Debug, Default)]
+struct Count {
+    times: u64,
+    told_at: Option<Instant>,
+}
+
+/// Counts refusals. Bounded: what is too much is counted in `fleetlog_denials_dropped_total` only.
+#[derive(Debug, Default)]
+pub struct Denials {
+    counts: Mutex<HashMap<Refusal, Count>>,
+    new: Notify,
+}
+
+impl Denials {
+    /// Somebody was refused something.
+    pub fn note(&self, principal: &Principal, action: Action) {
+        let refusal = Refusal { tenant: principal.tenant.clone(), actor: principal.actor(), action };
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() >= REMEMBERED && !counts.contains_key(&refusal) {
+            metrics::counter!("fleetlog_denials_dropped_total").increment(1);
+            return;
+        }
+        let count = counts.entry(refusal).or_default();
+        count.times += 1;
+        if count.told_at.is_none() {
+            self.new.notify_one();
+        }
+    }
+
+    /// What is to be told of now, by tenant; all there is, if it is the end.
+    fn due(&self, now: Instant, is_end: bool) -> HashMap<Tenant, Vec<(Refusal, u64)>> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = |count: &Count| count.told_at.is_none_or(|at| now.duration_since(at) >= WINDOW);
+        counts.retain(|_, count| count.times > 0 || !is_over(count));
+        let mut due: HashMap<_, Vec<_>> = HashMap::new();
+        for (refusal, count) in counts.iter_mut().filter(|(_, count)| count.times > 0) {
+            if is_end || is_over(count) {
+                let times = std::mem::take(&mut count.times);
+                count.told_at = Some(now);
+                due.entry(refusal.tenant.clone()).or_default().push((refusal.clone(), times));
+            }
+        }
+        due
+    }
+
+    /// They could not be told of: later, then.
+    fn put_back(&self, refusals: Vec<(Refusal, u64)>) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        for (refusal, times) in refusals {
+            counts.entry(refusal).or_default().times += times;
+        }
+    }
+}
+
+impl Identity {
+    /// Puts refusals on the record until it is told to stop; those that are left then, too.
+    pub async fn record_denials(self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.denials.new.notified() => {}
+                _ = tick.tick() => {}
+            }
+            self.tell_denials(false).await;
+        }
+        self.tell_denials(true).await;
+    }
+
+    async fn tell_denials(&self, is_end: bool) {
+        for (tenant, refusals) in self.denials.due(Instant::now(), is_end) {
+            for refusals in refusals.chunks(TOLD_AT_ONCE) {
+                if let Err(error) = self.tell(&tenant, refusals.to_vec()).await {
+                    tracing::warn!(%tenant, %error, "failed to put refusals on the record; they are kept");
+                    self.denials.put_back(refusals.to_vec());
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, tenant: &Tenant, refusals: Vec<(Refusal, u64)>) -> Result<(), Error> {
+        let tenant = tenant.clone();
+        let told = self.log.record(move |recorder| {
+            Box::pin(async move {
+                for (Refusal { actor, action, .. }, times) in refusals {
+                    let denied = Denial::AccessDenied { action: action.as_str().to_owned(), times };
+                    let metadata = control::metadata(actor, None, None);
+                    recorder.tell(&tenant, &Uuid::now_v7().to_string(), &denied, &metadata).await?;
+                }
+                Ok::<_, Error>(())
+            })
+        });
+        told.await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Role, Who};
+    use super::*;
+
+    fn principal(id: u128) -> Principal {
+        let who = Who::User { user_id: Uuid::from_u128(id), role: Role::Viewer, session_id: Uuid::nil() };
+        Principal::new(who, "t0".parse().expect("a tenant"), "free".into(), 0)
+    }
+
+    fn times(due: HashMap<Tenant, Vec<(Refusal, u64)>>) -> Vec<u64> {
+        due.into_values().flatten().map(|(_, times)| times).collect()
+    }
+
+    #[test]
+    fn the_first_refusal_is_due_at_once_and_the_rest_once_a_minute_together() {
+        let (denials, now) = (Denials::default(), Instant::now());
+        let refuse = || denials.note(&principal(1), Action::DevicesWrite);
+        refuse();
+        assert_eq!(times(denials.due(now, false)), [1]);
+        refuse();
+        refuse();
+        assert!(times(denials.due(now + WINDOW / 2, false)).is_empty());
+        refuse();
+        assert_eq!(times(denials.due(now + WINDOW, false)), [3]);
+        refuse();
+        assert_eq!(times(denials.due(now + WINDOW, true)), [1], "the end does not wait");
+        assert!(times(denials.due(now + 2 * WINDOW, false)).is_empty());
+        assert_eq!(denials.counts.lock().expect("a lock").len(), 0, "nothing is kept of what is long over");
+    }
+
+    #[test]
+    fn what_could_not_be_told_of_is_told_of_later() {
+        let (denials, now) = (Denials::default(), Instant::now());
+        denials.note(&principal(1), Action::DevicesWrite);
+        let due = denials.due(now, false);
+        denials.put_back(due.into_values().flatten().collect());
+        assert_eq!(times(denials.due(now + WINDOW, false)), [1]);
+    }
+
+    #[test]
+    fn a_crowd_of_refused_callers_takes_bounded_memory() {
+        let denials = Denials::default();
+        for id in 0..REMEMBERED as u128 + 10 {
+            denials.note(&principal(id), Action::DevicesWrite);
+        }
+        assert_eq!(denials.counts.lock().expect("a lock").len(), REMEMBERED);
+    }
+}
