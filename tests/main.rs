@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, clippy::print_stderr, reason = "a test that cannot go on says why and fails")]
 
+mod access;
 mod accounts;
 mod commands;
 mod endpoint;

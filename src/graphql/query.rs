@@ -132,12 +132,13 @@ impl Query {
         as_of: Option<DateTime<Utc>>,
     ) -> Result<Option<Command>> {
         let asker = context.data::<Asker>()?;
-        let Some(cmd_id) = extract::id(&id) else {
-            asker.may(Action::CommandsRead)?;
-            return Ok(None);
-        };
-        access::recorded(&asker.app, &asker.principal, Action::CommandsRead, cmd_id).await?;
+        let cmd_id = extract::id(&id);
+        match cmd_id {
+            Some(id) => access::recorded(&asker.app, &asker.principal, Action::CommandsRead, id).await?,
+            None => asker.may(Action::CommandsRead)?,
+        }
         let before = moment("as_of", as_of)?.map(|at| at.0);
+        let Some(cmd_id) = cmd_id else { return Ok(None) };
         let life = context.data::<Loaders>()?.load_one(LifeOf { cmd_id, before }).await?;
         Ok(life.map(Command::from))
     }

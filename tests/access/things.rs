@@ -1,0 +1,179 @@
+//! Things of tenants: one's own, another's with a canary in every text, and what is not there.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use chrono::Utc;
+use fleetlog::commands::batch::{NewBatch, Selector};
+use fleetlog::commands::{Commands, NewCommand};
+use fleetlog::identity::Role;
+use fleetlog::identity::policy::store;
+use fleetlog_aggregates::command_type::Definition;
+use fleetlog_aggregates::device::{Command as DeviceCommand, Device, Labels, Via};
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::Lane;
+use fleetlog_event_log::control::{Metadata, metadata};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::Api;
+use crate::support::api::user_id;
+
+/// In every text of the other tenant's; in lower case.
+pub(super) const CANARY: &str = "zanarie7f3a";
+/// As long as that.
+const NOTHING: &str = "nothing7f3a";
+const OWN: &str = "mything7f3a";
+
+/// A command that takes anything, for a canary to be in it.
+const NOTE: &str = "note";
+
+/// Whose callers the tests are. An ordinary tenant, not the platform's.
+pub(super) const OURS: &str = "acme";
+/// The other tenant.
+pub(super) const THEIRS: &str = "zanarie7f3a-inc";
+
+/// Whose a thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    Own,
+    Foreign,
+    Nobodys,
+}
+
+impl Whose {
+    pub(super) const ALL: [Self; 3] = [Self::Own, Self::Foreign, Self::Nobodys];
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Own => OWN,
+            Self::Foreign => CANARY,
+            Self::Nobodys => NOTHING,
+        }
+    }
+
+    fn tenant(self) -> Option<Tenant> {
+        let tenant = match self {
+            Self::Own => OURS,
+            Self::Foreign => THEIRS,
+            Self::Nobodys => return None,
+        };
+        Some(tenant.parse().expect("a tenant"))
+    }
+}
+
+/// Two tenants with something of everything.
+pub(super) async fn tenants() -> Api {
+    let api = Api::start().await;
+    for tenant in [OURS, THEIRS] {
+        api.add_tenant(tenant).await;
+    }
+    api.ship_types().await;
+    for whose in [Whose::Own, Whose::Foreign] {
+        let (tenant, name) = (whose.tenant().expect("a tenant"), NOTE.parse().expect("a name"));
+        let definition = Definition { description: None, params: json!({"type": "object"}) };
+        let commands = Commands::new(api.log.clone());
+        commands.define_type(&tenant, &name, definition, Metadata::new()).await.expect("defined");
+        for kind in ["device", "command", "batch", "type", "policy"] {
+            make(&api, kind, whose).await;
+        }
+        let text = whose.prefix();
+        let readings =
+            [json!({"msg_id": text, "n": 1, "note": text, text: 2}), json!({"msg_id": "m2", "n": 2})];
+        api.publish_of(tenant.as_str(), text, readings).await;
+        let mut owner = api.database.owner().await;
+        sqlx::query(
+            "INSERT INTO quarantine (tenant, topic, payload, reason, detail, received_at)
+             VALUES ($1, $2, convert_to($2, 'UTF8'), 'too_deep', $2, now())",
+        )
+        .bind(tenant.as_str())
+        .bind(text)
+        .execute(&mut owner)
+        .await
+        .expect("quarantined");
+        sqlx::query("UPDATE users SET name = $2 WHERE tenant = $1")
+            .bind(tenant.as_str())
+            .bind(text)
+            .execute(&mut owner)
+            .await
+            .expect("named");
+    }
+    api.catch_up().await;
+    api
+}
+
+/// A new thing, or for nobody's the name of none.
+pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(100);
+    let text = whose.prefix();
+    let name = format!("{text}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let Some(tenant) = whose.tenant() else {
+        let has_id = ["command", "batch"].contains(&kind);
+        return if has_id { Uuid::now_v7().to_string() } else { name };
+    };
+    let by = || metadata(user_id(tenant.as_str(), Role::Admin).to_string(), Some(text.to_owned()), None);
+    let commands = Commands::new(api.log.clone());
+    match kind {
+        "device" => {
+            let labels = Labels::from([(text.to_owned(), text.to_owned())]);
+            let register = DeviceCommand::Register { via: Via::Api, name: Some(text.to_owned()), labels };
+            api.log.execute::<Device>(&format!("{tenant}/{name}"), register, by()).await.expect("registered");
+            name
+        }
+        "command" => {
+            let device_uid = Box::pin(make(api, "device", whose)).await.parse().expect("a uid");
+            let command = NewCommand {
+                device_uid,
+                cmd: NOTE.into(),
+                params: Some(json!({"note": text})),
+                timeout_s: None,
+                max_attempts: None,
+                expires_at: Some(Utc::now() + chrono::TimeDelta::hours(1)),
+            };
+            commands.send(&tenant, command, None, by()).await.expect("sent").id.to_string()
+        }
+        "batch" => {
+            let device = Box::pin(make(api, "device", whose)).await.parse().expect("a uid");
+            api.catch_up().await;
+            let batch = NewBatch {
+                selector: Selector::Devices(vec![device]),
+                cmd: NOTE.into(),
+                params: Some(json!({"note": text})),
+                rate_per_s: 1,
+                abort_after_failures: None,
+                timeout_s: None,
+                max_attempts: None,
+                expires_at: None,
+            };
+            let allow = async |devices| Ok(devices);
+            commands.send_batch(&tenant, batch, None, by(), allow).await.expect("sent").id.to_string()
+        }
+        "type" => {
+            let definition = Definition { description: Some(text.into()), params: json!({"type": "object"}) };
+            let named = name.parse().expect("a name");
+            commands.define_type(&tenant, &named, definition, by()).await.expect("defined");
+            name
+        }
+        "policy" => {
+            let source = format!(
+                "// {text}\npermit (principal in Role::\"admin\", action == Action::\"devices.read\", resource);"
+            );
+            let named = (&tenant, &name.parse().expect("a name"));
+            store::define(&api.log, named, source, Some(text.to_owned()), by()).await.expect("defined");
+            name
+        }
+        other => panic!("nobody knows how to make a {other}"),
+    }
+}
+
+/// The control log of whoever that is; for nobody, the number of none.
+pub(super) fn log_of(api: &Api, whose: Whose) -> String {
+    whose.tenant().map_or_else(
+        || "9".repeat(api.log_of(THEIRS, Lane::Control).0.to_string().len()),
+        |tenant| api.log_of(tenant.as_str(), Lane::Control).0.to_string(),
+    )
+}
+
+/// The tenant's name; for nobody's, that of none.
+pub(super) fn tenant_of(whose: Whose) -> String {
+    whose.tenant().map_or_else(|| format!("{NOTHING}-inc"), |tenant| tenant.to_string())
+}
