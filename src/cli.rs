@@ -151,6 +151,10 @@ pub struct Service {
     /// Web origins that may call the API from a browser, separated by commas.
     #[arg(long, env = "FLEETLOG_CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGIN")]
     pub cors_origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed, as addresses or networks separated by commas: 10.0.0.0/8. Without
+    /// any, whoever connects is the client.
+    #[arg(long, env = "FLEETLOG_TRUSTED_PROXIES", value_delimiter = ',', value_name = "CIDR")]
+    pub trusted_proxies: Vec<http::proxies::Proxies>,
     /// Let `/metrics` be read without a login.
     #[arg(long, env = "FLEETLOG_METRICS_OPEN")]
     pub metrics_open: bool,
@@ -352,6 +356,7 @@ fn service_options(
             open_metrics: args.metrics_open,
             cors_origins: origins.collect::<anyhow::Result<_>>()?,
             introspection: args.graphql_introspection,
+            trusted_proxies: args.trusted_proxies.clone(),
         },
         metrics,
     })

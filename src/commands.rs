@@ -10,15 +10,18 @@
 pub mod batch;
 pub mod idempotency;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use cqrs_es::Aggregate;
 use fleetlog_aggregates::command::{self, Command, Input, Request};
 use fleetlog_aggregates::command_type::{self, CommandType, Definition};
 use fleetlog_aggregates::device::{self, Device};
 use fleetlog_aggregates::identity::{CommandName, Tenant, Uid, aggregate_id};
+use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{self, Committed, ExecuteError, Metadata};
-use fleetlog_event_log::{EventLog, Lane};
+use fleetlog_event_log::record::Recorder;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -137,6 +140,25 @@ impl From<fleetlog_projections::commands::Error> for Error {
     }
 }
 
+/// Gives a tenant that is being made the command types that come with fleetlog. Says where the last of them is.
+pub async fn ship_to(
+    recorder: &mut Recorder,
+    tenant: &Tenant,
+) -> Result<Option<Committed>, fleetlog_event_log::Error> {
+    let mut at = None;
+    for (name, definition) in command_type::shipped() {
+        let defined = command_type::Event::CommandTypeDefined(definition);
+        at = Some(
+            recorder.append(<CommandType as Aggregate>::TYPE, tenant, name, &defined, &by_fleetlog()).await?,
+        );
+    }
+    Ok(at)
+}
+
+fn by_fleetlog() -> Metadata {
+    control::metadata("fleetlog", None, None)
+}
+
 /// The commands of all tenants. Cheap to clone.
 #[derive(Clone)]
 pub struct Commands {
@@ -153,19 +175,23 @@ impl Commands {
 
     /// Gives every tenant the command types that come with fleetlog, unless the tenant has had them before.
     pub async fn ship_types(&self) -> Result<(), Error> {
-        for log in self.log.heads().logs().into_iter().filter(|log| log.lane == Lane::Control) {
-            for (name, definition) in command_type::shipped() {
-                let stream = format!("{}/{name}", log.tenant);
-                if self
-                    .log
-                    .streams(<CommandType as cqrs_es::Aggregate>::TYPE, std::slice::from_ref(&stream))
-                    .await?
-                    .is_empty()
-                {
-                    let metadata = control::metadata("fleetlog", None, None);
-                    let input = command_type::Input::Define(definition);
-                    self.log.execute::<CommandType>(&stream, input, metadata).await?;
-                }
+        let shipped: HashMap<_, _> = command_type::shipped().into_iter().collect();
+        let missing: Vec<(String, String)> = sqlx::query_as(
+            "SELECT tenant, name FROM tenants CROSS JOIN unnest($1::text[]) AS name
+             WHERE NOT EXISTS (SELECT FROM control_events
+                 WHERE aggregate_type = $2 AND aggregate_id = tenant || '/' || name)
+             ORDER BY tenant, name",
+        )
+        .bind(shipped.keys().copied().collect::<Vec<_>>())
+        .bind(<CommandType as Aggregate>::TYPE)
+        .fetch_all(self.log.pool())
+        .await
+        .map_err(fleetlog_event_log::Error::from)?;
+        for (tenant, name) in missing {
+            if let Some(definition) = shipped.get(name.as_str()) {
+                let input = command_type::Input::Define(definition.clone());
+                let stream = format!("{tenant}/{name}");
+                self.log.execute::<CommandType>(&stream, input, by_fleetlog()).await?;
             }
         }
         Ok(())

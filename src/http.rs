@@ -3,6 +3,7 @@
 //! - [`App`]: what every handler shares
 //! - [`serve()`]: a socket, a router, and their end
 //! - [`middleware`]: what happens to every request and every answer
+//! - [`rate_limits`], [`proxies`]: how often one may ask; from behind which address
 //! - [`authentication`]: who is calling, and in whose tenant the rest is done
 //! - [`access`]: whether that caller may, where it depends on the device
 //! - [`error`], [`problem`]: the one table of errors, and the one form of their answers
@@ -12,8 +13,8 @@
 //! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]: logging
 //!   in, and who may
 //! - [`devices`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`], [`windows`],
-//!   [`logs`], [`events`], [`quarantine`], [`projections`], [`policies`], [`health`], [`metrics`]: the resources, each with its own
-//!   `router()`
+//!   [`logs`], [`events`], [`quarantine`], [`projections`], [`policies`], [`tenants`],
+//!   [`tiers`], [`health`], [`metrics`]: the resources, each with its own `router()`
 //! - [`docs`]: the `OpenAPI` document and its page
 
 pub mod access;
@@ -42,12 +43,16 @@ pub mod parameters;
 pub mod policies;
 pub mod problem;
 pub mod projections;
+pub mod proxies;
 pub mod quarantine;
+pub(crate) mod rate_limits;
 pub mod registration;
 mod serve;
 pub mod sessions;
 pub mod signing_keys;
 pub mod telemetry;
+pub mod tenants;
+pub mod tiers;
 pub mod users;
 pub mod windows;
 
@@ -111,6 +116,8 @@ pub struct Settings {
     pub cors_origins: Vec<HeaderValue>,
     /// Whether the `GraphQL` schema can be asked for its types.
     pub introspection: bool,
+    /// Whose word is believed about the address that a request was made from.
+    pub trusted_proxies: Vec<proxies::Proxies>,
 }
 
 impl Default for Settings {
@@ -120,6 +127,7 @@ impl Default for Settings {
             open_metrics: false,
             cors_origins: vec![],
             introspection: true,
+            trusted_proxies: vec![],
         }
     }
 }
@@ -147,6 +155,12 @@ impl App {
         Utc::now() - self.settings.online_within
     }
 
+    /// The moment before which no reading of a tenant's is shown.
+    #[must_use]
+    pub fn shown_since(&self, tenant: &Tenant) -> Option<DateTime<Utc>> {
+        self.log.terms().of(tenant.as_str()).shown_since(Utc::now())
+    }
+
     /// A tenant's log in a lane.
     pub fn log_of(&self, tenant: &Tenant, lane: Lane) -> Result<LogId, Error> {
         self.log.heads().of(tenant.as_str(), lane).ok_or(Error::NotFound(error::NO_LOG))
@@ -158,8 +172,12 @@ pub fn router(app: App) -> Router {
     let settings = Arc::clone(&app.settings);
     let (documented, document) = documented().split_for_parts();
     let authenticate = axum::middleware::from_fn_with_state(app.clone(), authentication::authenticate);
-    let answered = documented.merge(Router::from(api())).layer(authenticate).with_state(app);
-    middleware::wrap(answered.merge(docs::router(document)), &settings.cors_origins)
+    // The last layer is the outermost: the address, then who is calling, then the caller.
+    let by_caller = axum::middleware::from_fn_with_state(app.clone(), rate_limits::by_caller);
+    let by_address = axum::middleware::from_fn_with_state(app.clone(), rate_limits::by_address);
+    let answered = documented.merge(Router::from(api())).layer(by_caller).layer(authenticate).with_state(app);
+    let limited = answered.merge(docs::router(document)).layer(by_address);
+    middleware::wrap(limited, &settings.cors_origins)
 }
 
 /// The document that describes it.
@@ -198,5 +216,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(quarantine::router())
         .merge(projections::router())
         .merge(policies::router())
+        .merge(tenants::router())
+        .merge(tiers::router())
         .merge(graphql::router())
 }

@@ -12,10 +12,12 @@
 //! - [`users`], [`directory`]: the table of users, and what others see of it
 //! - [`accounts`]: how users come to be, change and go; its list says where
 //! - [`tokens`], [`mail`]: what is sent to people, and what lets them answer
-//! - [`limiter`]: how often one may try to log in
+//! - [`limiter`]: how often one may try what could be a guess
 //! - [`login`]: an e-mail address and a password against a session
 //! - [`sessions`]: what a token is worth at this moment
 //! - [`refresh`]: the tokens that keep a session going, each good once
+//! - [`tenants`]: who uses the platform, and on which terms
+//! - [`tiers`]: how many requests which tenants may make
 //! - [`mod@first_start`]: the keys and the first admin
 //!
 //! Users, sessions and keys are ordinary rows. What is done with them is on the record, in the same transaction.
@@ -44,6 +46,8 @@ pub mod registration;
 pub mod sealing;
 mod secret;
 pub mod sessions;
+pub mod tenants;
+pub mod tiers;
 mod tokens;
 pub mod users;
 
@@ -58,6 +62,8 @@ pub use key_ring::KeyRing;
 pub use principal::{Principal, Role, Who};
 pub use sealing::Secret;
 
+use crate::limits::Limits;
+
 /// Who there is, and who is calling. Cheap to clone; clones share the limits.
 #[derive(Clone)]
 pub struct Identity(Arc<Parts>);
@@ -69,7 +75,10 @@ pub struct Parts {
     /// What signs access tokens.
     pub keys: KeyRing,
     passwords: password::Passwords,
-    limiter: limiter::Limiter,
+    /// How often one may try what could be a guess.
+    pub limiter: limiter::Limiter,
+    /// How many requests may be made.
+    pub limits: Limits,
     policies: policy::cache::Cache,
     /// What was refused, until it is on the record.
     pub denials: denials::Denials,
@@ -97,9 +106,10 @@ impl Identity {
     /// The users of a log's database, with tokens that `keys` signs.
     #[must_use]
     pub fn new(log: EventLog, keys: KeyRing, settings: Settings) -> Self {
-        let (passwords, limiter) = (password::Passwords::default(), limiter::Limiter::default());
+        let (passwords, pool) = (password::Passwords::default(), log.pool().clone());
+        let (limiter, limits) = (limiter::Limiter::new(pool.clone()), Limits::new(pool));
         let (policies, denials) = (policy::cache::Cache::default(), denials::Denials::default());
-        Self(Arc::new(Parts { log, keys, passwords, limiter, policies, denials, settings }))
+        Self(Arc::new(Parts { log, keys, passwords, limiter, limits, policies, denials, settings }))
     }
 
     /// What links in mails begin with.

@@ -189,6 +189,12 @@ impl Service {
         let mut settings = options.identity;
         settings.public_url = settings.public_url.or_else(|| reachable(address));
         let identity = Identity::new(log.clone(), first.keys, settings);
+        identity.limits.load().await?;
+        let (limits, stop) = (identity.limits.clone(), core.stop.clone());
+        core.add("the counts of requests", async move {
+            limits.run(stop).await;
+            Ok(())
+        });
         let (denials, stop) = (identity.clone(), core.stop.clone());
         core.add("the record of denials", async move {
             denials.record_denials(stop).await;

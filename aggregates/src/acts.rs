@@ -162,6 +162,11 @@ acts! {
             /// Its limits.
             limits: serde_json::Value,
         },
+        /// There is no such tier from here on.
+        TierRemoved {
+            /// The tier.
+            tier: String,
+        },
     }
 }
 
@@ -295,5 +300,6 @@ mod tests {
             r#"{"TierChanged":{"tier":"free","limits":[]}}"#,
             &Platform::TierChanged { tier: "free".into(), limits: serde_json::json!([]) },
         );
+        stored(r#"{"TierRemoved":{"tier":"trial"}}"#, &Platform::TierRemoved { tier: "trial".into() });
     }
 }

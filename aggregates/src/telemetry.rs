@@ -79,6 +79,10 @@ pub enum Reason {
     UnknownTenant,
     /// The device is not registered, and its tenant registers devices by hand.
     UnknownDevice,
+    /// The device is not registered, and its tenant has as many as it may have.
+    DeviceLimit,
+    /// Nobody of the tenant is let in, for now.
+    TenantSuspended,
     /// The device is out of service.
     Decommissioned,
     /// An acknowledgement of a command that was never sent to this device.
@@ -109,6 +113,8 @@ impl Reason {
             Self::BadTopic => "bad_topic",
             Self::UnknownTenant => "unknown_tenant",
             Self::UnknownDevice => "unknown_device",
+            Self::DeviceLimit => "device_limit",
+            Self::TenantSuspended => "tenant_suspended",
             Self::Decommissioned => "decommissioned",
             Self::UnknownCommand => "unknown_command",
             Self::BadAck => "bad_ack",

@@ -163,7 +163,7 @@ impl EventLog {
 }
 
 /// The key that two who append to one stream at once meet at.
-const STREAM: &str = "control_events_stream";
+pub const STREAM: &str = "control_events_stream";
 
 /// One statement, and so one transaction, without a round trip between taking the log's row and the commit: every other
 /// append to the log waits for that long.

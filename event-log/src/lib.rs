@@ -13,6 +13,7 @@
 //! - [`read`]: ranges and streams of events
 //! - [`scope`]: for which tenant a task works, and the connections that show no other's rows
 //! - [`record`]: changes of other tables, together with the events that tell of them
+//! - [`terms`]: what is decided about each tenant
 //! - [`leadership`]: who does what only one node may do
 //! - [`follow`]: a log from a position on, for as long as it grows
 //!
@@ -29,6 +30,7 @@ pub mod read;
 pub mod record;
 pub mod scope;
 pub mod telemetry;
+pub mod terms;
 
 use std::sync::Arc;
 
@@ -51,6 +53,7 @@ struct Inner {
     /// For batches of telemetry: sessions whose plans are pinned.
     append_pool: PgPool,
     heads: heads::Heads,
+    terms: terms::AllTerms,
     partitions: telemetry::Partitions,
 }
 
@@ -62,8 +65,9 @@ impl EventLog {
         database::check_durability(&pool).await?;
         let append_pool = options.append_pool();
         let heads = heads::Heads::load(&pool).await?;
+        let terms = terms::AllTerms::load(&pool).await?;
         let partitions = telemetry::Partitions::prepare(&pool).await?;
-        Ok(Self { pool, inner: Arc::new(Inner { options, append_pool, heads, partitions }) })
+        Ok(Self { pool, inner: Arc::new(Inner { options, append_pool, heads, terms, partitions }) })
     }
 
     /// Opens the log to read it, and nothing else: the database refuses whatever these connections might write. It may
@@ -72,14 +76,15 @@ impl EventLog {
         let pool = options.reading_pool().await?;
         let append_pool = options.append_pool();
         let heads = heads::Heads::load(&pool).await?;
-        let partitions = telemetry::Partitions::none();
-        Ok(Self { pool, inner: Arc::new(Inner { options, append_pool, heads, partitions }) })
+        let (terms, partitions) = (terms::AllTerms::default(), telemetry::Partitions::none());
+        Ok(Self { pool, inner: Arc::new(Inner { options, append_pool, heads, terms, partitions }) })
     }
 
     /// Keeps the heads and the partitions up to date until `shutdown`. Needed once per process; without it,
     /// followers only see what this process appends.
     pub async fn run(&self, shutdown: CancellationToken) {
-        let upkeep = async { tokio::join!(self.inner.heads.keep(&self.pool), self.keep_partitions()) };
+        let (heads, terms) = (self.inner.heads.keep(&self.pool), self.inner.terms.keep(&self.pool));
+        let upkeep = async { tokio::join!(heads, terms, self.keep_partitions()) };
         let _ = shutdown.run_until_cancelled(upkeep).await;
     }
 
@@ -92,6 +97,12 @@ impl EventLog {
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// What is decided about each tenant, as far as this process knows.
+    #[must_use]
+    pub fn terms(&self) -> &terms::AllTerms {
+        &self.inner.terms
     }
 
     /// The logs and their heads, as far as this process knows.

@@ -24,6 +24,8 @@ pub struct Filter {
     pub aggregate_id: Option<String>,
     /// Only of this type.
     pub event_type: Option<String>,
+    /// Of readings, only those that occurred at this moment or later.
+    pub since: Option<DateTime<Utc>>,
 }
 
 /// A reading, as it is on the record.
@@ -104,7 +106,12 @@ impl EventLog {
             Lane::Telemetry => (TELEMETRY, telemetry_event),
         };
         let query = sqlx::query(sql).bind(log_id).bind(after).bind(limit);
-        let query = query.bind(&filter.aggregate_id).bind(&filter.event_type);
+        let mut query = query.bind(&filter.aggregate_id).bind(&filter.event_type);
+        if log.lane == Lane::Telemetry {
+            // Nothing is recorded longer than that before it occurred: older partitions are not looked at.
+            let since = filter.since.unwrap_or(EARLIEST);
+            query = query.bind(since).bind(since - MAX_AHEAD);
+        }
         up_to(bytes, query.fetch(self.pool()), event).await
     }
 
@@ -183,6 +190,7 @@ const TELEMETRY: &str =
      FROM telemetry_events
      WHERE log_id = $1 AND position > $2
        AND ($4::text IS NULL OR aggregate_id = $4) AND ($5::text IS NULL OR $5 = 'TelemetryRecorded')
+       AND occurred_at >= $6 AND recorded_at >= $7
      ORDER BY position LIMIT $3";
 
 macro_rules! readings_sql {

@@ -3,7 +3,7 @@
 //! Users, sessions, policies and credentials are ordinary rows, because an immutable log is no place for secrets or
 //! erasable personal data. What is done to them is on the record nevertheless.
 
-use cqrs_es::DomainEvent;
+use cqrs_es::{Aggregate, DomainEvent};
 use fleetlog_aggregates::acts::Act;
 use fleetlog_aggregates::identity::Tenant;
 use futures::future::BoxFuture;
@@ -22,6 +22,35 @@ impl Recorder {
     /// The transaction, to do it.
     pub fn connection(&mut self) -> &mut PgConnection {
         &mut self.transaction
+    }
+
+    /// An aggregate as this transaction sees it, its stream locked against whoever else does this or [appends](Self::append).
+    pub async fn load<A: Aggregate>(&mut self, tenant: &Tenant, id: &str) -> Result<A, Error> {
+        let aggregate_id = format!("{tenant}/{id}");
+        self.lock(A::TYPE, &aggregate_id).await?;
+        let payloads: Vec<String> = sqlx::query_scalar(
+            "SELECT payload::text FROM control_events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence",
+        )
+        .bind(A::TYPE)
+        .bind(aggregate_id)
+        .fetch_all(&mut *self.transaction)
+        .await?;
+        let mut aggregate = A::default();
+        for payload in payloads {
+            let event = serde_json::from_str(&payload);
+            aggregate.apply(event.map_err(|error| Error::Database(sqlx::Error::Decode(Box::new(error))))?);
+        }
+        Ok(aggregate)
+    }
+
+    /// Whoever else does this to the stream waits until this transaction has ended, and then sees what it has appended.
+    async fn lock(&mut self, aggregate_type: &str, aggregate_id: &str) -> Result<(), Error> {
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0))")
+            .bind(aggregate_type)
+            .bind(aggregate_id)
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
     }
 
     /// Tells of an act in the stream of the tenant's thing `id`. The tenant's control log is locked from here to the
@@ -50,12 +79,7 @@ impl Recorder {
         let encode = |error: serde_json::Error| Error::Database(sqlx::Error::Encode(Box::new(error)));
         let payload = serde_json::to_string(event).map_err(encode)?;
         let metadata = serde_json::to_string(metadata).map_err(encode)?;
-        // Whoever else appends to the stream in this way waits here, and then sees what this has appended.
-        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0))")
-            .bind(aggregate_type)
-            .bind(&aggregate_id)
-            .execute(&mut *self.transaction)
-            .await?;
+        self.lock(aggregate_type, &aggregate_id).await?;
         let row = sqlx::query(APPEND_NEXT)
             .bind(aggregate_type)
             .bind(&aggregate_id)

@@ -44,7 +44,9 @@ impl Loader<DeviceOf> for Fetch {
         let uids: Vec<_> = wanted.iter().map(|DeviceOf(uid)| uid.clone()).collect();
         let found = devices::get(self.app.log.pool(), &self.tenant, &uids, self.app.online_since()).await;
         let found = found.map_err(HttpError::from)?;
-        Ok(found.into_iter().map(|device| (DeviceOf(device.uid.clone()), device)).collect())
+        let shown = self.app.shown_since(&self.tenant);
+        let shown = |device: Device| (DeviceOf(device.uid.clone()), device.shown_since(shown));
+        Ok(found.into_iter().map(shown).collect())
     }
 }
 
@@ -74,6 +76,8 @@ impl Loader<ReadingsOf> for Fetch {
         let mut found: HashMap<_, _> = wanted.iter().map(|wanted| (wanted.clone(), vec![])).collect();
         for (page, streams) in by(wanted, |wanted| wanted.page, |wanted| &wanted.stream) {
             let ReadingsPage { from, to, ascending, beyond, limit } = page;
+            // No moment is less than none.
+            let from = from.max(self.app.shown_since(&self.tenant));
             let span = Span { from, to, ascending, beyond };
             let readings =
                 self.app.log.readings(log_id, &streams, span, limit).await.map_err(HttpError::from)?;
@@ -99,6 +103,7 @@ pub(super) struct WindowsCut {
     pub(super) metric: Option<String>,
     pub(super) from: DateTime<Utc>,
     pub(super) to: DateTime<Utc>,
+    pub(super) since: Option<DateTime<Utc>>,
     pub(super) step: TimeDelta,
     pub(super) tz: Tz,
     pub(super) points: Option<usize>,
@@ -106,15 +111,15 @@ pub(super) struct WindowsCut {
 
 impl From<WindowsQuery> for WindowsCut {
     fn from(query: WindowsQuery) -> Self {
-        let WindowsQuery { metric, from, to, step, tz, points } = query;
-        Self { metric, from, to, step, tz, points }
+        let WindowsQuery { metric, from, to, since, step, tz, points } = query;
+        Self { metric, from, to, since, step, tz, points }
     }
 }
 
 impl From<WindowsCut> for WindowsQuery {
     fn from(cut: WindowsCut) -> Self {
-        let WindowsCut { metric, from, to, step, tz, points } = cut;
-        Self { metric, from, to, step, tz, points }
+        let WindowsCut { metric, from, to, since, step, tz, points } = cut;
+        Self { metric, from, to, since, step, tz, points }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::commands::{Accepted, NewCommand};
 use crate::http::error::{NO_COMMAND, NO_DEVICE};
 use crate::http::extract::{self, parse};
 use crate::http::parameters::LogPosition;
+use crate::http::rate_limits::take_command;
 use crate::http::{Error, access};
 use crate::identity::Action;
 
@@ -95,6 +96,7 @@ impl Mutation {
             // What cannot be the name of a device is the name of none.
             Err(_) => asker.may(Action::CommandsWrite)?,
         }
+        take_command(&asker.app, &asker.principal).await?;
         let key: Option<Key> = parse("idempotency_key", input.idempotency_key.as_deref())?;
         let (command, tenant) = (input.command()?, &asker.principal.tenant);
         let sent = asker.app.commands.send(tenant, command, key.as_ref(), asker.metadata()).await;

@@ -87,11 +87,11 @@ impl Query {
         let (pool, tenant) = (asker.app.log.pool(), &asker.principal.tenant);
         let page =
             devices::list(pool, tenant, &query, asker.app.online_since()).await.map_err(Error::from)?;
-        let after = query.after.is_some();
+        let (after, shown) = (query.after.is_some(), asker.app.shown_since(tenant));
         let mut connection = Connection::with_additional_fields(after, page.has_more, Total(query));
         connection.edges.extend(page.items.into_iter().map(|device| {
             let cursor = Cursor::of(&device, sort).to_string();
-            Edge::new(cursor, Device(device))
+            Edge::new(cursor, Device(device.shown_since(shown)))
         }));
         access::retain_devices(&asker.principal, &mut connection.edges, |edge| &edge.node.0);
         Ok(connection)

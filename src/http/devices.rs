@@ -20,6 +20,7 @@ use super::parameters::{Limit, LogPosition};
 use super::problem::Problem;
 use super::{App, PREFIX, RequestId, access, freshness};
 use crate::identity::{Action, Principal, Resource, authorize};
+use crate::registration;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default().routes(routes!(list_devices, register_device)).routes(routes!(
@@ -79,7 +80,9 @@ async fn list_devices(
     };
     freshness::of_projection::<devices::Model>(&app, &caller.tenant, which.min_position).await?;
     let since = app.online_since();
-    let page = devices::list(app.log.pool(), &caller.tenant, &query, since).await?;
+    let mut page = devices::list(app.log.pool(), &caller.tenant, &query, since).await?;
+    let shown = app.shown_since(&caller.tenant);
+    page.items = page.items.into_iter().map(|device| device.shown_since(shown)).collect();
     // Where policies choose among the items, their number would tell of those that are not shown.
     let total = if which.count && !caller.is_ruled(Action::DevicesRead) {
         Some(devices::count(app.log.pool(), &caller.tenant, &query, since).await?)
@@ -112,7 +115,8 @@ async fn read_device(
     let Query(when) = when?;
     freshness::of_projection::<devices::Model>(&app, &caller.tenant, when.min_position).await?;
     let found = devices::get(app.log.pool(), &caller.tenant, &[uid.into()], app.online_since()).await?;
-    found.into_iter().next().map(Json).ok_or(Error::NotFound(NO_DEVICE))
+    let device = found.into_iter().next().ok_or(Error::NotFound(NO_DEVICE))?;
+    Ok(Json(device.shown_since(app.shown_since(&caller.tenant))))
 }
 
 /// A device to put on the record.
@@ -159,7 +163,7 @@ struct Written {
     post, path = "/devices", tag = "devices", operation_id = "register_device", request_body = NewDevice,
     responses(
         (status = 201, description = "Registered", body = Written, headers(("Location" = String))),
-        (status = 409, description = "Registered already", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Registered already, or as many as the tenant may have", body = Problem, content_type = "application/problem+json"),
     ),
     extensions(("x-action" = json!("devices.write"))),
 )]
@@ -173,7 +177,9 @@ async fn register_device(
     let Body(device) = device?;
     access::written(&app, &caller, &device.uid, Some(&device.labels)).await?;
     let command = Command::Register { via: Via::Api, name: device.name, labels: device.labels };
-    let written = execute(&app, &caller, &request, device.uid, command).await?;
+    let (tenant, uid) = (&caller.tenant, device.uid);
+    let at = registration::register(&app.log, tenant, &uid, command, request.metadata(&caller)).await?;
+    let written = Written { uid: uid.into(), position: at.map(|at| LogPosition::from(at).to_string()) };
     let location = format!("{PREFIX}/devices/{}", written.uid);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(written)))
 }

@@ -18,7 +18,8 @@ use http::StatusCode;
 use super::problem::{FieldError, INTERNAL, Problem};
 use crate::identity::Action;
 use crate::identity::policy::store as policies;
-use crate::{commands, identity};
+use crate::limits::Exceeded;
+use crate::{commands, identity, registration};
 
 /// Why a request is not answered as was hoped.
 #[derive(Debug)]
@@ -33,6 +34,14 @@ pub enum Error {
     Forbidden(identity::Forbidden),
     /// A page of another origin tries to begin a session here.
     ForeignPage,
+    /// A limit of requests is used up.
+    TooManyRequests(Exceeded),
+    /// The tenant has as many devices as it may have.
+    DeviceLimit,
+    /// A tenant cannot be made or changed so.
+    Tenant(identity::tenants::Refused),
+    /// A tier cannot be removed.
+    Tier(identity::tiers::Refused),
     /// There is no such thing, or it is another tenant's: said with the same words.
     NotFound(&'static str),
     /// The body is not JSON.
@@ -87,6 +96,13 @@ impl Error {
             Self::Account(refused) => account_row(refused),
             Self::Forbidden(forbidden) => Row(S::FORBIDDEN, "forbidden", forbidden.to_string().into(), None),
             Self::ForeignPage => row(S::FORBIDDEN, "foreign_page", "a page of another origin cannot do this"),
+            Self::TooManyRequests(exceeded) => {
+                let after = Some(Duration::from_secs(exceeded.0.reset));
+                Row(S::TOO_MANY_REQUESTS, "too_many_requests", exceeded.to_string().into(), after)
+            }
+            Self::DeviceLimit => row(S::CONFLICT, "device_limit", DEVICE_LIMIT),
+            Self::Tenant(refused) => tenant_row(refused),
+            Self::Tier(refused) => tier_row(refused),
             Self::NotFound(what) => row(S::NOT_FOUND, "not_found", what),
             Self::Malformed(why) => Row(S::BAD_REQUEST, "malformed", Cow::Owned(why.clone()), None),
             Self::UnsupportedMediaType => {
@@ -133,6 +149,7 @@ const NOT_YET: &str = "the position in min_position has not been reached yet; tr
 const TIMED_OUT: &str = "this took too long; whether a change was made is not known";
 const KEY_REUSED: &str = "the idempotency key was used with another request";
 const KEY_IN_FLIGHT: &str = "a request with the same idempotency key is being worked on; try again";
+const DEVICE_LIMIT: &str = "the tenant has as many devices as it may have";
 const UNAVAILABLE: &str = "the service cannot do this right now; try again";
 
 fn login_row(refused: &identity::login::Refused) -> Row {
@@ -179,6 +196,35 @@ fn account_row(refused: &identity::accounts::Refused) -> Row {
     Row(status, code, refused.to_string().into(), None)
 }
 
+fn tenant_row(refused: &identity::tenants::Refused) -> Row {
+    use identity::tenants::Refused;
+    let (status, code) = match refused {
+        Refused::Unknown => (StatusCode::NOT_FOUND, "not_found"),
+        Refused::Exists => (StatusCode::CONFLICT, "already_exists"),
+        Refused::EmailTaken => (StatusCode::CONFLICT, "email_taken"),
+        Refused::Platform => (StatusCode::CONFLICT, "platform_tenant"),
+        Refused::NoSuchTier | Refused::Weak(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+        Refused::Failed(error) => return identity_row(error),
+    };
+    Row(status, code, refused.to_string().into(), None)
+}
+
+fn tier_row(refused: &identity::tiers::Refused) -> Row {
+    use identity::tiers::Refused;
+    match refused {
+        Refused::Unknown => Row(StatusCode::NOT_FOUND, "not_found", NO_TIER.into(), None),
+        Refused::InUse => Row(StatusCode::CONFLICT, "in_use", refused.to_string().into(), None),
+        Refused::Failed(error) => identity_row(error),
+    }
+}
+
+fn identity_row(error: &identity::Error) -> Row {
+    match error {
+        identity::Error::Database(error) => log_row(error),
+        _ => Row(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL.into(), None),
+    }
+}
+
 fn device_row(error: &device::Error) -> Row {
     let (status, code) = match error {
         device::Error::AlreadyRegistered => (StatusCode::CONFLICT, "already_registered"),
@@ -207,6 +253,10 @@ pub(super) const NO_SESSION: &str = "there is no such session";
 pub(super) const NO_KEY: &str = "there is no such API key";
 /// The same for a user.
 pub(super) const NO_USER: &str = "there is no such user";
+/// The same for a tenant.
+pub(super) const NO_TENANT: &str = "there is no such tenant";
+/// The same for a tier.
+pub(super) const NO_TIER: &str = "there is no such tier";
 /// The same for a command type.
 pub(super) const NO_TYPE: &str = "there is no such command type";
 
@@ -268,6 +318,16 @@ impl From<identity::refresh::Refused> for Error {
     }
 }
 
+impl From<identity::tenants::Refused> for Error {
+    fn from(refused: identity::tenants::Refused) -> Self {
+        match refused {
+            identity::tenants::Refused::NoSuchTier => Self::field("tier", refused),
+            identity::tenants::Refused::Weak(_) => Self::field("admin.password", refused),
+            refused => Self::Tenant(refused),
+        }
+    }
+}
+
 impl From<identity::accounts::Refused> for Error {
     fn from(refused: identity::accounts::Refused) -> Self {
         use identity::accounts::Refused;
@@ -278,6 +338,12 @@ impl From<identity::accounts::Refused> for Error {
             Refused::WrongPassword => Self::field("current", refused),
             other => Self::Account(other),
         }
+    }
+}
+
+impl From<identity::tiers::Refused> for Error {
+    fn from(refused: identity::tiers::Refused) -> Self {
+        Self::Tier(refused)
     }
 }
 
@@ -327,6 +393,15 @@ impl From<telemetry_windows::Error> for Error {
                 };
                 Self::field(field, invalid)
             }
+        }
+    }
+}
+
+impl From<registration::Refused> for Error {
+    fn from(refused: registration::Refused) -> Self {
+        match refused {
+            registration::Refused::Full => Self::DeviceLimit,
+            registration::Refused::Execute(error) => error.into(),
         }
     }
 }

@@ -128,7 +128,8 @@ async fn read_events(
     let within = |stream| format!("{}/{stream}", caller.tenant);
     let aggregate_id =
         which.aggregate.map(|stream| if stream.contains('/') { stream } else { within(stream) });
-    let filter = Filter { aggregate_id, event_type: which.r#type };
+    let since = app.shown_since(&caller.tenant);
+    let filter = Filter { aggregate_id, event_type: which.r#type, since };
     freshness::of_log(&app, &caller.tenant, which.min_position).await?;
     let limit = which.limit.0;
     let events = app.log.read(log_id, which.after.0, limit as i64 + 1, &filter).await?;

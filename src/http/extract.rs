@@ -11,13 +11,14 @@ use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequ
 use axum::response::IntoResponse;
 use fleetlog_aggregates::identity::{CommandName, PolicyName, Uid};
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{Extensions, HeaderMap, header};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::error::{Error, NO_BATCH, NO_COMMAND, NO_DEVICE, NO_KEY, NO_POLICY, NO_SESSION, NO_TYPE, NO_USER};
 use super::middleware::IDEMPOTENCY_KEY;
 use super::problem::FieldError;
+use super::proxies::{self, Proxies};
 use super::{App, RequestId};
 use crate::commands::idempotency::{BadKey, Key};
 use crate::identity::Principal;
@@ -54,16 +55,23 @@ impl FromRequestParts<App> for Client {
     }
 }
 
-/// The address of whoever has connected; a proxy's, where there is one.
+/// The address of whoever asks: the one that has connected, or the one that trusted proxies name.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub Option<IpAddr>);
 
 impl FromRequestParts<App> for Peer {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
-        let connected = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self(connected.map(|ConnectInfo(address)| address.ip())))
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        Ok(Self::of(&parts.extensions, &parts.headers, &app.settings.trusted_proxies))
+    }
+}
+
+impl Peer {
+    /// Of a request with these extensions and headers.
+    pub(super) fn of(extensions: &Extensions, headers: &HeaderMap, trusted: &[Proxies]) -> Self {
+        let connected = extensions.get::<ConnectInfo<SocketAddr>>();
+        Self(connected.map(|ConnectInfo(address)| proxies::client(address.ip(), headers, trusted)))
     }
 }
 

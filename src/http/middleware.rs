@@ -20,6 +20,7 @@ use tracing::Instrument;
 
 use super::error::Error;
 use super::problem;
+use super::rate_limits::{RATELIMIT, RATELIMIT_POLICY};
 use crate::identity::Principal;
 
 /// The largest body, in bytes.
@@ -91,7 +92,14 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
         .allow_origin(if everyone { AllowOrigin::any() } else { listed() })
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, IDEMPOTENCY_KEY, X_REQUEST_ID])
-        .expose_headers([header::LOCATION, header::RETRY_AFTER, IDEMPOTENT_REPLAYED, X_REQUEST_ID])
+        .expose_headers([
+            header::LOCATION,
+            header::RETRY_AFTER,
+            IDEMPOTENT_REPLAYED,
+            RATELIMIT,
+            RATELIMIT_POLICY,
+            X_REQUEST_ID,
+        ])
         .max_age(Duration::from_mins(10))
 }
 

@@ -141,7 +141,8 @@ async fn read_telemetry(
     let Query(which) = which?;
     check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
     let span = read::Span {
-        from: which.from.map(|from| from.0),
+        // No moment is less than none.
+        from: which.from.map(|from| from.0).max(app.shown_since(&caller.tenant)),
         to: which.to.map(|to| to.0),
         ascending: which.order == Order::Asc,
         beyond: parse("cursor", which.cursor.as_deref())?.map(Place::beyond),

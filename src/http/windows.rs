@@ -93,11 +93,12 @@ pub fn query(
     step: Option<Step>,
     tz: Zone,
     points: Option<usize>,
+    since: Option<DateTime<Utc>>,
 ) -> WindowsQuery {
     let to = to.map_or_else(Utc::now, |to| to.0);
     let from = from.map_or(to - TimeDelta::days(1), |from| from.0);
     let step = step.unwrap_or_else(|| Step::for_range(to - from));
-    WindowsQuery { metric, from, to, step: step.0, tz: tz.0, points }
+    WindowsQuery { metric, from, to, since, step: step.0, tz: tz.0, points }
 }
 
 /// What a device's metrics did in each window of time: count, sum, mean, extremes, first and last.
@@ -118,7 +119,8 @@ async fn read_windows(
 ) -> Result<Json<Windows>, Error> {
     access::device(&app, &caller, Action::TelemetryRead, &uid).await?;
     let Query(which) = which?;
-    let query = query(which.metric, (which.from, which.to), which.step, which.tz, which.points);
+    let since = app.shown_since(&caller.tenant);
+    let query = query(which.metric, (which.from, which.to), which.step, which.tz, which.points, since);
     freshness::of_projection::<telemetry_windows::Model>(&app, &caller.tenant, which.min_position).await?;
     let log_id = app.log_of(&caller.tenant, Lane::Telemetry)?;
     let stream = aggregate_id(&caller.tenant, &uid);

@@ -1,37 +1,67 @@
-//! How often one may try to log in: per account and per peer address, counted before anything is computed.
+//! How often one may try what could be a guess at a secret: by account and by address, counted before anything is
+//! computed, over all nodes at once.
 //!
-//! In memory and per node, in a table of fixed size: whoever tries most recently is remembered.
+//! Without Postgres nobody may try: nothing could be checked either. Accounts and addresses are stored as hashes.
 
-use std::net::{IpAddr, Ipv6Addr};
-use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::time::Duration;
 
-use lru::LruCache;
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{PgPool, Row};
 
-use super::users::Email;
+use super::Error;
+use crate::limits::key::{Key, network};
 
-/// How many accounts and peers are remembered. About 100 bytes each.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
-/// Failed attempts on one account before it has to wait, and how soon it gets one more.
-const ACCOUNT: Allowance = Allowance { burst: 10, every: Duration::from_secs(30) };
-/// Failed attempts from one address, which may be an office's. Larger, so that a colleague can still log in.
-const PEER: Allowance = Allowance { burst: 30, every: Duration::from_secs(10) };
+/// What is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// To log in; the account is an e-mail address.
+    Login,
+    /// To prove one's password in order to change something; the account is a user's id.
+    Password,
+    /// To have a mail sent that lets one choose a new password; the account is an e-mail address.
+    Forgot,
+    /// To make oneself an account; the account is an e-mail address.
+    Register,
+}
 
+/// How often something may be tried before one has to wait, and how soon there is one more.
+#[derive(Debug, Clone, Copy)]
 struct Allowance {
     burst: u32,
     every: Duration,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Key {
-    Account(Email),
-    Peer(IpAddr),
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Password => "password",
+            Self::Forgot => "forgot",
+            Self::Register => "register",
+        }
+    }
+
+    /// Attempts on one account.
+    fn of_account(self) -> Allowance {
+        match self {
+            Self::Login | Self::Password => Allowance { burst: 10, every: Duration::from_secs(30) },
+            Self::Forgot | Self::Register => Allowance { burst: 3, every: Duration::from_mins(10) },
+        }
+    }
+
+    /// Attempts from one address, which may be an office's. Larger, so that a colleague still gets through.
+    fn of_address(self) -> Allowance {
+        match self {
+            Self::Login | Self::Password => Allowance { burst: 30, every: Duration::from_secs(10) },
+            Self::Forgot | Self::Register => Allowance { burst: 30, every: Duration::from_mins(1) },
+        }
+    }
 }
 
 /// Too many attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many attempts to log in; try again in {} s", retry_after.as_secs())]
+#[error("too many attempts; try again in {} s", retry_after.as_secs())]
 pub struct TooMany {
     /// When the next one is allowed.
     pub retry_after: Duration,
@@ -39,103 +69,93 @@ pub struct TooMany {
 
 /// Counts attempts.
 pub struct Limiter {
-    /// For each key, when its allowance will be whole again.
-    whole_at: Mutex<LruCache<Key, Instant>>,
-}
-
-impl Default for Limiter {
-    fn default() -> Self {
-        Self { whole_at: Mutex::new(LruCache::new(REMEMBERED)) }
-    }
+    pool: PgPool,
 }
 
 impl Limiter {
-    /// Takes an attempt on an account from a peer, or refuses it.
-    pub fn take(&self, account: &Email, peer: Option<IpAddr>, now: Instant) -> Result<(), TooMany> {
-        // The peer first: an address that tries too much must not use up the accounts of others.
-        if let Some(peer) = peer {
-            self.take_one(Key::Peer(network(peer)), &PEER, now)?;
-        }
-        self.take_one(Key::Account(account.clone()), &ACCOUNT, now)
+    /// Over a database, as the service.
+    #[must_use]
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
     }
 
-    /// Gives an attempt back that succeeded.
-    pub fn give_back(&self, account: &Email, peer: Option<IpAddr>) {
-        let mut whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
-        whole_at.pop(&Key::Account(account.clone()));
-        if let Some(at) = peer.and_then(|peer| whole_at.get_mut(&Key::Peer(network(peer))))
-            && let Some(earlier) = at.checked_sub(PEER.every)
+    /// Takes an attempt on an account from an address, or refuses it. What is not known is not counted.
+    pub async fn take(
+        &self,
+        kind: Kind,
+        account: Option<&str>,
+        address: Option<IpAddr>,
+        now: DateTime<Utc>,
+    ) -> Result<Result<(), TooMany>, Error> {
+        // The address first: one that tries too much must not use up the accounts of others.
+        if let Some(address) = address
+            && let Err(refused) = self.take_one(by_address(kind, address), kind.of_address(), now).await?
         {
-            *at = earlier;
+            return Ok(Err(refused));
+        }
+        match account {
+            Some(account) => self.take_one(by_account(kind, account), kind.of_account(), now).await,
+            None => Ok(Ok(())),
         }
     }
 
-    /// The generic cell rate algorithm: one instant a key is all there is to remember.
-    fn take_one(&self, key: Key, allowance: &Allowance, now: Instant) -> Result<(), TooMany> {
-        let mut whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = whole_at.get_or_insert_mut(key, || now);
-        let next = (*at).max(now) + allowance.every;
-        let over = next.saturating_duration_since(now + allowance.every * allowance.burst);
-        if over.is_zero() {
-            *at = next;
-            Ok(())
-        } else {
-            Err(TooMany { retry_after: Duration::from_secs(over.as_secs() + 1) })
+    /// Gives an attempt back that succeeded: the account has its whole allowance again.
+    pub async fn give_back(
+        &self,
+        kind: Kind,
+        account: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<(), Error> {
+        sqlx::query(
+            "WITH forgiven AS (DELETE FROM attempts WHERE key = $1)
+             UPDATE attempts SET whole_at = whole_at - $3 * interval '1 second' WHERE key = $2",
+        )
+        .bind(account.map(|account| by_account(kind, account).as_bytes().to_vec()))
+        .bind(address.map(|address| by_address(kind, address).as_bytes().to_vec()))
+        .bind(kind.of_address().every.as_secs_f64())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The generic cell rate algorithm: one moment a key is all there is to remember.
+    async fn take_one(
+        &self,
+        key: Key,
+        Allowance { burst, every }: Allowance,
+        now: DateTime<Utc>,
+    ) -> Result<Result<(), TooMany>, Error> {
+        let row = sqlx::query(TAKE)
+            .bind(key.as_bytes())
+            .bind(now)
+            .bind(every.as_secs_f64())
+            .bind((every * burst).as_secs_f64())
+            .fetch_one(&self.pool)
+            .await?;
+        if row.try_get("taken")? {
+            return Ok(Ok(()));
         }
+        let whole_at: Option<DateTime<Utc>> = row.try_get("whole_at")?;
+        let every = TimeDelta::from_std(every).unwrap_or(TimeDelta::MAX);
+        let over = whole_at.unwrap_or(now).max(now) + every - (now + every * burst as i32);
+        // Rounded up, so that whoever comes then is let in.
+        let seconds = over.num_milliseconds().max(1) as u64;
+        Ok(Err(TooMany { retry_after: Duration::from_secs(seconds.div_ceil(1000)) }))
     }
 }
 
-/// Whoever has one IPv6 address has 2^64 of them.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
+const TAKE: &str = "
+    WITH took AS (
+        INSERT INTO attempts AS attempt (key, whole_at) VALUES ($1, $2 + $3 * interval '1 second')
+        ON CONFLICT (key) DO UPDATE SET whole_at = greatest(attempt.whole_at, $2) + $3 * interval '1 second'
+            WHERE greatest(attempt.whole_at, $2) + $3 * interval '1 second' <= $2 + $4 * interval '1 second'
+        RETURNING true)
+    SELECT EXISTS (SELECT FROM took) AS taken, (SELECT whole_at FROM attempts WHERE key = $1) AS whole_at";
+
+fn by_account(kind: Kind, account: &str) -> Key {
+    Key::hash(&format!("{} account {account}", kind.word()))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn email(text: &str) -> Email {
-        Email::parse(text).expect("an address")
-    }
-
-    #[test]
-    fn an_account_gets_ten_attempts_and_then_one_every_half_minute() {
-        let (limiter, now) = (Limiter::default(), Instant::now());
-        let admin = email("admin@localhost");
-        let attempt = |seconds| limiter.take(&admin, None, now + Duration::from_secs(seconds));
-        assert!((0..10).all(|_| attempt(0).is_ok()));
-        assert_eq!(attempt(0).map_err(|refused| refused.retry_after.as_secs()), Err(31));
-        assert!(attempt(29).is_err());
-        assert!(attempt(31).is_ok());
-        assert!(attempt(31).is_err());
-        assert!(limiter.take(&email("another@localhost"), None, now).is_ok());
-    }
-
-    #[test]
-    fn a_peer_cannot_go_on_by_trying_other_accounts() {
-        let (limiter, now) = (Limiter::default(), Instant::now());
-        let attempt = |n: u32, peer: &str| {
-            limiter.take(&email(&format!("user{n}@localhost")), Some(peer.parse().expect("an address")), now)
-        };
-        assert!((0..30).all(|n| attempt(n, "2001:db8::1").is_ok()));
-        assert!(attempt(30, "2001:db8::2").is_err(), "the same network");
-        assert!(attempt(30, "2001:db8:0:1::1").is_ok(), "another network");
-        assert!(attempt(30, "192.0.2.1").is_ok());
-    }
-
-    #[test]
-    fn logging_in_uses_nothing_up() {
-        let (limiter, now) = (Limiter::default(), Instant::now());
-        let (admin, peer) = (email("admin@localhost"), "192.0.2.1".parse().ok());
-        for _ in 0..100 {
-            assert!(limiter.take(&admin, peer, now).is_ok());
-            limiter.give_back(&admin, peer);
-        }
-    }
+fn by_address(kind: Kind, address: IpAddr) -> Key {
+    Key::hash(&format!("{} address {}", kind.word(), network(address)))
 }

@@ -1,14 +1,14 @@
 //! An e-mail address and a password against a session.
 
 use std::net::IpAddr;
-use std::time::Instant;
 
+use chrono::Utc;
 use fleetlog_aggregates::acts;
 use fleetlog_event_log::control::metadata;
 use uuid::Uuid;
 
 use super::authorize::platform;
-use super::limiter::TooMany;
+use super::limiter::{Kind, TooMany};
 use super::password::MAX_PASSWORD;
 use super::sessions::{Client, Tokens};
 use super::users::{self, Email, User};
@@ -46,7 +46,7 @@ impl Identity {
         if password.len() > MAX_PASSWORD {
             return Err(Refused::BadCredentials);
         }
-        self.limiter.take(&email, peer, Instant::now())?;
+        self.limiter.take(Kind::Login, Some(email.as_str()), peer, Utc::now()).await??;
         let user = users::find(self.log.pool(), &email).await?;
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let matches = self.passwords.verify(password.to_owned(), hash).await?;
@@ -54,7 +54,7 @@ impl Identity {
             self.tell_refusal(user, request_id).await?;
             return Err(Refused::BadCredentials);
         };
-        self.limiter.give_back(&email, peer);
+        self.limiter.give_back(Kind::Login, Some(email.as_str()), peer).await?;
         let metadata = metadata(user.user_id, Some(request_id), None);
         Ok(self.start_session(user, client, metadata).await?)
     }

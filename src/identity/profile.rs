@@ -1,8 +1,8 @@
 //! One's own name and address. An address counts once it has proved to be the user's.
 
 use std::net::IpAddr;
-use std::time::Instant;
 
+use chrono::Utc;
 use fleetlog_aggregates::acts;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Metadata, metadata};
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::Identity;
 use super::accounts::Refused;
 use super::directory;
+use super::limiter::Kind;
 use super::mail::letters::Letters;
 use super::recovery::Oneself;
 use super::tokens::{self, Holder, Purpose, Token};
@@ -72,7 +73,7 @@ impl Identity {
             return Err(Refused::AlreadyVerified);
         }
         let email = Email::parse(&account.email).ok_or(Refused::BadEmail)?;
-        self.limiter.take(&email, peer, Instant::now())?;
+        self.limiter.take(Kind::Forgot, Some(email.as_str()), peer, Utc::now()).await??;
         self.ask_for_confirmation(oneself, email).await
     }
 

@@ -1,8 +1,8 @@
 //! Another password: with the old one, or, where that is forgotten, with a mail.
 
 use std::net::IpAddr;
-use std::time::Instant;
 
+use chrono::Utc;
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::control::{Metadata, metadata};
@@ -11,6 +11,7 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::accounts::{Refused, evenly};
+use super::limiter::Kind;
 use super::mail::letters::Letters;
 use super::password::MAX_PASSWORD;
 use super::tokens::{self, Purpose, Token};
@@ -32,7 +33,7 @@ impl Identity {
     /// Mails a token for a new password to whoever has this address. That nobody has it is nobody's business.
     pub async fn forgot_password(&self, email: &str, peer: Option<IpAddr>) -> Result<(), Refused> {
         let email = Email::parse(email).ok_or(Refused::BadEmail)?;
-        self.limiter.take(&email, peer, Instant::now())?;
+        self.limiter.take(Kind::Forgot, Some(email.as_str()), peer, Utc::now()).await??;
         evenly(self.send_reset(email)).await
     }
 
@@ -131,14 +132,15 @@ impl Identity {
                 .await?
                 .ok_or(Refused::Unknown)?;
         let email = Email::parse(row.try_get("email")?).ok_or(Refused::BadEmail)?;
-        self.limiter.take(&email, peer, Instant::now())?;
+        let account = oneself.user_id.to_string();
+        self.limiter.take(Kind::Password, Some(&account), peer, Utc::now()).await??;
         let matches = password.len() <= MAX_PASSWORD
             && self.passwords.verify(password, row.try_get("password_hash")?).await?;
         if !matches {
             self.tell_failure(oneself.clone(), metadata.clone()).await?;
             return Err(Refused::WrongPassword);
         }
-        self.limiter.give_back(&email, peer);
+        self.limiter.give_back(Kind::Password, Some(&account), peer).await?;
         Ok((email, row.try_get("name")?))
     }
 

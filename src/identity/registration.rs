@@ -1,8 +1,8 @@
 //! An account of one's own making. Nobody learns from it which addresses have accounts.
 
 use std::net::IpAddr;
-use std::time::Instant;
 
+use chrono::Utc;
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::control::metadata;
@@ -10,6 +10,7 @@ use fleetlog_event_log::record::Recorder;
 use sqlx::PgConnection;
 
 use super::accounts::{self, Refused, evenly};
+use super::limiter::Kind;
 use super::mail::letters::Letters;
 use super::tokens::{self, Purpose, Token};
 use super::users::{self, Email, Name, NewUser};
@@ -40,7 +41,7 @@ impl Identity {
         let Application { email, password, name, tenant } = application;
         let email = Email::parse(&email).ok_or(Refused::BadEmail)?;
         let name = name.map(|name| Name::parse(&name).ok_or(Refused::BadName)).transpose()?;
-        self.limiter.take(&email, peer, Instant::now())?;
+        self.limiter.take(Kind::Register, Some(email.as_str()), peer, Utc::now()).await??;
         let tenant: Tenant = tenant.parse().map_err(|_| Refused::RegistrationClosed)?;
         if !self.registration_is_open(&tenant).await? {
             return Err(Refused::RegistrationClosed);

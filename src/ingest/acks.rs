@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::Fate;
 use super::handle::Message;
-use super::lane::{failed, patience, quarantine, refuse};
+use super::lane::{SUSPENDED, failed, patience, quarantine, refuse};
 use crate::crash;
 
 /// Acknowledgements that are decided at the same time. They take turns on the control log's row, but not in getting
@@ -59,6 +59,9 @@ impl Acks {
         let topic = Topic::parse(&message.topic);
         let tenant = topic.as_ref().map(|topic| topic.tenant.clone());
         let decided = match (topic, command_ack::decode(&message.payload)) {
+            (Some(topic), _) if self.log.terms().of(topic.tenant.as_str()).suspended => {
+                Decided::Refused(Reason::TenantSuspended, SUSPENDED.to_owned())
+            }
             (Some(topic), Ok((cmd_id, ack))) => self.record(&topic, cmd_id, ack).await,
             (None, _) => Decided::Refused(Reason::BadTopic, "the topic names no device".to_owned()),
             (_, Err((reason, detail))) => Decided::Refused(reason, detail),

@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
 
-use fleetlog_aggregates::device::{self, Command, Device, Labels, Status, Via};
+use fleetlog_aggregates::device::{self, Command, Labels, Status, Via};
+use fleetlog_aggregates::identity::{Tenant, Uid, split_aggregate_id};
 use fleetlog_aggregates::telemetry::Reason;
 use fleetlog_event_log::control::{self, ExecuteError};
 use fleetlog_event_log::{Error, EventLog, LogId, Position};
@@ -15,11 +17,14 @@ use futures::{StreamExt, TryStreamExt};
 use lru::LruCache;
 
 use super::lane::{failed, patience};
+use crate::registration;
 
 /// How many devices of a tenant are remembered, about 10 MB of them. The rest are looked up, one query a batch.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
 /// Beyond this many events to catch up with, forgetting everything is cheaper.
 const CATCH_UP: Position = 10_000;
+/// How long a tenant without room for one more device is not asked again.
+const FULL_FOR: Duration = Duration::from_secs(1);
 /// Registrations at the same time. They take turns on the control log's row, but not in getting there.
 const REGISTRATIONS: usize = 6;
 
@@ -34,12 +39,19 @@ pub(super) struct Devices {
     /// The control log's position up to which `known` is right.
     seen: Position,
     known: LruCache<String, Status>,
+    /// Until when it is taken for granted that the tenant has as many devices as it may have.
+    full_until: Option<Instant>,
 }
 
 impl Devices {
     pub(super) fn new(log: EventLog, tenant: String, control: LogId) -> Self {
         let seen = log.heads().log(control).map_or(0, |log| log.head);
-        Self { log, tenant, control, seen, known: LruCache::new(REMEMBERED) }
+        Self { log, tenant, control, seen, known: LruCache::new(REMEMBERED), full_until: None }
+    }
+
+    /// Whether nobody of the tenant is let in.
+    pub(super) fn are_suspended(&self) -> bool {
+        self.log.terms().of(&self.tenant).suspended
     }
 
     /// Which of these devices may not write. New ones are registered before this returns, however long it takes.
@@ -67,7 +79,13 @@ impl Devices {
         if !strangers.is_empty() {
             let statuses = self.meet(&strangers).await?;
             for device in strangers {
-                refuse(&mut refused, device, statuses.get(device).copied().unwrap_or_default());
+                match statuses.get(device) {
+                    None if self.is_full() => {
+                        let why = (Reason::DeviceLimit, "the tenant has as many devices as it may have");
+                        refused.insert(device.to_owned(), why);
+                    }
+                    status => refuse(&mut refused, device, status.copied().unwrap_or_default()),
+                }
             }
         }
         Ok(refused)
@@ -139,9 +157,34 @@ impl Devices {
         Ok(allowed)
     }
 
-    async fn register(&self, devices: Vec<String>) -> Result<Vec<(String, Status)>, Error> {
+    fn is_full(&self) -> bool {
+        self.full_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Registers devices. Those that the tenant has no room for are not in what this returns.
+    async fn register(&mut self, devices: Vec<String>) -> Result<Vec<(String, Status)>, Error> {
+        if self.log.terms().of(&self.tenant).max_devices.is_none() {
+            return self.register_all(devices).await;
+        }
+        let mut registered = Vec::new();
+        for device in devices {
+            if self.is_full() {
+                break;
+            }
+            match register(self.log.clone(), device).await? {
+                Some(device) => registered.push(device),
+                // The next ones are new too. Asked for each of a flood of strangers, the database would do nothing else.
+                None => self.full_until = Some(Instant::now() + FULL_FOR),
+            }
+        }
+        Ok(registered)
+    }
+
+    async fn register_all(&self, devices: Vec<String>) -> Result<Vec<(String, Status)>, Error> {
         let registrations = devices.into_iter().map(|device| register(self.log.clone(), device));
-        futures::stream::iter(registrations).buffer_unordered(REGISTRATIONS).try_collect().await
+        let registered: Vec<_> =
+            futures::stream::iter(registrations).buffer_unordered(REGISTRATIONS).try_collect().await?;
+        Ok(registered.into_iter().flatten().collect())
     }
 }
 
@@ -154,6 +197,11 @@ fn refuse(refused: &mut RefusedDevices, device: &str, status: Status) {
     refused.insert(device.to_owned(), why);
 }
 
+fn named(device: &str) -> Option<(Tenant, Uid)> {
+    let (tenant, uid) = split_aggregate_id(device)?;
+    Some((tenant.parse().ok()?, uid.parse().ok()?))
+}
+
 /// Where an event leaves a device.
 fn after(event_type: &str) -> Status {
     match event_type {
@@ -162,10 +210,17 @@ fn after(event_type: &str) -> Status {
     }
 }
 
-async fn register(log: EventLog, device: String) -> Result<(String, Status), Error> {
+/// `None` where the tenant has no room for it.
+async fn register(log: EventLog, device: String) -> Result<Option<(String, Status)>, Error> {
     let command = Command::Register { via: Via::Telemetry, name: None, labels: Labels::new() };
     let metadata = control::metadata("ingest", None, None);
-    let status = match log.execute::<Device>(&device, command, metadata).await {
+    let Some((tenant, uid)) = named(&device) else { return Ok(Some((device, Status::Unknown))) };
+    let registered = match registration::register(&log, &tenant, &uid, command, metadata).await {
+        Ok(at) => Ok(at),
+        Err(registration::Refused::Full) => return Ok(None),
+        Err(registration::Refused::Execute(error)) => Err(error),
+    };
+    let status = match registered {
         Ok(_) | Err(ExecuteError::Refused(device::Error::AlreadyRegistered)) => Status::Registered,
         Err(ExecuteError::Refused(device::Error::Decommissioned)) => Status::Decommissioned,
         Err(ExecuteError::Refused(_)) => Status::Unknown,
@@ -173,5 +228,5 @@ async fn register(log: EventLog, device: String) -> Result<(String, Status), Err
         Err(ExecuteError::Conflict) => return Err(Error::Unavailable(sqlx::Error::PoolTimedOut)),
         Err(ExecuteError::Log(error)) => return Err(error),
     };
-    Ok((device, status))
+    Ok(Some((device, status)))
 }

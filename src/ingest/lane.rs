@@ -23,6 +23,9 @@ use crate::backoff::Backoff;
 /// The most payload in one batch, in bytes. It keeps one transaction with the largest messages to about a second.
 const BATCH_BYTES: usize = 8 << 20;
 
+/// Why nothing of a tenant's is stored.
+pub(super) const SUSPENDED: &str = "the tenant is suspended";
+
 /// Stores one tenant's telemetry.
 pub(super) struct Lane {
     log: EventLog,
@@ -59,7 +62,13 @@ impl Lane {
     }
 
     async fn store(&mut self, batch: Vec<Message>) {
-        let (decided, mut refusals) = decide_apart(batch).await;
+        let (mut decided, mut refusals) = decide_apart(batch).await;
+        if self.devices.are_suspended() {
+            let suspended = |(message, event): Decided| {
+                refuse(message, Some(event.tenant), Reason::TenantSuspended, SUSPENDED.to_owned())
+            };
+            refusals.extend(decided.drain(..).map(suspended));
+        }
         let devices: BTreeSet<&str> = decided.iter().map(|(_, event)| event.aggregate_id.as_str()).collect();
         let refused = self.devices.refused(&devices).await;
         let (mut messages, mut events) =

@@ -34,7 +34,15 @@ async fn query(log: &EventLog, query: &WindowsQuery) -> Result<Vec<Series>, Erro
 
 fn of(from: &str, to: &str, step: TimeDelta, tz: &str) -> WindowsQuery {
     let metric = Some("t".to_owned());
-    WindowsQuery { metric, from: at(from), to: at(to), step, tz: tz.parse().expect("a zone"), points: None }
+    WindowsQuery {
+        metric,
+        from: at(from),
+        to: at(to),
+        since: None,
+        step,
+        tz: tz.parse().expect("a zone"),
+        points: None,
+    }
 }
 
 /// A reading of 1 at each of these moments, projected.

@@ -53,7 +53,12 @@ impl Operation {
     /// The path with a device, a command or a command type in it.
     fn concrete(&self) -> String {
         let id = "019a0000-0000-7000-8000-000000000001";
-        self.path.replace("{uid}", "dev-01").replace("{id}", id).replace("{name}", "ping")
+        self.path
+            .replace("{uid}", "dev-01")
+            .replace("{id}", id)
+            .replace("{name}", "ping")
+            .replace("{tier}", "free")
+            .replace("{tenant}", "t0")
     }
 }
 

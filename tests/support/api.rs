@@ -93,11 +93,14 @@ impl Api {
         let broker = Arc::new(move || probe.load(Ordering::Relaxed));
         let restricted = log.restricted().await.expect("connects");
         let identity = Identity::new(log.clone(), keys, fleetlog::identity::Settings::default());
-        let denials = identity.clone();
+        identity.limits.load().await.expect("the tiers");
+        let (limits, denials) = (identity.limits.clone(), identity.clone());
         let app = App::new(restricted, handle.clone(), identity, recorder.handle(), broker, settings);
         let stop = CancellationToken::new();
         tokio::spawn(projections.run(stop.clone()));
         tokio::spawn(denials.record_denials(stop.clone()));
+        let stopping = stop.clone();
+        tokio::spawn(async move { limits.run(stopping).await });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(http::serve(listener, http::router(app.clone()), stop.clone()));
@@ -170,7 +173,8 @@ impl Api {
     /// One more tenant.
     pub(crate) async fn add_tenant(&self, tenant: &str) {
         let mut owner = self.database.owner().await;
-        sqlx::query("INSERT INTO tenants (tenant) VALUES ($1)")
+        // As much as the default tenant may: what is tested is not how often.
+        sqlx::query("INSERT INTO tenants (tenant, tier) VALUES ($1, 'enterprise')")
             .bind(tenant)
             .execute(&mut owner)
             .await

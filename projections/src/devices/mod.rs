@@ -24,7 +24,7 @@ use crate::paging::BadCursor;
 
 pub use listing::{Cursor, Query, Sort, SortBy};
 pub use model::Model;
-pub use queries::{count, get, heard_since, in_service, labels, list, with_labels};
+pub use queries::{count, get, heard_since, in_service, in_service_now, labels, list, with_labels};
 
 /// A device as the log left it.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::device::{Labels, Via};
 use fleetlog_aggregates::identity::{Tenant, Uid};
+use fleetlog_event_log::LogId;
 use sqlx::postgres::{PgRow, Postgres};
 use sqlx::types::Json as SqlJson;
-use sqlx::{FromRow, PgPool, QueryBuilder, Row};
+use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder, Row};
 
-use super::{Device, Error, LastReading, Query, SortBy, Status};
+use super::{Device, Error, LastReading, Model, Query, SortBy, Status};
 use crate::paging::{BadCursor, Page};
+use crate::read_model::ReadModel;
 
 /// A tenant's devices in the order of the query. `online_since` is the moment since which a device in service must
 /// have been heard of to count as online.
@@ -76,6 +78,27 @@ pub async fn get(
     sql.push(" WHERE device.registered_at IS NOT NULL AND device.tenant = ").push_bind(tenant.as_str());
     sql.push(" AND device.uid = ANY(").push_bind(uids).push(") ORDER BY device.uid");
     Ok(sql.build_query_as().fetch_all(pool).await?)
+}
+
+/// How many of a tenant's devices are in service: as the read model says, and what the control log has had since. Exact,
+/// however far the read model is behind; a transaction sees what it has done itself.
+pub async fn in_service_now(
+    connection: &mut PgConnection,
+    tenant: &Tenant,
+    control: LogId,
+) -> Result<i64, fleetlog_event_log::Error> {
+    let sql = "WITH shown AS (
+             SELECT coalesce(max(position), 0) AS position
+             FROM projection_checkpoints JOIN projections USING (projection, version)
+             WHERE projection = $3 AND live AND log_id = $2)
+         SELECT (SELECT count(*) FROM devices
+                 WHERE tenant = $1 AND registered_at IS NOT NULL AND decommissioned_at IS NULL)
+              + (SELECT count(*) FILTER (WHERE event_type = 'DeviceRegistered')
+                      - count(*) FILTER (WHERE event_type = 'DeviceDecommissioned')
+                 FROM control_events, shown
+                 WHERE log_id = $2 AND control_events.position > shown.position AND aggregate_type = 'Device')";
+    let count = sqlx::query_scalar(sql).bind(tenant.as_str()).bind(control).bind(Model::NAME);
+    Ok(count.fetch_one(connection).await?)
 }
 
 /// Those of these devices that are in service.
@@ -214,6 +237,16 @@ impl FromRow<'_, PgRow> for Device {
             messages: row.try_get("messages")?,
             duplicates: row.try_get("duplicates")?,
         })
+    }
+}
+
+impl Device {
+    /// Forgets its reading, if that is older than what is shown.
+    #[must_use]
+    pub fn shown_since(mut self, since: Option<DateTime<Utc>>) -> Self {
+        self.last_reading =
+            self.last_reading.filter(|last| since.is_none_or(|since| last.occurred_at >= since));
+        self
     }
 }
 

@@ -138,7 +138,7 @@ mod tests {
 
     fn query(from: &str, to: &str, step: TimeDelta, tz: &str) -> WindowsQuery {
         let tz = tz.parse().expect("a time zone");
-        WindowsQuery { metric: None, from: at(from), to: at(to), step, tz, points: None }
+        WindowsQuery { metric: None, from: at(from), to: at(to), since: None, step, tz, points: None }
     }
 
     /// The buckets' boundaries, as the clocks of the zone show them.

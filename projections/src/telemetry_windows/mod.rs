@@ -45,6 +45,8 @@ pub struct WindowsQuery {
     pub from: DateTime<Utc>,
     /// No bucket starts at this moment or later.
     pub to: DateTime<Utc>,
+    /// Of the bucket that holds this moment only what is behind it counts, by whole stored windows. `None`: everything.
+    pub since: Option<DateTime<Utc>>,
     /// How long a bucket is: whole minutes, from one to 366 days' worth.
     pub step: TimeDelta,
     /// Whose midnight days begin at.

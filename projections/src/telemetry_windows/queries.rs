@@ -32,6 +32,7 @@ pub async fn windows(
         .bind(buckets.stored_step())
         .bind(&buckets.boundaries)
         .bind(MAX_WINDOWS as i64 + 1)
+        .bind(query.since)
         .fetch_all(pool)
         .await?;
     if rows.len() > MAX_WINDOWS {
@@ -54,7 +55,7 @@ const SELECT: &str = "
            (array_agg(last ORDER BY start DESC))[1] AS last, max(last_at) AS last_at
     FROM telemetry_windows
     WHERE log_id = $1 AND aggregate_id = ANY($2) AND ($3::text IS NULL OR metric = $3) AND step = $4
-      AND start >= ($5::timestamptz[])[1] AND start < ($5::timestamptz[])[cardinality($5::timestamptz[])]
+      AND start >= greatest(($5::timestamptz[])[1], $7) AND start < ($5::timestamptz[])[cardinality($5::timestamptz[])]
     GROUP BY aggregate_id, metric, bucket
     ORDER BY aggregate_id, metric, bucket
     LIMIT $6";

@@ -1,0 +1,52 @@
+//! How often one may ask, and how often one may guess.
+
+mod addresses;
+mod attempts;
+mod callers;
+mod tiers;
+
+use std::time::Duration;
+
+use fleetlog::identity::Role;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::Api;
+use crate::support::api::{Answer, answer};
+
+/// Longer than anything takes that works.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Gives a tier these limits.
+async fn put_tier(api: &Api, tier: &str, limits: Value) -> Answer {
+    api.send(Method::PUT, &format!("/tiers/{tier}"), json!({ "limits": limits })).await
+}
+
+/// Asks as a tenant's user of a role.
+async fn ask(api: &Api, tenant: &str, role: Role, path: &str) -> Answer {
+    answer(api.request(Method::GET, path).bearer_auth(api.token(tenant, role))).await
+}
+
+/// Asks as nobody.
+async fn ask_bare(api: &Api, path: &str) -> Answer {
+    answer(api.request(Method::GET, path)).await
+}
+
+/// Polls until it is so.
+async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+    let polling = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, polling).await.unwrap_or_else(|_| panic!("{what}: never"));
+}
+
+/// How many of so many requests, one after the other, are let through.
+async fn let_through<F: Future<Output = Answer>>(count: usize, mut ask: impl FnMut() -> F) -> usize {
+    let mut through = 0;
+    for _ in 0..count {
+        through += usize::from(ask().await.status != StatusCode::TOO_MANY_REQUESTS);
+    }
+    through
+}
