@@ -33,12 +33,6 @@ impl Database {
         Self { options: cluster.clone().database(&name), _upkeep: stopping.clone().drop_guard(), stopping }
     }
 
-    /// The same database, as another node sees it.
-    pub(crate) fn again(&self) -> Self {
-        let stopping = CancellationToken::new();
-        Self { options: self.options(), _upkeep: stopping.clone().drop_guard(), stopping }
-    }
-
     /// How a service connects to it.
     pub(crate) fn options(&self) -> PgConnectOptions {
         self.options.clone()
