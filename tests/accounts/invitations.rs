@@ -44,6 +44,21 @@ async fn an_invited_user_chooses_a_password_and_is_in() {
 }
 
 #[tokio::test]
+async fn who_has_lost_the_invitation_gets_in_by_asking_for_a_password() {
+    let api = Api::start().await;
+    api.send(Method::POST, "/users", invitation("jo@example.com")).await;
+    let lost = mailed_token(&api, "jo@example.com").await;
+    post(&api, "/auth/password/forgot", json!({ "email": "jo@example.com" })).await;
+    let token = mailed_token(&api, "jo@example.com").await;
+    let reset = post(&api, "/auth/password/reset", json!({ "token": token, "password": STRONGER })).await;
+    assert_eq!(reset.status, StatusCode::NO_CONTENT, "{}", reset.text);
+    let me = me(&api, &session(&api, "jo@example.com", STRONGER).await).await.json();
+    assert_eq!((&me["status"], &me["verified"]), (&json!("active"), &json!(true)));
+    let late = post(&api, "/auth/invitation/accept", answer_with(&lost)).await;
+    assert_eq!(late.refusal(), "422 bad_token");
+}
+
+#[tokio::test]
 async fn a_user_with_a_password_is_ready() {
     let api = Api::start().await;
     let body = json!({ "email": "jo@example.com", "role": "analyst", "password": STRONG });
