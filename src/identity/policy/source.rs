@@ -8,6 +8,13 @@ use super::shipped::SCHEMA_FOR_TENANTS;
 /// The longest a policy may be, in bytes.
 pub const MAX_SOURCE: usize = 16 << 10;
 
+/// How deep brackets and conditions may nest. The parser takes a piece of the stack for each, and a process whose stack
+/// is used up is dead.
+const MAX_DEPTH: usize = 16;
+/// How many `&&`, `||`, `+`, `-` and `*` there may be, and how many dots and indices. A chain of them nests as well, and
+/// the validator passes over what is nested too deep for its stack without a word.
+const MAX_CHAIN: usize = 64;
+
 /// Why a text is no policy, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -15,9 +22,7 @@ pub struct Invalid(String);
 
 /// One policy, without slots, that the schema knows all words of and that can apply to something.
 pub fn check(name: &str, source: &str) -> Result<Policy, Invalid> {
-    if source.len() > MAX_SOURCE {
-        return Err(Invalid(format!("expected at most {MAX_SOURCE} bytes")));
-    }
+    bound(source)?;
     let policy = parse(name, source)?;
     let set = PolicySet::from_policies([policy.clone()]).map_err(|error| Invalid(error.to_string()))?;
     let result = Validator::new(SCHEMA_FOR_TENANTS.clone()).validate(&set, ValidationMode::Strict);
@@ -35,6 +40,61 @@ pub fn check(name: &str, source: &str) -> Result<Policy, Invalid> {
         }
         None => Ok(policy),
     }
+}
+
+/// Refuses what would be too much for the parser, without understanding it.
+fn bound(source: &str) -> Result<(), Invalid> {
+    let refuse = |max, what| Err(Invalid(format!("expected at most {max} {what}")));
+    if source.len() > MAX_SOURCE {
+        return refuse(MAX_SOURCE, "bytes");
+    }
+    let (mut depth, mut deepest, mut conditions, mut joints, mut accesses) = (0_usize, 0, 0, 0, 0);
+    let mut rest = source;
+    while let Some(next) = rest.chars().next() {
+        let length = match next {
+            '"' => text(rest),
+            '/' if rest.starts_with("//") => rest.find(['\n', '\r']).unwrap_or(rest.len()),
+            '&' | '|' if rest.starts_with("&&") || rest.starts_with("||") => {
+                joints += 1;
+                2
+            }
+            next if next.is_alphanumeric() || next == '_' => {
+                let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+                conditions += usize::from(&rest[..word] == "if");
+                word
+            }
+            next => {
+                match next {
+                    '(' | '[' | '{' => depth += 1,
+                    ')' | ']' | '}' => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+                deepest = deepest.max(depth);
+                joints += usize::from("+-*".contains(next));
+                accesses += usize::from(".[".contains(next));
+                next.len_utf8()
+            }
+        };
+        rest = &rest[length..];
+    }
+    if deepest + conditions > MAX_DEPTH {
+        return refuse(MAX_DEPTH, "brackets and conditions within each other");
+    }
+    if joints > MAX_CHAIN {
+        return refuse(MAX_CHAIN, "of && || + - *");
+    }
+    if accesses > MAX_CHAIN { refuse(MAX_CHAIN, "dots and opening square brackets") } else { Ok(()) }
+}
+
+/// How long the text in quotes is with which this begins.
+fn text(source: &str) -> usize {
+    let mut is_escaped = false;
+    let end = source.char_indices().skip(1).find(|(_, next)| {
+        let ends = *next == '"' && !is_escaped;
+        is_escaped = *next == '\\' && !is_escaped;
+        ends
+    });
+    end.map_or(source.len(), |(at, _)| at + 1)
 }
 
 /// One policy, without slots.
@@ -81,10 +141,53 @@ mod tests {
         insta::assert_snapshot!(refusal("permit (principal == ?principal, action, resource);"), @r#"expected a static policy, got a template containing the slot ?principal (line 1, column 22); try removing the template slot(s) from this policy"#);
         insta::assert_snapshot!(refusal("permit (principal, action, resource); forbid (principal, action, resource);"), @r#"unexpected token `forbid` (line 1, column 39)"#);
         insta::assert_snapshot!(refusal(r#"permit (principal in Role::"boss", action, resource);"#), @r#"entity `Role::"boss"` is of an enumerated entity type, but `"boss"` is not declared as a valid eid (line 1, column 22); valid entity eids: "admin", "operator", "analyst", "auditor", "viewer""#);
-        insta::assert_snapshot!(refusal(r#"permit (principal, action == Action::"devices.rule", resource);"#), @r#"unrecognized action `Action::"devices.rule"` (line 1, column 30); did you mean `Action::"devices.read"`?"#);
-        insta::assert_snapshot!(refusal(r#"permit (principal, action == Action::"policies.write", resource);"#), @r#"unrecognized action `Action::"policies.write"` (line 1, column 30); did you mean `Action::"users.write"`?"#);
+        insta::assert_snapshot!(refusal(r#"permit (principal, action == Action::"devices.rea", resource);"#), @r#"unrecognized action `Action::"devices.rea"` (line 1, column 30); did you mean `Action::"devices.read"`?"#);
+        let reserved = refusal(r#"permit (principal, action == Action::"policies.write", resource);"#);
+        assert!(
+            reserved.starts_with(r#"unrecognized action `Action::"policies.write"` (line 1, column 30)"#)
+        );
         insta::assert_snapshot!(refusal(r#"forbid (principal, action, resource is Device) when { resource.getTag("site") == "x" };"#), @r#"unable to guarantee safety of access to tag `"site"` on entity type `Device` (line 1, column 55); try testing for the tag's presence with `.hasTag("site") && ..`"#);
         insta::assert_snapshot!(refusal(r#"forbid (principal, action == Action::"users.read", resource is Device);"#), @r#"unable to find an applicable action given the policy scope constraints (line 1, column 1)"#);
         insta::assert_snapshot!(refusal(&" ".repeat(MAX_SOURCE + 1)), @r#"expected at most 16384 bytes"#);
+    }
+
+    /// A policy with as much of something as fits.
+    fn with(open: &str, close: &str, times: usize) -> String {
+        format!(
+            "permit (principal, action, resource) when {{ {}true{} }};",
+            open.repeat(times),
+            close.repeat(times)
+        )
+    }
+
+    #[test]
+    fn a_monstrous_policy_is_refused_before_it_is_read() {
+        for (open, close, is_valid) in [
+            ("(", ")", true),
+            ("[", "]", false),
+            ("{a:", "}", false),
+            ("if true then ", " else true", true),
+            ("if principal == principal then true else ", "", true),
+            ("true && ", "", true),
+            ("context has cmd || ", "", true),
+            ("", ".a", false),
+            ("", "[\"a\"]", false),
+            ("", ".contains(true)", false),
+            ("1 + ", "", false),
+            ("\"//\" != \"\\\"\" && ", "", true),
+        ] {
+            let times = (MAX_SOURCE - 100) / (open.len() + close.len());
+            let refusal = refusal(&with(open, close, times));
+            assert!(refusal.starts_with("expected at most"), "{open}{close}: {refusal}");
+            // The most that is read does not use up the stack of a thread, and is looked at to its end.
+            let most = (1..times).take_while(|times| bound(&with(open, close, *times)).is_ok()).last();
+            let most = with(open, close, most.unwrap_or_else(|| panic!("{open}{close}")));
+            assert_eq!(check("most", &most).is_ok(), is_valid, "{open}{close}");
+        }
+        let long = format!(
+            "permit (principal, action, resource in [{}]);",
+            "Tenant::\"((((((((((((((((((((((\",".repeat(300)
+        );
+        assert!(bound(&long).is_ok(), "what is in quotes counts for nothing");
     }
 }
