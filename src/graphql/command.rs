@@ -21,7 +21,7 @@ pub(super) const STEPS: usize = 5;
 
 /// A command as the log left it.
 pub(super) struct Command {
-    command: commands::Command,
+    row: commands::Command,
     /// What led to it, where that has been read with it.
     steps: Option<Vec<commands::Step>>,
     /// Whether the asker may see what led to it, where that has been asked already.
@@ -30,13 +30,13 @@ pub(super) struct Command {
 
 impl From<commands::Command> for Command {
     fn from(command: commands::Command) -> Self {
-        Self { command, steps: None, seen: true }
+        Self { row: command, steps: None, seen: true }
     }
 }
 
 impl From<(commands::Command, Vec<commands::Step>)> for Command {
     fn from((command, steps): (commands::Command, Vec<commands::Step>)) -> Self {
-        Self { command, steps: Some(steps), seen: true }
+        Self { row: command, steps: Some(steps), seen: true }
     }
 }
 
@@ -69,130 +69,130 @@ pub(super) enum Status {
 impl Command {
     /// Its id: the same in the log, in REST, in the message to the device and in the device's answer.
     async fn id(&self) -> ID {
-        self.command.cmd_id.into()
+        self.row.cmd_id.into()
     }
 
     /// For which device.
     async fn device_uid(&self) -> &str {
-        &self.command.device_uid
+        &self.row.device_uid
     }
 
     /// What to do.
     async fn cmd(&self) -> &str {
-        &self.command.cmd
+        &self.row.cmd
     }
 
     /// With what.
     async fn params(&self) -> Json {
-        Json(self.command.params.clone())
+        Json(self.row.params.clone())
     }
 
     /// Where it is in its life.
     async fn status(&self) -> Status {
-        self.command.status.into()
+        self.row.status.into()
     }
 
     /// Who wanted it.
     async fn requested_by(&self) -> &str {
-        &self.command.requested_by
+        &self.row.requested_by
     }
 
     /// When.
     async fn requested_at(&self) -> DateTime<Utc> {
-        self.command.requested_at
+        self.row.requested_at
     }
 
     /// How long an attempt waits for the device, in seconds.
     async fn timeout_s(&self) -> i32 {
-        self.command.timeout_s
+        self.row.timeout_s
     }
 
     /// How many attempts there may be.
     async fn max_attempts(&self) -> i32 {
-        self.command.max_attempts
+        self.row.max_attempts
     }
 
     /// After this it is not sent any more.
     async fn expires_at(&self) -> DateTime<Utc> {
-        self.command.expires_at
+        self.row.expires_at
     }
 
     /// How many attempts a broker has taken over.
     async fn attempts(&self) -> i32 {
-        self.command.attempts
+        self.row.attempts
     }
 
     /// When the last of them was.
     async fn sent_at(&self) -> Option<DateTime<Utc>> {
-        self.command.sent_at
+        self.row.sent_at
     }
 
     /// Until when the device may answer that.
     async fn deadline(&self) -> Option<DateTime<Utc>> {
-        self.command.deadline
+        self.row.deadline
     }
 
     /// When it ended.
     async fn ended_at(&self) -> Option<DateTime<Utc>> {
-        self.command.ended_at
+        self.row.ended_at
     }
 
     /// What came of it.
     async fn result(&self) -> Option<Json> {
-        self.command.result.clone().map(Json)
+        self.row.result.clone().map(Json)
     }
 
     /// Why the device says that it failed.
     async fn error(&self) -> Option<Json> {
-        self.command.error.clone().map(Json)
+        self.row.error.clone().map(Json)
     }
 
     /// Who cancelled it.
     async fn cancelled_by(&self) -> Option<&str> {
-        self.command.cancelled_by.as_deref()
+        self.row.cancelled_by.as_deref()
     }
 
     /// Why.
     async fn cancel_reason(&self) -> Option<&str> {
-        self.command.cancel_reason.as_deref()
+        self.row.cancel_reason.as_deref()
     }
 
     /// What the device answered after the command had timed out or was cancelled. It changes nothing.
     async fn late_ack(&self) -> Option<Json> {
-        self.command.late_ack.clone().map(Json)
+        self.row.late_ack.clone().map(Json)
     }
 
     /// When.
     async fn late_ack_at(&self) -> Option<DateTime<Utc>> {
-        self.command.late_ack_at
+        self.row.late_ack_at
     }
 
     /// What ties it to the requester's own records.
     async fn correlation_id(&self) -> Option<&str> {
-        self.command.correlation_id.as_deref()
+        self.row.correlation_id.as_deref()
     }
 
     /// The batch that it is part of.
     async fn batch_id(&self) -> Option<ID> {
-        self.command.batch_id.map(ID::from)
+        self.row.batch_id.map(ID::from)
     }
 
     /// The position of its request in the control log.
     async fn position(&self) -> Long {
-        Long(self.command.position)
+        Long(self.row.position)
     }
 
     /// Every event of its life, in order, from the log itself.
     #[graphql(complexity = "QUERY + STEPS * child_complexity")]
     async fn history(&self, context: &Context<'_>) -> Result<Vec<Step>> {
         if !self.seen {
-            let (asker, cmd_id) = (context.data::<Asker>()?, self.command.cmd_id);
-            access::recorded(&asker.app, &asker.principal, Action::CommandsRead, cmd_id).await?;
+            let (asker, cmd_id) = (context.data::<Asker>()?, self.row.cmd_id);
+            asker.may_recorded(Action::CommandsRead, Some(cmd_id)).await?;
         }
         let steps = if let Some(steps) = &self.steps {
             steps.clone()
         } else {
-            let life = LifeOf { cmd_id: self.command.cmd_id, before: None };
+            let life = LifeOf { cmd_id: self.row.cmd_id, before: None };
             let life = context.data::<Loaders>()?.load_one(life).await?;
             life.map(|(_, steps)| steps).unwrap_or_default()
         };
@@ -314,7 +314,7 @@ pub(super) async fn list(
     let mut connection =
         Connection::with_additional_fields(query.after.is_some(), page.has_more, CommandTotal(query));
     connection.edges.extend(page.items.into_iter().map(|command| edge(command.into())));
-    let uid = |edge: &CommandEdge| edge.node.command.device_uid.clone();
+    let uid = |edge: &CommandEdge| edge.node.row.device_uid.clone();
     access::retain_commands(&asker.app, &asker.principal, &mut connection.edges, uid).await?;
     Ok(connection)
 }
@@ -323,7 +323,7 @@ type CommandEdge = Edge<String, Command, EmptyFields>;
 
 /// A command in a connection.
 pub(super) fn edge(command: Command) -> CommandEdge {
-    Edge::new(Cursor::of(&command.command).to_string(), command)
+    Edge::new(Cursor::of(&command.row).to_string(), command)
 }
 
 /// Counts only when it is asked to.

@@ -11,11 +11,11 @@ use super::request::Asker;
 use super::scalars::Json;
 use crate::commands::idempotency::Key;
 use crate::commands::{Accepted, NewCommand};
+use crate::http::Error;
 use crate::http::error::{NO_COMMAND, NO_DEVICE};
 use crate::http::extract::{self, parse};
 use crate::http::parameters::LogPosition;
 use crate::http::rate_limits::take_command;
-use crate::http::{Error, access};
 use crate::identity::Action;
 
 /// What a write costs: a few statements, and a place in the queue for the log.
@@ -88,14 +88,7 @@ impl Mutation {
     #[graphql(complexity = "WRITE + child_complexity")]
     async fn send_command(&self, context: &Context<'_>, input: SendCommandInput) -> Result<Written> {
         let asker = context.data::<Asker>()?;
-        let cmd = Some(input.cmd.as_str());
-        match input.device_uid.parse() {
-            Ok(uid) => {
-                access::command(&asker.app, &asker.principal, Action::CommandsWrite, cmd, &uid).await?
-            }
-            // What cannot be the name of a device is the name of none.
-            Err(_) => asker.may(Action::CommandsWrite)?,
-        }
+        asker.may_named(Action::CommandsWrite, Some(&input.cmd), &input.device_uid).await?;
         take_command(&asker.app, &asker.principal).await?;
         let key: Option<Key> = parse("idempotency_key", input.idempotency_key.as_deref())?;
         let (command, tenant) = (input.command()?, &asker.principal.tenant);
@@ -107,11 +100,9 @@ impl Mutation {
     #[graphql(complexity = "WRITE + child_complexity")]
     async fn cancel_command(&self, context: &Context<'_>, id: ID, reason: Option<String>) -> Result<Written> {
         let asker = context.data::<Asker>()?;
-        let Some(id) = extract::id(&id) else {
-            asker.may(Action::CommandsWrite)?;
-            return Err(Error::NotFound(NO_COMMAND).into());
-        };
-        access::recorded(&asker.app, &asker.principal, Action::CommandsWrite, id).await?;
+        let id = extract::id(&id);
+        asker.may_recorded(Action::CommandsWrite, id).await?;
+        let id = id.ok_or(Error::NotFound(NO_COMMAND))?;
         let cancelled =
             asker.app.commands.cancel(&asker.principal.tenant, id, reason, asker.metadata()).await;
         Ok(written(asker, cancelled.map_err(Error::from)?).await?)

@@ -99,12 +99,7 @@ impl Query {
 
     /// One device, in service or not. Null if there is none.
     async fn device(&self, context: &Context<'_>, uid: String) -> Result<Option<Device>> {
-        let asker = context.data::<Asker>()?;
-        match uid.parse() {
-            Ok(uid) => access::device(&asker.app, &asker.principal, Action::DevicesRead, &uid).await?,
-            // What cannot be the name of a device is the name of none.
-            Err(_) => asker.may(Action::DevicesRead)?,
-        }
+        context.data::<Asker>()?.may_named(Action::DevicesRead, None, &uid).await?;
         Ok(context.data::<Loaders>()?.load_one(DeviceOf(uid)).await?.map(Device))
     }
 
@@ -131,12 +126,8 @@ impl Query {
         id: ID,
         as_of: Option<DateTime<Utc>>,
     ) -> Result<Option<Command>> {
-        let asker = context.data::<Asker>()?;
         let cmd_id = extract::id(&id);
-        match cmd_id {
-            Some(id) => access::recorded(&asker.app, &asker.principal, Action::CommandsRead, id).await?,
-            None => asker.may(Action::CommandsRead)?,
-        }
+        context.data::<Asker>()?.may_recorded(Action::CommandsRead, cmd_id).await?;
         let before = moment("as_of", as_of)?.map(|at| at.0);
         let Some(cmd_id) = cmd_id else { return Ok(None) };
         let life = context.data::<Loaders>()?.load_one(LifeOf { cmd_id, before }).await?;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 use super::error::{denied, with_codes};
 use super::limits;
@@ -43,6 +44,23 @@ impl Asker {
     pub(super) fn may_device(&self, action: Action, device: &devices::Device) -> Result<(), Error> {
         let uid = device.uid.parse().map_err(|_| Error::NotFound(NO_DEVICE))?;
         Ok(access::known(&self.principal, action, None, &uid, &device.labels)?)
+    }
+
+    /// Whether the asker may do that, with that command, to the device of that name.
+    pub(super) async fn may_named(&self, action: Action, cmd: Option<&str>, uid: &str) -> Result<(), Error> {
+        match uid.parse() {
+            Ok(uid) => access::command(&self.app, &self.principal, action, cmd, &uid).await,
+            // What cannot be the name of a device is the name of none.
+            Err(_) => self.may(action),
+        }
+    }
+
+    /// Whether the asker may do that to a command that is on the record; `None` is the id of none.
+    pub(super) async fn may_recorded(&self, action: Action, cmd_id: Option<Uuid>) -> Result<(), Error> {
+        match cmd_id {
+            Some(cmd_id) => access::recorded(&self.app, &self.principal, action, cmd_id).await,
+            None => self.may(action),
+        }
     }
 
     /// What goes on the record with what the asker writes.

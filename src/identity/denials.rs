@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{Action, Error, Identity, Principal};
 
 /// For how long the same refusals are counted before they are told of again.
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 /// How often is looked for what is due.
 const TICK: Duration = Duration::from_secs(5);
 /// How many different refusals are remembered. About 200 bytes each.

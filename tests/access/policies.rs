@@ -119,8 +119,8 @@ async fn only_what_one_may_send_can_one_cancel() {
     let (allowed, other_cmd) = (send("pump-1", "set_interval").await, send("pump-1", "ping").await);
     let elsewhere = send("pump-3", "set_interval").await;
     let batches = async |body| {
-        let sent = api.send(Method::POST, "/command-batches", body).await.json();
-        sent["batch_id"].as_str().expect("an id").to_owned()
+        let running = api.send(Method::POST, "/command-batches", body).await.json();
+        running["batch_id"].as_str().expect("an id").to_owned()
     };
     let batch_elsewhere = batches(batch(&["pump-1", "pump-3"], "set_interval")).await;
     let batch_here = batches(batch(&["pump-1"], "set_interval")).await;
@@ -342,7 +342,7 @@ async fn a_policy_can_allow_what_a_role_does_not() {
     assert_eq!(send("set_interval", json!({"seconds": 5})).await, StatusCode::ACCEPTED);
     assert_eq!(send("ping", json!({})).await, StatusCode::FORBIDDEN);
     let mutation = format!(
-        r#"mutation {{ sendCommand(input: {}) {{ position command {{ cmd history {{ eventType }} }} }} }}"#,
+        "mutation {{ sendCommand(input: {}) {{ position command {{ cmd history {{ eventType }} }} }} }}",
         INTERVAL.replacen('{', r#"{ deviceUid: "pump-1", "#, 1)
     );
     let answer = ask_as(&api, Role::Viewer, &mutation).await;
