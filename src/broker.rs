@@ -10,6 +10,8 @@ use percent_encoding::percent_decode_str;
 use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::v5::Login;
 
+use crate::identity::devices::secret::Hash;
+
 const DEFAULT_PORT: u16 = 1883;
 
 /// Where a broker is, and how to log in.
@@ -76,6 +78,26 @@ impl Url {
         self.login.as_ref().map(|(user, password)| Login::new(user, password))
     }
 
+    /// Whether these are the user and the password that it logs in with.
+    pub(crate) fn is_login(&self, user: &str, password: &str) -> bool {
+        let (known, given) = (self.login.as_ref(), Hash::of_password(password.as_bytes()));
+        known.zip(given).is_some_and(|((known_user, known), given)| {
+            Hash::of_password(known.as_bytes()).is_some_and(|known| given.is(known.as_bytes()))
+                && known_user == user
+        })
+    }
+
+    /// Whether this is the user that it logs in as.
+    pub(crate) fn is_user(&self, user: &str) -> bool {
+        self.login.as_ref().is_some_and(|(known, _)| known == user)
+    }
+
+    /// The same place, for another user.
+    #[must_use]
+    pub fn with_login(&self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        Self { login: Some((user.into(), password.into())), ..self.clone() }
+    }
+
     /// The options of a client that connects there. Its outgoing window is `window` messages: rumqttc sets a table
     /// aside for each that there may be.
     pub(crate) fn client(&self, client_id: &str, window: u16) -> MqttOptions {
@@ -134,6 +156,7 @@ mod tests {
             ("mqtt://[::1]", url("[::1]", 1883, None)),
             ("mqtt://u:p%40ss%3a@h:1", url("h", 1, Some(("u", "p@ss:")))),
             ("mqtt://u@h", url("h", 1883, Some(("u", "")))),
+            ("mqtt://t0%2Fdev-01:p@h", url("h", 1883, Some(("t0/dev-01", "p")))),
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }

@@ -1,6 +1,7 @@
 //! The command line: what can be said, and which variable says it too. Each command's body is in a file of its own.
 
 pub mod announce;
+pub mod device;
 pub mod environment;
 pub mod logging;
 pub mod publish;
@@ -20,7 +21,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::identity::mail::{Transport, transport};
 use crate::service::Broker;
-use crate::{bench, http, identity, service};
+use crate::{bench, endpoint, http, identity, service};
 
 /// fleetlog: every reading and every command on the record, exactly once, in order.
 ///
@@ -61,6 +62,8 @@ pub enum Command {
     Simulate(Simulate),
     /// Publish this machine's own load, memory, disks, network and temperatures, and answer commands.
     Agent(Agent),
+    /// Give devices credentials, and tell a broker of one's own what they may do.
+    Device(device::Device),
     /// Tell what the log says of a command, a device or a moment.
     Replay(replay::Replay),
     /// Users, without a login: who there is, one more, another password.
@@ -78,6 +81,9 @@ pub struct Up {
     /// Where the MQTT endpoint listens.
     #[arg(long, env = "FLEETLOG_MQTT_ADDR", default_value = "127.0.0.1:1883")]
     pub mqtt: SocketAddr,
+    /// Whether devices need credentials at the MQTT endpoint; where it is not given: only off loopback.
+    #[arg(long, env = "FLEETLOG_DEVICE_AUTH", value_enum)]
+    pub device_auth: Option<endpoint::Auth>,
     /// A folder with Postgres's programs; otherwise they are looked for.
     #[arg(long, env = "FLEETLOG_POSTGRES_BIN")]
     pub postgres_bin: Option<PathBuf>,
@@ -155,6 +161,15 @@ pub struct Service {
     /// any, whoever connects is the client.
     #[arg(long, env = "FLEETLOG_TRUSTED_PROXIES", value_delimiter = ',', value_name = "CIDR")]
     pub trusted_proxies: Vec<http::proxies::Proxies>,
+    /// The networks from which an EMQX or Mosquitto of one's own may ask about its clients, separated by commas.
+    #[arg(
+        long,
+        env = "FLEETLOG_BROKER_NETWORKS",
+        value_delimiter = ',',
+        value_name = "CIDR",
+        default_value = "127.0.0.0/8,::1/128"
+    )]
+    pub broker_networks: Vec<ipnet::IpNet>,
     /// Let `/metrics` be read without a login.
     #[arg(long, env = "FLEETLOG_METRICS_OPEN")]
     pub metrics_open: bool,
@@ -191,7 +206,7 @@ pub struct Migrate {
 /// Where devices publish.
 #[derive(Debug, Args)]
 pub struct Target {
-    /// The broker.
+    /// The broker, as `mqtt://user:password@host:port`; a `/` in a user's name is written `%2F`.
     #[arg(
         long,
         env = "FLEETLOG_MQTT_URL",
@@ -214,6 +229,9 @@ pub struct Simulate {
     /// How many devices, each with a connection of its own.
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub devices: u32,
+    /// A file with a device's name and password on each line, `uid,password`: these devices instead, each logged in.
+    #[arg(long, value_name = "FILE", conflicts_with = "devices")]
+    pub credentials: Option<PathBuf>,
     /// How many messages a second, from all of them together.
     #[arg(long, default_value_t = 10.0, value_name = "R")]
     pub rate: f64,
@@ -307,6 +325,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Migrate(args) => serve::migrate(args).await,
         Command::Simulate(args) => publish::simulate(args).await,
         Command::Agent(args) => publish::agent(args).await,
+        Command::Device(args) => device::run(args).await,
         Command::Replay(args) => replay::run(args).await,
         Command::User(args) => user::run(args).await,
         Command::Bench(Bench { what: BenchWhat::Ingest(args) }) => {
@@ -357,6 +376,8 @@ fn service_options(
             cors_origins: origins.collect::<anyhow::Result<_>>()?,
             introspection: args.graphql_introspection,
             trusted_proxies: args.trusted_proxies.clone(),
+            broker_networks: args.broker_networks.clone(),
+            broker: None,
         },
         metrics,
     })

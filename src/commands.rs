@@ -145,12 +145,10 @@ pub async fn ship_to(
     recorder: &mut Recorder,
     tenant: &Tenant,
 ) -> Result<Option<Committed>, fleetlog_event_log::Error> {
-    let mut at = None;
+    let (mut at, kind) = (None, <CommandType as Aggregate>::TYPE);
     for (name, definition) in command_type::shipped() {
         let defined = command_type::Event::CommandTypeDefined(definition);
-        at = Some(
-            recorder.append(<CommandType as Aggregate>::TYPE, tenant, name, &defined, &by_fleetlog()).await?,
-        );
+        at = Some(recorder.append(kind, tenant, name, &defined, &by_fleetlog()).await?);
     }
     Ok(at)
 }

@@ -9,13 +9,15 @@
 //! further packets wait in its socket, pings among them: a database that stalls for longer than a client's patience
 //! makes the client reconnect and send again, which is what an unacknowledged message is for.
 //!
-//! - [`connection`]: what happens to one connection's packets
 //! - [`access`]: who may connect, publish and subscribe
+//! - [`connection`]: what happens to one connection's packets
+//! - [`roster`]: who is connected here, and for how long
 //! - [`audience`]: who listens for commands, and the way to them
 
 mod access;
 mod audience;
 mod connection;
+mod roster;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,16 +34,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::identity::devices::{Credentials, Secret};
 use crate::ingest;
+pub use access::Auth;
+use access::Gate;
 use audience::Audience;
 pub use audience::Outlet;
-use connection::{Connection, Roster};
+use connection::Connection;
+use roster::Roster;
 
 /// The largest packet, in bytes. A larger one ends its connection. It exceeds the largest payload that becomes an
 /// event, so that a payload a little too large is quarantined and acknowledged instead of sent again for ever.
 const MAX_PACKET: usize = 1 << 20;
-/// How often what connections left behind is swept up.
-const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// The pause after a failure to accept, which is nearly always a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -50,8 +54,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Options {
     /// Where to listen. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Lets anyone who reaches `listen` publish as any device, even from other machines.
-    pub open_to_network: bool,
+    /// Who is let in.
+    pub auth: Auth,
+    /// Lets the devices in that this process brings along, as whichever device they say. It is made at the start, and
+    /// never leaves the process.
+    pub in_process: Option<Secret>,
     /// The most connections at a time, those that have not said CONNECT yet among them. More are closed at once.
     pub connections: usize,
     /// How long a publish waits to be stored before its connection is closed without an acknowledgement.
@@ -61,12 +68,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// Listens for at most 10,000 connections.
+    /// Listens for at most 10,000 connections: of anyone on loopback, of devices with credentials anywhere else.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
-            open_to_network: false,
+            auth: if listen.ip().is_loopback() { Auth::Open } else { Auth::Required },
+            in_process: None,
             connections: 10_000,
             patience: Duration::from_mins(1),
             drain: Duration::from_secs(10),
@@ -77,7 +85,7 @@ impl Options {
 /// Why the endpoint cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address is taken, not ours, or not allowed.
+    /// The address is taken, or not ours.
     #[error("listen for MQTT on {address}: {source}")]
     Bind {
         /// Where it should have listened.
@@ -85,11 +93,6 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
-    /// Devices connect without credentials, and other machines could.
-    #[error(
-        "listen for MQTT on {0}: devices connect without credentials, which is for loopback addresses only"
-    )]
-    OpenToNetwork(SocketAddr),
 }
 
 /// The component, already listening. [`Endpoint::run`] it.
@@ -102,29 +105,30 @@ pub struct Endpoint {
 /// What all connections share.
 struct Server {
     options: Options,
+    gate: Arc<Gate>,
     ingest: ingest::Handle,
     roster: Arc<Roster>,
     audience: Audience,
     config: BrokerConfig,
-    router: Arc<MessageRouter>,
     stats: Arc<BrokerStats>,
     resources: Arc<ResourceMonitor>,
 }
 
 impl Endpoint {
     /// Starts to listen. Clients wait until [`Endpoint::run`] serves them.
-    pub async fn bind(options: Options, ingest: ingest::Handle) -> Result<Self, Error> {
+    pub async fn bind(
+        options: Options,
+        ingest: ingest::Handle,
+        credentials: Credentials,
+    ) -> Result<Self, Error> {
         let address = options.listen;
-        if !options.open_to_network && !address.ip().is_loopback() {
-            return Err(Error::OpenToNetwork(address));
-        }
         let bind = async {
             let listener = TcpListener::bind(address).await?;
             let address = listener.local_addr()?;
             Ok((listener, address))
         };
         let (listener, address) = bind.await.map_err(|source| Error::Bind { address, source })?;
-        Ok(Self { listener, address, server: Server::new(options, ingest) })
+        Ok(Self { listener, address, server: Server::new(options, ingest, credentials) })
     }
 
     /// Where it listens: the port that was taken, where port 0 was asked for.
@@ -136,37 +140,15 @@ impl Endpoint {
     /// The way of commands to the devices that are connected here.
     #[must_use]
     pub fn outlet(&self) -> Outlet {
-        Outlet::new(self.server.audience.clone(), Arc::clone(&self.server.router))
+        Outlet::new(self.server.audience.clone())
     }
 
     /// Serves until `shutdown`, then accepts no more, lets publishes that are being stored finish, says DISCONNECT to
     /// everyone, and returns.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { listener, server, .. } = self;
-        let room = Arc::new(Semaphore::new(server.options.connections));
-        let mut connections = JoinSet::new();
-        let mut sweeps = tokio::time::interval(SWEEP_EVERY);
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                Some(ended) = connections.join_next() => note_end(ended),
-                _ = sweeps.tick() => server.router.sweep_sessions().await,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => match Arc::clone(&room).try_acquire_owned() {
-                        Ok(room) => drop(connections.spawn(server.serve(stream, peer, room, shutdown.clone()))),
-                        Err(_) => metrics::counter!("fleetlog_mqtt_connections_refused_total").increment(1),
-                    },
-                    Err(error) => {
-                        tracing::warn!(%error, "failed to accept an MQTT connection");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-            }
-        }
-        drop(listener);
-        while let Some(ended) = connections.join_next().await {
-            note_end(ended);
-        }
+        let serve = server.accept(listener, shutdown.clone());
+        tokio::join!(serve, server.roster.keep(&server.gate.credentials, &shutdown));
     }
 }
 
@@ -179,7 +161,7 @@ fn note_end(ended: Result<(), JoinError>) {
 }
 
 impl Server {
-    fn new(options: Options, ingest: ingest::Handle) -> Self {
+    fn new(options: Options, ingest: ingest::Handle, credentials: Credentials) -> Self {
         let config = BrokerConfig {
             bind_addresses: Vec::new(),
             max_packet_size: MAX_PACKET,
@@ -203,15 +185,43 @@ impl Server {
             max_bandwidth_per_client: 0,
             ..ResourceLimits::default()
         };
+        let in_process = options.in_process.clone();
+        let gate = Arc::new(Gate { auth: options.auth, in_process, credentials });
         Self {
             options,
+            gate,
             ingest,
             roster: Arc::default(),
             audience: Audience::default(),
             config,
-            router: Arc::new(MessageRouter::new()),
             stats: Arc::new(BrokerStats::new()),
             resources: Arc::new(ResourceMonitor::new(limits)),
+        }
+    }
+
+    /// Accepts connections until `shutdown`, and returns when all have ended.
+    async fn accept(&self, listener: TcpListener, shutdown: CancellationToken) {
+        let room = Arc::new(Semaphore::new(self.options.connections));
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Some(ended) = connections.join_next() => note_end(ended),
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => match Arc::clone(&room).try_acquire_owned() {
+                        Ok(room) => drop(connections.spawn(self.serve(stream, peer, room, shutdown.clone()))),
+                        Err(_) => metrics::counter!("fleetlog_mqtt_connections_refused_total").increment(1),
+                    },
+                    Err(error) => {
+                        tracing::warn!(%error, "failed to accept an MQTT connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        while let Some(ended) = connections.join_next().await {
+            note_end(ended);
         }
     }
 
@@ -224,10 +234,13 @@ impl Server {
         shutdown: CancellationToken,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (hang_up, ending) = broadcast::channel(1);
+        let router = Arc::new(MessageRouter::new());
         let connection = Arc::new(Connection::new(
+            Arc::clone(&self.gate),
             self.ingest.clone(),
             Arc::clone(&self.roster),
             self.audience.clone(),
+            Arc::clone(&router),
             self.options.patience,
             hang_up,
         ));
@@ -239,7 +252,7 @@ impl Server {
             BrokerTransport::tcp(stream),
             peer,
             Arc::new(config),
-            Arc::clone(&self.router),
+            router,
             Arc::clone(&connection) as Arc<_>,
             None,
             Arc::clone(&self.stats),

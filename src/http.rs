@@ -12,9 +12,10 @@
 //! - [`cookies`]: a browser's session
 //! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]: logging
 //!   in, and who may
-//! - [`devices`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`], [`windows`],
+//! - [`devices`], [`credentials`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`], [`windows`],
 //!   [`logs`], [`events`], [`quarantine`], [`projections`], [`policies`], [`tenants`],
 //!   [`tiers`], [`health`], [`metrics`]: the resources, each with its own `router()`
+//! - [`brokers`]: what a broker of one's own asks about its clients
 //! - [`docs`]: the `OpenAPI` document and its page
 
 pub mod access;
@@ -22,12 +23,14 @@ pub mod accounts;
 pub mod api_keys;
 pub mod auth;
 mod authentication;
+pub mod brokers;
 pub mod browser;
 pub mod command_batches;
 pub mod command_history;
 pub mod command_types;
 pub mod commands;
 mod cookies;
+pub mod credentials;
 pub mod devices;
 pub mod docs;
 pub mod error;
@@ -64,6 +67,7 @@ use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::{EventLog, Lane, LogId};
 use http::HeaderValue;
+use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -71,6 +75,7 @@ pub use error::Error;
 pub use middleware::RequestId;
 pub use serve::serve;
 
+use crate::broker;
 use crate::commands::Commands;
 use crate::graphql::{self, Schemas};
 use crate::identity::Identity;
@@ -118,6 +123,10 @@ pub struct Settings {
     pub introspection: bool,
     /// Whose word is believed about the address that a request was made from.
     pub trusted_proxies: Vec<proxies::Proxies>,
+    /// Where brokers of one's own ask from.
+    pub broker_networks: Vec<IpNet>,
+    /// The broker that this service is connected to itself, and its own login there.
+    pub broker: Option<broker::Url>,
 }
 
 impl Default for Settings {
@@ -128,6 +137,8 @@ impl Default for Settings {
             cors_origins: vec![],
             introspection: true,
             trusted_proxies: vec![],
+            broker_networks: brokers::loopback(),
+            broker: None,
         }
     }
 }
@@ -175,7 +186,8 @@ pub fn router(app: App) -> Router {
     // The last layer is the outermost: the address, then who is calling, then the caller.
     let by_caller = axum::middleware::from_fn_with_state(app.clone(), rate_limits::by_caller);
     let by_address = axum::middleware::from_fn_with_state(app.clone(), rate_limits::by_address);
-    let answered = documented.merge(Router::from(api())).layer(by_caller).layer(authenticate).with_state(app);
+    let answered = documented.merge(Router::from(api())).layer(by_caller).layer(authenticate);
+    let answered = answered.merge(brokers::router()).with_state(app);
     let limited = answered.merge(docs::router(document)).layer(by_address);
     middleware::wrap(limited, &settings.cors_origins)
 }
@@ -205,6 +217,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(accounts::router())
         .merge(users::router())
         .merge(devices::router())
+        .merge(credentials::router())
         .merge(commands::router())
         .merge(command_history::router())
         .merge(command_types::router())

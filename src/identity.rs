@@ -15,6 +15,7 @@
 //! - [`limiter`]: how often one may try what could be a guess
 //! - [`login`]: an e-mail address and a password against a session
 //! - [`sessions`]: what a token is worth at this moment
+//! - [`devices`]: what devices connect with
 //! - [`refresh`]: the tokens that keep a session going, each good once
 //! - [`tenants`]: who uses the platform, and on which terms
 //! - [`tiers`]: how many requests which tenants may make
@@ -28,6 +29,7 @@ pub mod api_keys;
 pub mod authorize;
 pub mod console;
 pub mod denials;
+pub mod devices;
 pub mod directory;
 pub mod first_start;
 pub mod invitations;
@@ -82,6 +84,8 @@ pub struct Parts {
     policies: policy::cache::Cache,
     /// What was refused, until it is on the record.
     pub denials: denials::Denials,
+    /// What devices connect with.
+    pub devices: devices::Credentials,
     /// What an operator may decide.
     pub settings: Settings,
 }
@@ -109,7 +113,8 @@ impl Identity {
         let (passwords, pool) = (password::Passwords::default(), log.pool().clone());
         let (limiter, limits) = (limiter::Limiter::new(pool.clone()), Limits::new(pool));
         let (policies, denials) = (policy::cache::Cache::default(), denials::Denials::default());
-        Self(Arc::new(Parts { log, keys, passwords, limiter, limits, policies, denials, settings }))
+        let devices = devices::Credentials::new(log.clone());
+        Self(Arc::new(Parts { log, keys, passwords, limiter, limits, policies, denials, devices, settings }))
     }
 
     /// What links in mails begin with.

@@ -3,10 +3,9 @@
 //! A tenant without a limit takes the fast way: one statement. Where there is one, registrations of the tenant take
 //! turns, over all nodes, from the count to the commit, so that two at once never share the last place.
 
-use cqrs_es::Aggregate;
 use fleetlog_aggregates::device::{self, Command, Device};
 use fleetlog_aggregates::identity::{Tenant, Uid, aggregate_id};
-use fleetlog_event_log::control::{Committed, ExecuteError, Metadata, STREAM};
+use fleetlog_event_log::control::{Committed, ExecuteError, Metadata};
 use fleetlog_event_log::record::Recorder;
 use fleetlog_event_log::{EventLog, Lane};
 use fleetlog_projections::devices;
@@ -25,10 +24,7 @@ pub enum Refused {
 
 impl From<fleetlog_event_log::Error> for Refused {
     fn from(error: fleetlog_event_log::Error) -> Self {
-        use fleetlog_event_log::Error::Database;
-        let is_conflict =
-            matches!(&error, Database(sqlx::Error::Database(cause)) if cause.constraint() == Some(STREAM));
-        Self::Execute(if is_conflict { ExecuteError::Conflict } else { error.into() })
+        Self::Execute(error.into())
     }
 }
 
@@ -58,19 +54,13 @@ pub async fn register(
                 .bind(tenant.as_str())
                 .execute(recorder.connection())
                 .await?;
-            let device: Device = recorder.load(&tenant, uid.as_str()).await?;
-            let events = device.decide(command).map_err(ExecuteError::Refused)?;
+            let decision = recorder.decide::<Device>(aggregate_id(&tenant, &uid), command).await?;
             if let Some(control) = control
-                && !events.is_empty()
+                && !decision.events().is_empty()
             {
                 admit(recorder, &tenant, control).await?;
             }
-            let mut committed = None;
-            for event in &events {
-                committed =
-                    Some(recorder.append(Device::TYPE, &tenant, uid.as_str(), event, &metadata).await?);
-            }
-            Ok(committed)
+            Ok(recorder.put(&decision, &metadata).await?)
         })
     })
     .await

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::{self, Commands};
 use crate::dispatcher::Dispatcher;
 use crate::dispatcher::outlet::Outlet;
+use crate::identity::devices::Credentials;
 use crate::identity::first_start::Admin;
 use crate::identity::{self, Identity, mail};
 use crate::ingest::{self, Ingest};
@@ -117,6 +118,18 @@ impl Stage {
         self.parts.spawn(async move { (name, part.await) });
     }
 
+    /// A part that runs until the stage stops, and cannot fail.
+    fn run<F>(&mut self, name: &'static str, part: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let running = part(self.stop.clone());
+        self.add(name, async move {
+            running.await;
+            Ok(())
+        });
+    }
+
     /// Waits for a part that ends although nobody has asked it to. Never returns while the stage is empty.
     async fn ended_early(&mut self) -> Error {
         match self.parts.join_next().await {
@@ -146,23 +159,18 @@ impl Service {
         let log = EventLog::open(options.database).await?;
         let (email, password) = (options.admin_email, options.admin_password);
         let first = identity::first_start(&log, email, password, options.secret).await?;
+        let listener = listen(options.http)?;
+        let address = listener.local_addr().map_err(|error| Error::Http(options.http, error))?;
+        let mut settings = options.identity;
+        settings.public_url = settings.public_url.or_else(|| reachable(address));
+        let identity = Identity::new(log.clone(), first.keys, settings);
+        identity.limits.load().await?;
         let [mut edges, mut middle, mut core] = [Stage::default(), Stage::default(), Stage::default()];
 
-        let (upkeep, stop) = (log.clone(), core.stop.clone());
-        core.add("the log's upkeep", async move {
-            upkeep.run(stop).await;
-            Ok(())
-        });
-        let (handle, stop) = (options.metrics.clone(), core.stop.clone());
-        core.add("the counters' upkeep", async move {
-            http::metrics::upkeep(handle, stop).await;
-            Ok(())
-        });
-        let (keys, stop) = (first.keys.clone(), core.stop.clone());
-        core.add("the signing keys' upkeep", async move {
-            keys.run(stop).await;
-            Ok(())
-        });
+        let (upkeep, counters) = (log.clone(), options.metrics.clone());
+        core.run("the log's upkeep", async move |stop| upkeep.run(stop).await);
+        core.run("the counters' upkeep", async move |stop| http::metrics::upkeep(counters, stop).await);
+        keep_identity(&identity, &mut core);
         let runner = Projections::new(log.clone(), fleetlog_projections::Options::default());
         let (projections, stop) = (runner.handle(), core.stop.clone());
         core.add("projections", async move { Ok(runner.run(stop).await?) });
@@ -170,36 +178,14 @@ impl Service {
         let (ingest, inlet) = Ingest::new(log.clone(), ingest::Options::default());
         let stop = middle.stop.clone();
         middle.add("ingest", async move { Ok(ingest.run(stop).await?) });
+        let delivery = mail::Delivery::new(log.clone(), options.mail);
+        middle.run("the delivery of mails", async move |stop| delivery.run(stop).await);
 
-        let (delivery, stop) = (mail::Delivery::new(log.clone(), options.mail), middle.stop.clone());
-        middle.add("the delivery of mails", async move {
-            delivery.run(stop).await;
-            Ok(())
-        });
-
-        let (broker, mqtt, outlet) = start_broker(options.broker, inlet, &mut edges).await?;
+        let devices = identity.devices.clone();
+        let (broker, mqtt, outlet) = start_broker(options.broker, inlet, devices, &mut edges).await?;
         Commands::new(log.clone()).ship_types().await?;
-        let (dispatcher, stop) = (Dispatcher::new(log.clone(), outlet), middle.stop.clone());
-        middle.add("the dispatcher", async move {
-            dispatcher.run(stop).await;
-            Ok(())
-        });
-        let listener = listen(options.http)?;
-        let address = listener.local_addr().map_err(|error| Error::Http(options.http, error))?;
-        let mut settings = options.identity;
-        settings.public_url = settings.public_url.or_else(|| reachable(address));
-        let identity = Identity::new(log.clone(), first.keys, settings);
-        identity.limits.load().await?;
-        let (limits, stop) = (identity.limits.clone(), core.stop.clone());
-        core.add("the counts of requests", async move {
-            limits.run(stop).await;
-            Ok(())
-        });
-        let (denials, stop) = (identity.clone(), core.stop.clone());
-        core.add("the record of denials", async move {
-            denials.record_denials(stop).await;
-            Ok(())
-        });
+        let dispatcher = Dispatcher::new(log.clone(), outlet);
+        middle.run("the dispatcher", async move |stop| dispatcher.run(stop).await);
         let app = http::App::new(
             log.restricted().await?,
             projections.clone(),
@@ -275,15 +261,26 @@ impl Service {
     }
 }
 
+/// What users, sessions and limits need in the background.
+fn keep_identity(identity: &Identity, core: &mut Stage) {
+    let (keys, limits) = (identity.keys.clone(), identity.limits.clone());
+    let (devices, denials) = (identity.devices.clone(), identity.clone());
+    core.run("the signing keys' upkeep", async move |stop| keys.run(stop).await);
+    core.run("the counts of requests", async move |stop| limits.run(stop).await);
+    core.run("the note of devices' logins", async move |stop| devices.run(stop).await);
+    core.run("the record of denials", async move |stop| denials.record_denials(stop).await);
+}
+
 /// Starts what brings devices' messages in, and returns the way of commands out.
 async fn start_broker(
     broker: Broker,
     inlet: ingest::Handle,
+    devices: Credentials,
     edges: &mut Stage,
 ) -> Result<(http::BrokerProbe, Option<SocketAddr>, Outlet), Error> {
     match broker {
         Broker::Endpoint(options) => {
-            let endpoint = endpoint::Endpoint::bind(options, inlet).await?;
+            let endpoint = endpoint::Endpoint::bind(options, inlet, devices).await?;
             let (address, outlet) = (endpoint.address(), Outlet::Endpoint(endpoint.outlet()));
             let stop = edges.stop.clone();
             edges.add("the MQTT endpoint", async move {

@@ -11,7 +11,7 @@ mod reading;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetlog_aggregates::identity::{Tenant, Uid};
+use fleetlog_aggregates::identity::{Tenant, Uid, aggregate_id};
 use fleetlog_aggregates::topic::Channel;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::Url;
 use crate::device::{self, Identity, Message, News};
+use crate::identity::devices::Secret;
 use counts::Counts;
 pub use counts::{Commands, Progress, Report};
 pub use obey::Faults;
@@ -51,18 +52,50 @@ pub struct Options {
     pub prefix: String,
     /// Which commands do not go well.
     pub faults: Faults,
+    /// What they log in with.
+    pub logins: Logins,
+}
+
+/// What simulated devices log in with.
+#[derive(Debug, Clone, Default)]
+pub enum Logins {
+    /// What the broker's address says, or nothing.
+    #[default]
+    None,
+    /// One secret that the endpoint takes from any device.
+    Shared(Secret),
+    /// A password each: these are the devices then, as many as there are.
+    Each(Arc<[(Uid, String)]>),
 }
 
 impl Options {
     /// Devices `sim-00001` and so on of the default tenant, until told to stop.
     #[must_use]
     pub fn new(url: Url, tenant: Tenant, devices: u32, rate: f64) -> Self {
-        let (prefix, faults) = ("sim-".to_owned(), Faults::default());
-        Self { url, tenant, devices, rate, duration: None, prefix, faults }
+        let (prefix, faults, logins) = ("sim-".to_owned(), Faults::default(), Logins::None);
+        Self { url, tenant, devices, rate, duration: None, prefix, faults, logins }
     }
 
     fn uid(&self, number: u32) -> Result<Uid, Error> {
+        if let Logins::Each(devices) = &self.logins
+            && let Some((uid, _)) = devices.get(number as usize - 1)
+        {
+            return Ok(uid.clone());
+        }
         format!("{}{number:05}", self.prefix).parse().map_err(|_| Error::Prefix)
+    }
+}
+
+/// Where a device connects, and as whom.
+fn url(options: &Options, number: u32, uid: &Uid) -> Url {
+    let user = || aggregate_id(&options.tenant, uid);
+    match &options.logins {
+        Logins::None => options.url.clone(),
+        Logins::Shared(secret) => options.url.with_login(user(), secret.reveal()),
+        Logins::Each(devices) => match devices.get(number as usize) {
+            Some((_, password)) => options.url.with_login(user(), password),
+            None => options.url.clone(),
+        },
     }
 }
 
@@ -141,7 +174,7 @@ async fn simulate(
     if stop.run_until_cancelled(tokio::time::sleep_until(connect)).await.is_none() {
         return;
     }
-    let tenant = options.tenant.clone();
+    let (tenant, url) = (options.tenant.clone(), url(&options, number, &uid));
     let identity = Identity { client_id: format!("{tenant}-{uid}"), tenant, uid };
     let (outbox, messages) = mpsc::channel(OUTBOX);
     let (hand_in, commands) = mpsc::channel(COMMANDS);
@@ -158,7 +191,7 @@ async fn simulate(
         News::Command(command) => drop(hand_in.try_send(command)),
         news => counts.note(news),
     };
-    tokio::join!(act, device::run(&options.url, &identity, messages, tell));
+    tokio::join!(act, device::run(&url, &identity, messages, tell));
 }
 
 async fn produce(

@@ -3,6 +3,7 @@
 mod bad_input;
 
 use fleetlog::endpoint::{self, Endpoint};
+use fleetlog::identity::devices::Credentials;
 
 use crate::support::Node;
 use crate::support::mqtt::{self, Device, V4, V5};
@@ -179,14 +180,10 @@ async fn more_connections_than_allowed_are_closed_at_once_and_silent_ones_count(
 }
 
 #[tokio::test]
-async fn without_credentials_it_listens_on_loopback_only() {
+async fn an_address_that_is_taken_is_refused_at_the_start() {
     let node = Node::start().await;
-    let everywhere = endpoint::Options::new(([0, 0, 0, 0], 0).into());
-    let refused = Endpoint::bind(everywhere.clone(), node.ingest.clone()).await.err();
-    assert!(matches!(refused, Some(endpoint::Error::OpenToNetwork(_))));
-    let allowed = endpoint::Options { open_to_network: true, ..everywhere };
-    assert!(Endpoint::bind(allowed, node.ingest.clone()).await.is_ok());
     let taken = endpoint::Options::new(node.address);
-    let refused = Endpoint::bind(taken, node.ingest.clone()).await.err();
+    let credentials = Credentials::new(node.log.clone());
+    let refused = Endpoint::bind(taken, node.ingest.clone(), credentials).await.err();
     assert!(matches!(refused, Some(endpoint::Error::Bind { .. })));
 }

@@ -6,6 +6,7 @@
 mod access;
 mod accounts;
 mod commands;
+mod device_auth;
 mod endpoint;
 mod external;
 mod faults;

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// The longest display name, in characters.
 pub const MAX_DISPLAY_NAME: usize = 200;
@@ -15,6 +17,8 @@ pub const MAX_DISPLAY_NAME: usize = 200;
 pub const MAX_LABELS: usize = 64;
 /// The longest label key or value, in characters.
 pub const MAX_LABEL: usize = 128;
+/// The most credentials a device has that are good at a time.
+pub const MAX_CREDENTIALS: usize = 5;
 
 /// Key and value pairs that people and policies find devices by.
 pub type Labels = BTreeMap<String, String>;
@@ -40,6 +44,24 @@ pub enum Command {
     },
     /// Take it out of service: its telemetry is quarantined from then on, its history stays.
     Decommission,
+    /// Give it a credential to connect with. The secret is kept elsewhere.
+    IssueCredential {
+        /// The credential's id.
+        credential_id: Uuid,
+        /// Until when; never ends where absent.
+        expires_at: Option<DateTime<Utc>>,
+        /// From when on its other credentials are good no more; they stay as they are where absent.
+        revoke_others: Option<DateTime<Utc>>,
+        /// Now.
+        at: DateTime<Utc>,
+    },
+    /// Take a credential away from it.
+    RevokeCredential {
+        /// The credential.
+        credential_id: Uuid,
+        /// Now.
+        at: DateTime<Utc>,
+    },
 }
 
 /// What a registration came through.
@@ -75,8 +97,24 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         labels: Option<Labels>,
     },
-    /// It is out of service.
+    /// It is out of service, and none of its credentials is good any more.
     DeviceDecommissioned {},
+    /// It may connect with this credential from here on.
+    DeviceCredentialIssued {
+        /// The credential's id.
+        credential_id: Uuid,
+        /// Until when; never ends where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at: Option<DateTime<Utc>>,
+    },
+    /// A credential is good no more.
+    DeviceCredentialRevoked {
+        /// The credential's id.
+        credential_id: Uuid,
+        /// From when on; at once where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<DateTime<Utc>>,
+    },
 }
 
 impl DomainEvent for Event {
@@ -85,6 +123,8 @@ impl DomainEvent for Event {
             Self::DeviceRegistered { .. } => "DeviceRegistered",
             Self::DeviceUpdated { .. } => "DeviceUpdated",
             Self::DeviceDecommissioned {} => "DeviceDecommissioned",
+            Self::DeviceCredentialIssued { .. } => "DeviceCredentialIssued",
+            Self::DeviceCredentialRevoked { .. } => "DeviceCredentialRevoked",
         }
         .to_owned()
     }
@@ -106,6 +146,15 @@ pub enum Error {
     /// It has been taken out of service.
     #[error("the device is decommissioned")]
     Decommissioned,
+    /// It has as many credentials as a device may have.
+    #[error("a device has at most 5 credentials that are good; revoke one first")]
+    TooManyCredentials,
+    /// It has no such credential, or one that is good no more.
+    #[error("the device has no such credential")]
+    UnknownCredential,
+    /// A credential that would never be good.
+    #[error("a credential's end lies in the future")]
+    AlreadyExpired,
     /// A name or label is too long, empty, or holds a control character.
     #[error("{0}")]
     Invalid(&'static str),
@@ -117,6 +166,9 @@ pub struct Device {
     status: Status,
     name: Option<String>,
     labels: Labels,
+    /// Those that were not revoked, and until when each is good.
+    #[serde(default)]
+    credentials: BTreeMap<Uuid, Option<DateTime<Utc>>>,
 }
 
 /// Where a device is in its life.
@@ -152,7 +204,9 @@ impl Device {
             (
                 Command::Register { via: Via::Telemetry, .. }
                 | Command::Update { .. }
-                | Command::Decommission,
+                | Command::Decommission
+                | Command::IssueCredential { .. }
+                | Command::RevokeCredential { .. },
                 Status::Decommissioned,
             ) => Err(Error::Decommissioned),
             (Command::Register { via, name, labels }, Status::Unknown | Status::Decommissioned) => {
@@ -169,8 +223,53 @@ impl Device {
                 Ok(changes.then_some(Event::DeviceUpdated { name, labels }).into_iter().collect())
             }
             (Command::Decommission, Status::Registered) => Ok(vec![Event::DeviceDecommissioned {}]),
-            (Command::Update { .. } | Command::Decommission, Status::Unknown) => Err(Error::NotRegistered),
+            (
+                Command::IssueCredential { credential_id, expires_at, revoke_others, at },
+                Status::Registered,
+            ) => self.issue(credential_id, expires_at, revoke_others, at),
+            (Command::RevokeCredential { credential_id, at }, Status::Registered) => {
+                let good = self.good(at).any(|(id, _)| id == credential_id);
+                let revoked = Event::DeviceCredentialRevoked { credential_id, from: None };
+                good.then(|| vec![revoked]).ok_or(Error::UnknownCredential)
+            }
+            (
+                Command::Update { .. }
+                | Command::Decommission
+                | Command::IssueCredential { .. }
+                | Command::RevokeCredential { .. },
+                Status::Unknown,
+            ) => Err(Error::NotRegistered),
         }
+    }
+
+    /// The credentials that are good at a moment, and until when.
+    fn good(&self, at: DateTime<Utc>) -> impl Iterator<Item = (Uuid, Option<DateTime<Utc>>)> {
+        let credentials = self.credentials.iter().map(|(id, until)| (*id, *until));
+        credentials.filter(move |(_, until)| until.is_none_or(|until| until > at))
+    }
+
+    fn issue(
+        &self,
+        credential_id: Uuid,
+        expires_at: Option<DateTime<Utc>>,
+        revoke_others: Option<DateTime<Utc>>,
+        at: DateTime<Utc>,
+    ) -> Result<Vec<Event>, Error> {
+        if expires_at.is_some_and(|expires_at| expires_at <= at) {
+            return Err(Error::AlreadyExpired);
+        }
+        let at_once = revoke_others.is_some_and(|from| from <= at);
+        if !at_once && self.good(at).count() >= MAX_CREDENTIALS {
+            return Err(Error::TooManyCredentials);
+        }
+        let revoked = revoke_others.into_iter().flat_map(|from| {
+            let others = self.good(at).filter(move |(_, until)| until.is_none_or(|until| until > from));
+            others.map(move |(credential_id, _)| Event::DeviceCredentialRevoked {
+                credential_id,
+                from: Some(from).filter(|_| !at_once),
+            })
+        });
+        Ok(revoked.chain([Event::DeviceCredentialIssued { credential_id, expires_at }]).collect())
     }
 }
 
@@ -216,7 +315,7 @@ impl Aggregate for Device {
     fn apply(&mut self, event: Event) {
         match event {
             Event::DeviceRegistered { name, labels, .. } => {
-                *self = Self { status: Status::Registered, name, labels };
+                *self = Self { status: Status::Registered, name, labels, credentials: BTreeMap::new() };
             }
             Event::DeviceUpdated { name, labels } => {
                 self.name = name.or_else(|| self.name.take());
@@ -224,102 +323,22 @@ impl Aggregate for Device {
                     self.labels = labels;
                 }
             }
-            Event::DeviceDecommissioned {} => self.status = Status::Decommissioned,
+            Event::DeviceDecommissioned {} => {
+                self.status = Status::Decommissioned;
+                self.credentials.clear();
+            }
+            Event::DeviceCredentialIssued { credential_id, expires_at } => {
+                self.credentials.insert(credential_id, expires_at);
+            }
+            Event::DeviceCredentialRevoked { credential_id, from: None } => {
+                self.credentials.remove(&credential_id);
+            }
+            Event::DeviceCredentialRevoked { credential_id, from } => {
+                self.credentials.insert(credential_id, from);
+            }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn given(events: impl IntoIterator<Item = Event>) -> Device {
-        let mut device = Device::default();
-        events.into_iter().for_each(|event| device.apply(event));
-        device
-    }
-
-    fn register(via: Via) -> Command {
-        Command::Register { via, name: None, labels: Labels::new() }
-    }
-
-    fn registered() -> Event {
-        Event::DeviceRegistered { via: Via::Telemetry, name: None, labels: Labels::new() }
-    }
-
-    fn rename(name: &str) -> Command {
-        Command::Update { name: Some(name.into()), labels: None }
-    }
-
-    #[test]
-    fn an_unknown_device_is_registered_by_its_first_telemetry() {
-        assert_eq!(given([]).decide(register(Via::Telemetry)), Ok(vec![registered()]));
-    }
-
-    #[test]
-    fn a_device_is_registered_once() {
-        for via in [Via::Telemetry, Via::Api] {
-            assert_eq!(given([registered()]).decide(register(via)), Err(Error::AlreadyRegistered));
-        }
-    }
-
-    #[test]
-    fn only_a_person_brings_a_decommissioned_device_back() {
-        let gone = given([registered(), Event::DeviceDecommissioned {}]);
-        assert_eq!(gone.decide(register(Via::Telemetry)), Err(Error::Decommissioned));
-        assert_eq!(gone.decide(register(Via::Api)).map(|events| events.len()), Ok(1));
-    }
-
-    #[test]
-    fn an_update_records_only_what_changed() {
-        let device = given([registered()]);
-        let events = device.decide(rename("boiler")).expect("accepted");
-        assert_eq!(events, [Event::DeviceUpdated { name: Some("boiler".into()), labels: None }]);
-        assert_eq!(given([registered()].into_iter().chain(events)).decide(rename("boiler")), Ok(vec![]));
-    }
-
-    #[test]
-    fn nothing_happens_to_a_device_that_is_not_in_service() {
-        for command in [rename("boiler"), Command::Decommission] {
-            assert_eq!(given([]).decide(command.clone()), Err(Error::NotRegistered));
-            let gone = given([registered(), Event::DeviceDecommissioned {}]);
-            assert_eq!(gone.decide(command), Err(Error::Decommissioned));
-        }
-    }
-
-    #[test]
-    fn a_name_or_label_that_cannot_be_shown_is_refused() {
-        let label = |key: &str, value: &str| Command::Update {
-            name: None,
-            labels: Some(Labels::from([(key.into(), value.into())])),
-        };
-        let many = (0..=MAX_LABELS).map(|n| (n.to_string(), "v".into())).collect();
-        for command in [
-            rename(""),
-            rename("a\0b"),
-            rename(&"x".repeat(201)),
-            label("", "v"),
-            label("k", ""),
-            label("k\n", "v"),
-            Command::Update { name: None, labels: Some(many) },
-        ] {
-            let refused = given([registered()]).decide(command.clone());
-            assert!(matches!(refused, Err(Error::Invalid(_))), "{command:?}");
-        }
-    }
-
-    #[test]
-    fn the_stored_form_of_every_event_stays_readable() {
-        for (json, event) in [
-            (r#"{"DeviceRegistered":{"via":"telemetry"}}"#, registered()),
-            (
-                r#"{"DeviceUpdated":{"name":"boiler"}}"#,
-                Event::DeviceUpdated { name: Some("boiler".into()), labels: None },
-            ),
-            (r#"{"DeviceDecommissioned":{}}"#, Event::DeviceDecommissioned {}),
-        ] {
-            assert_eq!(serde_json::to_string(&event).expect("serializes"), json);
-            assert_eq!(serde_json::from_str::<Event>(json).expect("deserializes"), event);
-        }
-    }
-}
+mod tests;

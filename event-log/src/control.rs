@@ -10,7 +10,7 @@ use cqrs_es::event_sink::EventSink;
 use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, DomainEvent, EventStore};
 use postgres_es::PostgresEventRepository;
-use sqlx::Row;
+use sqlx::{PgConnection, PgExecutor, Row};
 
 use crate::{Error, EventLog, LogId, Position, scope};
 
@@ -121,45 +121,62 @@ impl EventLog {
         if events.is_empty() {
             return Ok(None);
         }
-        let committed = self.append::<A>(aggregate_id, known, &events, &metadata).await?;
+        let committed = append::<A>(self.pool(), aggregate_id, known, &events, &metadata).await?;
         self.heads().moved(committed.log_id, committed.position);
         Ok(Some(committed))
     }
+}
 
-    /// Appends events behind the `known` ones of a stream, all or none.
-    async fn append<A>(
-        &self,
-        aggregate_id: &str,
-        known: i64,
-        events: &[A::Event],
-        metadata: &Metadata,
-    ) -> Result<Committed, ExecuteError<A::Error>>
-    where
-        A: Aggregate,
-    {
-        let payloads: Result<Vec<String>, _> = events.iter().map(serde_json::to_string).collect();
-        let (payloads, metadata) =
-            (payloads.map_err(unwritable)?, serde_json::to_string(metadata).map_err(unwritable)?);
-        let rows = sqlx::query(APPEND)
-            .bind(A::TYPE)
-            .bind(aggregate_id)
-            .bind(metadata)
-            .bind((1..).map(|nth| known + nth).take(events.len()).collect::<Vec<_>>())
-            .bind(events.iter().map(DomainEvent::event_type).collect::<Vec<_>>())
-            .bind(events.iter().map(DomainEvent::event_version).collect::<Vec<_>>())
-            .bind(payloads)
-            .fetch_all(self.pool())
-            .await;
-        let rows = rows.map_err(|error| match &error {
-            sqlx::Error::Database(cause) if cause.constraint() == Some(STREAM) => ExecuteError::Conflict,
-            _ => ExecuteError::Log(error.into()),
-        })?;
-        let last = rows.last().ok_or(Error::Database(sqlx::Error::RowNotFound))?;
-        Ok(Committed {
-            log_id: last.try_get("log_id").map_err(Error::from)?,
-            position: last.try_get("position").map_err(Error::from)?,
-        })
+/// An aggregate's present state, as a transaction sees it, and how many events made it.
+pub(crate) async fn replay<A: Aggregate>(
+    connection: &mut PgConnection,
+    aggregate_id: &str,
+) -> Result<(A, i64), Error> {
+    let payloads: Vec<String> = sqlx::query_scalar(
+        "SELECT payload::text FROM control_events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence",
+    )
+    .bind(A::TYPE)
+    .bind(aggregate_id)
+    .fetch_all(connection)
+    .await?;
+    let mut aggregate = A::default();
+    for payload in &payloads {
+        let event = serde_json::from_str(payload);
+        aggregate.apply(event.map_err(|error| Error::Database(sqlx::Error::Decode(Box::new(error))))?);
     }
+    Ok((aggregate, payloads.len() as i64))
+}
+
+/// Appends events behind the `known` ones of a stream, all or none.
+pub(crate) async fn append<A: Aggregate>(
+    executor: impl PgExecutor<'_>,
+    aggregate_id: &str,
+    known: i64,
+    events: &[A::Event],
+    metadata: &Metadata,
+) -> Result<Committed, ExecuteError<A::Error>> {
+    let payloads: Result<Vec<String>, _> = events.iter().map(serde_json::to_string).collect();
+    let (payloads, metadata) =
+        (payloads.map_err(unwritable)?, serde_json::to_string(metadata).map_err(unwritable)?);
+    let rows = sqlx::query(APPEND)
+        .bind(A::TYPE)
+        .bind(aggregate_id)
+        .bind(metadata)
+        .bind((1..).map(|nth| known + nth).take(events.len()).collect::<Vec<_>>())
+        .bind(events.iter().map(DomainEvent::event_type).collect::<Vec<_>>())
+        .bind(events.iter().map(DomainEvent::event_version).collect::<Vec<_>>())
+        .bind(payloads)
+        .fetch_all(executor)
+        .await;
+    let rows = rows.map_err(|error| match &error {
+        sqlx::Error::Database(cause) if cause.constraint() == Some(STREAM) => ExecuteError::Conflict,
+        _ => ExecuteError::Log(error.into()),
+    })?;
+    let last = rows.last().ok_or(Error::Database(sqlx::Error::RowNotFound))?;
+    Ok(Committed {
+        log_id: last.try_get("log_id").map_err(Error::from)?,
+        position: last.try_get("position").map_err(Error::from)?,
+    })
 }
 
 /// The key that two who append to one stream at once meet at.

@@ -3,13 +3,14 @@
 //! Users, sessions, policies and credentials are ordinary rows, because an immutable log is no place for secrets or
 //! erasable personal data. What is done to them is on the record nevertheless.
 
+use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
 use fleetlog_aggregates::acts::Act;
 use fleetlog_aggregates::identity::Tenant;
 use futures::future::BoxFuture;
 use sqlx::{PgConnection, Postgres, Row, Transaction};
 
-use crate::control::{Committed, Metadata};
+use crate::control::{self, Committed, ExecuteError, Metadata};
 use crate::{Error, EventLog, scope};
 
 /// A transaction that puts on the record what it does.
@@ -24,35 +25,6 @@ impl Recorder {
         &mut self.transaction
     }
 
-    /// An aggregate as this transaction sees it, its stream locked against whoever else does this or [appends](Self::append).
-    pub async fn load<A: Aggregate>(&mut self, tenant: &Tenant, id: &str) -> Result<A, Error> {
-        let aggregate_id = format!("{tenant}/{id}");
-        self.lock(A::TYPE, &aggregate_id).await?;
-        let payloads: Vec<String> = sqlx::query_scalar(
-            "SELECT payload::text FROM control_events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence",
-        )
-        .bind(A::TYPE)
-        .bind(aggregate_id)
-        .fetch_all(&mut *self.transaction)
-        .await?;
-        let mut aggregate = A::default();
-        for payload in payloads {
-            let event = serde_json::from_str(&payload);
-            aggregate.apply(event.map_err(|error| Error::Database(sqlx::Error::Decode(Box::new(error))))?);
-        }
-        Ok(aggregate)
-    }
-
-    /// Whoever else does this to the stream waits until this transaction has ended, and then sees what it has appended.
-    async fn lock(&mut self, aggregate_type: &str, aggregate_id: &str) -> Result<(), Error> {
-        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0))")
-            .bind(aggregate_type)
-            .bind(aggregate_id)
-            .execute(&mut *self.transaction)
-            .await?;
-        Ok(())
-    }
-
     /// Tells of an act in the stream of the tenant's thing `id`. The tenant's control log is locked from here to the
     /// commit: this comes last.
     pub async fn tell<A: Act>(
@@ -65,8 +37,8 @@ impl Recorder {
         self.append(A::TYPE, tenant, id, act, metadata).await
     }
 
-    /// The same for an event of an aggregate's stream, on which others may decide at this moment: they do so anew, or
-    /// this fails with a conflict and may be tried again.
+    /// The same for an event of an aggregate's stream about which there is nothing to decide. Whoever decides on the
+    /// stream at this moment does so anew.
     pub async fn append(
         &mut self,
         aggregate_type: &str,
@@ -79,7 +51,12 @@ impl Recorder {
         let encode = |error: serde_json::Error| Error::Database(sqlx::Error::Encode(Box::new(error)));
         let payload = serde_json::to_string(event).map_err(encode)?;
         let metadata = serde_json::to_string(metadata).map_err(encode)?;
-        self.lock(aggregate_type, &aggregate_id).await?;
+        // Whoever else tells something in this stream waits here, and then sees what this has told.
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0))")
+            .bind(aggregate_type)
+            .bind(&aggregate_id)
+            .execute(&mut *self.transaction)
+            .await?;
         let row = sqlx::query(APPEND_NEXT)
             .bind(aggregate_type)
             .bind(&aggregate_id)
@@ -92,6 +69,60 @@ impl Recorder {
         let committed = Committed { log_id: row.try_get("log_id")?, position: row.try_get("position")? };
         self.appended.push(committed);
         Ok(committed)
+    }
+}
+
+/// What an aggregate has decided, not on the record yet.
+pub struct Decision<A: Aggregate> {
+    aggregate_id: String,
+    /// How many events the stream had then.
+    known: i64,
+    events: Vec<A::Event>,
+}
+
+impl<A: Aggregate> Decision<A> {
+    /// What follows.
+    #[must_use]
+    pub fn events(&self) -> &[A::Event] {
+        &self.events
+    }
+
+    /// The place of its last event in the aggregate's stream.
+    #[must_use]
+    pub fn sequence(&self) -> i64 {
+        self.known + self.events.len() as i64
+    }
+}
+
+impl Recorder {
+    /// Has an aggregate decide on a command, to [put](Recorder::put) on the record at the transaction's end.
+    pub async fn decide<A: Aggregate<Services = ()>>(
+        &mut self,
+        aggregate_id: String,
+        command: A::Command,
+    ) -> Result<Decision<A>, ExecuteError<A::Error>> {
+        let (mut aggregate, known) = control::replay::<A>(&mut self.transaction, &aggregate_id).await?;
+        let sink = EventSink::default();
+        aggregate.handle(command, &(), &sink).await.map_err(ExecuteError::Refused)?;
+        Ok(Decision { aggregate_id, known, events: sink.collect().await })
+    }
+
+    /// Puts what was decided on the record. Where others have decided something meanwhile, that is a conflict, which
+    /// ends the transaction: all of it may be done again. Comes last, as [`Recorder::tell`] does. `None` if nothing
+    /// followed.
+    pub async fn put<A: Aggregate>(
+        &mut self,
+        decision: &Decision<A>,
+        metadata: &Metadata,
+    ) -> Result<Option<Committed>, ExecuteError<A::Error>> {
+        let Decision { aggregate_id, known, events } = decision;
+        if events.is_empty() {
+            return Ok(None);
+        }
+        let appended = control::append::<A>(&mut *self.transaction, aggregate_id, *known, events, metadata);
+        let committed = appended.await?;
+        self.appended.push(committed);
+        Ok(Some(committed))
     }
 }
 

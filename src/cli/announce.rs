@@ -4,10 +4,17 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use crate::embedded::postgres::Cluster;
+use crate::endpoint::Auth;
 use crate::service::Service;
 
 /// After `fleetlog up`.
-pub fn ready(service: &Service, cluster: &Cluster, after: Duration, out: &mut impl Write) -> io::Result<()> {
+pub fn ready(
+    service: &Service,
+    auth: Auth,
+    cluster: &Cluster,
+    after: Duration,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let http = service.http();
     writeln!(out, "fleetlog {} is ready after {:.1} s", env!("CARGO_PKG_VERSION"), after.as_secs_f64())?;
     writeln!(out)?;
@@ -15,10 +22,11 @@ pub fn ready(service: &Service, cluster: &Cluster, after: Duration, out: &mut im
     writeln!(out, "  GraphQL    http://{http}/graphql")?;
     if let Some(mqtt) = service.mqtt() {
         writeln!(out, "  MQTT       mqtt://{mqtt}    devices publish to t0/devices/<uid>/telemetry")?;
+        writeln!(out, "             {}", how_to_log_in(auth))?;
     }
     writeln!(out, "  data       {}", cluster.data_dir().display())?;
     admin(service, out)?;
-    if let Some(mqtt) = service.mqtt() {
+    if let Some(mqtt) = service.mqtt().filter(|_| auth == Auth::Open) {
         writeln!(out)?;
         writeln!(
             out,
@@ -28,6 +36,13 @@ pub fn ready(service: &Service, cluster: &Cluster, after: Duration, out: &mut im
     }
     writeln!(out, "Ctrl-C stops it; nothing acknowledged is lost.")?;
     out.flush()
+}
+
+fn how_to_log_in(auth: Auth) -> &'static str {
+    match auth {
+        Auth::Open => "open: without credentials a device is whichever it says (--device-auth required)",
+        Auth::Required => "devices log in as t0/<uid>, with what POST /devices/<uid>/credentials gives out",
+    }
 }
 
 /// The administrator of a first start: the one time that the password is shown.

@@ -9,7 +9,11 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use super::LogFormat;
 
 /// What is quieter than the rest unless asked for: the libraries' own notes.
-const QUIET: &str = "mqtt5=warn,sqlx=warn,rumqttc=warn,h2=warn,hyper=warn";
+///
+/// mqtt5 warns of each login and each publish that is refused, which are counted, and not for a stranger to fill the log
+/// with.
+const QUIET: &str =
+    "mqtt5=warn,mqtt5::broker::client_handler=error,sqlx=warn,rumqttc=warn,h2=warn,hyper=warn";
 
 /// Starts logging. `filter` is `level` or `target=level,…`.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {

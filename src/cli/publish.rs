@@ -1,7 +1,11 @@
 //! `fleetlog simulate` and `fleetlog agent`: devices, made up and real.
 
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
+
+use anyhow::Context;
+use fleetlog_aggregates::identity::Uid;
 
 use super::{Agent, Simulate};
 use crate::{agent, shutdown, simulate};
@@ -16,16 +20,38 @@ pub async fn simulate(args: Simulate) -> anyhow::Result<()> {
         late: args.late_rate,
         late_by: Duration::from_secs(args.late_by.into()),
     };
+    let (devices, logins) = match &args.credentials {
+        None => (args.devices, simulate::Logins::None),
+        Some(file) => {
+            let devices = read_credentials(file)?;
+            (u32::try_from(devices.len())?, simulate::Logins::Each(devices.into()))
+        }
+    };
     let options = simulate::Options {
         duration,
         faults,
-        ..simulate::Options::new(url, tenant, args.devices, args.rate)
+        logins,
+        ..simulate::Options::new(url, tenant, devices, args.rate)
     };
     let report = simulate::run(options, shutdown::on_signal()?, |progress| {
         let _ = writeln!(std::io::stderr(), "{progress}");
     });
     writeln!(std::io::stdout(), "{}", report.await?)?;
     Ok(())
+}
+
+/// Reads lines of `uid,password`. What is wrong with one is said by its number: the file is full of secrets.
+fn read_credentials(file: &Path) -> anyhow::Result<Vec<(Uid, String)>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    let devices = lines.map(|(number, line)| {
+        let parts =
+            line.split_once(',').and_then(|(uid, password)| Some((uid.parse().ok()?, password.to_owned())));
+        parts.with_context(|| format!("{}: line {number} is not uid,password", file.display()))
+    });
+    let devices = devices.collect::<anyhow::Result<Vec<_>>>()?;
+    anyhow::ensure!(!devices.is_empty(), "{}: no device in it", file.display());
+    Ok(devices)
 }
 
 /// Publishes this machine's own readings until Ctrl-C.

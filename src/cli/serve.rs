@@ -19,9 +19,11 @@ pub async fn run(args: Serve, metrics: metrics_exporter_prometheus::PrometheusHa
         group: args.mqtt_share,
         ..external::Options::new(args.mqtt_url.parse().context("FLEETLOG_MQTT_URL")?, args.mqtt_client_id)
     };
+    let url = broker.url.clone();
     let (database, broker) = (database(&args.database)?, Broker::External(broker));
     let mut options = service_options(&args.service, database, broker, Path::new("data"), metrics)?;
     options.migrate = !args.no_migrate;
+    options.settings.broker = Some(url);
     let service = Service::start(options).await?;
     tracing::info!(http = %service.http(), "fleetlog is ready");
     announce::admin(&service, &mut std::io::stdout().lock())?;

@@ -11,6 +11,9 @@ use sqlx::postgres::PgConnectOptions;
 use super::up::{self, TOOLS};
 use crate::embedded::postgres::{self, Visit};
 
+/// Connections of a command that writes.
+pub const WRITERS: u32 = 4;
+
 /// Which log.
 #[derive(Debug, Args)]
 pub struct Source {
@@ -38,14 +41,20 @@ impl Source {
         self.open_by(read).await
     }
 
-    /// Opens the log as the service does.
+    /// Opens the log as a service does, of a database that one has migrated. As few connections as will do: `up` may be
+    /// running on it.
     pub async fn open_to_write(self) -> anyhow::Result<Reading> {
-        self.open_by(write).await
+        self.open_by(async |connect| {
+            let mut options = database::Options::new(connect);
+            options.connections = WRITERS;
+            EventLog::open(options).await
+        })
+        .await
     }
 
     async fn open_by(
         self,
-        open: impl AsyncFn(PgConnectOptions) -> fleetlog_event_log::Result<EventLog>,
+        open: impl AsyncFnOnce(PgConnectOptions) -> fleetlog_event_log::Result<EventLog>,
     ) -> anyhow::Result<Reading> {
         if let Some(url) = &self.database_url {
             let connect = PgConnectOptions::from_str(url)
@@ -75,12 +84,6 @@ async fn read(connect: PgConnectOptions) -> fleetlog_event_log::Result<EventLog>
     let mut options = database::Options::new(connect);
     options.connections = 1;
     EventLog::open_to_read(options).await
-}
-
-async fn write(connect: PgConnectOptions) -> fleetlog_event_log::Result<EventLog> {
-    let mut options = database::Options::new(connect);
-    options.connections = 2;
-    EventLog::open(options).await
 }
 
 impl Reading {

@@ -1,6 +1,7 @@
 //! `fleetlog up`: everything on this machine, started with one command.
 
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Up, announce, service_options};
 use crate::embedded::postgres::{self, Cluster, Phase};
+use crate::identity::devices::Secret;
 use crate::service::{Broker, Service};
 use crate::{agent, broker, endpoint, shutdown, simulate};
 
@@ -31,10 +33,12 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
         ..postgres::Options::new(args.data_dir.join("postgres"))
     };
     let cluster = Cluster::start(cluster_options.clone(), progress).await?;
+    let endpoint = endpoint_options(&args);
+    let (auth, in_process) = (endpoint.auth, endpoint.in_process.clone());
     let options = service_options(
         &args.service,
         database::Options::new(cluster.connect_options()),
-        Broker::Endpoint(endpoint::Options::new(args.mqtt)),
+        Broker::Endpoint(endpoint),
         &args.data_dir,
         metrics,
     )?;
@@ -45,9 +49,9 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
             return Err(error.into());
         }
     };
-    announce::ready(&service, &cluster, started.elapsed(), &mut std::io::stdout().lock())?;
+    announce::ready(&service, auth, &cluster, started.elapsed(), &mut std::io::stdout().lock())?;
 
-    let publishers = publish(&args, &service, &shutdown)?;
+    let publishers = publish(&args, &service, in_process.as_ref(), &shutdown)?;
     let postgres = CancellationToken::new();
     let watch = tokio::spawn(keep(cluster, cluster_options, shutdown.clone(), postgres.clone()));
     let served = service.run(shutdown.clone()).await;
@@ -61,21 +65,40 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
     Ok(())
 }
 
+/// The endpoint, with a secret for the devices that this process brings along itself.
+fn endpoint_options(args: &Up) -> endpoint::Options {
+    let usual = endpoint::Options::new(args.mqtt);
+    let auth = args.device_auth.unwrap_or(usual.auth);
+    if auth == endpoint::Auth::Open && usual.auth == endpoint::Auth::Required {
+        tracing::warn!(mqtt = %args.mqtt, "whoever reaches the MQTT endpoint may publish as any device");
+    }
+    let in_process = (args.agent || args.devices > 0).then(Secret::random);
+    endpoint::Options { auth, in_process, ..usual }
+}
+
 /// This machine and simulated devices, if asked for, as devices of the endpoint.
 fn publish(
     args: &Up,
     service: &Service,
+    secret: Option<&Secret>,
     shutdown: &CancellationToken,
 ) -> Result<JoinSet<()>, identity::Invalid> {
     let mut publishers = JoinSet::new();
-    let Some(mqtt) = service.mqtt() else { return Ok(publishers) };
+    let (Some(mqtt), Some(secret)) = (service.mqtt(), secret) else { return Ok(publishers) };
+    // Whoever listens everywhere is reached here.
+    let mqtt = if mqtt.ip().is_unspecified() { (Ipv4Addr::LOCALHOST, mqtt.port()).into() } else { mqtt };
     let (url, tenant) = (broker::Url::from(mqtt), TENANT.parse::<identity::Tenant>()?);
     if args.agent {
-        let options = agent::Options::new(url.clone(), tenant.clone(), agent::hostname().parse()?);
+        let uid: identity::Uid = agent::hostname().parse()?;
+        let url = url.with_login(identity::aggregate_id(&tenant, &uid), secret.reveal());
+        let options = agent::Options::new(url, tenant.clone(), uid);
         publishers.spawn(agent::run(options, shutdown.clone()));
     }
     if args.devices > 0 {
-        let options = simulate::Options::new(url, tenant, args.devices, f64::from(args.devices));
+        let options = simulate::Options {
+            logins: simulate::Logins::Shared(secret.clone()),
+            ..simulate::Options::new(url, tenant, args.devices, f64::from(args.devices))
+        };
         let shutdown = shutdown.clone();
         publishers.spawn(async move {
             if let Err(error) = simulate::run(options, shutdown, |_| ()).await {

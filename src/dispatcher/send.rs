@@ -99,8 +99,11 @@ impl Sender {
         done
     }
 
-    /// Whether the command's record says that this attempt comes next.
+    /// Whether the command's record says that this attempt comes next. A suspended tenant's devices are told nothing.
     async fn is_next(&self, cmd_id: Uuid, attempt: u32) -> bool {
+        if self.log.terms().of(&self.tenant).suspended {
+            return false;
+        }
         match self.log.load::<Command>(&format!("{}/{cmd_id}", self.tenant)).await {
             Ok(command) => {
                 matches!(command.next(), Some(Next::Send { attempt: next, .. }) if next == attempt)

@@ -23,7 +23,8 @@ const ATTEMPTS: usize = 5;
 /// What to start and where.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The directory for the configuration, the sessions and the log; created where it is missing.
+    /// The directory for the configuration, the sessions and the log; created where it is missing. Where it has files
+    /// `passwords` and `acl`, these say who is let in; otherwise anyone is.
     pub dir: PathBuf,
     /// The port on 127.0.0.1; a free one where none is given.
     pub port: Option<u16>,
@@ -132,9 +133,16 @@ fn prepare(program: &Path, dir: &Path, port: u16) -> io::Result<Command> {
 fn configuration(dir: &Path, port: u16, root: bool) -> String {
     // Without this, root's broker becomes the user mosquitto, who cannot write to root's directories.
     let user = if root { "user root\n" } else { "" };
+    let (passwords, acl) = (dir.join("passwords"), dir.join("acl"));
+    let access = if passwords.exists() && acl.exists() {
+        let (passwords, acl) = (passwords.display(), acl.display());
+        format!("allow_anonymous false\npassword_file {passwords}\nacl_file {acl}\n")
+    } else {
+        "allow_anonymous true\n".to_owned()
+    };
     format!(
         "listener {port} 127.0.0.1\n\
-         allow_anonymous true\n\
+         {access}\
          {user}\
          persistence true\n\
          persistence_location {}/\n\

@@ -1,6 +1,6 @@
 //! Who listens for commands, and the way to them.
 //!
-//! mqtt5 routes a message to its subscribers and says nothing about whether there were any. So this counts them, by
+//! mqtt5 routes a message to its subscribers and says nothing about whether there were any. So this knows them, by
 //! topic, from each SUBACK to the end of the connection.
 
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ const ARRIVALS: usize = 1024;
 pub(super) struct Audience(Arc<Inner>);
 
 struct Inner {
-    listeners: Mutex<HashMap<Arc<str>, usize>>,
+    listeners: Mutex<HashMap<Arc<str>, Vec<Arc<MessageRouter>>>>,
     arrivals: broadcast::Sender<Arc<str>>,
 }
 
@@ -29,6 +29,8 @@ struct Inner {
 pub(super) struct Listener {
     audience: Audience,
     topic: Arc<str>,
+    /// The connection's own.
+    router: Arc<MessageRouter>,
 }
 
 impl Default for Audience {
@@ -38,15 +40,15 @@ impl Default for Audience {
 }
 
 impl Audience {
-    /// Counts a listener in.
-    pub(super) fn enter(&self, topic: &Arc<str>) -> Listener {
-        *self.listeners().entry(Arc::clone(topic)).or_default() += 1;
+    /// Takes a listener in, who is reached through its connection's router.
+    pub(super) fn enter(&self, topic: &Arc<str>, router: &Arc<MessageRouter>) -> Listener {
+        self.listeners().entry(Arc::clone(topic)).or_default().push(Arc::clone(router));
         // It fails where nobody sends commands.
         let _ = self.0.arrivals.send(Arc::clone(topic));
-        Listener { audience: self.clone(), topic: Arc::clone(topic) }
+        Listener { audience: self.clone(), topic: Arc::clone(topic), router: Arc::clone(router) }
     }
 
-    fn listeners(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, usize>> {
+    fn listeners(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Vec<Arc<MessageRouter>>>> {
         self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -60,9 +62,9 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         let mut listeners = self.audience.listeners();
-        if let Some(count) = listeners.get_mut(&self.topic) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(routers) = listeners.get_mut(&self.topic) {
+            routers.retain(|router| !Arc::ptr_eq(router, &self.router));
+            if routers.is_empty() {
                 listeners.remove(&self.topic);
             }
         }
@@ -73,22 +75,23 @@ impl Drop for Listener {
 #[derive(Clone)]
 pub struct Outlet {
     audience: Audience,
-    router: Arc<MessageRouter>,
 }
 
 impl Outlet {
-    pub(super) fn new(audience: Audience, router: Arc<MessageRouter>) -> Self {
-        Self { audience, router }
+    pub(super) fn new(audience: Audience) -> Self {
+        Self { audience }
     }
 
     /// Gives the message to the connections that listen.
     pub(crate) async fn publish(&self, message: Message) -> Delivery {
-        if !self.audience.listeners().contains_key(message.topic.as_str()) {
+        let Some(routers) = self.audience.listeners().get(message.topic.as_str()).cloned() else {
             return Delivery::NobodyThere;
-        }
+        };
         let mut packet = PublishPacket::new(message.topic, message.payload, QoS::AtLeastOnce);
         packet.properties.set_message_expiry_interval(message.expires_in_s);
-        self.router.route_message(&packet, None).await;
+        for router in routers {
+            router.route_message(&packet, None).await;
+        }
         Delivery::Taken
     }
 

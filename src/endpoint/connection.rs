@@ -3,93 +3,86 @@
 //! mqtt5 acknowledges a publish whichever way its handler answers. The one answer after which it writes nothing is a
 //! publish turned into one of `QoS` 0; that is how a message whose fate is unknown stays unacknowledged.
 
-use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::Utc;
 use mqtt5::QoS;
 use mqtt5::broker::client_handler::ClientHandler;
+use mqtt5::broker::router::{DeliveryLanes, MessageRouter};
 use mqtt5::broker::{
     BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent, ClientSubscribeEvent,
     ClientUnsubscribeEvent, PublishAction, SubAckReasonCode,
 };
 use mqtt5::packet::publish::PublishPacket;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::access::{Access, Gate};
 use super::audience::{Audience, Listener};
+use super::roster::{Client, Ends, Roster};
 use crate::ingest::{self, Closed};
 
 type Called<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A topic that nobody can subscribe to.
 const NOWHERE: &str = "$unacknowledged";
-
-/// The connections by client id, so that a client that comes back releases the connection it left.
-#[derive(Default)]
-pub(super) struct Roster {
-    connections: Mutex<HashMap<Arc<str>, (u64, CancellationToken)>>,
-    next: AtomicU64,
-}
+/// How long a client whose answers do not matter any more has to take its leave.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// One connection's side of the conversation between mqtt5 and ingest.
 pub(super) struct Connection {
+    pub(super) gate: Arc<Gate>,
     ingest: ingest::Handle,
     roster: Arc<Roster>,
     audience: Audience,
     listens: Mutex<Vec<Listener>>,
+    /// Knows this connection alone, so that no client id reaches another's session.
+    routes: Arc<MessageRouter>,
     number: u64,
     patience: Duration,
     /// Makes mqtt5 say DISCONNECT and end the connection.
     hang_up: broadcast::Sender<()>,
     /// No answer can reach the client any more: stop waiting for one.
     abandoned: CancellationToken,
-    connected: AtomicBool,
+    ends: Ends,
+    /// What it may do, and whether it can be told what it may not; set when it is let in.
+    access: OnceLock<(Access, bool)>,
+    /// Set when mqtt5 has accepted the connection.
+    client: OnceLock<Client>,
     /// mqtt5's own part is over; what it publishes from here on is the will.
     pub(super) over: AtomicBool,
     will: Mutex<Option<(Arc<str>, Bytes)>>,
 }
 
-impl Roster {
-    fn enter(&self, client: &Arc<str>, connection: &Connection) {
-        let entry = (connection.number, connection.abandoned.clone());
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, left_behind)) = connections.insert(Arc::clone(client), entry) {
-            left_behind.cancel();
-        }
-    }
-
-    fn leave(&self, client: &Arc<str>, number: u64) {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        if connections.get(client).is_some_and(|(present, _)| *present == number) {
-            connections.remove(client);
-        }
-    }
-}
-
 impl Connection {
     pub(super) fn new(
+        gate: Arc<Gate>,
         ingest: ingest::Handle,
         roster: Arc<Roster>,
         audience: Audience,
+        routes: Arc<MessageRouter>,
         patience: Duration,
         hang_up: broadcast::Sender<()>,
     ) -> Self {
-        let number = roster.next.fetch_add(1, Ordering::Relaxed);
+        let number = roster.number();
         Self {
+            gate,
             ingest,
             roster,
             audience,
             listens: Mutex::default(),
+            routes,
             number,
             patience,
             hang_up,
             abandoned: CancellationToken::new(),
-            connected: AtomicBool::new(false),
+            ends: Ends::default(),
+            access: OnceLock::new(),
+            client: OnceLock::new(),
             over: AtomicBool::new(false),
             will: Mutex::default(),
         }
@@ -98,26 +91,65 @@ impl Connection {
     /// Runs the connection to its end; after `shutdown` the publish at hand has `drain` to be stored.
     pub(super) async fn serve(&self, handler: ClientHandler, shutdown: CancellationToken, drain: Duration) {
         let mut run = Box::pin(handler.run());
-        tokio::select! {
-            ended = &mut run => {
-                if let Err(error) = ended && !error.is_normal_disconnect() {
-                    tracing::debug!(%error, "an MQTT connection ended");
-                }
+        let farewell = tokio::select! {
+            ended = &mut run => return note(ended),
+            () = shutdown.cancelled() => Some(drain),
+            () = self.ends.dismissed.cancelled() => Some(Duration::ZERO),
+            () = self.ends.taken_over.cancelled() => None,
+        };
+        if let Some(patience) = farewell {
+            // A will is for what happens to the client, not to this server; and a dismissed one has no say any more.
+            self.take_will();
+            if self.client.get().is_none() {
                 return;
             }
-            () = shutdown.cancelled() => {}
-        }
-        // A will is for what happens to the client, not to this server.
-        self.take_will();
-        if !self.connected.load(Ordering::Relaxed) {
-            return;
-        }
-        // It fails only once the connection is over.
-        let _ = self.hang_up.send(());
-        if tokio::time::timeout(drain, &mut run).await.is_err() {
+            // It fails only once the connection is over.
+            let _ = self.hang_up.send(());
+            if tokio::time::timeout(patience, &mut run).await.is_ok() {
+                return;
+            }
             self.abandoned.cancel();
-            let _ = tokio::time::timeout(Duration::from_secs(1), run).await;
+        } else {
+            self.abandoned.cancel();
+            self.hand_over().await;
         }
+        let _ = tokio::time::timeout(FAREWELL, run).await;
+        // Dropped half-way, mqtt5 says nothing of the end.
+        self.leave();
+    }
+
+    /// Makes mqtt5 say that the session was taken over: to the router there is another connection of the client.
+    async fn hand_over(&self) {
+        let Some(Client { id, .. }) = self.client.get() else { return };
+        let (lanes, _unread) = DeliveryLanes::channel(1);
+        let (disconnect, _unheard) = oneshot::channel();
+        let queue = self.routes.queue_handle(id);
+        self.routes.register_client(id.to_string(), lanes, queue, disconnect).await;
+    }
+
+    /// Is called by the provider once, when it lets the client in.
+    pub(super) fn let_in(&self, access: Access, can_be_told: bool) {
+        let _ = self.access.set((access, can_be_told));
+    }
+
+    /// What the client may do; nothing before it is let in.
+    pub(super) fn access(&self) -> Option<&Access> {
+        self.access.get().map(|(access, _)| access)
+    }
+
+    /// Whether the client's protocol has an answer for what is refused.
+    pub(super) fn can_be_told(&self) -> bool {
+        self.access.get().is_some_and(|(_, can_be_told)| *can_be_told)
+    }
+
+    /// Whether the client may publish there; counts what is refused.
+    pub(super) fn allows(&self, topic: &str) -> bool {
+        let allowed = !self.ends.dismissed.is_cancelled()
+            && self.access().is_some_and(|access| access.may_publish(topic));
+        if !allowed {
+            metrics::counter!("fleetlog_mqtt_publishes_refused_total").increment(1);
+        }
+        allowed
     }
 
     /// Returns when the message's fate is committed, or when nobody can be told.
@@ -133,13 +165,37 @@ impl Connection {
     fn take_will(&self) -> Option<(Arc<str>, Bytes)> {
         self.will.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+
+    fn leave(&self) {
+        if let Some(client) = self.client.get() {
+            self.roster.leave(client, self.number);
+        }
+        self.listens.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Ends the connection without an answer to the publish at hand.
+    fn refuse_without_a_word(&self) -> PublishAction {
+        let _ = self.hang_up.send(());
+        PublishAction::Transform(PublishPacket::new(NOWHERE, Bytes::new(), QoS::AtMostOnce))
+    }
+}
+
+fn note(ended: mqtt5::Result<()>) {
+    if let Err(error) = ended
+        && !error.is_normal_disconnect()
+    {
+        tracing::debug!(%error, "an MQTT connection ended");
+    }
 }
 
 impl BrokerEventHandler for Connection {
     fn on_client_connect(&self, event: ClientConnectEvent) -> Called<'_, ()> {
-        self.connected.store(true, Ordering::Relaxed);
         *self.will.lock().unwrap_or_else(PoisonError::into_inner) = event.will_topic.zip(event.will_payload);
-        self.roster.enter(&event.client_id, self);
+        if let Some(access) = self.access() {
+            let client = Client { user: access.user(), id: event.client_id };
+            let _ = self.client.set(client.clone());
+            self.roster.enter(client, self.number, access.clone(), self.ends.clone());
+        }
         Box::pin(std::future::ready(()))
     }
 
@@ -151,7 +207,7 @@ impl BrokerEventHandler for Connection {
                 SubAckReasonCode::GrantedQoS0 | SubAckReasonCode::GrantedQoS1 | SubAckReasonCode::GrantedQoS2
             );
             if granted && !listens.iter().any(|listener| *listener.topic() == *subscription.topic_filter) {
-                listens.push(self.audience.enter(&subscription.topic_filter));
+                listens.push(self.audience.enter(&subscription.topic_filter, &self.routes));
             }
         }
         Box::pin(std::future::ready(()))
@@ -165,20 +221,21 @@ impl BrokerEventHandler for Connection {
 
     fn on_client_publish(&self, event: ClientPublishEvent) -> Called<'_, PublishAction> {
         Box::pin(async move {
+            if !self.can_be_told() && !self.allows(&event.topic) {
+                return self.refuse_without_a_word();
+            }
             if self.store(event.topic, event.payload).await.is_ok() {
                 return PublishAction::Handled;
             }
             metrics::counter!("fleetlog_mqtt_unacknowledged_total").increment(1);
-            let _ = self.hang_up.send(());
-            PublishAction::Transform(PublishPacket::new(NOWHERE, Bytes::new(), QoS::AtMostOnce))
+            self.refuse_without_a_word()
         })
     }
 
     /// A will is a message like any other: it goes to ingest. Its delay is not observed.
     fn on_client_disconnect(&self, event: ClientDisconnectEvent) -> Called<'_, ()> {
         Box::pin(async move {
-            self.roster.leave(&event.client_id, self.number);
-            self.listens.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.leave();
             if event.unexpected
                 && let Some((topic, payload)) = self.take_will()
             {

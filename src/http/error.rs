@@ -232,13 +232,21 @@ fn device_row(error: &device::Error) -> Row {
         device::Error::NotRegistered => {
             return Row(StatusCode::NOT_FOUND, "not_found", NO_DEVICE.into(), None);
         }
-        device::Error::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+        device::Error::TooManyCredentials => (StatusCode::CONFLICT, "too_many_credentials"),
+        device::Error::UnknownCredential => {
+            return Row(StatusCode::NOT_FOUND, "not_found", NO_CREDENTIAL.into(), None);
+        }
+        device::Error::Invalid(_) | device::Error::AlreadyExpired => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
+        }
     };
     Row(status, code, error.to_string().into(), None)
 }
 
 /// What is said of a device that is not there, whoever asks in whatever way.
 pub(crate) const NO_DEVICE: &str = "there is no such device";
+/// The same for a device's credential.
+pub(super) const NO_CREDENTIAL: &str = "there is no such credential";
 /// The same for a log.
 pub(super) const NO_LOG: &str = "there is no such log";
 /// The same for a command.

@@ -140,6 +140,14 @@ fn device(event: &device::Event, f: &mut Formatter<'_>) -> fmt::Result {
             (name, labels.as_ref())
         }
         device::Event::DeviceDecommissioned {} => return f.write_str("decommissioned"),
+        device::Event::DeviceCredentialIssued { credential_id, expires_at } => {
+            write!(f, "credential {credential_id} issued")?;
+            return expires_at.iter().try_for_each(|at| write!(f, ", until {}", time(*at)));
+        }
+        device::Event::DeviceCredentialRevoked { credential_id, from } => {
+            write!(f, "credential {credential_id} revoked")?;
+            return from.iter().try_for_each(|at| write!(f, " from {} on", time(*at)));
+        }
     };
     name.iter().try_for_each(|name| write!(f, ", name {}", quoted(name)))?;
     labels.iter().try_for_each(|labels| write!(f, ", labels {}", quoted(labels)))

@@ -35,6 +35,29 @@ impl Device {
         device
     }
 
+    /// A connection with a user name and a password, or the code with which it was refused.
+    pub(crate) async fn log_in(
+        address: SocketAddr,
+        version: u8,
+        client_id: &str,
+        login: Option<(&str, &str)>,
+    ) -> Result<Self, u8> {
+        let mut device = Self::dial(address, version).await;
+        device.send(&connect_as(version, client_id, login, None)).await;
+        let connack = device.packet().await.expect("CONNACK");
+        assert_eq!(connack[0], 0x20, "CONNACK: {connack:02x?}");
+        if connack[3] == 0 { Ok(device) } else { Err(connack[3]) }
+    }
+
+    /// Asks for a subscription with `QoS` 1. Returns the code of the answer.
+    pub(crate) async fn ask_for(&mut self, filter: &str) -> Option<u8> {
+        let request = subscribe(self.version, 9, filter);
+        self.send(&request).await;
+        let suback = self.packet().await?;
+        assert_eq!(suback[0], 0x90, "SUBACK: {suback:02x?}");
+        suback.last().copied()
+    }
+
     /// The other end of a connection that a client has made: the test is the broker.
     pub(crate) async fn accept(listener: &TcpListener) -> Self {
         let accepted = tokio::time::timeout(LIMIT, listener.accept()).await.expect("a client");
@@ -154,12 +177,26 @@ fn string(text: &[u8]) -> Vec<u8> {
 
 /// A clean CONNECT with a keep-alive of a minute, and a will of `QoS` 1.
 pub(crate) fn connect(version: u8, client_id: &str, will: Option<(&str, &[u8])>) -> Vec<u8> {
+    connect_as(version, client_id, None, will)
+}
+
+/// The same with a user name and a password.
+pub(crate) fn connect_as(
+    version: u8,
+    client_id: &str,
+    login: Option<(&str, &str)>,
+    will: Option<(&str, &[u8])>,
+) -> Vec<u8> {
     let properties: &[u8] = if version == V5 { &[0] } else { &[] };
-    let flags = 0b10 | if will.is_some() { 0b1100 } else { 0 };
+    let login_flags = if login.is_some() { 0b1100_0000 } else { 0 };
+    let flags = 0b10 | login_flags | if will.is_some() { 0b1100 } else { 0 };
     let mut body =
         [&string(b"MQTT")[..], &[version, flags, 0, 60], properties, &string(client_id.as_bytes())].concat();
     if let Some((topic, payload)) = will {
         body.extend([properties, &string(topic.as_bytes()), &string(payload)].concat());
+    }
+    if let Some((username, password)) = login {
+        body.extend([string(username.as_bytes()), string(password.as_bytes())].concat());
     }
     packet(0x10, &body)
 }

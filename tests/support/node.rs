@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::Utc;
 use fleetlog::endpoint::{self, Endpoint};
+use fleetlog::identity::devices::Credentials;
 use fleetlog::ingest::{self, Closed, Fate, Ingest};
 use fleetlog_event_log::{EventLog, database};
 use sqlx::postgres::PgConnectOptions;
@@ -61,7 +62,8 @@ impl Node {
         let mut endpoint = endpoint::Options::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         change(&mut ingest, &mut endpoint);
         let (storing, ingest) = Ingest::new(log.clone(), ingest);
-        let endpoint = Endpoint::bind(endpoint, ingest.clone()).await.expect("listen");
+        let endpoint =
+            Endpoint::bind(endpoint, ingest.clone(), Credentials::new(log.clone())).await.expect("listen");
         let (address, outlet) = (endpoint.address(), endpoint.outlet());
         let stop = CancellationToken::new();
         let (storing, serving) = (storing.run(stop.clone()), endpoint.run(stop.clone()));

@@ -36,6 +36,18 @@ impl Server {
         Self::start(command, http, mqtt).await
     }
 
+    /// The same, with more to say to it.
+    pub(crate) async fn up_with(data_dir: &Path, arguments: &[&str]) -> Self {
+        let (http, mqtt) = (free_port(), free_port());
+        let mut command = binary("up", http);
+        command
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args(["--mqtt", &format!("127.0.0.1:{mqtt}")])
+            .args(arguments);
+        Self::start(command, http, mqtt).await
+    }
+
     /// `fleetlog serve` against a database and a broker on a port.
     pub(crate) async fn serve(database: &PgConnectOptions, broker: u16, arguments: &[&str]) -> Self {
         let http = free_port();

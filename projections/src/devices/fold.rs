@@ -102,6 +102,8 @@ impl Fold {
                 life.labels = labels.or_else(|| life.labels.take());
             }
             device::Event::DeviceDecommissioned {} => life.decommissioned_at = Some(event.occurred_at),
+            // What it connects with is no part of this read model.
+            device::Event::DeviceCredentialIssued { .. } | device::Event::DeviceCredentialRevoked { .. } => {}
         }
         Ok(())
     }
@@ -117,7 +119,9 @@ fn check_text(change: &device::Event) -> Result<(), Poison> {
     let (name, labels) = match change {
         device::Event::DeviceRegistered { name, labels, .. } => (name, Some(labels)),
         device::Event::DeviceUpdated { name, labels } => (name, labels.as_ref()),
-        device::Event::DeviceDecommissioned {} => (&None, None),
+        device::Event::DeviceDecommissioned {}
+        | device::Event::DeviceCredentialIssued { .. }
+        | device::Event::DeviceCredentialRevoked { .. } => (&None, None),
     };
     let labels = labels.into_iter().flatten().flat_map(|(key, value)| [key, value]);
     if name.iter().chain(labels).any(|text| text.contains('\0')) {
@@ -196,6 +200,17 @@ mod tests {
         ]);
         let registered = Some((at("10:00:00"), Via::Api));
         assert_eq!(life, Life { registered, labels: Some(Labels::new()), ..Life::default() });
+    }
+
+    #[test]
+    fn credentials_change_nothing_that_is_shown_of_a_device() {
+        let id = r#"{"credential_id":"00000000-0000-0000-0000-000000000007"}"#;
+        let life = life([
+            registered(r#"{"via":"api","name":"boiler"}"#),
+            change("dev-01", "DeviceCredentialIssued", "09:00:00", id),
+            change("dev-01", "DeviceCredentialRevoked", "09:00:00", id),
+        ]);
+        assert_eq!((life.name.as_deref(), life.decommissioned_at), (Some("boiler"), None));
     }
 
     #[test]

@@ -1,0 +1,186 @@
+//! A device's rules, as sentences.
+
+use super::*;
+
+fn given(events: impl IntoIterator<Item = Event>) -> Device {
+    let mut device = Device::default();
+    events.into_iter().for_each(|event| device.apply(event));
+    device
+}
+
+fn register(via: Via) -> Command {
+    Command::Register { via, name: None, labels: Labels::new() }
+}
+
+fn registered() -> Event {
+    Event::DeviceRegistered { via: Via::Telemetry, name: None, labels: Labels::new() }
+}
+
+fn rename(name: &str) -> Command {
+    Command::Update { name: Some(name.into()), labels: None }
+}
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(seconds, 0).expect("in range")
+}
+
+fn id(n: u128) -> Uuid {
+    Uuid::from_u128(n)
+}
+
+/// Asked for at second 10.
+fn issue(n: u128, expires: Option<i64>, revoke_others: Option<i64>) -> Command {
+    let (expires_at, revoke_others) = (expires.map(at), revoke_others.map(at));
+    Command::IssueCredential { credential_id: id(n), expires_at, revoke_others, at: at(10) }
+}
+
+fn revoke(n: u128) -> Command {
+    Command::RevokeCredential { credential_id: id(n), at: at(10) }
+}
+
+fn issued(n: u128, expires: Option<i64>) -> Event {
+    Event::DeviceCredentialIssued { credential_id: id(n), expires_at: expires.map(at) }
+}
+
+fn revoked(n: u128, from: Option<i64>) -> Event {
+    Event::DeviceCredentialRevoked { credential_id: id(n), from: from.map(at) }
+}
+
+#[test]
+fn an_unknown_device_is_registered_by_its_first_telemetry() {
+    assert_eq!(given([]).decide(register(Via::Telemetry)), Ok(vec![registered()]));
+}
+
+#[test]
+fn a_device_is_registered_once() {
+    for via in [Via::Telemetry, Via::Api] {
+        assert_eq!(given([registered()]).decide(register(via)), Err(Error::AlreadyRegistered));
+    }
+}
+
+#[test]
+fn only_a_person_brings_a_decommissioned_device_back() {
+    let gone = given([registered(), Event::DeviceDecommissioned {}]);
+    assert_eq!(gone.decide(register(Via::Telemetry)), Err(Error::Decommissioned));
+    assert_eq!(gone.decide(register(Via::Api)).map(|events| events.len()), Ok(1));
+}
+
+#[test]
+fn an_update_records_only_what_changed() {
+    let device = given([registered()]);
+    let events = device.decide(rename("boiler")).expect("accepted");
+    assert_eq!(events, [Event::DeviceUpdated { name: Some("boiler".into()), labels: None }]);
+    assert_eq!(given([registered()].into_iter().chain(events)).decide(rename("boiler")), Ok(vec![]));
+}
+
+#[test]
+fn nothing_happens_to_a_device_that_is_not_in_service() {
+    for command in [rename("boiler"), Command::Decommission, issue(1, None, None), revoke(1)] {
+        assert_eq!(given([]).decide(command.clone()), Err(Error::NotRegistered));
+        let gone = given([registered(), Event::DeviceDecommissioned {}]);
+        assert_eq!(gone.decide(command), Err(Error::Decommissioned));
+    }
+}
+
+#[test]
+fn a_name_or_label_that_cannot_be_shown_is_refused() {
+    let label = |key: &str, value: &str| Command::Update {
+        name: None,
+        labels: Some(Labels::from([(key.into(), value.into())])),
+    };
+    let many = (0..=MAX_LABELS).map(|n| (n.to_string(), "v".into())).collect();
+    for command in [
+        rename(""),
+        rename("a\0b"),
+        rename(&"x".repeat(201)),
+        label("", "v"),
+        label("k", ""),
+        label("k\n", "v"),
+        Command::Update { name: None, labels: Some(many) },
+    ] {
+        let refused = given([registered()]).decide(command.clone());
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{command:?}");
+    }
+}
+
+#[test]
+fn a_registered_device_gets_a_credential_that_ends_later_or_never() {
+    let device = given([registered()]);
+    assert_eq!(device.decide(issue(1, None, None)), Ok(vec![issued(1, None)]));
+    assert_eq!(device.decide(issue(1, Some(11), None)), Ok(vec![issued(1, Some(11))]));
+    assert_eq!(device.decide(issue(1, Some(10), None)), Err(Error::AlreadyExpired));
+}
+
+#[test]
+fn a_credential_is_revoked_once_and_only_while_it_is_good() {
+    let device = given([registered(), issued(1, None), issued(2, Some(10))]);
+    assert_eq!(device.decide(revoke(1)), Ok(vec![revoked(1, None)]));
+    for unknown in [2, 3] {
+        assert_eq!(device.decide(revoke(unknown)), Err(Error::UnknownCredential));
+    }
+    let device = given([registered(), issued(1, None), revoked(1, None)]);
+    assert_eq!(device.decide(revoke(1)), Err(Error::UnknownCredential));
+}
+
+#[test]
+fn a_device_has_at_most_five_credentials_that_are_good() {
+    let five = || [registered()].into_iter().chain((1..=5).map(|n| issued(n, None)));
+    assert_eq!(given(five()).decide(issue(6, None, None)), Err(Error::TooManyCredentials));
+    assert_eq!(given(five()).decide(issue(6, None, Some(20))), Err(Error::TooManyCredentials));
+    let one_less = given(five().chain([revoked(3, None)]));
+    assert_eq!(one_less.decide(issue(6, None, None)), Ok(vec![issued(6, None)]));
+    let one_over = given(five().chain([revoked(3, Some(9))]));
+    assert_eq!(one_over.decide(issue(6, None, None)), Ok(vec![issued(6, None)]));
+    let replaced = given(five()).decide(issue(6, None, Some(10))).expect("accepted");
+    assert_eq!((replaced.len(), replaced.last()), (6, Some(&issued(6, None))));
+}
+
+#[test]
+fn a_rotation_ends_the_others_after_the_overlap_and_prolongs_none() {
+    let device = given([registered(), issued(1, None), issued(2, Some(15)), issued(3, Some(30))]);
+    assert_eq!(
+        device.decide(issue(4, None, Some(20))),
+        Ok(vec![revoked(1, Some(20)), revoked(3, Some(20)), issued(4, None)])
+    );
+    assert_eq!(
+        given([registered(), issued(1, None)]).decide(issue(4, None, Some(10))),
+        Ok(vec![revoked(1, None), issued(4, None)])
+    );
+}
+
+#[test]
+fn no_credential_outlives_a_decommissioning() {
+    let again = [registered(), issued(1, None), Event::DeviceDecommissioned {}, registered()];
+    assert_eq!(given(again).decide(revoke(1)), Err(Error::UnknownCredential));
+}
+
+#[test]
+fn the_stored_form_of_every_event_stays_readable() {
+    for (json, event) in [
+        (r#"{"DeviceRegistered":{"via":"telemetry"}}"#, registered()),
+        (
+            r#"{"DeviceUpdated":{"name":"boiler"}}"#,
+            Event::DeviceUpdated { name: Some("boiler".into()), labels: None },
+        ),
+        (r#"{"DeviceDecommissioned":{}}"#, Event::DeviceDecommissioned {}),
+        (
+            r#"{"DeviceCredentialIssued":{"credential_id":"00000000-0000-0000-0000-000000000007"}}"#,
+            issued(7, None),
+        ),
+        (
+            r#"{"DeviceCredentialIssued":{"credential_id":"00000000-0000-0000-0000-000000000007","expires_at":"1970-01-01T00:01:00Z"}}"#,
+            issued(7, Some(60)),
+        ),
+        (
+            r#"{"DeviceCredentialRevoked":{"credential_id":"00000000-0000-0000-0000-000000000007"}}"#,
+            revoked(7, None),
+        ),
+        (
+            r#"{"DeviceCredentialRevoked":{"credential_id":"00000000-0000-0000-0000-000000000007","from":"1970-01-01T00:01:00Z"}}"#,
+            revoked(7, Some(60)),
+        ),
+    ] {
+        assert_eq!(serde_json::to_string(&event).expect("serializes"), json);
+        assert_eq!(serde_json::from_str::<Event>(json).expect("deserializes"), event);
+    }
+}

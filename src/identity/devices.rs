@@ -1,0 +1,147 @@
+//! Devices' credentials: what a device connects with, and what it may do then. Knows no MQTT and no HTTP.
+//!
+//! - [`secret`]: made, hashed, compared
+//! - [`Device`]: which device, as its user name says, and its own topics
+//! - [`issue`]: issue, rotate, revoke, list: what a caller does with the tenant's devices
+//! - [`authenticate`]: whether a device is who it says
+//! - [`watch`]: whose access has ended lately; when each credential was used
+//!
+//! A credential is an ordinary row, and holds the hash of its secret. What is done with it is on the record in the
+//! device's stream, in the same transaction.
+
+pub mod authenticate;
+pub mod issue;
+pub mod secret;
+pub mod watch;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex};
+
+use fleetlog_aggregates::identity::{Tenant, Uid};
+use fleetlog_aggregates::topic::{Channel, Topic};
+use fleetlog_event_log::EventLog;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+pub use secret::Secret;
+
+/// How many logins look into the database at once. When a whole fleet comes back at once, the others wait here, and not
+/// for the connections that everything else needs too.
+const LOOKUPS: usize = 4;
+
+/// Devices' credentials, across tenants. Cheap to clone.
+#[derive(Clone)]
+pub struct Credentials(Arc<Inner>);
+
+struct Inner {
+    log: EventLog,
+    lookups: Semaphore,
+    /// What has let a device in since that was last written down.
+    used: Mutex<HashSet<Uuid>>,
+}
+
+impl Credentials {
+    /// Those of a log's database. `log` sees all tenants: whose a device is, is not known before it has logged in.
+    #[must_use]
+    pub fn new(log: EventLog) -> Self {
+        Self(Arc::new(Inner { log, lookups: Semaphore::new(LOOKUPS), used: Mutex::default() }))
+    }
+}
+
+/// A device, and with it its user name: `tenant/uid`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Device {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Its name there.
+    pub uid: Uid,
+}
+
+impl Device {
+    /// Whether it may publish there: its telemetry and its answers to commands.
+    #[must_use]
+    pub fn may_publish(&self, topic: &str) -> bool {
+        matches!(self.channel(topic), Some(Channel::Telemetry | Channel::CommandAck))
+    }
+
+    /// Whether it may subscribe to that: its commands. By exact segments, so no wildcard and no shared subscription.
+    #[must_use]
+    pub fn may_subscribe(&self, filter: &str) -> bool {
+        self.channel(filter) == Some(Channel::Commands)
+    }
+
+    fn channel(&self, topic: &str) -> Option<Channel> {
+        let Topic { tenant, uid, channel } = Topic::parse(topic)?;
+        (tenant == self.tenant && uid == self.uid).then_some(channel)
+    }
+
+    /// One of its topics.
+    #[must_use]
+    pub fn topic(&self, channel: Channel) -> Topic {
+        Topic { tenant: self.tenant.clone(), uid: self.uid.clone(), channel }
+    }
+}
+
+impl FromStr for Device {
+    type Err = NoDevice;
+
+    fn from_str(username: &str) -> Result<Self, NoDevice> {
+        let (tenant, uid) = username.split_once('/').ok_or(NoDevice)?;
+        let (tenant, uid) = (tenant.parse().map_err(|_| NoDevice)?, uid.parse().map_err(|_| NoDevice)?);
+        Ok(Self { tenant, uid })
+    }
+}
+
+/// A user name that is no device's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a device's user name is <tenant>/<uid>")]
+pub struct NoDevice;
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.tenant, self.uid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_name_is_a_tenant_and_a_uid() {
+        let device: Device = "t0/dev-01".parse().expect("a device");
+        assert_eq!(device.to_string(), "t0/dev-01");
+        for bad in ["", "/", "t0", "t0/", "/dev-01", "t0/dev-01/x", "t0/dev 01", "t0/+", "#"] {
+            assert!(bad.parse::<Device>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_device_has_three_topics_and_no_other() {
+        let device: Device = "t0/dev-01".parse().expect("a device");
+        for (topic, publish, subscribe) in [
+            ("t0/devices/dev-01/telemetry", true, false),
+            ("t0/devices/dev-01/command_ack", true, false),
+            ("t0/devices/dev-01/commands", false, true),
+            ("t0/devices/dev-01/commands/", false, false),
+            ("t0/devices/dev-02/telemetry", false, false),
+            ("t0/devices/dev-02/commands", false, false),
+            ("t1/devices/dev-01/telemetry", false, false),
+            ("t1/devices/dev-01/commands", false, false),
+            ("t0/devices/+/commands", false, false),
+            ("+/devices/dev-01/commands", false, false),
+            ("$share/g/t0/devices/dev-01/commands", false, false),
+            ("t0/devices/dev-01/#", false, false),
+            ("#", false, false),
+            ("$SYS/#", false, false),
+        ] {
+            assert_eq!(
+                (device.may_publish(topic), device.may_subscribe(topic)),
+                (publish, subscribe),
+                "{topic}"
+            );
+        }
+    }
+}

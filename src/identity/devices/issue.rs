@@ -1,0 +1,187 @@
+//! Issue, rotate, revoke, list: what a caller does with the credentials of the tenant's devices.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fleetlog_aggregates::device::{self, Command, Device as Aggregate, Event, Status};
+use fleetlog_event_log::EventLog;
+use fleetlog_event_log::control::{Committed, ExecuteError, Metadata};
+use fleetlog_event_log::record::{Decision, Recorder};
+use serde::Serialize;
+use sqlx::FromRow;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Device;
+use super::secret::{Hash, Secret};
+
+/// How often it is decided anew when something else happened to the device at that moment.
+const MAX_CONFLICTS: u32 = 5;
+/// The most credentials that a list shows: the newest.
+const LISTED: i64 = 1000;
+
+/// Why nothing was done.
+pub type Error = ExecuteError<device::Error>;
+
+/// What a new credential is to be like.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish {
+    /// Until when it is good; for ever where absent.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// How long from now the device's other credentials stay good; as long as they are where absent.
+    pub revoke_others_in: Option<TimeDelta>,
+}
+
+/// A new credential, and the one time that its secret is known.
+#[derive(Debug)]
+pub struct Issued {
+    /// Its id.
+    pub credential_id: Uuid,
+    /// The password of the device's user.
+    pub secret: Secret,
+    /// Where it is on the record.
+    pub position: Option<Committed>,
+}
+
+/// A credential, without its secret.
+#[derive(Debug, FromRow, Serialize, ToSchema)]
+pub struct Credential {
+    /// Its id.
+    pub credential_id: Uuid,
+    /// Whether it lets the device in.
+    pub active: bool,
+    /// When it was issued.
+    pub created_at: DateTime<Utc>,
+    /// By whom: a user's id, or a key's.
+    pub created_by: String,
+    /// Until when it is good, where that is decided.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it was revoked.
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// When it has let the device in last, exact to a minute.
+    pub last_used_at: Option<DateTime<Utc>>,
+}
+
+/// Issues a credential to a device.
+pub async fn issue(log: &EventLog, device: &Device, wish: Wish, metadata: Metadata) -> Result<Issued, Error> {
+    let (credential_id, secret) = (Uuid::now_v7(), Secret::random());
+    let hash = secret.hash();
+    let position = change(
+        log,
+        device,
+        metadata,
+        move |at| Command::IssueCredential {
+            credential_id,
+            expires_at: wish.expires_at,
+            revoke_others: wish.revoke_others_in.map(|overlap| at + overlap),
+            at,
+        },
+        Some(hash),
+    )
+    .await?;
+    Ok(Issued { credential_id, secret, position })
+}
+
+/// Takes a credential away from a device.
+pub async fn revoke(
+    log: &EventLog,
+    device: &Device,
+    credential_id: Uuid,
+    metadata: Metadata,
+) -> Result<Option<Committed>, Error> {
+    change(log, device, metadata, move |at| Command::RevokeCredential { credential_id, at }, None).await
+}
+
+/// A device's credentials, newest first; `None` if there is no such device.
+pub async fn list(log: &EventLog, device: &Device) -> Result<Option<Vec<Credential>>, Error> {
+    if log.load::<Aggregate>(&device.to_string()).await?.status() == Status::Unknown {
+        return Ok(None);
+    }
+    let listed = sqlx::query_as(LIST)
+        .bind(device.tenant.as_str())
+        .bind(device.uid.as_str())
+        .bind(LISTED)
+        .fetch_all(log.pool())
+        .await;
+    Ok(Some(listed.map_err(fleetlog_event_log::Error::from)?))
+}
+
+/// Decides on a command, and changes rows and record together. `hash` is the new credential's, where there is one.
+async fn change(
+    log: &EventLog,
+    device: &Device,
+    metadata: Metadata,
+    command: impl Fn(DateTime<Utc>) -> Command + Clone + Send + 'static,
+    hash: Option<Hash>,
+) -> Result<Option<Committed>, Error> {
+    for _ in 0..MAX_CONFLICTS {
+        let (device, metadata, command) = (device.clone(), metadata.clone(), command.clone());
+        let changed = log.record(move |recorder| {
+            Box::pin(async move {
+                let at = now(recorder).await?;
+                let decision = recorder.decide::<Aggregate>(device.to_string(), command(at)).await?;
+                let actor = metadata.get("actor").map_or("", String::as_str);
+                write(recorder, &device, &decision, hash, actor).await?;
+                recorder.put(&decision, &metadata).await
+            })
+        });
+        match changed.await {
+            Err(ExecuteError::Conflict) => {}
+            changed => return changed,
+        }
+    }
+    Err(ExecuteError::Conflict)
+}
+
+/// By the clock that decides on every login.
+async fn now(recorder: &mut Recorder) -> Result<DateTime<Utc>, fleetlog_event_log::Error> {
+    Ok(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(recorder.connection()).await?)
+}
+
+async fn write(
+    recorder: &mut Recorder,
+    device: &Device,
+    decision: &Decision<Aggregate>,
+    hash: Option<Hash>,
+    actor: &str,
+) -> Result<(), fleetlog_event_log::Error> {
+    for event in decision.events() {
+        let query = match (event, hash) {
+            (Event::DeviceCredentialIssued { credential_id, expires_at }, Some(hash)) => sqlx::query(INSERT)
+                .bind(credential_id)
+                .bind(expires_at)
+                .bind(hash.as_bytes().to_vec())
+                .bind(decision.sequence())
+                .bind(actor),
+            (Event::DeviceCredentialRevoked { credential_id, from: None }, _) => {
+                sqlx::query(REVOKE).bind(credential_id)
+            }
+            (Event::DeviceCredentialRevoked { credential_id, from }, _) => {
+                sqlx::query(EXPIRE).bind(credential_id).bind(from)
+            }
+            _ => continue,
+        };
+        query.bind(device.tenant.as_str()).bind(device.uid.as_str()).execute(recorder.connection()).await?;
+    }
+    Ok(())
+}
+
+const INSERT: &str = "
+    INSERT INTO device_credentials (credential_id, expires_at, secret_hash, sequence, created_by, tenant, uid)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+const REVOKE: &str = "
+    UPDATE device_credentials SET revoked_at = clock_timestamp()
+    WHERE credential_id = $1 AND tenant = $2 AND uid = $3";
+
+const EXPIRE: &str = "
+    UPDATE device_credentials SET expires_at = $2 WHERE credential_id = $1 AND tenant = $3 AND uid = $4";
+
+const LIST: &str = "
+    SELECT credential_id, created_at, created_by, expires_at, revoked_at, last_used_at,
+        revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp()) AND NOT EXISTS (
+            SELECT FROM control_events
+            WHERE aggregate_type = 'Device' AND aggregate_id = $1 || '/' || $2
+              AND sequence > credential.sequence AND event_type = 'DeviceDecommissioned') AS active
+    FROM device_credentials AS credential
+    WHERE tenant = $1 AND uid = $2
+    ORDER BY created_at DESC, credential_id
+    LIMIT $3";

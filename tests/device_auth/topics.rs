@@ -1,0 +1,152 @@
+//! A device that has logged in does what its own topics are for, and nothing else.
+
+use rstest::rstest;
+
+use super::Fleet;
+use crate::support::mqtt::{self, Device, V4, V5};
+
+const OWN: &str = "t0/devices/dev-01/telemetry";
+
+/// What is not its own to publish to.
+const OTHERS: [&str; 7] = [
+    "t0/devices/dev-02/telemetry",
+    "t0/devices/dev-02/command_ack",
+    "t1/devices/dev-01/telemetry",
+    "t0/devices/dev-01/commands",
+    "t0/devices/dev-01/telemetry/x",
+    "x",
+    "$SYS/broker/uptime",
+];
+
+/// What is not its own to subscribe to.
+const FILTERS: [&str; 9] = [
+    "#",
+    "+/devices/+/commands",
+    "t0/devices/+/commands",
+    "t0/devices/dev-02/commands",
+    "t1/devices/dev-01/commands",
+    "t0/devices/dev-01/telemetry",
+    "$share/g/t0/devices/dev-01/commands",
+    "$share/g/#",
+    "$SYS/#",
+];
+
+#[rstest]
+#[case(V4)]
+#[case(V5)]
+#[tokio::test]
+async fn what_is_published_to_its_own_topics_is_stored(#[case] version: u8) {
+    let fleet = Fleet::start().await;
+    let credential = fleet.device("t0", "dev-01").await;
+    let mut device = fleet.connect(version, "any", &credential).await;
+    for qos in [0, 1] {
+        device.publish(qos, 1, OWN, "{}").await;
+    }
+    assert_eq!(device.puback().await, 1);
+    assert_eq!(fleet.node.recorded("t0/dev-01").await.len(), 2);
+}
+
+#[rstest]
+#[case(1)]
+#[case(2)]
+#[tokio::test]
+async fn what_is_published_elsewhere_is_refused_and_not_stored(#[case] qos: u8) {
+    let fleet = Fleet::start().await;
+    let credential = fleet.device("t0", "dev-01").await;
+    fleet.device("t0", "dev-02").await;
+    fleet.device("t1", "dev-01").await;
+    let mut told = fleet.connect(V5, "told", &credential).await;
+    for topic in OTHERS {
+        told.publish(qos, 7, topic, "{}").await;
+        let answer = told.packet().await.expect("PUBACK or PUBREC");
+        assert_eq!(
+            (answer[0], answer[4]),
+            (if qos == 1 { 0x40 } else { 0x50 }, 0x87),
+            "{topic}: {answer:02x?}"
+        );
+        // Its protocol has no word for it, and an acknowledgement would be a lie.
+        let mut hung_up = fleet.connect(V4, "hung-up", &credential).await;
+        hung_up.publish(qos, 7, topic, "{}").await;
+        assert_eq!(hung_up.last_words().await, Vec::<Vec<u8>>::new(), "{topic}");
+    }
+    told.report(OWN, "{}").await;
+    assert_eq!(fleet.stored().await, (1, 0));
+}
+
+#[tokio::test]
+async fn what_is_published_elsewhere_without_an_acknowledgement_is_dropped() {
+    let fleet = Fleet::start().await;
+    let credential = fleet.device("t0", "dev-01").await;
+    let mut device = fleet.connect(V5, "any", &credential).await;
+    for topic in OTHERS {
+        device.publish(0, 0, topic, "{}").await;
+    }
+    device.report(OWN, "{}").await;
+    let mut hung_up = fleet.connect(V4, "hung-up", &credential).await;
+    hung_up.publish(0, 0, OTHERS[0], "{}").await;
+    assert_eq!(hung_up.packet().await, None);
+    assert_eq!(fleet.stored().await, (1, 0));
+}
+
+#[rstest]
+#[case(V4, 0x80)]
+#[case(V5, 0x87)]
+#[tokio::test]
+async fn it_hears_its_own_commands_and_subscribes_to_nothing_else(#[case] version: u8, #[case] refused: u8) {
+    let fleet = Fleet::start().await;
+    let credential = fleet.device("t0", "dev-01").await;
+    let mut device = fleet.connect(version, "any", &credential).await;
+    for filter in FILTERS {
+        assert_eq!(device.ask_for(filter).await, Some(refused), "{filter}");
+    }
+    assert_eq!(device.ask_for("t0/devices/dev-01/commands").await, Some(1));
+}
+
+#[rstest]
+#[case(V4, 5)]
+#[case(V5, 0x87)]
+#[tokio::test]
+async fn its_will_is_for_its_own_topics_too(#[case] version: u8, #[case] refused: u8) {
+    let fleet = Fleet::start().await;
+    let credential = fleet.device("t0", "dev-01").await;
+    fleet.device("t0", "dev-02").await;
+    for (topic, code) in [("t0/devices/dev-02/telemetry", refused), (OWN, 0)] {
+        let mut device = Device::dial(fleet.node.address, version).await;
+        device.send(&mqtt::connect_as(version, "any", Some(credential.login()), Some((topic, b"{}")))).await;
+        assert_eq!(device.packet().await.expect("CONNACK")[3], code, "{topic}");
+        drop(device);
+    }
+    while fleet.node.recorded("t0/dev-01").await.is_empty() {}
+    assert_eq!(fleet.stored().await, (1, 0));
+}
+
+#[rstest]
+#[case(V4)]
+#[case(V5)]
+#[tokio::test]
+async fn two_devices_that_say_the_same_client_id_are_two_clients(#[case] version: u8) {
+    let fleet = Fleet::start().await;
+    let (one, other) = (fleet.device("t0", "dev-01").await, fleet.device("t1", "dev-01").await);
+    let mut victim = fleet.connect(version, "same", &one).await;
+    victim.subscribe("t0/devices/dev-01/commands").await;
+    let mut intruder = fleet.connect(version, "same", &other).await;
+    intruder.subscribe("t1/devices/dev-01/commands").await;
+    victim.report(OWN, "{}").await;
+    intruder.report("t1/devices/dev-01/telemetry", "{}").await;
+    drop(intruder);
+    victim.report(OWN, "{}").await;
+    assert_eq!(fleet.stored().await, (3, 0));
+}
+
+#[tokio::test]
+async fn a_device_that_comes_back_takes_its_session_over() {
+    let fleet = Fleet::start().await;
+    let credential = fleet.device("t0", "dev-01").await;
+    let mut first = fleet.connect(V5, "same", &credential).await;
+    let mut second = fleet.connect(V5, "same", &credential).await;
+    assert_eq!(first.last_words().await, [vec![0xe0, 1, 0x8e]], "session taken over");
+    second.report(OWN, "{}").await;
+    let mut beside = fleet.connect(V5, "other", &credential).await;
+    beside.report(OWN, "{}").await;
+    second.report(OWN, "{}").await;
+}
