@@ -2,9 +2,10 @@
 //! says to settings that make no sense.
 
 use rstest::rstest;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::process::Command;
 
+use crate::support::mqtt::{Device, V5};
 use crate::support::{Server, binary};
 
 async fn mosquitto_pub(version: &str, port: u16, message: &str) {
@@ -100,12 +101,10 @@ async fn a_setting_that_makes_no_sense_ends_the_start_with_one_line(
 }
 
 #[tokio::test]
-async fn an_address_for_devices_beyond_this_machine_is_refused_while_they_need_no_credentials() {
+async fn on_an_address_beyond_this_machine_devices_need_credentials() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut binary = binary("up", 0);
-    binary.arg("--data-dir").arg(directory.path()).args(["--mqtt", "0.0.0.0:0"]);
-    let output = binary.stderr(std::process::Stdio::piped()).output().await.expect("the binary");
-    assert_eq!(output.status.code(), Some(1));
-    let said: Value = String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().into();
-    assert!(said.as_str().is_some_and(|line| line.starts_with("fleetlog: failed to")), "{said}");
+    let server = Server::up_with(directory.path(), "0.0.0.0", &[]).await;
+    let address = ([127, 0, 0, 1], server.mqtt()).into();
+    assert_eq!(Device::log_in(address, V5, "any", None).await.err(), Some(0x87));
+    server.stop().await;
 }

@@ -96,7 +96,7 @@ async fn the_devices_of_this_very_process_log_in_with_a_secret_that_never_leaves
 async fn what_up_brings_along_is_let_in_where_nobody_else_is_without_credentials() {
     let data = tempfile::tempdir().expect("a directory");
     let arguments = ["--device-auth", "required", "--agent", "--devices", "2"];
-    let mut server = Server::up_with(data.path(), &arguments).await;
+    let mut server = Server::up_with(data.path(), "127.0.0.1", &arguments).await;
     let heard = |answer: &serde_json::Value| {
         let devices = answer["items"].as_array().expect("items");
         devices.len() == 3 && devices.iter().all(|device| device["last_seen_at"].is_string())

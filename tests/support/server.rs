@@ -36,15 +36,11 @@ impl Server {
         Self::start(command, http, mqtt).await
     }
 
-    /// The same, with more to say to it.
-    pub(crate) async fn up_with(data_dir: &Path, arguments: &[&str]) -> Self {
+    /// The same, with the endpoint on an address, and more to say to it.
+    pub(crate) async fn up_with(data_dir: &Path, host: &str, arguments: &[&str]) -> Self {
         let (http, mqtt) = (free_port(), free_port());
         let mut command = binary("up", http);
-        command
-            .arg("--data-dir")
-            .arg(data_dir)
-            .args(["--mqtt", &format!("127.0.0.1:{mqtt}")])
-            .args(arguments);
+        command.arg("--data-dir").arg(data_dir).args(["--mqtt", &format!("{host}:{mqtt}")]).args(arguments);
         Self::start(command, http, mqtt).await
     }
 
