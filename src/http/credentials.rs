@@ -20,8 +20,8 @@ use super::page::List;
 use super::parameters::{LogPosition, Moment};
 use super::problem::Problem;
 use super::{App, PREFIX, RequestId, access};
-use crate::identity::devices::{Device, issue};
 use crate::identity::Action;
+use crate::identity::devices::{Device, issue};
 
 /// The longest overlap of a rotation, in seconds: a year.
 const MAX_OVERLAP: u32 = 31_536_000;

@@ -23,8 +23,7 @@ pub(super) const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelim
 /// What whoever watches over the service asks, however often.
 const EXEMPT: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// What is another path's second name shares its limit.
-const ALIASES: [(&str, &str); 2] =
-    [("/devices/{uid}/command", COMMAND.path), ("/api/login", "/auth/login")];
+const ALIASES: [(&str, &str); 2] = [("/devices/{uid}/command", COMMAND.path), ("/api/login", "/auth/login")];
 
 /// Refuses an address that asks too much, before anything else is done for it.
 pub(super) async fn by_address(State(app): State<App>, request: Request, next: Next) -> Response {

@@ -56,7 +56,7 @@ impl Identity {
         };
         self.limiter.give_back(Kind::Login, Some(email.as_str()), peer).await?;
         let metadata = metadata(user.user_id, Some(request_id), None);
-        Ok(self.start_session(user, client, metadata).await?)
+        self.start_session(user, client, metadata).await?.ok_or(Refused::BadCredentials)
     }
 
     /// Puts a failed attempt on the record: the user's if there is one, else the platform's. Either way it takes as

@@ -67,29 +67,32 @@ pub struct Session {
 }
 
 impl Identity {
-    /// Begins a session of a user who has proved to be that.
+    /// Begins a session of a user who has proved to be that. `None` if the user's password was changed meanwhile, or the
+    /// user deactivated: that has ended all sessions, and must not have missed this one.
     pub(super) async fn start_session(
         &self,
         user: User,
         client: Client,
         metadata: Metadata,
-    ) -> Result<Tokens, Error> {
+    ) -> Result<Option<Tokens>, Error> {
         let session_id = Uuid::now_v7();
         let started = acts::Session::SessionStarted { user_id: user.user_id };
         let of = user.clone();
-        let (expires_at, refresh) = self
+        let begun = self
             .log
             .record(move |recorder| {
                 Box::pin(async move {
-                    let expires_at = insert(recorder.connection(), session_id, &of, &client).await?;
+                    let begun = insert(recorder.connection(), session_id, &of, &client).await?;
+                    let Some(expires_at) = begun else { return Ok(None) };
                     let refresh = refresh::begin(recorder.connection(), session_id).await?;
                     recorder.tell(&of.tenant, &session_id.to_string(), &started, &metadata).await?;
-                    Ok::<_, Error>((expires_at, refresh))
+                    Ok::<_, Error>(Some((expires_at, refresh)))
                 })
             })
             .await?;
+        let Some((expires_at, refresh)) = begun else { return Ok(None) };
         let access = self.keys.issue(&user, session_id, Utc::now())?;
-        Ok(Tokens { access, refresh, session_id, expires_at })
+        Ok(Some(Tokens { access, refresh, session_id, expires_at }))
     }
 
     /// Ends sessions of a user, in a transaction that does what they end for: all of them but `except`.
@@ -228,10 +231,13 @@ async fn insert(
     session_id: Uuid,
     user: &User,
     client: &Client,
-) -> Result<DateTime<Utc>, Error> {
+) -> Result<Option<DateTime<Utc>>, Error> {
     let expires_at = sqlx::query_scalar(
         "INSERT INTO sessions (session_id, tenant, user_id, expires_at, address, user_agent)
-         VALUES ($1, $2, $3, clock_timestamp() + $4 * interval '1 second', $5, left($6, 200))
+         SELECT $1, $2, user_id, clock_timestamp() + $4 * interval '1 second', $5, left($6, 200)
+         FROM users
+         WHERE user_id = $3 AND password_hash IS NOT DISTINCT FROM $7 AND deactivated_at IS NULL
+         FOR SHARE
          RETURNING expires_at",
     )
     .bind(session_id)
@@ -240,7 +246,8 @@ async fn insert(
     .bind(LIFETIME.as_secs() as f64)
     .bind(&client.address)
     .bind(&client.user_agent)
-    .fetch_one(connection)
+    .bind(&user.password_hash)
+    .fetch_optional(connection)
     .await?;
     Ok(expires_at)
 }

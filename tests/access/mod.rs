@@ -7,6 +7,6 @@
 
 mod denials;
 mod isolation;
-mod matrix;
+pub(crate) mod matrix;
 mod policies;
 mod things;

@@ -5,18 +5,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use chrono::Utc;
 use fleetlog::commands::batch::{NewBatch, Selector};
 use fleetlog::commands::{Commands, NewCommand};
-use fleetlog::identity::Role;
+use fleetlog::identity::api_keys::{self, NewKey};
 use fleetlog::identity::policy::store;
+use fleetlog::identity::{Action, Role};
 use fleetlog_aggregates::command_type::Definition;
 use fleetlog_aggregates::device::{Command as DeviceCommand, Device, Labels, Via};
 use fleetlog_aggregates::identity::Tenant;
-use fleetlog_event_log::Lane;
 use fleetlog_event_log::control::{Metadata, metadata};
+use fleetlog_event_log::{Lane, scope};
+use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::support::Api;
-use crate::support::api::user_id;
+use crate::support::api::{answer, user_id};
 
 /// In every text of the other tenant's; in lower case.
 pub(super) const CANARY: &str = "zanarie7f3a";
@@ -73,7 +75,7 @@ pub(super) async fn tenants() -> Api {
         let definition = Definition { description: None, params: json!({"type": "object"}) };
         let commands = Commands::new(api.log.clone());
         commands.define_type(&tenant, &name, definition, Metadata::new()).await.expect("defined");
-        for kind in ["device", "command", "batch", "type", "policy"] {
+        for kind in ["device", "command", "batch", "type", "policy", "key", "user", "credential"] {
             make(&api, kind, whose).await;
         }
         let text = whose.prefix();
@@ -107,8 +109,11 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
     let text = whose.prefix();
     let name = format!("{text}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let Some(tenant) = whose.tenant() else {
-        let has_id = ["command", "batch"].contains(&kind);
-        return if has_id { Uuid::now_v7().to_string() } else { name };
+        return match kind {
+            "command" | "batch" | "key" | "user" => Uuid::now_v7().to_string(),
+            "credential" => format!("{name}/credentials/{}", Uuid::now_v7()),
+            _ => name,
+        };
     };
     let by = || metadata(user_id(tenant.as_str(), Role::Admin).to_string(), Some(text.to_owned()), None);
     let commands = Commands::new(api.log.clone());
@@ -161,6 +166,32 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
             store::define(&api.log, named, source, Some(text.to_owned()), by()).await.expect("defined");
             name
         }
+        "key" => {
+            let new = NewKey { name: text.into(), actions: vec![Action::DevicesRead], expires_at: None };
+            let issue = api_keys::issue(&api.app.log, &tenant, new, text.to_owned(), by());
+            scope::within(&tenant, issue).await.expect("issued").key_id.to_string()
+        }
+        "user" => {
+            let user_id = Uuid::now_v7();
+            let add =
+                "INSERT INTO users (user_id, tenant, email, name, role) VALUES ($1, $2, $3, $4, 'viewer')";
+            sqlx::query(add)
+                .bind(user_id)
+                .bind(tenant.as_str())
+                .bind(format!("{name}@example.com"))
+                .bind(text)
+                .execute(&mut api.database.owner().await)
+                .await
+                .expect("added");
+            user_id.to_string()
+        }
+        "credential" => {
+            let uid = Box::pin(make(api, "device", whose)).await;
+            let token = api.token(tenant.as_str(), Role::Admin);
+            let issue = api.request(Method::POST, &format!("/devices/{uid}/credentials")).bearer_auth(token);
+            let issued = answer(issue.json(&json!({}))).await.json();
+            format!("{uid}/credentials/{}", issued["credential_id"].as_str().expect("issued"))
+        }
         other => panic!("nobody knows how to make a {other}"),
     }
 }
@@ -176,4 +207,16 @@ pub(super) fn log_of(api: &Api, whose: Whose) -> String {
 /// The tenant's name; for nobody's, that of none.
 pub(super) fn tenant_of(whose: Whose) -> String {
     whose.tenant().map_or_else(|| format!("{NOTHING}-inc"), |tenant| tenant.to_string())
+}
+
+/// Two keys of ours, each for one thing.
+pub(super) async fn keys(api: &Api) -> [(Action, String); 2] {
+    let tenant: Tenant = OURS.parse().expect("a tenant");
+    let mut keys = vec![];
+    for action in [Action::TenantRead, Action::LogsRead] {
+        let new = NewKey { name: "k".into(), actions: vec![action], expires_at: None };
+        let issue = api_keys::issue(&api.app.log, &tenant, new, String::new(), Metadata::new());
+        keys.push((action, scope::within(&tenant, issue).await.expect("issued").key));
+    }
+    keys.try_into().expect("two")
 }

@@ -21,8 +21,8 @@ async fn nobody_registers_where_the_tenant_does_not_let_people_do_so() {
     api.add_tenant("t1").await;
     arrange(&api, "UPDATE tenants SET registration = 'invite' WHERE tenant = 't1'").await;
     let mut answers = vec![];
-    for tenant in ["t0", "t1", "t2", "no tenant"] {
-        let body = json!({ "email": "jo@example.com", "password": STRONG, "tenant": tenant });
+    for (n, tenant) in ["t0", "t1", "t2", "no tenant"].into_iter().enumerate() {
+        let body = json!({ "email": format!("jo{n}@example.com"), "password": STRONG, "tenant": tenant });
         let answered = post(&api, "/auth/register", body).await;
         assert_eq!(answered.refusal(), "403 registration_closed", "{tenant}");
         answers.push(shown(&answered));
@@ -141,7 +141,7 @@ async fn a_tenant_has_no_more_users_than_it_may_have() {
 #[tokio::test]
 async fn too_many_attempts_to_register_are_refused() {
     let api = Api::start().await;
-    for _ in 0..10 {
+    for _ in 0..3 {
         assert_eq!(register(&api, "jo@example.com").await.refusal(), "403 registration_closed");
     }
     let refused = register(&api, "jo@example.com").await;

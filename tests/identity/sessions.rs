@@ -110,3 +110,25 @@ async fn logins_failures_and_ends_are_on_the_record_without_addresses_or_secrets
         assert!(!events.text.contains(secret), "{secret} in {}", events.text);
     }
 }
+
+#[tokio::test]
+async fn a_login_with_a_password_that_is_being_changed_does_not_get_in() {
+    let api = Api::start().await;
+    let mut owner = api.database.owner().await;
+    let change = "BEGIN; UPDATE users SET password_hash = '$argon2id$' WHERE email = 'admin@localhost'";
+    sqlx::raw_sql(change).execute(&mut owner).await.expect("changed");
+    let login = async {
+        let body = json!({"email": "admin@localhost", "password": PASSWORD});
+        log_in(&api, &body).await
+    };
+    let commit = async {
+        let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock')";
+        while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&mut owner).await.expect("an answer") {}
+        sqlx::raw_sql("COMMIT").execute(&mut owner).await.expect("committed");
+    };
+    let both = async { tokio::join!(login, commit) };
+    let both = tokio::time::timeout(std::time::Duration::from_secs(30), both).await;
+    let (answered, ()) = both.expect("the login waits for the change");
+    assert_eq!(answered.refusal(), "401 bad_credentials");
+}
