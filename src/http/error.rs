@@ -2,6 +2,12 @@
 //!
 //! Domain errors know no HTTP; they come together here. What is the client's business is told; everything else is
 //! written to the log, and the client gets the request's id.
+//!
+//! - `from`: which domain error is which of these
+//! - `rows`: what is said of those that have cases of their own
+
+mod from;
+mod rows;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -9,17 +15,13 @@ use std::fmt;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use fleetlog_aggregates::{command, command_batch, command_type, device};
+use fleetlog_aggregates::device;
 use fleetlog_event_log as event_log;
-use fleetlog_event_log::control::ExecuteError;
-use fleetlog_projections::{devices, telemetry_windows};
 use http::StatusCode;
 
 use super::problem::{FieldError, INTERNAL, Problem};
-use crate::identity::Action;
-use crate::identity::policy::store as policies;
+use crate::identity::{self, Action};
 use crate::limits::Exceeded;
-use crate::{commands, identity, registration};
 
 /// Why a request is not answered as was hoped.
 #[derive(Debug)]
@@ -92,8 +94,8 @@ impl Error {
             Self::Unauthenticated => {
                 row(S::UNAUTHORIZED, "unauthenticated", "a valid access token is needed")
             }
-            Self::Login(refused) => login_row(refused),
-            Self::Account(refused) => account_row(refused),
+            Self::Login(refused) => rows::login(refused),
+            Self::Account(refused) => rows::account(refused),
             Self::Forbidden(forbidden) => Row(S::FORBIDDEN, "forbidden", forbidden.to_string().into(), None),
             Self::ForeignPage => row(S::FORBIDDEN, "foreign_page", "a page of another origin cannot do this"),
             Self::TooManyRequests(exceeded) => {
@@ -101,8 +103,8 @@ impl Error {
                 Row(S::TOO_MANY_REQUESTS, "too_many_requests", exceeded.to_string().into(), after)
             }
             Self::DeviceLimit => row(S::CONFLICT, "device_limit", DEVICE_LIMIT),
-            Self::Tenant(refused) => tenant_row(refused),
-            Self::Tier(refused) => tier_row(refused),
+            Self::Tenant(refused) => rows::tenant(refused),
+            Self::Tier(refused) => rows::tier(refused),
             Self::NotFound(what) => row(S::NOT_FOUND, "not_found", what),
             Self::Malformed(why) => Row(S::BAD_REQUEST, "malformed", Cow::Owned(why.clone()), None),
             Self::UnsupportedMediaType => {
@@ -110,7 +112,7 @@ impl Error {
             }
             Self::TooLarge => row(S::PAYLOAD_TOO_LARGE, "too_large", "the body is over 1 MiB"),
             Self::Invalid(_) => row(S::UNPROCESSABLE_ENTITY, "invalid", "some fields are not valid"),
-            Self::Device(error) => device_row(error),
+            Self::Device(error) => rows::device(error),
             Self::Ended(how) => Row(S::CONFLICT, "already_ended", Cow::Owned(how.clone()), None),
             Self::KeyReused => row(S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", KEY_REUSED),
             Self::KeyInFlight => Row(S::CONFLICT, "idempotency_key_in_flight", KEY_IN_FLIGHT.into(), SOON),
@@ -119,7 +121,7 @@ impl Error {
             }
             Self::NotYet => Row(S::SERVICE_UNAVAILABLE, "not_yet", NOT_YET.into(), SOON),
             Self::TimedOut => Row(S::SERVICE_UNAVAILABLE, "timed_out", TIMED_OUT.into(), SOON),
-            Self::Log(error) | Self::Identity(identity::Error::Database(error)) => log_row(error),
+            Self::Log(error) | Self::Identity(identity::Error::Database(error)) => rows::log(error),
             Self::Identity(_) | Self::Panicked => row(S::INTERNAL_SERVER_ERROR, "internal", INTERNAL),
         }
     }
@@ -152,97 +154,6 @@ const KEY_IN_FLIGHT: &str = "a request with the same idempotency key is being wo
 const DEVICE_LIMIT: &str = "the tenant has as many devices as it may have";
 const UNAVAILABLE: &str = "the service cannot do this right now; try again";
 
-fn login_row(refused: &identity::login::Refused) -> Row {
-    use identity::login::Refused;
-    match refused {
-        Refused::BadCredentials => {
-            let detail = "the e-mail address or the password is wrong".into();
-            Row(StatusCode::UNAUTHORIZED, "bad_credentials", detail, None)
-        }
-        Refused::TooMany(limit) => {
-            let detail = limit.to_string().into();
-            Row(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail, Some(limit.retry_after))
-        }
-        Refused::Failed(identity::Error::Database(error)) => log_row(error),
-        Refused::Failed(_) => Row(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL.into(), None),
-    }
-}
-
-fn account_row(refused: &identity::accounts::Refused) -> Row {
-    use identity::accounts::Refused;
-    let (status, code) = match refused {
-        // Those of a field say which; they are told as such.
-        Refused::BadEmail | Refused::BadName | Refused::Weak(_) | Refused::WrongPassword => {
-            (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
-        }
-        Refused::RegistrationClosed => (StatusCode::FORBIDDEN, "registration_closed"),
-        Refused::Taken => (StatusCode::CONFLICT, "already_registered"),
-        Refused::Full => (StatusCode::CONFLICT, "limit_reached"),
-        Refused::LastAdmin => (StatusCode::CONFLICT, "last_admin"),
-        Refused::AlreadyVerified => (StatusCode::CONFLICT, "already_verified"),
-        Refused::BadToken => (StatusCode::UNPROCESSABLE_ENTITY, "bad_token"),
-        Refused::Unknown | Refused::NoTenant => {
-            return Row(StatusCode::NOT_FOUND, "not_found", NO_USER.into(), None);
-        }
-        Refused::TooMany(limit) => {
-            let (status, code) = (StatusCode::TOO_MANY_REQUESTS, "too_many_requests");
-            return Row(status, code, limit.to_string().into(), Some(limit.retry_after));
-        }
-        Refused::Failed(identity::Error::Database(error)) => return log_row(error),
-        Refused::Failed(_) => {
-            return Row(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL.into(), None);
-        }
-    };
-    Row(status, code, refused.to_string().into(), None)
-}
-
-fn tenant_row(refused: &identity::tenants::Refused) -> Row {
-    use identity::tenants::Refused;
-    let (status, code) = match refused {
-        Refused::Unknown => (StatusCode::NOT_FOUND, "not_found"),
-        Refused::Exists => (StatusCode::CONFLICT, "already_exists"),
-        Refused::EmailTaken => (StatusCode::CONFLICT, "email_taken"),
-        Refused::Platform => (StatusCode::CONFLICT, "platform_tenant"),
-        Refused::NoSuchTier | Refused::Weak(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
-        Refused::Failed(error) => return identity_row(error),
-    };
-    Row(status, code, refused.to_string().into(), None)
-}
-
-fn tier_row(refused: &identity::tiers::Refused) -> Row {
-    use identity::tiers::Refused;
-    match refused {
-        Refused::Unknown => Row(StatusCode::NOT_FOUND, "not_found", NO_TIER.into(), None),
-        Refused::InUse => Row(StatusCode::CONFLICT, "in_use", refused.to_string().into(), None),
-        Refused::Failed(error) => identity_row(error),
-    }
-}
-
-fn identity_row(error: &identity::Error) -> Row {
-    match error {
-        identity::Error::Database(error) => log_row(error),
-        _ => Row(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL.into(), None),
-    }
-}
-
-fn device_row(error: &device::Error) -> Row {
-    let (status, code) = match error {
-        device::Error::AlreadyRegistered => (StatusCode::CONFLICT, "already_registered"),
-        device::Error::Decommissioned => (StatusCode::CONFLICT, "decommissioned"),
-        device::Error::NotRegistered => {
-            return Row(StatusCode::NOT_FOUND, "not_found", NO_DEVICE.into(), None);
-        }
-        device::Error::TooManyCredentials => (StatusCode::CONFLICT, "too_many_credentials"),
-        device::Error::UnknownCredential => {
-            return Row(StatusCode::NOT_FOUND, "not_found", NO_CREDENTIAL.into(), None);
-        }
-        device::Error::Invalid(_) | device::Error::AlreadyExpired => {
-            (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
-        }
-    };
-    Row(status, code, error.to_string().into(), None)
-}
-
 /// What is said of a device that is not there, whoever asks in whatever way.
 pub(crate) const NO_DEVICE: &str = "there is no such device";
 /// The same for a device's credential.
@@ -268,27 +179,6 @@ pub(super) const NO_TIER: &str = "there is no such tier";
 /// The same for a command type.
 pub(super) const NO_TYPE: &str = "there is no such command type";
 
-fn log_row(error: &event_log::Error) -> Row {
-    match error {
-        event_log::Error::Unavailable(_) => {
-            Row(StatusCode::SERVICE_UNAVAILABLE, "unavailable", UNAVAILABLE.into(), SOON)
-        }
-        event_log::Error::NoSuchLog(_) => Row(StatusCode::NOT_FOUND, "not_found", NO_LOG.into(), None),
-        // What is sent is checked before it gets this far; this is the net below.
-        error if error.is_bad_data() => Row(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid",
-            "a value cannot be stored or compared".into(),
-            None,
-        ),
-        event_log::Error::Database(_)
-        | event_log::Error::Migrate(_)
-        | event_log::Error::NotDurable { .. } => {
-            Row(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL.into(), None)
-        }
-    }
-}
-
 /// What an answer refuses, for the record: [`authentication`](super::authentication) sees it on its way out.
 #[derive(Debug, Clone)]
 pub(crate) struct Denied(pub(crate) BTreeSet<Action>);
@@ -302,193 +192,5 @@ impl IntoResponse for Error {
             response.extensions_mut().insert(Denied([action].into()));
         }
         response
-    }
-}
-
-impl From<identity::Forbidden> for Error {
-    fn from(forbidden: identity::Forbidden) -> Self {
-        Self::Forbidden(forbidden)
-    }
-}
-
-impl From<identity::login::Refused> for Error {
-    fn from(refused: identity::login::Refused) -> Self {
-        Self::Login(refused)
-    }
-}
-
-impl From<identity::refresh::Refused> for Error {
-    fn from(refused: identity::refresh::Refused) -> Self {
-        match refused {
-            identity::refresh::Refused::Invalid => Self::Unauthenticated,
-            identity::refresh::Refused::Failed(error) => Self::Identity(error),
-        }
-    }
-}
-
-impl From<identity::tenants::Refused> for Error {
-    fn from(refused: identity::tenants::Refused) -> Self {
-        match refused {
-            identity::tenants::Refused::NoSuchTier => Self::field("tier", refused),
-            identity::tenants::Refused::Weak(_) => Self::field("admin.password", refused),
-            refused => Self::Tenant(refused),
-        }
-    }
-}
-
-impl From<identity::accounts::Refused> for Error {
-    fn from(refused: identity::accounts::Refused) -> Self {
-        use identity::accounts::Refused;
-        match refused {
-            Refused::BadEmail => Self::field("email", refused),
-            Refused::BadName => Self::field("name", refused),
-            Refused::Weak(_) => Self::field("password", refused),
-            Refused::WrongPassword => Self::field("current", refused),
-            other => Self::Account(other),
-        }
-    }
-}
-
-impl From<identity::tiers::Refused> for Error {
-    fn from(refused: identity::tiers::Refused) -> Self {
-        Self::Tier(refused)
-    }
-}
-
-impl From<identity::Error> for Error {
-    fn from(error: identity::Error) -> Self {
-        Self::Identity(error)
-    }
-}
-
-impl From<policies::Error> for Error {
-    fn from(error: policies::Error) -> Self {
-        match error {
-            policies::Error::Invalid(why) => Self::field("source", why),
-            policies::Error::TooMany => Self::field("name", error),
-            policies::Error::Unknown => Self::NotFound(NO_POLICY),
-            policies::Error::Database(error) => Self::Log(error),
-        }
-    }
-}
-
-impl From<event_log::Error> for Error {
-    fn from(error: event_log::Error) -> Self {
-        Self::Log(error)
-    }
-}
-
-impl From<devices::Error> for Error {
-    fn from(error: devices::Error) -> Self {
-        match error {
-            devices::Error::Cursor(bad) => Self::field("cursor", bad),
-            devices::Error::Database(error) => Self::Log(error),
-        }
-    }
-}
-
-impl From<telemetry_windows::Error> for Error {
-    fn from(error: telemetry_windows::Error) -> Self {
-        use telemetry_windows::Invalid;
-        match error {
-            telemetry_windows::Error::Database(error) => Self::Log(error),
-            telemetry_windows::Error::Invalid(invalid) => {
-                let field = match invalid {
-                    Invalid::Range => "from",
-                    Invalid::Points => "points",
-                    Invalid::Step | Invalid::TooManyBuckets => "step",
-                    Invalid::TooManyWindows => "metric",
-                };
-                Self::field(field, invalid)
-            }
-        }
-    }
-}
-
-impl From<registration::Refused> for Error {
-    fn from(refused: registration::Refused) -> Self {
-        match refused {
-            registration::Refused::Full => Self::DeviceLimit,
-            registration::Refused::Execute(error) => error.into(),
-        }
-    }
-}
-
-impl From<ExecuteError<device::Error>> for Error {
-    fn from(error: ExecuteError<device::Error>) -> Self {
-        match error {
-            ExecuteError::Refused(refusal) => Self::Device(refusal),
-            ExecuteError::Conflict => Self::Conflict,
-            ExecuteError::Log(error) => Self::Log(error),
-        }
-    }
-}
-
-impl From<commands::Error> for Error {
-    fn from(error: commands::Error) -> Self {
-        use commands::Error as Refused;
-        match error {
-            Refused::UnknownDevice => Self::NotFound(NO_DEVICE),
-            Refused::Decommissioned => Self::Device(device::Error::Decommissioned),
-            Refused::UnknownType(_) => Self::field("cmd", "not one of the tenant's command types"),
-            Refused::BadParams(why) => Self::field("params", why),
-            Refused::Command(error) => error.into(),
-            Refused::Type(error) => error.into(),
-            Refused::Batch(error) => error.into(),
-            Refused::Selector(why) => Self::field("selector", why),
-            Refused::Forbidden(forbidden) => Self::Forbidden(forbidden),
-            Refused::KeyReused => Self::KeyReused,
-            Refused::KeyInFlight => Self::KeyInFlight,
-            Refused::Conflict => Self::Conflict,
-            Refused::Log(error) => Self::Log(error),
-        }
-    }
-}
-
-impl From<fleetlog_projections::commands::Error> for Error {
-    fn from(error: fleetlog_projections::commands::Error) -> Self {
-        commands::Error::from(error).into()
-    }
-}
-
-impl From<command::Error> for Error {
-    fn from(error: command::Error) -> Self {
-        match error {
-            command::Error::Unknown => Self::NotFound(NO_COMMAND),
-            command::Error::OtherRequest => Self::KeyReused,
-            command::Error::Invalid { field, why } => Self::field(field, why),
-            command::Error::Ended(_) => Self::Ended(error.to_string()),
-            // What devices and timers say never comes over HTTP, and a repeated request is answered before this.
-            command::Error::AlreadyRequested
-            | command::Error::NotNext(_)
-            | command::Error::NotDue
-            | command::Error::OtherDevice
-            | command::Error::AlreadyAnswered
-            | command::Error::OtherAnswer => Self::Conflict,
-        }
-    }
-}
-
-impl From<command_batch::Error> for Error {
-    fn from(error: command_batch::Error) -> Self {
-        match error {
-            command_batch::Error::Unknown => Self::NotFound(NO_BATCH),
-            command_batch::Error::AlreadyRequested => Self::Conflict,
-            command_batch::Error::OtherRequest => Self::KeyReused,
-            command_batch::Error::Invalid { field, why } => Self::field(field, why),
-            command_batch::Error::Ended(_) => Self::Ended(error.to_string()),
-        }
-    }
-}
-
-impl From<command_type::Error> for Error {
-    fn from(error: command_type::Error) -> Self {
-        match error {
-            command_type::Error::Unknown => Self::NotFound(NO_TYPE),
-            command_type::Error::BadSchema(why) => Self::field("params", why),
-            command_type::Error::BadDescription => {
-                Self::field("description", "expected 1 to 500 characters without control characters")
-            }
-        }
     }
 }
