@@ -1,7 +1,7 @@
 //! Whether a caller may do something to a device, a command or a batch, where the answer may depend on the device: its
 //! labels are looked up, from the log itself, where the tenant's own policies have a say, and only there.
 //!
-//! For REST and GraphQL alike. The decision itself is [`authorize`]'s.
+//! For REST and GraphQL alike. The decision itself is [`authorize()`]'s.
 
 use fleetlog_aggregates::command::Command;
 use fleetlog_aggregates::command_batch::CommandBatch;

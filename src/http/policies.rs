@@ -18,6 +18,7 @@ use super::page::List;
 use super::parameters::LogPosition;
 use super::problem::Problem;
 use super::{App, RequestId};
+use crate::identity::api_keys;
 use crate::identity::authorize::decide;
 use crate::identity::policy::store::{self, Stored};
 use crate::identity::{Action, Device, Principal, Resource, Who, authorize};
@@ -183,6 +184,9 @@ struct Question {
     /// By which of the tenant's users. Without it: by oneself.
     #[serde(default, deserialize_with = "present")]
     user_id: Option<Uuid>,
+    /// By which of the tenant's API keys.
+    #[serde(default, deserialize_with = "present")]
+    key_id: Option<Uuid>,
     /// To which device. Without it: to things of that kind, as for a list.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, example = "dev-01")]
@@ -217,11 +221,13 @@ async fn check_policies(
     question: Result<Body<Question>, Error>,
 ) -> Result<Json<Answer>, Error> {
     authorize(&caller, Action::PoliciesRead, &Resource::Tenant(&caller.tenant))?;
-    let Body(Question { action, user_id, device, cmd }) = question?;
+    let Body(Question { action, user_id, key_id, device, cmd }) = question?;
     let action = parse("action", Some(&action))?.ok_or_else(|| Error::field("action", "missing"))?;
-    let who = match user_id {
-        Some(user_id) => user(&app, &caller, user_id).await?,
-        None => caller.who.clone(),
+    let who = match (user_id, key_id) {
+        (Some(user_id), None) => user(&app, &caller, user_id).await?,
+        (None, Some(key_id)) => key(&app, &caller, key_id).await?,
+        (None, None) => caller.who.clone(),
+        (Some(_), Some(_)) => return Err(Error::field("key_id", "expected either a user or a key")),
     };
     let labels = match &device {
         Some(uid) => app.log.load::<Aggregate>(&aggregate_id(&caller.tenant, uid)).await?.labels().clone(),
@@ -242,4 +248,11 @@ async fn user(app: &App, caller: &Principal, user_id: Uuid) -> Result<Who, Error
     let role = role.and_then(|role| role.parse().ok());
     let role = role.ok_or_else(|| Error::field("user_id", "there is no such user"))?;
     Ok(Who::User { user_id, role, session_id: Uuid::nil() })
+}
+
+async fn key(app: &App, caller: &Principal, key_id: Uuid) -> Result<Who, Error> {
+    let key = api_keys::get(&app.log, &caller.tenant, key_id).await?;
+    let key = key.ok_or_else(|| Error::field("key_id", "there is no such key"))?;
+    let actions = key.actions.iter().filter_map(|action| action.parse().ok()).collect();
+    Ok(Who::Key { key_id, actions })
 }

@@ -365,10 +365,17 @@ async fn whoever_manages_policies_can_ask_what_would_be_decided_and_why() {
         let question = json!({"action": "commands.write", "user_id": operator, "device": device, "cmd": cmd});
         assert_eq!(check(question).await, expected, "{device} {cmd}");
     }
+    let new = json!({"name": "k", "actions": ["commands.write"]});
+    let key = api.send(Method::POST, "/api-keys", new).await.json()["key_id"].clone();
+    let of_key = async |action: &str| check(json!({"action": action, "key_id": key})).await;
+    assert_eq!(of_key("commands.write").await, json!({"allowed": true, "policies": ["key"]}));
+    assert_eq!(of_key("devices.write").await["allowed"], false);
     assert_eq!(check(json!({"action": "devices.write"})).await, json!({"allowed": false, "policies": []}));
     for (question, field) in [
         (json!({"action": "devices.rule"}), "action"),
         (json!({"action": "devices.read", "user_id": uuid::Uuid::nil()}), "user_id"),
+        (json!({"action": "devices.read", "key_id": uuid::Uuid::nil()}), "key_id"),
+        (json!({"action": "devices.read", "key_id": key, "user_id": operator}), "key_id"),
         (json!({"action": "devices.read", "device": "a b"}), "device"),
     ] {
         assert_eq!(check(question).await["errors"][0]["field"], field);
