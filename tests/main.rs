@@ -5,6 +5,7 @@
 
 mod access;
 mod accounts;
+mod bench;
 mod commands;
 mod device_auth;
 mod endpoint;

@@ -73,7 +73,7 @@ async fn measure(
 ) -> anyhow::Result<Figures> {
     let mut admin = cluster.connect_options().connect().await?;
     admin.execute("CREATE DATABASE ceiling").await?;
-    let ceiling = ceiling::copy(database::Options::new(cluster.connect_options_for("ceiling")), load).await?;
+    let ceiling = ceiling::copy(cluster.connect_options_for("ceiling"), load).await?;
     admin.execute("DROP DATABASE ceiling").await?;
     admin.execute("CHECKPOINT").await?;
 
