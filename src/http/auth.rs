@@ -162,11 +162,7 @@ async fn log_out(
     OptionalBody(refresh): OptionalBody<Refresh>,
 ) -> Result<(SetCookie, StatusCode), Error> {
     let by_token = match refresh.token(&app, &headers) {
-        Some((token, _)) => app.identity.session_of(&token).await?,
-        None => None,
-    };
-    let by_token = match by_token {
-        Some(session_id) => app.identity.in_session(session_id).await?,
+        Some((token, _)) => app.identity.with_refresh_token(&token).await?,
         None => None,
     };
     for principal in by_token.into_iter().chain(caller.map(|Caller(principal)| principal)) {

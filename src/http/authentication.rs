@@ -48,10 +48,7 @@ async fn principal(app: &App, method: &Method, headers: &HeaderMap) -> Result<Op
     if !method.is_safe() && !cookies::is_own_page(headers, &app.identity.settings) {
         return Ok(None);
     }
-    match app.identity.session_of(&token).await? {
-        Some(session_id) => Ok(app.identity.in_session(session_id).await?),
-        None => Ok(None),
-    }
+    Ok(app.identity.with_refresh_token(&token).await?)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

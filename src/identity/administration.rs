@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::accounts::{self, Refused};
 use super::users::Name;
-use super::{Identity, Role};
+use super::{Identity, Role, parsed};
 
 /// What is decided; the rest stays.
 #[derive(Debug, Clone, Default)]
@@ -118,10 +118,9 @@ async fn find(
     .fetch_optional(connection)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let role: String = row.try_get("role")?;
     Ok(Some(State {
         name: row.try_get("name")?,
-        role: role.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        role: parsed(&row, "role")?,
         active: row.try_get("active")?,
         invited: row.try_get("invited")?,
     }))

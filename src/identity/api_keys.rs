@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::secret;
-use super::{Action, Error, Identity, Principal, Who};
+use super::{Action, Error, Identity, Principal, Who, parsed};
 
 /// What every API key begins with.
 pub(super) const PREFIX: &str = "flk_";
@@ -182,12 +182,12 @@ impl Identity {
                 .execute(self.log.pool())
                 .await?;
         }
-        let (tenant, actions): (String, Vec<String>) = (row.try_get("tenant")?, row.try_get("actions")?);
+        let actions: Vec<String> = row.try_get("actions")?;
         // An action that there is no more allows nothing.
         let actions: Arc<[_]> = actions.iter().filter_map(|action| Action::from_str(action).ok()).collect();
         Ok(Some(Principal::new(
             Who::Key { key_id, actions },
-            tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            parsed(&row, "tenant")?,
             Arc::from(row.try_get::<String, _>("tier")?),
             row.try_get("policy_version")?,
         )))

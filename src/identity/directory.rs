@@ -12,7 +12,7 @@ use sqlx::{PgPool, Postgres, Row};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Error, Role};
+use super::{Error, Role, parsed};
 
 /// A user, as seen from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -143,7 +143,6 @@ fn matching<'q>(
 }
 
 pub(super) fn read(row: &PgRow) -> sqlx::Result<Account> {
-    let role: String = row.try_get("role")?;
     let status = match (row.try_get("deactivated")?, row.try_get("invited")?) {
         (true, _) => Status::Deactivated,
         (false, true) => Status::Invited,
@@ -154,7 +153,7 @@ pub(super) fn read(row: &PgRow) -> sqlx::Result<Account> {
         email: row.try_get("email")?,
         name: row.try_get("name")?,
         tenant: row.try_get("tenant")?,
-        role: role.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        role: parsed(row, "role")?,
         status,
         verified: row.try_get("verified")?,
         created_at: row.try_get("created_at")?,

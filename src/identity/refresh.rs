@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::secret::{self, Bits};
 use super::sessions::{self, Client, Tokens};
 use super::users::User;
-use super::{Error, Identity};
+use super::{Error, Identity, Principal};
 use crate::crash;
 
 /// How long the same client may ask again for a successor that it has not used.
@@ -82,8 +82,15 @@ impl Identity {
         }
     }
 
-    /// The session of a refresh token that is good, or was until a moment ago; `None` if there is none.
-    pub async fn session_of(&self, token: &str) -> Result<Option<Uuid>, Error> {
+    /// Who is calling with a refresh token that is good, or was until a moment ago.
+    pub async fn with_refresh_token(&self, token: &str) -> Result<Option<Principal>, Error> {
+        match self.session_of(token).await? {
+            Some(session_id) => self.in_session(session_id).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn session_of(&self, token: &str) -> Result<Option<Uuid>, Error> {
         let Some(token) = secret::bits(PREFIX, token) else { return Ok(None) };
         // Beside the request that rotates it, a page may have others under way with the same cookie.
         let session = sqlx::query_scalar(

@@ -1,4 +1,5 @@
-//! Random secrets: refresh tokens and API keys. 256 bits that nobody guesses, and so a fast digest is enough to keep.
+//! Random secrets: refresh tokens, API keys, tokens in mails, devices' passwords. Nobody guesses their bits, and so a fast
+//! digest is enough to keep.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -16,7 +17,7 @@ pub(super) fn random() -> Bits {
 }
 
 /// Bits as text, behind the prefix that says what they are for.
-pub(super) fn text(prefix: &str, bits: &Bits) -> String {
+pub(super) fn text(prefix: &str, bits: &[u8]) -> String {
     format!("{prefix}{}", BASE64_URL_SAFE_NO_PAD.encode(bits))
 }
 
@@ -35,7 +36,12 @@ pub(super) fn digest_of(secret: &[u8]) -> Bits {
 
 /// Whether a secret is the one that a digest was made of, in the same time for every other.
 pub(super) fn matches(secret: &[u8], kept: &[u8]) -> bool {
-    verify_slices_are_equal(&digest_of(secret), kept).is_ok()
+    same(&digest_of(secret), kept)
+}
+
+/// Whether two digests are the same, in the same time whichever part differs.
+pub(super) fn same(digest: &[u8], kept: &[u8]) -> bool {
+    verify_slices_are_equal(digest, kept).is_ok()
 }
 
 /// What follows from a secret for whoever has the key, and from nothing else.

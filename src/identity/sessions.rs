@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::secret::{self, Bits};
 use super::users::User;
-use super::{Error, Identity, Principal, Who, refresh};
+use super::{Error, Identity, Principal, Who, parsed, refresh};
 
 /// How long a session lasts at most, whatever happens in it.
 pub const LIFETIME: Duration = Duration::from_hours(7 * 24);
@@ -144,11 +144,10 @@ impl Identity {
         .fetch_optional(self.log.pool())
         .await?;
         row.map(|row| {
-            let (tenant, role): (String, String) = (row.try_get("tenant")?, row.try_get("role")?);
-            let role = role.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+            let role = parsed(&row, "role")?;
             Ok(Principal::new(
                 Who::User { user_id: row.try_get("user_id")?, role, session_id },
-                tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+                parsed(&row, "tenant")?,
                 Arc::from(row.try_get::<String, _>("tier")?),
                 row.try_get("policy_version")?,
             ))

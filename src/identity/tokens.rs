@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::digest;
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use fleetlog_aggregates::identity::Tenant;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
-use super::Error;
 use super::users::Email;
+use super::{Error, parsed, secret};
 
 /// What a token lets its holder do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +43,7 @@ pub(super) struct Token(String);
 
 impl Token {
     pub(super) fn new() -> Self {
-        Self(BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
+        Self(secret::text("", &secret::random()))
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -68,10 +65,9 @@ pub(super) struct Holder {
 
 impl Holder {
     fn read(row: &PgRow) -> sqlx::Result<Self> {
-        let tenant: String = row.try_get("tenant")?;
         Ok(Self {
             user_id: row.try_get("user_id")?,
-            tenant: tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            tenant: parsed(row, "tenant")?,
             sent_to: row.try_get("sent_to")?,
             email: row.try_get("email")?,
             name: row.try_get("name")?,
@@ -97,7 +93,7 @@ pub(super) async fn issue(
     .bind(tenant.as_str())
     .bind(user_id)
     .bind(purpose.as_str())
-    .bind(hash(token.as_str()))
+    .bind(secret::digest_of(token.as_str().as_bytes()))
     .bind(email.as_str())
     .bind(purpose.lifetime().as_secs() as f64)
     .execute(connection)
@@ -114,7 +110,7 @@ pub(super) async fn holder(pool: &PgPool, token: &str, purpose: Purpose) -> Resu
          WHERE token_hash = $1 AND purpose = $2 AND expires_at > clock_timestamp()
            AND deactivated_at IS NULL AND suspended_at IS NULL",
     )
-    .bind(hash(token))
+    .bind(secret::digest_of(token.as_bytes()))
     .bind(purpose.as_str())
     .fetch_optional(pool)
     .await?;
@@ -134,7 +130,7 @@ pub(super) async fn take(
          RETURNING users.user_id, users.tenant, mail_tokens.email AS sent_to, users.email, name,
              verified_at IS NOT NULL AS verified",
     )
-    .bind(hash(token))
+    .bind(secret::digest_of(token.as_bytes()))
     .bind(purpose.as_str())
     .fetch_optional(connection)
     .await?;
@@ -147,13 +143,11 @@ pub(super) async fn forget(connection: &mut PgConnection, user_id: Uuid) -> Resu
     Ok(())
 }
 
-/// A fast hash: nobody guesses 256 random bits.
-fn hash(token: &str) -> Vec<u8> {
-    digest::digest(&digest::SHA256, token.as_bytes()).as_ref().to_vec()
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
     use super::*;
 
     #[test]

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use fleetlog_aggregates::identity::Tenant;
 
-use super::{Error, Role};
+use super::{Error, Role, parsed};
 
 /// A user, as it is stored.
 #[derive(Debug, Clone)]
@@ -108,11 +108,10 @@ pub(super) async fn find(pool: &PgPool, email: &Email) -> Result<Option<User>, E
     .fetch_optional(pool)
     .await?;
     row.map(|row| {
-        let (tenant, role): (String, String) = (row.try_get("tenant")?, row.try_get("role")?);
         Ok(User {
             user_id: row.try_get("user_id")?,
-            tenant: tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
-            role: role.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            tenant: parsed(&row, "tenant")?,
+            role: parsed(&row, "role")?,
             password_hash: row.try_get("password_hash")?,
         })
     })

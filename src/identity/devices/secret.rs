@@ -3,10 +3,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use crate::identity::secret;
 
 /// What every secret begins with, so that one which got where it does not belong can be found.
 const PREFIX: &str = "fld_";
@@ -26,7 +23,7 @@ impl Secret {
     #[must_use]
     pub fn random() -> Self {
         let bits: [u8; 16] = rand::random();
-        Self(format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bits)))
+        Self(secret::text(PREFIX, &bits))
     }
 
     /// Its text, to be shown.
@@ -56,9 +53,7 @@ impl fmt::Debug for Secret {
 
 impl Hash {
     fn of(secret: &[u8]) -> Self {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, secret).as_ref());
-        Self(hash)
+        Self(secret::digest_of(secret))
     }
 
     /// The hash of what somebody sent; `None` of what no secret is as long as.
@@ -76,7 +71,7 @@ impl Hash {
     /// Whether it is that stored one. Takes as long whichever part of it differs.
     #[must_use]
     pub fn is(&self, stored: &[u8]) -> bool {
-        verify_slices_are_equal(&self.0, stored).is_ok()
+        secret::same(&self.0, stored)
     }
 }
 
