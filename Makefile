@@ -2,13 +2,14 @@
 
 CARGO ?= cargo
 FLEETLOG = target/release/fleetlog
+BENCHES ?= ingest commands
 
 .PHONY: help run build test bench lint fmt docs audit
 
 help:
 	@echo "make run     start everything: Postgres, MQTT, the service, this machine as a device, five simulated ones"
 	@echo "make test    all tests, against a Postgres and a Mosquitto that they start themselves"
-	@echo "make bench   durable messages a second, beside the machine's own ceiling"
+	@echo "make bench   each benchmark, beside the machine's own ceiling; BENCHES=ingest for one of them"
 	@echo "make lint    formatting, clippy, documentation, licences and bans"
 
 run: build
@@ -24,7 +25,7 @@ test:
 
 bench: build
 	@scripts/install-tools test
-	$(FLEETLOG) bench ingest $(ARGS)
+	for bench in $(BENCHES); do $(FLEETLOG) bench $$bench $(ARGS) || exit 1; done
 
 lint: fmt docs audit
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings

@@ -1,6 +1,7 @@
 //! The command line: what can be said, and which variable says it too. Each command's body is in a file of its own.
 
 pub mod announce;
+pub mod bench;
 pub mod device;
 pub mod environment;
 pub mod logging;
@@ -21,7 +22,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::identity::mail::{Transport, transport};
 use crate::service::Broker;
-use crate::{bench, endpoint, http, identity, service};
+use crate::{endpoint, http, identity, service};
 
 /// fleetlog: every reading and every command on the record, exactly once, in order.
 ///
@@ -69,7 +70,7 @@ pub enum Command {
     /// Users, without a login: who there is, one more, another password.
     User(user::User),
     /// Measure, beside the machine's own ceiling.
-    Bench(Bench),
+    Bench(bench::Bench),
 }
 
 /// Everything on this machine.
@@ -105,8 +106,21 @@ pub struct Serve {
     #[command(flatten)]
     pub database: Database,
     /// The MQTT broker that devices publish to, as `mqtt://user:password@host:port`.
-    #[arg(long, env = "FLEETLOG_MQTT_URL", value_name = "URL", hide_env_values = true)]
-    pub mqtt_url: String,
+    #[arg(
+        long,
+        env = "FLEETLOG_MQTT_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        required_unless_present = "mqtt",
+        conflicts_with = "mqtt"
+    )]
+    pub mqtt_url: Option<String>,
+    /// Without a broker: where the MQTT endpoint listens that devices connect to.
+    #[arg(long, env = "FLEETLOG_MQTT_ADDR", value_name = "ADDR")]
+    pub mqtt: Option<SocketAddr>,
+    /// Whether devices need credentials at the MQTT endpoint; where it is not given: only off loopback.
+    #[arg(long, env = "FLEETLOG_DEVICE_AUTH", value_enum, requires = "mqtt")]
+    pub device_auth: Option<endpoint::Auth>,
     /// This server's name at the broker. Each node has its own, and keeps it: the broker holds messages for it.
     #[arg(long, env = "FLEETLOG_MQTT_CLIENT_ID", default_value = "fleetlog")]
     pub mqtt_client_id: String,
@@ -266,57 +280,6 @@ pub struct Agent {
     pub interval: u32,
 }
 
-/// Figures.
-#[derive(Debug, Args)]
-pub struct Bench {
-    /// What to measure.
-    #[command(subcommand)]
-    pub what: BenchWhat,
-}
-
-/// What can be measured.
-#[derive(Debug, Subcommand)]
-pub enum BenchWhat {
-    /// Unique durable messages a second through Mosquitto, projections caught up, beside COPY into the same table.
-    Ingest(BenchIngest),
-    /// Commands a second, and how long a command takes to each step, under telemetry.
-    Commands(BenchCommands),
-}
-
-/// The way from a broker to the read models.
-#[derive(Debug, Args)]
-pub struct BenchIngest {
-    /// How many devices publish.
-    #[arg(long, default_value_t = 1000, value_name = "N")]
-    pub devices: u32,
-    /// How many messages in all.
-    #[arg(long, default_value_t = 300_000, value_name = "N")]
-    pub messages: u64,
-    /// Print one JSON object instead of text.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// How commands are measured.
-#[derive(Debug, Args)]
-pub struct BenchCommands {
-    /// How many devices publish and answer.
-    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub devices: u32,
-    /// Messages of telemetry a second, of all devices together.
-    #[arg(long, default_value_t = 5000, value_name = "N")]
-    pub telemetry: u32,
-    /// Commands a second.
-    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub rate: u32,
-    /// For how long, in seconds; and as long again for the most that is accepted.
-    #[arg(long, default_value_t = 10, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
-    pub seconds: u32,
-    /// Print one JSON object instead of text.
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// Does what was asked for.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
@@ -328,12 +291,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Device(args) => device::run(args).await,
         Command::Replay(args) => replay::run(args).await,
         Command::User(args) => user::run(args).await,
-        Command::Bench(Bench { what: BenchWhat::Ingest(args) }) => {
-            bench::ingest::run(args, install_metrics()?).await
-        }
-        Command::Bench(Bench { what: BenchWhat::Commands(args) }) => {
-            bench::commands::run(args, install_metrics()?).await
-        }
+        Command::Bench(args) => crate::bench::run(args).await,
     }
 }
 
@@ -343,6 +301,15 @@ fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)?;
     Ok(handle)
+}
+
+fn endpoint_options(listen: SocketAddr, auth: Option<endpoint::Auth>) -> endpoint::Options {
+    let usual = endpoint::Options::new(listen);
+    let auth = auth.unwrap_or(usual.auth);
+    if auth == endpoint::Auth::Open && usual.auth == endpoint::Auth::Required {
+        tracing::warn!(mqtt = %listen, "whoever reaches the MQTT endpoint may publish as any device");
+    }
+    endpoint::Options { auth, ..usual }
 }
 
 fn service_options(

@@ -2,7 +2,7 @@
 //!
 //! Each is a direct child of this process, reachable from this machine only, and dies with its owner.
 
-mod process;
+pub(crate) mod process;
 
 pub mod mosquitto;
 pub mod postgres;

@@ -4,65 +4,35 @@
 //! were due: a server that falls behind shows it. After that, as many as it takes are sent at once, for the most that is
 //! accepted.
 //!
-//! - [`fleet`]: devices that publish telemetry and answer every command
-//! - [`client`]: requests over HTTP
+//! [`fleet`] has the devices that publish telemetry and answer every command.
 
-mod client;
 mod fleet;
 
 use std::collections::HashMap;
-use std::io::Write;
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use fleetlog_event_log::{EventLog, database};
-use hdrhistogram::Histogram;
-use metrics_exporter_prometheus::PrometheusHandle;
-use sqlx::{ConnectOptions, Executor, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, PgPool};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::load::Load;
-use crate::cli::BenchCommands;
-use crate::embedded::{mosquitto, postgres};
-use crate::service::{Broker, Options, Service};
-use crate::{external, http};
-use client::Client;
+use super::lab::{self, Lab, Mqtt, Server};
+use super::load;
+use super::report::{Figure, Report, Timings};
+use super::usage::Watch;
+use crate::cli::bench::Commands as Args;
 use fleet::Fleet;
 
-const PASSWORD: &str = "a password for one benchmark";
 /// Connections that requests are sent over.
 const CONNECTIONS: usize = 16;
 /// How often the read model is asked for outcomes: the resolution of what is measured by it.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// How long the last commands may take to end.
 const PATIENCE: Duration = Duration::from_mins(2);
-
-/// What was measured. Times are in milliseconds.
-#[derive(Debug, serde::Serialize)]
-struct Figures {
-    telemetry_per_s: u32,
-    requested_per_s: u32,
-    post_to_202: Times,
-    post_to_receipt: Times,
-    ack_to_visible: Times,
-    accepted_per_s: f64,
-    ceiling_per_s: f64,
-    ratio: f64,
-}
-
-#[derive(Debug, serde::Serialize)]
-struct Times {
-    p50: f64,
-    p99: f64,
-    max: f64,
-}
 
 /// When the steps of a command happened, as far as they have.
 #[derive(Default)]
@@ -74,118 +44,78 @@ struct Steps {
     visible: HashMap<Uuid, Instant>,
 }
 
-/// Measures and prints.
-pub async fn run(args: BenchCommands, metrics: PrometheusHandle) -> anyhow::Result<()> {
-    let directory = tempfile::Builder::new().prefix("fleetlog-bench-").tempdir()?;
-    let cluster =
-        postgres::Cluster::start(postgres::Options::new(directory.path().join("postgres")), |_| ()).await?;
-    let measured = measure(&args, &cluster, directory.path(), metrics).await;
-    cluster.stop().await?;
-    let figures = measured?;
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string(&figures)?)?;
-        return Ok(());
-    }
-    let Figures { telemetry_per_s, requested_per_s, accepted_per_s, ceiling_per_s, ratio, .. } = figures;
-    writeln!(out, "{requested_per_s} commands/s, under {telemetry_per_s} messages/s of telemetry (ms)")?;
-    for (name, Times { p50, p99, max }) in [
-        ("POST to 202", &figures.post_to_202),
-        ("POST to the device's receipt", &figures.post_to_receipt),
-        ("answer to visible state", &figures.ack_to_visible),
-    ] {
-        writeln!(out, "  {name:<30} p50 {p50:>7.2}  p99 {p99:>7.2}  max {max:>7.2}")?;
-    }
-    writeln!(out, "as many as there can be")?;
-    writeln!(out, "  accepted   {accepted_per_s:>7.0} commands/s")?;
-    writeln!(out, "  ceiling    {ceiling_per_s:>7.0} inserts/s of one event each, over as many connections")?;
-    writeln!(out, "  ratio      {ratio:>7.2}")?;
-    Ok(())
-}
-
-async fn measure(
-    args: &BenchCommands,
-    cluster: &postgres::Cluster,
-    directory: &Path,
-    metrics: PrometheusHandle,
-) -> anyhow::Result<Figures> {
-    let ceiling_per_s = ceiling(cluster).await?;
-    let broker =
-        mosquitto::Broker::start(mosquitto::Options { dir: directory.join("mosquitto"), port: None }).await?;
-    let url: crate::broker::Url = format!("mqtt://127.0.0.1:{}", broker.address().port()).parse()?;
-    let service = Service::start(Options {
-        database: database::Options::new(cluster.connect_options()),
-        migrate: true,
-        http: SocketAddr::from(([127, 0, 0, 1], 0)),
-        broker: Broker::External(external::Options::new(url.clone(), "fleetlog")),
-        admin_email: None,
-        admin_password: Some(PASSWORD.to_owned()),
-        secret: None,
-        identity: crate::identity::Settings::default(),
-        mail: crate::identity::mail::Transport::default(),
-        settings: http::Settings::default(),
-        metrics,
-    })
-    .await?;
-    let (log, address, subscribed) = (service.log().clone(), service.http(), service.broker());
-    let shutdown = CancellationToken::new();
-    let served = tokio::spawn(service.run(shutdown.clone()));
-    while !subscribed() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+/// Measures.
+pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
+    let ceiling = lab.apart(ceiling).await?;
+    let broker = lab.mosquitto().await?;
+    let server = lab.serve(Mqtt::Broker(&broker)).await?;
+    let watch =
+        Watch::begin(&[("server", server.id()), ("postgres", lab.postgres()), ("mosquitto", broker.id())]);
     let steps = Arc::new(Mutex::new(Steps::default()));
-    let fleet = Fleet::start(&url, args.devices, args.telemetry, &steps).await?;
-    registered(&log, args.devices).await?;
-    let looking = tokio::spawn(look(log.pool().clone(), Arc::clone(&steps)));
+    let fleet = Fleet::start(&server.mqtt(), args.devices, args.telemetry, &steps).await?;
+    let pool = PgPoolOptions::new().max_connections(2).connect_with(lab.database()).await?;
+    registered(&pool, args.devices).await?;
+    let looking = tokio::spawn(look(pool.clone(), Arc::clone(&steps)));
 
-    requests(args, address, &steps).await?;
-    let timed = steps.lock().await.accepted.len();
-    let accepted_per_s = most(args, address, &steps).await?;
-    ended(&log, &steps).await?;
-    ensure!(timed > 0, "no command was requested: let it run for longer");
+    requests(args, &server, &steps).await?;
+    let accepted = steps.lock().await.accepted.len();
+    let at_most = most(args, &server, &steps).await?;
+    ended(&pool, &steps).await?;
     looking.abort();
     drop(fleet);
-    shutdown.cancel();
-    served.await??;
-    broker.stop().await?;
+
+    let Args { devices, telemetry, rate, seconds } = args;
+    let mut report = Report::new(
+        "commands",
+        format!(
+            "{rate} commands/s for {seconds} s under {telemetry} messages/s of {devices} devices, then as many as are accepted"
+        ),
+    );
+    let ceiling_name = "inserts of one event each, over as many connections";
+    report.figure(Figure::new("accepted at most", at_most, "commands/s").beside(ceiling_name, ceiling));
     let steps = steps.lock().await;
     // Of those that came at a rate: the others wait for each other.
-    let timed = |steps: &Steps| -> Vec<Uuid> {
-        let mut timed: Vec<_> = steps.accepted.iter().map(|(id, (due, _))| (*due, *id)).collect();
-        timed.sort();
-        timed.into_iter().map(|(_, id)| id).collect()
-    };
-    let ids = &timed(&steps)[..];
-    let ids = &ids[..ids.len().min(args.rate as usize * args.seconds as usize)];
-    Ok(Figures {
-        telemetry_per_s: args.telemetry,
-        requested_per_s: args.rate,
-        post_to_202: times(ids, |id| Some(steps.accepted.get(id)?.1 - steps.accepted.get(id)?.0))?,
-        post_to_receipt: times(ids, |id| Some(*steps.received.get(id)? - steps.accepted.get(id)?.0))?,
-        ack_to_visible: times(ids, |id| Some(*steps.visible.get(id)? - *steps.answered.get(id)?))?,
-        accepted_per_s,
-        ceiling_per_s,
-        ratio: accepted_per_s / ceiling_per_s,
-    })
+    let ids = steps.first(accepted);
+    let due = |id: &Uuid| Some(steps.accepted.get(id)?.0);
+    report.timings(&times("POST to 202", &ids, |id| Some(steps.accepted.get(id)?.1 - due(id)?))?);
+    report.timings(&times("POST to the device's receipt", &ids, |id| {
+        Some(*steps.received.get(id)? - due(id)?)
+    })?);
+    report.timings(&times("answer to visible state", &ids, |id| {
+        Some(*steps.visible.get(id)? - *steps.answered.get(id)?)
+    })?);
+    report.usage(watch.end().await?);
+    report.checked(format!(
+        "{} commands are on the record, each acknowledged at its first attempt",
+        steps.accepted.len()
+    ));
+    pool.close().await;
+    server.stop().await?;
+    broker.stop().await?;
+    Ok(report)
+}
+
+impl Steps {
+    /// Those that were due first.
+    fn first(&self, count: usize) -> Vec<Uuid> {
+        let mut ids: Vec<_> = self.accepted.iter().map(|(id, (due, _))| (*due, *id)).collect();
+        ids.sort();
+        ids.into_iter().map(|(_, id)| id).take(count).collect()
+    }
 }
 
 /// Requests commands at a rate, to one device after the other.
-async fn requests(
-    args: &BenchCommands,
-    address: SocketAddr,
-    steps: &Arc<Mutex<Steps>>,
-) -> anyhow::Result<()> {
+async fn requests(args: &Args, server: &Server, steps: &Arc<Mutex<Steps>>) -> anyhow::Result<()> {
     let (schedule, due) = mpsc::unbounded_channel::<(Instant, u32)>();
     let due = Arc::new(Mutex::new(due));
     let mut workers: JoinSet<anyhow::Result<()>> = JoinSet::new();
     for _ in 0..CONNECTIONS {
-        let (mut client, due, steps) =
-            (Client::log_in(address, PASSWORD).await?, Arc::clone(&due), Arc::clone(steps));
+        let (mut client, due, steps) = (server.client().await?, Arc::clone(&due), Arc::clone(steps));
         workers.spawn(async move {
             loop {
                 let next = due.lock().await.recv().await;
                 let Some((due, device)) = next else { return Ok(()) };
-                let cmd_id = client.ping(&Load::uid(device)).await?;
+                let cmd_id = client.ping(&load::uid(device)).await?;
                 steps.lock().await.accepted.insert(cmd_id, (due, Instant::now()));
             }
         });
@@ -205,18 +135,18 @@ async fn requests(
 }
 
 /// Requests commands one after the other on each connection; how many were accepted a second.
-async fn most(args: &BenchCommands, address: SocketAddr, steps: &Arc<Mutex<Steps>>) -> anyhow::Result<f64> {
+async fn most(args: &Args, server: &Server, steps: &Arc<Mutex<Steps>>) -> anyhow::Result<f64> {
     let mut workers: JoinSet<anyhow::Result<u32>> = JoinSet::new();
     let until = Instant::now() + Duration::from_secs(u64::from(args.seconds));
     for worker in 0..CONNECTIONS as u32 {
-        let (mut client, steps) = (Client::log_in(address, PASSWORD).await?, Arc::clone(steps));
+        let (mut client, steps) = (server.client().await?, Arc::clone(steps));
         let devices = args.devices;
         workers.spawn(async move {
             let mut number = 0;
             while Instant::now() < until {
                 let due = Instant::now();
                 let cmd_id =
-                    client.ping(&Load::uid((worker + number * CONNECTIONS as u32) % devices)).await?;
+                    client.ping(&load::uid((worker + number * CONNECTIONS as u32) % devices)).await?;
                 steps.lock().await.accepted.insert(cmd_id, (due, Instant::now()));
                 number += 1;
             }
@@ -245,21 +175,21 @@ async fn look(pool: PgPool, steps: Arc<Mutex<Steps>>) -> anyhow::Result<()> {
     }
 }
 
-async fn registered(log: &EventLog, devices: u32) -> anyhow::Result<()> {
+async fn registered(pool: &PgPool, devices: u32) -> anyhow::Result<()> {
     let sql = "SELECT count(*) FROM devices WHERE registered_at IS NOT NULL";
-    while sqlx::query_scalar::<_, i64>(sql).fetch_one(log.pool()).await? < i64::from(devices) {
+    while sqlx::query_scalar::<_, i64>(sql).fetch_one(pool).await? < i64::from(devices) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }
 
 /// Waits until every command that was accepted has ended well: no figure comes from lost work.
-async fn ended(log: &EventLog, steps: &Arc<Mutex<Steps>>) -> anyhow::Result<()> {
+async fn ended(pool: &PgPool, steps: &Arc<Mutex<Steps>>) -> anyhow::Result<()> {
     let accepted = steps.lock().await.accepted.len() as i64;
     let sql = "SELECT count(*), count(*) FILTER (WHERE status = 'acked' AND attempts = 1) FROM commands";
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let (all, acked): (i64, i64) = sqlx::query_as(sql).fetch_one(log.pool()).await?;
+        let (all, acked): (i64, i64) = sqlx::query_as(sql).fetch_one(pool).await?;
         if (all, acked) == (accepted, accepted) {
             return Ok(());
         }
@@ -271,32 +201,26 @@ async fn ended(log: &EventLog, steps: &Arc<Mutex<Steps>>) -> anyhow::Result<()> 
     }
 }
 
-fn times(ids: &[Uuid], took: impl Fn(&Uuid) -> Option<Duration>) -> anyhow::Result<Times> {
-    let mut histogram = Histogram::<u64>::new(3)?;
+fn times(
+    name: &'static str,
+    ids: &[Uuid],
+    took: impl Fn(&Uuid) -> Option<Duration>,
+) -> anyhow::Result<Timings> {
+    let mut timings = Timings::new(name);
     for id in ids {
-        let took = took(id).context("a step of a command was not seen")?;
-        histogram.record(took.as_micros() as u64)?;
+        timings.took(took(id).context("a step of a command was not seen")?);
     }
-    let ms = |micros: u64| micros as f64 / 1000.0;
-    Ok(Times {
-        p50: ms(histogram.value_at_quantile(0.5)),
-        p99: ms(histogram.value_at_quantile(0.99)),
-        max: ms(histogram.max()),
-    })
+    Ok(timings)
 }
 
-/// Inserts of one event each into the same table, over as many connections, in a database of its own.
-async fn ceiling(cluster: &postgres::Cluster) -> anyhow::Result<f64> {
+/// Inserts of one event each into the same table, over as many connections.
+async fn ceiling(connect: PgConnectOptions) -> anyhow::Result<f64> {
     const EACH: i32 = 500;
-    let mut admin = cluster.connect_options().connect().await?;
-    admin.execute("CREATE DATABASE ceiling").await?;
-    let options = database::Options::new(cluster.connect_options_for("ceiling"));
-    options.migrate().await?;
-    let log = EventLog::open(options).await?;
+    let log = lab::event_log(connect.clone()).await?;
     let started = Instant::now();
     let mut workers: JoinSet<Result<(), sqlx::Error>> = JoinSet::new();
     for _ in 0..CONNECTIONS {
-        let mut connection = cluster.connect_options_for("ceiling").connect().await?;
+        let mut connection = connect.connect().await?;
         workers.spawn(async move {
             let sql = "INSERT INTO control_events
                      (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
@@ -313,6 +237,5 @@ async fn ceiling(cluster: &postgres::Cluster) -> anyhow::Result<f64> {
     }
     let taken = started.elapsed().as_secs_f64();
     log.close().await;
-    admin.execute("DROP DATABASE ceiling").await?;
     Ok(f64::from(EACH) * CONNECTIONS as f64 / taken)
 }

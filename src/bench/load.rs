@@ -1,114 +1,97 @@
-//! The load: devices with a connection each, which publish as fast as they are acknowledged.
+//! What devices publish: readings of four metrics, of which one in twenty comes twice, as it does in a fleet.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::collections::VecDeque;
 
-use chrono::Utc;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::Packet;
-use rumqttc::v5::{Event, MqttOptions};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use chrono::{DateTime, Utc};
 
-/// Messages that a device has under way at a time. Small, as a device's buffer is, and because rumqttc reserves room
-/// for each.
-const WINDOW: u16 = 20;
+/// Metrics in each message.
+pub(super) const METRICS: u64 = 4;
+/// Every so manieth message is a repeat: 5 %.
+const REPEAT_EVERY: u64 = 20;
+/// How many messages of the device come between a delayed one and its repeat.
+const DELAYED_BY: usize = 10;
+/// Whose devices they are.
+pub(super) const TENANT: &str = "t0";
 
-/// The most messages that the broker is made to queue. With more, the run measures how slowly Mosquitto works off a
-/// long queue: 2.0.11 passes on 21,000 msg/s where it has 200,000 in store, 29,000 where it has these.
-const QUEUE: u64 = 50_000;
-
-/// What is published.
-#[derive(Debug, Clone, Copy)]
-pub struct Load {
-    /// How many devices.
-    pub devices: u32,
-    /// How many messages each of them publishes.
-    pub each: u64,
+/// A device's name.
+pub(super) fn uid(device: u32) -> String {
+    format!("bench-{device:05}")
 }
 
-impl Load {
-    /// Shares `messages` out among `devices`, at least one each.
-    #[must_use]
-    pub fn new(devices: u32, messages: u64) -> Self {
-        Self { devices, each: (messages / u64::from(devices)).max(1) }
+/// The id of a device's stream.
+pub(super) fn aggregate_id(device: u32) -> String {
+    format!("{TENANT}/{}", uid(device))
+}
+
+/// Where a device publishes.
+pub(super) fn topic(device: u32) -> String {
+    format!("{TENANT}/devices/{}/telemetry", uid(device))
+}
+
+/// A message's own id, which its device gives it.
+pub(super) fn msg_id(device: u32, number: u64) -> String {
+    format!("{device}-{number}")
+}
+
+/// A message of about 120 bytes with four metrics. The values are multiples of 1/4, so that sums are exact and can be
+/// compared.
+pub(super) fn payload(device: u32, number: u64, at: DateTime<Utc>) -> String {
+    let wave = (u64::from(device) * 7 + number) % 80;
+    format!(
+        r#"{{"msg_id":"{}","ts":{},"temperature":{}.25,"humidity":{}.5,"battery":3.75,"rssi":-{}}}"#,
+        msg_id(device, number),
+        at.timestamp_millis(),
+        10 + wave / 4,
+        30 + wave / 2,
+        50 + wave % 40
+    )
+}
+
+/// One device's messages in the order in which it sends them.
+pub(super) struct Messages {
+    device: u32,
+    /// How many different ones there have been.
+    pub(super) different: u64,
+    sent: u64,
+    /// The last ones, the newest first.
+    last: VecDeque<String>,
+}
+
+impl Messages {
+    pub(super) fn of(device: u32) -> Self {
+        // So that not all devices repeat at once.
+        Self { device, different: 0, sent: u64::from(device), last: VecDeque::new() }
     }
 
-    /// How many messages in all.
-    #[must_use]
-    pub fn messages(self) -> u64 {
-        u64::from(self.devices) * self.each
-    }
-
-    /// A device's name.
-    #[must_use]
-    pub fn uid(device: u32) -> String {
-        format!("bench-{device:05}")
-    }
-
-    /// A message of about 120 bytes with four metrics. The values are multiples of 1/4, so that sums are exact and can
-    /// be compared.
-    #[must_use]
-    pub fn payload(device: u32, number: u64, ts_ms: i64) -> String {
-        let wave = (u64::from(device) * 7 + number) % 80;
-        format!(
-            r#"{{"msg_id":"{device}-{number}","ts":{ts_ms},"temperature":{}.25,"humidity":{}.5,"battery":3.75,"rssi":-{}}}"#,
-            10 + wave / 4,
-            30 + wave / 2,
-            50 + wave % 40
-        )
-    }
-
-    /// Publishes all of it, at QoS 1, to the broker at `port`; returns when every message is acknowledged. Holds back
-    /// while more than [`QUEUE`] messages are not `stored`.
-    pub async fn publish(self, port: u16, stored: watch::Receiver<u64>) -> anyhow::Result<()> {
-        let published = Arc::new(AtomicU64::new(0));
-        let mut devices = JoinSet::new();
-        for device in 0..self.devices {
-            let queue = Queue { published: Arc::clone(&published), stored: stored.clone() };
-            devices.spawn(publish_device(port, device, self.each, queue));
+    /// The next message, of which one in [`REPEAT_EVERY`] is an earlier one: by turns the last, and one before that.
+    pub(super) fn next(&mut self, at: DateTime<Utc>) -> String {
+        self.sent += 1;
+        if self.sent.is_multiple_of(REPEAT_EVERY) && !self.last.is_empty() {
+            let delayed = (self.sent / REPEAT_EVERY).is_multiple_of(2);
+            let nth = if delayed { (DELAYED_BY - 1).min(self.last.len() - 1) } else { 0 };
+            return self.last[nth].clone();
         }
-        while let Some(device) = devices.join_next().await {
-            device??;
-        }
-        Ok(())
-    }
-}
-
-/// What the broker holds, between all devices and the log.
-struct Queue {
-    published: Arc<AtomicU64>,
-    stored: watch::Receiver<u64>,
-}
-
-impl Queue {
-    /// Waits for room for another message.
-    async fn room(&mut self) -> anyhow::Result<()> {
-        let published = self.published.fetch_add(1, Ordering::Relaxed);
-        self.stored.wait_for(|&stored| published < stored + QUEUE).await?;
-        Ok(())
+        let message = payload(self.device, self.different, at);
+        self.different += 1;
+        self.last.truncate(DELAYED_BY - 1);
+        self.last.push_front(message.clone());
+        message
     }
 }
 
-async fn publish_device(port: u16, device: u32, messages: u64, mut queue: Queue) -> anyhow::Result<()> {
-    let uid = Load::uid(device);
-    let mut options = MqttOptions::new(&uid, "127.0.0.1", port);
-    options.set_keep_alive(Duration::from_mins(5));
-    options.set_outgoing_inflight_upper_limit(WINDOW);
-    let (client, mut events) = rumqttc::v5::AsyncClient::new(options, usize::from(WINDOW));
-    let topic = format!("t0/devices/{uid}/telemetry");
-    let (mut sent, mut acknowledged) = (0, 0);
-    while acknowledged < messages {
-        while sent < messages && sent - acknowledged < u64::from(WINDOW) {
-            queue.room().await?;
-            let payload = Load::payload(device, sent, Utc::now().timestamp_millis());
-            client.try_publish(&topic, QoS::AtLeastOnce, false, payload)?;
-            sent += 1;
-        }
-        if let Event::Incoming(Packet::PubAck(_)) = events.poll().await? {
-            acknowledged += 1;
-        }
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn one_message_in_twenty_is_a_repeat_of_one_of_the_last_ten() {
+        let mut messages = Messages::of(7);
+        let sent: Vec<_> = (0..2000).map(|_| messages.next(DateTime::UNIX_EPOCH)).collect();
+        let different: HashSet<_> = sent.iter().collect();
+        assert_eq!((different.len(), messages.different), (1900, 1900));
+        let adjacent = sent.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        assert_eq!(adjacent, 50);
     }
-    Ok(())
 }

@@ -8,27 +8,36 @@ use anyhow::Context;
 use fleetlog_event_log::database;
 use sqlx::postgres::PgConnectOptions;
 
-use super::{Database, Migrate, Serve, announce, service_options};
+use super::{Database, Migrate, Serve, announce, endpoint_options, service_options};
 use crate::service::{Broker, Service};
-use crate::{external, shutdown};
+use crate::{broker, external, shutdown};
 
 /// Runs until Ctrl-C or SIGTERM.
 pub async fn run(args: Serve, metrics: metrics_exporter_prometheus::PrometheusHandle) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
-    let broker = external::Options {
-        group: args.mqtt_share,
-        ..external::Options::new(args.mqtt_url.parse().context("FLEETLOG_MQTT_URL")?, args.mqtt_client_id)
-    };
-    let url = broker.url.clone();
-    let (database, broker) = (database(&args.database)?, Broker::External(broker));
+    let (database, (broker, url)) = (database(&args.database)?, broker(&args)?);
     let mut options = service_options(&args.service, database, broker, Path::new("data"), metrics)?;
     options.migrate = !args.no_migrate;
-    options.settings.broker = Some(url);
+    options.settings.broker = url;
     let service = Service::start(options).await?;
     tracing::info!(http = %service.http(), "fleetlog is ready");
     announce::admin(&service, &mut std::io::stdout().lock())?;
     service.run(shutdown).await?;
     Ok(())
+}
+
+/// Where messages come from, and the broker's address where there is one.
+fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<broker::Url>)> {
+    let Some(url) = &args.mqtt_url else {
+        let listen = args.mqtt.context("FLEETLOG_MQTT_URL or FLEETLOG_MQTT_ADDR is needed")?;
+        return Ok((Broker::Endpoint(endpoint_options(listen, args.device_auth)), None));
+    };
+    let options = external::Options {
+        group: args.mqtt_share.clone(),
+        ..external::Options::new(url.parse().context("FLEETLOG_MQTT_URL")?, &args.mqtt_client_id)
+    };
+    let url = options.url.clone();
+    Ok((Broker::External(options), Some(url)))
 }
 
 /// Brings the schema up to date.

@@ -10,14 +10,14 @@ use fleetlog_event_log::database;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Up, announce, service_options};
+use super::{Up, announce, endpoint_options, service_options};
 use crate::embedded::postgres::{self, Cluster, Phase};
 use crate::identity::devices::Secret;
 use crate::service::{Broker, Service};
-use crate::{agent, broker, endpoint, shutdown, simulate};
+use crate::{agent, broker, shutdown, simulate};
 
 /// Where `scripts/install-tools` puts a Postgres, seen from the project's folder.
-pub(super) const TOOLS: &str = ".tools/postgres";
+pub(crate) const TOOLS: &str = ".tools/postgres";
 /// Whose devices this machine and the simulated ones are.
 const TENANT: &str = "t0";
 
@@ -33,7 +33,9 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
         ..postgres::Options::new(args.data_dir.join("postgres"))
     };
     let cluster = Cluster::start(cluster_options.clone(), progress).await?;
-    let endpoint = endpoint_options(&args);
+    let mut endpoint = endpoint_options(args.mqtt, args.device_auth);
+    // For the devices that this process brings along itself.
+    endpoint.in_process = (args.agent || args.devices > 0).then(Secret::random);
     let (auth, in_process) = (endpoint.auth, endpoint.in_process.clone());
     let options = service_options(
         &args.service,
@@ -63,17 +65,6 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
     served?;
     stopped?;
     Ok(())
-}
-
-/// The endpoint, with a secret for the devices that this process brings along itself.
-fn endpoint_options(args: &Up) -> endpoint::Options {
-    let usual = endpoint::Options::new(args.mqtt);
-    let auth = args.device_auth.unwrap_or(usual.auth);
-    if auth == endpoint::Auth::Open && usual.auth == endpoint::Auth::Required {
-        tracing::warn!(mqtt = %args.mqtt, "whoever reaches the MQTT endpoint may publish as any device");
-    }
-    let in_process = (args.agent || args.devices > 0).then(Secret::random);
-    endpoint::Options { auth, in_process, ..usual }
 }
 
 /// This machine and simulated devices, if asked for, as devices of the endpoint.

@@ -86,6 +86,12 @@ impl Broker {
         self.address
     }
 
+    /// The broker's process id; none once it has ended.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
     /// Writes the sessions to disk and stops. Start again with the same options to resume them.
     pub async fn stop(self) -> Result<(), Error> {
         let status = self.process.stop(&[(libc::SIGTERM, PATIENCE)]).await;

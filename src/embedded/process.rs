@@ -16,11 +16,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 /// A signal's number, as in [`libc`].
-pub(super) type Signal = libc::c_int;
+pub(crate) type Signal = libc::c_int;
 
 /// As whom a child runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RunAs {
+pub(crate) enum RunAs {
     /// As whoever started this process.
     Caller,
     /// As the owner of root's files, but in a user namespace without root's powers: for servers that refuse root.
@@ -37,7 +37,7 @@ pub(super) enum RunAs {
 impl RunAs {
     /// Makes `command` start as this user, in a process group of its own (so that the terminal's Ctrl-C reaches only the
     /// owner, which drains first), and receive `on_owner_death` when the thread that starts it ends.
-    pub(super) fn prepare(self, command: &mut Command, on_owner_death: Signal) {
+    pub(crate) fn prepare(self, command: &mut Command, on_owner_death: Signal) {
         if let Self::User { uid, gid } = self {
             command.uid(uid).gid(gid);
         }
@@ -48,7 +48,7 @@ impl RunAs {
 
 /// A running child. Dropping it sends the signal given to [`Process::spawn`] and does not wait.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     /// The child's id until it is reaped: after that the number may be another process's.
     pid: Arc<Mutex<Option<u32>>>,
     exit: watch::Receiver<Option<ExitStatus>>,
@@ -58,7 +58,7 @@ pub(super) struct Process {
 impl Process {
     /// Starts `command`. The child gets `on_owner_death` when this process ends in whatever way, and `on_drop` when the
     /// returned value is dropped.
-    pub(super) async fn spawn(
+    pub(crate) async fn spawn(
         mut command: Command,
         run_as: RunAs,
         on_owner_death: Signal,
@@ -71,18 +71,18 @@ impl Process {
     }
 
     /// Whether a signal was sent: false once the child has ended.
-    pub(super) fn signal(&self, signal: Signal) -> bool {
+    pub(crate) fn signal(&self, signal: Signal) -> bool {
         // The lock is what keeps the child from being reaped, and its id from being given away, in between.
         lock(&self.pid).is_some_and(|pid| sys::kill(pid, signal).is_ok())
     }
 
     /// The child's id; none once it has ended.
-    pub(super) fn id(&self) -> Option<u32> {
+    pub(crate) fn id(&self) -> Option<u32> {
         *lock(&self.pid)
     }
 
     /// Resolves when the child has ended and is reaped, however often and from wherever it is called.
-    pub(super) fn exited(&self) -> impl Future<Output = ExitStatus> + Send + use<> {
+    pub(crate) fn exited(&self) -> impl Future<Output = ExitStatus> + Send + use<> {
         let mut exit = self.exit.clone();
         async move {
             match exit.wait_for(Option::is_some).await.map(|status| *status) {
@@ -94,7 +94,7 @@ impl Process {
     }
 
     /// Sends each signal in turn and waits as long as given with it; then SIGKILL.
-    pub(super) async fn stop(&self, signals: &[(Signal, Duration)]) -> ExitStatus {
+    pub(crate) async fn stop(&self, signals: &[(Signal, Duration)]) -> ExitStatus {
         for (signal, patience) in signals {
             self.signal(*signal);
             if let Ok(status) = timeout(*patience, self.exited()).await {
@@ -137,12 +137,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The effective user of this process.
-pub(super) fn effective_user() -> u32 {
+pub(crate) fn effective_user() -> u32 {
     sys::effective_user()
 }
 
 /// Writes what is cached of the file system that holds `path` to its disk. Does nothing but on Linux.
-pub(super) fn sync_filesystem(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_filesystem(path: &Path) -> io::Result<()> {
     sys::sync_filesystem(&File::open(path)?)
 }
 

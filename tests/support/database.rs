@@ -79,7 +79,10 @@ fn cluster() -> &'static PgConnectOptions {
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let directory = concat!(env!("CARGO_TARGET_TMPDIR"), "/postgres");
-                let cluster = postgres::Cluster::start(postgres::Options::new(directory), |_| ()).await;
+                let mut options = postgres::Options::new(directory);
+                // One test alone may start two nodes with all their pools, and there is a test for each core.
+                options.settings.push(("max_connections".to_owned(), "500".to_owned()));
+                let cluster = postgres::Cluster::start(options, |_| ()).await;
                 let cluster = cluster.unwrap_or_else(|error| panic!("a private Postgres: {error}"));
                 prepare(&cluster).await;
                 started.send(cluster.connect_options()).expect("a waiting test");

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use super::Steps;
-use crate::bench::load::Load;
+use crate::bench::load;
 use crate::broker::Url;
 use crate::broker::connection::{self, Reader, Writer};
 
@@ -81,8 +81,8 @@ async fn publish(
         while sent <= due {
             let turn = sent * u64::from(PUBLISHERS) + u64::from(publisher);
             let (device, number) = ((turn % u64::from(devices)) as u32, turn / u64::from(devices));
-            let payload = Load::payload(device, number, Utc::now().timestamp_millis());
-            put(&mut writer, &format!("t0/devices/{}/telemetry", Load::uid(device)), payload, sent)?;
+            let payload = load::payload(device, number, Utc::now());
+            put(&mut writer, &load::topic(device), payload, sent)?;
             sent += 1;
         }
         writer.flush().await?;

@@ -1,0 +1,129 @@
+//! What the processes of a run use: their share of the processor, and their memory at its highest.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// How often is looked. What lives shorter may be missed.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What one process used, with all its children, while it was watched.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Used {
+    /// Which.
+    name: &'static str,
+    /// How many processors it kept busy, on the average.
+    cores: f64,
+    /// Its resident memory at its highest, in MiB, as far as was looked. Of several processes the sum, in which what
+    /// they share counts for each.
+    peak_mib: f64,
+}
+
+/// Somebody who looks.
+pub(super) struct Watch {
+    stop: oneshot::Sender<()>,
+    looking: JoinHandle<anyhow::Result<Vec<Used>>>,
+}
+
+/// A process and its children, over time.
+struct Watched {
+    name: &'static str,
+    root: Pid,
+    /// Milliseconds of processor time by process: at the first look and at the last.
+    processor: HashMap<Pid, (u64, u64)>,
+    peak: u64,
+}
+
+impl Watch {
+    /// Watches these processes, and this one as `generator`.
+    pub(super) fn begin(processes: &[(&'static str, Option<u32>)]) -> Self {
+        let own = [("generator", Some(std::process::id()))];
+        let mut watched: Vec<_> = processes
+            .iter()
+            .chain(&own)
+            .filter_map(|&(name, id)| {
+                let root = Pid::from_u32(id?);
+                Some(Watched { name, root, processor: HashMap::new(), peak: 0 })
+            })
+            .collect();
+        let (stop, mut stopped) = oneshot::channel();
+        let looking = tokio::spawn(async move {
+            let started = Instant::now();
+            let mut system = System::new()?;
+            let mut looks = interval(LOOK_EVERY);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    _ = looks.tick() => look(&mut system, &mut watched, started.elapsed() < LOOK_EVERY),
+                    _ = &mut stopped => break,
+                }
+            }
+            look(&mut system, &mut watched, false);
+            let seconds = started.elapsed().as_secs_f64();
+            Ok(watched.into_iter().map(|watched| watched.used(seconds)).collect())
+        });
+        Self { stop, looking }
+    }
+
+    /// What was used until now.
+    pub(super) async fn end(self) -> anyhow::Result<Vec<Used>> {
+        // It looks until it is told.
+        let _ = self.stop.send(());
+        self.looking.await?
+    }
+}
+
+fn look(system: &mut System, watched: &mut [Watched], first: bool) {
+    let what = ProcessRefreshKind::nothing().with_cpu().with_memory().without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
+    let roots: Vec<Pid> = watched.iter().map(|watched| watched.root).collect();
+    for watched in watched {
+        let mut memory = 0;
+        for (&pid, process) in system.processes() {
+            // The nearest of the roots above it: the generator is the parent of the others.
+            let mut above = Some(pid);
+            while let Some(at) = above
+                && !roots.contains(&at)
+            {
+                above = system.process(at).and_then(sysinfo::Process::parent);
+            }
+            if above == Some(watched.root) {
+                let now = process.accumulated_cpu_time();
+                // What began in between has used all of it since.
+                watched.processor.entry(pid).or_insert((if first { now } else { 0 }, now)).1 = now;
+                memory += process.memory();
+            }
+        }
+        watched.peak = watched.peak.max(memory);
+    }
+}
+
+impl Watched {
+    fn used(self, seconds: f64) -> Used {
+        let milliseconds: u64 = self.processor.values().map(|(first, last)| last - first).sum();
+        let cores = milliseconds as f64 / 1000.0 / seconds.max(f64::EPSILON);
+        Used { name: self.name, cores, peak_mib: self.peak as f64 / f64::from(1 << 20) }
+    }
+}
+
+impl Used {
+    /// Which process it was.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// How many processors it kept busy, on the average.
+    pub(super) fn cores(&self) -> f64 {
+        self.cores
+    }
+
+    /// Its resident memory at its highest, in MiB.
+    pub(super) fn peak_mib(&self) -> f64 {
+        self.peak_mib
+    }
+}

@@ -1,0 +1,84 @@
+//! `fleetlog bench`: what can be measured, and under which load.
+
+use std::fmt;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// Figures, each beside the machine's own ceiling.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Print one JSON object instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to measure.
+    #[command(subcommand)]
+    pub what: What,
+}
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// Unique durable messages a second, and how long each takes, beside COPY into the same table.
+    Ingest(Ingest),
+    /// Commands a second, and how long a command takes to each step, under telemetry.
+    Commands(Commands),
+}
+
+/// Through which broker devices publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Broker {
+    /// A Mosquitto.
+    Mosquitto,
+    /// The server's own endpoint.
+    Endpoint,
+}
+
+impl fmt::Display for Broker {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Mosquitto => "Mosquitto",
+            Self::Endpoint => "the built-in endpoint",
+        })
+    }
+}
+
+/// The way from devices to the read models.
+#[derive(Debug, Args)]
+pub struct Ingest {
+    /// How many devices publish, with a connection each.
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub devices: u32,
+    /// Through which broker.
+    #[arg(long, value_enum, default_value_t = Broker::Mosquitto)]
+    pub broker: Broker,
+    /// Messages a second, of all devices together, where latencies are measured.
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: u32,
+    /// For how many seconds; and as long again for as many messages as are taken.
+    #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub seconds: u32,
+}
+
+impl Ingest {
+    /// About as many messages as are published at the rate.
+    pub(crate) fn messages(&self) -> u64 {
+        u64::from(self.rate) * u64::from(self.seconds)
+    }
+}
+
+/// How commands are measured.
+#[derive(Debug, Args)]
+pub struct Commands {
+    /// How many devices publish and answer.
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub devices: u32,
+    /// Messages of telemetry a second, of all devices together.
+    #[arg(long, default_value_t = 5000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub telemetry: u32,
+    /// Commands a second.
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rate: u32,
+    /// For how many seconds; and as long again for as many commands as are accepted.
+    #[arg(long, default_value_t = 10, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub seconds: u32,
+}
