@@ -5,18 +5,20 @@
 //! a future that may be dropped: shutdown is looked for between batches.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fleetlog_event_log::heads::Logs;
 use fleetlog_event_log::leadership::Leadership;
-use fleetlog_event_log::{EventLog, LogId, Position, Result};
+use fleetlog_event_log::{EventLog, Log, LogId, Position, Result};
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
 use super::apply::{Applied, Applier, Unapplied};
 use super::checkpoints::{Checkpoints, ParkedStreams};
 use super::handle::Progress;
+use super::pace::Pace;
 use crate::read_model::ReadModel;
 use crate::status::State;
 
@@ -35,6 +37,7 @@ pub(super) struct Runner<M> {
     model: M,
     progress: watch::Sender<Progress>,
     parked: HashMap<LogId, ParkedStreams>,
+    pace: Pace,
     /// What the projection's row says, where that is known.
     shown: Option<(State, Option<String>)>,
     failures: u32,
@@ -65,6 +68,7 @@ impl<M: ReadModel> Runner<M> {
             model: M::new(M::VERSION),
             progress,
             parked: HashMap::new(),
+            pace: Pace::default(),
             shown: None,
             failures: 0,
         }
@@ -128,9 +132,18 @@ impl<M: ReadModel> Runner<M> {
             if round.failed.is_some() {
                 shutdown.run_until_cancelled(tokio::time::sleep(pause(self.failures))).await;
             } else if !round.behind {
-                let grown = tokio::time::timeout(LOOK_EVERY, heads.changed());
-                shutdown.run_until_cancelled(grown).await;
+                shutdown.run_until_cancelled(self.wait(&mut heads)).await;
             }
+        }
+    }
+
+    /// Waits until there is something to do, or time to look whether this node still leads.
+    async fn wait(&self, heads: &mut watch::Receiver<Logs>) {
+        let look = Instant::now() + LOOK_EVERY;
+        while self.grown(&heads.borrow_and_update()).is_empty() && Instant::now() < look {
+            let rested = self.pace.next(Instant::now()).unwrap_or(look);
+            // It changes for as long as there is a log.
+            let _ = timeout_at(rested.min(look), heads.changed()).await;
         }
     }
 
@@ -138,15 +151,15 @@ impl<M: ReadModel> Runner<M> {
     async fn round(&mut self, heads: &mut watch::Receiver<Logs>, shutdown: &CancellationToken) -> Round {
         let mut round = Round { behind: false, failed: None, lost: false };
         let grown = self.grown(&heads.borrow_and_update());
-        for (log_id, head) in grown {
+        for log in grown {
             if shutdown.is_cancelled() {
                 break;
             }
-            match self.advance(log_id, head).await {
-                Ok(position) => round.behind |= position < head,
+            match self.advance(&log).await {
+                Ok(position) => round.behind |= position < log.head,
                 Err(Unapplied::Moved) => round.lost = true,
                 Err(Unapplied::Database(error)) => {
-                    tracing::warn!(projection = M::NAME, log = log_id.0, %error, "failed to apply a batch; trying again");
+                    tracing::warn!(projection = M::NAME, log = log.log_id.0, %error, "failed to apply a batch; trying again");
                     metrics::counter!("fleetlog_projection_failures_total", "projection" => M::NAME)
                         .increment(1);
                     round.failed = Some(error.to_string());
@@ -157,10 +170,12 @@ impl<M: ReadModel> Runner<M> {
         round
     }
 
-    /// The logs that are ahead of the projection, and their heads.
-    fn grown(&self, logs: &Logs) -> Vec<(LogId, Position)> {
+    /// The logs that are ahead of the projection and do not rest.
+    fn grown(&self, logs: &Logs) -> Vec<Log> {
         let read = logs.values().filter(|log| M::LANES.contains(&log.lane));
-        read.filter(|log| log.head > self.position(log.log_id)).map(|log| (log.log_id, log.head)).collect()
+        let ahead = read.filter(|log| log.head > self.position(log.log_id));
+        let now = Instant::now();
+        ahead.filter(|log| !self.pace.rests(log.log_id, now)).cloned().collect()
     }
 
     fn position(&self, log_id: LogId) -> Position {
@@ -168,7 +183,8 @@ impl<M: ReadModel> Runner<M> {
     }
 
     /// Applies the next batch of a log, and returns the position that it brought.
-    async fn advance(&mut self, log_id: LogId, head: Position) -> Result<Position, Unapplied> {
+    async fn advance(&mut self, of: &Log) -> Result<Position, Unapplied> {
+        let Log { log_id, head, .. } = *of;
         let started = Instant::now();
         let after = self.position(log_id);
         let parked = self.parked.entry(log_id).or_default();
@@ -180,6 +196,9 @@ impl<M: ReadModel> Runner<M> {
             return Ok(head);
         }
         measure::<M>(log_id, &applied, head, started.elapsed());
+        if applied.to == head {
+            self.pace.wrote(of, started.elapsed(), Instant::now());
+        }
         for stream in applied.parked {
             let (projection, stream_id, position) = (M::NAME, &stream.aggregate_id, stream.position);
             tracing::error!(projection, stream_id, position, error = stream.error, "parked a stream");

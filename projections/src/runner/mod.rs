@@ -1,6 +1,7 @@
 //! Keeps the read models up to date: one task a projection, and one runner a projection over all nodes.
 //!
 //! - `follow`: batch after batch of each log, for as long as there are any
+//! - `pace`: how often
 //! - `apply`: one batch, in one transaction with its checkpoint
 //! - `checkpoints`: what the runner keeps in the database
 //! - `handle`: waiting for a projection to get somewhere
@@ -9,6 +10,7 @@ mod apply;
 mod checkpoints;
 mod follow;
 mod handle;
+mod pace;
 
 use fleetlog_event_log::EventLog;
 use tokio::sync::watch;

@@ -1,0 +1,70 @@
+//! How often a telemetry log is written to the read models: under load seldom, and much at a time.
+//!
+//! What a batch costs is mostly the rows that it touches, and a fleet touches the same ones over and over: each
+//! device's, and each of its metrics' windows. A runner that wrote as soon as there was anything would write each of
+//! them for every few messages; so the log rests after a batch, for longer the longer that batch took. A log that is
+//! written quickly, because its tenant is small or quiet, hardly rests at all.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use fleetlog_event_log::{Lane, Log, LogId};
+use tokio::time::Instant;
+
+/// How many times as long as a batch took its log rests after it: writing takes a fifth of the time.
+const REST: u32 = 4;
+/// The longest rest. With the batch before and the batch after it, a read model stays within a second of its log.
+const LONGEST: Duration = Duration::from_millis(400);
+
+/// The logs that rest, and until when.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    until: HashMap<LogId, Instant>,
+}
+
+impl Pace {
+    /// A batch of a log was written, which took so long. A control log never rests: who waits for it is a person.
+    pub(super) fn wrote(&mut self, log: &Log, took: Duration, now: Instant) {
+        if log.lane == Lane::Telemetry {
+            self.until.insert(log.log_id, now + (took * REST).min(LONGEST));
+        }
+    }
+
+    /// Whether a log rests now.
+    pub(super) fn rests(&self, log_id: LogId, now: Instant) -> bool {
+        self.until.get(&log_id).is_some_and(|until| *until > now)
+    }
+
+    /// When the next of the logs that rest has rested.
+    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+        self.until.values().filter(|until| **until > now).min().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(lane: Lane) -> Log {
+        Log { log_id: LogId(1), tenant: "t0".into(), lane, shard: 0, head: 1 }
+    }
+
+    #[test]
+    fn a_telemetry_log_rests_four_times_as_long_as_its_batch_took_and_never_for_long() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        for (took, rest) in [(10, 40), (1000, 400)] {
+            pace.wrote(&log(Lane::Telemetry), Duration::from_millis(took), now);
+            let rested = now + Duration::from_millis(rest);
+            assert!(pace.rests(LogId(1), rested - Duration::from_millis(1)), "after {took} ms");
+            assert_eq!(pace.next(now), Some(rested), "after {took} ms");
+            assert!(!pace.rests(LogId(1), rested) && pace.next(rested).is_none(), "after {took} ms");
+        }
+    }
+
+    #[test]
+    fn a_control_log_never_rests() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        pace.wrote(&log(Lane::Control), Duration::from_secs(1), now);
+        assert!(!pace.rests(LogId(1), now));
+    }
+}
