@@ -20,7 +20,7 @@ use fleetlog_aggregates::command_type::{self, CommandType, Definition};
 use fleetlog_aggregates::device::{self, Device};
 use fleetlog_aggregates::identity::{CommandName, Tenant, Uid, aggregate_id};
 use fleetlog_event_log::EventLog;
-use fleetlog_event_log::control::{self, Committed, ExecuteError, Metadata};
+use fleetlog_event_log::control::{self, Committed, ExecuteError, Metadata, Record};
 use fleetlog_event_log::record::Recorder;
 use serde::Serialize;
 use serde_json::Value;
@@ -228,7 +228,12 @@ impl Commands {
             batch_id: None,
             request_digest: digest,
         };
-        let requested = self.log.execute::<Command>(&stream, Input::Request(request, now), metadata).await;
+        let input = Input::Request(request, now);
+        let requested = match key {
+            Some(_) => self.log.execute::<Command>(&stream, input, metadata).await,
+            // An id of its own: nothing is on its record.
+            None => self.log.execute_on(&stream, Record::<Command>::default(), input, metadata).await,
+        };
         crash::point("command.requested");
         match requested {
             Ok(Some(at)) => Ok(Accepted { id, at, repeated: false }),

@@ -241,6 +241,31 @@ async fn control_positions_are_gapless_though_half_the_appends_fail() {
 }
 
 #[tokio::test]
+async fn appends_that_come_at_the_same_time_share_transactions_and_no_conflict() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let mut appends = JoinSet::new();
+    for nth in 0..200 {
+        // Every fourth is for a stream that another one of them is for, too.
+        let (log, stream) =
+            (log.clone(), format!("t0/dev-{}", if nth % 4 == 0 { nth / 8 } else { 1000 + nth }));
+        appends.spawn(async move { log.execute::<Device>(&stream, register(), Metadata::new()).await });
+    }
+    let mut appended = BTreeSet::new();
+    while let Some(done) = appends.join_next().await {
+        match done.expect("no panic") {
+            Ok(at) => drop(appended.insert(at.expect("an event").position)),
+            Err(ExecuteError::Refused(device::Error::AlreadyRegistered)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(appended.into_iter().collect::<Vec<_>>(), (1..=175).collect::<Vec<_>>());
+    let count = "SELECT count(DISTINCT xmin::text) FROM control_events";
+    let transactions: i64 = sqlx::query_scalar(count).fetch_one(log.pool()).await.expect("a count");
+    assert!(transactions < 175, "{transactions} transactions");
+}
+
+#[tokio::test]
 async fn an_event_for_a_tenant_that_does_not_exist_is_refused() {
     let database = Database::fresh().await;
     let log = database.event_log().await;

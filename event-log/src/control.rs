@@ -2,16 +2,17 @@
 //!
 //! The snapshot and aggregate store modes of cqrs-es 0.5 apply events twice, and its `Query` runs after the commit
 //! and loses updates in a crash; neither is used. Nor is its append: that holds the log's row from the insert, over a
-//! round trip, to the commit.
+//! round trip, to the commit. See `group`.
 
 use std::collections::HashMap;
 
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::persist::PersistedEventStore;
-use cqrs_es::{Aggregate, AggregateContext, AggregateError, DomainEvent, EventStore};
+use cqrs_es::{Aggregate, AggregateError, EventStore};
 use postgres_es::PostgresEventRepository;
-use sqlx::{PgConnection, PgExecutor, Row};
+use sqlx::PgConnection;
 
+use crate::group::{self, Append};
 use crate::{Error, EventLog, LogId, Position, scope};
 
 /// How often a command is decided anew when another one was faster on the same stream.
@@ -44,6 +45,15 @@ pub struct Committed {
     pub position: Position,
 }
 
+/// What is on an aggregate's record; by default nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Record<A> {
+    /// What follows from it.
+    pub aggregate: A,
+    /// How many events it has.
+    pub(crate) events: i64,
+}
+
 /// Why a command has appended nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError<E: std::error::Error> {
@@ -56,6 +66,15 @@ pub enum ExecuteError<E: std::error::Error> {
     /// The database failed. Unless the error is definite, the event may have been appended.
     #[error(transparent)]
     Log(#[from] Error),
+}
+
+impl<E: std::error::Error> From<group::Refused> for ExecuteError<E> {
+    fn from(refused: group::Refused) -> Self {
+        match refused {
+            group::Refused::Conflict => Self::Conflict,
+            group::Refused::Log(error) => Self::Log(error),
+        }
+    }
 }
 
 impl EventLog {
@@ -75,10 +94,47 @@ impl EventLog {
         A::Event: Send + 'static,
         A::Error: Send + Sync + 'static,
     {
-        let (log, aggregate_id) = (self.clone(), aggregate_id.to_owned());
+        self.execute_from(aggregate_id, None::<Record<A>>, command, metadata).await
+    }
+
+    /// The same for an aggregate whose record was read a moment ago, which need not be read again unless it has grown.
+    pub async fn execute_on<A>(
+        &self,
+        aggregate_id: &str,
+        record: Record<A>,
+        command: A::Command,
+        metadata: Metadata,
+    ) -> Result<Option<Committed>, ExecuteError<A::Error>>
+    where
+        A: Aggregate<Services = ()> + 'static,
+        A::Command: Clone + Send + 'static,
+        A::Event: Send + 'static,
+        A::Error: Send + Sync + 'static,
+    {
+        self.execute_from(aggregate_id, Some(record), command, metadata).await
+    }
+
+    async fn execute_from<A>(
+        &self,
+        aggregate_id: &str,
+        mut record: Option<Record<A>>,
+        command: A::Command,
+        metadata: Metadata,
+    ) -> Result<Option<Committed>, ExecuteError<A::Error>>
+    where
+        A: Aggregate<Services = ()> + 'static,
+        A::Command: Clone + Send + 'static,
+        A::Event: Send + 'static,
+        A::Error: Send + Sync + 'static,
+    {
+        let (log, id) = (self.clone(), aggregate_id.to_owned());
         let task = scope::spawn(async move {
             for _ in 0..MAX_CONFLICTS {
-                match log.try_execute::<A>(&aggregate_id, command.clone(), metadata.clone()).await {
+                let record = match record.take() {
+                    Some(record) => record,
+                    None => log.load_record(&id).await?,
+                };
+                match log.decide::<A>(&id, record, command.clone(), &metadata).await {
                     Err(ExecuteError::Conflict) => {}
                     decided => return decided,
                 }
@@ -91,47 +147,52 @@ impl EventLog {
     /// An aggregate's present state; its default if nothing has happened to it.
     pub async fn load<A>(&self, aggregate_id: &str) -> Result<A, ExecuteError<A::Error>>
     where
-        A: Aggregate<Services = ()> + Clone,
+        A: Aggregate<Services = ()>,
         A::Error: Send + Sync + 'static,
     {
-        let mut context = self.store::<A>().load_aggregate(aggregate_id).await.map_err(refine)?;
-        Ok(context.aggregate().clone())
+        Ok(self.load_record(aggregate_id).await?.aggregate)
     }
 
-    fn store<A: Aggregate>(&self) -> PersistedEventStore<PostgresEventRepository, A> {
-        let repository = PostgresEventRepository::new(self.pool().clone());
-        PersistedEventStore::new_event_store(repository.with_tables("control_events", "unused"))
-    }
-
-    async fn try_execute<A>(
-        &self,
-        aggregate_id: &str,
-        command: A::Command,
-        metadata: Metadata,
-    ) -> Result<Option<Committed>, ExecuteError<A::Error>>
+    /// What is on an aggregate's record.
+    pub async fn load_record<A>(&self, aggregate_id: &str) -> Result<Record<A>, ExecuteError<A::Error>>
     where
         A: Aggregate<Services = ()>,
         A::Error: Send + Sync + 'static,
     {
-        let mut context = self.store::<A>().load_aggregate(aggregate_id).await.map_err(refine)?;
-        let known = context.current_sequence as i64;
+        let repository = PostgresEventRepository::new(self.pool().clone());
+        let store = PersistedEventStore::new_event_store(repository.with_tables("control_events", "unused"));
+        let context = store.load_aggregate(aggregate_id).await.map_err(refine)?;
+        Ok(Record { aggregate: context.aggregate, events: context.current_sequence as i64 })
+    }
+
+    async fn decide<A>(
+        &self,
+        aggregate_id: &str,
+        mut record: Record<A>,
+        command: A::Command,
+        metadata: &Metadata,
+    ) -> Result<Option<Committed>, ExecuteError<A::Error>>
+    where
+        A: Aggregate<Services = ()>,
+    {
         let sink = EventSink::default();
-        context.aggregate().handle(command, &(), &sink).await.map_err(ExecuteError::Refused)?;
+        record.aggregate.handle(command, &(), &sink).await.map_err(ExecuteError::Refused)?;
         let events = sink.collect().await;
         if events.is_empty() {
             return Ok(None);
         }
-        let committed = append::<A>(self.pool(), aggregate_id, known, &events, &metadata).await?;
+        let append = Append::new::<A>(aggregate_id, record.events, &events, metadata)?;
+        let committed = self.groups.append(self.pool(), append).await?;
         self.heads().moved(committed.log_id, committed.position);
         Ok(Some(committed))
     }
 }
 
-/// An aggregate's present state, as a transaction sees it, and how many events made it.
+/// What is on an aggregate's record, as a transaction sees it.
 pub(crate) async fn replay<A: Aggregate>(
     connection: &mut PgConnection,
     aggregate_id: &str,
-) -> Result<(A, i64), Error> {
+) -> Result<Record<A>, Error> {
     let payloads: Vec<String> = sqlx::query_scalar(
         "SELECT payload::text FROM control_events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence",
     )
@@ -139,61 +200,22 @@ pub(crate) async fn replay<A: Aggregate>(
     .bind(aggregate_id)
     .fetch_all(connection)
     .await?;
-    let mut aggregate = A::default();
-    for payload in &payloads {
-        let event = serde_json::from_str(payload);
-        aggregate.apply(event.map_err(|error| Error::Database(sqlx::Error::Decode(Box::new(error))))?);
+    Record::of(payloads.iter().map(String::as_str))
+}
+
+impl<A: Aggregate> Record<A> {
+    /// Made by these events, each as its payload.
+    pub fn of<'p>(payloads: impl Iterator<Item = &'p str>) -> Result<Self, Error> {
+        let mut record = Self::default();
+        for payload in payloads {
+            let event = serde_json::from_str(payload);
+            record
+                .aggregate
+                .apply(event.map_err(|error| Error::Database(sqlx::Error::Decode(Box::new(error))))?);
+            record.events += 1;
+        }
+        Ok(record)
     }
-    Ok((aggregate, payloads.len() as i64))
-}
-
-/// Appends events behind the `known` ones of a stream, all or none.
-pub(crate) async fn append<A: Aggregate>(
-    executor: impl PgExecutor<'_>,
-    aggregate_id: &str,
-    known: i64,
-    events: &[A::Event],
-    metadata: &Metadata,
-) -> Result<Committed, ExecuteError<A::Error>> {
-    let payloads: Result<Vec<String>, _> = events.iter().map(serde_json::to_string).collect();
-    let (payloads, metadata) =
-        (payloads.map_err(unwritable)?, serde_json::to_string(metadata).map_err(unwritable)?);
-    let rows = sqlx::query(APPEND)
-        .bind(A::TYPE)
-        .bind(aggregate_id)
-        .bind(metadata)
-        .bind((1..).map(|nth| known + nth).take(events.len()).collect::<Vec<_>>())
-        .bind(events.iter().map(DomainEvent::event_type).collect::<Vec<_>>())
-        .bind(events.iter().map(DomainEvent::event_version).collect::<Vec<_>>())
-        .bind(payloads)
-        .fetch_all(executor)
-        .await;
-    let rows = rows.map_err(|error| match &error {
-        sqlx::Error::Database(cause) if cause.constraint() == Some(STREAM) => ExecuteError::Conflict,
-        _ => ExecuteError::Log(error.into()),
-    })?;
-    let last = rows.last().ok_or(Error::Database(sqlx::Error::RowNotFound))?;
-    Ok(Committed {
-        log_id: last.try_get("log_id").map_err(Error::from)?,
-        position: last.try_get("position").map_err(Error::from)?,
-    })
-}
-
-/// The key that two who append to one stream at once meet at.
-pub const STREAM: &str = "control_events_stream";
-
-/// One statement, and so one transaction, without a round trip between taking the log's row and the commit: every other
-/// append to the log waits for that long.
-const APPEND: &str = "
-    INSERT INTO control_events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-    SELECT $1, $2, sequence, event_type, event_version, payload::json, $3::json
-    FROM unnest($4::bigint[], $5::text[], $6::text[], $7::text[])
-        AS event (sequence, event_type, event_version, payload)
-    ORDER BY sequence
-    RETURNING log_id, position";
-
-fn unwritable(error: serde_json::Error) -> Error {
-    Error::Database(sqlx::Error::Encode(Box::new(error)))
 }
 
 /// Finds the database's own error again under the layers of cqrs-es.

@@ -8,6 +8,7 @@
 //! - [`event`]: what is read back
 //! - [`heads`]: the logs and how far each has got; wakes who waits
 //! - [`control`]: append single events, through cqrs-es
+//! - `group`: those that come at the same time, in one transaction
 //! - [`telemetry`]: append batches of readings, each once
 //! - [`quarantine`]: keep what could not become an event
 //! - [`read`]: ranges and streams of events
@@ -23,6 +24,7 @@ pub mod control;
 pub mod database;
 pub mod event;
 pub mod follow;
+mod group;
 pub mod heads;
 pub mod leadership;
 pub mod quarantine;
@@ -45,6 +47,8 @@ pub use event::{Event, Lane, Log, LogId, Position};
 pub struct EventLog {
     /// For single events, reads and everything that is not a batch of telemetry.
     pool: PgPool,
+    /// Single events over these connections that wait for their turn.
+    groups: Arc<group::Groups>,
     inner: Arc<Inner>,
 }
 
@@ -67,7 +71,11 @@ impl EventLog {
         let heads = heads::Heads::load(&pool).await?;
         let terms = terms::AllTerms::load(&pool).await?;
         let partitions = telemetry::Partitions::prepare(&pool).await?;
-        Ok(Self { pool, inner: Arc::new(Inner { options, append_pool, heads, terms, partitions }) })
+        Ok(Self {
+            pool,
+            groups: Arc::default(),
+            inner: Arc::new(Inner { options, append_pool, heads, terms, partitions }),
+        })
     }
 
     /// Opens the log to read it, and nothing else: the database refuses whatever these connections might write. It may
@@ -77,7 +85,11 @@ impl EventLog {
         let append_pool = options.append_pool();
         let heads = heads::Heads::load(&pool).await?;
         let (terms, partitions) = (terms::AllTerms::default(), telemetry::Partitions::none());
-        Ok(Self { pool, inner: Arc::new(Inner { options, append_pool, heads, terms, partitions }) })
+        Ok(Self {
+            pool,
+            groups: Arc::default(),
+            inner: Arc::new(Inner { options, append_pool, heads, terms, partitions }),
+        })
     }
 
     /// Keeps the heads and the partitions up to date until `shutdown`. Needed once per process; without it,

@@ -10,7 +10,8 @@ use fleetlog_aggregates::identity::Tenant;
 use futures::future::BoxFuture;
 use sqlx::{PgConnection, Postgres, Row, Transaction};
 
-use crate::control::{self, Committed, ExecuteError, Metadata};
+use crate::control::{self, Committed, ExecuteError, Metadata, Record};
+use crate::group::{self, Append};
 use crate::{Error, EventLog, scope};
 
 /// A transaction that puts on the record what it does.
@@ -101,7 +102,8 @@ impl Recorder {
         aggregate_id: String,
         command: A::Command,
     ) -> Result<Decision<A>, ExecuteError<A::Error>> {
-        let (mut aggregate, known) = control::replay::<A>(&mut self.transaction, &aggregate_id).await?;
+        let Record { mut aggregate, events: known } =
+            control::replay::<A>(&mut self.transaction, &aggregate_id).await?;
         let sink = EventSink::default();
         aggregate.handle(command, &(), &sink).await.map_err(ExecuteError::Refused)?;
         Ok(Decision { aggregate_id, known, events: sink.collect().await })
@@ -119,10 +121,10 @@ impl Recorder {
         if events.is_empty() {
             return Ok(None);
         }
-        let appended = control::append::<A>(&mut *self.transaction, aggregate_id, *known, events, metadata);
-        let committed = appended.await?;
-        self.appended.push(committed);
-        Ok(Some(committed))
+        let append = Append::new::<A>(aggregate_id, *known, events, metadata)?;
+        let committed = group::insert(&mut *self.transaction, &[&append]).await?;
+        self.appended.extend(&committed);
+        Ok(committed.last().copied())
     }
 }
 

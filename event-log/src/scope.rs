@@ -32,10 +32,15 @@ where
     }
 }
 
+/// For which tenant this task works, if for one.
+pub(crate) fn tenant() -> Option<Arc<str>> {
+    TENANT.try_with(Arc::clone).ok()
+}
+
 /// Gives a connection to the tenant of this task. It takes the place of the ping that a pool sends before it hands a
 /// connection out, and so costs no round trip of its own.
 pub(crate) async fn give(connection: &mut PgConnection) -> sqlx::Result<()> {
-    let tenant = TENANT.try_with(Arc::clone).unwrap_or_default();
+    let tenant = tenant().unwrap_or_default();
     sqlx::query("SELECT set_config('fleetlog.tenant', $1, false)").bind(&*tenant).execute(connection).await?;
     Ok(())
 }
@@ -44,6 +49,6 @@ impl EventLog {
     /// The same log, seen through connections that show one tenant's rows: that of the task which uses them.
     pub async fn restricted(&self) -> Result<Self> {
         let pool = self.inner.options.requests_pool().await?;
-        Ok(Self { pool, inner: Arc::clone(&self.inner) })
+        Ok(Self { pool, groups: Arc::default(), inner: Arc::clone(&self.inner) })
     }
 }

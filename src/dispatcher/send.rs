@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use fleetlog_aggregates::command::{Command, Input, Next, Request};
 use fleetlog_aggregates::topic::Channel;
-use fleetlog_event_log::control::{self, ExecuteError, Metadata};
+use fleetlog_event_log::control::{self, ExecuteError, Metadata, Record};
 use fleetlog_event_log::{EventLog, LogId};
 use serde::Serialize;
 use serde_json::Value;
@@ -69,7 +69,7 @@ impl Sender {
             Due::Send { attempt } => self.send(&task, attempt).await,
             Due::TimeOut => {
                 crash::point("timer.fired");
-                let done = self.record(&task, Input::TimeOut(Utc::now())).await;
+                let done = self.record(&task, None, Input::TimeOut(Utc::now())).await;
                 crash::point("timer.recorded");
                 done
             }
@@ -79,9 +79,9 @@ impl Sender {
 
     async fn send(&self, task: &Task, attempt: u32) -> Done {
         // What is followed is a moment behind: somebody may have been told already that it is cancelled.
-        if !self.is_next(task.cmd_id, attempt).await {
+        let Some(known) = self.is_next(task.cmd_id, attempt).await else {
             return Done::Again;
-        }
+        };
         let Some(message) = task.request.as_ref().and_then(|request| self.message(task, request, attempt))
         else {
             return Done::Again;
@@ -94,23 +94,24 @@ impl Sender {
         }
         crash::point("command.published");
         metrics::counter!("fleetlog_commands_published_total").increment(1);
-        let done = self.record(task, Input::MarkSent { attempt, at: Utc::now() }).await;
+        let done = self.record(task, Some(known), Input::MarkSent { attempt, at: Utc::now() }).await;
         crash::point("command.sent");
         done
     }
 
-    /// Whether the command's record says that this attempt comes next. A suspended tenant's devices are told nothing.
-    async fn is_next(&self, cmd_id: Uuid, attempt: u32) -> bool {
+    /// The command's record, if it says that this attempt comes next. A suspended tenant's devices are told nothing.
+    async fn is_next(&self, cmd_id: Uuid, attempt: u32) -> Option<Record<Command>> {
         if self.log.terms().of(&self.tenant).suspended {
-            return false;
+            return None;
         }
-        match self.log.load::<Command>(&format!("{}/{cmd_id}", self.tenant)).await {
-            Ok(command) => {
-                matches!(command.next(), Some(Next::Send { attempt: next, .. }) if next == attempt)
+        match self.log.load_record::<Command>(&format!("{}/{cmd_id}", self.tenant)).await {
+            Ok(record) => {
+                let next = record.aggregate.next();
+                matches!(next, Some(Next::Send { attempt: next, .. }) if next == attempt).then_some(record)
             }
             Err(error) => {
                 tracing::warn!(%error, "failed to read a command before sending it; trying again");
-                false
+                None
             }
         }
     }
@@ -133,11 +134,15 @@ impl Sender {
     }
 
     /// However long the database takes: what was published must not be published again for want of an event.
-    async fn record(&self, task: &Task, input: Input) -> Done {
+    async fn record(&self, task: &Task, mut known: Option<Record<Command>>, input: Input) -> Done {
         let stream = format!("{}/{}", self.tenant, task.cmd_id);
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {
-            let recorded = self.log.execute::<Command>(&stream, input.clone(), task.metadata.clone()).await;
+            let (input, metadata) = (input.clone(), task.metadata.clone());
+            let recorded = match known.take() {
+                Some(known) => self.log.execute_on(&stream, known, input, metadata).await,
+                None => self.log.execute::<Command>(&stream, input, metadata).await,
+            };
             match recorded {
                 Ok(Some(at)) => return Done::Recorded(at.position),
                 // The device, or somebody, was faster: the event that says so is on its way here.

@@ -8,7 +8,7 @@ use fleetlog_aggregates::command_ack;
 use fleetlog_aggregates::telemetry::Reason;
 use fleetlog_aggregates::topic::Topic;
 use fleetlog_event_log::EventLog;
-use fleetlog_event_log::control::{self, ExecuteError, Metadata};
+use fleetlog_event_log::control::{self, ExecuteError, Metadata, Record};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
@@ -92,8 +92,10 @@ impl Acks {
         loop {
             let input =
                 Input::Acknowledge { device_uid: topic.uid.clone(), ack: ack.clone(), at: Utc::now() };
-            let recorded = match self.metadata(&stream, topic).await {
-                Ok(metadata) => self.log.execute::<Command>(&stream, input, metadata).await,
+            let recorded = match self.look(&stream, topic).await {
+                Ok((record, metadata)) => {
+                    self.log.execute_on::<Command>(&stream, record, input, metadata).await
+                }
                 Err(error) => Err(error.into()),
             };
             match recorded {
@@ -106,12 +108,17 @@ impl Acks {
         }
     }
 
-    /// The device as actor, the request's correlation id, and the event that it answers.
-    async fn metadata(&self, stream: &str, topic: &Topic) -> Result<Metadata, fleetlog_event_log::Error> {
+    /// The command's record; and the device as actor, the request's correlation id, and the event that it answers.
+    async fn look(
+        &self,
+        stream: &str,
+        topic: &Topic,
+    ) -> Result<(Record<Command>, Metadata), fleetlog_event_log::Error> {
         let events = self.log.streams(Command::TYPE, &[stream.to_owned()]).await?;
         let correlation_id = events.first().and_then(|first| first.metadata.get("correlation_id"));
         let answered = events.last().map(|last| (last.log_id, last.position));
-        Ok(control::metadata(format!("device:{}", topic.uid), correlation_id, answered))
+        let metadata = control::metadata(format!("device:{}", topic.uid), correlation_id, answered);
+        Ok((Record::of(events.iter().map(|event| event.payload.0.as_str()))?, metadata))
     }
 }
 

@@ -1,0 +1,201 @@
+//! Appends to a control log that come at the same time go into one transaction.
+//!
+//! An append holds the log's row until it has reached the disk, so one after the other there can be only as many as the
+//! disk takes waits. Here whoever finds the log busy joins the others who wait; when it is free, one of them writes for
+//! all of them, in the order in which they came. Nobody ever waits for company.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cqrs_es::{Aggregate, DomainEvent};
+use fleetlog_aggregates::identity::split_aggregate_id;
+use sqlx::{PgExecutor, PgPool, Row};
+use tokio::sync::oneshot;
+
+use crate::control::{Committed, Metadata};
+use crate::{Error, scope};
+
+/// The most appends of one transaction, which bounds how long it holds the log's row.
+const GROUP: usize = 256;
+/// The key that two who append to one stream at once meet at.
+const STREAM: &str = "control_events_stream";
+
+/// Events for the end of one stream, all or none.
+pub(crate) struct Append {
+    aggregate_type: &'static str,
+    aggregate_id: String,
+    metadata: String,
+    /// Sequence, type, version and payload of each. At least one.
+    events: Vec<(i64, String, String, String)>,
+}
+
+/// Why there was no append.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The stream has gone on meanwhile.
+    Conflict,
+    /// The database failed.
+    Log(Error),
+}
+
+/// The appends of one handle on the log that wait for their turn.
+#[derive(Default)]
+pub(crate) struct Groups {
+    queues: Mutex<HashMap<Key, Arc<Queue>>>,
+}
+
+/// Who goes together: appends to one log, on behalf of the same tenant.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    on_behalf_of: Option<Arc<str>>,
+    tenant: String,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Vec<Waiting>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+struct Waiting {
+    append: Append,
+    answer: oneshot::Sender<Result<Committed, Refused>>,
+}
+
+impl Append {
+    /// Events behind the `known` ones of a stream.
+    pub(crate) fn new<A: Aggregate>(
+        aggregate_id: &str,
+        known: i64,
+        events: &[A::Event],
+        metadata: &Metadata,
+    ) -> Result<Self, Error> {
+        let unwritable = |error| Error::Database(sqlx::Error::Encode(Box::new(error)));
+        let numbered = (known + 1..).zip(events).map(|(sequence, event)| {
+            let payload = serde_json::to_string(event).map_err(unwritable)?;
+            Ok((sequence, event.event_type(), event.event_version(), payload))
+        });
+        Ok(Self {
+            aggregate_type: A::TYPE,
+            aggregate_id: aggregate_id.to_owned(),
+            metadata: serde_json::to_string(metadata).map_err(unwritable)?,
+            events: numbered.collect::<Result<_, Error>>()?,
+        })
+    }
+}
+
+impl Groups {
+    /// Appends, together with whoever else waits. The caller must not be dropped meanwhile: others may depend on it.
+    pub(crate) async fn append(&self, pool: &PgPool, append: Append) -> Result<Committed, Refused> {
+        let queue = self.queue(&append);
+        let (answer, mut answered) = oneshot::channel();
+        lock(&queue.waiting).push(Waiting { append, answer });
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answered => {
+                    let gone = || Err(Refused::Log(Error::Unavailable(sqlx::Error::WorkerCrashed)));
+                    return answer.unwrap_or_else(|_| gone());
+                }
+                _turn = queue.turn.lock() => write(pool, queue.next()).await,
+            }
+        }
+    }
+
+    fn queue(&self, append: &Append) -> Arc<Queue> {
+        // A stream of nobody's is refused by the database.
+        let tenant = split_aggregate_id(&append.aggregate_id).map_or("", |(tenant, _)| tenant).to_owned();
+        Arc::clone(lock(&self.queues).entry(Key { on_behalf_of: scope::tenant(), tenant }).or_default())
+    }
+}
+
+impl Queue {
+    fn next(&self) -> Vec<Waiting> {
+        let mut waiting = lock(&self.waiting);
+        let count = waiting.len().min(GROUP);
+        waiting.drain(..count).collect()
+    }
+}
+
+impl Waiting {
+    /// That nobody waits any more is no error: it is committed all the same.
+    fn tell(self, answer: Result<Committed, Refused>) {
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// Writes a group and answers everyone in it. What the database refuses of one of them refuses them all: then each goes
+/// by itself.
+async fn write(pool: &PgPool, mut group: Vec<Waiting>) {
+    if group.is_empty() {
+        // Another turn was for these, too.
+        return;
+    }
+    let appends: Vec<&Append> = group.iter().map(|waiting| &waiting.append).collect();
+    match insert(pool, &appends).await {
+        Ok(committed) => group.into_iter().zip(committed).for_each(|(one, at)| one.tell(Ok(at))),
+        Err(Refused::Log(error)) if !error.is_bad_data() => {
+            let everyone = group.drain(..);
+            everyone.for_each(|one| one.tell(Err(Refused::Log(same(&error)))));
+        }
+        Err(refused) if group.len() == 1 => {
+            if let Some(one) = group.pop() {
+                one.tell(Err(refused));
+            }
+        }
+        Err(_) => {
+            for one in group {
+                let at = insert(pool, &[&one.append]).await.map(|committed| committed[0]);
+                one.tell(at);
+            }
+        }
+    }
+}
+
+/// Appends to streams of one log in one statement, and so without a round trip between taking the log's row and the
+/// commit: every other append to the log waits for that long. Returns where the last event of each is.
+pub(crate) async fn insert(
+    executor: impl PgExecutor<'_>,
+    appends: &[&Append],
+) -> Result<Vec<Committed>, Refused> {
+    let rows = || appends.iter().flat_map(|append| append.events.iter().map(move |event| (*append, event)));
+    let inserted = sqlx::query(INSERT)
+        .bind(rows().map(|(append, _)| append.aggregate_type).collect::<Vec<_>>())
+        .bind(rows().map(|(append, _)| append.aggregate_id.as_str()).collect::<Vec<_>>())
+        .bind(rows().map(|(append, _)| append.metadata.as_str()).collect::<Vec<_>>())
+        .bind(rows().map(|(_, event)| event.0).collect::<Vec<_>>())
+        .bind(rows().map(|(_, event)| event.1.as_str()).collect::<Vec<_>>())
+        .bind(rows().map(|(_, event)| event.2.as_str()).collect::<Vec<_>>())
+        .bind(rows().map(|(_, event)| event.3.as_str()).collect::<Vec<_>>())
+        .fetch_all(executor)
+        .await
+        .map_err(|error| match &error {
+            sqlx::Error::Database(cause) if cause.constraint() == Some(STREAM) => Refused::Conflict,
+            _ => Refused::Log(error.into()),
+        })?;
+    let mut next = 0;
+    let last = appends.iter().map(|append| {
+        next += append.events.len();
+        let row = inserted.get(next.wrapping_sub(1)).ok_or(sqlx::Error::RowNotFound)?;
+        Ok(Committed { log_id: row.try_get("log_id")?, position: row.try_get("position")? })
+    });
+    last.collect::<Result<_, sqlx::Error>>().map_err(|error| Refused::Log(error.into()))
+}
+
+const INSERT: &str = "
+    INSERT INTO control_events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+    SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::json, metadata::json
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[]) WITH ORDINALITY
+        AS event (aggregate_type, aggregate_id, metadata, sequence, event_type, event_version, payload, ordinal)
+    ORDER BY ordinal
+    RETURNING log_id, position";
+
+/// What befell several at once, for one of them.
+fn same(error: &Error) -> Error {
+    let cause = sqlx::Error::Protocol(error.to_string());
+    if error.is_transient() { Error::Unavailable(cause) } else { Error::Database(cause) }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
