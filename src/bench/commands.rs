@@ -84,7 +84,7 @@ pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
     report.timings(&times("answer to visible state", &ids, |id| {
         Some(*steps.visible.get(id)? - *steps.answered.get(id)?)
     })?);
-    report.usage(watch.end().await?);
+    report.usage("in all", watch.end().await?);
     report.checked(format!(
         "{} commands are on the record, each acknowledged at its first attempt",
         steps.accepted.len()

@@ -1,4 +1,5 @@
-//! Devices with a connection each, which publish on time whether or not they are acknowledged, or as fast as they are.
+//! Devices that publish on time whether or not they are acknowledged, or as fast as they are: each over a connection of
+//! its own, or some over one, as behind a gateway.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,12 +21,10 @@ use super::report::Timings;
 use crate::broker::Url;
 use crate::broker::connection::{self, Reader, Writer};
 
-/// The most messages of a device that are under way at a time: what a server must take of MQTT 5, less than which some
-/// grant.
-const UNDER_WAY: usize = 200;
-/// The same where messages are as many as are taken. Small, as a device's buffer is.
-const UNDER_WAY_AT_MOST: usize = 20;
-/// How many devices connect at a time.
+/// The messages of one device that are under way at a time, where they are as many as are taken. Few, as a device's
+/// buffer is small.
+const UNDER_WAY: usize = 20;
+/// How many connections are made at a time.
 const CONNECTING: usize = 64;
 /// How long the last messages may take to be acknowledged.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -46,18 +45,21 @@ pub(super) enum Pace {
 
 /// Devices that are connected.
 pub(super) struct Fleet {
-    devices: Vec<Device>,
+    devices: u32,
+    links: Vec<Link>,
     /// Different messages, of all devices since they are there.
     different: Arc<AtomicU64>,
 }
 
-struct Device {
+/// A connection, and the devices that publish over it in turn.
+struct Link {
     url: Url,
-    number: u32,
-    topic: String,
-    messages: Messages,
+    name: String,
+    devices: Vec<(Arc<str>, Messages)>,
     reader: Reader,
     writer: Writer,
+    /// How many messages the server lets be under way.
+    granted: usize,
     packet_id: u16,
     unacknowledged: VecDeque<Sent>,
 }
@@ -65,29 +67,37 @@ struct Device {
 struct Sent {
     packet_id: u16,
     due: Instant,
+    topic: Arc<str>,
     payload: Bytes,
 }
 
-/// When one device sends what.
+/// When a connection sends what.
 struct Plan {
     pace: Pace,
     different: Arc<AtomicU64>,
     started: Instant,
     ends: Instant,
-    /// Between two messages of this device; zero for as many as are taken.
+    /// Between two messages of this connection; zero for as many as are taken.
     every: Duration,
     first: Duration,
-    /// When the device loses its connection.
+    /// When the connection breaks.
     cut: Option<Instant>,
 }
 
 impl Fleet {
-    /// Connects so many devices.
-    pub(super) async fn connect(url: &Url, devices: u32) -> anyhow::Result<Self> {
-        let devices = stream::iter(0..devices).map(|number| Device::connect(url.clone(), number));
-        let devices =
-            devices.buffered(CONNECTING).try_collect().await.context("failed to connect the devices")?;
-        Ok(Self { devices, different: Arc::default() })
+    /// Connects so many devices, over so many connections.
+    pub(super) async fn connect(url: &Url, devices: u32, connections: u32) -> anyhow::Result<Self> {
+        let links = stream::iter(0..connections).map(|nth| {
+            let own = (nth..devices).step_by(connections as usize);
+            Link::open(
+                url.clone(),
+                own.map(|device| (load::topic(device).into(), Messages::of(device))).collect(),
+                nth,
+            )
+        });
+        let links =
+            links.buffered(CONNECTING).try_collect().await.context("failed to connect the devices")?;
+        Ok(Self { devices, links, different: Arc::default() })
     }
 
     /// How many different messages have been published.
@@ -97,18 +107,17 @@ impl Fleet {
 
     /// One message of each device, which makes the devices known.
     pub(super) async fn introduce(&mut self) -> anyhow::Result<()> {
-        let devices = self.devices.len() as f64;
         // Each device's first message is due within this second, and its second one would be after it.
-        self.publish(&Pace::Rate(devices), Duration::from_secs(1)).await.map(drop)
+        self.publish(&Pace::Rate(self.devices.into()), Duration::from_secs(1)).await.map(drop)
     }
 
     /// Publishes for so long, and returns when all of it is acknowledged: how long that took for each message. In a run
-    /// of some seconds at a rate each device loses its connection once, and sends again what was not acknowledged.
+    /// of some seconds at a rate each connection breaks once, and what was not acknowledged is sent again.
     pub(super) async fn publish(&mut self, pace: &Pace, time: Duration) -> anyhow::Result<Timings> {
         let timings = Arc::new(Mutex::new(Timings::new("sent to acknowledged")));
-        let (started, count) = (Instant::now(), self.devices.len());
+        let (started, count) = (Instant::now(), self.links.len());
         let mut running = JoinSet::new();
-        for (nth, mut device) in self.devices.drain(..).enumerate() {
+        for (nth, mut link) in self.links.drain(..).enumerate() {
             let share = nth as f64 / count as f64;
             let every = match pace {
                 Pace::Rate(rate) => Duration::from_secs_f64(count as f64 / rate),
@@ -127,48 +136,41 @@ impl Fleet {
             };
             let timings = Arc::clone(&timings);
             running.spawn(async move {
-                device.publish(plan, &timings).await?;
-                anyhow::Ok(device)
+                link.publish(plan, &timings).await?;
+                anyhow::Ok(link)
             });
         }
-        while let Some(device) = running.join_next().await {
-            self.devices.push(device??);
+        while let Some(link) = running.join_next().await {
+            self.links.push(link??);
         }
         let mut timings = timings.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(std::mem::replace(&mut timings, Timings::new("none")))
     }
 }
 
-async fn open(url: &Url, number: u32) -> Result<(Reader, Writer), connection::Error> {
+async fn open(url: &Url, name: &str) -> Result<(Reader, Writer, usize), connection::Error> {
     let connect = Connect {
         keep_alive: 0,
-        client_id: load::uid(number),
+        client_id: name.to_owned(),
         clean_start: true,
         properties: Some(ConnectProperties::new()),
     };
-    let (reader, writer, _) = connection::open(url, connect).await?;
-    Ok((reader, writer))
+    let (reader, writer, granted) = connection::open(url, connect).await?;
+    Ok((reader, writer, granted.receive_maximum.into()))
 }
 
-impl Device {
-    async fn connect(url: Url, number: u32) -> Result<Self, connection::Error> {
-        let (reader, writer) = open(&url, number).await?;
-        let (topic, messages) = (load::topic(number), Messages::of(number));
-        Ok(Self {
-            url,
-            number,
-            topic,
-            messages,
-            reader,
-            writer,
-            packet_id: 0,
-            unacknowledged: VecDeque::new(),
-        })
+impl Link {
+    async fn open(url: Url, devices: Vec<(Arc<str>, Messages)>, nth: u32) -> Result<Self, connection::Error> {
+        let name = format!("bench-{nth}");
+        let (reader, writer, granted) = open(&url, &name).await?;
+        let (packet_id, unacknowledged) = (0, VecDeque::new());
+        Ok(Self { url, name, devices, reader, writer, granted, packet_id, unacknowledged })
     }
 
     async fn publish(&mut self, mut plan: Plan, timings: &Mutex<Timings>) -> anyhow::Result<()> {
         let mut sent = 0;
-        let under_way = if plan.every.is_zero() { UNDER_WAY_AT_MOST } else { UNDER_WAY };
+        let most = if plan.every.is_zero() { UNDER_WAY * self.devices.len() } else { usize::MAX };
+        let under_way = most.min(self.granted);
         loop {
             let mut due = plan.due(sent);
             while self.unacknowledged.len() < under_way
@@ -176,9 +178,8 @@ impl Device {
                 && at <= Instant::now()
             {
                 plan.room().await?;
-                let before = self.messages.different;
-                self.send(at)?;
-                plan.different.fetch_add(self.messages.different - before, Ordering::Relaxed);
+                let different = self.send(sent, at)?;
+                plan.different.fetch_add(different, Ordering::Relaxed);
                 sent += 1;
                 due = plan.due(sent);
             }
@@ -201,14 +202,19 @@ impl Device {
         }
     }
 
-    fn send(&mut self, due: Instant) -> Result<(), connection::Error> {
+    /// Sends the next message of the device whose turn it is; returns how many different ones it has become.
+    fn send(&mut self, number: u32, due: Instant) -> Result<u64, connection::Error> {
+        let turn = number as usize % self.devices.len();
+        let (topic, messages) = &mut self.devices[turn];
+        let before = messages.different;
         // 0 is no packet's id.
         self.packet_id = self.packet_id % (u16::MAX - 1) + 1;
-        let payload = Bytes::from(self.messages.next(Utc::now() - due.elapsed()));
-        let sent = Sent { packet_id: self.packet_id, due, payload };
-        put(&mut self.writer, &self.topic, &sent)?;
+        let payload = Bytes::from(messages.next(Utc::now() - due.elapsed()));
+        let sent = Sent { packet_id: self.packet_id, due, topic: Arc::clone(topic), payload };
+        let different = messages.different - before;
+        put(&mut self.writer, &sent)?;
         self.unacknowledged.push_back(sent);
-        Ok(())
+        Ok(different)
     }
 
     fn acknowledged(&mut self, packet_id: u16, timings: &Mutex<Timings>) {
@@ -220,24 +226,24 @@ impl Device {
         }
     }
 
-    /// The connection breaks; the device makes another and sends again what it knows nothing of.
+    /// The connection breaks; another one is made, and over it goes again what was not acknowledged.
     async fn lose_connection(&mut self) -> anyhow::Result<()> {
-        (self.reader, self.writer) = timeout(PATIENCE, open(&self.url, self.number)).await??;
+        (self.reader, self.writer, self.granted) = timeout(PATIENCE, open(&self.url, &self.name)).await??;
         for sent in &self.unacknowledged {
-            put(&mut self.writer, &self.topic, sent)?;
+            put(&mut self.writer, sent)?;
         }
         Ok(self.writer.flush().await?)
     }
 }
 
-fn put(writer: &mut Writer, topic: &str, sent: &Sent) -> Result<(), connection::Error> {
-    let mut publish = Publish::new(topic, QoS::AtLeastOnce, sent.payload.clone(), None);
+fn put(writer: &mut Writer, sent: &Sent) -> Result<(), connection::Error> {
+    let mut publish = Publish::new(&*sent.topic, QoS::AtLeastOnce, sent.payload.clone(), None);
     publish.pkid = sent.packet_id;
     writer.put(&Packet::Publish(publish))
 }
 
 impl Plan {
-    /// When the device's message of this number is due; `None` after the last.
+    /// When the connection's message of this number is due; `None` after the last.
     fn due(&self, number: u32) -> Option<Instant> {
         let due = if self.every.is_zero() {
             Instant::now()

@@ -23,9 +23,16 @@ pub(super) struct Report {
     load: String,
     figures: Vec<Figure>,
     latencies: Vec<Latencies>,
-    usage: Vec<Used>,
+    usage: Vec<Usage>,
     /// What was found to be right at the end.
     checked: Vec<String>,
+}
+
+/// What was used in one part of the run.
+#[derive(Debug, Serialize)]
+struct Usage {
+    during: &'static str,
+    used: Vec<Used>,
 }
 
 /// One figure, beside what could be reached at best.
@@ -143,8 +150,8 @@ impl Report {
         self
     }
 
-    pub(super) fn usage(&mut self, used: Vec<Used>) -> &mut Self {
-        self.usage = used;
+    pub(super) fn usage(&mut self, during: &'static str, used: Vec<Used>) -> &mut Self {
+        self.usage.push(Usage { during, used });
         self
     }
 
@@ -178,11 +185,11 @@ impl fmt::Display for Report {
         for latencies in &self.latencies {
             write!(out, "{latencies}")?;
         }
-        if !self.usage.is_empty() {
-            writeln!(out, "  used: processors, and memory at its highest")?;
-        }
-        for used in &self.usage {
-            writeln!(out, "    {:<32} {:>12.2} {:>8.0} MiB", used.name(), used.cores(), used.peak_mib())?;
+        for Usage { during, used } in &self.usage {
+            writeln!(out, "  used {during}: processors, and memory at its highest")?;
+            for used in used {
+                writeln!(out, "    {:<32} {:>12.2} {:>8.0} MiB", used.name(), used.cores(), used.peak_mib())?;
+            }
         }
         for checked in &self.checked {
             writeln!(out, "  checked: {checked}")?;

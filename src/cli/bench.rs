@@ -45,9 +45,12 @@ impl fmt::Display for Broker {
 /// The way from devices to the read models.
 #[derive(Debug, Args)]
 pub struct Ingest {
-    /// How many devices publish, with a connection each.
+    /// How many devices publish.
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub devices: u32,
+    /// Over how many connections, as behind gateways; otherwise each device has its own.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub connections: Option<u32>,
     /// Through which broker.
     #[arg(long, value_enum, default_value_t = Broker::Mosquitto)]
     pub broker: Broker,
@@ -60,6 +63,11 @@ pub struct Ingest {
 }
 
 impl Ingest {
+    /// Over how many connections devices publish: no more than there are devices.
+    pub(crate) fn connections(&self) -> u32 {
+        self.connections.unwrap_or(self.devices).min(self.devices)
+    }
+
     /// About as many messages as are published at the rate.
     pub(crate) fn messages(&self) -> u64 {
         u64::from(self.rate) * u64::from(self.seconds)

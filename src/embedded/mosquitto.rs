@@ -154,8 +154,9 @@ fn configuration(dir: &Path, port: u16, root: bool) -> String {
          persistence_location {}/\n\
          # What a crash may lose, in seconds; the default is half an hour.\n\
          autosave_interval 10\n\
-         # The default of 20 leaves a subscriber waiting most of the time; without a limit packet ids wrap.\n\
-         max_inflight_messages 1000\n\
+         # The default of 20 leaves a subscriber waiting most of the time; without a limit packet ids wrap. As many\n\
+         # as the server is ready to take: while one batch is stored the next one comes in.\n\
+         max_inflight_messages 4000\n\
          # Without a limit: the default drops what exceeds 1000 while the subscriber is away.\n\
          max_queued_messages 0\n\
          log_dest stderr\n",
