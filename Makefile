@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 FLEETLOG = target/release/fleetlog
-BENCHES ?= ingest commands
+BENCHES ?= ingest commands connections
 
 .PHONY: help run build test bench lint fmt docs audit
 

@@ -6,6 +6,7 @@
 //! What is measured:
 //! - [`ingest`]: from devices to the log and the read models
 //! - [`commands`]: from a request to a device and back, under telemetry
+//! - [`connections`]: what idle connections cost, beside those of a bare [`listener`]
 //!
 //! With what:
 //! - [`lab`]: a Postgres, a broker and a server, each a process
@@ -18,9 +19,11 @@
 mod check;
 mod client;
 mod commands;
+mod connections;
 mod fleet;
 mod ingest;
 mod lab;
+mod listener;
 mod load;
 mod progress;
 mod report;
@@ -29,15 +32,23 @@ mod usage;
 
 use crate::cli::bench::{Bench, What};
 use lab::Lab;
+use report::Report;
 
 /// Measures what was asked for, and prints it.
 pub async fn run(args: Bench) -> anyhow::Result<()> {
-    let lab = Lab::open().await?;
     let measured = match &args.what {
-        What::Ingest(args) => ingest::run(args, &lab).await,
-        What::Commands(args) => commands::run(args, &lab).await,
+        What::Ingest(args) => in_lab(async |lab| ingest::run(args, lab).await).await,
+        What::Commands(args) => in_lab(async |lab| commands::run(args, lab).await).await,
+        What::Connections(args) => in_lab(async |lab| connections::run(args, lab).await).await,
+        What::Listener { address } => return listener::run(*address).await,
     };
+    measured?.print(args.json)
+}
+
+async fn in_lab(measure: impl AsyncFnOnce(&Lab) -> anyhow::Result<Report>) -> anyhow::Result<Report> {
+    let lab = Lab::open().await?;
+    let measured = measure(&lab).await;
     // Also where it failed: nothing is left behind.
     lab.close().await?;
-    measured?.print(args.json)
+    measured
 }

@@ -34,6 +34,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::descriptors;
 use crate::identity::devices::{Credentials, Secret};
 use crate::ingest;
 pub use access::Auth;
@@ -48,6 +49,9 @@ use roster::Roster;
 const MAX_PACKET: usize = 1 << 20;
 /// The pause after a failure to accept, which is nearly always a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// File descriptors of this process besides those of its connections: those of HTTP and of the database's.
+const BESIDES: u64 = 2000;
 
 /// Where to listen, and for how many.
 #[derive(Debug, Clone)]
@@ -121,6 +125,9 @@ impl Endpoint {
         ingest: ingest::Handle,
         credentials: Credentials,
     ) -> Result<Self, Error> {
+        if let Err(error) = descriptors::allow(options.connections as u64 + BESIDES) {
+            tracing::warn!(%error, connections = options.connections, "failed to make room for all connections");
+        }
         let address = options.listen;
         let bind = async {
             let listener = TcpListener::bind(address).await?;

@@ -22,6 +22,7 @@ pub mod broker;
 pub mod cli;
 pub mod commands;
 mod crash;
+mod descriptors;
 mod device;
 pub mod dispatcher;
 pub mod embedded;

@@ -2,12 +2,15 @@
 //!
 //! A tenant without a limit takes the fast way: one statement. Where there is one, registrations of the tenant take
 //! turns, over all nodes, from the count to the commit, so that two at once never share the last place.
+//!
+//! A person registers one device; telemetry may make itself noticed from thousands at once, which go on the record
+//! together.
 
-use fleetlog_aggregates::device::{self, Command, Device};
+use fleetlog_aggregates::device::{self, Command, Device, Event, Labels, Via};
 use fleetlog_aggregates::identity::{Tenant, Uid, aggregate_id};
-use fleetlog_event_log::control::{Committed, ExecuteError, Metadata};
+use fleetlog_event_log::control::{self, Committed, ExecuteError, Metadata};
 use fleetlog_event_log::record::Recorder;
-use fleetlog_event_log::{EventLog, Lane};
+use fleetlog_event_log::{EventLog, Lane, LogId};
 use fleetlog_projections::devices;
 use futures::future::BoxFuture;
 
@@ -49,16 +52,13 @@ pub async fn register(
     let (tenant, uid) = (tenant.clone(), uid.clone());
     log.record(move |recorder| -> BoxFuture<'_, _> {
         Box::pin(async move {
-            // Before the device's stream and the log: everybody takes these in one order.
-            sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('fleetlog devices of ' || $1, 0))")
-                .bind(tenant.as_str())
-                .execute(recorder.connection())
-                .await?;
+            take_turns(recorder, &tenant).await?;
             let decision = recorder.decide::<Device>(aggregate_id(&tenant, &uid), command).await?;
             if let Some(control) = control
                 && !decision.events().is_empty()
+                && room(recorder, &tenant, control).await? <= 0
             {
-                admit(recorder, &tenant, control).await?;
+                return Err(Refused::Full);
             }
             Ok(recorder.put(&decision, &metadata).await?)
         })
@@ -66,18 +66,62 @@ pub async fn register(
     .await
 }
 
-/// Refuses one more device where there is no room.
-async fn admit(
+/// What became of devices that made themselves noticed.
+pub(crate) struct Noticed {
+    /// Those that are on the record from here on.
+    pub(crate) registered: Vec<String>,
+    /// The tenant has no room for another. Without it the rest were on the record already.
+    pub(crate) full: bool,
+}
+
+/// Registers those of these devices that are not on the record and that there is room for, in one transaction.
+/// `devices` are the ids of their streams, each once.
+pub(crate) async fn register_noticed(
+    log: &EventLog,
+    tenant: &Tenant,
+    control: LogId,
+    devices: Vec<String>,
+) -> Result<Noticed, fleetlog_event_log::Error> {
+    let limited = log.terms().of(tenant.as_str()).max_devices.is_some();
+    let tenant = tenant.clone();
+    log.record(move |recorder| -> BoxFuture<'_, _> {
+        Box::pin(async move {
+            let mut most = i64::MAX;
+            if limited {
+                take_turns(recorder, &tenant).await?;
+                most = room(recorder, &tenant, control).await?.max(0);
+            }
+            let event = Event::DeviceRegistered { via: Via::Telemetry, name: None, labels: Labels::new() };
+            let metadata = control::metadata("ingest", None, None);
+            let registered = recorder.begin::<Device>(control, &devices, &event, &metadata, most).await?;
+            let full = registered.len() as i64 == most;
+            Ok(Noticed { registered, full })
+        })
+    })
+    .await
+}
+
+/// Waits for others who count this tenant's devices, before the devices' streams and the log are locked: everybody takes
+/// these in one order.
+async fn take_turns(recorder: &mut Recorder, tenant: &Tenant) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('fleetlog devices of ' || $1, 0))")
+        .bind(tenant.as_str())
+        .execute(recorder.connection())
+        .await
+        .map(drop)
+}
+
+/// How many more devices the tenant may have.
+async fn room(
     recorder: &mut Recorder,
     tenant: &Tenant,
-    control: fleetlog_event_log::LogId,
-) -> Result<(), Refused> {
+    control: LogId,
+) -> Result<i64, fleetlog_event_log::Error> {
     let max: Option<i32> = sqlx::query_scalar("SELECT max_devices FROM tenants WHERE tenant = $1")
         .bind(tenant.as_str())
         .fetch_optional(recorder.connection())
         .await?
         .flatten();
-    let Some(max) = max else { return Ok(()) };
-    let in_service = devices::in_service_now(recorder.connection(), tenant, control).await?;
-    if in_service < i64::from(max) { Ok(()) } else { Err(Refused::Full) }
+    let Some(max) = max else { return Ok(i64::MAX) };
+    Ok(i64::from(max) - devices::in_service_now(recorder.connection(), tenant, control).await?)
 }

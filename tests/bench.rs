@@ -37,3 +37,12 @@ async fn commands_are_measured_under_telemetry() {
     let load = ["commands", "--devices", "10", "--telemetry", "20", "--rate", "5", "--seconds", "1"];
     assert!(value(&report(&load).await, "accepted at most") > 0.0);
 }
+
+#[tokio::test]
+async fn idle_connections_are_measured_beside_a_bare_listener() {
+    let load = ["connections", "--connections", "30", "--publishers", "5", "--seconds", "1"];
+    let report = report(&load).await;
+    assert!(value(&report, "connected") > 0.0, "{report}");
+    assert_eq!(report["latencies"].as_array().map(Vec::len), Some(3), "{report}");
+    assert_eq!(report["checked"].as_array().map(Vec::len), Some(1), "{report}");
+}

@@ -12,7 +12,7 @@ use sqlx::{PgConnection, Postgres, Row, Transaction};
 
 use crate::control::{self, Committed, ExecuteError, Metadata, Record};
 use crate::group::{self, Append};
-use crate::{Error, EventLog, scope};
+use crate::{Error, EventLog, LogId, Position, scope};
 
 /// A transaction that puts on the record what it does.
 pub struct Recorder {
@@ -127,6 +127,71 @@ impl Recorder {
         Ok(committed.last().copied())
     }
 }
+
+impl Recorder {
+    /// Begins streams with an event each, the same one, which happens now: the first `most` of those that have not begun.
+    /// Returns which. None is named twice, and all are of the tenant whose control log this is.
+    ///
+    /// One statement for all of them, so the log is not locked for longer than for a few. Comes last, as
+    /// [`Recorder::tell`] does.
+    pub async fn begin<A: Aggregate>(
+        &mut self,
+        control: LogId,
+        streams: &[String],
+        event: &A::Event,
+        metadata: &Metadata,
+        most: i64,
+    ) -> Result<Vec<String>, Error> {
+        let encode = |error: serde_json::Error| Error::Database(sqlx::Error::Encode(Box::new(error)));
+        let head: Position = sqlx::query_scalar("SELECT head FROM logs WHERE log_id = $1 FOR NO KEY UPDATE")
+            .bind(control)
+            .fetch_optional(&mut *self.transaction)
+            .await?
+            .ok_or(Error::NoSuchLog(control))?;
+        let begun: Vec<String> = sqlx::query_scalar(BEGIN)
+            .bind(control)
+            .bind(head)
+            .bind(A::TYPE)
+            .bind(streams)
+            .bind(event.event_type())
+            .bind(event.event_version())
+            .bind(serde_json::to_string(event).map_err(encode)?)
+            .bind(serde_json::to_string(metadata).map_err(encode)?)
+            .bind(most)
+            // Planned anew each time: a plan made for an empty log reads all of a large one.
+            .persistent(false)
+            .fetch_all(&mut *self.transaction)
+            .await?;
+        if !begun.is_empty() {
+            let position = head + begun.len() as Position;
+            self.appended.push(Committed { log_id: control, position });
+        }
+        Ok(begun)
+    }
+}
+
+/// Whoever appends to the log holds its row from the insert to the commit. So a snapshot that is taken when this holds it
+/// shows every stream that there is, and nobody begins one of these meanwhile.
+const BEGIN: &str = "
+    WITH fresh AS MATERIALIZED (
+        SELECT aggregate_id, row_number() OVER (ORDER BY ordinal) AS number
+        FROM unnest($4::text[]) WITH ORDINALITY AS stream (aggregate_id, ordinal)
+        WHERE NOT EXISTS (
+            SELECT FROM control_events AS earlier
+            WHERE earlier.aggregate_type = $3 AND earlier.aggregate_id = stream.aggregate_id)
+        ORDER BY ordinal LIMIT $9
+    ), begun AS (
+        INSERT INTO control_events
+            (log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+             occurred_at, recorded_at)
+        SELECT $1, $2 + number, $3, aggregate_id, 1, $5, $6, $7::json, $8::json,
+               statement_timestamp(), statement_timestamp()
+        FROM fresh
+    ), moved AS (
+        UPDATE logs SET head = $2 + (SELECT count(*) FROM fresh)
+        WHERE log_id = $1 AND EXISTS (SELECT FROM fresh)
+    )
+    SELECT aggregate_id FROM fresh ORDER BY number";
 
 const APPEND_NEXT: &str = "
     INSERT INTO control_events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)

@@ -2,11 +2,12 @@
 //! its own, or some over one, as behind a gateway.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use bytes::Bytes;
 use chrono::Utc;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -24,6 +25,8 @@ use crate::broker::connection::{self, Reader, Writer};
 /// The messages of one device that are under way at a time, where they are as many as are taken. Few, as a device's
 /// buffer is small.
 const UNDER_WAY: usize = 20;
+/// How often an idle device pings.
+const PING_EVERY: Duration = Duration::from_secs(20);
 /// How many connections are made at a time.
 const CONNECTING: usize = 64;
 /// How long the last messages may take to be acknowledged.
@@ -87,22 +90,48 @@ struct Plan {
 impl Fleet {
     /// Connects so many devices, over so many connections.
     pub(super) async fn connect(url: &Url, devices: u32, connections: u32) -> anyhow::Result<Self> {
-        let links = stream::iter(0..connections).map(|nth| {
-            let own = (nth..devices).step_by(connections as usize);
-            Link::open(
-                url.clone(),
-                own.map(|device| (load::topic(device).into(), Messages::of(device))).collect(),
-                nth,
-            )
+        Self::connect_timed(url, 0..devices, connections, &mut Timings::new("connecting")).await
+    }
+
+    /// Connects the devices of these numbers over so many connections, and notes how long each of them takes.
+    pub(super) async fn connect_timed(
+        url: &Url,
+        numbers: Range<u32>,
+        connections: u32,
+        timings: &mut Timings,
+    ) -> anyhow::Result<Self> {
+        let connecting = stream::iter(0..connections).map(async |nth| {
+            let (started, first) = (Instant::now(), numbers.start + nth);
+            let own = (first..numbers.end).step_by(connections as usize);
+            let own = own.map(|device| (load::topic(device).into(), Messages::of(device))).collect();
+            Ok::<_, connection::Error>((Link::open(url.clone(), own, first).await?, started.elapsed()))
         });
-        let links =
-            links.buffered(CONNECTING).try_collect().await.context("failed to connect the devices")?;
-        Ok(Self { devices, links, different: Arc::default() })
+        let connected = connecting.buffered(CONNECTING).inspect_ok(|(_, time)| timings.took(*time));
+        let links = connected.map_ok(|(link, _)| link).try_collect().await;
+        let links = links.context("failed to connect the devices")?;
+        Ok(Self { devices: numbers.len() as u32, links, different: Arc::default() })
     }
 
     /// How many different messages have been published.
     pub(super) fn different(&self) -> u64 {
         self.different.load(Ordering::Relaxed)
+    }
+
+    /// Publishes nothing for so long: every connection pings, each at its own time. How long the answers took.
+    pub(super) async fn idle(&mut self, time: Duration) -> anyhow::Result<Timings> {
+        let timings = Arc::new(Mutex::new(Timings::new("ping to answer")));
+        let (started, count) = (Instant::now(), self.links.len());
+        let mut running = JoinSet::new();
+        for (nth, mut link) in self.links.drain(..).enumerate() {
+            let first = started + PING_EVERY.mul_f64(nth as f64 / count as f64);
+            let timings = Arc::clone(&timings);
+            running.spawn(async move {
+                link.idle(first, started + time, &timings).await?;
+                anyhow::Ok(link)
+            });
+        }
+        self.back(running).await?;
+        Ok(taken(&timings))
     }
 
     /// One message of each device, which makes the devices known.
@@ -140,12 +169,22 @@ impl Fleet {
                 anyhow::Ok(link)
             });
         }
+        self.back(running).await?;
+        Ok(taken(&timings))
+    }
+
+    /// Waits for the connections to be done.
+    async fn back(&mut self, mut running: JoinSet<anyhow::Result<Link>>) -> anyhow::Result<()> {
         while let Some(link) = running.join_next().await {
             self.links.push(link??);
         }
-        let mut timings = timings.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(std::mem::replace(&mut timings, Timings::new("none")))
+        Ok(())
     }
+}
+
+fn taken(timings: &Mutex<Timings>) -> Timings {
+    let mut timings = timings.lock().unwrap_or_else(PoisonError::into_inner);
+    std::mem::replace(&mut timings, Timings::new("none"))
 }
 
 async fn open(url: &Url, name: &str) -> Result<(Reader, Writer, usize), connection::Error> {
@@ -200,6 +239,20 @@ impl Link {
                 () = sleep_until(next) => {}
             }
         }
+    }
+
+    async fn idle(&mut self, first: Instant, ends: Instant, timings: &Mutex<Timings>) -> anyhow::Result<()> {
+        let mut due = first;
+        while due < ends {
+            sleep_until(due).await;
+            self.writer.ping().await?;
+            let answer = self.reader.next().await?;
+            ensure!(matches!(answer, Packet::PingResp(_)), "no answer to a ping: {answer:?}");
+            timings.lock().unwrap_or_else(PoisonError::into_inner).done(due);
+            due += PING_EVERY;
+        }
+        sleep_until(ends).await;
+        Ok(())
     }
 
     /// Sends the next message of the device whose turn it is; returns how many different ones it has become.

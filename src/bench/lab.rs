@@ -14,6 +14,7 @@ use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Executor, PgConnection};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use super::client::Client;
@@ -49,6 +50,12 @@ pub(super) struct Server {
     http: SocketAddr,
     mqtt: SocketAddr,
     log: PathBuf,
+}
+
+/// A running bare listener.
+pub(super) struct Listener {
+    process: Process,
+    address: SocketAddr,
 }
 
 impl Lab {
@@ -128,6 +135,20 @@ impl Lab {
         Ok(server)
     }
 
+    /// Starts a bare listener.
+    pub(super) async fn listener(&self) -> anyhow::Result<Listener> {
+        let address = free_address()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bench", "listener", &address.to_string()]).stdin(Stdio::null());
+        let process = Process::spawn(command, RunAs::Caller, libc::SIGTERM, libc::SIGTERM).await?;
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).await.is_err() {
+            ensure!(process.id().is_some() && Instant::now() < deadline, "the bare listener does not start");
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(Listener { process, address })
+    }
+
     /// The database as `DATABASE_URL` says it.
     fn url(&self) -> String {
         let options = self.database();
@@ -141,6 +162,23 @@ impl Lab {
         // What it has written is thrown away: it needs no last checkpoint.
         self.cluster.stop_immediately().await.ok();
         Ok(self.folder.close()?)
+    }
+}
+
+impl Listener {
+    /// Its process.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// Where devices connect.
+    pub(super) fn mqtt(&self) -> Url {
+        Url::from(self.address)
+    }
+
+    /// Ends it.
+    pub(super) async fn stop(self) {
+        self.process.stop(&[(libc::SIGTERM, PATIENCE)]).await;
     }
 }
 

@@ -112,6 +112,12 @@ impl Timings {
         self.histogram.saturating_record_n(time.as_micros() as u64, times);
     }
 
+    /// These and others of the same kind.
+    pub(super) fn and(mut self, others: &Self) -> anyhow::Result<Self> {
+        self.histogram.add(&others.histogram)?;
+        Ok(self)
+    }
+
     fn latencies(&self) -> Latencies {
         let ms = |quantile| self.histogram.value_at_quantile(quantile) as f64 / 1000.0;
         let (mut buckets, mut counted) = (Vec::new(), 0);

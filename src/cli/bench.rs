@@ -1,6 +1,7 @@
 //! `fleetlog bench`: what can be measured, and under which load.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -22,6 +23,14 @@ pub enum What {
     Ingest(Ingest),
     /// Commands a second, and how long a command takes to each step, under telemetry.
     Commands(Commands),
+    /// The memory of idle MQTT connections on the server's own endpoint, beside a bare listener that holds as many.
+    Connections(Connections),
+    /// The bare listener: says hello to whoever connects, and answers pings.
+    #[command(hide = true)]
+    Listener {
+        /// Where to listen.
+        address: SocketAddr,
+    },
 }
 
 /// Through which broker devices publish.
@@ -88,5 +97,19 @@ pub struct Commands {
     pub rate: u32,
     /// For how many seconds; and as long again for as many commands as are accepted.
     #[arg(long, default_value_t = 10, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub seconds: u32,
+}
+
+/// Connections that are mostly idle.
+#[derive(Debug, Args)]
+pub struct Connections {
+    /// How many devices are connected, all of which ping.
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub connections: u32,
+    /// How many of them publish after that, a message a second each.
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub publishers: u32,
+    /// For how many seconds nothing is published; and for how many it is.
+    #[arg(long, default_value_t = 30, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub seconds: u32,
 }

@@ -8,12 +8,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use fleetlog_aggregates::device::{self, Command, Labels, Status, Via};
-use fleetlog_aggregates::identity::{Tenant, Uid, split_aggregate_id};
+use fleetlog_aggregates::device::Status;
+use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::telemetry::Reason;
-use fleetlog_event_log::control::{self, ExecuteError};
 use fleetlog_event_log::{Error, EventLog, LogId, Position};
-use futures::{StreamExt, TryStreamExt};
 use lru::LruCache;
 
 use super::lane::{failed, patience};
@@ -25,8 +23,8 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
 const CATCH_UP: Position = 10_000;
 /// How long a tenant without room for one more device is not asked again.
 const FULL_FOR: Duration = Duration::from_secs(1);
-/// Registrations at the same time. They take turns on the control log's row, but not in getting there.
-const REGISTRATIONS: usize = 6;
+/// How many devices are registered in one transaction, while which nobody else appends to the tenant's control log.
+const AT_ONCE: usize = 1000;
 
 /// Devices that may not write, by stream id, with the reason for programs and for people.
 pub(super) type RefusedDevices = HashMap<String, (Reason, &'static str)>;
@@ -34,7 +32,7 @@ pub(super) type RefusedDevices = HashMap<String, (Reason, &'static str)>;
 /// One tenant's devices.
 pub(super) struct Devices {
     log: EventLog,
-    tenant: String,
+    tenant: Tenant,
     control: LogId,
     /// The control log's position up to which `known` is right.
     seen: Position,
@@ -44,14 +42,14 @@ pub(super) struct Devices {
 }
 
 impl Devices {
-    pub(super) fn new(log: EventLog, tenant: String, control: LogId) -> Self {
+    pub(super) fn new(log: EventLog, tenant: Tenant, control: LogId) -> Self {
         let seen = log.heads().log(control).map_or(0, |log| log.head);
         Self { log, tenant, control, seen, known: LruCache::new(REMEMBERED), full_until: None }
     }
 
     /// Whether nobody of the tenant is let in.
     pub(super) fn are_suspended(&self) -> bool {
-        self.log.terms().of(&self.tenant).suspended
+        self.log.terms().of(self.tenant.as_str()).suspended
     }
 
     /// Which of these devices may not write. New ones are registered before this returns, however long it takes.
@@ -151,7 +149,7 @@ impl Devices {
 
     async fn registers_itself(&self) -> Result<bool, Error> {
         let allowed = sqlx::query_scalar("SELECT self_registration FROM tenants WHERE tenant = $1")
-            .bind(&self.tenant)
+            .bind(self.tenant.as_str())
             .fetch_one(self.log.pool())
             .await?;
         Ok(allowed)
@@ -161,30 +159,30 @@ impl Devices {
         self.full_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Registers devices. Those that the tenant has no room for are not in what this returns.
-    async fn register(&mut self, devices: Vec<String>) -> Result<Vec<(String, Status)>, Error> {
-        if self.log.terms().of(&self.tenant).max_devices.is_none() {
-            return self.register_all(devices).await;
-        }
-        let mut registered = Vec::new();
-        for device in devices {
+    /// Registers devices, many at a time, and says what became of them. Those that the tenant has no room for are not in
+    /// what this returns.
+    async fn register(&mut self, devices: Vec<String>) -> Result<HashMap<String, Status>, Error> {
+        let mut statuses = HashMap::new();
+        for devices in devices.chunks(AT_ONCE) {
+            // The next ones are new too. Asked for each of a flood of strangers, the database would do nothing else.
             if self.is_full() {
                 break;
             }
-            match register(self.log.clone(), device).await? {
-                Some(device) => registered.push(device),
-                // The next ones are new too. Asked for each of a flood of strangers, the database would do nothing else.
-                None => self.full_until = Some(Instant::now() + FULL_FOR),
+            let noticed =
+                registration::register_noticed(&self.log, &self.tenant, self.control, devices.to_vec())
+                    .await?;
+            if noticed.full {
+                self.full_until = Some(Instant::now() + FULL_FOR);
+            }
+            statuses.extend(noticed.registered.into_iter().map(|device| (device, Status::Registered)));
+            // Someone else was faster with these.
+            let others: Vec<&str> =
+                devices.iter().map(String::as_str).filter(|device| !statuses.contains_key(*device)).collect();
+            if !others.is_empty() {
+                statuses.extend(self.recorded(&others).await?);
             }
         }
-        Ok(registered)
-    }
-
-    async fn register_all(&self, devices: Vec<String>) -> Result<Vec<(String, Status)>, Error> {
-        let registrations = devices.into_iter().map(|device| register(self.log.clone(), device));
-        let registered: Vec<_> =
-            futures::stream::iter(registrations).buffer_unordered(REGISTRATIONS).try_collect().await?;
-        Ok(registered.into_iter().flatten().collect())
+        Ok(statuses)
     }
 }
 
@@ -197,36 +195,10 @@ fn refuse(refused: &mut RefusedDevices, device: &str, status: Status) {
     refused.insert(device.to_owned(), why);
 }
 
-fn named(device: &str) -> Option<(Tenant, Uid)> {
-    let (tenant, uid) = split_aggregate_id(device)?;
-    Some((tenant.parse().ok()?, uid.parse().ok()?))
-}
-
 /// Where an event leaves a device.
 fn after(event_type: &str) -> Status {
     match event_type {
         "DeviceRegistered" => Status::Registered,
         _ => Status::Decommissioned,
     }
-}
-
-/// `None` where the tenant has no room for it.
-async fn register(log: EventLog, device: String) -> Result<Option<(String, Status)>, Error> {
-    let command = Command::Register { via: Via::Telemetry, name: None, labels: Labels::new() };
-    let metadata = control::metadata("ingest", None, None);
-    let Some((tenant, uid)) = named(&device) else { return Ok(Some((device, Status::Unknown))) };
-    let registered = match registration::register(&log, &tenant, &uid, command, metadata).await {
-        Ok(at) => Ok(at),
-        Err(registration::Refused::Full) => return Ok(None),
-        Err(registration::Refused::Execute(error)) => Err(error),
-    };
-    let status = match registered {
-        Ok(_) | Err(ExecuteError::Refused(device::Error::AlreadyRegistered)) => Status::Registered,
-        Err(ExecuteError::Refused(device::Error::Decommissioned)) => Status::Decommissioned,
-        Err(ExecuteError::Refused(_)) => Status::Unknown,
-        // Someone else is busy with this very device: the next attempt sees what they made of it.
-        Err(ExecuteError::Conflict) => return Err(Error::Unavailable(sqlx::Error::PoolTimedOut)),
-        Err(ExecuteError::Log(error)) => return Err(error),
-    };
-    Ok(Some((device, status)))
 }

@@ -81,7 +81,7 @@ impl Lanes {
         let heads = self.log.heads();
         let (telemetry, control) =
             (heads.of(tenant, LogLane::Telemetry)?, heads.of(tenant, LogLane::Control)?);
-        let devices = Devices::new(self.log.clone(), tenant.to_owned(), control);
+        let devices = Devices::new(self.log.clone(), tenant.parse().ok()?, control);
         let lane =
             Lane::new(self.log.clone(), telemetry, devices, Arc::clone(&self.appends), self.options.batch);
         let (sender, inbox) = mpsc::unbounded_channel();
