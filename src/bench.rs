@@ -7,6 +7,7 @@
 //! - [`ingest`]: from devices to the log and the read models
 //! - [`commands`]: from a request to a device and back, under telemetry
 //! - [`connections`]: what idle connections cost, beside those of a bare [`listener`]
+//! - [`query`]: reads over HTTP from a large log
 //!
 //! With what:
 //! - [`lab`]: a Postgres, a broker and a server, each a process
@@ -26,6 +27,7 @@ mod lab;
 mod listener;
 mod load;
 mod progress;
+mod query;
 mod report;
 mod rows;
 mod usage;
@@ -36,13 +38,15 @@ use report::Report;
 
 /// Measures what was asked for, and prints it.
 pub async fn run(args: Bench) -> anyhow::Result<()> {
-    let measured = match &args.what {
-        What::Ingest(args) => in_lab(async |lab| ingest::run(args, lab).await).await,
-        What::Commands(args) => in_lab(async |lab| commands::run(args, lab).await).await,
-        What::Connections(args) => in_lab(async |lab| connections::run(args, lab).await).await,
+    let report = match &args.what {
+        What::Ingest(args) => in_lab(async |lab| ingest::run(args, lab).await).await?,
+        What::Commands(args) => in_lab(async |lab| commands::run(args, lab).await).await?,
+        What::Connections(args) => in_lab(async |lab| connections::run(args, lab).await).await?,
+        What::Query(args) => in_lab(async |lab| query::run(args, lab).await).await?,
         What::Listener { address } => return listener::run(*address).await,
+        What::Bare(args) => return query::bare::serve(args).await,
     };
-    measured?.print(args.json)
+    report.print(args.json)
 }
 
 async fn in_lab(measure: impl AsyncFnOnce(&Lab) -> anyhow::Result<Report>) -> anyhow::Result<Report> {

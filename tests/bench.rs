@@ -46,3 +46,21 @@ async fn idle_connections_are_measured_beside_a_bare_listener() {
     assert_eq!(report["latencies"].as_array().map(Vec::len), Some(3), "{report}");
     assert_eq!(report["checked"].as_array().map(Vec::len), Some(1), "{report}");
 }
+
+#[tokio::test]
+async fn reads_are_measured_beside_a_bare_handler() {
+    let load = ["query", "--devices", "10", "--events", "2000", "--rate", "20", "--seconds", "1"];
+    let report = report(&load).await;
+    for ask in ["newest 100 readings", "windows by the minute", "the same windows in GraphQL"] {
+        assert!(value(&report, ask) > 0.0, "{report}");
+    }
+    assert_eq!(report["checked"].as_array().map(Vec::len), Some(1), "{report}");
+}
+
+#[tokio::test]
+async fn growth_is_measured_at_three_sizes() {
+    let load = ["query", "--growth", "--devices", "10", "--events", "2000", "--seconds", "1"];
+    let report = report(&load).await;
+    assert!(value(&report, "append, three times as many") > 0.0, "{report}");
+    assert_eq!(report["checked"].as_array().map(Vec::len), Some(3), "{report}");
+}

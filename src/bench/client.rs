@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -36,6 +37,11 @@ impl Client {
         ensure!(status == StatusCode::OK, "log in: {status} {answer}");
         answer["access_token"].as_str().context("a token")?.clone_into(&mut client.token);
         Ok(client)
+    }
+
+    /// Another connection to the same server, as the same.
+    pub(super) async fn another(&self) -> anyhow::Result<Self> {
+        Ok(Self { token: self.token.clone(), ..Self::connect(self.host.parse()?).await? })
     }
 
     /// Requests a `ping` and returns its id.
@@ -71,6 +77,28 @@ impl Client {
         path: &str,
         body: String,
     ) -> anyhow::Result<(StatusCode, Bytes)> {
+        let answer = self.request(method, path, body).await?;
+        let status = answer.status();
+        Ok((status, answer.into_body().collect().await?.to_bytes()))
+    }
+
+    /// Reads an answer to its end, and keeps nothing of it but how long it was, in bytes.
+    pub(super) async fn length(&mut self, method: Method, path: &str, body: String) -> anyhow::Result<usize> {
+        let mut answer = self.request(method, path, body).await?;
+        ensure!(answer.status() == StatusCode::OK, "{path}: {}", answer.status());
+        let mut length = 0;
+        while let Some(frame) = answer.frame().await {
+            length += frame?.data_ref().map_or(0, Bytes::len);
+        }
+        Ok(length)
+    }
+
+    async fn request(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> anyhow::Result<Response<Incoming>> {
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.host);
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -79,8 +107,6 @@ impl Client {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", self.token));
         }
         self.requests.ready().await?;
-        let answer = self.requests.send_request(request.body(Full::from(body))?).await?;
-        let status = answer.status();
-        Ok((status, answer.into_body().collect().await?.to_bytes()))
+        Ok(self.requests.send_request(request.body(Full::from(body))?).await?)
     }
 }

@@ -104,6 +104,15 @@ impl Lab {
         Ok(mosquitto::Broker::start(mosquitto::Options { dir, port: None }).await?)
     }
 
+    /// Empties the servers' database, of which none may be running.
+    pub(super) async fn empty(&self) -> anyhow::Result<()> {
+        let mut admin = owner(&self.cluster.connect_options_for("postgres")).await?;
+        admin.execute(format!("DROP DATABASE {DATABASE} WITH (FORCE)").as_str()).await?;
+        admin.execute(format!("CREATE DATABASE {DATABASE}").as_str()).await?;
+        admin.execute("CHECKPOINT").await?;
+        Ok(())
+    }
+
     /// Starts a server, and returns when it is ready for messages.
     pub(super) async fn serve(&self, mqtt: Mqtt<'_>) -> anyhow::Result<Server> {
         let log = self.folder.path().join("server.log");
@@ -150,7 +159,7 @@ impl Lab {
     }
 
     /// The database as `DATABASE_URL` says it.
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         let options = self.database();
         let socket = options.get_socket().map(|socket| socket.display().to_string()).unwrap_or_default();
         let socket = percent_encoding::utf8_percent_encode(&socket, percent_encoding::NON_ALPHANUMERIC);
@@ -239,6 +248,6 @@ pub(super) async fn event_log(connect: PgConnectOptions) -> anyhow::Result<Event
 }
 
 /// An address on loopback that was free a moment ago.
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -31,6 +31,11 @@ pub enum What {
         /// Where to listen.
         address: SocketAddr,
     },
+    /// Reads over HTTP from a large log, beside a bare handler of the same queries.
+    Query(Query),
+    /// That bare handler.
+    #[command(hide = true)]
+    Bare(Bare),
 }
 
 /// Through which broker devices publish.
@@ -112,4 +117,35 @@ pub struct Connections {
     /// For how many seconds nothing is published; and for how many it is.
     #[arg(long, default_value_t = 30, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub seconds: u32,
+}
+
+/// How reads over HTTP are measured.
+#[derive(Debug, Args)]
+pub struct Query {
+    /// How many devices there are.
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub devices: u32,
+    /// How many events are in the log.
+    #[arg(long, default_value_t = 10_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1000..=1_000_000_000))]
+    pub events: u64,
+    /// Requests a second, where latencies are measured.
+    #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: u32,
+    /// For how many seconds each; and as long again for as many requests as are answered.
+    #[arg(long, default_value_t = 10, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub seconds: u32,
+    /// Appends and reads at a tenth of the events, at all, and at three times as many.
+    #[arg(long)]
+    pub growth: bool,
+}
+
+/// What the bare handler needs.
+#[derive(Debug, Args)]
+pub struct Bare {
+    /// Its database.
+    #[arg(long)]
+    pub database_url: String,
+    /// Where it listens.
+    #[arg(long)]
+    pub http: std::net::SocketAddr,
 }

@@ -1,0 +1,77 @@
+//! A large log: messages by COPY, folded by the real projections, in a database that is as tidy as autovacuum keeps one.
+
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use sqlx::{Executor, PgConnection};
+
+use super::super::lab::{self, Lab, Mqtt, Server};
+use super::super::load;
+use super::super::progress::Progress;
+use super::super::rows::{Rows, telemetry_log};
+
+/// The longest span that messages are spread over.
+const SPAN: TimeDelta = TimeDelta::days(1);
+
+/// What is in the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Large {
+    pub(super) events: u64,
+    /// The first of them was sent in the first minute that is asked for.
+    pub(super) rows: Rows,
+    /// The minute behind the last.
+    pub(super) until: DateTime<Utc>,
+}
+
+impl Large {
+    /// So many messages, one of each device a minute or, where that would take longer than a day, more.
+    pub(super) fn new(devices: u32, events: u64) -> Self {
+        let minutes = (events / u64::from(devices)).clamp(1, SPAN.num_minutes().unsigned_abs());
+        Self::within(devices, events, TimeDelta::minutes(minutes as i64))
+    }
+
+    /// So many messages, spread evenly over the last so long.
+    pub(super) fn within(devices: u32, events: u64, span: TimeDelta) -> Self {
+        let now = Utc::now();
+        let until = now.duration_trunc(TimeDelta::minutes(1)).unwrap_or(now);
+        let every = TimeDelta::microseconds(span.num_microseconds().unwrap_or(0) / events as i64);
+        Self { events, rows: Rows { devices, since: until - span, every }, until }
+    }
+
+    /// Puts it into an empty database, and returns a server that has folded it and limits nobody.
+    pub(super) async fn serve(&self, lab: &Lab) -> anyhow::Result<Server> {
+        let log = lab::event_log(lab.database()).await?;
+        let mut owner = lab.owner().await?;
+        sqlx::query("SELECT telemetry_events_make_partitions($1, $2)")
+            .bind(self.rows.since)
+            .bind(self.until)
+            .execute(&mut owner)
+            .await?;
+        self.rows.copy(&mut owner, telemetry_log(&log)?, 0..self.events).await?;
+        log.close().await;
+        self.register(&mut owner).await?;
+        owner.execute(UNLIMITED).await?;
+        owner.execute("VACUUM (ANALYZE)").await?;
+        let server = lab.serve(Mqtt::Endpoint).await?;
+        Progress::watch(lab.database()).await?.until_folded(self.events).await?;
+        owner.execute("VACUUM (ANALYZE)").await?;
+        owner.execute("CHECKPOINT").await?;
+        Ok(server)
+    }
+
+    /// Puts the devices on the record, as their first messages would have.
+    async fn register(&self, owner: &mut PgConnection) -> anyhow::Result<()> {
+        let devices: Vec<_> = (0..self.rows.devices).map(load::aggregate_id).collect();
+        sqlx::query(REGISTERED).bind(devices).execute(owner).await?;
+        Ok(())
+    }
+}
+
+const REGISTERED: &str = r#"
+    INSERT INTO control_events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+    SELECT 'Device', device, 1, 'DeviceRegistered', '1.0', '{"DeviceRegistered":{"via":"telemetry"}}', '{}'
+    FROM unnest($1::text[]) AS device"#;
+
+/// The tier of whoever is measured has no limits.
+const UNLIMITED: &str = "
+    INSERT INTO tiers (tier) VALUES ('unlimited');
+    UPDATE tenants SET tier = 'unlimited' WHERE tenant = 't0';
+    DELETE FROM rate_limits WHERE tier = 'everyone'";
