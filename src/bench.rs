@@ -5,6 +5,7 @@
 //!
 //! What is measured:
 //! - [`ingest`]: from devices to the log and the read models
+//! - [`append`]: batches into the log, alone
 //! - [`commands`]: from a request to a device and back, under telemetry
 //! - [`connections`]: what idle connections cost, beside those of a bare [`listener`]
 //! - [`query`]: reads over HTTP from a large log
@@ -17,6 +18,7 @@
 //! - [`check`]: what must be right at the end
 //! - [`report`]: what is printed
 
+mod append;
 mod check;
 mod client;
 mod commands;
@@ -40,6 +42,7 @@ use report::Report;
 pub async fn run(args: Bench) -> anyhow::Result<()> {
     let report = match &args.what {
         What::Ingest(args) => in_lab(async |lab| ingest::run(args, lab).await).await?,
+        What::Append(args) => in_lab(async |lab| append::run(args, lab).await).await?,
         What::Commands(args) => in_lab(async |lab| commands::run(args, lab).await).await?,
         What::Connections(args) => in_lab(async |lab| connections::run(args, lab).await).await?,
         What::Query(args) => in_lab(async |lab| query::run(args, lab).await).await?,

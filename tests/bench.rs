@@ -64,3 +64,10 @@ async fn growth_is_measured_at_three_sizes() {
     assert!(value(&report, "append, three times as many") > 0.0, "{report}");
     assert_eq!(report["checked"].as_array().map(Vec::len), Some(3), "{report}");
 }
+
+#[tokio::test]
+async fn appends_are_measured_beside_copy() {
+    let report = report(&["append", "--devices", "10", "--messages", "5000", "--batch", "100"]).await;
+    assert!(value(&report, "stored") > 0.0, "{report}");
+    assert_eq!(report["checked"].as_array().map(Vec::len), Some(2), "{report}");
+}

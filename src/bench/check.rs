@@ -24,6 +24,16 @@ pub(super) async fn events(owner: &mut PgConnection, messages: u64) -> anyhow::R
     Ok(format!("{messages} different messages are on the record, each once, in positions without a hole"))
 }
 
+/// So many messages came again, and each is counted.
+pub(super) async fn repeats(owner: &mut PgConnection, repeats: u64) -> anyhow::Result<String> {
+    let counted: i64 =
+        sqlx::query_scalar("SELECT coalesce(sum(duplicates), 0)::bigint FROM telemetry_duplicates")
+            .fetch_one(owner)
+            .await?;
+    ensure!(counted == repeats as i64, "{repeats} messages came again; {counted} are counted");
+    Ok(format!("{repeats} repeats are counted"))
+}
+
 /// Every reading is in the windows, and those of some devices are what SQL makes of their events.
 pub(super) async fn windows(owner: &mut PgConnection, messages: u64, devices: u32) -> anyhow::Result<String> {
     let counted: Option<i64> =

@@ -112,6 +112,18 @@ impl Watched {
 }
 
 impl Used {
+    /// The same processes over several times, all of one length.
+    pub(super) fn over(times: &[Vec<Self>]) -> Vec<Self> {
+        let names = times.first().into_iter().flatten().map(|used| used.name);
+        names
+            .map(|name| {
+                let of = || times.iter().flatten().filter(|used| used.name == name);
+                let cores = of().map(|used| used.cores).sum::<f64>() / times.len() as f64;
+                Self { name, cores, peak_mib: of().map(|used| used.peak_mib).fold(0.0, f64::max) }
+            })
+            .collect()
+    }
+
     /// Which process it was.
     pub(super) fn name(&self) -> &'static str {
         self.name

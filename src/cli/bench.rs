@@ -21,6 +21,8 @@ pub struct Bench {
 pub enum What {
     /// Unique durable messages a second, and how long each takes, beside COPY into the same table.
     Ingest(Ingest),
+    /// Unique messages a second that one log takes, batch after batch, beside COPY into the same table.
+    Append(Append),
     /// Commands a second, and how long a command takes to each step, under telemetry.
     Commands(Commands),
     /// The memory of idle MQTT connections on the server's own endpoint, beside a bare listener that holds as many.
@@ -86,6 +88,20 @@ impl Ingest {
     pub(crate) fn messages(&self) -> u64 {
         u64::from(self.rate) * u64::from(self.seconds)
     }
+}
+
+/// The log alone.
+#[derive(Debug, Args)]
+pub struct Append {
+    /// How many devices the messages are of.
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub devices: u32,
+    /// How many messages.
+    #[arg(long, default_value_t = 2_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub messages: u64,
+    /// How many messages are appended at once.
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub batch: u32,
 }
 
 /// How commands are measured.
