@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fleetlog_event_log::database;
+use futures::future::LocalBoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::identity::mail::{Transport, transport};
@@ -280,19 +281,21 @@ pub struct Agent {
     pub interval: u32,
 }
 
-/// Does what was asked for.
-pub async fn run(command: Command) -> anyhow::Result<()> {
-    match command {
-        Command::Up(args) => up::run(args, install_metrics()?).await,
-        Command::Serve(args) => serve::run(args, install_metrics()?).await,
-        Command::Migrate(args) => serve::migrate(args).await,
-        Command::Simulate(args) => publish::simulate(args).await,
-        Command::Agent(args) => publish::agent(args).await,
-        Command::Device(args) => device::run(args).await,
-        Command::Replay(args) => replay::run(args).await,
-        Command::User(args) => user::run(args).await,
-        Command::Bench(args) => crate::bench::run(args).await,
-    }
+/// Does what was asked for. Boxed, so that all of it is compiled with the library, and not once more with the binary.
+pub fn run(command: Command) -> LocalBoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(async {
+        match command {
+            Command::Up(args) => up::run(args, install_metrics()?).await,
+            Command::Serve(args) => serve::run(args, install_metrics()?).await,
+            Command::Migrate(args) => serve::migrate(args).await,
+            Command::Simulate(args) => publish::simulate(args).await,
+            Command::Agent(args) => publish::agent(args).await,
+            Command::Device(args) => device::run(args).await,
+            Command::Replay(args) => replay::run(args).await,
+            Command::User(args) => user::run(args).await,
+            Command::Bench(args) => crate::bench::run(args).await,
+        }
+    })
 }
 
 /// Makes this process count. The one static of the process, because the `metrics` crate has it so.

@@ -4,7 +4,7 @@
 //! disk takes waits. Here whoever finds the log busy joins the others who wait; when it is free, one of them writes for
 //! all of them, in the order in which they came. Nobody ever waits for company.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cqrs_es::{Aggregate, DomainEvent};
@@ -97,7 +97,11 @@ impl Groups {
                     let gone = || Err(Refused::Log(Error::Unavailable(sqlx::Error::WorkerCrashed)));
                     return answer.unwrap_or_else(|_| gone());
                 }
-                _turn = queue.turn.lock() => write(pool, queue.next()).await,
+                _turn = queue.turn.lock() => {
+                    let (group, late) = firsts(queue.next());
+                    write(pool, group).await;
+                    late.into_iter().for_each(|late| late.tell(Err(Refused::Conflict)));
+                }
             }
         }
     }
@@ -122,6 +126,14 @@ impl Waiting {
     fn tell(self, answer: Result<Committed, Refused>) {
         let _ = self.answer.send(answer);
     }
+}
+
+/// The first for each stream, and those who have come too late for theirs.
+fn firsts(waiting: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
+    let mut streams = HashSet::new();
+    waiting.into_iter().partition(|Waiting { append, .. }| {
+        streams.insert((append.aggregate_type, append.aggregate_id.clone()))
+    })
 }
 
 /// Writes a group and answers everyone in it. What the database refuses of one of them refuses them all: then each goes
