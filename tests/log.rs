@@ -95,6 +95,40 @@ async fn a_repeat_is_recognised_whatever_its_time_and_an_old_one_in_an_old_parti
     assert_eq!(append(&log, vec![message("dev-01", recent_as_late)]).await, [Outcome::Duplicate]);
 }
 
+#[tokio::test]
+async fn a_repeat_of_what_another_node_has_just_stored_is_recognised() {
+    let database = Database::fresh().await;
+    let (here, there) = (database.event_log().await, database.event_log().await);
+    // More batches than a node that was just started is wary for: it looks up only what it knows to be likely.
+    for n in 0..70 {
+        append(&here, vec![reading("dev-01", n)]).await;
+    }
+    append(&there, vec![reading("dev-01", 100), reading("dev-02", 100)]).await;
+    let again =
+        vec![reading("dev-01", 101), reading("dev-01", 100), reading("dev-02", 0), reading("dev-01", 7)];
+    let outcomes = append(&here, again).await;
+    assert_eq!(
+        outcomes,
+        [Outcome::Recorded(73), Outcome::Duplicate, Outcome::Recorded(74), Outcome::Duplicate]
+    );
+}
+
+#[tokio::test]
+async fn a_repeat_within_the_week_is_recognised_whatever_its_time() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    sqlx::query(
+        "INSERT INTO telemetry_events
+         SELECT log_id, 1, week, week, 0, 't0/dev-01', 'monday', '{}'
+         FROM logs, date_trunc('week', now(), 'UTC') AS week WHERE tenant = 't0' AND lane = 'telemetry'",
+    )
+    .execute(&mut database.owner().await)
+    .await
+    .expect("inserted");
+    let again = message("dev-01", r#"{"msg_id":"monday"}"#);
+    assert_eq!(append(&log, vec![again]).await, [Outcome::Duplicate]);
+}
+
 /// The planner has no statistics of a new partition. With the wrong index an append reads all of a device's readings
 /// for each message, and gets slower with every one.
 #[tokio::test]

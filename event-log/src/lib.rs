@@ -59,6 +59,7 @@ struct Inner {
     heads: heads::Heads,
     terms: terms::AllTerms,
     partitions: telemetry::Partitions,
+    recent: telemetry::Recent,
 }
 
 impl EventLog {
@@ -71,10 +72,11 @@ impl EventLog {
         let heads = heads::Heads::load(&pool).await?;
         let terms = terms::AllTerms::load(&pool).await?;
         let partitions = telemetry::Partitions::prepare(&pool).await?;
+        let recent = telemetry::Recent::new();
         Ok(Self {
             pool,
             groups: Arc::default(),
-            inner: Arc::new(Inner { options, append_pool, heads, terms, partitions }),
+            inner: Arc::new(Inner { options, append_pool, heads, terms, partitions, recent }),
         })
     }
 
@@ -85,10 +87,11 @@ impl EventLog {
         let append_pool = options.append_pool();
         let heads = heads::Heads::load(&pool).await?;
         let (terms, partitions) = (terms::AllTerms::default(), telemetry::Partitions::none());
+        let recent = telemetry::Recent::new();
         Ok(Self {
             pool,
             groups: Arc::default(),
-            inner: Arc::new(Inner { options, append_pool, heads, terms, partitions }),
+            inner: Arc::new(Inner { options, append_pool, heads, terms, partitions, recent }),
         })
     }
 

@@ -1,29 +1,43 @@
 //! Appends batches of readings: each `(device, msg_id)` once, positions without a hole, one transaction a batch.
 //!
-//! The head's row is locked by a statement of its own. The next statement then takes a new snapshot, and its
-//! anti-join sees whatever the previous holder of the lock committed; folded into one statement it would not.
+//! - `partitions`: what they go into
+//! - `recent`: which of them may be repeats
+//! - `statements`: lock the log, look up what may be a repeat, write the rest
+//!
+//! A message that is in the partition of this week already is refused by that partition's own index. Only those that
+//! are likely to be repeats, or may be in another partition, are looked up beforehand; where that index has met one
+//! that was not, the whole batch is looked up. What is stored is the same either way, and most batches cost no more
+//! than their insertion.
 
-use std::collections::{HashMap, HashSet};
+mod partitions;
+mod recent;
+mod statements;
+
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use fleetlog_aggregates::telemetry::Recorded;
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::{Postgres, Transaction};
 
 use crate::{Error, EventLog, LogId, Position, Result};
+pub(crate) use partitions::Partitions;
+pub(crate) use recent::Recent;
+use statements::{Locked, Suspect, is_missing_partition, is_repeat, lock, look_up, write};
 
-/// How long after its first arrival a message is recognised as a repeat whatever its `ts`. A message that carries its
-/// own `ts` comes back with the same one, and is recognised for as long as the first is kept.
+/// How long after its first arrival a message is recognised as a repeat whatever its `ts`, and in the week in which it
+/// arrived in any case. A message that carries its own `ts` comes back with the same one, and is recognised for as long
+/// as the first is kept.
 ///
-/// The bound keeps the anti-join to the newest partitions. Two days outlast a broker's or device's retry buffer over
+/// The bound keeps what is looked up to the newest partitions. Two days outlast a broker's or device's retry buffer over
 /// a weekend night; it is not a limit of the log's guarantee but of what a device may change between two tries.
 pub const REPEAT_WINDOW: TimeDelta = TimeDelta::days(2);
 
-/// How far ahead partitions are made, so that none is missing while the database is being migrated or is read-only.
-const PARTITIONS_AHEAD: TimeDelta = TimeDelta::days(14);
+/// How long a partition lasts.
+const WEEK: TimeDelta = TimeDelta::weeks(1);
+/// How near the end of a week a clock that was set back may have put what was recorded before into the next one.
+const SET_BACK: TimeDelta = TimeDelta::hours(1);
 
 /// What became of one message of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,33 +50,24 @@ pub enum Outcome {
     Refused(String),
 }
 
-/// Until when there are partitions for what is recorded.
-pub(crate) struct Partitions {
-    /// Microseconds of the epoch.
-    until: AtomicI64,
+/// Which messages of a batch are looked up before they are appended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LookUp {
+    /// Those that may be repeats.
+    Suspects,
+    /// All of them.
+    All,
 }
 
-impl Partitions {
-    /// Of somebody who does not append.
-    pub(crate) fn none() -> Self {
-        Self { until: AtomicI64::new(0) }
-    }
-
-    pub(crate) async fn prepare(pool: &PgPool) -> Result<Self> {
-        let partitions = Self::none();
-        partitions.make(pool).await?;
-        Ok(partitions)
-    }
-
-    async fn make(&self, pool: &PgPool) -> Result<()> {
-        let until: DateTime<Utc> =
-            sqlx::query_scalar("SELECT telemetry_events_make_partitions(now(), now() + $1)")
-                .bind(PARTITIONS_AHEAD)
-                .fetch_one(pool)
-                .await?;
-        self.until.store(until.timestamp_micros(), Ordering::Relaxed);
-        Ok(())
-    }
+/// A message where it is first in its batch.
+struct First<'b> {
+    /// Its place there.
+    at: usize,
+    event: &'b Recorded,
+    /// Whether this process remembers that it is on the record.
+    known: bool,
+    /// Whether it is.
+    repeat: bool,
 }
 
 impl EventLog {
@@ -100,130 +105,81 @@ impl EventLog {
     }
 
     async fn append_at_once(&self, log_id: LogId, batch: &[Recorded]) -> Result<Vec<Outcome>> {
-        let mut seen = HashSet::with_capacity(batch.len());
-        let firsts: Vec<usize> = (0..batch.len())
-            .filter(|&i| seen.insert((batch[i].aggregate_id.as_str(), batch[i].msg_id.as_str())))
-            .collect();
+        match self.append(log_id, batch, LookUp::Suspects).await {
+            Err(error) if is_repeat(&error) => self.append(log_id, batch, LookUp::All).await,
+            appended => appended,
+        }
+    }
+
+    async fn append(&self, log_id: LogId, batch: &[Recorded], look_up: LookUp) -> Result<Vec<Outcome>> {
+        let mut firsts = self.firsts(batch);
         let mut transaction = self.inner.append_pool.begin().await?;
-        let head = lock(&mut transaction, log_id).await?;
-        let inserted = match insert(&mut transaction, log_id, head, batch, &firsts).await {
+        let locked = lock(&mut transaction, log_id).await?;
+        let all = look_up == LookUp::All || self.inner.recent.is_wary();
+        find_repeats(&mut transaction, log_id, locked, &mut firsts, all).await?;
+        let fresh: Vec<&First<'_>> = firsts.iter().filter(|first| !first.repeat).collect();
+        let mut outcomes = vec![Outcome::Duplicate; batch.len()];
+        for (first, position) in fresh.iter().zip(locked.head + 1..) {
+            outcomes[first.at] = Outcome::Recorded(position);
+        }
+        let events: Vec<&Recorded> = fresh.iter().map(|first| first.event).collect();
+        let repeats = batch.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Duplicate);
+        let repeats = repeats.map(|(event, _)| event);
+        match write(&mut transaction, log_id, locked, &events, repeats).await {
             Err(error) if is_missing_partition(&error) => {
-                drop(transaction);
+                transaction.rollback().await?;
                 self.inner.partitions.make(self.pool()).await?;
                 return Err(Error::Unavailable(error));
             }
-            inserted => inserted?,
-        };
-        let mut outcomes = vec![Outcome::Duplicate; batch.len()];
-        for (&ordinal, position) in inserted.iter().zip(head + 1..) {
-            outcomes[firsts[ordinal as usize - 1]] = Outcome::Recorded(position);
+            written => written?,
         }
-        count_duplicates(&mut transaction, log_id, batch, &outcomes).await?;
         transaction.commit().await?;
-        self.heads().moved(log_id, head + inserted.len() as Position);
+        self.remember(&firsts);
+        self.heads().moved(log_id, locked.head + events.len() as Position);
         Ok(outcomes)
     }
 
-    pub(crate) async fn keep_partitions(&self) {
-        let mut hourly = tokio::time::interval(Duration::from_hours(1));
-        loop {
-            hourly.tick().await;
-            let until = DateTime::from_timestamp_micros(self.inner.partitions.until.load(Ordering::Relaxed));
-            if until.is_none_or(|until| until < Utc::now() + PARTITIONS_AHEAD / 2)
-                && let Err(error) = self.inner.partitions.make(self.pool()).await
-            {
-                tracing::warn!(%error, "failed to make telemetry partitions; trying again in an hour");
-            }
-        }
+    fn firsts<'b>(&self, batch: &'b [Recorded]) -> Vec<First<'b>> {
+        let mut seen = HashSet::with_capacity(batch.len());
+        let first = |(_, event): &(usize, &'b Recorded)| {
+            seen.insert((event.aggregate_id.as_str(), event.msg_id.as_str()))
+        };
+        let (at, events): (Vec<_>, Vec<_>) = batch.iter().enumerate().filter(first).unzip();
+        let known = self.inner.recent.knows(&events);
+        let firsts = at.into_iter().zip(events).zip(known);
+        firsts.map(|((at, event), known)| First { at, event, known, repeat: false }).collect()
+    }
+
+    /// All of these are on the record now.
+    fn remember(&self, firsts: &[First<'_>]) {
+        let surprised = firsts.iter().any(|first| first.repeat && !first.known);
+        let fresh: Vec<_> = firsts.iter().filter(|first| !first.known).map(|first| first.event).collect();
+        self.inner.recent.committed(&fresh, surprised);
     }
 }
 
-async fn lock(transaction: &mut Transaction<'_, Postgres>, log_id: LogId) -> Result<Position> {
-    sqlx::query_scalar("SELECT head FROM logs WHERE log_id = $1 FOR NO KEY UPDATE")
-        .bind(log_id)
-        .fetch_optional(&mut **transaction)
-        .await?
-        .ok_or(Error::NoSuchLog(log_id))
-}
-
-/// Inserts what is not there yet, and moves the head. Returns which of `firsts` were new, counted from 1.
-async fn insert(
+/// Finds which are on the record already: among all of them, or among those that may be.
+async fn find_repeats(
     transaction: &mut Transaction<'_, Postgres>,
     log_id: LogId,
-    head: Position,
-    batch: &[Recorded],
-    firsts: &[usize],
-) -> Result<Vec<i64>, sqlx::Error> {
-    let column = || firsts.iter().map(|&i| &batch[i]);
-    let now = Utc::now();
-    sqlx::query_scalar(
-        "WITH fresh AS MATERIALIZED (
-             SELECT *, row_number() OVER (ORDER BY ordinal) AS number
-             FROM unnest($3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::smallint[], $8::text[])
-                  WITH ORDINALITY AS batch (aggregate_id, msg_id, occurred_at, repeat_since, flags, payload, ordinal)
-             WHERE NOT EXISTS (
-                 SELECT FROM telemetry_events AS earlier
-                 WHERE earlier.log_id = $1 AND earlier.aggregate_id = batch.aggregate_id
-                   AND earlier.msg_id = batch.msg_id AND earlier.recorded_at >= batch.repeat_since
-                   -- Keeps the partitions of the coming weeks out of it, with room for a clock that was set back.
-                   AND earlier.recorded_at < statement_timestamp() + interval '1 day')
-         ), inserted AS (
-             INSERT INTO telemetry_events
-                 (log_id, position, occurred_at, recorded_at, flags, aggregate_id, msg_id, payload)
-             SELECT $1, $2 + number, LEAST(occurred_at, statement_timestamp() + interval '5 minutes'),
-                    statement_timestamp(), flags, aggregate_id, msg_id, payload::json
-             FROM fresh
-         ), moved AS (
-             UPDATE logs SET head = $2 + (SELECT count(*) FROM fresh)
-             WHERE log_id = $1 AND EXISTS (SELECT FROM fresh)
-         )
-         SELECT coalesce(array_agg(ordinal ORDER BY ordinal), '{}') FROM fresh",
-    )
-    .bind(log_id)
-    .bind(head)
-    .bind(column().map(|event| event.aggregate_id.as_str()).collect::<Vec<_>>())
-    .bind(column().map(|event| event.msg_id.as_str()).collect::<Vec<_>>())
-    .bind(column().map(|event| event.occurred_at).collect::<Vec<_>>())
-    .bind(column().map(|event| event.occurred_at.min(now) - REPEAT_WINDOW).collect::<Vec<_>>())
-    .bind(column().map(|event| event.flags.bits()).collect::<Vec<_>>())
-    .bind(column().map(|event| event.payload.as_str()).collect::<Vec<_>>())
-    .fetch_one(&mut **transaction)
-    .await
-}
-
-async fn count_duplicates(
-    transaction: &mut Transaction<'_, Postgres>,
-    log_id: LogId,
-    batch: &[Recorded],
-    outcomes: &[Outcome],
+    Locked { now, week, .. }: Locked,
+    firsts: &mut [First<'_>],
+    all: bool,
 ) -> Result<()> {
-    let mut counts: HashMap<&str, i64> = HashMap::new();
-    for (event, outcome) in batch.iter().zip(outcomes) {
-        if *outcome == Outcome::Duplicate {
-            *counts.entry(&event.aggregate_id).or_default() += 1;
+    let all = all || now + SET_BACK >= week + WEEK;
+    let (mut places, mut suspects) = (Vec::new(), Vec::new());
+    for (place, First { event, known, .. }) in firsts.iter().enumerate() {
+        let since = event.occurred_at.min(now) - REPEAT_WINDOW;
+        if all || *known || since < week {
+            places.push(place);
+            suspects.push(Suspect { event, since: since.min(week) });
         }
     }
-    if counts.is_empty() {
-        return Ok(());
+    for &place in &places {
+        firsts[place].repeat = true;
     }
-    let (devices, counts): (Vec<&str>, Vec<i64>) = counts.into_iter().unzip();
-    sqlx::query(
-        "INSERT INTO telemetry_duplicates AS known (log_id, aggregate_id, duplicates)
-         SELECT $1, device, count FROM unnest($2::text[], $3::bigint[]) AS repeated (device, count)
-         ON CONFLICT ON CONSTRAINT telemetry_duplicates_key
-         DO UPDATE SET duplicates = known.duplicates + excluded.duplicates",
-    )
-    .bind(log_id)
-    .bind(devices)
-    .bind(counts)
-    .execute(&mut **transaction)
-    .await?;
+    for index in look_up(transaction, log_id, now, &suspects).await? {
+        firsts[places[index]].repeat = false;
+    }
     Ok(())
-}
-
-/// Postgres reports a row that fits no partition as a check violation that names no constraint.
-fn is_missing_partition(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .is_some_and(|error| error.code().as_deref() == Some("23514") && error.constraint().is_none())
 }

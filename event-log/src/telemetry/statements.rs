@@ -1,0 +1,141 @@
+//! The statements of an append, in the order in which it sends them.
+//!
+//! The head's row is locked by a statement of its own. The next ones then take a new snapshot, and what the previous
+//! holder of the lock has committed is there to be seen; folded into one statement it would not be.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fleetlog_aggregates::telemetry::{MAX_AHEAD, Recorded};
+use sqlx::{Postgres, Transaction};
+
+use crate::{Error, LogId, Position, Result};
+
+/// A log that is this transaction's alone to append to.
+#[derive(Debug, Clone, Copy, sqlx::FromRow)]
+pub(super) struct Locked {
+    pub(super) head: Position,
+    /// When the lock was got, by the database's clock: when everything is recorded that is appended under it.
+    pub(super) now: DateTime<Utc>,
+    /// When the partition of that moment begins.
+    pub(super) week: DateTime<Utc>,
+}
+
+/// Waits for a log. Nested, so that the clock is read when the lock is held, and once.
+pub(super) async fn lock(transaction: &mut Transaction<'_, Postgres>, log_id: LogId) -> Result<Locked> {
+    sqlx::query_as(
+        "SELECT head, now, date_trunc('week', now, 'UTC') AS week
+         FROM (
+             SELECT head, clock_timestamp() AS now
+             FROM (SELECT head FROM logs WHERE log_id = $1 FOR NO KEY UPDATE) AS locked
+         ) AS known",
+    )
+    .bind(log_id)
+    .fetch_optional(&mut **transaction)
+    .await?
+    .ok_or(Error::NoSuchLog(log_id))
+}
+
+/// A message that may be on the record, and since when at the earliest.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Suspect<'b> {
+    pub(super) event: &'b Recorded,
+    pub(super) since: DateTime<Utc>,
+}
+
+/// Which of these are not on the record, as their indexes.
+pub(super) async fn look_up(
+    transaction: &mut Transaction<'_, Postgres>,
+    log_id: LogId,
+    now: DateTime<Utc>,
+    suspects: &[Suspect<'_>],
+) -> Result<Vec<usize>> {
+    let Some(earliest) = suspects.iter().map(|suspect| suspect.since).min() else { return Ok(vec![]) };
+    let fresh: Vec<i64> = sqlx::query_scalar(
+        "SELECT ordinal - 1
+         FROM unnest($2::text[], $3::text[], $4::timestamptz[])
+              WITH ORDINALITY AS suspect (aggregate_id, msg_id, since, ordinal)
+         WHERE NOT EXISTS (
+             SELECT FROM telemetry_events AS earlier
+             WHERE earlier.log_id = $1 AND earlier.aggregate_id = suspect.aggregate_id
+               AND earlier.msg_id = suspect.msg_id AND earlier.recorded_at >= suspect.since
+               -- Constants, which keep other partitions out of the plan, and not only out of its execution. The last
+               -- keeps out those of the coming weeks, with room for a clock that was set back.
+               AND earlier.recorded_at >= $5 AND earlier.recorded_at < $6)",
+    )
+    .bind(log_id)
+    .bind(column(suspects, |suspect| suspect.event.aggregate_id.as_str()))
+    .bind(column(suspects, |suspect| suspect.event.msg_id.as_str()))
+    .bind(column(suspects, |suspect| suspect.since))
+    .bind(earliest)
+    .bind(now + TimeDelta::days(1))
+    .fetch_all(&mut **transaction)
+    .await?;
+    Ok(fresh.into_iter().map(|index| index as usize).collect())
+}
+
+/// Appends these events in their order, adds to what is counted of `repeats`, and moves the head.
+pub(super) async fn write(
+    transaction: &mut Transaction<'_, Postgres>,
+    log_id: LogId,
+    Locked { head, now, .. }: Locked,
+    events: &[&Recorded],
+    repeats: impl Iterator<Item = &Recorded>,
+) -> Result<(), sqlx::Error> {
+    let (devices, counts) = counted(repeats);
+    sqlx::query(
+        "WITH appended AS (
+             INSERT INTO telemetry_events
+                 (log_id, position, occurred_at, recorded_at, flags, aggregate_id, msg_id, payload)
+             SELECT $1, $2 + ordinal, occurred_at, $3, flags, aggregate_id, msg_id, payload::json
+             FROM unnest($4::timestamptz[], $5::smallint[], $6::text[], $7::text[], $8::text[])
+                  WITH ORDINALITY AS batch (occurred_at, flags, aggregate_id, msg_id, payload, ordinal)
+         ), counted AS (
+             INSERT INTO telemetry_duplicates AS known (log_id, aggregate_id, duplicates)
+             SELECT $1, device, count FROM unnest($9::text[], $10::bigint[]) AS repeated (device, count)
+             ON CONFLICT ON CONSTRAINT telemetry_duplicates_key
+             DO UPDATE SET duplicates = known.duplicates + excluded.duplicates
+         )
+         UPDATE logs SET head = $11 WHERE log_id = $1 AND head < $11",
+    )
+    .bind(log_id)
+    .bind(head)
+    .bind(now)
+    .bind(column(events, |event| event.occurred_at.min(now + MAX_AHEAD)))
+    .bind(column(events, |event| event.flags.bits()))
+    .bind(column(events, |event| event.aggregate_id.as_str()))
+    .bind(column(events, |event| event.msg_id.as_str()))
+    .bind(column(events, |event| event.payload.as_str()))
+    .bind(devices)
+    .bind(counts)
+    .bind(head + events.len() as Position)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+/// How many there are of each device.
+fn counted<'b>(repeats: impl Iterator<Item = &'b Recorded>) -> (Vec<&'b str>, Vec<i64>) {
+    let mut counts: HashMap<&str, i64> = HashMap::new();
+    for event in repeats {
+        *counts.entry(&event.aggregate_id).or_default() += 1;
+    }
+    counts.into_iter().unzip()
+}
+
+fn column<'r, R: Copy, T>(rows: &'r [R], value: impl Fn(R) -> T + 'r) -> Vec<T> {
+    rows.iter().map(|&row| value(row)).collect()
+}
+
+/// Postgres reports a row that fits no partition as a check violation that names no constraint.
+pub(super) fn is_missing_partition(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| error.code().as_deref() == Some("23514") && error.constraint().is_none())
+}
+
+/// Whether it is because a message is in its partition already. Each partition names its key after itself.
+pub(super) fn is_repeat(error: &Error) -> bool {
+    let Error::Database(sqlx::Error::Database(error)) = error else { return false };
+    error.is_unique_violation() && error.constraint().is_some_and(|key| key.ends_with("_msg_id"))
+}
