@@ -87,23 +87,20 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Runs `inside` with `segment` joined to the name, and cuts the name back afterwards.
-    fn within<T>(&mut self, segment: fmt::Arguments<'_>, inside: impl FnOnce(&mut Self) -> T) -> T {
-        let end = self.name.len();
+    /// Joins a segment to the name.
+    fn push(&mut self, segment: &str) {
         if self.depth > 1 {
             self.name.push('.');
         }
-        // Writing to a String cannot fail.
-        let _ = fmt::Write::write_fmt(&mut self.name, segment);
-        let result = inside(self);
-        self.name.truncate(end);
-        result
+        self.name.push_str(segment);
     }
 
     fn object<'de, A: MapAccess<'de>>(&mut self, mut map: A) -> Result<(), A::Error> {
         self.enter()?;
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            self.within(format_args!("{key}"), |walk| map.next_value_seed(Value(walk)))?;
+        let end = self.name.len();
+        while map.next_key_seed(Key(self))?.is_some() {
+            map.next_value_seed(Value(self))?;
+            self.name.truncate(end);
         }
         self.depth -= 1;
         Ok(())
@@ -111,12 +108,40 @@ impl Walk<'_> {
 
     fn array<'de, A: SeqAccess<'de>>(&mut self, mut seq: A) -> Result<(), A::Error> {
         self.enter()?;
+        let end = self.name.len();
         for index in 0.. {
-            if self.within(format_args!("{index}"), |walk| seq.next_element_seed(Value(walk)))?.is_none() {
+            self.push(&index.to_string());
+            let element = seq.next_element_seed(Value(self))?;
+            self.name.truncate(end);
+            if element.is_none() {
                 break;
             }
         }
         self.depth -= 1;
+        Ok(())
+    }
+}
+
+/// A key, which goes from the payload's bytes to the name without a copy in between.
+struct Key<'w, 'f>(&'w mut Walk<'f>);
+
+impl<'de> DeserializeSeed<'de> for Key<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<(), E> {
+        self.0.push(key);
         Ok(())
     }
 }
