@@ -253,21 +253,22 @@ fn control_event(row: &PgRow) -> Result<Event, sqlx::Error> {
     })
 }
 
+/// By the places of the columns in [`TELEMETRY`]: to find them by name would take a third of the time again.
 fn telemetry_event(row: &PgRow) -> Result<Event, sqlx::Error> {
-    let position = row.try_get("position")?;
+    let position = row.try_get(1)?;
     Ok(Event {
-        log_id: row.try_get("log_id")?,
+        log_id: row.try_get(0)?,
         position,
         aggregate_type: Cow::Borrowed(AGGREGATE_TYPE),
-        aggregate_id: row.try_get("aggregate_id")?,
+        aggregate_id: row.try_get(2)?,
         sequence: position,
         event_type: Cow::Borrowed(EVENT_TYPE),
         event_version: Cow::Borrowed(EVENT_VERSION),
-        payload: row.try_get("payload")?,
-        metadata: Metadata::Telemetry { flags: Flags::from_bits(row.try_get("flags")?) },
-        occurred_at: row.try_get("occurred_at")?,
-        recorded_at: row.try_get("recorded_at")?,
-        msg_id: row.try_get("msg_id")?,
+        msg_id: row.try_get(3)?,
+        payload: row.try_get(4)?,
+        occurred_at: row.try_get(5)?,
+        recorded_at: row.try_get(6)?,
+        metadata: Metadata::Telemetry { flags: Flags::from_bits(row.try_get(7)?) },
     })
 }
 
