@@ -89,6 +89,19 @@ async fn windows_equal_the_fold_of_the_log_however_late_and_repeated_the_reading
 }
 
 #[tokio::test]
+async fn a_runner_that_starts_anew_goes_on_where_the_windows_end() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    for from in [0, 700, 1_100] {
+        append(&log, untidy(from, from + 800)).await;
+        let running = Running::start(&log);
+        running.catch_up().await;
+        running.stop().await;
+    }
+    assert_equal_to_the_fold_of_the_log(&log).await;
+}
+
+#[tokio::test]
 async fn a_day_on_which_clocks_change_is_longer_or_shorter() {
     let database = Database::fresh().await;
     let log = database.event_log().await;

@@ -1,32 +1,45 @@
-//! The ids of series: found, or given out when a metric is first met.
+//! The series: found, or made when a metric is first met; and up to where each has windows.
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use fleetlog_event_log::{LogId, Result};
 use sqlx::{PgConnection, Row};
 
-/// How many ids are remembered, at about a hundred bytes each. Beyond that it starts over.
+/// How many series are remembered, at about a hundred bytes each. Beyond that it starts over.
 const REMEMBERED: usize = 200_000;
 
-/// A log's devices, and the id of each of their metrics.
-type Devices = HashMap<Box<str>, HashMap<Box<str>, i64>>;
+/// A metric of a device, as it is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stored {
+    pub(super) id: i64,
+    /// The start of its latest minute, in seconds of the epoch. No window of any step is behind the one that holds it.
+    pub(super) latest: i64,
+}
 
-/// The series ids that have been met, by log, device and metric.
-pub(super) struct SeriesIds {
+/// A log's devices, and each of their metrics.
+type Devices = HashMap<Box<str>, HashMap<Box<str>, Stored>>;
+
+/// The series that have been met, by log, device and metric.
+pub(super) struct AllSeries {
     known: HashMap<LogId, Devices>,
     count: usize,
     select: String,
     insert: String,
 }
 
-impl SeriesIds {
+impl AllSeries {
     pub(super) fn new(version: i32) -> Self {
         let names = "unnest($2::text[], $3::text[]) AS wanted (aggregate_id, metric)";
         Self {
             known: HashMap::new(),
             count: 0,
             select: format!(
-                "SELECT series.series_id, series.aggregate_id, series.metric FROM {names}
+                "SELECT series.series_id, series.aggregate_id, series.metric, (
+                     SELECT max(start) FROM telemetry_windows_v{version} AS stored
+                     WHERE stored.log_id = $1 AND stored.series_id = series.series_id AND stored.step = 60
+                 ) AS latest
+                 FROM {names}
                  JOIN telemetry_series_v{version} AS series
                      ON series.log_id = $1 AND series.aggregate_id = wanted.aggregate_id
                     AND series.metric = wanted.metric"
@@ -34,18 +47,18 @@ impl SeriesIds {
             insert: format!(
                 "INSERT INTO telemetry_series_v{version} (log_id, aggregate_id, metric)
                  SELECT $1, aggregate_id, metric FROM {names}
-                 RETURNING series_id, aggregate_id, metric"
+                 RETURNING series_id, aggregate_id, metric, NULL::timestamptz AS latest"
             ),
         }
     }
 
-    /// The ids of these metrics of these devices, in their order. Names must not repeat.
+    /// These metrics of these devices, in their order. Names must not repeat.
     pub(super) async fn resolve(
         &mut self,
         connection: &mut PgConnection,
         log_id: LogId,
         names: &[(&str, &str)],
-    ) -> Result<Vec<i64>> {
+    ) -> Result<Vec<Stored>> {
         if self.count > REMEMBERED {
             self.known.clear();
             self.count = 0;
@@ -59,15 +72,26 @@ impl SeriesIds {
             }
             self.learn(connection, &statement, log_id, missing).await?;
         }
-        Ok(names.iter().filter_map(|name| self.id(log_id, name)).collect())
+        Ok(names.iter().filter_map(|name| self.stored(log_id, name)).collect())
     }
 
-    fn id(&self, log_id: LogId, &(aggregate_id, metric): &(&str, &str)) -> Option<i64> {
+    /// These have windows up to there now, as [`Stored::latest`] says it.
+    pub(super) fn wrote(&mut self, log_id: LogId, names: &[(&str, &str)], latest: &[i64]) {
+        let Some(devices) = self.known.get_mut(&log_id) else { return };
+        for (&(aggregate_id, metric), &latest) in names.iter().zip(latest) {
+            let series = devices.get_mut(aggregate_id).and_then(|metrics| metrics.get_mut(metric));
+            if let Some(stored) = series {
+                stored.latest = stored.latest.max(latest);
+            }
+        }
+    }
+
+    fn stored(&self, log_id: LogId, &(aggregate_id, metric): &(&str, &str)) -> Option<Stored> {
         self.known.get(&log_id)?.get(aggregate_id)?.get(metric).copied()
     }
 
     fn missing<'n>(&self, log_id: LogId, names: &[(&'n str, &'n str)]) -> Vec<(&'n str, &'n str)> {
-        names.iter().filter(|name| self.id(log_id, name).is_none()).copied().collect()
+        names.iter().filter(|name| self.stored(log_id, name).is_none()).copied().collect()
     }
 
     async fn learn(
@@ -83,7 +107,10 @@ impl SeriesIds {
         for row in query.fetch_all(connection).await? {
             let (aggregate_id, metric): (String, String) =
                 (row.try_get("aggregate_id")?, row.try_get("metric")?);
-            known.entry(aggregate_id.into()).or_default().insert(metric.into(), row.try_get("series_id")?);
+            let latest: Option<DateTime<Utc>> = row.try_get("latest")?;
+            let latest = latest.map_or(i64::MIN, |start| start.timestamp());
+            let stored = Stored { id: row.try_get("series_id")?, latest };
+            known.entry(aggregate_id.into()).or_default().insert(metric.into(), stored);
             self.count += 1;
         }
         Ok(())
