@@ -1,22 +1,22 @@
-//! One batch: some pages of a log folded in memory, then written in one transaction with their checkpoint, or not at
-//! all.
+//! One turn of a log: batch after batch, each folded in memory, then written in one transaction with its checkpoint, or
+//! not at all. While one is written the next is folded.
 //!
 //! An event that cannot be folded parks its stream. Where the database refuses a batch, its first page is written
 //! stream by stream, and the stream at fault event by event, so that nothing else suffers.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use fleetlog_event_log::{Error, Event, EventLog, LogId, Position};
 use sqlx::{Acquire, Executor, PgConnection, PgTransaction};
 
 use super::Options;
 use super::checkpoints::{Checkpoints, Parked, ParkedStreams};
+use super::pages::{Folded, Pages};
 use crate::read_model::ReadModel;
 
-/// How many events are read before it is known how large they are.
-const FIRST_PAGE: i64 = 500;
-/// How many events are folded before other tasks get their turn: about a millisecond's worth.
-const FOLDED_AT_ONCE: usize = 512;
+/// How long a turn goes on, and other logs wait: no further batch is begun then.
+const TURN: Duration = Duration::from_secs(2);
 
 /// What it takes to apply the events of one log.
 pub(super) struct Applier<'r, M> {
@@ -40,6 +40,15 @@ pub(super) struct Applied {
     pub(super) parked: Vec<Parked>,
 }
 
+impl Applied {
+    /// And then this.
+    fn add(&mut self, next: Self) {
+        self.to = next.to;
+        self.events += next.events;
+        self.parked.extend(next.parked);
+    }
+}
+
 /// Why nothing has been applied.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unapplied {
@@ -57,20 +66,50 @@ impl From<sqlx::Error> for Unapplied {
     }
 }
 
-impl<M: ReadModel> Applier<'_, M> {
-    /// Applies events after `after`, up to `head` or as many as a batch holds.
+impl<'r, M: ReadModel> Applier<'r, M> {
+    /// Applies events after `after`, up to `head` or as many as a turn has time for.
     pub(super) async fn apply(mut self, after: Position, head: Position) -> Result<Applied, Unapplied> {
-        let (fold, batch) = self.fold(after, head).await?;
-        if batch.to == after {
-            return Ok(batch);
+        let (pages, began) = (self.pages(), Instant::now());
+        let mut applied = Applied { to: after, events: 0, parked: vec![] };
+        let mut next = Some(pages.fold::<M>(after, head, ParkedStreams::default()).await?);
+        while let Some(Folded { fold, batch, parked }) = next.take().filter(|next| next.batch.to > applied.to)
+        {
+            let goes_on = batch.to < head && began.elapsed() < TURN;
+            let ahead = async {
+                if goes_on { pages.fold::<M>(batch.to, head, parked).await.map(Some) } else { Ok(None) }
+            };
+            let (written, ahead) = tokio::join!(self.write_or_isolate(applied.to, fold, &batch), ahead);
+            match written {
+                Ok(None) => applied.add(batch),
+                // Only a part of it, and other streams are parked than those that the next batch goes without.
+                Ok(Some(isolated)) => {
+                    applied.add(isolated);
+                    break;
+                }
+                Err(error) if applied.to == after => return Err(error),
+                // The next turn meets it again, if it is still there.
+                Err(_) => break,
+            }
+            // As above.
+            next = ahead.unwrap_or_default();
         }
-        let written = match self.write(after, fold, &batch).await {
-            Ok(()) => Ok(batch),
+        Ok(applied)
+    }
+
+    /// Writes a batch; where the database refuses it, its beginning stream by stream, and then returns what that came to.
+    async fn write_or_isolate(
+        &mut self,
+        after: Position,
+        fold: M::Fold,
+        batch: &Applied,
+    ) -> Result<Option<Applied>, Unapplied> {
+        let written = match self.write(after, fold, batch).await {
+            Ok(()) => Ok(None),
             Err(Unapplied::Database(error)) if error.is_bad_data() => {
                 let (projection, log) = (M::NAME, self.log_id.0);
                 tracing::warn!(projection, log, after, %error, "a batch was refused; writing stream by stream");
                 self.forget();
-                self.write_by_stream(after).await
+                self.write_by_stream(after).await.map(Some)
             }
             Err(error) => Err(error),
         };
@@ -80,47 +119,13 @@ impl<M: ReadModel> Applier<'_, M> {
         written
     }
 
+    fn pages(&self) -> Pages<'r> {
+        Pages { log: self.log, options: self.options, log_id: self.log_id, parked: self.parked }
+    }
+
     /// What the model remembers may have been rolled back.
     fn forget(&mut self) {
         *self.model = M::new(self.checkpoints.version);
-    }
-
-    async fn page(&self, after: Position, limit: i64) -> Result<Vec<Event>, Error> {
-        self.log.page(self.log_id, after, limit, self.options.page_bytes).await
-    }
-
-    /// How many events of that size a page holds. Those that are read beyond its bytes are sent in vain.
-    fn limit(&self, events: &[Event]) -> i64 {
-        let bytes: usize = events.iter().map(|event| event.payload.0.len()).sum();
-        let fitting = self.options.page_bytes * events.len() / bytes.max(1);
-        (fitting as i64).clamp(1, self.options.page.max(1))
-    }
-
-    async fn fold(&self, after: Position, head: Position) -> Result<(M::Fold, Applied), Error> {
-        let (mut fold, mut parked_here) = (M::Fold::default(), ParkedStreams::default());
-        let mut batch = Applied { to: after, events: 0, parked: vec![] };
-        let full = self.options.batch.max(1) as u64;
-        let mut limit = self.options.page.min(FIRST_PAGE);
-        while batch.to < head && batch.events < full && M::size(&fold) < self.options.fold_bytes {
-            let events = self.page(batch.to, limit).await?;
-            limit = self.limit(&events);
-            // Only a retired partition leaves a grown log with nothing to read.
-            let Some(last) = events.last() else { break };
-            (batch.to, batch.events) = (last.position, batch.events + events.len() as u64);
-            for (nth, event) in events.iter().enumerate() {
-                if nth % FOLDED_AT_ONCE == 0 {
-                    tokio::task::yield_now().await;
-                }
-                if self.parked.contains(event) || parked_here.contains(event) {
-                    continue;
-                }
-                if let Err(poison) = M::fold(&mut fold, event) {
-                    batch.parked.push(Parked::at(event, &poison));
-                    parked_here.insert(event.aggregate_type.to_string(), event.aggregate_id.clone());
-                }
-            }
-        }
-        Ok((fold, batch))
     }
 
     async fn write(&mut self, after: Position, fold: M::Fold, batch: &Applied) -> Result<(), Unapplied> {
@@ -145,7 +150,7 @@ impl<M: ReadModel> Applier<'_, M> {
     }
 
     async fn write_by_stream(&mut self, after: Position) -> Result<Applied, Unapplied> {
-        let events = self.page(after, self.options.page.min(FIRST_PAGE)).await?;
+        let events = self.pages().first(after).await?;
         let to = events.last().map_or(after, |last| last.position);
         let mut streams: BTreeMap<_, Vec<&Event>> = BTreeMap::new();
         for event in events.iter().filter(|event| !self.parked.contains(event)) {

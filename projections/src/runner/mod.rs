@@ -2,7 +2,8 @@
 //!
 //! - `follow`: batch after batch of each log, for as long as there are any
 //! - `pace`: how often
-//! - `apply`: one batch, in one transaction with its checkpoint
+//! - `apply`: some batches, each in one transaction with its checkpoint
+//! - `pages`: from the log into a fold
 //! - `checkpoints`: what the runner keeps in the database
 //! - `handle`: waiting for a projection to get somewhere
 
@@ -11,6 +12,7 @@ mod checkpoints;
 mod follow;
 mod handle;
 mod pace;
+mod pages;
 
 use fleetlog_event_log::EventLog;
 use tokio::sync::watch;
@@ -32,7 +34,7 @@ pub struct Options {
     /// times as much.
     pub page_bytes: usize,
     /// Events that are written at once, while a log is behind by so many. The more there are, the fewer writes each
-    /// row takes, and the longer other logs wait for their turn.
+    /// row takes, and the longer other logs wait for their turn. While one batch is written, the next is folded.
     pub batch: i64,
     /// Bytes that a fold takes before it is written, whatever the number of its events.
     pub fold_bytes: usize,

@@ -1,0 +1,91 @@
+//! The way of events from the log into a fold, page by page.
+
+use fleetlog_event_log::{Error, Event, EventLog, LogId, Position};
+
+use super::Options;
+use super::apply::Applied;
+use super::checkpoints::{Parked, ParkedStreams};
+use crate::read_model::ReadModel;
+
+/// How many events are read before it is known how large they are.
+const FIRST_PAGE: i64 = 500;
+/// How many events are folded before other tasks get their turn: about a millisecond's worth.
+const FOLDED_AT_ONCE: usize = 512;
+
+/// The events of one log.
+#[derive(Clone, Copy)]
+pub(super) struct Pages<'r> {
+    pub(super) log: &'r EventLog,
+    pub(super) options: &'r Options,
+    pub(super) log_id: LogId,
+    /// The streams that are left aside.
+    pub(super) parked: &'r ParkedStreams,
+}
+
+/// A batch that is not written yet.
+pub(super) struct Folded<F> {
+    pub(super) fold: F,
+    pub(super) batch: Applied,
+    /// The streams that have to be parked for it, and for those before it in this turn.
+    pub(super) parked: ParkedStreams,
+}
+
+impl Pages<'_> {
+    /// Folds events after `after`, up to `head` or as many as a batch holds, without those of parked streams.
+    pub(super) async fn fold<M: ReadModel>(
+        self,
+        after: Position,
+        head: Position,
+        parked: ParkedStreams,
+    ) -> Result<Folded<M::Fold>, Error> {
+        let batch = Applied { to: after, events: 0, parked: vec![] };
+        let mut folded = Folded { fold: M::Fold::default(), batch, parked };
+        let full = self.options.batch.max(1) as u64;
+        let mut limit = self.options.page.min(FIRST_PAGE);
+        while folded.batch.to < head
+            && folded.batch.events < full
+            && M::size(&folded.fold) < self.options.fold_bytes
+        {
+            let events = self.page(folded.batch.to, limit).await?;
+            limit = self.limit(&events);
+            // Only a retired partition leaves a grown log with nothing to read.
+            let Some(last) = events.last() else { break };
+            folded.batch.to = last.position;
+            folded.batch.events += events.len() as u64;
+            self.add::<M>(&mut folded, &events).await;
+        }
+        Ok(folded)
+    }
+
+    /// The first events after a position, of whatever size.
+    pub(super) async fn first(self, after: Position) -> Result<Vec<Event>, Error> {
+        self.page(after, self.options.page.min(FIRST_PAGE)).await
+    }
+
+    async fn add<M: ReadModel>(self, folded: &mut Folded<M::Fold>, events: &[Event]) {
+        let Folded { fold, batch, parked } = folded;
+        for (nth, event) in events.iter().enumerate() {
+            if nth % FOLDED_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
+            if self.parked.contains(event) || parked.contains(event) {
+                continue;
+            }
+            if let Err(poison) = M::fold(fold, event) {
+                batch.parked.push(Parked::at(event, &poison));
+                parked.insert(event.aggregate_type.to_string(), event.aggregate_id.clone());
+            }
+        }
+    }
+
+    async fn page(self, after: Position, limit: i64) -> Result<Vec<Event>, Error> {
+        self.log.page(self.log_id, after, limit, self.options.page_bytes).await
+    }
+
+    /// How many events of that size a page holds. Those that are read beyond its bytes are sent in vain.
+    fn limit(self, events: &[Event]) -> i64 {
+        let bytes: usize = events.iter().map(|event| event.payload.0.len()).sum();
+        let fitting = self.options.page_bytes * events.len() / bytes.max(1);
+        (fitting as i64).clamp(1, self.options.page.max(1))
+    }
+}
