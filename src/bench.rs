@@ -6,6 +6,7 @@
 //! What is measured:
 //! - [`ingest`]: from devices to the log and the read models
 //! - [`append`]: batches into the log, alone
+//! - [`projections`]: from the log into the read models, alone
 //! - [`commands`]: from a request to a device and back, under telemetry
 //! - [`connections`]: what idle connections cost, beside those of a bare [`listener`]
 //! - [`query`]: reads over HTTP from a large log
@@ -29,6 +30,7 @@ mod lab;
 mod listener;
 mod load;
 mod progress;
+mod projections;
 mod query;
 mod report;
 mod rows;
@@ -43,6 +45,7 @@ pub async fn run(args: Bench) -> anyhow::Result<()> {
     let report = match &args.what {
         What::Ingest(args) => in_lab(async |lab| ingest::run(args, lab).await).await?,
         What::Append(args) => in_lab(async |lab| append::run(args, lab).await).await?,
+        What::Projections(args) => in_lab(async |lab| projections::run(args, lab).await).await?,
         What::Commands(args) => in_lab(async |lab| commands::run(args, lab).await).await?,
         What::Connections(args) => in_lab(async |lab| connections::run(args, lab).await).await?,
         What::Query(args) => in_lab(async |lab| query::run(args, lab).await).await?,

@@ -71,3 +71,10 @@ async fn appends_are_measured_beside_copy() {
     assert!(value(&report, "stored") > 0.0, "{report}");
     assert_eq!(report["checked"].as_array().map(Vec::len), Some(2), "{report}");
 }
+
+#[tokio::test]
+async fn projections_are_measured_beside_sql() {
+    let report = report(&["projections", "--devices", "10", "--events", "5000"]).await;
+    assert!(value(&report, "folded") > 0.0, "{report}");
+    assert_eq!(report["checked"].as_array().map(Vec::len), Some(3), "{report}");
+}

@@ -121,7 +121,7 @@ async fn until(mut watched: watch::Receiver<u64>, events: u64) -> anyhow::Result
 
 /// The log's head, and how far the last of its projections has got.
 async fn look(connection: &mut PgConnection) -> sqlx::Result<(u64, u64)> {
-    let (head, least): (i64, i64) = sqlx::query_as(
+    let found: Option<(i64, i64)> = sqlx::query_as(
         "SELECT logs.head, least(logs.head, min(coalesce(checkpoints.position, 0)))
          FROM logs
          JOIN projections ON projections.live AND logs.lane = ANY(projections.lanes)
@@ -129,7 +129,9 @@ async fn look(connection: &mut PgConnection) -> sqlx::Result<(u64, u64)> {
          WHERE logs.tenant = 't0' AND logs.lane = 'telemetry'
          GROUP BY logs.log_id",
     )
-    .fetch_one(connection)
+    .fetch_optional(connection)
     .await?;
+    // Nothing, while no server has registered its projections.
+    let (head, least) = found.unwrap_or_default();
     Ok((head as u64, least as u64))
 }

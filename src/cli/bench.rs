@@ -23,6 +23,8 @@ pub enum What {
     Ingest(Ingest),
     /// Unique messages a second that one log takes, batch after batch, beside COPY into the same table.
     Append(Append),
+    /// Events a second from position 1 into every read model, beside one SQL statement that computes the same windows.
+    Projections(Projections),
     /// Commands a second, and how long a command takes to each step, under telemetry.
     Commands(Commands),
     /// The memory of idle MQTT connections on the server's own endpoint, beside a bare listener that holds as many.
@@ -102,6 +104,17 @@ pub struct Append {
     /// How many messages are appended at once.
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub batch: u32,
+}
+
+/// The read models, made anew.
+#[derive(Debug, Args)]
+pub struct Projections {
+    /// How many devices the events are of.
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub devices: u32,
+    /// How many events.
+    #[arg(long, default_value_t = 5_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub events: u64,
 }
 
 /// How commands are measured.
