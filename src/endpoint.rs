@@ -5,19 +5,23 @@
 //! committed. Nothing is ever forwarded from one client to another, nothing is retained, no session outlives its
 //! connection: the log is the only memory. What devices receive are commands, from the [`dispatcher`](crate::dispatcher).
 //!
-//! mqtt5 serves one packet of a connection at a time. While a publish waits for the database, that connection's
-//! further packets wait in its socket, pings among them: a database that stalls for longer than a client's patience
-//! makes the client reconnect and send again, which is what an unacknowledged message is for.
+//! mqtt5 serves one packet of a connection at a time, and a publish of `QoS` 2 holds up those after it until it is stored.
+//! One of `QoS` 1 does not: it is handed to ingest, and acknowledged in its turn. A database that stalls for longer than
+//! [`Options::patience`] makes the client reconnect and send again, which is what an unacknowledged message is for.
 //!
 //! - [`access`]: who may connect, publish and subscribe
 //! - [`connection`]: what happens to one connection's packets
+//! - [`answers`]: its publishes that are being stored, and their acknowledgements
+//! - [`wire`]: its bytes
 //! - [`roster`]: who is connected here, and for how long
 //! - [`audience`]: who listens for commands, and the way to them
 
 mod access;
+mod answers;
 mod audience;
 mod connection;
 mod roster;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +32,6 @@ use mqtt5::broker::client_handler::ClientHandler;
 use mqtt5::broker::resource_monitor::{ResourceLimits, ResourceMonitor};
 use mqtt5::broker::router::MessageRouter;
 use mqtt5::broker::sys_topics::BrokerStats;
-use mqtt5::broker::transport::BrokerTransport;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio::task::{JoinError, JoinSet};
@@ -39,6 +42,7 @@ use crate::identity::devices::{Credentials, Secret};
 use crate::ingest;
 pub use access::Auth;
 use access::Gate;
+use answers::{Answers, UNDER_WAY};
 use audience::Audience;
 pub use audience::Outlet;
 use connection::Connection;
@@ -72,14 +76,15 @@ pub struct Options {
 }
 
 impl Options {
-    /// Listens for at most 10,000 connections: of anyone on loopback, of devices with credentials anywhere else.
+    /// Listens for at most 11,000 connections, which is 10,000 devices and those that come back before it is noticed that
+    /// they were gone: of anyone on loopback, of devices with credentials anywhere else.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
             auth: if listen.ip().is_loopback() { Auth::Open } else { Auth::Required },
             in_process: None,
-            connections: 10_000,
+            connections: 11_000,
             patience: Duration::from_mins(1),
             drain: Duration::from_secs(10),
         }
@@ -176,7 +181,7 @@ impl Server {
             session_expiry_interval: Duration::ZERO,
             topic_alias_maximum: 8,
             max_subscriptions_per_client: 8,
-            server_receive_maximum: Some(256),
+            server_receive_maximum: Some(UNDER_WAY),
             client_channel_capacity: 64,
             wildcard_subscription_available: false,
             shared_subscription_available: false,
@@ -242,21 +247,22 @@ impl Server {
     ) -> impl Future<Output = ()> + Send + use<> {
         let (hang_up, ending) = broadcast::channel(1);
         let router = Arc::new(MessageRouter::new());
+        // Publishes are small and their acknowledgements awaited. Without it they are merely slower.
+        let _ = stream.set_nodelay(true);
+        let (transport, outgoing) = wire::split(stream);
         let connection = Arc::new(Connection::new(
             Arc::clone(&self.gate),
             self.ingest.clone(),
             Arc::clone(&self.roster),
             self.audience.clone(),
             Arc::clone(&router),
-            self.options.patience,
+            Answers::new(outgoing, self.options.patience),
             hang_up,
         ));
-        // Publishes are small and their acknowledgements awaited. Without it they are merely slower.
-        let _ = stream.set_nodelay(true);
         let mut config = self.config.clone();
         config.event_handler = Some(Arc::clone(&connection) as Arc<_>);
         let handler = ClientHandler::new(
-            BrokerTransport::tcp(stream),
+            transport,
             peer,
             Arc::new(config),
             router,
@@ -267,9 +273,11 @@ impl Server {
             ending,
         );
         let drain = self.options.drain;
+        // Boxed here, it is not part of the task as well.
+        let run = Box::pin(handler.run());
         async move {
             metrics::gauge!("fleetlog_mqtt_connections").increment(1.0);
-            connection.serve(handler, shutdown, drain).await;
+            connection.serve(run, shutdown, drain).await;
             metrics::gauge!("fleetlog_mqtt_connections").decrement(1.0);
             drop(room);
         }

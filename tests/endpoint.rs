@@ -26,6 +26,27 @@ async fn a_puback_waits_for_the_commit() {
 }
 
 #[tokio::test]
+async fn a_publish_that_is_being_stored_holds_up_nothing_that_comes_after_it() {
+    let node = Node::start().await;
+    for version in [V4, V5] {
+        let mut device = Device::connect(node.address, version, "dev-01").await;
+        let held = node.hold_appends().await;
+        for id in 1..=300 {
+            device.publish(1, id, TOPIC, format!(r#"{{"msg_id":"{version}-{id}"}}"#)).await;
+            if id == 200 {
+                device.send(&[0xc0, 0]).await;
+                assert_eq!(device.packet().await.expect("PINGRESP"), [0xd0, 0]);
+            }
+        }
+        drop(held);
+        for id in 1..=300 {
+            assert_eq!(device.puback().await, id);
+        }
+    }
+    assert_eq!(node.recorded("t0/dev-01").await.len(), 600);
+}
+
+#[tokio::test]
 async fn acknowledgements_leave_in_the_order_of_the_messages() {
     let node = Node::start().await;
     let mut device = node.device("dev-01").await;

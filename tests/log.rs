@@ -9,7 +9,8 @@ use fleetlog_aggregates::telemetry::{Message, Recorded, decide};
 use fleetlog_event_log::control::{ExecuteError, Metadata};
 use fleetlog_event_log::read::{Filter, Span};
 use fleetlog_event_log::telemetry::Outcome;
-use fleetlog_event_log::{EventLog, Lane, database, scope};
+use fleetlog_event_log::{Error, EventLog, Lane, database, scope};
+use futures::future::BoxFuture;
 use sqlx::{Executor, Row};
 use tokio::task::JoinSet;
 
@@ -272,6 +273,53 @@ async fn control_positions_are_gapless_though_half_the_appends_fail() {
     assert_eq!(outcomes.iter().filter(refused).count(), 20);
     let events = log.read(log_of(&log, Lane::Control), 0, 100, &Filter::default()).await.expect("read");
     assert_eq!(events.iter().map(|event| event.position).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+}
+
+/// Begins devices' streams together, at most so many.
+async fn begin(log: &EventLog, uids: impl IntoIterator<Item = usize>, most: i64) -> Vec<String> {
+    let control = log_of(log, Lane::Control);
+    let streams: Vec<_> = uids.into_iter().map(|uid| format!("t0/dev-{uid}")).collect();
+    let begun = log.record(move |recorder| -> BoxFuture<'_, Result<_, Error>> {
+        let event =
+            device::Event::DeviceRegistered { via: Via::Telemetry, name: None, labels: Labels::new() };
+        Box::pin(
+            async move { recorder.begin::<Device>(control, &streams, &event, &Metadata::new(), most).await },
+        )
+    });
+    begun.await.expect("begun")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn streams_that_begin_together_begin_once_and_leave_no_hole() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let mut beginning = JoinSet::new();
+    for n in 0..8 {
+        let (together, alone) = (log.clone(), log.clone());
+        // Each half of these is in another's too, and some begin by themselves meanwhile.
+        beginning.spawn(async move { begin(&together, n * 5..n * 5 + 10, i64::MAX).await.len() });
+        beginning.spawn(async move {
+            let uid = format!("t0/dev-{}", n * 6);
+            usize::from(alone.execute::<Device>(&uid, register(), Metadata::new()).await.is_ok())
+        });
+    }
+    let begun: usize = beginning.join_all().await.into_iter().sum();
+    assert_eq!(begun, 45);
+    let events = log.read(log_of(&log, Lane::Control), 0, 100, &Filter::default()).await.expect("read");
+    assert_eq!(events.iter().map(|event| event.position).collect::<Vec<_>>(), (1..=45).collect::<Vec<_>>());
+    let streams: BTreeSet<_> = events.iter().map(|event| (&event.aggregate_id, event.sequence)).collect();
+    assert_eq!(streams.len(), 45);
+    assert!(streams.iter().all(|(_, sequence)| *sequence == 1));
+}
+
+#[tokio::test]
+async fn of_streams_that_begin_together_no_more_do_than_may() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    log.execute::<Device>("t0/dev-2", register(), Metadata::new()).await.expect("registered");
+    assert_eq!(begin(&log, 1..9, 3).await, ["t0/dev-1", "t0/dev-3", "t0/dev-4"]);
+    assert_eq!(begin(&log, 1..9, 0).await, Vec::<String>::new());
+    assert_eq!(log.heads().log(log_of(&log, Lane::Control)).map(|log| log.head), Some(4));
 }
 
 #[tokio::test]

@@ -20,6 +20,10 @@ use crate::descriptors;
 
 /// File descriptors of a process besides its connections.
 const BESIDES: u64 = 256;
+/// For how long some publish.
+const PUBLISHING: Duration = Duration::from_secs(2);
+/// How many messages each of them publishes a second.
+const RATE: u32 = 10;
 /// How long memory is looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -51,7 +55,7 @@ pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
     let mut report = Report::new(
         "connections",
         format!(
-            "{connections} connections, idle for {time:?}, of which {publishers} publish a message a second for as long"
+            "{connections} connections, idle for {time:?}; then {publishers} of them publish {RATE} messages a second each"
         ),
     );
     report
@@ -67,8 +71,8 @@ pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
         .usage("while idle", used);
 
     let progress = Progress::watch(lab.database()).await?;
-    let pace = Pace::Rate(publishers.into());
-    let (acknowledged, _) = tokio::try_join!(publishing.publish(&pace, time), idle.idle(time))?;
+    let pace = Pace::Rate(f64::from(publishers * RATE));
+    let (acknowledged, _) = tokio::try_join!(publishing.publish(&pace, PUBLISHING), idle.idle(PUBLISHING))?;
     report.timings(&acknowledged);
     progress.until_stored(publishing.different()).await?;
     report.checked(check::events(&mut lab.owner().await?, publishing.different()).await?);

@@ -140,10 +140,10 @@ pub struct Connections {
     /// How many devices are connected, all of which ping.
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub connections: u32,
-    /// How many of them publish after that, a message a second each.
+    /// How many of them publish after that, for two seconds, ten messages a second each.
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub publishers: u32,
-    /// For how many seconds nothing is published; and for how many it is.
+    /// For how many seconds nothing is published.
     #[arg(long, default_value_t = 30, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub seconds: u32,
 }

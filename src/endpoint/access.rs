@@ -160,7 +160,14 @@ impl AuthProvider for Connection {
         topic: &'a str,
     ) -> Answer<'a, bool> {
         let is_will = self.over.load(Ordering::Relaxed);
-        Box::pin(std::future::ready(!is_will && (!self.can_be_told() || self.allows(topic))))
+        let allowed = !is_will && (!self.can_be_told() || self.allows(topic));
+        Box::pin(async move {
+            if !allowed && !is_will {
+                // mqtt5 says so at once; what came before is to be acknowledged before.
+                self.settled().await;
+            }
+            allowed
+        })
     }
 
     fn authorize_subscribe<'a>(

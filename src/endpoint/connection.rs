@@ -1,17 +1,16 @@
 //! What happens to one connection's packets: mqtt5 reads and writes them, and calls here.
 //!
 //! mqtt5 acknowledges a publish whichever way its handler answers. The one answer after which it writes nothing is a
-//! publish turned into one of `QoS` 0; that is how a message whose fate is unknown stays unacknowledged.
+//! publish turned into one of `QoS` 0; that is how a message is left to be acknowledged by [`Answers`], or not at all.
 
-use std::pin::Pin;
-use std::sync::atomic::AtomicBool;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::Utc;
 use mqtt5::QoS;
-use mqtt5::broker::client_handler::ClientHandler;
 use mqtt5::broker::router::{DeliveryLanes, MessageRouter};
 use mqtt5::broker::{
     BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent, ClientSubscribeEvent,
@@ -19,14 +18,19 @@ use mqtt5::broker::{
 };
 use mqtt5::packet::publish::PublishPacket;
 use tokio::sync::{broadcast, oneshot};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::access::{Access, Gate};
+use super::answers::Answers;
 use super::audience::{Audience, Listener};
 use super::roster::{Client, Ends, Roster};
-use crate::ingest::{self, Closed};
+use crate::ingest::{self, Closed, Receipt};
 
 type Called<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// mqtt5's part of a connection.
+pub(super) type Run = Pin<Box<dyn Future<Output = mqtt5::Result<()>> + Send>>;
 
 /// A topic that nobody can subscribe to.
 const NOWHERE: &str = "$unacknowledged";
@@ -42,8 +46,11 @@ pub(super) struct Connection {
     listens: Mutex<Vec<Listener>>,
     /// Knows this connection alone, so that no client id reaches another's session.
     routes: Arc<MessageRouter>,
+    /// The publishes of `QoS` 1 that are being stored.
+    pub(super) answers: Answers,
     number: u64,
-    patience: Duration,
+    /// Nothing is taken over any more, and so nothing acknowledged that is not under way.
+    closing: AtomicBool,
     /// Makes mqtt5 say DISCONNECT and end the connection.
     hang_up: broadcast::Sender<()>,
     /// No answer can reach the client any more: stop waiting for one.
@@ -65,7 +72,7 @@ impl Connection {
         roster: Arc<Roster>,
         audience: Audience,
         routes: Arc<MessageRouter>,
-        patience: Duration,
+        answers: Answers,
         hang_up: broadcast::Sender<()>,
     ) -> Self {
         let number = roster.number();
@@ -76,8 +83,9 @@ impl Connection {
             audience,
             listens: Mutex::default(),
             routes,
+            answers,
             number,
-            patience,
+            closing: AtomicBool::new(false),
             hang_up,
             abandoned: CancellationToken::new(),
             ends: Ends::default(),
@@ -88,24 +96,30 @@ impl Connection {
         }
     }
 
-    /// Runs the connection to its end; after `shutdown` the publish at hand has `drain` to be stored.
-    pub(super) async fn serve(&self, handler: ClientHandler, shutdown: CancellationToken, drain: Duration) {
-        let mut run = Box::pin(handler.run());
+    /// Runs the connection to its end; after `shutdown` what is under way has `drain` to be stored.
+    pub(super) async fn serve(&self, run: Run, shutdown: CancellationToken, drain: Duration) {
+        let mut run = pin!(self.converse(run));
         let farewell = tokio::select! {
             ended = &mut run => return note(ended),
             () = shutdown.cancelled() => Some(drain),
             () = self.ends.dismissed.cancelled() => Some(Duration::ZERO),
             () = self.ends.taken_over.cancelled() => None,
         };
+        self.closing.store(true, Ordering::Relaxed);
         if let Some(patience) = farewell {
             // A will is for what happens to the client, not to this server; and a dismissed one has no say any more.
             self.take_will();
             if self.client.get().is_none() {
                 return;
             }
+            let deadline = Instant::now() + patience;
+            tokio::select! {
+                ended = &mut run => return note(ended),
+                _ = timeout_at(deadline, self.answers.settled()) => {}
+            }
             // It fails only once the connection is over.
             let _ = self.hang_up.send(());
-            if tokio::time::timeout(patience, &mut run).await.is_ok() {
+            if timeout_at(deadline, &mut run).await.is_ok() {
                 return;
             }
             self.abandoned.cancel();
@@ -116,6 +130,19 @@ impl Connection {
         let _ = tokio::time::timeout(FAREWELL, run).await;
         // Dropped half-way, mqtt5 says nothing of the end.
         self.leave();
+    }
+
+    /// mqtt5's part and the acknowledgements, until mqtt5's ends.
+    async fn converse(&self, mut run: Run) -> mqtt5::Result<()> {
+        let mut answers = pin!(self.answers.send());
+        tokio::select! {
+            // In this order: it owes the answers that are sent next.
+            biased;
+            ended = &mut run => return ended,
+            Closed = &mut answers => {}
+        }
+        self.end_unacknowledged();
+        run.await
     }
 
     /// Makes mqtt5 say that the session was taken over: to the router there is another connection of the client.
@@ -152,13 +179,51 @@ impl Connection {
         allowed
     }
 
+    /// Waits until nothing is under way that may still be acknowledged.
+    pub(super) async fn settled(&self) {
+        tokio::select! {
+            () = self.answers.settled() => {}
+            () = self.abandoned.cancelled() => {}
+        }
+    }
+
+    /// Returns when ingest has the message, or when nobody can be told what becomes of it.
+    async fn submit(&self, topic: Arc<str>, payload: Bytes) -> Result<Receipt, Closed> {
+        tokio::select! {
+            // Nearly always at once: the others are then not even begun.
+            biased;
+            receipt = self.ingest.submit(topic, payload, Utc::now()) => receipt,
+            () = self.abandoned.cancelled() => Err(Closed),
+            () = tokio::time::sleep(self.answers.patience) => Err(Closed),
+        }
+    }
+
     /// Returns when the message's fate is committed, or when nobody can be told.
     async fn store(&self, topic: Arc<str>, payload: Bytes) -> Result<(), Closed> {
-        let stored = async { self.ingest.submit(topic, payload, Utc::now()).await?.await };
+        let stored = async { self.submit(topic, payload).await?.await };
         tokio::select! {
             fate = stored => fate.map(drop),
             () = self.abandoned.cancelled() => Err(Closed),
-            () = tokio::time::sleep(self.patience) => Err(Closed),
+            () = tokio::time::sleep(self.answers.patience) => Err(Closed),
+        }
+    }
+
+    /// Takes a publish over. `Handled` has mqtt5 acknowledge it.
+    async fn take(&self, event: ClientPublishEvent) -> Result<PublishAction, Closed> {
+        let ClientPublishEvent { topic, payload, qos, packet_id, .. } = event;
+        match (qos, packet_id) {
+            (QoS::AtLeastOnce, Some(packet_id)) => {
+                tokio::select! {
+                    biased;
+                    () = self.answers.room() => {}
+                    () = self.abandoned.cancelled() => return Err(Closed),
+                }
+                self.answers.owe(packet_id, self.submit(topic, payload).await?);
+                Ok(without_a_word())
+            }
+            // Nobody waits for its fate.
+            (QoS::AtMostOnce, _) => self.submit(topic, payload).await.map(|_| PublishAction::Handled),
+            _ => self.store(topic, payload).await.map(|()| PublishAction::Handled),
         }
     }
 
@@ -173,11 +238,19 @@ impl Connection {
         self.listens.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Ends the connection without an answer to the publish at hand.
-    fn refuse_without_a_word(&self) -> PublishAction {
+    /// Ends the connection without an answer to the publish at hand, or to any that is under way.
+    fn end_unacknowledged(&self) {
+        if !self.closing.swap(true, Ordering::Relaxed) {
+            metrics::counter!("fleetlog_mqtt_unacknowledged_total").increment(1);
+        }
+        self.abandoned.cancel();
         let _ = self.hang_up.send(());
-        PublishAction::Transform(PublishPacket::new(NOWHERE, Bytes::new(), QoS::AtMostOnce))
     }
+}
+
+/// What mqtt5 gives no answer to.
+fn without_a_word() -> PublishAction {
+    PublishAction::Transform(PublishPacket::new(NOWHERE, Bytes::new(), QoS::AtMostOnce))
 }
 
 fn note(ended: mqtt5::Result<()>) {
@@ -221,14 +294,17 @@ impl BrokerEventHandler for Connection {
 
     fn on_client_publish(&self, event: ClientPublishEvent) -> Called<'_, PublishAction> {
         Box::pin(async move {
+            if self.closing.load(Ordering::Relaxed) {
+                return without_a_word();
+            }
             if !self.can_be_told() && !self.allows(&event.topic) {
-                return self.refuse_without_a_word();
+                let _ = self.hang_up.send(());
+                return without_a_word();
             }
-            if self.store(event.topic, event.payload).await.is_ok() {
-                return PublishAction::Handled;
-            }
-            metrics::counter!("fleetlog_mqtt_unacknowledged_total").increment(1);
-            self.refuse_without_a_word()
+            self.take(event).await.unwrap_or_else(|Closed| {
+                self.end_unacknowledged();
+                without_a_word()
+            })
         })
     }
 
@@ -241,7 +317,7 @@ impl BrokerEventHandler for Connection {
             {
                 let stored = async { self.ingest.submit(topic, payload, Utc::now()).await?.await };
                 // Nobody waits for it, so there is nobody to tell.
-                let _ = tokio::time::timeout(self.patience, stored).await;
+                let _ = tokio::time::timeout(self.answers.patience, stored).await;
             }
         })
     }

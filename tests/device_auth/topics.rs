@@ -34,6 +34,24 @@ async fn what_is_published_to_its_own_topics_is_stored(#[case] version: u8) {
     assert_eq!(fleet.node.recorded("t0/dev-01").await.len(), 2);
 }
 
+#[tokio::test]
+async fn a_refusal_does_not_overtake_the_acknowledgements_before_it() {
+    let fleet = Fleet::start().await;
+    let credential = fleet.device("t0", "dev-01").await;
+    let mut device = fleet.connect(V5, "any", &credential).await;
+    let held = fleet.node.hold_appends().await;
+    for (id, topic) in [(1, OWN), (2, OWN), (3, "t0/devices/dev-02/telemetry"), (4, OWN)] {
+        device.publish(1, id, topic, "{}").await;
+    }
+    fleet.node.append_waits().await;
+    assert!(device.is_silent(), "refused before the others were acknowledged");
+    drop(held);
+    for (id, reason) in [(1, None), (2, None), (3, Some(0x87)), (4, None)] {
+        let answer = device.packet().await.expect("PUBACK");
+        assert_eq!((answer[0], answer[3], answer.get(4).copied()), (0x40, id, reason), "{answer:02x?}");
+    }
+}
+
 #[rstest]
 #[case(1)]
 #[case(2)]

@@ -65,6 +65,36 @@ async fn of_registrations_at_once_on_several_nodes_only_as_many_succeed_as_there
 }
 
 #[tokio::test]
+async fn of_strangers_at_once_on_several_nodes_only_as_many_are_let_in_as_there_is_room() {
+    let api = Api::start().await;
+    api.add_tenant("t1").await;
+    change(&api, "t1", json!({"max_devices": 5})).await;
+    let nodes = [
+        Node::start_on(api.database.options(), |_, _| ()).await,
+        Node::start_on(api.database.options(), |_, _| ()).await,
+    ];
+    for node in &nodes {
+        known(node, Some(5)).await;
+    }
+    let uids: Vec<_> = (0..8).map(|n| format!("dev-{n}")).collect();
+    let reports = nodes.iter().flat_map(|node| uids.iter().map(move |uid| report(node, uid)));
+    let fates = futures::future::join_all(reports).await;
+    let let_in = |fates: &[Fate]| -> Vec<bool> {
+        fates.iter().map(|fate| matches!(fate, Fate::Recorded(_))).collect()
+    };
+    let (one, other) = fates.split_at(uids.len());
+    let either = let_in(one).into_iter().zip(let_in(other)).filter(|(one, other)| *one || *other);
+    assert_eq!(either.count(), 5, "{fates:?}");
+    let refused = |fate: &&Fate| **fate == Fate::Quarantined(Reason::DeviceLimit);
+    assert!(fates.iter().filter(refused).count() >= 6, "{fates:?}");
+    let registered = "SELECT count(*) FROM control_events
+        WHERE aggregate_id LIKE 't1/%' AND event_type = 'DeviceRegistered'";
+    let registered: i64 =
+        sqlx::query_scalar(registered).fetch_one(&mut nodes[0].owner().await).await.expect("a count");
+    assert_eq!(registered, 5);
+}
+
+#[tokio::test]
 async fn a_stranger_without_room_is_quarantined_and_a_known_device_is_not() {
     let api = Api::start().await;
     api.add_tenant("t1").await;
