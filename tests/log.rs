@@ -452,3 +452,26 @@ async fn a_request_without_a_tenant_sees_nothing_and_with_one_only_that_tenants(
     assert_eq!(within("t1").await, 0);
     assert_eq!(count().await, 0, "the connection has not kept its tenant");
 }
+
+#[tokio::test]
+async fn a_connection_that_was_kept_shows_whoever_reads_next_their_own_rows_only() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    append(&log, vec![reading("dev-01", 1)]).await;
+    let restricted = log.restricted().await.expect("connects");
+    let rows = async |sql: &'static str| restricted.fetch(sqlx::query(sql)).await.map(|rows| rows.len());
+    let seen = async |tenant: &str| {
+        let rows = rows("SELECT FROM telemetry_events UNION ALL SELECT FROM logs");
+        scope::within(&tenant.parse().expect("a tenant"), rows).await.expect("rows")
+    };
+    for _ in 0..3 {
+        assert_eq!(seen("t0").await, 3);
+        assert_eq!(seen("t1").await, 0);
+        assert_eq!(rows("SELECT FROM logs").await.expect("rows"), 0, "without a tenant");
+        assert_eq!(tokio::join!(seen("t0"), seen("t1"), seen("t0"), seen("t1")), (3, 0, 3, 0));
+        // What has failed, or was given up halfway, is not used again.
+        assert!(rows("SELECT 1 / (SELECT count(*) FROM pg_sleep(0) WHERE false)").await.is_err());
+        let given_up = tokio::time::timeout(std::time::Duration::ZERO, rows("SELECT pg_sleep(60)")).await;
+        assert!(given_up.is_err());
+    }
+}

@@ -153,6 +153,22 @@ impl EventLog {
         Ok(self.load_record(aggregate_id).await?.aggregate)
     }
 
+    /// The present states of two aggregates, in one statement and of one moment.
+    pub async fn load_both<A: Aggregate, B: Aggregate>(
+        &self,
+        (one, other): (&str, &str),
+    ) -> Result<(A, B), Error> {
+        let rows: Vec<(bool, String)> = sqlx::query_as(BOTH)
+            .bind(A::TYPE)
+            .bind(one)
+            .bind(B::TYPE)
+            .bind(other)
+            .fetch_all(self.pool())
+            .await?;
+        let of = |which| rows.iter().filter(move |(is_one, _)| *is_one == which).map(|(_, payload)| payload.as_str());
+        Ok((Record::of(of(true))?.aggregate, Record::of(of(false))?.aggregate))
+    }
+
     /// What is on an aggregate's record.
     pub async fn load_record<A>(&self, aggregate_id: &str) -> Result<Record<A>, ExecuteError<A::Error>>
     where
@@ -202,6 +218,16 @@ pub(crate) async fn replay<A: Aggregate>(
     .await?;
     Record::of(payloads.iter().map(String::as_str))
 }
+
+/// The events of two streams, each in its order.
+const BOTH: &str = "
+    SELECT is_one, payload FROM (
+        SELECT true AS is_one, sequence, payload::text AS payload FROM control_events
+        WHERE aggregate_type = $1 AND aggregate_id = $2
+        UNION ALL
+        SELECT false, sequence, payload::text FROM control_events
+        WHERE aggregate_type = $3 AND aggregate_id = $4) AS events
+    ORDER BY is_one, sequence";
 
 impl<A: Aggregate> Record<A> {
     /// Made by these events, each as its payload.

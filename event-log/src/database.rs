@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgPool};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 
 use crate::scope;
 
@@ -122,16 +122,29 @@ impl Options {
         ])
     }
 
-    pub(crate) async fn service_pool(&self) -> Result<PgPool> {
+    fn service(&self) -> PgConnectOptions {
         // No page of an API or a projection takes this long; a runaway statement must not outlive its reader.
-        let options = self.acting_as(SERVICE_ROLE).options([("statement_timeout", "60s"), ("jit", "off")]);
-        let pool = pool_options(self.connections.max(2)).connect_with(options).await?;
-        Ok(pool)
+        self.acting_as(SERVICE_ROLE).options([("statement_timeout", "60s"), ("jit", "off")])
+    }
+
+    pub(crate) async fn service_pool(&self) -> Result<PgPool> {
+        Ok(pool_options(self.connections.max(2)).connect_with(self.service()).await?)
+    }
+
+    pub(crate) async fn service_connection(&self) -> Result<PgConnection> {
+        Ok(self.service().connect().await?)
+    }
+
+    fn requests(&self) -> PgConnectOptions {
+        self.acting_as(REQUESTS_ROLE).options([("statement_timeout", "60s"), ("jit", "off")])
+    }
+
+    pub(crate) async fn requests_connection(&self) -> Result<PgConnection> {
+        Ok(self.requests().connect().await?)
     }
 
     /// Connections that show the rows of one tenant: that of the task which takes one.
     pub(crate) async fn requests_pool(&self) -> Result<PgPool> {
-        let options = self.acting_as(REQUESTS_ROLE).options([("statement_timeout", "60s"), ("jit", "off")]);
         let pool = pool_options(self.connections.max(2))
             // Its place is taken by what gives the connection to a tenant.
             .test_before_acquire(false)
@@ -139,7 +152,7 @@ impl Options {
             .before_acquire(|connection, _| {
                 Box::pin(async move { scope::give(connection).await.map(|()| true) })
             });
-        Ok(pool.connect_with(options).await?)
+        Ok(pool.connect_with(self.requests()).await?)
     }
 
     /// As whoever connects, who need not be a member of [`SERVICE_ROLE`] to read.

@@ -6,6 +6,7 @@
 //!
 //! - [`database`]: connections, migration, and the durability that everything else assumes
 //! - [`event`]: what is read back
+//! - [`moment`]: times as text
 //! - [`heads`]: the logs and how far each has got; wakes who waits
 //! - [`control`]: append single events, through cqrs-es
 //! - `group`: those that come at the same time, in one transaction
@@ -13,6 +14,7 @@
 //! - [`quarantine`]: keep what could not become an event
 //! - [`read`]: ranges and streams of events
 //! - [`scope`]: for which tenant a task works, and the connections that show no other's rows
+//! - `readers`: such connections, kept for whose they are
 //! - [`record`]: changes of other tables, together with the events that tell of them
 //! - [`terms`]: what is decided about each tenant
 //! - [`leadership`]: who does what only one node may do
@@ -27,8 +29,10 @@ pub mod follow;
 mod group;
 pub mod heads;
 pub mod leadership;
+pub mod moment;
 pub mod quarantine;
 pub mod read;
+mod readers;
 pub mod record;
 pub mod scope;
 pub mod telemetry;
@@ -49,6 +53,8 @@ pub struct EventLog {
     pool: PgPool,
     /// Single events over these connections that wait for their turn.
     groups: Arc<group::Groups>,
+    /// For the reads of callers.
+    readers: Option<Arc<readers::Readers>>,
     inner: Arc<Inner>,
 }
 
@@ -76,6 +82,7 @@ impl EventLog {
         Ok(Self {
             pool,
             groups: Arc::default(),
+            readers: None,
             inner: Arc::new(Inner { options, append_pool, heads, terms, partitions, recent }),
         })
     }
@@ -91,6 +98,7 @@ impl EventLog {
         Ok(Self {
             pool,
             groups: Arc::default(),
+            readers: None,
             inner: Arc::new(Inner { options, append_pool, heads, terms, partitions, recent }),
         })
     }
@@ -112,6 +120,11 @@ impl EventLog {
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// A connection of the caller's own, that no pool knows of.
+    pub async fn connection(&self) -> Result<sqlx::PgConnection> {
+        self.inner.options.service_connection().await
     }
 
     /// What is decided about each tenant, as far as this process knows.

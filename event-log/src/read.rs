@@ -149,7 +149,7 @@ impl EventLog {
             (false, beyond) => (READINGS_DESCENDING, beyond.unwrap_or((LATEST, 0))),
         };
         let from = span.from.unwrap_or(EARLIEST);
-        let rows = sqlx::query_as(sql)
+        let statement = sqlx::query(sql)
             .bind(log_id)
             .bind(aggregate_ids)
             .bind(from)
@@ -158,10 +158,9 @@ impl EventLog {
             .bind(from - MAX_AHEAD)
             .bind(beyond.0)
             .bind(beyond.1)
-            .bind(limit)
-            .fetch_all(self.pool())
-            .await?;
-        Ok(rows)
+            .bind(limit);
+        let rows = self.fetch(statement).await?;
+        Ok(rows.iter().map(Reading::from_row).collect::<Result<_, sqlx::Error>>()?)
     }
 }
 

@@ -10,6 +10,7 @@ use fleetlog_aggregates::identity::Tenant;
 use sqlx::PgConnection;
 use tokio::task::JoinHandle;
 
+use crate::readers::Readers;
 use crate::{EventLog, Result};
 
 tokio::task_local! {
@@ -40,8 +41,12 @@ pub(crate) fn tenant() -> Option<Arc<str>> {
 /// Gives a connection to the tenant of this task. It takes the place of the ping that a pool sends before it hands a
 /// connection out, and so costs no round trip of its own.
 pub(crate) async fn give(connection: &mut PgConnection) -> sqlx::Result<()> {
-    let tenant = tenant().unwrap_or_default();
-    sqlx::query("SELECT set_config('fleetlog.tenant', $1, false)").bind(&*tenant).execute(connection).await?;
+    give_to(connection, &tenant().unwrap_or_default()).await
+}
+
+/// Gives a connection to a tenant.
+pub(crate) async fn give_to(connection: &mut PgConnection, tenant: &str) -> sqlx::Result<()> {
+    sqlx::query("SELECT set_config('fleetlog.tenant', $1, false)").bind(tenant).execute(connection).await?;
     Ok(())
 }
 
@@ -49,6 +54,7 @@ impl EventLog {
     /// The same log, seen through connections that show one tenant's rows: that of the task which uses them.
     pub async fn restricted(&self) -> Result<Self> {
         let pool = self.inner.options.requests_pool().await?;
-        Ok(Self { pool, groups: Arc::default(), inner: Arc::clone(&self.inner) })
+        let readers = Some(Arc::new(Readers::new(self.inner.options.clone())));
+        Ok(Self { pool, groups: Arc::default(), readers, inner: Arc::clone(&self.inner) })
     }
 }

@@ -114,7 +114,7 @@ async fn read_device(
     access::device(&app, &caller, Action::DevicesRead, &uid).await?;
     let Query(when) = when?;
     freshness::of_projection::<devices::Model>(&app, &caller.tenant, when.min_position).await?;
-    let found = devices::get(app.log.pool(), &caller.tenant, &[uid.into()], app.online_since()).await?;
+    let found = devices::get(&app.log, &caller.tenant, &[uid.into()], app.online_since()).await?;
     let device = found.into_iter().next().ok_or(Error::NotFound(NO_DEVICE))?;
     Ok(Json(device.shown_since(app.shown_since(&caller.tenant))))
 }

@@ -5,7 +5,7 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::{Uid, aggregate_id};
 use fleetlog_event_log::event::Json as StoredJson;
-use fleetlog_event_log::{Lane, read};
+use fleetlog_event_log::{Lane, moment, read};
 use fleetlog_projections::devices;
 use fleetlog_projections::paging::{self, BadCursor, Page};
 use serde::{Deserialize, Serialize};
@@ -61,10 +61,12 @@ pub struct Item {
     #[schema(value_type = Object)]
     pub payload: StoredJson,
     /// When it happened, by the device's clock.
+    #[serde(serialize_with = "moment::serialize")]
     pub ts: DateTime<Utc>,
     /// The device's message id, or one that was made for it.
     pub msg_id: String,
     /// When it was recorded, by the server's clock.
+    #[serde(serialize_with = "moment::serialize")]
     pub recorded_at: DateTime<Utc>,
     /// Its position in the telemetry log.
     pub position: i64,
@@ -159,6 +161,6 @@ async fn read_telemetry(
 
 /// Tells a device that has sent nothing from one that does not exist.
 pub(super) async fn must_exist(app: &App, caller: &Principal, uid: Uid) -> Result<(), Error> {
-    let known = devices::get(app.log.pool(), &caller.tenant, &[uid.into()], app.online_since()).await?;
+    let known = devices::get(&app.log, &caller.tenant, &[uid.into()], app.online_since()).await?;
     if known.is_empty() { Err(Error::NotFound(NO_DEVICE)) } else { Ok(()) }
 }

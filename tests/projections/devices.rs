@@ -82,7 +82,7 @@ async fn a_device_has_the_name_labels_and_status_of_its_life() {
     assert_eq!(with_status(&log, Status::Decommissioned).await, ["dev-01"]);
     // Whoever names it still finds it.
     let wanted = ["dev-01".to_owned(), "nobody".to_owned(), "a\0b".to_owned()];
-    let found = devices::get(log.pool(), &t0(), &wanted, a_minute_ago()).await.expect("found");
+    let found = devices::get(&log, &t0(), &wanted, a_minute_ago()).await.expect("found");
     assert_eq!(found.iter().map(|device| device.status).collect::<Vec<_>>(), [Status::Decommissioned]);
     register(&log, "dev-01", None).await;
     running.catch_up().await;
@@ -194,7 +194,7 @@ async fn one_tenant_never_sees_anothers_devices() {
     for (name, expected) in [("t0", 0), ("t1", 1), ("t2", 1)] {
         let listed = devices::list(log.pool(), &tenant(name), &Query::default(), a_minute_ago()).await;
         assert_eq!(listed.expect("listed").items.len(), expected, "{name}");
-        let found = devices::get(log.pool(), &tenant(name), &["dev-01".into()], a_minute_ago()).await;
+        let found = devices::get(&log, &tenant(name), &["dev-01".into()], a_minute_ago()).await;
         assert_eq!(found.expect("found").len(), expected, "{name}");
     }
 }

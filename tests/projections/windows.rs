@@ -29,7 +29,7 @@ pub(super) fn untidy(from: usize, to: usize) -> Vec<Recorded> {
 }
 
 async fn query(log: &EventLog, query: &WindowsQuery) -> Result<Vec<Series>, Error> {
-    windows(log.pool(), log_of(log, Lane::Telemetry), &["t0/dev-01".into()], query).await
+    windows(log, log_of(log, Lane::Telemetry), &["t0/dev-01".into()], query).await
 }
 
 fn of(from: &str, to: &str, step: TimeDelta, tz: &str) -> WindowsQuery {
@@ -179,9 +179,6 @@ async fn a_query_that_makes_no_sense_is_refused_and_one_for_nothing_finds_nothin
     }
     let log_id = log_of(&log, Lane::Telemetry);
     assert!(
-        telemetry_windows::windows(log.pool(), log_id, &["a\0b".into()], &good)
-            .await
-            .expect("valid")
-            .is_empty()
+        telemetry_windows::windows(&log, log_id, &["a\0b".into()], &good).await.expect("valid").is_empty()
     );
 }

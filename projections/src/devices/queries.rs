@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::device::{Labels, Via};
 use fleetlog_aggregates::identity::{Tenant, Uid};
-use fleetlog_event_log::LogId;
+use fleetlog_event_log::{EventLog, LogId};
 use sqlx::postgres::{PgRow, Postgres};
 use sqlx::types::Json as SqlJson;
 use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder, Row};
@@ -67,7 +67,7 @@ pub async fn count(
 
 /// Those of these devices that are on the record, in service or not, by uid.
 pub async fn get(
-    pool: &PgPool,
+    log: &EventLog,
     tenant: &Tenant,
     uids: &[String],
     online_since: DateTime<Utc>,
@@ -77,7 +77,8 @@ pub async fn get(
     let mut sql = select(online_since);
     sql.push(" WHERE device.registered_at IS NOT NULL AND device.tenant = ").push_bind(tenant.as_str());
     sql.push(" AND device.uid = ANY(").push_bind(uids).push(") ORDER BY device.uid");
-    Ok(sql.build_query_as().fetch_all(pool).await?)
+    let rows = log.fetch(sql.build()).await?;
+    Ok(rows.iter().map(Device::from_row).collect::<Result<_, sqlx::Error>>()?)
 }
 
 /// How many of a tenant's devices are in service: as the read model says, and what the control log has had since. Exact,

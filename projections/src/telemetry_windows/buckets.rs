@@ -31,17 +31,23 @@ impl Buckets {
         }
         let rule = Rule::of(query.step, query.tz);
         let mut boundaries = vec![rule.start(query.from)];
-        let mut last = boundaries[0];
+        let (mut last, mut midnight) = (boundaries[0], boundaries[0]);
         while last < query.to {
             if boundaries.len() > MAX_BUCKETS {
                 return Err(Invalid::TooManyBuckets);
             }
-            last = rule.next(last);
+            last = rule.next(last, &mut midnight);
             boundaries.push(last);
         }
         // Before 1972 some offsets were no whole minutes; stored windows are.
         let boundaries = boundaries.into_iter().map(floor_to_minute).collect();
         Ok(Self { boundaries })
+    }
+
+    /// Whether each bucket is just one stored window.
+    pub(super) fn are_stored(&self) -> bool {
+        let step = TimeDelta::seconds(self.stored_step().into());
+        self.boundaries.windows(2).all(|bucket| bucket[1] - bucket[0] == step)
     }
 
     /// The longest stored step, in seconds, that every bucket is made of whole.
@@ -88,10 +94,16 @@ impl Rule {
         }
     }
 
-    /// The first moment of the bucket behind the one that starts at `start`.
-    fn next(&self, start: DateTime<Utc>) -> DateTime<Utc> {
+    /// The first moment of the bucket behind the one that starts at `start`. `next_midnight` is kept from bucket to bucket:
+    /// it takes a look at the calendar, and a day may have 1,440 of them.
+    fn next(&self, start: DateTime<Utc>, next_midnight: &mut DateTime<Utc>) -> DateTime<Utc> {
         match *self {
-            Self::OfDay(step, tz) => (start + step).min(midnight(day_of(start, tz) + DAY, tz)),
+            Self::OfDay(step, tz) => {
+                if start >= *next_midnight {
+                    *next_midnight = midnight(day_of(start, tz) + DAY, tz);
+                }
+                (start + step).min(*next_midnight)
+            }
             Self::Days(days, tz) => {
                 let day = day_of(start, tz);
                 let into = (day - MONDAY).num_days().rem_euclid(days);

@@ -16,6 +16,7 @@ mod series;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use fleetlog_event_log::moment;
 use serde::Serialize;
 
 pub use model::Model;
@@ -73,8 +74,10 @@ pub struct Series {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Window {
     /// The bucket's first moment.
+    #[serde(serialize_with = "moment::serialize")]
     pub start: DateTime<Utc>,
     /// The next bucket's first moment.
+    #[serde(serialize_with = "moment::serialize")]
     pub end: DateTime<Utc>,
     /// How many readings.
     pub count: i64,
@@ -89,10 +92,12 @@ pub struct Window {
     /// The earliest by the device's clock; of several at one moment, the one recorded first.
     pub first: f64,
     /// When that was.
+    #[serde(serialize_with = "moment::serialize")]
     pub first_at: DateTime<Utc>,
     /// The latest by the device's clock; of several at one moment, the one recorded last.
     pub last: f64,
     /// When that was.
+    #[serde(serialize_with = "moment::serialize")]
     pub last_at: DateTime<Utc>,
 }
 
