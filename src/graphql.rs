@@ -4,9 +4,11 @@
 //! - `limits`: what a question may cost, before anything looks at all of it
 //! - `query`, `mutation`: what can be asked for, and what can be done
 //! - `device`, `command`, `telemetry`, `windows`, `log`, `projection`: the types of the answers
+//! - `answer`: what goes back, as text
 //! - `loaders`: what many fields need, fetched at once
 //! - `scalars`, `error`: long numbers and JSON; errors with REST's codes
 
+mod answer;
 mod command;
 mod device;
 mod error;

@@ -67,6 +67,39 @@ async fn devices_come_with_their_telemetry_and_windows() {
 }
 
 #[tokio::test]
+async fn windows_say_the_same_however_their_fields_are_asked_for() {
+    let api = Api::start().await;
+    let readings =
+        (0..7).map(|n| json!({"msg_id": format!("m{n}"), "ts": 1_772_366_400_123_i64 + n * 20_000, "n": n}));
+    api.publish("dev-01", readings).await;
+    api.catch_up().await;
+    let windows = async |asked: &str| {
+        let arguments =
+            r#"metric: "n", from: "2026-03-01T12:00:00Z", to: "2026-03-01T12:05:00Z", step: "1m""#;
+        let question = format!(
+            r#"{{ device(uid: "dev-01") {{ windows({arguments}) {{ series {{ windows {{ {asked} }} }} }} }} }}"#
+        );
+        let answer = api.ask(&question).await;
+        assert_eq!(answer["errors"], Value::Null, "{answer}");
+        answer["data"]["device"]["windows"]["series"][0]["windows"].clone()
+    };
+    let fields = "start end count sum avg min max first firstAt last lastAt";
+    let plain = windows(fields).await;
+    assert_eq!(
+        plain[0],
+        json!({"start": "2026-03-01T12:00:00+00:00", "end": "2026-03-01T12:01:00+00:00", "count": 3, "sum": 3.0,
+            "avg": 1.0, "min": 0.0, "max": 2.0, "first": 0.0, "firstAt": "2026-03-01T12:00:00.123+00:00",
+            "last": 2.0, "lastAt": "2026-03-01T12:00:40.123+00:00"})
+    );
+    assert_eq!(plain.as_array().map(Vec::len), Some(3));
+    assert_eq!(windows(&format!("{fields} {fields}")).await, plain);
+    assert_eq!(windows(&format!("... on Window {{ {fields} }}")).await, plain);
+    assert_eq!(windows(&format!("{fields} sum @include(if: true)")).await, plain);
+    assert_eq!(windows("much: sum count").await[1], json!({"much": 12.0, "count": 3}));
+    assert_eq!(windows("__typename count").await[2], json!({"__typename": "Window", "count": 1}));
+}
+
+#[tokio::test]
 async fn connections_are_followed_by_their_cursors() {
     let api = Api::start().await;
     for n in 0..5 {

@@ -1,8 +1,8 @@
 //! The route, and one question's way through: read, measured, answered. One question a request: no batches.
 
 use async_graphql::{Request, Response, ServerError, Variables};
+use axum::Extension;
 use axum::extract::State;
-use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use fleetlog_event_log::control::Metadata;
 use fleetlog_projections::devices;
@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::answer::Answer;
 use super::error::{denied, with_codes};
 use super::limits;
 use super::loaders::loaders;
@@ -92,7 +93,8 @@ struct Ask {
 /// What `GraphQL` answers: `data`, and `errors`, each with a `code` among its `extensions`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
-struct Answer {
+#[schema(as = Answer)]
+struct Answered {
     data: serde_json::Value,
     errors: Option<Vec<serde_json::Value>>,
 }
@@ -100,7 +102,7 @@ struct Answer {
 /// A `GraphQL` question. Its errors come with status 200.
 #[utoipa::path(
     post, path = "/graphql", tag = "graphql", operation_id = "ask_graphql", request_body = Ask,
-    responses((status = 200, description = "The answer", body = Answer)),
+    responses((status = 200, description = "The answer", body = Answered)),
     extensions(("x-action" = json!("graphql.query"))),
 )]
 async fn ask(
@@ -108,7 +110,7 @@ async fn ask(
     Caller(principal): Caller,
     request_id: RequestId,
     ask: Result<Body<Ask>, Error>,
-) -> Result<(Extension<Denied>, Json<Response>), Error> {
+) -> Result<(Extension<Denied>, Answer), Error> {
     authorize(&principal, Action::GraphqlQuery, &Resource::Tenant(&principal.tenant))?;
     let Body(ask) = ask?;
     let question = match limits::read(&ask.query) {
@@ -127,10 +129,10 @@ async fn ask(
     request.operation_name = ask.operation_name;
     request.set_parsed_query(question.document);
     let answer = schema.execute(request).await;
-    Ok((Extension(Denied(denied(&answer))), Json(with_codes(answer))))
+    Ok((Extension(Denied(denied(&answer))), Answer(with_codes(answer))))
 }
 
-fn refuse(why: String) -> (Extension<Denied>, Json<Response>) {
+fn refuse(why: String) -> (Extension<Denied>, Answer) {
     let answer = with_codes(Response::from_errors(vec![ServerError::new(why, None)]));
-    (Extension(Denied([].into())), Json(answer))
+    (Extension(Denied([].into())), Answer(answer))
 }
