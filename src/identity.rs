@@ -3,6 +3,7 @@
 //! - [`Identity`]: all of it together
 //! - [`principal`]: the caller: a user in a session, or a program with a key
 //! - [`mod@authorize`]: the only door: may this principal do that
+//! - `questions`: what every request asks, asked for many at once
 //! - [`policy`]: what decides that: the roles, and the rules that tenants add
 //! - [`denials`]: what was refused, on the record
 //! - [`password`]: slow hashes, off the async threads
@@ -42,6 +43,7 @@ pub mod password;
 pub mod policy;
 pub mod principal;
 pub mod profile;
+mod questions;
 pub mod recovery;
 pub mod refresh;
 pub mod registration;
@@ -60,6 +62,7 @@ use std::sync::Arc;
 use fleetlog_event_log::{EventLog, database};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use uuid::Uuid;
 
 pub use authorize::{Action, Device, Forbidden, Resource, authorize};
 pub use first_start::{FirstStart, first_start};
@@ -68,6 +71,7 @@ pub use principal::{Principal, Role, Who};
 pub use sealing::Secret;
 
 use crate::limits::Limits;
+use questions::Questions;
 
 /// Who there is, and who is calling. Cheap to clone; clones share the limits.
 #[derive(Clone)]
@@ -84,6 +88,10 @@ pub struct Parts {
     pub limiter: limiter::Limiter,
     /// How many requests may be made.
     pub limits: Limits,
+    /// Who is calling in a session.
+    sessions: Questions<Uuid, Principal>,
+    /// What a key is good for.
+    api_keys: Questions<Uuid, api_keys::Kept>,
     policies: policy::cache::Cache,
     /// What was refused, until it is on the record.
     pub denials: denials::Denials,
@@ -117,7 +125,21 @@ impl Identity {
         let (limiter, limits) = (limiter::Limiter::new(pool.clone()), Limits::new(pool));
         let (policies, denials) = (policy::cache::Cache::default(), denials::Denials::default());
         let devices = devices::Credentials::new(log.clone());
-        Self(Arc::new(Parts { log, keys, passwords, limiter, limits, policies, denials, devices, settings }))
+        let sessions = Questions::new(log.clone(), sessions::callers);
+        let api_keys = Questions::new(log.clone(), api_keys::kept);
+        Self(Arc::new(Parts {
+            log,
+            keys,
+            passwords,
+            limiter,
+            limits,
+            sessions,
+            api_keys,
+            policies,
+            denials,
+            devices,
+            settings,
+        }))
     }
 
     /// What links in mails begin with.

@@ -1,15 +1,18 @@
 //! API keys: what programs call with. Each is good for some actions of its tenant, until it expires or is revoked.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant;
-use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Committed, Metadata};
+use fleetlog_event_log::{EventLog, database};
+use futures::future::BoxFuture;
 use serde::Serialize;
-use sqlx::{FromRow, Row};
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgConnection, Row};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -162,34 +165,62 @@ impl Identity {
         let (Ok(key_id), Some(given)) = (Uuid::try_parse(key_id), secret::bits("", given)) else {
             return Ok(None);
         };
-        let row = sqlx::query(
-            "SELECT tenant, secret_hash, actions, tier, policy_version,
-                    last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute' AS stale
-             FROM api_keys JOIN tenants USING (tenant)
-             WHERE key_id = $1 AND revoked_at IS NULL AND coalesce(expires_at > clock_timestamp(), true)
-               AND suspended_at IS NULL",
-        )
-        .bind(key_id)
-        .fetch_optional(self.log.pool())
-        .await?;
-        let Some(row) = row else { return Ok(None) };
-        if !secret::matches(&given, row.try_get("secret_hash")?) {
+        let Some(kept) = self.api_keys.ask(key_id).await? else { return Ok(None) };
+        if !secret::matches(&given, &kept.secret_hash) {
             return Ok(None);
         }
-        if row.try_get("stale")? {
+        if kept.is_stale {
             sqlx::query("UPDATE api_keys SET last_used_at = clock_timestamp() WHERE key_id = $1")
                 .bind(key_id)
                 .execute(self.log.pool())
                 .await?;
         }
+        Ok(Some(kept.principal))
+    }
+}
+
+/// A key that is good, for whoever has its secret.
+#[derive(Clone)]
+pub(super) struct Kept {
+    secret_hash: Arc<[u8]>,
+    /// Whether its last use was noted too long ago.
+    is_stale: bool,
+    principal: Principal,
+}
+
+/// Which of these keys are good, and for what.
+pub(super) fn kept(
+    connection: &mut PgConnection,
+    keys: Vec<Uuid>,
+) -> BoxFuture<'_, database::Result<HashMap<Uuid, Kept>>> {
+    Box::pin(async move {
+        let rows = sqlx::query(
+            "SELECT key_id, tenant, secret_hash, actions, tier, policy_version,
+                    last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute' AS stale
+             FROM api_keys JOIN tenants USING (tenant)
+             WHERE key_id = ANY($1) AND revoked_at IS NULL AND coalesce(expires_at > clock_timestamp(), true)
+               AND suspended_at IS NULL",
+        )
+        .bind(keys)
+        .fetch_all(connection)
+        .await?;
+        let keys = rows.iter().map(|row| Ok((row.try_get("key_id")?, Kept::read(row)?)));
+        Ok(keys.collect::<sqlx::Result<_>>()?)
+    })
+}
+
+impl Kept {
+    fn read(row: &PgRow) -> sqlx::Result<Self> {
         let actions: Vec<String> = row.try_get("actions")?;
         // An action that there is no more allows nothing.
-        let actions: Arc<[_]> = actions.iter().filter_map(|action| Action::from_str(action).ok()).collect();
-        Ok(Some(Principal::new(
-            Who::Key { key_id, actions },
-            parsed(&row, "tenant")?,
-            Arc::from(row.try_get::<String, _>("tier")?),
-            row.try_get("policy_version")?,
-        )))
+        let actions = actions.iter().filter_map(|action| Action::from_str(action).ok()).collect();
+        let (who, tier) =
+            (Who::Key { key_id: row.try_get("key_id")?, actions }, row.try_get::<&str, _>("tier")?);
+        let version = row.try_get("policy_version")?;
+        Ok(Self {
+            secret_hash: row.try_get::<&[u8], _>("secret_hash")?.into(),
+            is_stale: row.try_get("stale")?,
+            principal: Principal::new(who, parsed(row, "tenant")?, tier.into(), version),
+        })
     }
 }

@@ -1,16 +1,19 @@
 //! Access tokens, and the keys that sign them: short-lived JWTs, one pinned algorithm (Ed25519).
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::Tenant;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use lru::LruCache;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::secret::{self, Bits};
 use super::users::User;
 use super::{Error, Role};
 
@@ -44,7 +47,23 @@ struct Inner {
     kid: String,
     verifying: HashMap<String, DecodingKey>,
     validation: Validation,
+    /// Tokens whose signature and claims were found good, by their digest: to check a signature again costs more than
+    /// all the rest of a request's admission. Who is calling is not remembered, only to which session a token belongs
+    /// and until when; with other keys, all of it is forgotten.
+    verified: Mutex<LruCache<Bits, Verified>>,
 }
+
+/// What a token was found to say.
+#[derive(Clone, Copy)]
+struct Verified {
+    session_id: Uuid,
+    /// In seconds of the epoch.
+    not_before: i64,
+    expires: i64,
+}
+
+/// How many tokens are remembered; about 150 bytes each.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -80,6 +99,7 @@ impl Keys {
             kid: signing.kid.to_string(),
             verifying: verifying.collect::<Result<_, Error>>()?,
             validation,
+            verified: Mutex::new(LruCache::new(REMEMBERED)),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -104,12 +124,35 @@ impl Keys {
 
     /// The session that a token belongs to.
     pub(super) fn verify(&self, token: &str) -> Result<Uuid, Unverified> {
+        let digest = secret::digest_of(token.as_bytes());
+        let remembered = self.verified().get(&digest).copied();
+        let verified = match remembered {
+            Some(verified) => verified,
+            None => self.verify_anew(token)?,
+        };
+        let (now, leeway) = (Utc::now().timestamp(), LEEWAY.as_secs().cast_signed());
+        if now > verified.expires + leeway || now < verified.not_before - leeway {
+            return Err(Unverified::Invalid);
+        }
+        if remembered.is_none() {
+            self.verified().put(digest, verified);
+        }
+        Ok(verified.session_id)
+    }
+
+    fn verified(&self) -> MutexGuard<'_, LruCache<Bits, Verified>> {
+        self.inner.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn verify_anew(&self, token: &str) -> Result<Verified, Unverified> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| Unverified::Invalid)?;
         let kid = header.kid.ok_or(Unverified::Invalid)?;
         let key = self.inner.verifying.get(&kid).ok_or(Unverified::UnknownKey)?;
         let claims = jsonwebtoken::decode::<Claims>(token, key, &self.inner.validation);
         match claims.map(|token| token.claims) {
-            Ok(claims) if claims.typ == ACCESS => Ok(claims.sid),
+            Ok(Claims { typ, sid, nbf, exp, .. }) if typ == ACCESS => {
+                Ok(Verified { session_id: sid, not_before: nbf, expires: exp })
+            }
             Ok(_) | Err(_) => Err(Unverified::Invalid),
         }
     }

@@ -1,14 +1,16 @@
 //! Sessions: from a login to its end. No token of a session outlives it, nor the user, nor the tenant.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant;
-use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::Metadata;
 use fleetlog_event_log::record::Recorder;
+use fleetlog_event_log::{EventLog, database};
+use futures::future::BoxFuture;
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection, Row};
 use utoipa::ToSchema;
@@ -134,26 +136,34 @@ impl Identity {
 
     /// Who is calling in a session; nobody once it is over.
     pub async fn in_session(&self, session_id: Uuid) -> Result<Option<Principal>, Error> {
-        let row = sqlx::query(
-            "SELECT users.user_id, users.tenant, users.role, tenants.tier, tenants.policy_version
+        Ok(self.sessions.ask(session_id).await?)
+    }
+}
+
+/// Who is calling in which of these sessions that are not over.
+pub(super) fn callers(
+    connection: &mut PgConnection,
+    sessions: Vec<Uuid>,
+) -> BoxFuture<'_, database::Result<HashMap<Uuid, Principal>>> {
+    Box::pin(async move {
+        let rows = sqlx::query(
+            "SELECT session_id, users.user_id, users.tenant, users.role, tenants.tier, tenants.policy_version
              FROM sessions JOIN users USING (user_id) JOIN tenants ON tenants.tenant = users.tenant
-             WHERE session_id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp()
+             WHERE session_id = ANY($1) AND ended_at IS NULL AND expires_at > clock_timestamp()
                AND deactivated_at IS NULL AND suspended_at IS NULL",
         )
-        .bind(session_id)
-        .fetch_optional(self.log.pool())
+        .bind(sessions)
+        .fetch_all(connection)
         .await?;
-        row.map(|row| {
-            let role = parsed(&row, "role")?;
-            Ok(Principal::new(
-                Who::User { user_id: row.try_get("user_id")?, role, session_id },
-                parsed(&row, "tenant")?,
-                Arc::from(row.try_get::<String, _>("tier")?),
-                row.try_get("policy_version")?,
-            ))
-        })
-        .transpose()
-    }
+        let callers = rows.iter().map(|row| {
+            let (session_id, role) = (row.try_get("session_id")?, parsed(row, "role")?);
+            let who = Who::User { user_id: row.try_get("user_id")?, role, session_id };
+            let tier = Arc::from(row.try_get::<&str, _>("tier")?);
+            let version = row.try_get("policy_version")?;
+            Ok((session_id, Principal::new(who, parsed(row, "tenant")?, tier, version)))
+        });
+        Ok(callers.collect::<sqlx::Result<_>>()?)
+    })
 }
 
 /// A user's sessions that are not over, the newest first.

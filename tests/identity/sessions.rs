@@ -124,11 +124,42 @@ async fn a_login_with_a_password_that_is_being_changed_does_not_get_in() {
     let commit = async {
         let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity
                        WHERE datname = current_database() AND wait_event_type = 'Lock')";
-        while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&mut owner).await.expect("an answer") {}
+        // Over another connection: within a transaction it stays as it was when it was first looked at.
+        let mut looking = api.database.owner().await;
+        while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&mut looking).await.expect("an answer") {}
         sqlx::raw_sql("COMMIT").execute(&mut owner).await.expect("committed");
     };
     let both = async { tokio::join!(login, commit) };
     let both = tokio::time::timeout(std::time::Duration::from_secs(30), both).await;
     let (answered, ()) = both.expect("the login waits for the change");
     assert_eq!(answered.refusal(), "401 bad_credentials");
+}
+
+#[tokio::test]
+async fn of_many_who_call_at_once_each_is_who_they_are_and_whose_session_is_over_is_nobody() {
+    let api = Api::start().await;
+    let over = begin(&api).await;
+    assert_eq!(with(&api, &over, Method::POST, "/auth/logout").await.status, StatusCode::NO_CONTENT);
+    let ask = async |role: Option<Role>| {
+        let token = role.map(|role| api.token("t0", role));
+        let token = token.unwrap_or_else(|| over["access_token"].as_str().expect("a token").to_owned());
+        let answer = me_with(&api, &format!("Bearer {token}")).await;
+        match role {
+            Some(role) => assert_eq!(answer.json()["role"], role.as_str()),
+            None => assert_eq!(answer.status, StatusCode::UNAUTHORIZED),
+        }
+    };
+    let callers = Role::ALL.into_iter().map(Some).chain([None]).cycle().take(60);
+    futures::future::join_all(callers.map(ask)).await;
+}
+
+#[tokio::test]
+async fn a_caller_is_known_although_postgres_has_dropped_every_connection_meanwhile() {
+    let api = Api::start().await;
+    let tokens = begin(&api).await;
+    assert!(is_in(&api, &tokens).await);
+    let drop_all = "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    sqlx::query(drop_all).execute(&mut api.database.owner().await).await.expect("dropped");
+    assert!(is_in(&api, &tokens).await);
 }
