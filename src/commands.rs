@@ -229,11 +229,9 @@ impl Commands {
             request_digest: digest,
         };
         let input = Input::Request(request, now);
-        let requested = match key {
-            Some(_) => self.log.execute::<Command>(&stream, input, metadata).await,
-            // An id of its own: nothing is on its record.
-            None => self.log.execute_on(&stream, Record::<Command>::default(), input, metadata).await,
-        };
+        // As far as is known, nothing is on its record.
+        let record = Record::<Command>::default();
+        let requested = self.log.execute_on(&stream, record, input, metadata).await;
         crash::point("command.requested");
         match requested {
             Ok(Some(at)) => Ok(Accepted { id, at, repeated: false }),
@@ -274,19 +272,20 @@ impl Commands {
         device_uid: Option<&Uid>,
     ) -> Result<Value, Error> {
         let name: CommandName = cmd.parse().map_err(|_| Error::UnknownType(cmd.to_owned()))?;
-        let device = async {
-            let Some(uid) = device_uid else { return Ok(()) };
-            match self.log.load::<Device>(&aggregate_id(tenant, uid)).await?.status() {
-                device::Status::Registered => Ok(()),
-                device::Status::Unknown => Err(Error::UnknownDevice),
-                device::Status::Decommissioned => Err(Error::Decommissioned),
+        let definition = match device_uid {
+            None => self.type_of(tenant, &name).await?,
+            Some(uid) => {
+                let streams = (&*aggregate_id(tenant, uid), &*format!("{tenant}/{name}"));
+                let (device, command_type) = self.log.load_both::<Device, CommandType>(streams).await?;
+                match device.status() {
+                    device::Status::Registered => {}
+                    device::Status::Unknown => return Err(Error::UnknownDevice),
+                    device::Status::Decommissioned => return Err(Error::Decommissioned),
+                }
+                command_type.definition().cloned()
             }
         };
-        let definition = async { self.type_of(tenant, &name).await };
-        // Whichever is answered first, the refusal is the same.
-        let (device, definition) = tokio::join!(device, definition);
-        device?;
-        let definition = definition?.ok_or_else(|| Error::UnknownType(cmd.to_owned()))?;
+        let definition = definition.ok_or_else(|| Error::UnknownType(cmd.to_owned()))?;
         let params = params.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
         if params.to_string().len() > MAX_PARAMS {
             return Err(Error::BadParams(format!("expected at most {MAX_PARAMS} bytes of JSON")));
