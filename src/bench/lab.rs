@@ -106,7 +106,7 @@ impl Lab {
 
     /// Empties the servers' database, of which none may be running.
     pub(super) async fn empty(&self) -> anyhow::Result<()> {
-        let mut admin = owner(&self.cluster.connect_options_for("postgres")).await?;
+        let mut admin = owner(&self.cluster.connect_options_for("template1")).await?;
         admin.execute(format!("DROP DATABASE {DATABASE} WITH (FORCE)").as_str()).await?;
         admin.execute(format!("CREATE DATABASE {DATABASE}").as_str()).await?;
         admin.execute("CHECKPOINT").await?;

@@ -61,7 +61,7 @@ pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
         twin = most;
     }
     report.usage("in all", watch.end().await?);
-    report.checked(asks.check(client, ceiling, &mut lab.owner().await?).await?);
+    report.checked(asks.check(&client, &ceiling, &mut lab.owner().await?).await?);
     bare.stop().await?;
     server.stop().await?;
     Ok(report)

@@ -88,10 +88,12 @@ impl Asks {
     /// The answers about some devices are what SQL says, and the same from all that answer.
     pub(super) async fn check(
         &self,
-        mut client: Client,
-        mut bare: Client,
+        client: &Client,
+        bare: &Client,
         owner: &mut PgConnection,
     ) -> anyhow::Result<String> {
+        // Neither waits for long for a request on a connection that has had one.
+        let (mut client, mut bare) = (client.another().await?, bare.another().await?);
         let step = (self.devices / SAMPLE).max(1) as usize;
         let sample: Vec<_> = (0..self.devices).step_by(step).collect();
         for &device in &sample {

@@ -57,7 +57,7 @@ async fn measure(args: &Args, lab: &Lab, large: &Large, report: &mut Report) -> 
     let readings = load::most(&client, &asks, Ask::Readings, time).await?;
     let windows = load::most(&client, &asks, Ask::Windows, time).await?;
     let bare = Bare::start(lab).await?;
-    report.checked(asks.check(client, bare.client().await?, &mut lab.owner().await?).await?);
+    report.checked(asks.check(&client, &bare.client().await?, &mut lab.owner().await?).await?);
     bare.stop().await?;
     server.stop().await?;
     Ok([append(lab, large, time).await?, readings, windows])
