@@ -165,7 +165,9 @@ impl EventLog {
             .bind(other)
             .fetch_all(self.pool())
             .await?;
-        let of = |which| rows.iter().filter(move |(is_one, _)| *is_one == which).map(|(_, payload)| payload.as_str());
+        let of = |which| {
+            rows.iter().filter(move |(is_one, _)| *is_one == which).map(|(_, payload)| payload.as_str())
+        };
         Ok((Record::of(of(true))?.aggregate, Record::of(of(false))?.aggregate))
     }
 

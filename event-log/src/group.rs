@@ -100,7 +100,9 @@ impl Groups {
                 _turn = queue.turn.lock() => {
                     let (group, late) = firsts(queue.next());
                     write(pool, group).await;
-                    late.into_iter().for_each(|late| late.tell(Err(Refused::Conflict)));
+                    for one in late {
+                        one.tell(Err(Refused::Conflict));
+                    }
                 }
             }
         }

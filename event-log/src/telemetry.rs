@@ -37,7 +37,7 @@ pub const REPEAT_WINDOW: TimeDelta = TimeDelta::days(2);
 /// How long a partition lasts.
 const WEEK: TimeDelta = TimeDelta::weeks(1);
 /// How near the end of a week a clock that was set back may have put what was recorded before into the next one.
-const SET_BACK: TimeDelta = TimeDelta::hours(1);
+const SET_BACK: TimeDelta = TimeDelta::days(1);
 
 /// What became of one message of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]

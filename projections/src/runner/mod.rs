@@ -36,13 +36,14 @@ pub struct Options {
     /// Events that are written at once, while a log is behind by so many. The more there are, the fewer writes each
     /// row takes, and the longer other logs wait for their turn. While one batch is written, the next is folded.
     pub batch: i64,
-    /// Bytes that a fold takes before it is written, whatever the number of its events.
+    /// Bytes that a fold takes before it is written, whatever the number of its events. While one is written there is
+    /// another, and the columns that it is written as.
     pub fold_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { page: 5_000, page_bytes: 4 << 20, batch: 100_000, fold_bytes: 32 << 20 }
+        Self { page: 5_000, page_bytes: 4 << 20, batch: 100_000, fold_bytes: 16 << 20 }
     }
 }
 
