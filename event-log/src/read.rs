@@ -252,7 +252,7 @@ fn control_event(row: &PgRow) -> Result<Event, sqlx::Error> {
     })
 }
 
-/// By the places of the columns in [`TELEMETRY`]: to find them by name would take a third of the time again.
+/// By the places of the columns in [`TELEMETRY`]: names would be looked up anew for every row.
 fn telemetry_event(row: &PgRow) -> Result<Event, sqlx::Error> {
     let position = row.try_get(1)?;
     Ok(Event {
