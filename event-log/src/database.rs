@@ -77,9 +77,11 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => true,
-            // Connection lost, too many connections, shutting down, out of disk, deadlock, lost a race, read-only standby.
+            // Connection lost, too many connections, shutting down, out of disk, deadlock, lost a race, read-only standby,
+            // a database that takes no connections.
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || code == "25006"
+                ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class))
+                    || ["25006", "55000"].contains(&&*code)
             }),
             _ => false,
         };

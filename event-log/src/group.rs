@@ -99,7 +99,9 @@ impl Groups {
                 }
                 _turn = queue.turn.lock() => {
                     let (group, late) = firsts(queue.next());
-                    write(pool, group).await;
+                    if !group.is_empty() {
+                        write(pool, group).await;
+                    }
                     for one in late {
                         one.tell(Err(Refused::Conflict));
                     }
@@ -138,29 +140,35 @@ fn firsts(waiting: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
     })
 }
 
-/// Writes a group and answers everyone in it. What the database refuses of one of them refuses them all: then each goes
-/// by itself.
-async fn write(pool: &PgPool, mut group: Vec<Waiting>) {
-    if group.is_empty() {
-        // Another turn was for these, too.
-        return;
-    }
-    let appends: Vec<&Append> = group.iter().map(|waiting| &waiting.append).collect();
-    match insert(pool, &appends).await {
-        Ok(committed) => group.into_iter().zip(committed).for_each(|(one, at)| one.tell(Ok(at))),
-        Err(Refused::Log(error)) if !error.is_bad_data() => {
-            let everyone = group.drain(..);
-            everyone.for_each(|one| one.tell(Err(Refused::Log(same(&error)))));
-        }
-        Err(refused) if group.len() == 1 => {
-            if let Some(one) = group.pop() {
-                one.tell(Err(refused));
+/// Writes a group and answers everyone in it. What the database refuses of one of them refuses them all: then each half
+/// goes by itself, down to the one at fault.
+async fn write(pool: &PgPool, group: Vec<Waiting>) {
+    let mut groups = vec![group];
+    while let Some(mut group) = groups.pop() {
+        let appends: Vec<&Append> = group.iter().map(|waiting| &waiting.append).collect();
+        let refused = match insert(pool, &appends).await {
+            Ok(committed) => {
+                for (one, at) in group.into_iter().zip(committed) {
+                    one.tell(Ok(at));
+                }
+                continue;
             }
-        }
-        Err(_) => {
-            for one in group {
-                let at = insert(pool, &[&one.append]).await.map(|committed| committed[0]);
-                one.tell(at);
+            Err(refused) => refused,
+        };
+        match refused {
+            Refused::Log(error) if !error.is_bad_data() => {
+                for one in group {
+                    one.tell(Err(Refused::Log(same(&error))));
+                }
+            }
+            refused if group.len() < 2 => {
+                if let Some(one) = group.pop() {
+                    one.tell(Err(refused));
+                }
+            }
+            _ => {
+                groups.push(group.split_off(group.len() / 2));
+                groups.push(group);
             }
         }
     }

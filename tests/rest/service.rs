@@ -29,8 +29,7 @@ async fn health_shows_each_part_apart() {
 #[tokio::test]
 async fn without_its_database_the_service_says_so_and_when_to_try_again() {
     let api = Api::start().await;
-    api.log.pool().close().await;
-    api.app.log.pool().close().await;
+    api.database.go_away().await;
     let answered = api.get("/telemetry/dev-01").await;
     assert_eq!(answered.refusal(), "503 unavailable");
     assert_eq!(answered.header("retry-after"), "1");

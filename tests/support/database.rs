@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 use tokio_util::sync::CancellationToken;
 
-/// A database that nobody else uses. It is dropped with the next run.
+/// A database that nobody else uses. It is gone with the next run.
 pub(crate) struct Database {
     options: PgConnectOptions,
     _upkeep: tokio_util::sync::DropGuard,
@@ -36,6 +36,21 @@ impl Database {
     /// How a service connects to it.
     pub(crate) fn options(&self) -> PgConnectOptions {
         self.options.clone()
+    }
+
+    /// Ends every connection to it, and lets nobody connect any more.
+    pub(crate) async fn go_away(&self) {
+        let mut admin = cluster().clone().connect().await.expect("connect");
+        let name = self.options.get_database().expect("a name");
+        admin
+            .execute(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false").as_str())
+            .await
+            .expect("closed");
+        sqlx::query("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1")
+            .bind(name)
+            .execute(&mut admin)
+            .await
+            .expect("ended");
     }
 
     /// A connection as the owner, past the service's role.
@@ -69,7 +84,7 @@ pub(crate) fn log_of(log: &EventLog, lane: fleetlog_event_log::Lane) -> LogId {
 }
 
 /// The shared cluster, as its owner connects. It lives on a thread of its own, because each test has a runtime of its
-/// own, and it ends with this process. Its files stay for the next run, which then starts in no time.
+/// own, and it ends with this process. Its files stay until the next run.
 fn cluster() -> &'static PgConnectOptions {
     static CLUSTER: OnceLock<PgConnectOptions> = OnceLock::new();
     CLUSTER.get_or_init(|| {
@@ -78,12 +93,13 @@ fn cluster() -> &'static PgConnectOptions {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
-                let directory = concat!(env!("CARGO_TARGET_TMPDIR"), "/postgres");
-                let mut options = postgres::Options::new(directory);
-                // One test alone may start two nodes with all their pools, and there is a test for each core.
-                options.settings.push(("max_connections".to_owned(), "500".to_owned()));
-                let cluster = postgres::Cluster::start(options, |_| ()).await;
-                let cluster = cluster.unwrap_or_else(|error| panic!("a private Postgres: {error}"));
+                let mut cluster = start().await;
+                if !left(&cluster).await.is_empty() {
+                    // To drop hundreds of databases takes a minute; to make a cluster, a second.
+                    cluster.stop_immediately().await.expect("stopped");
+                    std::fs::remove_dir_all(DIRECTORY).expect("removed");
+                    cluster = start().await;
+                }
                 prepare(&cluster).await;
                 started.send(cluster.connect_options()).expect("a waiting test");
                 panic!("Postgres ended: {}", cluster.ended().await);
@@ -93,15 +109,27 @@ fn cluster() -> &'static PgConnectOptions {
     })
 }
 
-/// Drops what earlier runs left, and migrates the template.
-async fn prepare(cluster: &postgres::Cluster) {
+const DIRECTORY: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/postgres");
+
+async fn start() -> postgres::Cluster {
+    let mut options = postgres::Options::new(DIRECTORY);
+    // One test alone may start two nodes with all their pools, and there is a test for each core.
+    options.settings.push(("max_connections".to_owned(), "500".to_owned()));
+    let cluster = postgres::Cluster::start(options, |_| ()).await;
+    cluster.unwrap_or_else(|error| panic!("a private Postgres: {error}"))
+}
+
+/// The databases of an earlier run.
+async fn left(cluster: &postgres::Cluster) -> Vec<String> {
     let mut admin = cluster.connect_options().connect().await.expect("connect");
     let left =
         "SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%' OR datname = 'template_fleetlog'";
-    let left: Vec<String> = sqlx::query_scalar(left).fetch_all(&mut admin).await.expect("list");
-    for name in left {
-        admin.execute(format!("DROP DATABASE {name} WITH (FORCE)").as_str()).await.expect("drop");
-    }
+    sqlx::query_scalar(left).fetch_all(&mut admin).await.expect("list")
+}
+
+/// Migrates the template.
+async fn prepare(cluster: &postgres::Cluster) {
+    let mut admin = cluster.connect_options().connect().await.expect("connect");
     admin.execute("CREATE DATABASE template_fleetlog").await.expect("create");
     let template = database::Options::new(cluster.connect_options_for("template_fleetlog"));
     template.migrate().await.expect("migrate");
