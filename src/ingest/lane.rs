@@ -1,7 +1,8 @@
 //! One log's batches, one at a time: decide, admit the devices, append, quarantine, answer.
 //!
-//! While a batch is being appended the next one gathers, so a batch is as large as the load makes it, and a lone
-//! message never waits for company. A database that fails is tried again for ever; nothing is answered meanwhile.
+//! While a batch is being appended the next one gathers, so a batch is as large as the load makes it. What a batch costs
+//! is for the most part the same whatever its size: between two small ones the lane rests, for some milliseconds, while a
+//! lone message never waits for company. A database that fails is tried again for ever; nothing is answered meanwhile.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,6 +23,14 @@ use crate::backoff::Backoff;
 
 /// The most payload in one batch, in bytes. It keeps one transaction with the largest messages to about a second.
 const BATCH_BYTES: usize = 8 << 20;
+
+/// With so many messages a batch is no longer small: one that waits is begun at once.
+const LARGE: usize = 256;
+/// Up to so many messages are a few devices', each of which may be waiting for its answer to send the next.
+const FEW: usize = 8;
+/// How many times as long as a small batch took the lane rests after it, and for how long at most. At 10,000 messages/s
+/// this saves a third of what Postgres has to do, and adds some milliseconds to an acknowledgement.
+const REST: (u32, Duration) = (2, Duration::from_millis(10));
 
 /// Why nothing of a tenant's is stored.
 pub(super) const SUSPENDED: &str = "the tenant is suspended";
@@ -56,8 +65,12 @@ impl Lane {
             let size = batch.len();
             metrics::counter!("fleetlog_ingest_batches_total").increment(1);
             metrics::histogram!("fleetlog_ingest_batch_size").record(size as f64);
+            let began = Instant::now();
             self.store(batch).await;
             metrics::gauge!("fleetlog_ingest_in_flight").decrement(size as f64);
+            if (FEW + 1..LARGE).contains(&size) && inbox.len() < LARGE {
+                tokio::time::sleep((began.elapsed() * REST.0).min(REST.1)).await;
+            }
         }
     }
 
