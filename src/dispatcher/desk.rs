@@ -83,7 +83,9 @@ impl Desk {
         Ok(self.log.follow(self.log_id, open.position))
     }
 
-    async fn follow(&mut self, mut follower: Follower, work: &mut JoinSet<(Uuid, Done)>) {
+    async fn follow(&mut self, follower: Follower, work: &mut JoinSet<(Uuid, Done)>) {
+        // Goes on while other things happen: a read that is given up halfway costs the pool its connection.
+        let mut reading = Box::pin(read(follower));
         let turns = Arc::new(Semaphore::new(TURNS));
         let mut arrivals = self.outlet.arrivals();
         let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -97,13 +99,16 @@ impl Desk {
             metrics::gauge!("fleetlog_commands_open", "tenant" => self.tenant.to_string())
                 .set(self.commands.len() as f64);
             tokio::select! {
-                events = follower.next(PAGE) => match events {
-                    Ok(events) => events.iter().for_each(|event| self.take(event)),
-                    Err(error) => {
-                        tracing::warn!(%error, "failed to follow the control log; trying again");
-                        tokio::time::sleep(LOOK_EVERY).await;
+                (follower, events) = &mut reading => {
+                    reading = Box::pin(read(follower));
+                    match events {
+                        Ok(events) => events.iter().for_each(|event| self.take(event)),
+                        Err(error) => {
+                            tracing::warn!(%error, "failed to follow the control log; trying again");
+                            tokio::time::sleep(LOOK_EVERY).await;
+                        }
                     }
-                },
+                }
                 Some(done) = work.join_next() => match done {
                     Ok((cmd_id, done)) => self.commands.done(cmd_id, done, Utc::now()),
                     Err(error) => tracing::error!(%error, "sending a command ended in a panic"),
@@ -176,6 +181,12 @@ impl Desk {
             }
         }
     }
+}
+
+/// The next events, and the follower back.
+async fn read(mut follower: Follower) -> (Follower, Result<Vec<Event>, fleetlog_event_log::Error>) {
+    let events = follower.next(PAGE).await;
+    (follower, events)
 }
 
 async fn until(wake: Option<DateTime<Utc>>) {

@@ -21,6 +21,8 @@ use crate::broker::connection::{self, Reader, Writer};
 /// Connections that telemetry is published over.
 const PUBLISHERS: u32 = 8;
 const TICK: Duration = Duration::from_millis(10);
+/// How often whoever answers commands shows that it is there.
+const PING_EVERY: Duration = Duration::from_secs(20);
 
 /// The devices, until they are dropped.
 pub(super) struct Fleet {
@@ -96,8 +98,16 @@ async fn answer(
     steps: Arc<Mutex<Steps>>,
 ) -> Result<(), connection::Error> {
     let mut answers = 0;
+    let mut pings = interval(PING_EVERY);
     loop {
-        let Packet::Publish(command) = reader.next().await? else { continue };
+        let packet = tokio::select! {
+            packet = reader.next() => packet?,
+            _ = pings.tick() => {
+                writer.ping().await?;
+                continue;
+            }
+        };
+        let Packet::Publish(command) = packet else { continue };
         let received = Instant::now();
         writer.put(&Packet::PubAck(PubAck::new(command.pkid, None)))?;
         let payload: Value = serde_json::from_slice(&command.payload).unwrap_or_default();
