@@ -1,5 +1,7 @@
 //! One command at a time, through the built-in endpoint.
 
+use std::collections::BTreeSet;
+
 use chrono::{TimeDelta, Utc};
 use fleetlog::commands::NewCommand;
 use fleetlog_aggregates::command::Status;
@@ -28,6 +30,39 @@ async fn a_command_reaches_its_device_and_its_answer_is_the_outcome() {
     assert_eq!(steps[2].actor.as_deref(), Some("device:dev-01"));
     assert!(steps.iter().all(|step| step.correlation_id.as_deref() == Some("c-1")), "{steps:?}");
     assert!(steps[1..].iter().all(|step| step.causation_id.is_some()), "{steps:?}");
+}
+
+/// The processes of the service's connections.
+async fn connections(fleet: &Fleet) -> BTreeSet<i32> {
+    let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'fleetlog'";
+    let pids: Vec<i32> = sqlx::query_scalar(sql).fetch_all(fleet.node.log.pool()).await.expect("a list");
+    pids.into_iter().collect()
+}
+
+#[tokio::test]
+async fn many_commands_at_once_cost_the_database_no_new_connections() {
+    let fleet = Fleet::start().await;
+    let mut devices = Vec::new();
+    for nth in 0..8 {
+        let uid = format!("dev-{nth}");
+        fleet.register(&uid).await;
+        devices.push(fleet.listener(&uid).await);
+    }
+    let mut before = BTreeSet::new();
+    for round in 0..12 {
+        let rounds = devices.iter_mut().map(async |device| {
+            let cmd_id = fleet.send(ping(&device.uid)).await;
+            let command = device.command().await;
+            device.ack(&command).await;
+            fleet.until(cmd_id, |state| state.status == Status::Acked).await;
+        });
+        futures::future::join_all(rounds).await;
+        if round == 1 {
+            before = connections(&fleet).await;
+        }
+    }
+    let after = connections(&fleet).await;
+    assert!(before.is_subset(&after), "{before:?} have become {after:?}");
 }
 
 #[tokio::test]
