@@ -14,7 +14,7 @@
 //! With what:
 //! - [`lab`]: a Postgres, a broker and a server, each a process
 //! - [`load`], [`fleet`], [`rows`]: messages, the devices that publish them, and the same as rows of the log
-//! - [`client`]: requests over HTTP
+//! - [`client`], [`schedule`]: requests over HTTP, and when they are due
 //! - [`progress`], [`usage`]: how far the server has got, and what it uses
 //! - [`check`]: what must be right at the end
 //! - [`report`]: what is printed
@@ -34,6 +34,7 @@ mod projections;
 mod query;
 mod report;
 mod rows;
+mod schedule;
 mod usage;
 
 use crate::cli::bench::{Bench, What};
@@ -50,7 +51,7 @@ pub async fn run(args: Bench) -> anyhow::Result<()> {
         What::Connections(args) => in_lab(async |lab| connections::run(args, lab).await).await?,
         What::Query(args) => in_lab(async |lab| query::run(args, lab).await).await?,
         What::Listener { address } => return listener::run(*address).await,
-        What::Bare(args) => return query::bare::serve(args).await,
+        What::Handler(args) => return query::bare::serve(args).await,
     };
     report.print(args.json)
 }

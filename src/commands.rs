@@ -230,7 +230,7 @@ impl Commands {
         };
         let input = Input::Request(request, now);
         // As far as is known, nothing is on its record.
-        let record = Record::<Command>::default();
+        let record = Some(Record::<Command>::default());
         let requested = self.log.execute_on(&stream, record, input, metadata).await;
         crash::point("command.requested");
         match requested {

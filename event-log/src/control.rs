@@ -54,6 +54,27 @@ pub struct Record<A> {
     pub(crate) events: i64,
 }
 
+/// An aggregate that can decide in a task of its own, and again where another was faster.
+pub trait Deciding:
+    Aggregate<
+        Services = (),
+        Command: Clone + Send + 'static,
+        Event: Send + 'static,
+        Error: Send + Sync + 'static,
+    > + 'static
+{
+}
+
+impl<A> Deciding for A where
+    A: Aggregate<
+            Services = (),
+            Command: Clone + Send + 'static,
+            Event: Send + 'static,
+            Error: Send + Sync + 'static,
+        > + 'static
+{
+}
+
 /// Why a command has appended nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError<E: std::error::Error> {
@@ -82,51 +103,24 @@ impl EventLog {
     ///
     /// The work goes on in a task of its own if the caller is dropped: a transaction under a dropped future would go
     /// back to the pool open.
-    pub async fn execute<A>(
+    pub async fn execute<A: Deciding>(
         &self,
         aggregate_id: &str,
         command: A::Command,
         metadata: Metadata,
-    ) -> Result<Option<Committed>, ExecuteError<A::Error>>
-    where
-        A: Aggregate<Services = ()> + 'static,
-        A::Command: Clone + Send + 'static,
-        A::Event: Send + 'static,
-        A::Error: Send + Sync + 'static,
-    {
-        self.execute_from(aggregate_id, None::<Record<A>>, command, metadata).await
+    ) -> Result<Option<Committed>, ExecuteError<A::Error>> {
+        self.execute_on(aggregate_id, None::<Record<A>>, command, metadata).await
     }
 
-    /// The same for an aggregate whose record was read a moment ago, which need not be read again unless it has grown.
-    pub async fn execute_on<A>(
-        &self,
-        aggregate_id: &str,
-        record: Record<A>,
-        command: A::Command,
-        metadata: Metadata,
-    ) -> Result<Option<Committed>, ExecuteError<A::Error>>
-    where
-        A: Aggregate<Services = ()> + 'static,
-        A::Command: Clone + Send + 'static,
-        A::Event: Send + 'static,
-        A::Error: Send + Sync + 'static,
-    {
-        self.execute_from(aggregate_id, Some(record), command, metadata).await
-    }
-
-    async fn execute_from<A>(
+    /// The same for an aggregate whose record was read a moment ago, if it was: it need not be read again unless it has
+    /// grown.
+    pub async fn execute_on<A: Deciding>(
         &self,
         aggregate_id: &str,
         mut record: Option<Record<A>>,
         command: A::Command,
         metadata: Metadata,
-    ) -> Result<Option<Committed>, ExecuteError<A::Error>>
-    where
-        A: Aggregate<Services = ()> + 'static,
-        A::Command: Clone + Send + 'static,
-        A::Event: Send + 'static,
-        A::Error: Send + Sync + 'static,
-    {
+    ) -> Result<Option<Committed>, ExecuteError<A::Error>> {
         let (log, id) = (self.clone(), aggregate_id.to_owned());
         let task = scope::spawn(async move {
             for _ in 0..MAX_CONFLICTS {

@@ -47,6 +47,11 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// Something has no form as JSON.
+    pub(crate) fn unwritable(error: serde_json::Error) -> Self {
+        Self::Database(sqlx::Error::Encode(Box::new(error)))
+    }
+
     /// Whether the same call may succeed later, unchanged.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -6,7 +6,8 @@ use crate::heads::Logs;
 use crate::read::Filter;
 use crate::{Error, Event, EventLog, LogId, Position, Result};
 
-/// A reader that stays behind the head of one log and waits there. Dropping a call to it loses nothing.
+/// A reader that stays behind the head of one log and waits there. Dropping a call to it loses no event; where
+/// that happens often, keep the call instead, because it may cost the pool a connection.
 pub struct Follower {
     log: EventLog,
     log_id: LogId,

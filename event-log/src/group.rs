@@ -70,15 +70,14 @@ impl Append {
         events: &[A::Event],
         metadata: &Metadata,
     ) -> Result<Self, Error> {
-        let unwritable = |error| Error::Database(sqlx::Error::Encode(Box::new(error)));
         let numbered = (known + 1..).zip(events).map(|(sequence, event)| {
-            let payload = serde_json::to_string(event).map_err(unwritable)?;
+            let payload = serde_json::to_string(event).map_err(Error::unwritable)?;
             Ok((sequence, event.event_type(), event.event_version(), payload))
         });
         Ok(Self {
             aggregate_type: A::TYPE,
             aggregate_id: aggregate_id.to_owned(),
-            metadata: serde_json::to_string(metadata).map_err(unwritable)?,
+            metadata: serde_json::to_string(metadata).map_err(Error::unwritable)?,
             events: numbered.collect::<Result<_, Error>>()?,
         })
     }

@@ -74,33 +74,32 @@ impl EventLog {
     pub async fn open(options: database::Options) -> Result<Self> {
         let pool = options.service_pool().await?;
         database::check_durability(&pool).await?;
-        let append_pool = options.append_pool();
         let heads = heads::Heads::load(&pool).await?;
         let terms = terms::AllTerms::load(&pool).await?;
         let partitions = telemetry::Partitions::prepare(&pool).await?;
-        let recent = telemetry::Recent::new();
-        Ok(Self {
-            pool,
-            groups: Arc::default(),
-            readers: None,
-            inner: Arc::new(Inner { options, append_pool, heads, terms, partitions, recent }),
-        })
+        Ok(Self::new(options, pool, heads, terms, partitions))
     }
 
     /// Opens the log to read it, and nothing else: the database refuses whatever these connections might write. It may
     /// be a copy, or a standby, whose settings would not do to append. The heads stay those of this moment.
     pub async fn open_to_read(options: database::Options) -> Result<Self> {
         let pool = options.reading_pool().await?;
-        let append_pool = options.append_pool();
         let heads = heads::Heads::load(&pool).await?;
         let (terms, partitions) = (terms::AllTerms::default(), telemetry::Partitions::none());
-        let recent = telemetry::Recent::new();
-        Ok(Self {
-            pool,
-            groups: Arc::default(),
-            readers: None,
-            inner: Arc::new(Inner { options, append_pool, heads, terms, partitions, recent }),
-        })
+        Ok(Self::new(options, pool, heads, terms, partitions))
+    }
+
+    fn new(
+        options: database::Options,
+        pool: PgPool,
+        heads: heads::Heads,
+        terms: terms::AllTerms,
+        partitions: telemetry::Partitions,
+    ) -> Self {
+        // Connects when it is first needed.
+        let (append_pool, recent) = (options.append_pool(), telemetry::Recent::new());
+        let inner = Inner { options, append_pool, heads, terms, partitions, recent };
+        Self { pool, groups: Arc::default(), readers: None, inner: Arc::new(inner) }
     }
 
     /// Keeps the heads and the partitions up to date until `shutdown`. Needed once per process; without it,

@@ -49,9 +49,8 @@ impl Recorder {
         metadata: &Metadata,
     ) -> Result<Committed, Error> {
         let aggregate_id = format!("{tenant}/{id}");
-        let encode = |error: serde_json::Error| Error::Database(sqlx::Error::Encode(Box::new(error)));
-        let payload = serde_json::to_string(event).map_err(encode)?;
-        let metadata = serde_json::to_string(metadata).map_err(encode)?;
+        let payload = serde_json::to_string(event).map_err(Error::unwritable)?;
+        let metadata = serde_json::to_string(metadata).map_err(Error::unwritable)?;
         // Whoever else tells something in this stream waits here, and then sees what this has told.
         sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0))")
             .bind(aggregate_type)
@@ -142,7 +141,6 @@ impl Recorder {
         metadata: &Metadata,
         most: i64,
     ) -> Result<Vec<String>, Error> {
-        let encode = |error: serde_json::Error| Error::Database(sqlx::Error::Encode(Box::new(error)));
         let head: Position = sqlx::query_scalar("SELECT head FROM logs WHERE log_id = $1 FOR NO KEY UPDATE")
             .bind(control)
             .fetch_optional(&mut *self.transaction)
@@ -155,8 +153,8 @@ impl Recorder {
             .bind(streams)
             .bind(event.event_type())
             .bind(event.event_version())
-            .bind(serde_json::to_string(event).map_err(encode)?)
-            .bind(serde_json::to_string(metadata).map_err(encode)?)
+            .bind(serde_json::to_string(event).map_err(Error::unwritable)?)
+            .bind(serde_json::to_string(metadata).map_err(Error::unwritable)?)
             .bind(most)
             // Planned anew each time: a plan made for an empty log reads all of a large one.
             .persistent(false)

@@ -40,7 +40,7 @@ pub(super) async fn windows(owner: &mut PgConnection, messages: u64, devices: u3
         sqlx::query_scalar("SELECT sum(count)::bigint FROM telemetry_windows WHERE step = 60")
             .fetch_one(&mut *owner)
             .await?;
-    let readings = messages * METRICS;
+    let readings = messages * METRICS.len() as u64;
     ensure!(counted == Some(readings as i64), "{readings} readings, but {counted:?} in the windows");
     let sample: Vec<_> =
         (0..devices).step_by((devices / SAMPLE).max(1) as usize).map(load::aggregate_id).collect();

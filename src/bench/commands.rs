@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::lab::{self, Lab, Mqtt, Server};
 use super::load;
 use super::report::{Figure, Report, Timings};
+use super::schedule::Schedule;
 use super::usage::Watch;
 use crate::cli::bench::Commands as Args;
 use fleet::Fleet;
@@ -110,28 +111,22 @@ impl Steps {
 
 /// Requests commands at a rate, to one device after the other.
 async fn requests(args: &Args, server: &Server, steps: &Arc<Mutex<Steps>>) -> anyhow::Result<()> {
-    let (schedule, due) = mpsc::unbounded_channel::<(Instant, u32)>();
-    let due = Arc::new(Mutex::new(due));
-    let mut workers: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
-        let (mut client, due, steps) = (server.client().await?, Arc::clone(&due), Arc::clone(steps));
+        clients.push(server.client().await?);
+    }
+    let schedule = Schedule::start(args.rate, args.rate * args.seconds);
+    let mut workers: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    for mut client in clients {
+        let (schedule, steps, devices) = (schedule.clone(), Arc::clone(steps), args.devices);
         workers.spawn(async move {
-            loop {
-                let next = due.lock().await.recv().await;
-                let Some((due, device)) = next else { return Ok(()) };
-                let cmd_id = client.ping(&load::uid(device)).await?;
+            while let Some((due, number)) = schedule.next().await {
+                let cmd_id = client.ping(&load::uid(number % devices)).await?;
                 steps.lock().await.accepted.insert(cmd_id, (due, Instant::now()));
             }
+            Ok(())
         });
     }
-    let every = Duration::from_secs(1) / args.rate.max(1);
-    let started = Instant::now();
-    for number in 0..args.rate * args.seconds {
-        let due = started + every * number;
-        tokio::time::sleep_until(due).await;
-        schedule.send((due, number % args.devices))?;
-    }
-    drop(schedule);
     while let Some(worker) = workers.join_next().await {
         worker??;
     }

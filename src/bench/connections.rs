@@ -83,9 +83,9 @@ pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
 
 /// The same connections on a bare listener.
 async fn bare(lab: &Lab, connections: u32) -> anyhow::Result<Held> {
-    let listener = lab.listener().await?;
-    let (held, ..) = hold(&listener.mqtt(), listener.id(), connections, 0).await?;
-    listener.stop().await;
+    let listener = lab.bare("listener", &[]).await?;
+    let (held, ..) = hold(&listener.address().into(), listener.id(), connections, 0).await?;
+    listener.stop().await?;
     Ok(held)
 }
 

@@ -52,8 +52,8 @@ pub(super) struct Server {
     log: PathBuf,
 }
 
-/// A running bare listener.
-pub(super) struct Listener {
+/// A running process of little else than libraries, that a server is compared with.
+pub(super) struct Bare {
     process: Process,
     address: SocketAddr,
 }
@@ -144,18 +144,19 @@ impl Lab {
         Ok(server)
     }
 
-    /// Starts a bare listener.
-    pub(super) async fn listener(&self) -> anyhow::Result<Listener> {
+    /// Starts one of the bare processes, by the name of its hidden command, and returns when it listens.
+    pub(super) async fn bare(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Bare> {
         let address = free_address()?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["bench", "listener", &address.to_string()]).stdin(Stdio::null());
+        command.args(["bench", name, &address.to_string()]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
         let process = Process::spawn(command, RunAs::Caller, libc::SIGTERM, libc::SIGTERM).await?;
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(address).await.is_err() {
-            ensure!(process.id().is_some() && Instant::now() < deadline, "the bare listener does not start");
+            ensure!(process.id().is_some() && Instant::now() < deadline, "the bare {name} does not start");
             sleep(Duration::from_millis(10)).await;
         }
-        Ok(Listener { process, address })
+        Ok(Bare { process, address })
     }
 
     /// The database as `DATABASE_URL` says it.
@@ -174,20 +175,22 @@ impl Lab {
     }
 }
 
-impl Listener {
+impl Bare {
     /// Its process.
     pub(super) fn id(&self) -> Option<u32> {
         self.process.id()
     }
 
-    /// Where devices connect.
-    pub(super) fn mqtt(&self) -> Url {
-        Url::from(self.address)
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
-    /// Ends it.
-    pub(super) async fn stop(self) {
-        self.process.stop(&[(libc::SIGTERM, PATIENCE)]).await;
+    /// Ends it, which it never does by itself.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        let status = self.process.stop(&[(libc::SIGTERM, PATIENCE)]).await;
+        ensure!(status.code().is_none(), "a bare process ended with {status}");
+        Ok(())
     }
 }
 
@@ -248,6 +251,6 @@ pub(super) async fn event_log(connect: PgConnectOptions) -> anyhow::Result<Event
 }
 
 /// An address on loopback that was free a moment ago.
-pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
+fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
 
-/// Metrics in each message.
-pub(super) const METRICS: u64 = 4;
+/// The metrics in each message.
+pub(super) const METRICS: [&str; 4] = ["temperature", "humidity", "battery", "rssi"];
 /// Every so manieth message is a repeat: 5 %.
 const REPEAT_EVERY: u64 = 20;
 /// How many messages of the device come between a delayed one and its repeat.

@@ -9,17 +9,16 @@ use sqlx::{Executor, PgConnection};
 use tokio::time::Instant;
 
 use super::check;
-use super::lab::{self, Lab, Mqtt, Server};
+use super::lab::{Lab, Mqtt, Server};
+use super::load::METRICS;
 use super::progress::Progress;
 use super::report::{Figure, Report};
-use super::rows::{Rows, telemetry_log};
+use super::rows::Rows;
 use super::usage::{Used, Watch};
 use crate::cli::bench::Projections;
 
 /// Over so long a time the events occurred.
 const SPREAD: TimeDelta = TimeDelta::days(1);
-/// What every event has, as [`load::payload`](super::load::payload) makes it.
-const METRICS: [&str; 4] = ["temperature", "humidity", "battery", "rssi"];
 /// The parts of the way between which memory is compared.
 const PARTS: u64 = 4;
 
@@ -56,14 +55,10 @@ pub(super) async fn run(args: &Projections, lab: &Lab) -> anyhow::Result<Report>
 
 /// Puts the events on the record.
 async fn record(Projections { devices, events }: &Projections, lab: &Lab) -> anyhow::Result<()> {
-    let log = lab::event_log(lab.database()).await?;
     let every = SPREAD / (*events).try_into().unwrap_or(i32::MAX);
     let rows = Rows { devices: *devices, since: Utc::now() - SPREAD, every };
+    rows.fill(lab, *events).await?;
     let mut owner = lab.owner().await?;
-    let partitions = sqlx::query("SELECT telemetry_events_make_partitions($1, now())").bind(rows.since);
-    partitions.execute(&mut owner).await?;
-    rows.copy(&mut owner, telemetry_log(&log)?, 0..*events).await?;
-    log.close().await;
     // As it is where events have been for a while.
     owner.execute("VACUUM (ANALYZE) telemetry_events").await?;
     owner.execute("CHECKPOINT").await?;

@@ -18,12 +18,12 @@ mod load;
 
 use std::time::Duration;
 
+use super::client::Client;
 use super::lab::Lab;
 use super::report::{Figure, Report};
 use super::usage::Watch;
 use crate::cli::bench::Query as Args;
 use asks::{Ask, Asks};
-use bare::Bare;
 use large::Large;
 
 /// Measures.
@@ -33,12 +33,12 @@ pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
     }
     let large = Large::new(args.devices, args.events);
     let server = large.serve(lab).await?;
-    let bare = Bare::start(lab).await?;
+    let bare = lab.bare("handler", &["--database-url", &lab.url()]).await?;
     let asks = Asks::of(&large);
     let watch =
         Watch::begin(&[("server", server.id()), ("bare handler", bare.id()), ("postgres", lab.postgres())]);
     let time = Duration::from_secs(args.seconds.into());
-    let (client, ceiling) = (server.client().await?, bare.client().await?);
+    let (client, ceiling) = (server.client().await?, Client::connect(bare.address()).await?);
     let Args { devices, events, rate, .. } = args;
     let mut report = Report::new(
         "query",

@@ -3,12 +3,14 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use fleetlog_aggregates::telemetry::{Message, Recorded, decide};
 use fleetlog_event_log::{EventLog, Lane, LogId};
 use sqlx::PgConnection;
 use tokio::time::Instant;
 
+use super::lab::{self, Lab};
 use super::load;
 
 /// Rows in one COPY, and so in one transaction.
@@ -37,6 +39,25 @@ impl Rows {
         let at =
             self.since + TimeDelta::microseconds(self.every.num_microseconds().unwrap_or(0) * number as i64);
         ((number % devices) as u32, number / devices, at)
+    }
+
+    /// A message as ingest hands it to the log.
+    pub(super) fn event(&self, number: u64) -> anyhow::Result<Recorded> {
+        let (device, nth, at) = self.message(number);
+        let (topic, payload) = (load::topic(device), load::payload(device, nth, at));
+        let message = Message { topic: &topic, payload: payload.as_bytes(), received_at: Utc::now() };
+        decide(message, String::new).map_err(|rejected| anyhow!("{}", rejected.detail))
+    }
+
+    /// Fills the lab's database, which is empty, with so many of them, in whichever weeks they were sent.
+    pub(super) async fn fill(&self, lab: &Lab, events: u64) -> anyhow::Result<()> {
+        let log = lab::event_log(lab.database()).await?;
+        let mut owner = lab.owner().await?;
+        let partitions = sqlx::query("SELECT telemetry_events_make_partitions($1, now())").bind(self.since);
+        partitions.execute(&mut owner).await?;
+        self.copy(&mut owner, telemetry_log(&log)?, 0..events).await?;
+        log.close().await;
+        Ok(())
     }
 
     /// Appends these rows to a tenant's empty telemetry log, or to what this has put there, and moves its head. As the

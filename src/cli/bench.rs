@@ -39,7 +39,7 @@ pub enum What {
     Query(Query),
     /// That bare handler.
     #[command(hide = true)]
-    Bare(Bare),
+    Handler(Bare),
 }
 
 /// Through which broker devices publish.
@@ -171,10 +171,9 @@ pub struct Query {
 /// What the bare handler needs.
 #[derive(Debug, Args)]
 pub struct Bare {
+    /// Where to listen.
+    pub address: SocketAddr,
     /// Its database.
     #[arg(long)]
     pub database_url: String,
-    /// Where it listens.
-    #[arg(long)]
-    pub http: std::net::SocketAddr,
 }

@@ -139,11 +139,7 @@ impl Sender {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {
             let (input, metadata) = (input.clone(), task.metadata.clone());
-            let recorded = match known.take() {
-                Some(known) => self.log.execute_on(&stream, known, input, metadata).await,
-                None => self.log.execute::<Command>(&stream, input, metadata).await,
-            };
-            match recorded {
+            match self.log.execute_on(&stream, known.take(), input, metadata).await {
                 Ok(Some(at)) => return Done::Recorded(at.position),
                 // The device, or somebody, was faster: the event that says so is on its way here.
                 Ok(None) | Err(ExecuteError::Refused(_)) => return Done::Again,

@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 /// A signal's number, as in [`libc`].
-pub(crate) type Signal = libc::c_int;
+pub(super) type Signal = libc::c_int;
 
 /// As whom a child runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(crate) enum RunAs {
 impl RunAs {
     /// Makes `command` start as this user, in a process group of its own (so that the terminal's Ctrl-C reaches only the
     /// owner, which drains first), and receive `on_owner_death` when the thread that starts it ends.
-    pub(crate) fn prepare(self, command: &mut Command, on_owner_death: Signal) {
+    pub(super) fn prepare(self, command: &mut Command, on_owner_death: Signal) {
         if let Self::User { uid, gid } = self {
             command.uid(uid).gid(gid);
         }
@@ -71,7 +71,7 @@ impl Process {
     }
 
     /// Whether a signal was sent: false once the child has ended.
-    pub(crate) fn signal(&self, signal: Signal) -> bool {
+    pub(super) fn signal(&self, signal: Signal) -> bool {
         // The lock is what keeps the child from being reaped, and its id from being given away, in between.
         lock(&self.pid).is_some_and(|pid| sys::kill(pid, signal).is_ok())
     }
@@ -82,7 +82,7 @@ impl Process {
     }
 
     /// Resolves when the child has ended and is reaped, however often and from wherever it is called.
-    pub(crate) fn exited(&self) -> impl Future<Output = ExitStatus> + Send + use<> {
+    pub(super) fn exited(&self) -> impl Future<Output = ExitStatus> + Send + use<> {
         let mut exit = self.exit.clone();
         async move {
             match exit.wait_for(Option::is_some).await.map(|status| *status) {
@@ -137,12 +137,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The effective user of this process.
-pub(crate) fn effective_user() -> u32 {
+pub(super) fn effective_user() -> u32 {
     sys::effective_user()
 }
 
 /// Writes what is cached of the file system that holds `path` to its disk. Does nothing but on Linux.
-pub(crate) fn sync_filesystem(path: &Path) -> io::Result<()> {
+pub(super) fn sync_filesystem(path: &Path) -> io::Result<()> {
     sys::sync_filesystem(&File::open(path)?)
 }
 

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::secret;
-use super::{Action, Error, Identity, Principal, Who, parsed};
+use super::{Action, Error, Identity, Principal, Who};
 
 /// What every API key begins with.
 pub(super) const PREFIX: &str = "flk_";
@@ -214,13 +214,11 @@ impl Kept {
         let actions: Vec<String> = row.try_get("actions")?;
         // An action that there is no more allows nothing.
         let actions = actions.iter().filter_map(|action| Action::from_str(action).ok()).collect();
-        let (who, tier) =
-            (Who::Key { key_id: row.try_get("key_id")?, actions }, row.try_get::<&str, _>("tier")?);
-        let version = row.try_get("policy_version")?;
+        let who = Who::Key { key_id: row.try_get("key_id")?, actions };
         Ok(Self {
             secret_hash: row.try_get::<&[u8], _>("secret_hash")?.into(),
             is_stale: row.try_get("stale")?,
-            principal: Principal::new(who, parsed(row, "tenant")?, tier.into(), version),
+            principal: Principal::read(who, row)?,
         })
     }
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use fleetlog_aggregates::identity::Tenant;
 use serde::{Deserialize, Serialize};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Action;
 use super::policy::own::Policies;
+use super::{Action, parsed};
 
 /// Who is calling, as the database knows at this moment: a token says which session it belongs to, and nothing else in
 /// it is believed.
@@ -54,6 +56,12 @@ impl Principal {
     #[must_use]
     pub fn new(who: Who, tenant: Tenant, tier: Arc<str>, policy_version: i64) -> Self {
         Self { who, tenant, tier, policy_version, policies: None }
+    }
+
+    /// The same of somebody whose tenant a row tells.
+    pub(super) fn read(who: Who, row: &PgRow) -> sqlx::Result<Self> {
+        let tier = Arc::from(row.try_get::<&str, _>("tier")?);
+        Ok(Self::new(who, parsed(row, "tenant")?, tier, row.try_get("policy_version")?))
     }
 
     /// The same, with the policies that hold for it.

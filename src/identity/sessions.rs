@@ -1,7 +1,6 @@
 //! Sessions: from a login to its end. No token of a session outlives it, nor the user, nor the tenant.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -158,9 +157,7 @@ pub(super) fn callers(
         let callers = rows.iter().map(|row| {
             let (session_id, role) = (row.try_get("session_id")?, parsed(row, "role")?);
             let who = Who::User { user_id: row.try_get("user_id")?, role, session_id };
-            let tier = Arc::from(row.try_get::<&str, _>("tier")?);
-            let version = row.try_get("policy_version")?;
-            Ok((session_id, Principal::new(who, parsed(row, "tenant")?, tier, version)))
+            Ok((session_id, Principal::read(who, row)?))
         });
         Ok(callers.collect::<sqlx::Result<_>>()?)
     })

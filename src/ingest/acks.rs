@@ -93,9 +93,7 @@ impl Acks {
             let input =
                 Input::Acknowledge { device_uid: topic.uid.clone(), ack: ack.clone(), at: Utc::now() };
             let recorded = match self.look(&stream, topic).await {
-                Ok((record, metadata)) => {
-                    self.log.execute_on::<Command>(&stream, record, input, metadata).await
-                }
+                Ok((record, metadata)) => self.log.execute_on(&stream, Some(record), input, metadata).await,
                 Err(error) => Err(error.into()),
             };
             match recorded {

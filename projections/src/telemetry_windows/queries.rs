@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_event_log::{EventLog, LogId};
-use sqlx::Row;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Postgres, Row};
 
 use super::buckets::Buckets;
 use super::{Error, Invalid, MAX_WINDOWS, Series, Window, WindowsQuery};
@@ -38,6 +39,17 @@ pub async fn windows(
     Ok(series)
 }
 
+/// A statement with what both begin with: which stored windows.
+fn of_step<'q>(
+    sql: &'q str,
+    log_id: LogId,
+    aggregate_ids: &'q [&str],
+    query: &'q WindowsQuery,
+    step: i32,
+) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(sql).bind(log_id).bind(aggregate_ids).bind(&query.metric).bind(step)
+}
+
 /// Windows as they are stored.
 async fn stored(
     log: &EventLog,
@@ -47,11 +59,7 @@ async fn stored(
     buckets: &Buckets,
 ) -> Result<Vec<Series>, Error> {
     let (first, step) = (buckets.boundaries.first(), buckets.stored_step());
-    let statement = sqlx::query(STORED)
-        .bind(log_id)
-        .bind(aggregate_ids)
-        .bind(&query.metric)
-        .bind(step)
+    let statement = of_step(STORED, log_id, aggregate_ids, query, step)
         .bind(query.since.max(first.copied()))
         .bind(buckets.boundaries.last())
         .bind(MAX_WINDOWS as i64 + 1);
@@ -111,11 +119,7 @@ async fn computed(
     query: &WindowsQuery,
     buckets: &Buckets,
 ) -> Result<Vec<Series>, Error> {
-    let statement = sqlx::query(COMPUTED)
-        .bind(log_id)
-        .bind(aggregate_ids)
-        .bind(&query.metric)
-        .bind(buckets.stored_step())
+    let statement = of_step(COMPUTED, log_id, aggregate_ids, query, buckets.stored_step())
         .bind(&buckets.boundaries)
         .bind(MAX_WINDOWS as i64 + 1)
         .bind(query.since);

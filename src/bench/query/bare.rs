@@ -3,11 +3,6 @@
 //!
 //! A process of its own, like the server that it is compared with, whose pool and statements are as one would write them.
 
-use std::net::SocketAddr;
-use std::process::{Command, Stdio};
-use std::time::Duration;
-
-use anyhow::ensure;
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -19,59 +14,12 @@ use serde_json::value::RawValue;
 use sqlx::postgres::{PgPoolOptions, PgRow};
 use sqlx::{FromRow, PgPool, Row};
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep};
 
-use super::super::client::Client;
-use super::super::lab::{self, Lab};
 use super::super::load::TENANT;
 use crate::cli::bench::Bare as Args;
-use crate::embedded::process::{Process, RunAs};
 
 /// As many as the server has for requests.
 const CONNECTIONS: u32 = 10;
-/// How long it may take to start.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The running process.
-pub(super) struct Bare {
-    process: Process,
-    http: SocketAddr,
-}
-
-impl Bare {
-    pub(super) async fn start(lab: &Lab) -> anyhow::Result<Self> {
-        let http = lab::free_address()?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command
-            .args(["bench", "bare", "--database-url", &lab.url(), "--http", &http.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        let process = Process::spawn(command, RunAs::Caller, libc::SIGTERM, libc::SIGTERM).await?;
-        Ok(Self { process, http })
-    }
-
-    pub(super) fn id(&self) -> Option<u32> {
-        self.process.id()
-    }
-
-    /// A connection to it, once it listens.
-    pub(super) async fn client(&self) -> anyhow::Result<Client> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match Client::connect(self.http).await {
-                Err(_) if Instant::now() < deadline => sleep(Duration::from_millis(10)).await,
-                connected => return connected,
-            }
-        }
-    }
-
-    pub(super) async fn stop(self) -> anyhow::Result<()> {
-        let status = self.process.stop(&[(libc::SIGTERM, PATIENCE)]).await;
-        ensure!(status.code().is_none(), "the bare handler ended with {status}");
-        Ok(())
-    }
-}
-
 /// Answers until the process is ended.
 pub(in super::super) async fn serve(args: &Args) -> anyhow::Result<()> {
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS).test_before_acquire(false);
@@ -82,7 +30,7 @@ pub(in super::super) async fn serve(args: &Args) -> anyhow::Result<()> {
         .route("/api/v1/telemetry/{uid}", get(readings))
         .route("/api/v1/telemetry/{uid}/windows", get(windows))
         .with_state(Log { log_id, pool });
-    Ok(axum::serve(TcpListener::bind(args.http).await?, router).await?)
+    Ok(axum::serve(TcpListener::bind(args.address).await?, router).await?)
 }
 
 #[derive(Clone)]

@@ -5,15 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
-use fleetlog_aggregates::telemetry::{Flags, Recorded};
 use tokio::time::Instant;
 
+use super::super::client::Client;
 use super::super::lab::{self, Lab};
-use super::super::load as messages;
 use super::super::report::{Figure, Report};
 use super::super::rows::telemetry_log;
 use super::asks::{Ask, Asks};
-use super::bare::Bare;
 use super::large::Large;
 use super::load;
 use crate::cli::bench::Query as Args;
@@ -56,8 +54,9 @@ async fn measure(args: &Args, lab: &Lab, large: &Large, report: &mut Report) -> 
     let (client, asks) = (server.client().await?, Asks::of(large));
     let readings = load::most(&client, &asks, Ask::Readings, time).await?;
     let windows = load::most(&client, &asks, Ask::Windows, time).await?;
-    let bare = Bare::start(lab).await?;
-    report.checked(asks.check(&client, &bare.client().await?, &mut lab.owner().await?).await?);
+    let bare = lab.bare("handler", &["--database-url", &lab.url()]).await?;
+    let ceiling = Client::connect(bare.address()).await?;
+    report.checked(asks.check(&client, &ceiling, &mut lab.owner().await?).await?);
     bare.stop().await?;
     server.stop().await?;
     Ok([append(lab, large, time).await?, readings, windows])
@@ -69,7 +68,7 @@ async fn append(lab: &Lab, large: &Large, time: Duration) -> anyhow::Result<f64>
     let log_id = telemetry_log(&log)?;
     let (started, mut next) = (Instant::now(), large.events);
     while started.elapsed() < time {
-        let batch = (next..next + BATCH).map(|number| message(large, number));
+        let batch = (next..next + BATCH).map(|number| large.rows.event(number));
         let batch: Arc<[_]> = batch.collect::<anyhow::Result<_>>()?;
         let outcomes = log.append_telemetry(log_id, batch).await?;
         ensure!(outcomes.len() as u64 == BATCH, "{outcomes:?}");
@@ -84,17 +83,4 @@ async fn append(lab: &Lab, large: &Large, time: Duration) -> anyhow::Result<f64>
     ensure!(head as u64 == next, "{appended} messages were appended; the head is {head}");
     log.close().await;
     Ok(appended as f64 / taken)
-}
-
-fn message(large: &Large, number: u64) -> anyhow::Result<Recorded> {
-    let (device, nth, at) = large.rows.message(number);
-    Ok(Recorded {
-        tenant: messages::TENANT.parse()?,
-        uid: messages::uid(device).parse()?,
-        aggregate_id: messages::aggregate_id(device),
-        msg_id: messages::msg_id(device, nth),
-        payload: messages::payload(device, nth, at),
-        occurred_at: at,
-        flags: Flags::default(),
-    })
 }

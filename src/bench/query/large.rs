@@ -3,10 +3,10 @@
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use sqlx::{Executor, PgConnection};
 
-use super::super::lab::{self, Lab, Mqtt, Server};
+use super::super::lab::{Lab, Mqtt, Server};
 use super::super::load;
 use super::super::progress::Progress;
-use super::super::rows::{Rows, telemetry_log};
+use super::super::rows::Rows;
 
 /// The longest span that messages are spread over.
 const SPAN: TimeDelta = TimeDelta::days(1);
@@ -38,15 +38,8 @@ impl Large {
 
     /// Puts it into an empty database, and returns a server that has folded it and limits nobody.
     pub(super) async fn serve(&self, lab: &Lab) -> anyhow::Result<Server> {
-        let log = lab::event_log(lab.database()).await?;
+        self.rows.fill(lab, self.events).await?;
         let mut owner = lab.owner().await?;
-        sqlx::query("SELECT telemetry_events_make_partitions($1, $2)")
-            .bind(self.rows.since)
-            .bind(self.until)
-            .execute(&mut owner)
-            .await?;
-        self.rows.copy(&mut owner, telemetry_log(&log)?, 0..self.events).await?;
-        log.close().await;
         self.register(&mut owner).await?;
         owner.execute(UNLIMITED).await?;
         owner.execute("VACUUM (ANALYZE)").await?;

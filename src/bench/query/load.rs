@@ -1,14 +1,13 @@
 //! Many connections that ask: each request at its time, or one after the other.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::super::client::Client;
 use super::super::report::Timings;
+use super::super::schedule::Schedule;
 use super::asks::{Ask, Asks};
 
 /// Connections for requests that come at a rate.
@@ -24,39 +23,28 @@ pub(super) async fn at_rate(
     rate: u32,
     time: Duration,
 ) -> anyhow::Result<Timings> {
-    let (schedule, due) = mpsc::unbounded_channel::<(Instant, u32)>();
-    let due = Arc::new(Mutex::new(due));
-    let mut workers: JoinSet<anyhow::Result<Vec<Duration>>> = JoinSet::new();
+    let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
-        let (mut client, asks, due) = (client.another().await?, asks.clone(), Arc::clone(&due));
+        clients.push(client.another().await?);
+    }
+    let schedule = Schedule::start(rate, (f64::from(rate) * time.as_secs_f64()) as u32);
+    let mut workers: JoinSet<anyhow::Result<Vec<Duration>>> = JoinSet::new();
+    for mut client in clients {
+        let (asks, schedule) = (asks.clone(), schedule.clone());
         workers.spawn(async move {
             let mut took = Vec::new();
-            loop {
-                let next = due.lock().await.recv().await;
-                let Some((due, number)) = next else { return Ok(took) };
+            while let Some((due, number)) = schedule.next().await {
                 asks.ask(&mut client, ask, number).await?;
                 took.push(due.elapsed());
             }
+            Ok(took)
         });
     }
-    let requests = (f64::from(rate) * time.as_secs_f64()) as u32;
-    tokio::task::spawn_blocking(move || keep_time(&schedule, rate, requests)).await?;
     let mut timings = Timings::new(ask.name());
     while let Some(worker) = workers.join_next().await {
         worker??.into_iter().for_each(|took| timings.took(took));
     }
     Ok(timings)
-}
-
-/// On a thread of its own: the runtime's timers are true to a millisecond only, which is a fifth of what is looked for.
-fn keep_time(schedule: &mpsc::UnboundedSender<(Instant, u32)>, rate: u32, requests: u32) {
-    let started = Instant::now();
-    for number in 0..requests {
-        let due = started + Duration::from_secs(1) * number / rate;
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        // Nobody listens once an answer was wrong, which is told there.
-        let _ = schedule.send((due, number));
-    }
 }
 
 /// Asks as often as is answered. Answers a second.
