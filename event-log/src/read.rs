@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE, EVENT_VERSION, Flags, MAX_AHEAD};
 use futures::TryStreamExt;
-use futures::stream::BoxStream;
-use sqlx::postgres::PgRow;
-use sqlx::{FromRow, Row};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{FromRow, Postgres, Row};
 
 use crate::event::{Json, Metadata};
 use crate::{Error, Event, EventLog, Lane, LogId, Position, Result};
@@ -89,7 +89,7 @@ impl EventLog {
         aggregate_types: &[&str],
     ) -> Result<Vec<Event>> {
         let query = sqlx::query(CONTROL_OF_TYPES).bind(log_id).bind(after).bind(limit).bind(aggregate_types);
-        up_to(bytes, query.fetch(self.pool()), control_event).await
+        self.up_to(bytes, query, control_event).await
     }
 
     async fn read_within(
@@ -112,7 +112,28 @@ impl EventLog {
             let since = filter.since.unwrap_or(EARLIEST);
             query = query.bind(since).bind(since - MAX_AHEAD);
         }
-        up_to(bytes, query.fetch(self.pool()), event).await
+        self.up_to(bytes, query, event).await
+    }
+
+    /// Events until their payloads reach `bytes`.
+    async fn up_to(
+        &self,
+        bytes: usize,
+        query: Query<'_, Postgres, PgArguments>,
+        event: fn(&PgRow) -> Result<Event, sqlx::Error>,
+    ) -> Result<Vec<Event>> {
+        // Not from the pool itself, which would pass each row on through a stream of its own.
+        let mut connection = self.pool().acquire().await?;
+        let mut rows = query.fetch(&mut *connection);
+        let (mut events, mut read) = (Vec::new(), 0);
+        while read < bytes
+            && let Some(row) = rows.try_next().await?
+        {
+            let event = event(&row)?;
+            read += event.payload.0.len();
+            events.push(event);
+        }
+        Ok(events)
     }
 
     /// Every event of these control streams of one kind: stream by stream in the order of their ids, each in its own
@@ -217,23 +238,6 @@ macro_rules! readings_sql {
 }
 const READINGS_ASCENDING: &str = readings_sql!(">", "ASC");
 const READINGS_DESCENDING: &str = readings_sql!("<", "DESC");
-
-/// Events until their payloads reach `bytes`.
-async fn up_to(
-    bytes: usize,
-    mut rows: BoxStream<'_, Result<PgRow, sqlx::Error>>,
-    event: fn(&PgRow) -> Result<Event, sqlx::Error>,
-) -> Result<Vec<Event>> {
-    let (mut events, mut read) = (Vec::new(), 0);
-    while read < bytes
-        && let Some(row) = rows.try_next().await?
-    {
-        let event = event(&row)?;
-        read += event.payload.0.len();
-        events.push(event);
-    }
-    Ok(events)
-}
 
 fn control_event(row: &PgRow) -> Result<Event, sqlx::Error> {
     Ok(Event {

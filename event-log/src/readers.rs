@@ -8,6 +8,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{Connection, PgConnection, Postgres};
@@ -115,4 +117,27 @@ impl EventLog {
         readers.give_back(reader);
         Ok(rows)
     }
+
+    /// Passes on the rows of such a statement as they come, so that they need not all be held. The first error ends it.
+    pub async fn fetch_each<E: From<Error>>(
+        &self,
+        statement: Query<'_, Postgres, PgArguments>,
+        each: impl FnMut(PgRow) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(readers) = &self.readers else { return pass_on(statement.fetch(self.pool()), each).await };
+        let mut reader = readers.reader().await?;
+        pass_on(statement.fetch(&mut reader.kept.connection), each).await?;
+        readers.give_back(reader);
+        Ok(())
+    }
+}
+
+async fn pass_on<E: From<Error>>(
+    mut rows: BoxStream<'_, sqlx::Result<PgRow>>,
+    mut each: impl FnMut(PgRow) -> Result<(), E>,
+) -> Result<(), E> {
+    while let Some(row) = rows.try_next().await.map_err(Error::from)? {
+        each(row)?;
+    }
+    Ok(())
 }

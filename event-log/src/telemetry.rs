@@ -24,7 +24,7 @@ use sqlx::{Postgres, Transaction};
 use crate::{Error, EventLog, LogId, Position, Result};
 pub(crate) use partitions::Partitions;
 pub(crate) use recent::Recent;
-use statements::{Locked, Suspect, is_missing_partition, is_repeat, lock, look_up, write};
+use statements::{Locked, Suspect, is_missing_partition, is_recorded_since, is_repeat, lock, look_up, write};
 
 /// How long after its first arrival a message is recognised as a repeat whatever its `ts`, and in the week in which it
 /// arrived in any case. A message that carries its own `ts` comes back with the same one, and is recognised for as long
@@ -166,20 +166,28 @@ async fn find_repeats(
     firsts: &mut [First<'_>],
     all: bool,
 ) -> Result<()> {
-    let all = all || now + SET_BACK >= week + WEEK;
-    let (mut places, mut suspects) = (Vec::new(), Vec::new());
-    for (place, First { event, known, .. }) in firsts.iter().enumerate() {
-        let since = event.occurred_at.min(now) - REPEAT_WINDOW;
-        if all || *known || since < week {
-            places.push(place);
-            suspects.push(Suspect { event, since: since.min(week) });
+    let near_the_end = now + SET_BACK >= week + WEEK;
+    let all = all || (near_the_end && is_recorded_since(transaction, log_id, week + WEEK).await?);
+    let since = |first: &First<'_>| first.event.occurred_at.min(now) - REPEAT_WINDOW;
+    // With room for a clock that was set back.
+    let anywhere = (now + SET_BACK, places(firsts, |first| all || first.known));
+    // Of this week it would be known, or the index meets it.
+    let before = (week, places(firsts, |first| !all && !first.known && since(first) < week));
+    for (until, places) in [anywhere, before] {
+        let suspect =
+            |&place: &usize| Suspect { event: firsts[place].event, since: since(&firsts[place]).min(week) };
+        let suspects: Vec<_> = places.iter().map(suspect).collect();
+        let fresh = look_up(transaction, log_id, until, &suspects).await?;
+        for &place in &places {
+            firsts[place].repeat = true;
+        }
+        for index in fresh {
+            firsts[places[index]].repeat = false;
         }
     }
-    for &place in &places {
-        firsts[place].repeat = true;
-    }
-    for index in look_up(transaction, log_id, now, &suspects).await? {
-        firsts[places[index]].repeat = false;
-    }
     Ok(())
+}
+
+fn places(firsts: &[First<'_>], of: impl Fn(&First<'_>) -> bool) -> Vec<usize> {
+    (0..firsts.len()).filter(|&place| of(&firsts[place])).collect()
 }

@@ -81,7 +81,7 @@ async fn a_projection_that_cannot_go_on_says_why_and_goes_on_when_it_can() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
     let mut owner = database.owner().await;
-    owner.execute("ALTER TABLE telemetry_windows_v1 RENAME TO hidden").await.expect("renamed");
+    owner.execute("ALTER TABLE telemetry_windows_v2 RENAME TO hidden").await.expect("renamed");
     let running = Running::start(&log);
     append(&log, untidy(0, 100)).await;
     let telemetry = log_of(&log, Lane::Telemetry);
@@ -96,9 +96,9 @@ async fn a_projection_that_cannot_go_on_says_why_and_goes_on_when_it_can() {
         }
     });
     let status = status.await.expect("it fails");
-    assert!(status.error.is_some_and(|error| error.contains("telemetry_windows_v1")));
+    assert!(status.error.is_some_and(|error| error.contains("telemetry_windows_v2")));
     assert_eq!(status.total.position, 0);
-    owner.execute("ALTER TABLE hidden RENAME TO telemetry_windows_v1").await.expect("renamed");
+    owner.execute("ALTER TABLE hidden RENAME TO telemetry_windows_v2").await.expect("renamed");
     running.catch_up().await;
     assert_equal_to_the_fold_of_the_log(&log).await;
 }

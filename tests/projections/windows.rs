@@ -5,6 +5,8 @@ use fleetlog_aggregates::telemetry::Recorded;
 use fleetlog_event_log::{EventLog, Lane};
 use fleetlog_projections::telemetry_windows::{self, Error, Invalid, Series, WindowsQuery, windows};
 
+use sqlx::Executor;
+
 use super::{Running, append, assert_equal_to_the_fold_of_the_log, at, reading};
 use crate::support::{Database, log_of};
 
@@ -98,6 +100,98 @@ async fn a_runner_that_starts_anew_goes_on_where_the_windows_end() {
         running.catch_up().await;
         running.stop().await;
     }
+    assert_equal_to_the_fold_of_the_log(&log).await;
+}
+
+/// Rows of a step that are stored, and readings that they hold.
+async fn stored(log: &EventLog, step: i32) -> (i64, i64) {
+    let sql = "SELECT count(*), coalesce(sum(held), 0)::bigint
+               FROM telemetry_windows_v2, LATERAL (SELECT sum(count) AS held FROM unnest(counts) AS count) AS counted
+               WHERE step = $1";
+    sqlx::query_as(sql).bind(step).fetch_one(log.pool()).await.expect("counted")
+}
+
+#[tokio::test]
+async fn an_hour_is_written_when_ten_minutes_are_over_and_is_whole_to_who_reads_it() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let hour = of("2026-03-01T10:00:00Z", "2026-03-01T11:00:00Z", TimeDelta::hours(1), "UTC");
+    let running = Running::start(&log);
+    let later = ["10:00:00", "10:09:59", "10:10:00", "10:04:00", "10:12:00"];
+    // Of how many readings the hour's row knows: those of the open run not yet, and what comes late at once.
+    for (n, (time, known)) in later.into_iter().zip([0, 0, 2, 3, 3]).enumerate() {
+        append(&log, vec![reading("dev-01", n, at(&format!("2026-03-01T{time}Z")), r#""t":1"#)]).await;
+        running.catch_up().await;
+        assert_eq!(stored(&log, 3_600).await, (i64::from(known > 0), known), "{time}");
+        assert_eq!(counts(&log, &hour).await, pairs(&[("01T10:00", n as i64 + 1)]), "{time}");
+        assert_equal_to_the_fold_of_the_log(&log).await;
+    }
+    assert_eq!(stored(&log, 60).await.0, 2);
+    assert_eq!(stored(&log, 86_400).await, (0, 0));
+}
+
+#[tokio::test]
+async fn every_step_reads_as_the_view_shows_it() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    append(&log, untidy(0, 1_000)).await;
+    let running = Running::start(&log);
+    running.catch_up().await;
+    append(&log, untidy(1_000, 1_100)).await;
+    running.catch_up().await;
+    for (step, since) in [(60, None), (3_600, Some("2026-02-27T01:30:00.5Z")), (86_400, None)] {
+        let wanted = WindowsQuery {
+            metric: None,
+            since: since.map(at),
+            ..of("2026-02-26T00:00:00Z", "2026-03-02T00:00:00Z", TimeDelta::seconds(step), "UTC")
+        };
+        let found = query(&log, &wanted).await.expect("valid");
+        let found = found.iter().flat_map(|series| series.windows.iter().map(|w| (series.metric.clone(), w)));
+        let found: Vec<_> =
+            found.map(|(metric, w)| (metric, w.start, w.count, w.sum, w.first, w.last)).collect();
+        let expected: Vec<(String, DateTime<Utc>, i64, f64, f64, f64)> = sqlx::query_as(
+            "SELECT metric, start, count, sum, first, last FROM telemetry_windows
+             WHERE aggregate_id = 't0/dev-01' AND step = $1 AND start >= $2 AND start < $3 ORDER BY metric COLLATE \"C\", start",
+        )
+        .bind(step as i32)
+        .bind(wanted.since.max(Some(wanted.from)))
+        .bind(wanted.to)
+        .fetch_all(log.pool())
+        .await
+        .expect("read");
+        assert!(!expected.is_empty());
+        assert_eq!(found, expected, "{step}");
+    }
+}
+
+#[tokio::test]
+async fn what_version_1_had_folded_is_kept() {
+    const VERSION_1: &str = "
+        CREATE TABLE telemetry_windows_v1 AS
+            SELECT log_id, series_id, step, start, count, sum, min, max, first, first_at, last, last_at
+            FROM telemetry_windows JOIN telemetry_series_v2 USING (log_id, aggregate_id, metric);
+        DROP VIEW telemetry_windows, telemetry_window_runs;
+        DROP TABLE telemetry_windows_v2;
+        DROP FUNCTION window_start;
+        CREATE VIEW telemetry_windows AS TABLE telemetry_windows_v1;
+        ALTER TABLE telemetry_series_v2 RENAME TO telemetry_series_v1;
+        ALTER TABLE telemetry_series_v1 RENAME CONSTRAINT telemetry_series_v2_key TO telemetry_series_v1_key;
+        ALTER TABLE telemetry_series_v1 RENAME CONSTRAINT telemetry_series_v2_name TO telemetry_series_v1_name;
+        UPDATE projections SET version = 1 WHERE projection = 'telemetry_windows';
+        UPDATE projection_checkpoints SET version = 1 WHERE projection = 'telemetry_windows'";
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    append(&log, untidy(0, 1_000)).await;
+    let running = Running::start(&log);
+    running.catch_up().await;
+    running.stop().await;
+    let mut owner = database.owner().await;
+    owner.execute(VERSION_1).await.expect("as it was");
+    owner.execute(include_str!("../../migrations/0030_telemetry_window_runs.sql")).await.expect("migrated");
+    assert_equal_to_the_fold_of_the_log(&log).await;
+    append(&log, untidy(1_000, 1_300)).await;
+    let running = Running::start(&log);
+    running.catch_up().await;
     assert_equal_to_the_fold_of_the_log(&log).await;
 }
 

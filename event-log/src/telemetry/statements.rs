@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use fleetlog_aggregates::telemetry::{MAX_AHEAD, Recorded};
 use sqlx::{Postgres, Transaction};
 
@@ -43,11 +43,21 @@ pub(super) struct Suspect<'b> {
     pub(super) since: DateTime<Utc>,
 }
 
-/// Which of these are not on the record, as their indexes.
+/// Whether a log has anything that was recorded at a moment or later.
+pub(super) async fn is_recorded_since(
+    transaction: &mut Transaction<'_, Postgres>,
+    log_id: LogId,
+    moment: DateTime<Utc>,
+) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM telemetry_events WHERE log_id = $1 AND recorded_at >= $2)";
+    Ok(sqlx::query_scalar(sql).bind(log_id).bind(moment).fetch_one(&mut **transaction).await?)
+}
+
+/// Which of these are not on the record before `until`, as their indexes.
 pub(super) async fn look_up(
     transaction: &mut Transaction<'_, Postgres>,
     log_id: LogId,
-    now: DateTime<Utc>,
+    until: DateTime<Utc>,
     suspects: &[Suspect<'_>],
 ) -> Result<Vec<usize>> {
     let Some(earliest) = suspects.iter().map(|suspect| suspect.since).min() else { return Ok(vec![]) };
@@ -59,8 +69,7 @@ pub(super) async fn look_up(
              SELECT FROM telemetry_events AS earlier
              WHERE earlier.log_id = $1 AND earlier.aggregate_id = suspect.aggregate_id
                AND earlier.msg_id = suspect.msg_id AND earlier.recorded_at >= suspect.since
-               -- Constants, which keep other partitions out of the plan, and not only out of its execution. The last
-               -- keeps out those of the coming weeks, with room for a clock that was set back.
+               -- Constants, which keep other partitions out of the plan, and not only out of its execution.
                AND earlier.recorded_at >= $5 AND earlier.recorded_at < $6)",
     )
     .bind(log_id)
@@ -68,7 +77,7 @@ pub(super) async fn look_up(
     .bind(column(suspects, |suspect| suspect.event.msg_id.as_str()))
     .bind(column(suspects, |suspect| suspect.since))
     .bind(earliest)
-    .bind(now + TimeDelta::days(1))
+    .bind(until)
     .fetch_all(&mut **transaction)
     .await?;
     Ok(fresh.into_iter().map(|index| index as usize).collect())

@@ -141,7 +141,10 @@ impl<'r, M: ReadModel> Applier<'r, M> {
         let mut transaction = self.log.pool().begin().await?;
         // Rows and checkpoint are lost together, if at all, and folded again from the log: nobody needs to wait for the
         // disk. A checkpoint that was lost is noticed, because it is not where this runner left it.
-        transaction.execute("SET LOCAL synchronous_commit = off").await?;
+        //
+        // What read models write is a look at an index for each row. A plan that was made while a table was small, and
+        // read all of it, would be kept while it grows.
+        transaction.execute("SET LOCAL synchronous_commit = off; SET LOCAL enable_seqscan = off").await?;
         if self.checkpoints.advance(&mut transaction, self.log_id, after, to).await? {
             return Ok(transaction);
         }

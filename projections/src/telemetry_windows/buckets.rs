@@ -44,12 +44,6 @@ impl Buckets {
         Ok(Self { boundaries })
     }
 
-    /// Whether each bucket is just one stored window.
-    pub(super) fn are_stored(&self) -> bool {
-        let step = TimeDelta::seconds(self.stored_step().into());
-        self.boundaries.windows(2).all(|bucket| bucket[1] - bucket[0] == step)
-    }
-
     /// The longest stored step, in seconds, that every bucket is made of whole.
     pub(super) fn stored_step(&self) -> i32 {
         let fits = |step: i32| self.boundaries.iter().all(|start| start.timestamp() % i64::from(step) == 0);

@@ -2,7 +2,8 @@
 //!
 //! - `fold`: what readings add up to
 //! - `series`: the ids of devices' metrics
-//! - `model`: how that is written
+//! - `runs`: how windows lie in the table
+//! - `model`: which of them are written when
 //! - `buckets`: where the buckets of a query begin
 //! - `queries`: series of windows, by any step and time zone
 //!
@@ -12,6 +13,7 @@ mod buckets;
 mod fold;
 mod model;
 mod queries;
+mod runs;
 mod series;
 
 use chrono::{DateTime, TimeDelta, Utc};

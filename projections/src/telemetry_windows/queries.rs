@@ -1,13 +1,13 @@
 //! The query over `telemetry_windows`: for REST and GraphQL alike.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use fleetlog_event_log::{EventLog, LogId};
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
-use sqlx::{Postgres, Row};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use super::buckets::Buckets;
-use super::{Error, Invalid, MAX_WINDOWS, Series, Window, WindowsQuery};
+use super::runs::{self, moment};
+use super::{Error, Invalid, MAX_WINDOWS, Series, Window, WindowsQuery, fold};
 
 /// The windows of some devices' metrics, by device, metric and time.
 pub async fn windows(
@@ -26,11 +26,16 @@ pub async fn windows(
     }
     let aggregate_ids: Vec<&str> =
         aggregate_ids.iter().map(String::as_str).filter(|id| !id.contains('\0')).collect();
-    let mut series = if buckets.are_stored() {
-        stored(log, log_id, &aggregate_ids, query, &buckets).await?
-    } else {
-        computed(log, log_id, &aggregate_ids, query, &buckets).await?
-    };
+    let mut sorted = Sorted::into(&buckets, query.since);
+    let statement = sqlx::query(RUNS)
+        .bind(log_id)
+        .bind(aggregate_ids)
+        .bind(&query.metric)
+        .bind(sorted.step)
+        .bind(moment(runs::run(sorted.from, sorted.step)))
+        .bind(moment(sorted.to));
+    log.fetch_each(statement, |row| sorted.add(&row)).await?;
+    let mut series = sorted.series();
     if let Some(points) = query.points {
         for series in &mut series {
             thin_out(&mut series.windows, points);
@@ -39,147 +44,111 @@ pub async fn windows(
     Ok(series)
 }
 
-/// A statement with what both begin with: which stored windows.
-fn of_step<'q>(
-    sql: &'q str,
-    log_id: LogId,
-    aggregate_ids: &'q [&str],
-    query: &'q WindowsQuery,
-    step: i32,
-) -> Query<'q, Postgres, PgArguments> {
-    sqlx::query(sql).bind(log_id).bind(aggregate_ids).bind(&query.metric).bind(step)
-}
-
-/// Windows as they are stored.
-async fn stored(
-    log: &EventLog,
-    log_id: LogId,
-    aggregate_ids: &[&str],
-    query: &WindowsQuery,
-    buckets: &Buckets,
-) -> Result<Vec<Series>, Error> {
-    let (first, step) = (buckets.boundaries.first(), buckets.stored_step());
-    let statement = of_step(STORED, log_id, aggregate_ids, query, step)
-        .bind(query.since.max(first.copied()))
-        .bind(buckets.boundaries.last())
-        .bind(MAX_WINDOWS as i64 + 1);
-    let rows = log.fetch(statement).await?;
-    let step = TimeDelta::seconds(step.into());
-    let series = rows.iter().map(|row| series(row, step)).collect::<Result<Vec<_>, _>>()?;
-    if series.iter().map(|series| series.windows.len()).sum::<usize>() > MAX_WINDOWS {
-        return Err(Invalid::TooManyWindows.into());
-    }
-    Ok(series)
-}
-
-/// One row a series: a row for each window takes both sides three times as long.
-const STORED: &str = "
-    SELECT aggregate_id, metric, array_agg(start), array_agg(count), array_agg(sum), array_agg(min), array_agg(max),
-           array_agg(first), array_agg(first_at), array_agg(last), array_agg(last_at)
-    FROM (
-        SELECT * FROM telemetry_windows
-        WHERE log_id = $1 AND aggregate_id = ANY($2) AND ($3::text IS NULL OR metric = $3) AND step = $4
-          AND start >= $5 AND start < $6
-        LIMIT $7) AS windows
-    GROUP BY aggregate_id, metric
-    ORDER BY aggregate_id, metric";
-
-/// The columns of a row of [`STORED`], which are of one length, as windows by time.
-fn series(row: &PgRow, step: TimeDelta) -> Result<Series, sqlx::Error> {
-    let starts: Vec<DateTime<Utc>> = row.try_get(2)?;
-    let counts: Vec<i64> = row.try_get(3)?;
-    let [sums, mins, maxs, firsts, lasts] = [4, 5, 6, 7, 9].map(|column| row.try_get::<Vec<f64>, _>(column));
-    let (sums, mins, maxs, firsts, lasts) = (sums?, mins?, maxs?, firsts?, lasts?);
-    let [first_ats, last_ats] = [8, 10].map(|column| row.try_get::<Vec<DateTime<Utc>>, _>(column));
-    let (first_ats, last_ats) = (first_ats?, last_ats?);
-    let window = |nth: usize| Window {
-        start: starts[nth],
-        end: starts[nth] + step,
-        count: counts[nth],
-        sum: sums[nth],
-        avg: sums[nth] / counts[nth] as f64,
-        min: mins[nth],
-        max: maxs[nth],
-        first: firsts[nth],
-        first_at: first_ats[nth],
-        last: lasts[nth],
-        last_at: last_ats[nth],
-    };
-    let mut windows: Vec<_> = (0..starts.len()).map(window).collect();
-    // They come so, as a rule; nothing in the statement says that they must.
-    windows.sort_unstable_by_key(|window| window.start);
-    Ok(Series { aggregate_id: row.try_get(0)?, metric: row.try_get(1)?, windows })
-}
-
-/// Windows out of shorter ones that are stored.
-async fn computed(
-    log: &EventLog,
-    log_id: LogId,
-    aggregate_ids: &[&str],
-    query: &WindowsQuery,
-    buckets: &Buckets,
-) -> Result<Vec<Series>, Error> {
-    let statement = of_step(COMPUTED, log_id, aggregate_ids, query, buckets.stored_step())
-        .bind(&buckets.boundaries)
-        .bind(MAX_WINDOWS as i64 + 1)
-        .bind(query.since);
-    let rows = log.fetch(statement).await?;
-    if rows.len() > MAX_WINDOWS {
-        return Err(Invalid::TooManyWindows.into());
-    }
-    Ok(group(&rows, buckets)?)
-}
-
-/// Every stored window lies in one bucket whole, so the first of a bucket is that of its first window.
-const COMPUTED: &str = "
-    SELECT aggregate_id, metric, width_bucket(start, $5::timestamptz[]) AS bucket,
-           sum(count)::bigint AS count, sum(sum) AS sum, min(min) AS min, max(max) AS max,
-           (array_agg(first ORDER BY start))[1] AS first, min(first_at) AS first_at,
-           (array_agg(last ORDER BY start DESC))[1] AS last, max(last_at) AS last_at
-    FROM telemetry_windows
+/// The open run of minutes, which hours and days go without, is the last of its series.
+const RUNS: &str = "
+    SELECT aggregate_id, metric, starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats
+    FROM telemetry_window_runs
     WHERE log_id = $1 AND aggregate_id = ANY($2) AND ($3::text IS NULL OR metric = $3) AND step = $4
-      AND start >= greatest(($5::timestamptz[])[1], $7) AND start < ($5::timestamptz[])[cardinality($5::timestamptz[])]
-    GROUP BY aggregate_id, metric, bucket
-    ORDER BY aggregate_id, metric, bucket
-    LIMIT $6";
+      AND run >= $5 AND run < $6
+    ORDER BY aggregate_id, metric, run";
 
-/// Rows that are sorted by device, metric and bucket, as series.
-fn group(rows: &[PgRow], buckets: &Buckets) -> Result<Vec<Series>, sqlx::Error> {
-    let mut grouped: Vec<Series> = Vec::new();
-    for row in rows {
-        let (aggregate_id, metric): (&str, &str) = (row.try_get("aggregate_id")?, row.try_get("metric")?);
-        let window = window(row, &buckets.boundaries)?;
-        match grouped.last_mut() {
-            Some(last) if last.aggregate_id == aggregate_id && last.metric == metric => {
-                last.windows.push(window);
-            }
-            _ => grouped.push(Series {
-                aggregate_id: aggregate_id.to_owned(),
-                metric: metric.to_owned(),
-                windows: vec![window],
-            }),
-        }
-    }
-    Ok(grouped)
+/// Stored windows, sorted into buckets as they come.
+struct Sorted<'b> {
+    buckets: &'b Buckets,
+    /// The stored step that buckets are made of, in seconds.
+    step: i32,
+    /// From here on, in seconds of the epoch.
+    from: i64,
+    /// No window starts here or later.
+    to: i64,
+    found: Vec<Found>,
+    /// How many, over all series.
+    windows: usize,
 }
 
-fn window(row: &PgRow, boundaries: &[DateTime<Utc>]) -> Result<Window, sqlx::Error> {
-    // Counted from 1.
-    let bucket = row.try_get::<i32, _>("bucket")? as usize;
-    let (count, sum): (i64, f64) = (row.try_get("count")?, row.try_get("sum")?);
-    Ok(Window {
-        start: boundaries[bucket - 1],
-        end: boundaries[bucket],
-        count,
-        sum,
-        avg: sum / count as f64,
-        min: row.try_get("min")?,
-        max: row.try_get("max")?,
-        first: row.try_get("first")?,
-        first_at: row.try_get("first_at")?,
-        last: row.try_get("last")?,
-        last_at: row.try_get("last_at")?,
-    })
+/// A metric of a device, and what it has in each bucket.
+struct Found {
+    aggregate_id: String,
+    metric: String,
+    windows: Vec<(usize, fold::Window)>,
+}
+
+impl<'b> Sorted<'b> {
+    fn into(buckets: &'b Buckets, since: Option<DateTime<Utc>>) -> Self {
+        let seconds = |boundary: Option<&DateTime<Utc>>| boundary.map_or(0, DateTime::timestamp);
+        let (step, from) = (buckets.stored_step(), seconds(buckets.boundaries.first()));
+        let since =
+            since.map_or(from, |since| since.timestamp() + i64::from(since.timestamp_subsec_nanos() > 0));
+        let to = seconds(buckets.boundaries.last());
+        Self { buckets, step, from: from.max(since), to, found: vec![], windows: 0 }
+    }
+
+    /// Adds a row, which is behind all of its series that have been added.
+    fn add(&mut self, row: &PgRow) -> Result<(), Error> {
+        let name: (&str, &str) = (row.try_get("aggregate_id")?, row.try_get("metric")?);
+        for mut window in runs::windows(row, 0)? {
+            window.start = runs::floor(window.start, self.step);
+            if (self.from..self.to).contains(&window.start) {
+                self.add_window(name, window)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_window(
+        &mut self,
+        (aggregate_id, metric): (&str, &str),
+        window: fold::Window,
+    ) -> Result<(), Invalid> {
+        let goes_on = |last: &Found| last.aggregate_id == aggregate_id && last.metric == metric;
+        if !self.found.last().is_some_and(goes_on) {
+            let (aggregate_id, metric) = (aggregate_id.to_owned(), metric.to_owned());
+            self.found.push(Found { aggregate_id, metric, windows: vec![] });
+        }
+        let Some(Found { windows, .. }) = self.found.last_mut() else { return Ok(()) };
+        // Every stored window lies in one bucket whole.
+        let mut bucket = windows.last().map_or(0, |(bucket, _)| *bucket);
+        while self.buckets.boundaries[bucket + 1].timestamp() <= window.start {
+            bucket += 1;
+        }
+        match windows.last_mut() {
+            Some((last, known)) if *last == bucket => known.add(&window),
+            _ => {
+                self.windows += 1;
+                if self.windows > MAX_WINDOWS {
+                    return Err(Invalid::TooManyWindows);
+                }
+                windows.push((bucket, window));
+            }
+        }
+        Ok(())
+    }
+
+    fn series(self) -> Vec<Series> {
+        let window = |(bucket, window): (usize, fold::Window)| {
+            let fold::Window { count, sum, min, max, first, first_at, last, last_at, .. } = window;
+            let (start, end) = (self.buckets.boundaries[bucket], self.buckets.boundaries[bucket + 1]);
+            Window {
+                start,
+                end,
+                count,
+                sum,
+                avg: sum / count as f64,
+                min,
+                max,
+                first,
+                first_at,
+                last,
+                last_at,
+            }
+        };
+        let series = |Found { aggregate_id, metric, windows }| Series {
+            aggregate_id,
+            metric,
+            windows: windows.into_iter().map(window).collect(),
+        };
+        self.found.into_iter().map(series).collect()
+    }
 }
 
 /// Keeps `points` windows, at least 2, that keep the shape of the averages over time.

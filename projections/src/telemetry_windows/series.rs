@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 use fleetlog_event_log::{LogId, Result};
 use sqlx::{PgConnection, Row};
 
+use super::STEPS;
+
 /// How many series are remembered, at about a hundred bytes each. Beyond that it starts over.
 const REMEMBERED: usize = 200_000;
 
@@ -13,8 +15,8 @@ const REMEMBERED: usize = 200_000;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stored {
     pub(super) id: i64,
-    /// The start of its latest minute, in seconds of the epoch. No window of any step is behind the one that holds it.
-    pub(super) latest: i64,
+    /// The start of its latest stored window of each step, in seconds of the epoch.
+    pub(super) latest: [Option<i64>; STEPS.len()],
 }
 
 /// A log's devices, and each of their metrics.
@@ -35,9 +37,13 @@ impl AllSeries {
             known: HashMap::new(),
             count: 0,
             select: format!(
-                "SELECT series.series_id, series.aggregate_id, series.metric, (
-                     SELECT max(start) FROM telemetry_windows_v{version} AS stored
-                     WHERE stored.log_id = $1 AND stored.series_id = series.series_id AND stored.step = 60
+                "SELECT series.series_id, series.aggregate_id, series.metric, ARRAY(
+                     SELECT (
+                         SELECT starts[cardinality(starts)] FROM telemetry_windows_v{version} AS stored
+                         WHERE stored.log_id = $1 AND stored.series_id = series.series_id AND stored.step = steps.step
+                         ORDER BY run DESC LIMIT 1
+                     )
+                     FROM unnest($4::int[]) WITH ORDINALITY AS steps (step, nth) ORDER BY nth
                  ) AS latest
                  FROM {names}
                  JOIN telemetry_series_v{version} AS series
@@ -47,7 +53,7 @@ impl AllSeries {
             insert: format!(
                 "INSERT INTO telemetry_series_v{version} (log_id, aggregate_id, metric)
                  SELECT $1, aggregate_id, metric FROM {names}
-                 RETURNING series_id, aggregate_id, metric, NULL::timestamptz AS latest"
+                 RETURNING series_id, aggregate_id, metric, array_fill(NULL::timestamptz, ARRAY[cardinality($4::int[])]) AS latest"
             ),
         }
     }
@@ -75,13 +81,19 @@ impl AllSeries {
         Ok(names.iter().filter_map(|name| self.stored(log_id, name)).collect())
     }
 
-    /// These have windows up to there now, as [`Stored::latest`] says it.
-    pub(super) fn wrote(&mut self, log_id: LogId, names: &[(&str, &str)], latest: &[i64]) {
+    /// These have windows of the `nth` step up to there now.
+    pub(super) fn wrote(
+        &mut self,
+        log_id: LogId,
+        names: &[(&str, &str)],
+        nth: usize,
+        latest: &[Option<i64>],
+    ) {
         let Some(devices) = self.known.get_mut(&log_id) else { return };
         for (&(aggregate_id, metric), &latest) in names.iter().zip(latest) {
             let series = devices.get_mut(aggregate_id).and_then(|metrics| metrics.get_mut(metric));
             if let Some(stored) = series {
-                stored.latest = stored.latest.max(latest);
+                stored.latest[nth] = latest;
             }
         }
     }
@@ -102,13 +114,13 @@ impl AllSeries {
         names: Vec<(&str, &str)>,
     ) -> Result<()> {
         let (aggregate_ids, metrics): (Vec<_>, Vec<_>) = names.into_iter().unzip();
-        let query = sqlx::query(statement).bind(log_id).bind(aggregate_ids).bind(metrics);
+        let query = sqlx::query(statement).bind(log_id).bind(aggregate_ids).bind(metrics).bind(STEPS);
         let known = self.known.entry(log_id).or_default();
         for row in query.fetch_all(connection).await? {
             let (aggregate_id, metric): (String, String) =
                 (row.try_get("aggregate_id")?, row.try_get("metric")?);
-            let latest: Option<DateTime<Utc>> = row.try_get("latest")?;
-            let latest = latest.map_or(i64::MIN, |start| start.timestamp());
+            let latest: [Option<DateTime<Utc>>; STEPS.len()] = row.try_get("latest")?;
+            let latest = latest.map(|start| start.map(|start| start.timestamp()));
             let stored = Stored { id: row.try_get("series_id")?, latest };
             known.entry(aggregate_id.into()).or_default().insert(metric.into(), stored);
             self.count += 1;

@@ -1,0 +1,323 @@
+//! How windows lie in the table: ten neighbours of a series, a run, share a row, each column of which is an array.
+//!
+//! A day by the minute is then 144 rows and not 1,440, and what a row costs besides its numbers is shared by ten.
+//!
+//! Of each series the newest run of a step is open, and windows of longer steps do not hold it yet: hours are written when
+//! ten minutes are over, days when ten hours are. Whoever reads them adds the open runs.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use fleetlog_event_log::{LogId, Result};
+use futures::TryStreamExt;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+
+use super::STEPS;
+use super::fold::Window;
+use super::series::Stored;
+
+/// How many windows a run has place for. With twenty, the row of an open run, which is written with every batch, would
+/// take twice as long to write.
+const LENGTH: i32 = 10;
+/// The most windows of one statement: what bounds its memory, here and in the database.
+const AT_ONCE: usize = 10_000;
+
+/// The start of the window of a step that holds a moment, in seconds of the epoch.
+pub(super) fn floor(moment: i64, step: i32) -> i64 {
+    moment.div_euclid(step.into()) * i64::from(step)
+}
+
+/// The start of the run that holds a moment.
+pub(super) fn run(moment: i64, step: i32) -> i64 {
+    floor(moment, step * LENGTH)
+}
+
+/// Adds a window to the one of a longer step that holds it, if that was the last to gain something.
+pub(super) fn gain(gained: &mut Vec<Window>, window: &Window, step: i32) {
+    let wider = Window { start: floor(window.start, step), ..*window };
+    match gained.last_mut() {
+        Some(last) if (last.series, last.start) == (wider.series, wider.start) => last.add(&wider),
+        _ => gained.push(wider),
+    }
+}
+
+/// Windows in the order of the table's key, where neighbours share a page, and each once. Of two parts of one, the
+/// earlier in the log comes first.
+pub(super) fn together(mut windows: Vec<Window>, series: &[Stored]) -> Vec<Window> {
+    windows.sort_by_key(|window| (series[window.series as usize].id, window.start));
+    windows.dedup_by(|later, kept| {
+        let same = (later.series, later.start) == (kept.series, kept.start);
+        if same {
+            kept.add(later);
+        }
+        same
+    });
+    windows
+}
+
+/// The windows of a row, by time.
+pub(super) fn windows(row: &PgRow, series: u32) -> sqlx::Result<Vec<Window>> {
+    let times = |column| row.try_get::<Vec<DateTime<Utc>>, _>(column);
+    let numbers = |column| row.try_get::<Vec<f64>, _>(column);
+    let (starts, counts) = (times("starts")?, row.try_get::<Vec<i64>, _>("counts")?);
+    let (sums, mins, maxs) = (numbers("sums")?, numbers("mins")?, numbers("maxs")?);
+    let (firsts, first_ats) = (numbers("firsts")?, times("first_ats")?);
+    let (lasts, last_ats) = (numbers("lasts")?, times("last_ats")?);
+    let window = |nth: usize| Window {
+        series,
+        start: starts[nth].timestamp(),
+        count: counts[nth],
+        sum: sums[nth],
+        min: mins[nth],
+        max: maxs[nth],
+        first: firsts[nth],
+        first_at: first_ats[nth],
+        last: lasts[nth],
+        last_at: last_ats[nth],
+    };
+    Ok((0..starts.len()).map(window).collect())
+}
+
+/// The statements of a version.
+pub(super) struct Statements {
+    read: String,
+    insert: String,
+    upsert: String,
+}
+
+impl Statements {
+    pub(super) fn new(version: i32) -> Self {
+        let insert = format!(
+            "INSERT INTO telemetry_windows_v{version}
+                 (log_id, step, series_id, run, starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats)
+             SELECT $1, $2, series_id, run,
+                    ($7::timestamptz[])[begins:ends], ($8::bigint[])[begins:ends], ($9::float8[])[begins:ends],
+                    ($10::float8[])[begins:ends], ($11::float8[])[begins:ends], ($12::float8[])[begins:ends],
+                    ($13::timestamptz[])[begins:ends], ($14::float8[])[begins:ends], ($15::timestamptz[])[begins:ends]
+             FROM unnest($3::bigint[], $4::timestamptz[], $5::int[], $6::int[]) AS page (series_id, run, begins, ends)"
+        );
+        Self {
+            read: format!(
+                "SELECT wanted.series, stored.*
+                 FROM unnest($3::int[], $4::bigint[], $5::timestamptz[]) AS wanted (series, series_id, run)
+                 CROSS JOIN LATERAL (
+                     SELECT starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats
+                     FROM telemetry_windows_v{version} AS stored
+                     WHERE stored.log_id = $1 AND stored.step = $2
+                       AND stored.series_id = wanted.series_id AND stored.run = wanted.run
+                     -- Which keeps it a look at the index for each, whatever the planner believes of the table.
+                     LIMIT 1
+                 ) AS stored"
+            ),
+            upsert: format!(
+                "{insert}
+                 ON CONFLICT (log_id, series_id, step, run) DO UPDATE SET
+                     starts = excluded.starts, counts = excluded.counts, sums = excluded.sums,
+                     mins = excluded.mins, maxs = excluded.maxs, firsts = excluded.firsts,
+                     first_ats = excluded.first_ats, lasts = excluded.lasts, last_ats = excluded.last_ats"
+            ),
+            insert,
+        }
+    }
+}
+
+/// The rows of one step of a log, and the series as they were before.
+pub(super) struct Table<'s> {
+    pub(super) statements: &'s Statements,
+    pub(super) log_id: LogId,
+    /// Which of the steps.
+    pub(super) nth: usize,
+    pub(super) series: &'s [Stored],
+}
+
+impl Table<'_> {
+    /// The latest window of each series, with these.
+    pub(super) fn latest(&self, windows: &[Window]) -> Vec<Option<i64>> {
+        let mut latest: Vec<_> = self.series.iter().map(|stored| stored.latest[self.nth]).collect();
+        for window in windows {
+            let latest = &mut latest[window.series as usize];
+            *latest = Some(window.start).max(*latest);
+        }
+        latest
+    }
+
+    /// Adds windows, which come by series and start, to what is there, and returns what those of the next step gain: the
+    /// runs that are open no more once these are the latest windows, and what comes late to those that were not.
+    pub(super) async fn add(
+        &self,
+        connection: &mut PgConnection,
+        windows: &[Window],
+        latest: &[Option<i64>],
+    ) -> Result<Vec<Window>> {
+        let open_now = |series: u32| self.run_of(latest[series as usize]);
+        let is_over = |series: &u32| self.open(*series) < open_now(*series);
+        let mut closing: Vec<_> = (0..latest.len() as u32)
+            .map(|series| Some(series).filter(is_over).and_then(|series| self.open(series)))
+            .collect();
+        let mut gained = Vec::new();
+        let mut rest = windows;
+        while !rest.is_empty() {
+            let (some, others) = rest.split_at(self.whole_runs(rest));
+            rest = others;
+            // With the first of its windows.
+            let closing = some.chunk_by(|a, b| a.series == b.series).filter_map(|windows| {
+                let series = windows[0].series;
+                Some((series, closing[series as usize].take()?))
+            });
+            let closed = self.add_some(connection, some, &closing.collect()).await?;
+            let Some(&longer) = STEPS.get(self.nth + 1) else { continue };
+            let behind_it = some.iter().filter(|window| Some(self.run(window)) < open_now(window.series));
+            for window in closed.iter().chain(behind_it) {
+                gain(&mut gained, window, longer);
+            }
+        }
+        Ok(gained)
+    }
+
+    /// How many of the first windows are written at once.
+    fn whole_runs(&self, windows: &[Window]) -> usize {
+        let end = windows.len().min(AT_ONCE);
+        let goes_on = windows[end..].iter().take_while(|window| self.share_a_row(window, &windows[end - 1]));
+        end + goes_on.count()
+    }
+
+    /// Adds whole runs, and returns what some that are stored held before. A run behind all that its series has is
+    /// inserted, which takes two thirds of the time: in a rebuild most are. Any other is read, and written with what is
+    /// new.
+    async fn add_some(
+        &self,
+        connection: &mut PgConnection,
+        windows: &[Window],
+        closing: &HashSet<(u32, i64)>,
+    ) -> Result<Vec<Window>> {
+        let (new, late): (Vec<Window>, Vec<Window>) =
+            windows.iter().partition(|window| Some(self.run(window)) > self.open(window.series));
+        let name = |window: &Window| (window.series, self.run(window));
+        let touched: HashSet<_> = late.iter().map(name).collect();
+        let known = self.read(connection, &touched.union(closing).copied().collect::<Vec<_>>()).await?;
+        let closed = known.iter().filter(|window| closing.contains(&name(window))).copied().collect();
+        let known = known.into_iter().filter(|window| touched.contains(&name(window)));
+        let known = together(known.chain(late).collect(), self.series);
+        self.write(connection, &self.statements.insert, &new).await?;
+        self.write(connection, &self.statements.upsert, &known).await?;
+        Ok(closed)
+    }
+
+    /// The windows of some runs: of a series, from a moment on.
+    async fn read(&self, connection: &mut PgConnection, runs: &[(u32, i64)]) -> Result<Vec<Window>> {
+        let mut found = Vec::new();
+        if runs.is_empty() {
+            return Ok(found);
+        }
+        let mut rows = sqlx::query(&self.statements.read)
+            .bind(self.log_id)
+            .bind(STEPS[self.nth])
+            .bind(column(runs, |&(series, _)| series as i32))
+            .bind(column(runs, |&(series, _)| self.id(series)))
+            .bind(column(runs, |&(_, run)| moment(run)))
+            .fetch(connection);
+        while let Some(row) = rows.try_next().await? {
+            let series: i32 = row.try_get("series")?;
+            found.extend(windows(&row, series as u32)?);
+        }
+        Ok(found)
+    }
+
+    async fn write(&self, connection: &mut PgConnection, statement: &str, windows: &[Window]) -> Result<()> {
+        let rows: Vec<&[Window]> = windows.chunk_by(|a, b| self.share_a_row(a, b)).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        // Counted from 1, and the last one included.
+        let ends = rows.iter().scan(0, |end, row| {
+            *end += row.len() as i32;
+            Some(*end)
+        });
+        let ends: Vec<i32> = ends.collect();
+        sqlx::query(statement)
+            .bind(self.log_id)
+            .bind(STEPS[self.nth])
+            .bind(column(&rows, |row| self.id(row[0].series)))
+            .bind(column(&rows, |row| moment(self.run(&row[0]))))
+            .bind(rows.iter().zip(&ends).map(|(row, end)| end - row.len() as i32 + 1).collect::<Vec<_>>())
+            .bind(&ends)
+            .bind(column(windows, |window| moment(window.start)))
+            .bind(column(windows, |window| window.count))
+            .bind(column(windows, |window| window.sum))
+            .bind(column(windows, |window| window.min))
+            .bind(column(windows, |window| window.max))
+            .bind(column(windows, |window| window.first))
+            .bind(column(windows, |window| window.first_at))
+            .bind(column(windows, |window| window.last))
+            .bind(column(windows, |window| window.last_at))
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+
+    fn share_a_row(&self, a: &Window, b: &Window) -> bool {
+        (a.series, self.run(a)) == (b.series, self.run(b))
+    }
+
+    fn run(&self, window: &Window) -> i64 {
+        run(window.start, STEPS[self.nth])
+    }
+
+    fn run_of(&self, latest: Option<i64>) -> Option<i64> {
+        latest.map(|start| run(start, STEPS[self.nth]))
+    }
+
+    /// The newest run of a series as it was before.
+    fn open(&self, series: u32) -> Option<i64> {
+        self.run_of(self.series[series as usize].latest[self.nth])
+    }
+
+    fn id(&self, series: u32) -> i64 {
+        self.series[series as usize].id
+    }
+}
+
+fn column<R, T>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
+/// A moment that lies so many seconds behind the epoch.
+pub(super) fn moment(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_secs(seconds).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::given::{given, reading};
+    use crate::telemetry_windows::Model;
+
+    #[test]
+    fn hours_and_days_follow_from_minutes() {
+        let (fold, _) = given::<Model>([
+            reading("dev-01", "10:59:00", r#"{"t":1}"#),
+            reading("dev-01", "10:00:00", r#"{"t":2}"#),
+            reading("dev-01", "11:00:00", r#"{"t":4}"#),
+        ]);
+        let series = [Stored { id: 1, latest: [None; 3] }];
+        let widen = |windows: Vec<Window>, step| {
+            let mut gained = Vec::new();
+            together(windows, &series).iter().for_each(|window| gain(&mut gained, window, step));
+            gained
+        };
+        let hours = widen(fold.windows, 3_600);
+        let shown = |windows: &[Window]| {
+            windows.iter().map(|w| (w.start % 86_400, w.count, w.sum, w.first, w.last)).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&hours), [(36_000, 2, 3.0, 2.0, 1.0), (39_600, 1, 4.0, 4.0, 4.0)]);
+        assert_eq!(shown(&widen(hours, 86_400)), [(0, 3, 7.0, 2.0, 4.0)]);
+    }
+
+    #[test]
+    fn ten_minutes_make_a_run_before_the_epoch_too() {
+        for (moment, start) in [(0, 0), (599, 0), (600, 600), (-1, -600), (-600, -600), (-601, -1_200)] {
+            assert_eq!(run(moment, 60), start, "{moment}");
+        }
+    }
+}
