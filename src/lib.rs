@@ -13,7 +13,7 @@
 //!
 //! and around it: [`service`] starts and stops all of it, [`cli`] is what a person types, [`embedded`] the servers that
 //! `up` brings along, [`replay`] tells the log again, [`simulate`] and [`agent`] devices to try it with, [`mod@bench`] its
-//! figures.
+//! figures, [`memory`] what the allocator is told.
 
 pub mod agent;
 pub mod backoff;
@@ -33,6 +33,7 @@ pub mod http;
 pub mod identity;
 pub mod ingest;
 pub mod limits;
+pub mod memory;
 pub mod registration;
 pub mod replay;
 pub mod service;

@@ -6,11 +6,13 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use fleetlog::cli::{self, Cli, environment};
+use fleetlog::memory;
 
 /// The exit code for settings that cannot be used, as clap's own.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    memory::give_large_blocks_back();
     let checked =
         environment::load(Path::new(".env")).and_then(|()| environment::check(&Cli::command(), variables()));
     if let Err(error) = checked {

@@ -1,7 +1,7 @@
 //! A child process that cannot outlive its owner.
 //!
 //! Linux sends a child its parent-death signal when the *thread* that started it ends, so every child has a thread of
-//! its own that starts it, waits for it and reaps it. All of this crate's unsafe code is here.
+//! its own that starts it, waits for it and reaps it.
 
 use std::fs::File;
 use std::io;

@@ -137,24 +137,28 @@ struct Window {
     last_at: DateTime<Utc>,
 }
 
-impl FromRow<'_, PgRow> for Window {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        let (start, count, sum): (DateTime<Utc>, i64, f64) =
-            (row.try_get("start")?, row.try_get("count")?, row.try_get("sum")?);
-        Ok(Self {
-            start,
-            end: start + TimeDelta::minutes(1),
-            count,
-            sum,
-            avg: sum / count as f64,
-            min: row.try_get("min")?,
-            max: row.try_get("max")?,
-            first: row.try_get("first")?,
-            first_at: row.try_get("first_at")?,
-            last: row.try_get("last")?,
-            last_at: row.try_get("last_at")?,
-        })
-    }
+/// The windows of a row, which holds ten.
+fn windows_of(row: &PgRow) -> sqlx::Result<Vec<Window>> {
+    let times = |column| row.try_get::<Vec<DateTime<Utc>>, _>(column);
+    let numbers = |column| row.try_get::<Vec<f64>, _>(column);
+    let (starts, counts) = (times("starts")?, row.try_get::<Vec<i64>, _>("counts")?);
+    let (sums, mins, maxs) = (numbers("sums")?, numbers("mins")?, numbers("maxs")?);
+    let (firsts, first_ats) = (numbers("firsts")?, times("first_ats")?);
+    let (lasts, last_ats) = (numbers("lasts")?, times("last_ats")?);
+    let window = |nth: usize| Window {
+        start: starts[nth],
+        end: starts[nth] + TimeDelta::minutes(1),
+        count: counts[nth],
+        sum: sums[nth],
+        avg: sums[nth] / counts[nth] as f64,
+        min: mins[nth],
+        max: maxs[nth],
+        first: firsts[nth],
+        first_at: first_ats[nth],
+        last: lasts[nth],
+        last_at: last_ats[nth],
+    };
+    Ok((0..starts.len()).map(window).collect())
 }
 
 async fn windows(
@@ -163,10 +167,11 @@ async fn windows(
     Query(which): Query<Which>,
 ) -> Result<Json<Windows>, Failed> {
     let Which { metric, from, to, step } = which;
-    let read = sqlx::query_as(
-        "SELECT start, count, sum, min, max, first, first_at, last, last_at FROM telemetry_windows
-         WHERE log_id = $1 AND aggregate_id = $2 AND metric = $3 AND step = 60 AND start >= $4 AND start < $5
-         ORDER BY start",
+    let read = sqlx::query(
+        "SELECT starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats FROM telemetry_window_runs
+         WHERE log_id = $1 AND aggregate_id = $2 AND metric = $3 AND step = 60
+           AND run > $4 - interval '10 minutes' AND run < $5
+         ORDER BY run",
     )
     .bind(log.log_id)
     .bind(format!("{TENANT}/{uid}"))
@@ -174,6 +179,9 @@ async fn windows(
     .bind(from)
     .bind(to)
     .fetch_all(&log.pool);
-    let series = [Series { windows: read.await.map_err(failed)?, metric }];
+    let rows = read.await.map_err(failed)?;
+    let rows = rows.iter().map(windows_of).collect::<sqlx::Result<Vec<_>>>().map_err(failed)?;
+    let windows = rows.into_iter().flatten().filter(|window| (from..to).contains(&window.start)).collect();
+    let series = [Series { windows, metric }];
     Ok(Json(Windows { device_uid: uid, from, to, step, tz: "UTC", series }))
 }
