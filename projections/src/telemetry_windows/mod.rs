@@ -3,6 +3,7 @@
 //! - `fold`: what readings add up to
 //! - `series`: the ids of devices' metrics
 //! - `runs`: how windows lie in the table
+//! - `open`: those that are written again and again
 //! - `model`: which of them are written when
 //! - `buckets`: where the buckets of a query begin
 //! - `queries`: series of windows, by any step and time zone
@@ -12,6 +13,7 @@
 mod buckets;
 mod fold;
 mod model;
+mod open;
 mod queries;
 mod runs;
 mod series;

@@ -5,13 +5,15 @@ use sqlx::PgConnection;
 
 use super::STEPS;
 use super::fold::Fold;
-use super::runs::{Statements, Table, together};
+use super::open::OpenRuns;
+use super::runs::{Statements, Table, latest, together};
 use super::series::AllSeries;
 use crate::read_model::{Poison, ReadModel};
 
 /// The read model `telemetry_windows`.
 pub struct Model {
     series: AllSeries,
+    open: OpenRuns,
     statements: Statements,
 }
 
@@ -22,7 +24,11 @@ impl ReadModel for Model {
     type Fold = Fold;
 
     fn new(version: i32) -> Self {
-        Self { series: AllSeries::new(version), statements: Statements::new(version) }
+        Self {
+            series: AllSeries::new(version),
+            open: OpenRuns::default(),
+            statements: Statements::new(version),
+        }
     }
 
     fn fold(fold: &mut Fold, event: &Event) -> Result<(), Poison> {
@@ -38,10 +44,10 @@ impl ReadModel for Model {
         let names: Vec<_> = (0..fold.series.len() as u32).map(|series| fold.name(series)).collect();
         let series = self.series.resolve(connection, log_id, &names).await?;
         for nth in 0..STEPS.len() {
-            let table = Table { statements: &self.statements, log_id, nth, series: &series };
             windows = together(windows, &series);
-            let latest = table.latest(&windows);
-            windows = table.add(connection, &windows, &latest).await?;
+            let latest = latest(&series, nth, &windows);
+            let table = Table { statements: &self.statements, log_id, nth, series: &series, latest: &latest };
+            windows = table.add(connection, &mut self.open, &windows).await?;
             self.series.wrote(log_id, &names, nth, &latest);
         }
         Ok(())

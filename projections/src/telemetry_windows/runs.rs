@@ -15,6 +15,7 @@ use sqlx::{PgConnection, Row};
 
 use super::STEPS;
 use super::fold::Window;
+use super::open::OpenRuns;
 use super::series::Stored;
 
 /// How many windows a run has place for. With twenty, the row of an open run, which is written with every batch, would
@@ -54,6 +55,16 @@ pub(super) fn together(mut windows: Vec<Window>, series: &[Stored]) -> Vec<Windo
         same
     });
     windows
+}
+
+/// The latest window of a step of each series, with these.
+pub(super) fn latest(series: &[Stored], nth: usize, windows: &[Window]) -> Vec<Option<i64>> {
+    let mut latest: Vec<_> = series.iter().map(|stored| stored.latest[nth]).collect();
+    for window in windows {
+        let latest = &mut latest[window.series as usize];
+        *latest = Some(window.start).max(*latest);
+    }
+    latest
 }
 
 /// The windows of a row, by time.
@@ -129,30 +140,21 @@ pub(super) struct Table<'s> {
     /// Which of the steps.
     pub(super) nth: usize,
     pub(super) series: &'s [Stored],
+    /// The latest window of each series, with those that are to be added.
+    pub(super) latest: &'s [Option<i64>],
 }
 
 impl Table<'_> {
-    /// The latest window of each series, with these.
-    pub(super) fn latest(&self, windows: &[Window]) -> Vec<Option<i64>> {
-        let mut latest: Vec<_> = self.series.iter().map(|stored| stored.latest[self.nth]).collect();
-        for window in windows {
-            let latest = &mut latest[window.series as usize];
-            *latest = Some(window.start).max(*latest);
-        }
-        latest
-    }
-
     /// Adds windows, which come by series and start, to what is there, and returns what those of the next step gain: the
     /// runs that are open no more once these are the latest windows, and what comes late to those that were not.
     pub(super) async fn add(
         &self,
         connection: &mut PgConnection,
+        remembered: &mut OpenRuns,
         windows: &[Window],
-        latest: &[Option<i64>],
     ) -> Result<Vec<Window>> {
-        let open_now = |series: u32| self.run_of(latest[series as usize]);
-        let is_over = |series: &u32| self.open(*series) < open_now(*series);
-        let mut closing: Vec<_> = (0..latest.len() as u32)
+        let is_over = |series: &u32| self.open(*series) < self.open_now(*series);
+        let mut closing: Vec<_> = (0..self.series.len() as u32)
             .map(|series| Some(series).filter(is_over).and_then(|series| self.open(series)))
             .collect();
         let mut gained = Vec::new();
@@ -165,9 +167,10 @@ impl Table<'_> {
                 let series = windows[0].series;
                 Some((series, closing[series as usize].take()?))
             });
-            let closed = self.add_some(connection, some, &closing.collect()).await?;
+            let closed = self.add_some(connection, remembered, some, &closing.collect()).await?;
             let Some(&longer) = STEPS.get(self.nth + 1) else { continue };
-            let behind_it = some.iter().filter(|window| Some(self.run(window)) < open_now(window.series));
+            let behind_it =
+                some.iter().filter(|window| Some(self.run(window)) < self.open_now(window.series));
             for window in closed.iter().chain(behind_it) {
                 gain(&mut gained, window, longer);
             }
@@ -188,19 +191,34 @@ impl Table<'_> {
     async fn add_some(
         &self,
         connection: &mut PgConnection,
+        remembered: &mut OpenRuns,
         windows: &[Window],
         closing: &HashSet<(u32, i64)>,
     ) -> Result<Vec<Window>> {
         let (new, late): (Vec<Window>, Vec<Window>) =
             windows.iter().partition(|window| Some(self.run(window)) > self.open(window.series));
         let name = |window: &Window| (window.series, self.run(window));
+        let share_a_row = |a: &Window, b: &Window| self.share_a_row(a, b);
         let touched: HashSet<_> = late.iter().map(name).collect();
-        let known = self.read(connection, &touched.union(closing).copied().collect::<Vec<_>>()).await?;
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for &(series, run) in touched.union(closing) {
+            match remembered.get(self.id(series), self.nth, run) {
+                Some(windows) => known.extend(windows.iter().map(|window| Window { series, ..*window })),
+                None => unknown.push((series, run)),
+            }
+        }
+        known.extend(self.read(connection, &unknown).await?);
         let closed = known.iter().filter(|window| closing.contains(&name(window))).copied().collect();
         let known = known.into_iter().filter(|window| touched.contains(&name(window)));
         let known = together(known.chain(late).collect(), self.series);
         self.write(connection, &self.statements.insert, &new).await?;
         self.write(connection, &self.statements.upsert, &known).await?;
+        for run in known.chunk_by(share_a_row).chain(new.chunk_by(share_a_row)) {
+            let (Window { series, .. }, start) = (run[0], self.run(&run[0]));
+            if Some(start) == self.open_now(series) {
+                remembered.keep(self.id(series), self.nth, start, run);
+            }
+        }
         Ok(closed)
     }
 
@@ -266,6 +284,11 @@ impl Table<'_> {
 
     fn run_of(&self, latest: Option<i64>) -> Option<i64> {
         latest.map(|start| run(start, STEPS[self.nth]))
+    }
+
+    /// The newest run of a series once everything is added.
+    fn open_now(&self, series: u32) -> Option<i64> {
+        self.run_of(self.latest[series as usize])
     }
 
     /// The newest run of a series as it was before.
