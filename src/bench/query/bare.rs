@@ -182,6 +182,6 @@ async fn windows(
     let rows = read.await.map_err(failed)?;
     let rows = rows.iter().map(windows_of).collect::<sqlx::Result<Vec<_>>>().map_err(failed)?;
     let windows = rows.into_iter().flatten().filter(|window| (from..to).contains(&window.start)).collect();
-    let series = [Series { windows, metric }];
+    let series = [Series { metric, windows }];
     Ok(Json(Windows { device_uid: uid, from, to, step, tz: "UTC", series }))
 }
