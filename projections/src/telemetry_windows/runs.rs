@@ -326,7 +326,9 @@ mod tests {
         let series = [Stored { id: 1, latest: [None; 3] }];
         let widen = |windows: Vec<Window>, step| {
             let mut gained = Vec::new();
-            together(windows, &series).iter().for_each(|window| gain(&mut gained, window, step));
+            for window in together(windows, &series) {
+                gain(&mut gained, &window, step);
+            }
             gained
         };
         let hours = widen(fold.windows, 3_600);
