@@ -51,6 +51,8 @@ pub(super) struct Open {
     busy: Option<Position>,
     not_before: DateTime<Utc>,
     absences: u32,
+    /// Its device has come while it was busy.
+    arrived: bool,
     wake: Option<DateTime<Utc>>,
 }
 
@@ -90,6 +92,7 @@ impl Commands {
                 busy: None,
                 not_before: DateTime::<Utc>::MIN_UTC,
                 absences: 0,
+                arrived: false,
                 wake: None,
             };
             self.open.insert(cmd_id, open);
@@ -145,7 +148,7 @@ impl Commands {
                     continue;
                 }
             };
-            open.busy = Some(Position::MAX);
+            (open.busy, open.arrived) = (Some(Position::MAX), false);
             due.push((cmd_id, what));
         }
         due
@@ -157,6 +160,8 @@ impl Commands {
         open.busy = None;
         match done {
             Done::Recorded(position) => open.busy = Some(position).filter(|&position| position > open.last),
+            // Nobody was there when it was published, but somebody is now.
+            Done::Absent if open.arrived => {}
             Done::Absent => {
                 open.not_before = now + (ABSENT.0 * (1 << open.absences.min(8))).min(ABSENT.1);
                 open.absences += 1;
@@ -176,7 +181,7 @@ impl Commands {
     pub(super) fn arrived(&mut self, uid: &str) {
         let Some(&first) = self.queues.get(uid).and_then(|queue| queue.values().next()) else { return };
         if let Some(open) = self.open.get_mut(&first) {
-            open.not_before = DateTime::<Utc>::MIN_UTC;
+            (open.not_before, open.arrived) = (DateTime::<Utc>::MIN_UTC, true);
         }
         self.schedule(first);
     }
@@ -337,6 +342,18 @@ mod tests {
         assert_eq!(story.commands.absent().len(), 1);
         story.commands.arrived("dev-01");
         assert_eq!(story.due(60), [(1, FIRST)]);
+    }
+
+    #[test]
+    fn a_device_that_comes_back_while_it_is_being_found_absent_is_tried_at_once() {
+        let mut story = Story::default();
+        story.request(1, "dev-01");
+        story.due(0);
+        story.commands.arrived("dev-01");
+        story.commands.done(id(1), Done::Absent, at(0));
+        assert_eq!(story.due(0), [(1, FIRST)]);
+        story.commands.done(id(1), Done::Absent, at(0));
+        assert_eq!(story.due(0), [], "it has gone again");
     }
 
     #[test]
