@@ -111,10 +111,12 @@ impl Readers {
 impl EventLog {
     /// The rows of one statement that reads, and does nothing else.
     pub async fn fetch(&self, statement: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>> {
-        let Some(readers) = &self.readers else { return Ok(statement.fetch_all(self.pool()).await?) };
-        let mut reader = readers.reader().await?;
-        let rows = statement.fetch_all(&mut reader.kept.connection).await?;
-        readers.give_back(reader);
+        let mut rows = Vec::new();
+        let keep = |row| {
+            rows.push(row);
+            Ok::<_, Error>(())
+        };
+        self.fetch_each(statement, keep).await?;
         Ok(rows)
     }
 

@@ -4,7 +4,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_aggregates::telemetry::Recorded;
 use fleetlog_event_log::{EventLog, Lane};
 use fleetlog_projections::telemetry_windows::{self, Error, Invalid, Series, WindowsQuery, windows};
-
 use sqlx::Executor;
 
 use super::{Running, append, assert_equal_to_the_fold_of_the_log, at, reading};
@@ -47,6 +46,13 @@ fn of(from: &str, to: &str, step: TimeDelta, tz: &str) -> WindowsQuery {
     }
 }
 
+/// Projects what is on the record, and no more.
+async fn project(log: &EventLog) {
+    let running = Running::start(log);
+    running.catch_up().await;
+    running.stop().await;
+}
+
 /// A reading of 1 at each of these moments, projected.
 async fn ones_at(log: &EventLog, times: impl IntoIterator<Item = DateTime<Utc>>) {
     append(
@@ -54,9 +60,7 @@ async fn ones_at(log: &EventLog, times: impl IntoIterator<Item = DateTime<Utc>>)
         times.into_iter().enumerate().map(|(n, time)| reading("dev-01", n, time, r#""t":1"#)).collect(),
     )
     .await;
-    let running = Running::start(log);
-    running.catch_up().await;
-    running.stop().await;
+    project(log).await;
 }
 
 /// Start and count of each window of the only series.
@@ -96,9 +100,7 @@ async fn a_runner_that_starts_anew_goes_on_where_the_windows_end() {
     let log = database.event_log().await;
     for from in [0, 700, 1_100] {
         append(&log, untidy(from, from + 800)).await;
-        let running = Running::start(&log);
-        running.catch_up().await;
-        running.stop().await;
+        project(&log).await;
     }
     assert_equal_to_the_fold_of_the_log(&log).await;
 }
@@ -134,11 +136,10 @@ async fn an_hour_is_written_when_ten_minutes_are_over_and_is_whole_to_who_reads_
 async fn every_step_reads_as_the_view_shows_it() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
-    append(&log, untidy(0, 1_000)).await;
-    let running = Running::start(&log);
-    running.catch_up().await;
-    append(&log, untidy(1_000, 1_100)).await;
-    running.catch_up().await;
+    for readings in [untidy(0, 1_000), untidy(1_000, 1_100)] {
+        append(&log, readings).await;
+        project(&log).await;
+    }
     for (step, since) in [(60, None), (3_600, Some("2026-02-27T01:30:00.5Z")), (86_400, None)] {
         let wanted = WindowsQuery {
             metric: None,
@@ -182,16 +183,13 @@ async fn what_version_1_had_folded_is_kept() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
     append(&log, untidy(0, 1_000)).await;
-    let running = Running::start(&log);
-    running.catch_up().await;
-    running.stop().await;
+    project(&log).await;
     let mut owner = database.owner().await;
     owner.execute(VERSION_1).await.expect("as it was");
     owner.execute(include_str!("../../migrations/0030_telemetry_window_runs.sql")).await.expect("migrated");
     assert_equal_to_the_fold_of_the_log(&log).await;
     append(&log, untidy(1_000, 1_300)).await;
-    let running = Running::start(&log);
-    running.catch_up().await;
+    project(&log).await;
     assert_equal_to_the_fold_of_the_log(&log).await;
 }
 

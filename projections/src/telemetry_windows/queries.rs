@@ -85,43 +85,23 @@ impl<'b> Sorted<'b> {
 
     /// Adds a row, which is behind all of its series that have been added.
     fn add(&mut self, row: &PgRow) -> Result<(), Error> {
-        let name: (&str, &str) = (row.try_get("aggregate_id")?, row.try_get("metric")?);
+        let (aggregate_id, metric): (&str, &str) = (row.try_get("aggregate_id")?, row.try_get("metric")?);
+        let goes_on = |last: &&mut Found| last.aggregate_id == aggregate_id && last.metric == metric;
+        let found = match self.found.last_mut().filter(goes_on) {
+            Some(found) => found,
+            None => self.found.push_mut(Found {
+                aggregate_id: aggregate_id.to_owned(),
+                metric: metric.to_owned(),
+                windows: vec![],
+            }),
+        };
         for mut window in runs::windows(row, 0)? {
             window.start = runs::floor(window.start, self.step);
             if (self.from..self.to).contains(&window.start) {
-                self.add_window(name, window)?;
+                self.windows += usize::from(found.add(self.buckets, window));
             }
         }
-        Ok(())
-    }
-
-    fn add_window(
-        &mut self,
-        (aggregate_id, metric): (&str, &str),
-        window: fold::Window,
-    ) -> Result<(), Invalid> {
-        let goes_on = |last: &Found| last.aggregate_id == aggregate_id && last.metric == metric;
-        if !self.found.last().is_some_and(goes_on) {
-            let (aggregate_id, metric) = (aggregate_id.to_owned(), metric.to_owned());
-            self.found.push(Found { aggregate_id, metric, windows: vec![] });
-        }
-        let Some(Found { windows, .. }) = self.found.last_mut() else { return Ok(()) };
-        // Every stored window lies in one bucket whole.
-        let mut bucket = windows.last().map_or(0, |(bucket, _)| *bucket);
-        while self.buckets.boundaries[bucket + 1].timestamp() <= window.start {
-            bucket += 1;
-        }
-        match windows.last_mut() {
-            Some((last, known)) if *last == bucket => known.add(&window),
-            _ => {
-                self.windows += 1;
-                if self.windows > MAX_WINDOWS {
-                    return Err(Invalid::TooManyWindows);
-                }
-                windows.push((bucket, window));
-            }
-        }
-        Ok(())
+        if self.windows > MAX_WINDOWS { Err(Invalid::TooManyWindows.into()) } else { Ok(()) }
     }
 
     fn series(self) -> Vec<Series> {
@@ -147,7 +127,28 @@ impl<'b> Sorted<'b> {
             metric,
             windows: windows.into_iter().map(window).collect(),
         };
-        self.found.into_iter().map(series).collect()
+        // Of the first and the last rows nothing may be in range.
+        self.found.into_iter().filter(|found| !found.windows.is_empty()).map(series).collect()
+    }
+}
+
+impl Found {
+    /// Adds a window, which lies in one bucket whole, and says whether it is the first there.
+    fn add(&mut self, buckets: &Buckets, window: fold::Window) -> bool {
+        let mut bucket = self.windows.last().map_or(0, |(bucket, _)| *bucket);
+        while buckets.boundaries[bucket + 1].timestamp() <= window.start {
+            bucket += 1;
+        }
+        match self.windows.last_mut() {
+            Some((last, known)) if *last == bucket => {
+                known.add(&window);
+                false
+            }
+            _ => {
+                self.windows.push((bucket, window));
+                true
+            }
+        }
     }
 }
 

@@ -18,8 +18,8 @@ use super::fold::Window;
 use super::open::OpenRuns;
 use super::series::Stored;
 
-/// How many windows a run has place for. With twenty, the row of an open run, which is written with every batch, would
-/// take twice as long to write.
+/// How many windows a run has place for. With twenty there would be twice as much to write of the open run, with every
+/// batch.
 const LENGTH: i32 = 10;
 /// The most windows of one statement: what bounds its memory, here and in the database.
 const AT_ONCE: usize = 10_000;
@@ -117,7 +117,7 @@ impl Statements {
                      FROM telemetry_windows_v{version} AS stored
                      WHERE stored.log_id = $1 AND stored.step = $2
                        AND stored.series_id = wanted.series_id AND stored.run = wanted.run
-                     -- Which keeps it a look at the index for each, whatever the planner believes of the table.
+                     -- Which keeps it a look for each, and no join, whatever the planner believes of the table.
                      LIMIT 1
                  ) AS stored"
             ),
@@ -153,10 +153,7 @@ impl Table<'_> {
         remembered: &mut OpenRuns,
         windows: &[Window],
     ) -> Result<Vec<Window>> {
-        let is_over = |series: &u32| self.open(*series) < self.open_now(*series);
-        let mut closing: Vec<_> = (0..self.series.len() as u32)
-            .map(|series| Some(series).filter(is_over).and_then(|series| self.open(series)))
-            .collect();
+        let mut closing: Vec<_> = (0..self.series.len() as u32).map(|series| self.closing(series)).collect();
         let mut gained = Vec::new();
         let mut rest = windows;
         while !rest.is_empty() {
@@ -181,7 +178,8 @@ impl Table<'_> {
     /// How many of the first windows are written at once.
     fn whole_runs(&self, windows: &[Window]) -> usize {
         let end = windows.len().min(AT_ONCE);
-        let goes_on = windows[end..].iter().take_while(|window| self.share_a_row(window, &windows[end - 1]));
+        let goes_on =
+            windows[end..].iter().take_while(|window| self.place(window) == self.place(&windows[end - 1]));
         end + goes_on.count()
     }
 
@@ -197,9 +195,7 @@ impl Table<'_> {
     ) -> Result<Vec<Window>> {
         let (new, late): (Vec<Window>, Vec<Window>) =
             windows.iter().partition(|window| Some(self.run(window)) > self.open(window.series));
-        let name = |window: &Window| (window.series, self.run(window));
-        let share_a_row = |a: &Window, b: &Window| self.share_a_row(a, b);
-        let touched: HashSet<_> = late.iter().map(name).collect();
+        let touched: HashSet<_> = late.iter().map(|window| self.place(window)).collect();
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
         for &(series, run) in touched.union(closing) {
             match remembered.get(self.id(series), self.nth, run) {
@@ -208,15 +204,15 @@ impl Table<'_> {
             }
         }
         known.extend(self.read(connection, &unknown).await?);
-        let closed = known.iter().filter(|window| closing.contains(&name(window))).copied().collect();
-        let known = known.into_iter().filter(|window| touched.contains(&name(window)));
+        let closed = known.iter().filter(|window| closing.contains(&self.place(window))).copied().collect();
+        let known = known.into_iter().filter(|window| touched.contains(&self.place(window)));
         let known = together(known.chain(late).collect(), self.series);
         self.write(connection, &self.statements.insert, &new).await?;
         self.write(connection, &self.statements.upsert, &known).await?;
-        for run in known.chunk_by(share_a_row).chain(new.chunk_by(share_a_row)) {
-            let (Window { series, .. }, start) = (run[0], self.run(&run[0]));
-            if Some(start) == self.open_now(series) {
-                remembered.keep(self.id(series), self.nth, start, run);
+        for row in self.rows(&known).chain(self.rows(&new)) {
+            let (series, run) = self.place(&row[0]);
+            if Some(run) == self.open_now(series) {
+                remembered.keep(self.id(series), self.nth, run, row);
             }
         }
         Ok(closed)
@@ -243,7 +239,7 @@ impl Table<'_> {
     }
 
     async fn write(&self, connection: &mut PgConnection, statement: &str, windows: &[Window]) -> Result<()> {
-        let rows: Vec<&[Window]> = windows.chunk_by(|a, b| self.share_a_row(a, b)).collect();
+        let rows: Vec<_> = self.rows(windows).collect();
         if rows.is_empty() {
             return Ok(());
         }
@@ -274,8 +270,14 @@ impl Table<'_> {
         Ok(())
     }
 
-    fn share_a_row(&self, a: &Window, b: &Window) -> bool {
-        (a.series, self.run(a)) == (b.series, self.run(b))
+    /// Windows row by row.
+    fn rows<'w>(&self, windows: &'w [Window]) -> impl Iterator<Item = &'w [Window]> {
+        windows.chunk_by(|a, b| self.place(a) == self.place(b))
+    }
+
+    /// The row of a window: its series and run.
+    fn place(&self, window: &Window) -> (u32, i64) {
+        (window.series, self.run(window))
     }
 
     fn run(&self, window: &Window) -> i64 {
@@ -284,6 +286,11 @@ impl Table<'_> {
 
     fn run_of(&self, latest: Option<i64>) -> Option<i64> {
         latest.map(|start| run(start, STEPS[self.nth]))
+    }
+
+    /// The run of a series that is open no more once everything is added.
+    fn closing(&self, series: u32) -> Option<i64> {
+        self.open(series).filter(|&open| Some(open) < self.open_now(series))
     }
 
     /// The newest run of a series once everything is added.

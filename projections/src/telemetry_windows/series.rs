@@ -43,7 +43,7 @@ impl AllSeries {
                          WHERE stored.log_id = $1 AND stored.series_id = series.series_id AND stored.step = steps.step
                          ORDER BY run DESC LIMIT 1
                      )
-                     FROM unnest($4::int[]) WITH ORDINALITY AS steps (step, nth) ORDER BY nth
+                     FROM unnest(ARRAY{STEPS:?}) WITH ORDINALITY AS steps (step, nth) ORDER BY nth
                  ) AS latest
                  FROM {names}
                  JOIN telemetry_series_v{version} AS series
@@ -53,7 +53,7 @@ impl AllSeries {
             insert: format!(
                 "INSERT INTO telemetry_series_v{version} (log_id, aggregate_id, metric)
                  SELECT $1, aggregate_id, metric FROM {names}
-                 RETURNING series_id, aggregate_id, metric, array_fill(NULL::timestamptz, ARRAY[cardinality($4::int[])]) AS latest"
+                 RETURNING series_id, aggregate_id, metric, NULL::timestamptz[] AS latest"
             ),
         }
     }
@@ -114,13 +114,13 @@ impl AllSeries {
         names: Vec<(&str, &str)>,
     ) -> Result<()> {
         let (aggregate_ids, metrics): (Vec<_>, Vec<_>) = names.into_iter().unzip();
-        let query = sqlx::query(statement).bind(log_id).bind(aggregate_ids).bind(metrics).bind(STEPS);
+        let query = sqlx::query(statement).bind(log_id).bind(aggregate_ids).bind(metrics);
         let known = self.known.entry(log_id).or_default();
         for row in query.fetch_all(connection).await? {
             let (aggregate_id, metric): (String, String) =
                 (row.try_get("aggregate_id")?, row.try_get("metric")?);
-            let latest: [Option<DateTime<Utc>>; STEPS.len()] = row.try_get("latest")?;
-            let latest = latest.map(|start| start.map(|start| start.timestamp()));
+            let latest: Option<[Option<DateTime<Utc>>; STEPS.len()]> = row.try_get("latest")?;
+            let latest = latest.unwrap_or_default().map(|start| start.map(|start| start.timestamp()));
             let stored = Stored { id: row.try_get("series_id")?, latest };
             known.entry(aggregate_id.into()).or_default().insert(metric.into(), stored);
             self.count += 1;
