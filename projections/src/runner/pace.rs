@@ -1,4 +1,4 @@
-//! How often a telemetry log is written to the read models: under load seldom, and much at a time.
+//! How often a log is written to the read models: under load seldom, and much at a time.
 //!
 //! What a batch costs is mostly the rows that it touches, and a fleet touches the same ones over and over: each
 //! device's, and each of its metrics' windows. A runner that wrote as soon as there was anything would write each of
@@ -11,8 +11,15 @@ use std::time::Duration;
 use fleetlog_event_log::{Lane, Log, LogId};
 use tokio::time::Instant;
 
-/// How many times as long as a batch took its log rests after it: writing takes a seventh of the time.
-const REST: u32 = 6;
+/// How many times as long as a batch took its log rests after it. Writing takes a seventh of the time, or, where a
+/// person may be waiting for it, a third.
+fn rest(lane: Lane) -> u32 {
+    match lane {
+        Lane::Telemetry => 6,
+        Lane::Control => 2,
+    }
+}
+
 /// How far a read model may be behind its log: what came when a batch had just begun waits for its end, the rest, and the
 /// next batch. A read model promises a second; this leaves some of it to chance.
 const BEHIND: Duration = Duration::from_millis(800);
@@ -24,11 +31,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// A batch of a log was written, which took so long. A control log never rests: who waits for it is a person.
+    /// A batch of a log was written, which took so long.
     pub(super) fn wrote(&mut self, log: &Log, took: Duration, now: Instant) {
-        if log.lane == Lane::Telemetry {
-            self.until.insert(log.log_id, now + (took * REST).min(BEHIND.saturating_sub(took * 2)));
-        }
+        let rest = (took * rest(log.lane)).min(BEHIND.saturating_sub(took * 2));
+        self.until.insert(log.log_id, now + rest);
     }
 
     /// Whether a log rests now.
@@ -51,28 +57,23 @@ mod tests {
     }
 
     #[test]
-    fn a_telemetry_log_rests_for_as_long_as_its_batch_took_several_times_and_is_never_far_behind() {
+    fn a_log_rests_for_as_long_as_its_batch_took_several_times_and_is_never_far_behind() {
         let (mut pace, now) = (Pace::default(), Instant::now());
-        for (took, rest) in [(10, 60), (150, 500), (390, 20)] {
-            pace.wrote(&log(Lane::Telemetry), Duration::from_millis(took), now);
+        let telemetry = [(10, 60), (150, 500), (390, 20)].map(|times| (Lane::Telemetry, times));
+        let control = [(10, 20), (150, 300), (390, 20)].map(|times| (Lane::Control, times));
+        for (lane, (took, rest)) in telemetry.into_iter().chain(control) {
+            pace.wrote(&log(lane), Duration::from_millis(took), now);
             let rested = now + Duration::from_millis(rest);
-            assert!(pace.rests(LogId(1), rested - Duration::from_millis(1)), "after {took} ms");
-            assert_eq!(pace.next(now), Some(rested), "after {took} ms");
-            assert!(!pace.rests(LogId(1), rested) && pace.next(rested).is_none(), "after {took} ms");
+            assert!(pace.rests(LogId(1), rested - Duration::from_millis(1)), "{lane:?} after {took} ms");
+            assert_eq!(pace.next(now), Some(rested), "{lane:?} after {took} ms");
+            assert!(!pace.rests(LogId(1), rested) && pace.next(rested).is_none(), "{lane:?} after {took} ms");
         }
     }
 
     #[test]
-    fn a_telemetry_log_whose_batches_take_long_does_not_rest() {
+    fn a_log_whose_batches_take_long_does_not_rest() {
         let (mut pace, now) = (Pace::default(), Instant::now());
         pace.wrote(&log(Lane::Telemetry), Duration::from_secs(1), now);
-        assert!(!pace.rests(LogId(1), now));
-    }
-
-    #[test]
-    fn a_control_log_never_rests() {
-        let (mut pace, now) = (Pace::default(), Instant::now());
-        pace.wrote(&log(Lane::Control), Duration::from_secs(1), now);
         assert!(!pace.rests(LogId(1), now));
     }
 }
