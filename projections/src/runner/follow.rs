@@ -18,7 +18,7 @@ use super::Options;
 use super::apply::{Applied, Applier, Unapplied};
 use super::checkpoints::{Checkpoints, ParkedStreams};
 use super::handle::Progress;
-use super::pace::Pace;
+use super::pace::{Pace, Turns};
 use crate::read_model::ReadModel;
 use crate::status::State;
 
@@ -33,6 +33,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 pub(super) struct Runner<M> {
     log: EventLog,
     options: Options,
+    turns: Turns,
     checkpoints: Checkpoints,
     model: M,
     progress: watch::Sender<Progress>,
@@ -60,10 +61,16 @@ struct Round {
 }
 
 impl<M: ReadModel> Runner<M> {
-    pub(super) fn new(log: EventLog, options: Options, progress: watch::Sender<Progress>) -> Self {
+    pub(super) fn new(
+        log: EventLog,
+        options: Options,
+        turns: Turns,
+        progress: watch::Sender<Progress>,
+    ) -> Self {
         Self {
             log,
             options,
+            turns,
             checkpoints: Checkpoints { projection: M::NAME, version: M::VERSION },
             model: M::new(M::VERSION),
             progress,
@@ -185,8 +192,11 @@ impl<M: ReadModel> Runner<M> {
     /// Applies the next batch of a log, and returns the position that it brought.
     async fn advance(&mut self, of: &Log) -> Result<Position, Unapplied> {
         let Log { log_id, head, .. } = *of;
-        let started = Instant::now();
         let after = self.position(log_id);
+        // What has a long way to go takes none: the others would wait for as long as its own turns last.
+        let is_close = head - after <= self.options.batch;
+        let _turn = if is_close { self.turns.take(of).await } else { None };
+        let started = Instant::now();
         let parked = self.parked.entry(log_id).or_default();
         let Self { log, options, checkpoints, model, .. } = self;
         let applied = Applier { log, options, checkpoints: *checkpoints, model, log_id, parked }

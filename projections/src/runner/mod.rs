@@ -1,7 +1,7 @@
 //! Keeps the read models up to date: one task a projection, and one runner a projection over all nodes.
 //!
 //! - `follow`: batch after batch of each log, for as long as there are any
-//! - `pace`: how often
+//! - `pace`: how often, and how many at once
 //! - `apply`: some batches, each in one transaction with its checkpoint
 //! - `pages`: from the log into a fold
 //! - `checkpoints`: what the runner keeps in the database
@@ -24,6 +24,7 @@ use crate::{commands, devices, telemetry_windows};
 use follow::Runner;
 use handle::{Followed, Progress};
 pub use handle::{Handle, WaitError};
+use pace::Turns;
 
 /// How much is done at once.
 #[derive(Debug, Clone)]
@@ -58,6 +59,7 @@ type Start = Box<dyn FnOnce(CancellationToken, &mut JoinSet<()>) + Send>;
 pub struct Projections {
     log: EventLog,
     options: Options,
+    turns: Turns,
     starts: Vec<Start>,
     followed: Vec<Followed>,
 }
@@ -75,14 +77,14 @@ impl Projections {
     /// None yet.
     #[must_use]
     pub fn none(log: EventLog, options: Options) -> Self {
-        Self { log, options, starts: vec![], followed: vec![] }
+        Self { log, options, turns: Turns::default(), starts: vec![], followed: vec![] }
     }
 
     /// One more.
     #[must_use]
     pub fn with<M: ReadModel>(mut self) -> Self {
         let (progress, watched) = watch::channel(Progress::default());
-        let runner = Runner::<M>::new(self.log.clone(), self.options.clone(), progress);
+        let runner = Runner::<M>::new(self.log.clone(), self.options.clone(), self.turns.clone(), progress);
         self.starts.push(Box::new(move |shutdown, tasks| {
             tasks.spawn(runner.run(shutdown));
         }));

@@ -4,11 +4,17 @@
 //! device's, and each of its metrics' windows. A runner that wrote as soon as there was anything would write each of
 //! them for every few messages; so the log rests after a batch, for longer the longer that batch took. A log that is
 //! written quickly, because its tenant is small or quiet, hardly rests at all.
+//!
+//! And how many at once: a batch keeps a processor busy for tens of milliseconds, so batches of telemetry take turns on
+//! half of them, and somebody who waits for an answer finds another.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use fleetlog_event_log::{Lane, Log, LogId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 /// How many times as long as a batch took its log rests after it. Writing takes a seventh of the time, or, where a
@@ -48,8 +54,35 @@ impl Pace {
     }
 }
 
+/// The turns that all projections of this process take.
+#[derive(Debug, Clone)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self::new(available_parallelism().map_or(1, |processors| processors.get().div_ceil(2)))
+    }
+}
+
+impl Turns {
+    fn new(at_once: usize) -> Self {
+        Self(Arc::new(Semaphore::new(at_once)))
+    }
+
+    /// A turn for a batch of telemetry, as long as it is kept. Other logs need none, because their batches are short.
+    pub(super) async fn take(&self, log: &Log) -> Option<OwnedSemaphorePermit> {
+        match log.lane {
+            // It is never closed.
+            Lane::Telemetry => Arc::clone(&self.0).acquire_owned().await.ok(),
+            Lane::Control => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
 
     fn log(lane: Lane) -> Log {
@@ -75,5 +108,17 @@ mod tests {
         let (mut pace, now) = (Pace::default(), Instant::now());
         pace.wrote(&log(Lane::Telemetry), Duration::from_secs(1), now);
         assert!(!pace.rests(LogId(1), now));
+    }
+
+    #[tokio::test]
+    async fn batches_of_telemetry_take_turns_and_those_of_control_logs_wait_for_none() {
+        let turns = Turns::new(1);
+        let (telemetry, control) = (log(Lane::Telemetry), log(Lane::Control));
+        let first = turns.take(&telemetry).await;
+        let second = timeout(Duration::ZERO, turns.take(&telemetry)).await;
+        assert!(first.is_some() && second.is_err(), "two at once");
+        timeout(Duration::ZERO, turns.take(&control)).await.expect("at once");
+        drop(first);
+        timeout(Duration::ZERO, turns.take(&telemetry)).await.expect("the first has ended");
     }
 }
