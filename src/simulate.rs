@@ -206,7 +206,9 @@ async fn produce(
     // Each device has its own place in the period, so that messages are spread evenly.
     let place = f64::from(number) / f64::from(options.devices);
     let mut due = start + period.borrow_and_update().mul_f64(place);
-    loop {
+    let end = options.duration.map(|duration| start + duration);
+    // However late a stop is noticed, no more is sent than is due.
+    while end.is_none_or(|end| due < end) {
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}
             Ok(()) = period.changed() => {
