@@ -138,23 +138,18 @@ impl Device {
 
     /// The packet id of the next packet, which is an acknowledgement.
     pub(crate) async fn puback(&mut self) -> u16 {
-        let packet = self.packet().await.expect("PUBACK");
-        assert_eq!(packet[0], 0x40, "PUBACK: {packet:02x?}");
-        u16::from_be_bytes([packet[2], packet[3]])
+        acknowledged(&self.packet().await.expect("PUBACK"))
     }
 
     /// Publishes with `QoS` 1 and waits for the acknowledgement. What an answer sets off may be faster.
     pub(crate) async fn report(&mut self, topic: &str, payload: impl AsRef<[u8]>) {
         self.publish(1, 1, topic, payload).await;
-        loop {
-            let packet = self.packet().await.expect("PUBACK");
-            if packet[0] & 0xf0 == 0x30 {
-                self.early.push_back(packet);
-                continue;
-            }
-            assert_eq!((packet[0], &packet[2..4]), (0x40, &[0, 1][..]), "PUBACK: {packet:02x?}");
-            return;
+        let mut packet = self.packet().await.expect("PUBACK");
+        while packet[0] & 0xf0 == 0x30 {
+            self.early.push_back(packet);
+            packet = self.packet().await.expect("PUBACK");
         }
+        assert_eq!(acknowledged(&packet), 1);
     }
 
     /// Whether nothing has come that was not read.
@@ -172,6 +167,12 @@ impl Device {
         }
         words
     }
+}
+
+/// The packet id of an acknowledgement.
+fn acknowledged(packet: &[u8]) -> u16 {
+    assert_eq!(packet[0], 0x40, "PUBACK: {packet:02x?}");
+    u16::from_be_bytes([packet[2], packet[3]])
 }
 
 /// A packet of this first byte and body.
