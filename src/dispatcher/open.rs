@@ -51,7 +51,7 @@ pub(super) struct Open {
     busy: Option<Position>,
     not_before: DateTime<Utc>,
     absences: u32,
-    /// Its device has come while it was busy.
+    /// Its device has come since it was due last.
     arrived: bool,
     wake: Option<DateTime<Utc>>,
 }
