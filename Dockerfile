@@ -7,8 +7,14 @@ COPY Cargo.toml Cargo.lock ./
 COPY aggregates/Cargo.toml aggregates/Cargo.toml
 COPY event-log/Cargo.toml event-log/build.rs event-log/
 COPY projections/Cargo.toml projections/Cargo.toml
-RUN mkdir -p src aggregates/src event-log/src projections/src tests \
-    && touch src/lib.rs aggregates/src/lib.rs event-log/src/lib.rs projections/src/lib.rs tests/main.rs \
+COPY crates/access/Cargo.toml crates/access/Cargo.toml
+COPY crates/api/Cargo.toml crates/api/Cargo.toml
+COPY crates/embedded/Cargo.toml crates/embedded/Cargo.toml
+COPY crates/engine/Cargo.toml crates/engine/Cargo.toml
+COPY crates/lab/Cargo.toml crates/lab/Cargo.toml
+COPY crates/mqtt/Cargo.toml crates/mqtt/Cargo.toml
+RUN for crate in . aggregates event-log projections crates/*; do mkdir -p "$crate/src" && touch "$crate/src/lib.rs"; done \
+    && mkdir tests && touch tests/main.rs \
     && echo 'fn main() {}' > src/main.rs \
     && cargo fetch --locked
 

@@ -1,7 +1,6 @@
 //! The command line: what can be said, and which variable says it too. Each command's body is in a file of its own.
 
 pub mod announce;
-pub mod bench;
 pub mod device;
 pub mod environment;
 pub mod logging;
@@ -17,13 +16,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fleetlog_access as access;
+use fleetlog_access::mail::{Transport, transport};
+use fleetlog_api::rest;
 use fleetlog_event_log::database;
+use fleetlog_lab::bench;
+use fleetlog_mqtt::server;
 use futures::future::LocalBoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::identity::mail::{Transport, transport};
+use crate::service;
 use crate::service::Broker;
-use crate::{endpoint, http, identity, service};
 
 /// fleetlog: every reading and every command on the record, exactly once, in order.
 ///
@@ -71,7 +74,7 @@ pub enum Command {
     /// Users, without a login: who there is, one more, another password.
     User(user::User),
     /// Measure, beside the machine's own ceiling.
-    Bench(bench::Bench),
+    Bench(bench::args::Bench),
 }
 
 /// Everything on this machine.
@@ -85,7 +88,7 @@ pub struct Up {
     pub mqtt: SocketAddr,
     /// Whether devices need credentials at the MQTT endpoint; where it is not given: only off loopback.
     #[arg(long, env = "FLEETLOG_DEVICE_AUTH", value_enum)]
-    pub device_auth: Option<endpoint::Auth>,
+    pub device_auth: Option<DeviceAuth>,
     /// A folder with Postgres's programs; otherwise they are looked for.
     #[arg(long, env = "FLEETLOG_POSTGRES_BIN")]
     pub postgres_bin: Option<PathBuf>,
@@ -98,6 +101,24 @@ pub struct Up {
     /// What it has in common with `serve`.
     #[command(flatten)]
     pub service: Service,
+}
+
+/// Whether devices need credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceAuth {
+    /// Devices with credentials.
+    Required,
+    /// Anyone. Whoever shows credentials must have the right ones, and is held to that device's topics.
+    Open,
+}
+
+impl From<DeviceAuth> for server::Auth {
+    fn from(auth: DeviceAuth) -> Self {
+        match auth {
+            DeviceAuth::Required => Self::Required,
+            DeviceAuth::Open => Self::Open,
+        }
+    }
 }
 
 /// The service alone.
@@ -121,7 +142,7 @@ pub struct Serve {
     pub mqtt: Option<SocketAddr>,
     /// Whether devices need credentials at the MQTT endpoint; where it is not given: only off loopback.
     #[arg(long, env = "FLEETLOG_DEVICE_AUTH", value_enum, requires = "mqtt")]
-    pub device_auth: Option<endpoint::Auth>,
+    pub device_auth: Option<DeviceAuth>,
     /// This server's name at the broker. Each node has its own, and keeps it: the broker holds messages for it.
     #[arg(long, env = "FLEETLOG_MQTT_CLIENT_ID", default_value = "fleetlog")]
     pub mqtt_client_id: String,
@@ -155,7 +176,7 @@ pub struct Service {
     /// Where people reach the service, such as `https://fleet.example.com`: for links in mails. With `https`, cookies
     /// are sent over TLS only.
     #[arg(long, env = "FLEETLOG_PUBLIC_URL", value_name = "URL")]
-    pub public_url: Option<::http::Uri>,
+    pub public_url: Option<http::Uri>,
     /// The mail server, as `smtp://user:password@host:587`, which must offer STARTTLS unless `?tls=none` is added, or
     /// `smtps://user:password@host`. Without one, mails go into files.
     #[arg(long, env = "FLEETLOG_SMTP_URL", value_name = "URL", hide_env_values = true)]
@@ -175,7 +196,7 @@ pub struct Service {
     /// Proxies whose `X-Forwarded-For` is believed, as addresses or networks separated by commas: 10.0.0.0/8. Without
     /// any, whoever connects is the client.
     #[arg(long, env = "FLEETLOG_TRUSTED_PROXIES", value_delimiter = ',', value_name = "CIDR")]
-    pub trusted_proxies: Vec<http::proxies::Proxies>,
+    pub trusted_proxies: Vec<rest::proxies::Proxies>,
     /// The networks from which an EMQX or Mosquitto of one's own may ask about its clients, separated by commas.
     #[arg(
         long,
@@ -194,7 +215,7 @@ pub struct Service {
 }
 
 impl Service {
-    fn secret(&self) -> anyhow::Result<Option<identity::Secret>> {
+    fn secret(&self) -> anyhow::Result<Option<access::Secret>> {
         self.secret.as_deref().map(str::parse).transpose().context("FLEETLOG_SECRET")
     }
 }
@@ -293,26 +314,26 @@ pub fn run(command: Command) -> LocalBoxFuture<'static, anyhow::Result<()>> {
             Command::Device(args) => device::run(args).await,
             Command::Replay(args) => replay::run(args).await,
             Command::User(args) => user::run(args).await,
-            Command::Bench(args) => crate::bench::run(args).await,
+            Command::Bench(args) => bench::run(args).await,
         }
     })
 }
 
 /// Makes this process count. The one static of the process, because the `metrics` crate has it so.
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {
-    let recorder = http::metrics::recorder()?;
+    let recorder = rest::metrics::recorder()?;
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)?;
     Ok(handle)
 }
 
-fn endpoint_options(listen: SocketAddr, auth: Option<endpoint::Auth>) -> endpoint::Options {
-    let usual = endpoint::Options::new(listen);
+fn endpoint_options(listen: SocketAddr, auth: Option<server::Auth>) -> server::Options {
+    let usual = server::Options::new(listen);
     let auth = auth.unwrap_or(usual.auth);
-    if auth == endpoint::Auth::Open && usual.auth == endpoint::Auth::Required {
+    if auth == server::Auth::Open && usual.auth == server::Auth::Required {
         tracing::warn!(mqtt = %listen, "whoever reaches the MQTT endpoint may publish as any device");
     }
-    endpoint::Options { auth, ..usual }
+    server::Options { auth, ..usual }
 }
 
 fn service_options(
@@ -338,9 +359,9 @@ fn service_options(
         admin_email: args.admin_email.clone(),
         admin_password: args.admin_password.clone(),
         secret: args.secret()?,
-        identity: identity::Settings { public_url: args.public_url.clone() },
+        identity: access::Settings { public_url: args.public_url.clone() },
         mail,
-        settings: http::Settings {
+        settings: rest::Settings {
             online_within: std::time::Duration::from_secs(args.online_within.into()),
             open_metrics: args.metrics_open,
             cors_origins: origins.collect::<anyhow::Result<_>>()?,

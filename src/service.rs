@@ -6,22 +6,24 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use fleetlog_access as access;
+use fleetlog_access::first_start::Admin;
+use fleetlog_access::{Identity, mail, starter_types};
+use fleetlog_aggregates::command_type;
 use fleetlog_aggregates::topic::ACK_FILTER;
+use fleetlog_api::rest;
+use fleetlog_engine::devices::credentials::Credentials;
+use fleetlog_engine::dispatch::Dispatcher;
+use fleetlog_engine::dispatch::outlet::CommandOutlet;
+use fleetlog_engine::ingest::{self, Ingest};
+use fleetlog_event_log::control::ExecuteError;
 use fleetlog_event_log::{EventLog, database};
+use fleetlog_mqtt::{publisher, server, subscriber};
 use fleetlog_projections::Projections;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-
-use crate::commands::{self, Commands};
-use crate::dispatcher::Dispatcher;
-use crate::dispatcher::outlet::Outlet;
-use crate::identity::devices::Credentials;
-use crate::identity::first_start::Admin;
-use crate::identity::{self, Identity, mail};
-use crate::ingest::{self, Ingest};
-use crate::{endpoint, external, http};
 
 /// What a service is made of.
 pub struct Options {
@@ -38,13 +40,13 @@ pub struct Options {
     /// The first administrator's password; used by the first start only.
     pub admin_password: Option<String>,
     /// Seals the keys that sign access tokens.
-    pub secret: Option<identity::Secret>,
+    pub secret: Option<access::Secret>,
     /// What an operator may decide about users and their sessions.
-    pub identity: identity::Settings,
+    pub identity: access::Settings,
     /// Where mails go.
     pub mail: mail::Transport,
     /// What an operator may decide about the API.
-    pub settings: http::Settings,
+    pub settings: rest::Settings,
     /// This process's counters.
     pub metrics: PrometheusHandle,
 }
@@ -52,9 +54,9 @@ pub struct Options {
 /// Where messages come from.
 pub enum Broker {
     /// Devices connect to this process.
-    Endpoint(endpoint::Options),
+    Endpoint(server::Options),
     /// Devices connect to a broker, and so does this process.
-    External(external::Options),
+    External(subscriber::Options),
 }
 
 /// Why a service did not start, or stopped.
@@ -65,13 +67,13 @@ pub enum Error {
     Database(#[from] database::Error),
     /// Keys or the first administrator.
     #[error("failed to {0}")]
-    Identity(#[from] identity::Error),
+    Identity(#[from] access::Error),
     /// The MQTT endpoint.
     #[error("failed to {0}")]
-    Endpoint(#[from] endpoint::Error),
+    Endpoint(#[from] server::Error),
     /// The connection to the MQTT broker.
     #[error("failed to {0}")]
-    External(#[from] external::Error),
+    External(#[from] subscriber::Error),
     /// The address for HTTP.
     #[error("failed to serve HTTP on {0}: {1}")]
     Http(SocketAddr, #[source] std::io::Error),
@@ -80,7 +82,7 @@ pub enum Error {
     Ingest(#[from] ingest::Error),
     /// The command types that come with fleetlog.
     #[error("failed to put the shipped command types on the record: {0}")]
-    Commands(#[from] commands::Error),
+    Commands(#[from] ExecuteError<command_type::Error>),
     /// The projections.
     #[error("failed to {0}")]
     Projections(#[from] fleetlog_projections::runner::Error),
@@ -101,7 +103,7 @@ pub struct Service {
     projections: fleetlog_projections::Handle,
     http: SocketAddr,
     mqtt: Option<SocketAddr>,
-    broker: http::BrokerProbe,
+    broker: rest::BrokerProbe,
     admin: Option<Admin>,
     stages: [Stage; 3],
 }
@@ -158,7 +160,7 @@ impl Service {
         }
         let log = EventLog::open(options.database).await?;
         let (email, password) = (options.admin_email, options.admin_password);
-        let first = identity::first_start(&log, email, password, options.secret).await?;
+        let first = access::first_start(&log, email, password, options.secret).await?;
         let listener = listen(options.http)?;
         let address = listener.local_addr().map_err(|error| Error::Http(options.http, error))?;
         let mut settings = options.identity;
@@ -169,8 +171,11 @@ impl Service {
 
         let (upkeep, counters) = (log.clone(), options.metrics.clone());
         core.run("the log's upkeep", async move |stop| upkeep.run(stop).await);
-        core.run("the counters' upkeep", async move |stop| http::metrics::upkeep(counters, stop).await);
+        core.run("the counters' upkeep", async move |stop| rest::metrics::upkeep(counters, stop).await);
         keep_identity(&identity, &mut core);
+        let devices = Credentials::new(log.clone());
+        let noting = devices.clone();
+        core.run("the note of devices' logins", async move |stop| noting.run(stop).await);
         let runner = Projections::new(log.clone(), fleetlog_projections::Options::default());
         let (projections, stop) = (runner.handle(), core.stop.clone());
         core.add("projections", async move { Ok(runner.run(stop).await?) });
@@ -181,20 +186,20 @@ impl Service {
         let delivery = mail::Delivery::new(log.clone(), options.mail);
         middle.run("the delivery of mails", async move |stop| delivery.run(stop).await);
 
-        let devices = identity.devices.clone();
-        let (broker, mqtt, outlet) = start_broker(options.broker, inlet, devices, &mut edges).await?;
-        Commands::new(log.clone()).ship_types().await?;
+        let (broker, mqtt, outlet) = start_broker(options.broker, inlet, devices.clone(), &mut edges).await?;
+        starter_types::give_to_all(&log).await?;
         let dispatcher = Dispatcher::new(log.clone(), outlet);
         middle.run("the dispatcher", async move |stop| dispatcher.run(stop).await);
-        let app = http::App::new(
+        let app = rest::App::new(
             log.restricted().await?,
             projections.clone(),
             identity,
+            devices,
             options.metrics,
             Arc::clone(&broker),
             options.settings,
         );
-        start_http(listener, address, http::router(app), &mut edges);
+        start_http(listener, address, app, &mut edges);
         Ok(Self {
             log,
             projections,
@@ -250,7 +255,7 @@ impl Service {
 
     /// Says whether devices' messages reach this process.
     #[must_use]
-    pub fn broker(&self) -> http::BrokerProbe {
+    pub fn broker(&self) -> rest::BrokerProbe {
         Arc::clone(&self.broker)
     }
 
@@ -264,10 +269,9 @@ impl Service {
 /// What users, sessions and limits need in the background.
 fn keep_identity(identity: &Identity, core: &mut Stage) {
     let (keys, limits) = (identity.keys.clone(), identity.limits.clone());
-    let (devices, denials) = (identity.devices.clone(), identity.clone());
+    let denials = identity.clone();
     core.run("the signing keys' upkeep", async move |stop| keys.run(stop).await);
     core.run("the counts of requests", async move |stop| limits.run(stop).await);
-    core.run("the note of devices' logins", async move |stop| devices.run(stop).await);
     core.run("the record of denials", async move |stop| denials.record_denials(stop).await);
 }
 
@@ -277,11 +281,11 @@ async fn start_broker(
     inlet: ingest::Handle,
     devices: Credentials,
     edges: &mut Stage,
-) -> Result<(http::BrokerProbe, Option<SocketAddr>, Outlet), Error> {
+) -> Result<(rest::BrokerProbe, Option<SocketAddr>, Arc<dyn CommandOutlet>), Error> {
     match broker {
         Broker::Endpoint(options) => {
-            let endpoint = endpoint::Endpoint::bind(options, inlet, devices).await?;
-            let (address, outlet) = (endpoint.address(), Outlet::Endpoint(endpoint.outlet()));
+            let endpoint = server::Endpoint::bind(options, inlet, devices).await?;
+            let (address, outlet) = (endpoint.address(), Arc::new(endpoint.outlet()));
             let stop = edges.stop.clone();
             edges.add("the MQTT endpoint", async move {
                 endpoint.run(stop).await;
@@ -291,8 +295,8 @@ async fn start_broker(
         }
         Broker::External(options) => {
             let publisher = format!("{}-commands-{}", options.client_id, uuid::Uuid::now_v7().simple());
-            let (outlet, handle) = external::outlet::Outlet::new(options.url.clone(), publisher);
-            let acks = external::Options {
+            let (outlet, handle) = publisher::Outlet::new(options.url.clone(), publisher);
+            let acks = subscriber::Options {
                 client_id: format!("{}-acks", options.client_id),
                 filter: ACK_FILTER,
                 ..options.clone()
@@ -305,18 +309,18 @@ async fn start_broker(
                 Ok(())
             });
             let probe = move || telemetry.borrow().subscribed && acks.borrow().subscribed;
-            Ok((Arc::new(probe), None, Outlet::External(handle)))
+            Ok((Arc::new(probe), None, Arc::new(handle)))
         }
     }
 }
 
 fn subscribe(
     name: &'static str,
-    options: external::Options,
+    options: subscriber::Options,
     inlet: ingest::Handle,
     edges: &mut Stage,
-) -> Result<watch::Receiver<external::Status>, Error> {
-    let (subscriber, status) = external::Subscriber::new(options, inlet)?;
+) -> Result<watch::Receiver<subscriber::Status>, Error> {
+    let (subscriber, status) = subscriber::Subscriber::new(options, inlet)?;
     let stop = edges.stop.clone();
     edges.add(name, async move {
         subscriber.run(stop).await;
@@ -339,9 +343,9 @@ fn reachable(address: SocketAddr) -> Option<::http::Uri> {
     url.parse().ok()
 }
 
-fn start_http(listener: TcpListener, address: SocketAddr, router: axum::Router, edges: &mut Stage) {
+fn start_http(listener: TcpListener, address: SocketAddr, app: rest::App, edges: &mut Stage) {
     let stop = edges.stop.clone();
     edges.add("HTTP", async move {
-        http::serve(listener, router, stop).await.map_err(|error| Error::Http(address, error))
+        rest::serve(listener, rest::router(app), stop).await.map_err(|error| Error::Http(address, error))
     });
 }

@@ -2,8 +2,8 @@
 
 mod bad_input;
 
-use fleetlog::endpoint::{self, Endpoint};
-use fleetlog::identity::devices::Credentials;
+use fleetlog_engine::devices::credentials::Credentials;
+use fleetlog_mqtt::server::{self, Endpoint};
 
 use crate::support::Node;
 use crate::support::mqtt::{self, Device, V4, V5};
@@ -210,8 +210,8 @@ async fn more_connections_than_allowed_are_closed_at_once_and_silent_ones_count(
 #[tokio::test]
 async fn an_address_that_is_taken_is_refused_at_the_start() {
     let node = Node::start().await;
-    let taken = endpoint::Options::new(node.address);
+    let taken = server::Options::new(node.address);
     let credentials = Credentials::new(node.log.clone());
     let refused = Endpoint::bind(taken, node.ingest.clone(), credentials).await.err();
-    assert!(matches!(refused, Some(endpoint::Error::Bind { .. })));
+    assert!(matches!(refused, Some(server::Error::Bind { .. })));
 }

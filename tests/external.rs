@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fleetlog::embedded::mosquitto::{self, Broker};
-use fleetlog::external::{self, Error, Options, Status, Subscriber};
-use fleetlog::ingest;
+use fleetlog_embedded::mosquitto::{self, Broker};
+use fleetlog_engine::ingest;
+use fleetlog_mqtt::subscriber::{self, Error, Options, Status, Subscriber};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -267,5 +267,5 @@ async fn options_that_cannot_work_are_refused_at_the_start() {
         assert_eq!(Subscriber::new(options, node.ingest.clone()).err(), Some(Error::BadGroup(group.into())));
     }
     let nameless = Options { client_id: String::new(), ..options };
-    assert_eq!(Subscriber::new(nameless, node.ingest.clone()).err(), Some(external::Error::NoClientId));
+    assert_eq!(Subscriber::new(nameless, node.ingest.clone()).err(), Some(subscriber::Error::NoClientId));
 }

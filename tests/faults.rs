@@ -1,6 +1,6 @@
 //! What was acknowledged is on the record, once, whatever is killed: with the real binary, as processes.
 
-use fleetlog::embedded::{mosquitto, postgres};
+use fleetlog_embedded::{mosquitto, postgres};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
 

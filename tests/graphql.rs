@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use fleetlog::graphql::Schemas;
-use fleetlog::http::Settings;
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
+use fleetlog_api::graphql::Schemas;
+use fleetlog_api::rest::Settings;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};

@@ -1,9 +1,9 @@
 //! Logging in, and what a token is good for.
 
 use chrono::{TimeDelta, Utc};
-use fleetlog::identity::password::Weak;
-use fleetlog::identity::users::User;
-use fleetlog::identity::{Error, KeyRing, Role, first_start};
+use fleetlog_access::password::Weak;
+use fleetlog_access::users::User;
+use fleetlog_access::{Error, KeyRing, Role, first_start};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::Row;

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use fleetlog::embedded::postgres;
-use fleetlog::ingest::{Closed, Fate, Handle};
 use fleetlog_aggregates::device::{Command, Device, Labels, Via};
 use fleetlog_aggregates::telemetry::Reason;
+use fleetlog_embedded::postgres;
+use fleetlog_engine::ingest::{Closed, Fate, Handle};
 use fleetlog_event_log::read::Filter;
 use fleetlog_event_log::{EventLog, Lane, database};
 use futures::future::join_all;

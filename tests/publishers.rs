@@ -5,7 +5,7 @@ mod commands;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use fleetlog::{agent, simulate};
+use fleetlog_lab::{agent, simulate};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

@@ -9,11 +9,15 @@ use std::collections::HashMap;
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{Aggregate, AggregateError, EventStore};
-use postgres_es::PostgresEventRepository;
 use sqlx::PgConnection;
 
+use crate::Error;
+use crate::EventLog;
+use crate::LogId;
+use crate::Position;
 use crate::group::{self, Append};
-use crate::{Error, EventLog, LogId, Position, scope};
+use crate::scope;
+use postgres_es::PostgresEventRepository;
 
 /// How often a command is decided anew when another one was faster on the same stream.
 const MAX_CONFLICTS: u32 = 5;

@@ -52,6 +52,12 @@ impl Error {
         Self::Database(sqlx::Error::Encode(Box::new(error)))
     }
 
+    /// A task that worked for somebody panicked, or its runtime ended.
+    #[must_use]
+    pub fn task_ended() -> Self {
+        Self::Unavailable(sqlx::Error::WorkerCrashed)
+    }
+
     /// Whether the same call may succeed later, unchanged.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -12,8 +12,9 @@ use fleetlog_aggregates::identity::split_aggregate_id;
 use sqlx::{PgExecutor, PgPool, Row};
 use tokio::sync::oneshot;
 
+use crate::Error;
 use crate::control::{Committed, Metadata};
-use crate::{Error, scope};
+use crate::scope;
 
 /// The most appends of one transaction, which bounds how long it holds the log's row.
 const GROUP: usize = 256;

@@ -19,10 +19,14 @@
 //! - [`terms`]: what is decided about each tenant
 //! - [`leadership`]: who does what only one node may do
 //! - [`follow`]: a log from a position on, for as long as it grows
+//! - [`backoff`]: the waits between attempts on what fails
+//! - [`crash`]: points at which a test kills the process
 //!
 //! Only this crate writes `control_events`, `telemetry_events` and `logs`.
 
+pub mod backoff;
 pub mod control;
+pub mod crash;
 pub mod database;
 pub mod event;
 pub mod follow;

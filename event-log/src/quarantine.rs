@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::FromRow;
 
-use crate::{EventLog, Result};
+use crate::EventLog;
+use crate::Result;
 
 /// A message on its way into quarantine.
 #[derive(Debug, Clone, PartialEq, Eq)]

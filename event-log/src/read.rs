@@ -9,8 +9,14 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{FromRow, Postgres, Row};
 
+use crate::Error;
+use crate::Event;
+use crate::EventLog;
+use crate::Lane;
+use crate::LogId;
+use crate::Position;
+use crate::Result;
 use crate::event::{Json, Metadata};
-use crate::{Error, Event, EventLog, Lane, LogId, Position, Result};
 
 /// Before and after anything that a reading may carry.
 const EARLIEST: DateTime<Utc> = DateTime::from_timestamp(-62_200_000_000, 0).expect("in range");

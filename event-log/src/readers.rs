@@ -16,7 +16,11 @@ use sqlx::{Connection, PgConnection, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use crate::{Error, EventLog, Result, database, scope};
+use crate::Error;
+use crate::EventLog;
+use crate::Result;
+use crate::database;
+use crate::scope;
 
 /// How long a connection may have been idle without a look whether it is still there.
 const TRUSTED: Duration = Duration::from_secs(1);

@@ -10,9 +10,13 @@ use fleetlog_aggregates::identity::Tenant;
 use futures::future::BoxFuture;
 use sqlx::{PgConnection, Postgres, Row, Transaction};
 
+use crate::Error;
+use crate::EventLog;
+use crate::LogId;
+use crate::Position;
 use crate::control::{self, Committed, ExecuteError, Metadata, Record};
 use crate::group::{self, Append};
-use crate::{Error, EventLog, LogId, Position, scope};
+use crate::scope;
 
 /// A transaction that puts on the record what it does.
 pub struct Recorder {

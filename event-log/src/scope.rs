@@ -10,8 +10,9 @@ use fleetlog_aggregates::identity::Tenant;
 use sqlx::PgConnection;
 use tokio::task::JoinHandle;
 
+use crate::EventLog;
+use crate::Result;
 use crate::readers::Readers;
-use crate::{EventLog, Result};
 
 tokio::task_local! {
     static TENANT: Arc<str>;

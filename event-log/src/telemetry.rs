@@ -21,9 +21,14 @@ use chrono::TimeDelta;
 use fleetlog_aggregates::telemetry::Recorded;
 use sqlx::{Postgres, Transaction};
 
-use crate::{Error, EventLog, LogId, Position, Result};
 pub(crate) use partitions::Partitions;
 pub(crate) use recent::Recent;
+
+use crate::Error;
+use crate::EventLog;
+use crate::LogId;
+use crate::Position;
+use crate::Result;
 use statements::{Locked, Suspect, is_missing_partition, is_recorded_since, is_repeat, lock, look_up, write};
 
 /// How long after its first arrival a message is recognised as a repeat whatever its `ts`, and in the week in which it

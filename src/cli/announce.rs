@@ -3,8 +3,9 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::embedded::postgres::Cluster;
-use crate::endpoint::Auth;
+use fleetlog_embedded::postgres::Cluster;
+use fleetlog_mqtt::server::Auth;
+
 use crate::service::Service;
 
 /// After `fleetlog up`.

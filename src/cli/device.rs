@@ -11,12 +11,12 @@ use clap::{Args, Subcommand};
 use fleetlog_aggregates::device::{self, Command, Labels, Via};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::topic::{ACK_FILTER, Channel, TELEMETRY_FILTER};
+use fleetlog_engine::devices::credentials::{Device as Named, issue};
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{ExecuteError, metadata};
 use futures::{StreamExt, TryStreamExt};
 
 use super::source::{Source, WRITERS};
-use crate::identity::devices::{Device as Named, issue};
 
 /// Who does it, on the record: whoever can reach the database.
 const ACTOR: &str = "cli";

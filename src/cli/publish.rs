@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use fleetlog_aggregates::identity::Uid;
+use fleetlog_lab::agent;
+use fleetlog_lab::simulate;
 
 use super::{Agent, Simulate};
-use crate::{agent, shutdown, simulate};
+use crate::shutdown;
 
 /// Publishes as many devices until the duration is over or Ctrl-C, and reports.
 pub async fn simulate(args: Simulate) -> anyhow::Result<()> {

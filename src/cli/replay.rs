@@ -5,11 +5,11 @@ use std::io::{BufWriter, ErrorKind, Write};
 use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args, ValueEnum};
 use fleetlog_aggregates::identity::{Tenant, Uid};
+use fleetlog_engine::replay::line::Line;
+use fleetlog_engine::replay::{self, Options, Scope};
 use uuid::Uuid;
 
 use super::source::Source;
-use crate::replay::line::Line;
-use crate::replay::{self, Options, Scope};
 
 /// What is told: a command, a device with its commands, or, with `--as-of` alone, every command that had not ended.
 #[derive(Debug, Args)]

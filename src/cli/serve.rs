@@ -5,20 +5,22 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::Context;
+use fleetlog_engine::devices::credentials::secret::ServiceLogin;
 use fleetlog_event_log::database;
+use fleetlog_mqtt::subscriber;
 use sqlx::postgres::PgConnectOptions;
 
 use super::{Database, Migrate, Serve, announce, endpoint_options, service_options};
 use crate::service::{Broker, Service};
-use crate::{broker, external, shutdown};
+use crate::shutdown;
 
 /// Runs until Ctrl-C or SIGTERM.
 pub async fn run(args: Serve, metrics: metrics_exporter_prometheus::PrometheusHandle) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
-    let (database, (broker, url)) = (database(&args.database)?, broker(&args)?);
+    let (database, (broker, login)) = (database(&args.database)?, broker(&args)?);
     let mut options = service_options(&args.service, database, broker, Path::new("data"), metrics)?;
     options.migrate = !args.no_migrate;
-    options.settings.broker = url;
+    options.settings.broker = login;
     let service = Service::start(options).await?;
     tracing::info!(http = %service.http(), "fleetlog is ready");
     announce::admin(&service, &mut std::io::stdout().lock())?;
@@ -26,18 +28,18 @@ pub async fn run(args: Serve, metrics: metrics_exporter_prometheus::PrometheusHa
     Ok(())
 }
 
-/// Where messages come from, and the broker's address where there is one.
-fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<broker::Url>)> {
+/// Where messages come from, and this service's own login at the broker, if it has one.
+fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<ServiceLogin>)> {
     let Some(url) = &args.mqtt_url else {
         let listen = args.mqtt.context("FLEETLOG_MQTT_URL or FLEETLOG_MQTT_ADDR is needed")?;
-        return Ok((Broker::Endpoint(endpoint_options(listen, args.device_auth)), None));
+        return Ok((Broker::Endpoint(endpoint_options(listen, args.device_auth.map(Into::into))), None));
     };
-    let options = external::Options {
+    let options = subscriber::Options {
         group: args.mqtt_share.clone(),
-        ..external::Options::new(url.parse().context("FLEETLOG_MQTT_URL")?, &args.mqtt_client_id)
+        ..subscriber::Options::new(url.parse().context("FLEETLOG_MQTT_URL")?, &args.mqtt_client_id)
     };
-    let url = options.url.clone();
-    Ok((Broker::External(options), Some(url)))
+    let login = options.url.service_login();
+    Ok((Broker::External(options), login))
 }
 
 /// Brings the schema up to date.

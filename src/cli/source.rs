@@ -5,11 +5,12 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use clap::Args;
+use fleetlog_embedded::TOOLS;
+use fleetlog_embedded::postgres::{self, Visit};
 use fleetlog_event_log::{EventLog, database};
 use sqlx::postgres::PgConnectOptions;
 
-use super::up::{self, TOOLS};
-use crate::embedded::postgres::{self, Visit};
+use super::up;
 
 /// Connections of a command that writes.
 pub const WRITERS: u32 = 4;

@@ -6,18 +6,20 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use fleetlog_aggregates::identity;
+use fleetlog_embedded::TOOLS;
+use fleetlog_embedded::postgres::{self, Cluster, Phase};
+use fleetlog_engine::devices::credentials::Secret;
 use fleetlog_event_log::database;
+use fleetlog_lab::agent;
+use fleetlog_lab::simulate;
+use fleetlog_mqtt::url::Url;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Up, announce, endpoint_options, service_options};
-use crate::embedded::postgres::{self, Cluster, Phase};
-use crate::identity::devices::Secret;
 use crate::service::{Broker, Service};
-use crate::{agent, broker, shutdown, simulate};
+use crate::shutdown;
 
-/// Where `scripts/install-tools` puts a Postgres, seen from the project's folder.
-pub(crate) const TOOLS: &str = ".tools/postgres";
 /// Whose devices this machine and the simulated ones are.
 const TENANT: &str = "t0";
 
@@ -33,7 +35,7 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
         ..postgres::Options::new(args.data_dir.join("postgres"))
     };
     let cluster = Cluster::start(cluster_options.clone(), progress).await?;
-    let mut endpoint = endpoint_options(args.mqtt, args.device_auth);
+    let mut endpoint = endpoint_options(args.mqtt, args.device_auth.map(Into::into));
     // For the devices that this process brings along itself.
     endpoint.in_process = (args.agent || args.devices > 0).then(Secret::random);
     let (auth, in_process) = (endpoint.auth, endpoint.in_process.clone());
@@ -78,7 +80,7 @@ fn publish(
     let (Some(mqtt), Some(secret)) = (service.mqtt(), secret) else { return Ok(publishers) };
     // Whoever listens everywhere is reached here.
     let mqtt = if mqtt.ip().is_unspecified() { (Ipv4Addr::LOCALHOST, mqtt.port()).into() } else { mqtt };
-    let (url, tenant) = (broker::Url::from(mqtt), TENANT.parse::<identity::Tenant>()?);
+    let (url, tenant) = (Url::from(mqtt), TENANT.parse::<identity::Tenant>()?);
     if args.agent {
         let uid: identity::Uid = agent::hostname().parse()?;
         let url = url.with_login(identity::aggregate_id(&tenant, &uid), secret.reveal());

@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
+use fleetlog_access::accounts::Refused;
+use fleetlog_access::directory::{Account, Status};
+use fleetlog_access::{Role, console};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::EventLog;
 
 use super::source::Source;
-use crate::identity::accounts::Refused;
-use crate::identity::directory::{Account, Status};
-use crate::identity::{Role, console};
 
 /// Users.
 #[derive(Debug, Args)]

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use fleetlog::graphql::Schemas;
-use fleetlog::http::{self, docs::ACTION};
-use fleetlog::identity::{Action, Role};
+use fleetlog_access::{Action, Role};
+use fleetlog_api::graphql::Schemas;
+use fleetlog_api::rest::{self, docs::ACTION};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -328,11 +328,11 @@ async fn nothing_happened_to_them(api: &Api) {
 
 #[test]
 fn the_matrix_has_every_operation_with_its_action() {
-    let document: Value = serde_json::from_str(&http::docs::text(&http::document())).expect("JSON");
+    let document: Value = serde_json::from_str(&rest::docs::text(&rest::document())).expect("JSON");
     let mut operations = BTreeMap::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("operations") {
-            let path = path.strip_prefix(http::PREFIX).unwrap_or(path);
+            let path = path.strip_prefix(rest::PREFIX).unwrap_or(path);
             let action = operation[ACTION].as_str().unwrap_or("-").to_owned();
             operations.insert(format!("{} {path}", method.to_uppercase()), action);
         }

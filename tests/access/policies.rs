@@ -1,6 +1,6 @@
 //! Rules that tenants add to what roles allow.
 
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::Utc;
-use fleetlog::commands::batch::{NewBatch, Selector};
-use fleetlog::commands::{Commands, NewCommand};
-use fleetlog::identity::api_keys::{self, NewKey};
-use fleetlog::identity::policy::store;
-use fleetlog::identity::{Action, Role};
+use fleetlog_access::api_keys::{self, NewKey};
+use fleetlog_access::policy::store;
+use fleetlog_access::{Action, Role};
 use fleetlog_aggregates::command_type::Definition;
 use fleetlog_aggregates::device::{Command as DeviceCommand, Device, Labels, Via};
 use fleetlog_aggregates::identity::Tenant;
+use fleetlog_engine::commands::batch::{NewBatch, Selector};
+use fleetlog_engine::commands::{Commands, NewCommand};
 use fleetlog_event_log::control::{Metadata, metadata};
 use fleetlog_event_log::{Lane, scope};
 use reqwest::Method;

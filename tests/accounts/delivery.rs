@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use fleetlog::identity::mail::{Delivery, Transport};
+use fleetlog_access::mail::{Delivery, Transport};
 use fleetlog_event_log::EventLog;
 use sqlx::Row;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};

@@ -9,7 +9,7 @@ mod profile;
 mod record;
 mod registration;
 
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! One's own name and address.
 
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use fleetlog::commands::batch::{NewBatch, Selector};
 use fleetlog_aggregates::identity::Uid;
+use fleetlog_engine::commands::batch::{NewBatch, Selector};
 use fleetlog_projections::commands::{Batch, batch};
 use serde_json::json;
 use uuid::Uuid;

@@ -1,14 +1,15 @@
 //! `kill -9` between every two steps of a command, with the real binary behind Mosquitto: after a restart each command
 //! ends in exactly one terminal event, and its device got it at most once more than there are attempts on the record.
 
-use fleetlog::commands::{Commands, NewCommand};
-use fleetlog::embedded::mosquitto;
+use std::net::SocketAddr;
+
 use fleetlog_aggregates::command::Status;
+use fleetlog_embedded::mosquitto;
+use fleetlog_engine::commands::{Commands, NewCommand};
 use fleetlog_event_log::EventLog;
 use reqwest::{Method, StatusCode};
 use rstest::rstest;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 
 use super::{actor, ping, read, register, t0, words};
 use crate::support::mqtt::{Device, V5};

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use chrono::{TimeDelta, Utc};
-use fleetlog::commands::NewCommand;
 use fleetlog_aggregates::command::Status;
+use fleetlog_engine::commands::NewCommand;
 use serde_json::json;
 use uuid::Uuid;
 

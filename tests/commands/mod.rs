@@ -5,13 +5,14 @@ mod crashes;
 mod life;
 mod two_nodes;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use fleetlog::commands::{Accepted, Commands, NewCommand};
-use fleetlog::dispatcher::Dispatcher;
-use fleetlog::dispatcher::outlet::Outlet;
+use fleetlog_access::starter_types;
 use fleetlog_aggregates::device::{self, Labels, Via};
 use fleetlog_aggregates::identity::Tenant;
+use fleetlog_engine::commands::{Accepted, Commands, NewCommand};
+use fleetlog_engine::dispatch::Dispatcher;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::Metadata;
 use fleetlog_projections::commands::{Command, Step, history};
@@ -91,7 +92,7 @@ fn words(steps: &[Step]) -> Vec<&str> {
 /// Starts a dispatcher. It stops when what this returns goes out of scope.
 fn dispatch(node: &Node) -> DropGuard {
     let stop = CancellationToken::new();
-    let outlet = Outlet::Endpoint(node.outlet.clone());
+    let outlet = Arc::new(node.outlet.clone());
     tokio::spawn(Dispatcher::new(node.log.clone(), outlet).run(stop.clone()));
     stop.drop_guard()
 }
@@ -100,7 +101,7 @@ impl Fleet {
     async fn start() -> Self {
         let node = Node::start().await;
         let commands = Commands::new(node.log.clone());
-        commands.ship_types().await.expect("types");
+        starter_types::give_to_all(&node.log).await.expect("types");
         let stop = CancellationToken::new();
         let projections = Projections::new(node.log.clone(), Options::default());
         let handle = projections.handle();

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use fleetlog::commands::{Commands, NewCommand};
-use fleetlog::embedded::mosquitto;
+use fleetlog_access::starter_types;
 use fleetlog_aggregates::command::Status;
+use fleetlog_embedded::mosquitto;
+use fleetlog_engine::commands::{Commands, NewCommand};
 use fleetlog_event_log::EventLog;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -59,7 +60,7 @@ async fn two_servers_send_each_attempt_once_and_end_each_command_once() {
     let log =
         EventLog::open(fleetlog_event_log::database::Options::new(database.options())).await.expect("open");
     let commands = Commands::new(log.clone());
-    commands.ship_types().await.expect("types");
+    starter_types::give_to_all(&log).await.expect("types");
     let mut fates = HashMap::new();
     let mut ids: Vec<Uuid> = vec![];
     for device in 0..DEVICES {

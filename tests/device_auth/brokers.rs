@@ -1,6 +1,7 @@
 //! What EMQX and mosquitto-go-auth ask over HTTP.
 
-use fleetlog::http::Settings;
+use fleetlog_api::rest::Settings;
+use fleetlog_engine::devices::credentials::secret::ServiceLogin;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -103,7 +104,7 @@ async fn mosquitto_learns_the_same_by_status() {
 
 #[tokio::test]
 async fn fleetlogs_own_user_is_known_by_the_address_of_its_broker() {
-    let broker = Some("mqtt://fleetlog:secret@broker".parse().expect("a URL"));
+    let broker = Some(ServiceLogin::new("fleetlog", "secret"));
     let api = Api::start_with(Settings { broker, ..Settings::default() }).await;
     let user = |password: &str| json!({ "username": "fleetlog", "password": password });
     assert_eq!(ask_mosquitto(&api, "/mqtt/mosquitto/user", user("secret")).await, 200);

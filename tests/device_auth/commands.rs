@@ -1,7 +1,8 @@
 //! A command to a device that has logged in, and its answer, end to end.
 
-use fleetlog::dispatcher::Dispatcher;
-use fleetlog::dispatcher::outlet::Outlet;
+use std::sync::Arc;
+
+use fleetlog_engine::dispatch::Dispatcher;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ async fn a_command_reaches_its_device_alone_and_its_answer_comes_back() {
     fleet.api.ship_types().await;
     let stop = CancellationToken::new();
     let _stopping = stop.clone().drop_guard();
-    let outlet = Outlet::Endpoint(fleet.node.outlet.clone());
+    let outlet = Arc::new(fleet.node.outlet.clone());
     tokio::spawn(Dispatcher::new(fleet.node.log.clone(), outlet).run(stop));
     let (one, other) = (fleet.device("t0", "dev-01").await, fleet.device("t0", "dev-02").await);
     for version in [V4, V5] {

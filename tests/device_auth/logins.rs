@@ -1,7 +1,7 @@
 //! Who is let in.
 
-use fleetlog::endpoint::{Auth, Options};
-use fleetlog::identity::devices::Secret;
+use fleetlog_engine::devices::credentials::Secret;
+use fleetlog_mqtt::server::{Auth, Options};
 use serde_json::json;
 
 use super::Fleet;
@@ -158,7 +158,7 @@ async fn when_a_credential_was_used_is_shown() {
     let fleet = Fleet::start().await;
     let good = fleet.device("t0", "dev-01").await;
     let stop = tokio_util::sync::CancellationToken::new();
-    let credentials = fleet.api.app.identity.devices.clone();
+    let credentials = fleet.api.app.devices.clone();
     assert!(
         credentials
             .authenticate(&good.username, good.password.as_bytes())

@@ -10,8 +10,8 @@ mod topics;
 
 use std::time::{Duration, Instant};
 
-use fleetlog::endpoint::{self, Auth};
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
+use fleetlog_mqtt::server::{self, Auth};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ impl Fleet {
         Self::start_with(|endpoint| endpoint.auth = Auth::Required).await
     }
 
-    async fn start_with(change: impl FnOnce(&mut endpoint::Options)) -> Self {
+    async fn start_with(change: impl FnOnce(&mut server::Options)) -> Self {
         let api = Api::start().await;
         api.add_tenant("t1").await;
         let node = Node::start_on(api.database.options(), |_, endpoint| change(endpoint)).await;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use fleetlog::embedded::mosquitto::{self, Broker};
+use fleetlog_embedded::mosquitto::{self, Broker};
 use serde_json::json;
 use tokio::process::Command;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::Utc;
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use fleetlog_aggregates::command::Input;
 use futures::future::join_all;
 use reqwest::{Method, StatusCode};

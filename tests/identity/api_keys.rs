@@ -1,6 +1,6 @@
 //! API keys: good for what they are for, until they are not.
 
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

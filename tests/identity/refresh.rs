@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fleetlog::embedded::mosquitto;
+use fleetlog_embedded::mosquitto;
 use futures::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

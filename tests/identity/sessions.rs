@@ -1,6 +1,6 @@
 //! Sessions: seen, ended, and what that ends.
 
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

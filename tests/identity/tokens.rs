@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
-use fleetlog::identity::{Role, Secret, first_start};
+use fleetlog_access::{Role, Secret, first_start};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! The address that a request is counted by.
 
-use fleetlog::http::Settings;
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
+use fleetlog_api::rest::Settings;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 

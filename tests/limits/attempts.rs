@@ -1,7 +1,7 @@
 //! Guesses at secrets.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use fleetlog::identity::limiter::{Kind, Limiter};
+use fleetlog_access::attempts::{Kind, Limiter};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::PgPool;

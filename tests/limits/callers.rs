@@ -1,6 +1,6 @@
 //! Limits of callers, over all nodes.
 
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -121,9 +121,9 @@ async fn whoever_is_nobody_is_limited_by_address() {
 
 #[tokio::test]
 async fn pages_of_other_origins_may_read_what_is_left() {
-    let api = Api::start_with(fleetlog::http::Settings {
+    let api = Api::start_with(fleetlog_api::rest::Settings {
         cors_origins: vec!["https://fleet.example".parse().expect("a value")],
-        ..fleetlog::http::Settings::default()
+        ..fleetlog_api::rest::Settings::default()
     })
     .await;
     let request = api.request(Method::GET, "/devices").header("origin", "https://fleet.example");

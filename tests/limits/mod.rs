@@ -7,7 +7,7 @@ mod tiers;
 
 use std::time::Duration;
 
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! Deciding on tiers and their limits.
 
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use fleetlog::{agent, simulate};
+use fleetlog_lab::{agent, simulate};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;

@@ -40,7 +40,7 @@ fn is_definite(answered: &Answer, context: &str) {
 }
 
 async fn send(api: &Api, method: Method, path: &str, body: &Sent) -> Answer {
-    let request = api.request(method, path).bearer_auth(api.token("t0", fleetlog::identity::Role::Admin));
+    let request = api.request(method, path).bearer_auth(api.token("t0", fleetlog_access::Role::Admin));
     let json = |body: String| ("application/json", body);
     let (content_type, body) = match body {
         Nothing => return answer(request).await,

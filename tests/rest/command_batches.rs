@@ -1,6 +1,6 @@
 //! Batches of commands over REST.
 
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! Command types over REST: the list of what devices may be told.
 
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

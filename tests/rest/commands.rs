@@ -1,7 +1,7 @@
 //! Commands over REST: sent, listed, followed, cancelled.
 
 use chrono::Utc;
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use fleetlog_aggregates::command::{Ack, Command, Input};
 use fleetlog_event_log::control::Metadata;
 use reqwest::{Method, StatusCode};

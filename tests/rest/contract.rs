@@ -1,9 +1,9 @@
 //! The `OpenAPI` document: as it is committed, complete, and kept.
 
-use fleetlog::http;
-use fleetlog::http::docs::ACTION;
-use fleetlog::identity::Resource;
-use fleetlog::identity::{Action, Role, authorize, authorize::PLATFORM_TENANT};
+use fleetlog_access::Resource;
+use fleetlog_access::{Action, Role, authorize, authorize::PLATFORM_TENANT};
+use fleetlog_api::rest;
+use fleetlog_api::rest::docs::ACTION;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
@@ -63,7 +63,7 @@ impl Operation {
 }
 
 fn operations() -> Vec<Operation> {
-    let document: Value = serde_json::from_str(&http::docs::text(&http::document())).expect("JSON");
+    let document: Value = serde_json::from_str(&rest::docs::text(&rest::document())).expect("JSON");
     let mut operations = vec![];
     for (path, item) in document["paths"].as_object().expect("paths") {
         for (method, description) in item.as_object().expect("operations") {
@@ -82,7 +82,7 @@ fn operations() -> Vec<Operation> {
 
 #[test]
 fn the_committed_document_is_what_the_code_builds() {
-    assert_committed("openapi.json", &http::docs::text(&http::document()));
+    assert_committed("openapi.json", &rest::docs::text(&rest::document()));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn every_operation_is_described_with_its_action_and_its_problems() {
 async fn every_operation_needs_a_login_but_those_that_are_public() {
     let api = Api::start().await;
     for operation in operations() {
-        let bare = operation.concrete().replace(http::PREFIX, "");
+        let bare = operation.concrete().replace(rest::PREFIX, "");
         for path in [operation.concrete(), bare] {
             let answered = answer(api.request(operation.method.clone(), &path)).await;
             let refused = answered.status == StatusCode::UNAUTHORIZED;

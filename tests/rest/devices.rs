@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use fleetlog::http::Settings;
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
+use fleetlog_api::rest::Settings;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use futures::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! The log itself, quarantine and projections over REST.
 
 use chrono::Utc;
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use fleetlog_event_log::quarantine::Refused;
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::sync::atomic::Ordering;
 
-use fleetlog::http::Settings;
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
+use fleetlog_api::rest::Settings;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 

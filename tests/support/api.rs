@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
-use fleetlog::http::{self, App, Settings};
-use fleetlog::identity::users::User;
-use fleetlog::identity::{FirstStart, Identity, Role, first_start};
+use fleetlog_access::users::User;
+use fleetlog_access::{FirstStart, Identity, Role, first_start};
 use fleetlog_aggregates::device::{self, Device, Labels, Via};
 use fleetlog_aggregates::telemetry::{Message, decide};
+use fleetlog_api::rest::{self, App, Settings};
+use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_event_log::control::{ExecuteError, Metadata};
 use fleetlog_event_log::telemetry::Outcome;
 use fleetlog_event_log::{EventLog, Lane, LogId};
@@ -89,13 +90,15 @@ impl Api {
         let handle = projections.handle();
         let broker_is_up = Arc::new(AtomicBool::new(true));
         let probe = Arc::clone(&broker_is_up);
-        let recorder = http::metrics::recorder().expect("a recorder");
+        let recorder = rest::metrics::recorder().expect("a recorder");
         let broker = Arc::new(move || probe.load(Ordering::Relaxed));
         let restricted = log.restricted().await.expect("connects");
-        let identity = Identity::new(log.clone(), keys, fleetlog::identity::Settings::default());
+        let identity = Identity::new(log.clone(), keys, fleetlog_access::Settings::default());
         identity.limits.load().await.expect("the tiers");
         let (limits, denials) = (identity.limits.clone(), identity.clone());
-        let app = App::new(restricted, handle.clone(), identity, recorder.handle(), broker, settings);
+        let devices = Credentials::new(log.clone());
+        let metrics = recorder.handle();
+        let app = App::new(restricted, handle.clone(), identity, devices, metrics, broker, settings);
         let stop = CancellationToken::new();
         tokio::spawn(projections.run(stop.clone()));
         tokio::spawn(denials.record_denials(stop.clone()));
@@ -103,7 +106,7 @@ impl Api {
         tokio::spawn(async move { limits.run(stopping).await });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        tokio::spawn(http::serve(listener, http::router(app.clone()), stop.clone()));
+        tokio::spawn(rest::serve(listener, rest::router(app.clone()), stop.clone()));
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(40))
@@ -185,7 +188,7 @@ impl Api {
 
     /// Gives every tenant the command types that come with fleetlog, as the service does when it starts.
     pub(crate) async fn ship_types(&self) {
-        fleetlog::commands::Commands::new(self.log.clone()).ship_types().await.expect("shipped");
+        fleetlog_access::starter_types::give_to_all(&self.log).await.expect("shipped");
     }
 
     /// Stores messages of a default tenant's device, as ingest does. Returns the last position.

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 
-use fleetlog::embedded::postgres;
+use fleetlog_embedded::postgres;
 use fleetlog_event_log::{EventLog, LogId, database};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::Utc;
-use fleetlog::endpoint::{self, Endpoint};
-use fleetlog::identity::devices::Credentials;
-use fleetlog::ingest::{self, Closed, Fate, Ingest};
+use fleetlog_engine::devices::credentials::Credentials;
+use fleetlog_engine::ingest::{self, Closed, Fate, Ingest};
 use fleetlog_event_log::{EventLog, database};
+use fleetlog_mqtt::server::{self, Endpoint};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection, Row};
 use tokio::task::JoinHandle;
@@ -24,7 +24,7 @@ pub(crate) struct Node {
     /// The built-in endpoint's.
     pub(crate) address: SocketAddr,
     /// The way of commands to the devices that are connected to the built-in endpoint.
-    pub(crate) outlet: endpoint::Outlet,
+    pub(crate) outlet: server::Outlet,
     /// Ends when the node has stopped.
     pub(crate) running: JoinHandle<()>,
     pub(crate) stop: CancellationToken,
@@ -39,9 +39,7 @@ impl Node {
     }
 
     /// With other options than the usual.
-    pub(crate) async fn start_with(
-        change: impl FnOnce(&mut ingest::Options, &mut endpoint::Options),
-    ) -> Self {
+    pub(crate) async fn start_with(change: impl FnOnce(&mut ingest::Options, &mut server::Options)) -> Self {
         let database = Database::fresh().await;
         let node = Self::start_on(database.options(), change).await;
         Self { _database: Some(database), ..node }
@@ -55,11 +53,11 @@ impl Node {
     /// On a migrated database of somebody else's.
     pub(crate) async fn start_on(
         options: PgConnectOptions,
-        change: impl FnOnce(&mut ingest::Options, &mut endpoint::Options),
+        change: impl FnOnce(&mut ingest::Options, &mut server::Options),
     ) -> Self {
         let log = EventLog::open(database::Options::new(options.clone())).await.expect("open");
         let mut ingest = ingest::Options::default();
-        let mut endpoint = endpoint::Options::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let mut endpoint = server::Options::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         change(&mut ingest, &mut endpoint);
         let (storing, ingest) = Ingest::new(log.clone(), ingest);
         let endpoint =

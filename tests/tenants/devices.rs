@@ -1,8 +1,8 @@
 //! A tenant's room for devices, and what a suspended tenant's devices send.
 
-use fleetlog::identity::Role;
-use fleetlog::ingest::Fate;
+use fleetlog_access::Role;
 use fleetlog_aggregates::telemetry::Reason;
+use fleetlog_engine::ingest::Fate;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 

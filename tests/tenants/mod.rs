@@ -7,7 +7,7 @@ mod settings;
 
 use std::time::Duration;
 
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 

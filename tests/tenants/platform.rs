@@ -1,8 +1,9 @@
 //! What those who run the platform decide.
 
-use fleetlog::dispatcher::Dispatcher;
-use fleetlog::dispatcher::outlet::Outlet;
-use fleetlog::identity::Role;
+use std::sync::Arc;
+
+use fleetlog_access::Role;
+use fleetlog_engine::dispatch::Dispatcher;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,7 @@ async fn a_new_tenant_works_on_every_running_node_from_its_admins_login_to_a_dev
     // Both were running before there was the tenant, and hear of it from the database alone.
     let node = Node::start_on(api.database.options(), |_, _| ()).await;
     let stop = CancellationToken::new();
-    let outlet = Outlet::Endpoint(node.outlet.clone());
+    let outlet = Arc::new(node.outlet.clone());
     tokio::spawn(Dispatcher::new(node.log.clone(), outlet).run(stop.clone()));
     let _stopping = stop.drop_guard();
 

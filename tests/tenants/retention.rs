@@ -1,7 +1,7 @@
 //! Readings that are older than a tenant shows.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 

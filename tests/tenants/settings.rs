@@ -1,6 +1,6 @@
 //! What a tenant's own admins decide.
 
-use fleetlog::identity::Role;
+use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 
-use crate::{EventLog, Result};
+use crate::EventLog;
+use crate::Result;
 
 /// How far ahead partitions are made, so that none is missing while the database is being migrated or is read-only.
 const PARTITIONS_AHEAD: TimeDelta = TimeDelta::days(14);

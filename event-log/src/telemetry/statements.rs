@@ -9,7 +9,10 @@ use chrono::{DateTime, Utc};
 use fleetlog_aggregates::telemetry::{MAX_AHEAD, Recorded};
 use sqlx::{Postgres, Transaction};
 
-use crate::{Error, LogId, Position, Result};
+use crate::Error;
+use crate::LogId;
+use crate::Position;
+use crate::Result;
 
 /// A log that is this transaction's alone to append to.
 #[derive(Debug, Clone, Copy, sqlx::FromRow)]

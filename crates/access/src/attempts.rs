@@ -1,0 +1,161 @@
+//! How often one may try what could be a guess at a secret: by account and by address, counted before anything is
+//! computed, over all nodes at once.
+//!
+//! Without Postgres nobody may try: nothing could be checked either. Accounts and addresses are stored as hashes.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{PgPool, Row};
+
+use super::Error;
+use crate::quota::key::{Key, network};
+
+/// What is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// To log in; the account is an e-mail address.
+    Login,
+    /// To prove one's password in order to change something; the account is a user's id.
+    Password,
+    /// To have a mail sent that lets one choose a new password; the account is an e-mail address.
+    Forgot,
+    /// To make oneself an account; the account is an e-mail address.
+    Register,
+}
+
+/// How often something may be tried before one has to wait, and how soon there is one more.
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    burst: u32,
+    every: Duration,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Password => "password",
+            Self::Forgot => "forgot",
+            Self::Register => "register",
+        }
+    }
+
+    /// Attempts on one account.
+    fn of_account(self) -> Allowance {
+        match self {
+            Self::Login | Self::Password => Allowance { burst: 10, every: Duration::from_secs(30) },
+            Self::Forgot | Self::Register => Allowance { burst: 3, every: Duration::from_mins(10) },
+        }
+    }
+
+    /// Attempts from one address, which may be an office's. Larger, so that a colleague still gets through.
+    fn of_address(self) -> Allowance {
+        match self {
+            Self::Login | Self::Password => Allowance { burst: 30, every: Duration::from_secs(10) },
+            Self::Forgot | Self::Register => Allowance { burst: 30, every: Duration::from_mins(1) },
+        }
+    }
+}
+
+/// Too many attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many attempts; try again in {} s", retry_after.as_secs())]
+pub struct TooMany {
+    /// When the next one is allowed.
+    pub retry_after: Duration,
+}
+
+/// Counts attempts.
+pub struct Limiter {
+    pool: PgPool,
+}
+
+impl Limiter {
+    /// Over a database, as the service.
+    #[must_use]
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// Takes an attempt on an account from an address, or refuses it. What is not known is not counted.
+    pub async fn take(
+        &self,
+        kind: Kind,
+        account: Option<&str>,
+        address: Option<IpAddr>,
+        now: DateTime<Utc>,
+    ) -> Result<Result<(), TooMany>, Error> {
+        // The address first: one that tries too much must not use up the accounts of others.
+        if let Some(address) = address
+            && let Err(refused) = self.take_one(by_address(kind, address), kind.of_address(), now).await?
+        {
+            return Ok(Err(refused));
+        }
+        match account {
+            Some(account) => self.take_one(by_account(kind, account), kind.of_account(), now).await,
+            None => Ok(Ok(())),
+        }
+    }
+
+    /// Gives an attempt back that succeeded: the account has its whole allowance again.
+    pub async fn give_back(
+        &self,
+        kind: Kind,
+        account: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<(), Error> {
+        sqlx::query(
+            "WITH forgiven AS (DELETE FROM attempts WHERE key = $1)
+             UPDATE attempts SET whole_at = whole_at - $3 * interval '1 second' WHERE key = $2",
+        )
+        .bind(account.map(|account| by_account(kind, account).as_bytes().to_vec()))
+        .bind(address.map(|address| by_address(kind, address).as_bytes().to_vec()))
+        .bind(kind.of_address().every.as_secs_f64())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The generic cell rate algorithm: one moment a key is all there is to remember.
+    async fn take_one(
+        &self,
+        key: Key,
+        Allowance { burst, every }: Allowance,
+        now: DateTime<Utc>,
+    ) -> Result<Result<(), TooMany>, Error> {
+        let row = sqlx::query(TAKE)
+            .bind(key.as_bytes())
+            .bind(now)
+            .bind(every.as_secs_f64())
+            .bind((every * burst).as_secs_f64())
+            .fetch_one(&self.pool)
+            .await?;
+        if row.try_get("taken")? {
+            return Ok(Ok(()));
+        }
+        let whole_at: Option<DateTime<Utc>> = row.try_get("whole_at")?;
+        let every = TimeDelta::from_std(every).unwrap_or(TimeDelta::MAX);
+        let over = whole_at.unwrap_or(now).max(now) + every - (now + every * burst as i32);
+        // Rounded up, so that whoever comes then is let in.
+        let seconds = over.num_milliseconds().max(1) as u64;
+        Ok(Err(TooMany { retry_after: Duration::from_secs(seconds.div_ceil(1000)) }))
+    }
+}
+
+const TAKE: &str = "
+    WITH took AS (
+        INSERT INTO attempts AS attempt (key, whole_at) VALUES ($1, $2 + $3 * interval '1 second')
+        ON CONFLICT (key) DO UPDATE SET whole_at = greatest(attempt.whole_at, $2) + $3 * interval '1 second'
+            WHERE greatest(attempt.whole_at, $2) + $3 * interval '1 second' <= $2 + $4 * interval '1 second'
+        RETURNING true)
+    SELECT EXISTS (SELECT FROM took) AS taken, (SELECT whole_at FROM attempts WHERE key = $1) AS whole_at";
+
+fn by_account(kind: Kind, account: &str) -> Key {
+    Key::hash(&format!("{} account {account}", kind.word()))
+}
+
+fn by_address(kind: Kind, address: IpAddr) -> Key {
+    Key::hash(&format!("{} address {}", kind.word(), network(address)))
+}

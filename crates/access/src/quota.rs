@@ -1,0 +1,203 @@
+//! How many requests may be made, by whom, in how long. Knows no HTTP but paths and methods.
+//!
+//! Counted in windows of time that begin together on all nodes. A node counts in memory, adds what it has counted to
+//! Postgres twice a second and learns there what the others have; limits of few requests ask Postgres each time. What
+//! is held in memory is bounded, and without Postgres each node still limits by what it has counted itself.
+//!
+//! - [`rule`]: which limit holds for a request
+//! - [`counters`]: what this node has counted, and heard
+//! - `shared`: what all nodes have
+//! - [`key`]: names for what is counted, from which nothing can be read back
+//!
+//! How often somebody may try to guess a secret is another matter: [`crate::attempts`].
+
+pub mod counters;
+pub mod key;
+pub mod rule;
+mod shared;
+
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use chrono::Utc;
+use fleetlog_event_log::Error;
+use sqlx::PgPool;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{Principal, Who};
+use counters::Counters;
+use key::{Key, network};
+use rule::{Call, Rule, Tiers};
+
+/// How often counts are shared and the tiers read anew: so long a change of a tier may go unnoticed.
+pub const SHARE_EVERY: Duration = Duration::from_millis(500);
+/// How often what is over is deleted.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+/// How long Postgres may take over a single count, before this node's own has to do.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The tier that counts every request by its address, before anything else is known of it.
+pub const EVERYONE: &str = "everyone";
+/// The tier of those who are nobody.
+pub const ANONYMOUS: &str = "anonymous";
+/// The tier of a tenant that has no other.
+pub const DEFAULT: &str = "free";
+
+/// Whose requests are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// A user's, in all sessions.
+    User(Uuid),
+    /// An API key's.
+    Key(Uuid),
+    /// An address's; of IPv6, its /64's.
+    Address(IpAddr),
+}
+
+impl From<&Principal> for Whose {
+    fn from(principal: &Principal) -> Self {
+        match principal.who {
+            Who::User { user_id, .. } => Self::User(user_id),
+            Who::Key { key_id, .. } => Self::Key(key_id),
+        }
+    }
+}
+
+/// How a limit stands after a request.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// The limit.
+    pub rule: Arc<Rule>,
+    /// How many requests are left.
+    pub remaining: u64,
+    /// In how many seconds it is whole again; at least 1.
+    pub reset: u64,
+}
+
+/// A limit is used up.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("too many requests; try again in {} s", .0.reset)]
+pub struct Exceeded(pub Standing);
+
+/// Counts requests. [`Limits::run`] it. Cheap to clone; clones count together.
+#[derive(Clone)]
+pub struct Limits(Arc<Inner>);
+
+struct Inner {
+    pool: PgPool,
+    tiers: RwLock<Arc<Tiers>>,
+    /// Of addresses, before anything is known; never shared.
+    floods: Counters,
+    /// Apart, so that no flood of addresses makes this node forget what callers have used.
+    strangers: Counters,
+    callers: Counters,
+}
+
+impl Limits {
+    /// Over a database, as the service. Nothing is limited before [`Limits::load`].
+    #[must_use]
+    pub fn new(pool: PgPool) -> Self {
+        let counters = Counters::default;
+        Self(Arc::new(Inner {
+            pool,
+            tiers: RwLock::default(),
+            floods: counters(),
+            strangers: counters(),
+            callers: counters(),
+        }))
+    }
+
+    /// Reads the tiers and their limits: what others have decided holds here when this returns.
+    pub async fn load(&self) -> Result<(), Error> {
+        let tiers = Arc::new(rule::load(&self.0.pool).await?);
+        *self.0.tiers.write().unwrap_or_else(PoisonError::into_inner) = tiers;
+        Ok(())
+    }
+
+    /// Shares counts, learns the tiers' limits and deletes what is over, until `shutdown`.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(SHARE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweeps = tokio::time::interval(SWEEP_EVERY);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let work = async {
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => noted("share the counts of requests", self.share().await),
+                    _ = sweeps.tick() => noted("delete old counts", shared::sweep(&self.0.pool).await),
+                }
+            }
+        };
+        let _ = shutdown.run_until_cancelled(work).await;
+    }
+
+    /// Lets a request in from an address, of which nothing else is known yet.
+    pub fn admit(&self, address: IpAddr, call: Call<'_>) -> Result<(), Exceeded> {
+        let Some(rule) = self.tiers().find(EVERYONE, call) else { return Ok(()) };
+        let key = Key::request(&Whose::Address(network(address)), &rule);
+        self.0.floods.take(key, &rule, Utc::now()).map(|_| ())
+    }
+
+    /// Takes a request of somebody's, or refuses it. `None` where the tier has no limit for it.
+    pub async fn take(&self, whose: Whose, tier: &str, call: Call<'_>) -> Result<Option<Standing>, Exceeded> {
+        let Some(rule) = self.tiers().find(tier, call) else { return Ok(None) };
+        let (whose, counters) = match whose {
+            Whose::Address(address) => (Whose::Address(network(address)), &self.0.strangers),
+            caller => (caller, &self.0.callers),
+        };
+        let key = Key::request(&whose, &rule);
+        let standing = if rule.is_exact() {
+            self.take_exactly(counters, key, &rule).await
+        } else {
+            counters.take(key, &rule, Utc::now())
+        };
+        standing.map(Some)
+    }
+
+    /// Asks Postgres, unless this node knows already that nothing is left.
+    async fn take_exactly(
+        &self,
+        counters: &Counters,
+        key: Key,
+        rule: &Arc<Rule>,
+    ) -> Result<Standing, Exceeded> {
+        let now = Utc::now();
+        counters.look(key, rule, now)?;
+        let window = rule.window_at(now);
+        let asked = tokio::time::timeout(PATIENCE, shared::take(&self.0.pool, key, rule, window)).await;
+        match asked {
+            Ok(Ok(used)) => counters.heard(key, rule, window, used),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "failed to count a request with the other nodes");
+                counters.take(key, rule, now)
+            }
+            Err(_) => counters.take(key, rule, now),
+        }
+    }
+
+    async fn share(&self) -> Result<(), Error> {
+        self.load().await?;
+        for counters in [&self.0.callers, &self.0.strangers] {
+            let due = counters.due(Utc::now());
+            if !due.is_empty() {
+                let totals = shared::add(&self.0.pool, &due).await?;
+                counters.learn(&due, &totals);
+            }
+        }
+        self.0.floods.forget_past(Utc::now());
+        Ok(())
+    }
+
+    fn tiers(&self) -> Arc<Tiers> {
+        Arc::clone(&self.0.tiers.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn noted(what: &'static str, done: Result<(), Error>) {
+    if let Err(error) = done {
+        tracing::warn!(%error, "failed to {what}; trying again");
+    }
+}

@@ -1,0 +1,212 @@
+//! Refresh tokens: each is good once, and begets the next. A second use means that two have it, and ends the session.
+//!
+//! The successor follows from the token and a secret that only the database has. So a client whose answer was lost may
+//! ask again, for [`GRACE`], and gets the same successor: however many ask at once, there is one.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use fleetlog_aggregates::acts;
+use fleetlog_event_log::control::metadata;
+use fleetlog_event_log::crash;
+use fleetlog_event_log::record::Recorder;
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+use super::secret::{self, Bits};
+use super::sessions::{self, Client, Tokens};
+use super::users::User;
+use super::{Error, Identity, Principal};
+
+/// How long the same client may ask again for a successor that it has not used.
+pub const GRACE: Duration = Duration::from_secs(10);
+/// What every refresh token begins with: no other secret passes for one.
+const PREFIX: &str = "flr_";
+
+/// Why there is no successor.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It is none of ours, used up, or its session is over.
+    #[error("the refresh token is not valid")]
+    Invalid,
+    /// Something failed.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+impl From<fleetlog_event_log::Error> for Refused {
+    fn from(error: fleetlog_event_log::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A token as it is kept, and what it stands for.
+#[derive(FromRow)]
+struct Kept {
+    session_id: Uuid,
+    successor_secret: Vec<u8>,
+    used_at: Option<DateTime<Utc>>,
+    used_by: Option<Vec<u8>>,
+    in_grace: bool,
+    session_expires_at: DateTime<Utc>,
+    over: bool,
+    user_id: Uuid,
+    tenant: String,
+    role: String,
+}
+
+/// What a token turned out to be worth.
+enum Worth {
+    Successor(Box<(User, Uuid, DateTime<Utc>)>, Bits),
+    Nothing,
+}
+
+impl Identity {
+    /// A new access token and the successor of a refresh token.
+    pub async fn refresh(&self, token: &str, client: Client, request_id: String) -> Result<Tokens, Refused> {
+        let token = secret::bits(PREFIX, token).ok_or(Refused::Invalid)?;
+        let worth = self
+            .log
+            .record(move |recorder| {
+                Box::pin(async move { rotate(recorder, token, &client.digest(), request_id).await })
+            })
+            .await?;
+        crash::point("refresh.rotated");
+        match worth {
+            Worth::Nothing => Err(Refused::Invalid),
+            Worth::Successor(whose, successor) => {
+                let (user, session_id, expires_at) = *whose;
+                let access = self.keys.issue(&user, session_id, Utc::now())?;
+                Ok(Tokens { access, refresh: secret::text(PREFIX, &successor), session_id, expires_at })
+            }
+        }
+    }
+
+    /// Who is calling with a refresh token that is good, or was until a moment ago.
+    pub async fn with_refresh_token(&self, token: &str) -> Result<Option<Principal>, Error> {
+        match self.session_of(token).await? {
+            Some(session_id) => self.in_session(session_id).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn session_of(&self, token: &str) -> Result<Option<Uuid>, Error> {
+        let Some(token) = secret::bits(PREFIX, token) else { return Ok(None) };
+        // Beside the request that rotates it, a page may have others under way with the same cookie.
+        let session = sqlx::query_scalar(
+            "SELECT session_id FROM refresh_tokens
+             WHERE token_hash = $1 AND (used_at IS NULL OR used_at > clock_timestamp() - $2 * interval '1 second')",
+        )
+        .bind(secret::digest_of(&token))
+        .bind(GRACE.as_secs() as f64)
+        .fetch_optional(self.log.pool())
+        .await?;
+        Ok(session)
+    }
+}
+
+/// The first token of a session.
+pub(super) async fn begin(connection: &mut PgConnection, session_id: Uuid) -> Result<String, Error> {
+    let token = secret::random();
+    insert(connection, &token, session_id).await?;
+    Ok(secret::text(PREFIX, &token))
+}
+
+async fn insert(connection: &mut PgConnection, token: &Bits, session_id: Uuid) -> Result<(), Error> {
+    sqlx::query("INSERT INTO refresh_tokens (token_hash, session_id, successor_secret) VALUES ($1, $2, $3)")
+        .bind(secret::digest_of(token))
+        .bind(session_id)
+        .bind(secret::random())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn rotate(
+    recorder: &mut Recorder,
+    token: Bits,
+    client: &Bits,
+    request_id: String,
+) -> Result<Worth, Refused> {
+    let Some(kept) = lock(recorder.connection(), &token).await? else { return Ok(Worth::Nothing) };
+    if kept.over {
+        return Ok(Worth::Nothing);
+    }
+    let user = kept.user()?;
+    let successor = secret::derive(&kept.successor_secret, &token);
+    let may_have_it = if kept.used_at.is_none() {
+        use_up(recorder.connection(), &token, client, kept.session_id).await?;
+        insert(recorder.connection(), &successor, kept.session_id).await?;
+        true
+    } else {
+        let retried = kept.in_grace && kept.used_by.as_deref() == Some(client);
+        retried && is_unused(recorder.connection(), &successor).await?
+    };
+    if may_have_it {
+        let whose = Box::new((user, kept.session_id, kept.session_expires_at));
+        return Ok(Worth::Successor(whose, successor));
+    }
+    tracing::warn!(session_id = %kept.session_id, "a refresh token came a second time; its session ends");
+    let (whose, why) = ((&user.tenant, user.user_id), acts::SessionEnd::Reuse);
+    let metadata = metadata("fleetlog", Some(request_id), None);
+    sessions::end(recorder, whose, kept.session_id, why, &metadata).await?;
+    Ok(Worth::Nothing)
+}
+
+/// Reads a token, and keeps everyone else who has it waiting until the transaction ends.
+async fn lock(connection: &mut PgConnection, token: &Bits) -> Result<Option<Kept>, Error> {
+    let kept = sqlx::query_as(
+        "SELECT session_id, successor_secret, used_at, used_by, users.user_id, users.tenant, users.role,
+                sessions.expires_at AS session_expires_at,
+                coalesce(used_at > clock_timestamp() - $2 * interval '1 second', false) AS in_grace,
+                ended_at IS NOT NULL OR sessions.expires_at <= clock_timestamp() OR deactivated_at IS NOT NULL
+                    OR suspended_at IS NOT NULL AS over
+         FROM refresh_tokens JOIN sessions USING (session_id) JOIN users USING (user_id)
+              JOIN tenants ON tenants.tenant = users.tenant
+         WHERE token_hash = $1
+         FOR UPDATE OF refresh_tokens",
+    )
+    .bind(secret::digest_of(token))
+    .bind(GRACE.as_secs() as f64)
+    .fetch_optional(connection)
+    .await?;
+    Ok(kept)
+}
+
+async fn use_up(
+    connection: &mut PgConnection,
+    token: &Bits,
+    client: &Bits,
+    session_id: Uuid,
+) -> Result<(), Error> {
+    sqlx::query(
+        "WITH used AS (UPDATE refresh_tokens SET used_at = clock_timestamp(), used_by = $2 WHERE token_hash = $1)
+         UPDATE sessions SET last_used_at = clock_timestamp() WHERE session_id = $3",
+    )
+    .bind(secret::digest_of(token))
+    .bind(client)
+    .bind(session_id)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn is_unused(connection: &mut PgConnection, token: &Bits) -> Result<bool, Error> {
+    let unused = sqlx::query_scalar("SELECT used_at IS NULL FROM refresh_tokens WHERE token_hash = $1")
+        .bind(secret::digest_of(token))
+        .fetch_optional(connection)
+        .await?;
+    Ok(unused.unwrap_or(false))
+}
+
+impl Kept {
+    fn user(&self) -> Result<User, Error> {
+        let decode = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
+        Ok(User {
+            user_id: self.user_id,
+            tenant: self.tenant.parse().map_err(|error| decode(Box::new(error)))?,
+            role: self.role.parse().map_err(|error| decode(Box::new(error)))?,
+            password_hash: None,
+        })
+    }
+}

@@ -1,0 +1,51 @@
+//! The command types that come with fleetlog: a new tenant gets them with its creation, and those that a version adds
+//! at the next start.
+
+use std::collections::HashMap;
+
+use cqrs_es::Aggregate;
+use fleetlog_aggregates::command_type::{self, CommandType};
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::EventLog;
+use fleetlog_event_log::control::{self, Committed, ExecuteError, Metadata};
+use fleetlog_event_log::record::Recorder;
+
+/// Puts them on the list of a tenant that is being created. Returns where the last of them is.
+pub(crate) async fn give_to(
+    recorder: &mut Recorder,
+    tenant: &Tenant,
+) -> Result<Option<Committed>, fleetlog_event_log::Error> {
+    let (mut at, kind) = (None, <CommandType as Aggregate>::TYPE);
+    for (name, definition) in command_type::shipped() {
+        let defined = command_type::Event::CommandTypeDefined(definition);
+        at = Some(recorder.append(kind, tenant, name, &defined, &by_fleetlog()).await?);
+    }
+    Ok(at)
+}
+
+/// Puts them on every tenant's list, except those that the tenant has had before: what a tenant has removed stays removed.
+pub async fn give_to_all(log: &EventLog) -> Result<(), ExecuteError<command_type::Error>> {
+    let shipped: HashMap<_, _> = command_type::shipped().into_iter().collect();
+    let missing: Vec<(String, String)> = sqlx::query_as(
+        "SELECT tenant, name FROM tenants CROSS JOIN unnest($1::text[]) AS name
+         WHERE NOT EXISTS (SELECT FROM control_events
+             WHERE aggregate_type = $2 AND aggregate_id = tenant || '/' || name)
+         ORDER BY tenant, name",
+    )
+    .bind(shipped.keys().copied().collect::<Vec<_>>())
+    .bind(<CommandType as Aggregate>::TYPE)
+    .fetch_all(log.pool())
+    .await
+    .map_err(fleetlog_event_log::Error::from)?;
+    for (tenant, name) in missing {
+        if let Some(definition) = shipped.get(name.as_str()) {
+            let input = command_type::Input::Define(definition.clone());
+            log.execute::<CommandType>(&format!("{tenant}/{name}"), input, by_fleetlog()).await?;
+        }
+    }
+    Ok(())
+}
+
+fn by_fleetlog() -> Metadata {
+    control::metadata("fleetlog", None, None)
+}

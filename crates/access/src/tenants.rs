@@ -1,0 +1,336 @@
+//! Tenants: made, suspended and given room by those who run the platform; their own settings by their own admins.
+
+use chrono::{DateTime, Utc};
+use fleetlog_aggregates::acts;
+use fleetlog_aggregates::identity::Tenant as Name;
+use fleetlog_event_log::EventLog;
+use fleetlog_event_log::control::{Committed, Metadata};
+use fleetlog_event_log::record::Recorder;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder};
+use utoipa::ToSchema;
+
+use super::authorize::PLATFORM_TENANT;
+use super::users::{self, Email, NewUser};
+use super::{Error, Identity, Role, password, starter_types};
+use crate::quota::{ANONYMOUS, EVERYONE};
+
+/// Who may make themselves an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Registration {
+    /// Nobody.
+    Off,
+    /// Whoever was invited.
+    Invite,
+    /// Everyone.
+    Open,
+}
+
+impl Registration {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Invite => "invite",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, ToSchema)]
+pub struct Tenant {
+    /// Its name, as topics and streams begin with it.
+    #[schema(example = "acme")]
+    pub tenant: String,
+    /// Since when there is this tenant.
+    pub created_at: DateTime<Utc>,
+    /// Since when nobody of it is let in; null while they are.
+    pub suspended_at: Option<DateTime<Utc>>,
+    /// Which rate limits apply.
+    #[schema(example = "free")]
+    pub tier: String,
+    /// Whether the first telemetry of an unknown device registers it.
+    pub self_registration: bool,
+    /// Whether people may make themselves an account: `off`, `invite` or `open`.
+    #[schema(example = "off")]
+    pub registration: String,
+    /// Readings that are older are not shown; null: all are.
+    pub retention_days: Option<i32>,
+    /// How many devices may be in service; null: any number.
+    pub max_devices: Option<i32>,
+    /// How many users there may be; null: any number.
+    pub max_users: Option<i32>,
+}
+
+/// What to change; the rest stays. What may be null is set to null by `Some(None)`.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// Whether nobody of it is let in.
+    pub suspended: Option<bool>,
+    /// Which rate limits apply.
+    pub tier: Option<String>,
+    /// Whether unknown devices register themselves.
+    pub self_registration: Option<bool>,
+    /// Who may make themselves an account.
+    pub registration: Option<Registration>,
+    /// 1 to 36,500.
+    pub retention_days: Option<Option<i32>>,
+    /// 0 or more.
+    pub max_devices: Option<Option<i32>>,
+    /// 1 or more.
+    pub max_users: Option<Option<i32>>,
+}
+
+/// A tenant's first admin.
+pub struct FirstAdmin {
+    /// The address to log in with.
+    pub email: Email,
+    /// Hard to guess, or it is refused.
+    pub password: String,
+}
+
+/// Why a tenant was not made or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The first admin's password is too easy to guess.
+    #[error(transparent)]
+    Weak(password::Weak),
+    /// There is no such tenant.
+    #[error("there is no such tenant")]
+    Unknown,
+    /// There is a tenant of that name already.
+    #[error("there is a tenant of that name already")]
+    Exists,
+    /// The first admin's address is another user's.
+    #[error("the address is another user's")]
+    EmailTaken,
+    /// There is no such tier, or it is no tenant's.
+    #[error("there is no such tier for tenants")]
+    NoSuchTier,
+    /// The tenant that runs the platform would lock everybody out.
+    #[error("the platform's own tenant cannot be suspended")]
+    Platform,
+    /// Something failed.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+impl From<fleetlog_event_log::Error> for Refused {
+    fn from(error: fleetlog_event_log::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<sqlx::Error> for Refused {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+const COLUMNS: &str =
+    "tenant, created_at, suspended_at, tier, self_registration, registration, retention_days,
+    max_devices, max_users";
+
+/// One tenant.
+pub async fn get(pool: &PgPool, tenant: &str) -> Result<Option<Tenant>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM tenants WHERE tenant = $1");
+    Ok(sqlx::query_as(&sql).bind(tenant).fetch_optional(pool).await?)
+}
+
+/// Changes a tenant: of their own, callers through their own connections, which may not touch what is the platform's.
+/// Nothing is on the record where there was nothing to change.
+pub async fn change(
+    log: &EventLog,
+    tenant: Name,
+    change: Change,
+    metadata: Metadata,
+) -> Result<(Tenant, Option<Committed>), Refused> {
+    log.record(move |recorder| Box::pin(async move { write(recorder, &tenant, &change, &metadata).await }))
+        .await
+}
+
+impl Identity {
+    /// The tenants by name, from behind `after` on, at most `limit`.
+    pub async fn tenants(&self, after: Option<&str>, limit: i64) -> Result<Vec<Tenant>, Error> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM tenants WHERE $1::text IS NULL OR tenant COLLATE \"C\" > $1
+             ORDER BY tenant COLLATE \"C\" LIMIT $2"
+        );
+        Ok(sqlx::query_as(&sql).bind(after).bind(limit).fetch_all(self.log.pool()).await?)
+    }
+
+    /// One tenant, whosever.
+    pub async fn tenant(&self, tenant: &str) -> Result<Option<Tenant>, Error> {
+        get(self.log.pool(), tenant).await
+    }
+
+    /// Makes a tenant: its logs, the command types that come with fleetlog, and its first admin. It can be used here
+    /// when this returns, and on other nodes as soon as they have heard of its logs: within half a second.
+    pub async fn create_tenant(
+        &self,
+        tenant: Name,
+        settings: Change,
+        admin: Option<FirstAdmin>,
+        metadata: Metadata,
+    ) -> Result<(Tenant, Option<Committed>), Refused> {
+        let admin = match admin {
+            Some(FirstAdmin { email, password }) => {
+                let known = vec![email.as_str().to_owned()];
+                let accepted = self.passwords.accept(password, known).await?;
+                Some((email, accepted.map_err(Refused::Weak)?))
+            }
+            None => None,
+        };
+        let created = self
+            .log
+            .record(move |recorder| {
+                Box::pin(async move { create(recorder, &tenant, &settings, admin, &metadata).await })
+            })
+            .await?;
+        self.log.heads().refresh(self.log.pool()).await?;
+        self.log.terms().refresh(self.log.pool()).await?;
+        Ok(created)
+    }
+
+    /// Changes a tenant, whosever. Suspended users are nobody from here on, on every node; suspended devices here at
+    /// once, elsewhere within half a second.
+    pub async fn change_tenant(
+        &self,
+        tenant: Name,
+        wanted: Change,
+        metadata: Metadata,
+    ) -> Result<(Tenant, Option<Committed>), Refused> {
+        let changed = change(&self.log, tenant, wanted, metadata).await?;
+        self.log.terms().refresh(self.log.pool()).await?;
+        Ok(changed)
+    }
+
+    /// Learns at once what a tenant's own admin has changed here.
+    pub async fn tenant_changed(&self) -> Result<(), Error> {
+        Ok(self.log.terms().refresh(self.log.pool()).await?)
+    }
+}
+
+async fn create(
+    recorder: &mut Recorder,
+    tenant: &Name,
+    settings: &Change,
+    admin: Option<(Email, String)>,
+    metadata: &Metadata,
+) -> Result<(Tenant, Option<Committed>), Refused> {
+    let inserted = sqlx::query("INSERT INTO tenants (tenant) VALUES ($1) ON CONFLICT DO NOTHING")
+        .bind(tenant.as_str())
+        .execute(recorder.connection())
+        .await?;
+    if inserted.rows_affected() == 0 {
+        return Err(Refused::Exists);
+    }
+    let created = acts::Tenant::TenantCreated {};
+    let mut at = recorder.tell(tenant, tenant.as_str(), &created, metadata).await?;
+    let (row, changed) = write(recorder, tenant, settings, metadata).await?;
+    at = changed.unwrap_or(at);
+    at = starter_types::give_to(recorder, tenant).await?.unwrap_or(at);
+    if let Some((email, password_hash)) = admin {
+        let user = NewUser {
+            tenant: tenant.clone(),
+            email,
+            name: None,
+            password_hash: Some(password_hash),
+            role: Role::Admin,
+        };
+        let user_id = users::add(recorder.connection(), &user).await?.ok_or(Refused::EmailTaken)?;
+        let via = acts::Registration::Admin;
+        let registered = acts::User::UserRegistered { role: Role::Admin.to_string(), via };
+        at = recorder.tell(tenant, &user_id.to_string(), &registered, metadata).await?;
+    }
+    Ok((row, Some(at)))
+}
+
+async fn write(
+    recorder: &mut Recorder,
+    tenant: &Name,
+    change: &Change,
+    metadata: &Metadata,
+) -> Result<(Tenant, Option<Committed>), Refused> {
+    let sql = format!("SELECT {COLUMNS} FROM tenants WHERE tenant = $1 FOR NO KEY UPDATE");
+    let before: Option<Tenant> =
+        sqlx::query_as(&sql).bind(tenant.as_str()).fetch_optional(recorder.connection()).await?;
+    let before = before.ok_or(Refused::Unknown)?;
+    if change.suspended == Some(true) && tenant.as_str() == PLATFORM_TENANT {
+        return Err(Refused::Platform);
+    }
+    if let Some(tier) = &change.tier {
+        must_be_tier(recorder.connection(), tier).await?;
+    }
+    let suspended = change.suspended.filter(|suspended| *suspended != before.suspended_at.is_some());
+    let settings = changes(&before, change);
+    if suspended.is_none() && settings.is_empty() {
+        return Ok((before, None));
+    }
+    let after = update(recorder.connection(), tenant, suspended, &settings).await?;
+    let mut at = None;
+    if !settings.is_empty() {
+        let changed = acts::Tenant::TenantSettingsChanged { settings };
+        at = Some(recorder.tell(tenant, tenant.as_str(), &changed, metadata).await?);
+    }
+    if let Some(suspended) = suspended {
+        let act = if suspended { acts::Tenant::TenantSuspended {} } else { acts::Tenant::TenantResumed {} };
+        at = Some(recorder.tell(tenant, tenant.as_str(), &act, metadata).await?);
+    }
+    Ok((after, at))
+}
+
+async fn must_be_tier(connection: &mut PgConnection, tier: &str) -> Result<(), Refused> {
+    let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM tiers WHERE tier = $1)")
+        .bind(tier)
+        .fetch_one(connection)
+        .await?;
+    if known && ![EVERYONE, ANONYMOUS].contains(&tier) { Ok(()) } else { Err(Refused::NoSuchTier) }
+}
+
+/// The settings that are to be other than they are, by column.
+fn changes(before: &Tenant, change: &Change) -> Map<String, Value> {
+    let wanted = [
+        ("tier", change.tier.as_ref().map(|tier| json!(tier)), json!(before.tier)),
+        ("self_registration", change.self_registration.map(Value::from), json!(before.self_registration)),
+        (
+            "registration",
+            change.registration.map(|registration| json!(registration.as_str())),
+            json!(before.registration),
+        ),
+        ("retention_days", change.retention_days.map(|days| json!(days)), json!(before.retention_days)),
+        ("max_devices", change.max_devices.map(|max| json!(max)), json!(before.max_devices)),
+        ("max_users", change.max_users.map(|max| json!(max)), json!(before.max_users)),
+    ];
+    let changed = wanted.into_iter().filter_map(|(name, wanted, present)| {
+        wanted.filter(|wanted| *wanted != present).map(|wanted| (name.to_owned(), wanted))
+    });
+    changed.collect()
+}
+
+/// Names only the columns that change: a tenant's own admins may not touch the others.
+async fn update(
+    connection: &mut PgConnection,
+    tenant: &Name,
+    suspended: Option<bool>,
+    settings: &Map<String, Value>,
+) -> Result<Tenant, Refused> {
+    let mut sql = QueryBuilder::new("UPDATE tenants SET ");
+    let mut columns = sql.separated(", ");
+    for (column, value) in settings {
+        columns.push(format!("{column} = "));
+        match value {
+            Value::Bool(value) => columns.push_bind_unseparated(*value),
+            Value::String(value) => columns.push_bind_unseparated(value.clone()),
+            value => columns.push_bind_unseparated(value.as_i64().map(|value| value as i32)),
+        };
+    }
+    if let Some(suspended) = suspended {
+        columns.push(if suspended { "suspended_at = clock_timestamp()" } else { "suspended_at = NULL" });
+    }
+    sql.push(" WHERE tenant = ").push_bind(tenant.as_str());
+    sql.push(format!(" RETURNING {COLUMNS}"));
+    Ok(sql.build_query_as().fetch_one(connection).await?)
+}

@@ -1,0 +1,175 @@
+//! The tiers, and how many requests each allows: decided on across tenants, by those who run the platform.
+
+use fleetlog_aggregates::acts;
+use fleetlog_event_log::control::{Committed, Metadata};
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgConnection};
+use utoipa::ToSchema;
+
+use super::authorize::platform;
+use super::{Error, Identity};
+use crate::quota::{ANONYMOUS, DEFAULT, EVERYONE};
+
+/// A limit of requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, FromRow, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = RateLimit)]
+pub struct Limit {
+    /// For which requests: `*`, or the beginning of a path as this document writes it, with a method before it where
+    /// only that counts. The most specific one holds, alone.
+    #[schema(example = "POST /devices/{uid}/commands")]
+    pub path: String,
+    /// How many requests: 1 to 1,000,000,000.
+    pub requests: i32,
+    /// In how many seconds: 1 to 86,400.
+    pub window_s: i32,
+}
+
+/// A tier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Tier {
+    /// Its name.
+    #[schema(example = "free")]
+    pub tier: String,
+    /// Whom it is for.
+    pub description: Option<String>,
+    /// Its limits. What none is about is not limited.
+    pub limits: Vec<Limit>,
+}
+
+/// Why a tier stays.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// There is no such tier.
+    #[error("there is no such tier")]
+    Unknown,
+    /// A tenant has it, or fleetlog itself needs it.
+    #[error("the tier is in use")]
+    InUse,
+    /// Something failed.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+impl From<fleetlog_event_log::Error> for Refused {
+    fn from(error: fleetlog_event_log::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<sqlx::Error> for Refused {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl FromRow<'_, PgRow> for Tier {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        use sqlx::Row;
+        let sqlx::types::Json(limits) = row.try_get("limits")?;
+        Ok(Self { tier: row.try_get("tier")?, description: row.try_get("description")?, limits })
+    }
+}
+
+const SELECT: &str = "
+    SELECT tier, description, coalesce((
+        SELECT json_agg(json_build_object('path', path, 'requests', requests, 'window_s', window_s)
+                        ORDER BY path COLLATE \"C\")
+        FROM rate_limits WHERE rate_limits.tier = tiers.tier), '[]') AS limits
+    FROM tiers WHERE $1::text IS NULL OR tier = $1 ORDER BY tier COLLATE \"C\"";
+
+impl Identity {
+    /// All tiers, by name. There are few.
+    pub async fn tiers(&self) -> Result<Vec<Tier>, Error> {
+        Ok(sqlx::query_as(SELECT).bind(None::<&str>).fetch_all(self.log.pool()).await?)
+    }
+
+    /// One tier.
+    pub async fn tier(&self, tier: &str) -> Result<Option<Tier>, Error> {
+        Ok(sqlx::query_as(SELECT).bind(tier).fetch_optional(self.log.pool()).await?)
+    }
+
+    /// Makes a tier what this says, whether there was one of that name or not. `None` if there was nothing to change.
+    pub async fn put_tier(&self, mut tier: Tier, metadata: Metadata) -> Result<Option<Committed>, Error> {
+        tier.limits.sort_by(|a, b| a.path.cmp(&b.path));
+        let written = self
+            .log
+            .record(move |recorder| {
+                Box::pin(async move {
+                    if !replace(recorder.connection(), &tier).await? {
+                        return Ok(None);
+                    }
+                    let changed = acts::Platform::TierChanged {
+                        tier: tier.tier.clone(),
+                        limits: serde_json::json!(tier.limits),
+                    };
+                    Ok::<_, Error>(Some(recorder.tell(&platform(), &tier.tier, &changed, &metadata).await?))
+                })
+            })
+            .await?;
+        self.limits.load().await?;
+        Ok(written)
+    }
+
+    /// Removes a tier that nobody has.
+    pub async fn remove_tier(&self, tier: String, metadata: Metadata) -> Result<Committed, Refused> {
+        if [DEFAULT, ANONYMOUS, EVERYONE].contains(&tier.as_str()) {
+            return Err(Refused::InUse);
+        }
+        let removed = self
+            .log
+            .record(move |recorder| {
+                Box::pin(async move {
+                    let deleted = sqlx::query("DELETE FROM tiers WHERE tier = $1").bind(&tier);
+                    match deleted.execute(recorder.connection()).await {
+                        Ok(deleted) if deleted.rows_affected() == 0 => return Err(Refused::Unknown),
+                        Ok(_) => {}
+                        Err(error) if is_in_use(&error) => return Err(Refused::InUse),
+                        Err(error) => return Err(error.into()),
+                    }
+                    let removed = acts::Platform::TierRemoved { tier: tier.clone() };
+                    Ok::<_, Refused>(recorder.tell(&platform(), &tier, &removed, &metadata).await?)
+                })
+            })
+            .await?;
+        self.limits.load().await.map_err(Error::from)?;
+        Ok(removed)
+    }
+}
+
+fn is_in_use(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.constraint() == Some("tenants_tier"))
+}
+
+/// Whether anything has changed.
+async fn replace(connection: &mut PgConnection, tier: &Tier) -> Result<bool, Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('fleetlog tiers', 0))")
+        .execute(&mut *connection)
+        .await?;
+    let present: Option<Tier> =
+        sqlx::query_as(SELECT).bind(&tier.tier).fetch_optional(&mut *connection).await?;
+    if present.as_ref() == Some(tier) {
+        return Ok(false);
+    }
+    sqlx::query(
+        "INSERT INTO tiers (tier, description) VALUES ($1, $2)
+         ON CONFLICT (tier) DO UPDATE SET description = excluded.description",
+    )
+    .bind(&tier.tier)
+    .bind(&tier.description)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("DELETE FROM rate_limits WHERE tier = $1").bind(&tier.tier).execute(&mut *connection).await?;
+    sqlx::query(
+        "INSERT INTO rate_limits (tier, path, requests, window_s)
+         SELECT $1, * FROM unnest($2::text[], $3::int[], $4::int[])",
+    )
+    .bind(&tier.tier)
+    .bind(tier.limits.iter().map(|limit| limit.path.as_str()).collect::<Vec<_>>())
+    .bind(tier.limits.iter().map(|limit| limit.requests).collect::<Vec<_>>())
+    .bind(tier.limits.iter().map(|limit| limit.window_s).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(true)
+}

@@ -1,0 +1,353 @@
+//! Commands: the types, and the list of them.
+
+use async_graphql::connection::{Connection, ConnectionNameType, Edge, EmptyFields};
+use async_graphql::{Context, Enum, ID, InputObject, Object, OutputType, Result};
+use chrono::{DateTime, Utc};
+use fleetlog_access::Action;
+use fleetlog_aggregates::command;
+use fleetlog_projections::commands::{self, Cursor};
+
+use super::cost::QUERY;
+use super::loaders::{LifeOf, Loaders};
+use super::query::{moment, page_size};
+use super::request::Asker;
+use super::scalars::{Json, Long};
+use crate::rest::extract::{self, parse};
+use crate::rest::parameters::check_span;
+use crate::rest::{Error, guard};
+
+/// How many steps a life has, for its cost: most have three or four.
+pub(super) const STEPS: usize = 5;
+
+/// A command as the log left it.
+pub(super) struct Command {
+    row: commands::Command,
+    /// What led to it, where that has been read with it.
+    steps: Option<Vec<commands::Step>>,
+    /// Whether the asker may see what led to it, where that has been asked already.
+    seen: bool,
+}
+
+impl From<commands::Command> for Command {
+    fn from(command: commands::Command) -> Self {
+        Self { row: command, steps: None, seen: true }
+    }
+}
+
+impl From<(commands::Command, Vec<commands::Step>)> for Command {
+    fn from((command, steps): (commands::Command, Vec<commands::Step>)) -> Self {
+        Self { row: command, steps: Some(steps), seen: true }
+    }
+}
+
+impl Command {
+    /// One that the asker has just written, which is not to say may read.
+    pub(super) fn written(command: (commands::Command, Vec<commands::Step>)) -> Self {
+        Self { seen: false, ..command.into() }
+    }
+}
+
+/// Where a command is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(name = "CommandStatus", remote = "command::Status")]
+pub(super) enum Status {
+    /// On the record, and not yet with a broker.
+    Requested,
+    /// A broker has taken over at least one attempt.
+    Sent,
+    /// The device did it.
+    Acked,
+    /// The device says that it failed.
+    Failed,
+    /// The device did not answer in time.
+    TimedOut,
+    /// Somebody did not want it any more.
+    Cancelled,
+}
+
+#[Object]
+impl Command {
+    /// Its id: the same in the log, in REST, in the message to the device and in the device's answer.
+    async fn id(&self) -> ID {
+        self.row.cmd_id.into()
+    }
+
+    /// For which device.
+    async fn device_uid(&self) -> &str {
+        &self.row.device_uid
+    }
+
+    /// What to do.
+    async fn cmd(&self) -> &str {
+        &self.row.cmd
+    }
+
+    /// With what.
+    async fn params(&self) -> Json {
+        Json(self.row.params.clone())
+    }
+
+    /// Where it is in its life.
+    async fn status(&self) -> Status {
+        self.row.status.into()
+    }
+
+    /// Who wanted it.
+    async fn requested_by(&self) -> &str {
+        &self.row.requested_by
+    }
+
+    /// When.
+    async fn requested_at(&self) -> DateTime<Utc> {
+        self.row.requested_at
+    }
+
+    /// How long an attempt waits for the device, in seconds.
+    async fn timeout_s(&self) -> i32 {
+        self.row.timeout_s
+    }
+
+    /// How many attempts there may be.
+    async fn max_attempts(&self) -> i32 {
+        self.row.max_attempts
+    }
+
+    /// After this it is not sent any more.
+    async fn expires_at(&self) -> DateTime<Utc> {
+        self.row.expires_at
+    }
+
+    /// How many attempts a broker has taken over.
+    async fn attempts(&self) -> i32 {
+        self.row.attempts
+    }
+
+    /// When the last of them was.
+    async fn sent_at(&self) -> Option<DateTime<Utc>> {
+        self.row.sent_at
+    }
+
+    /// Until when the device may answer that.
+    async fn deadline(&self) -> Option<DateTime<Utc>> {
+        self.row.deadline
+    }
+
+    /// When it ended.
+    async fn ended_at(&self) -> Option<DateTime<Utc>> {
+        self.row.ended_at
+    }
+
+    /// What came of it.
+    async fn result(&self) -> Option<Json> {
+        self.row.result.clone().map(Json)
+    }
+
+    /// Why the device says that it failed.
+    async fn error(&self) -> Option<Json> {
+        self.row.error.clone().map(Json)
+    }
+
+    /// Who cancelled it.
+    async fn cancelled_by(&self) -> Option<&str> {
+        self.row.cancelled_by.as_deref()
+    }
+
+    /// Why.
+    async fn cancel_reason(&self) -> Option<&str> {
+        self.row.cancel_reason.as_deref()
+    }
+
+    /// What the device answered after the command had timed out or was cancelled. It changes nothing.
+    async fn late_ack(&self) -> Option<Json> {
+        self.row.late_ack.clone().map(Json)
+    }
+
+    /// When.
+    async fn late_ack_at(&self) -> Option<DateTime<Utc>> {
+        self.row.late_ack_at
+    }
+
+    /// What ties it to the requester's own records.
+    async fn correlation_id(&self) -> Option<&str> {
+        self.row.correlation_id.as_deref()
+    }
+
+    /// The batch that it is part of.
+    async fn batch_id(&self) -> Option<ID> {
+        self.row.batch_id.map(ID::from)
+    }
+
+    /// The position of its request in the control log.
+    async fn position(&self) -> Long {
+        Long(self.row.position)
+    }
+
+    /// Every event of its life, in order, from the log itself.
+    #[graphql(complexity = "QUERY + STEPS * child_complexity")]
+    async fn history(&self, context: &Context<'_>) -> Result<Vec<Step>> {
+        if !self.seen {
+            let (asker, cmd_id) = (context.data::<Asker>()?, self.row.cmd_id);
+            asker.may_recorded(Action::CommandsRead, Some(cmd_id)).await?;
+        }
+        let steps = if let Some(steps) = &self.steps {
+            steps.clone()
+        } else {
+            let life = LifeOf { cmd_id: self.row.cmd_id, before: None };
+            let life = context.data::<Loaders>()?.load_one(life).await?;
+            life.map(|(_, steps)| steps).unwrap_or_default()
+        };
+        Ok(steps.into_iter().map(Step).collect())
+    }
+}
+
+/// One event of a command's life, and where it left the command.
+pub(super) struct Step(commands::Step);
+
+#[Object(name = "CommandStep")]
+impl Step {
+    /// Its place in the command's life: 1, 2, 3 …
+    async fn sequence(&self) -> Long {
+        Long(self.0.sequence)
+    }
+
+    /// Its position in the control log.
+    async fn position(&self) -> Long {
+        Long(self.0.position)
+    }
+
+    /// What happened.
+    async fn event_type(&self) -> &str {
+        &self.0.event_type
+    }
+
+    /// The event's own words.
+    async fn event(&self) -> Json {
+        Json(self.0.event.clone())
+    }
+
+    /// Where the command was after it.
+    async fn status(&self) -> Status {
+        self.0.status.into()
+    }
+
+    /// How many attempts there had been.
+    async fn attempts(&self) -> i32 {
+        self.0.attempts
+    }
+
+    /// Who did it.
+    async fn actor(&self) -> Option<&str> {
+        self.0.actor.as_deref()
+    }
+
+    /// What ties it to other records.
+    async fn correlation_id(&self) -> Option<&str> {
+        self.0.correlation_id.as_deref()
+    }
+
+    /// What it followed from.
+    async fn causation_id(&self) -> Option<&str> {
+        self.0.causation_id.as_deref()
+    }
+
+    /// When it happened.
+    async fn occurred_at(&self) -> DateTime<Utc> {
+        self.0.occurred_at
+    }
+
+    /// When it was recorded, by the database's clock.
+    async fn recorded_at(&self) -> DateTime<Utc> {
+        self.0.recorded_at
+    }
+}
+
+/// Which commands.
+#[derive(Default, InputObject)]
+pub(super) struct CommandFilter {
+    /// Only for this device.
+    device_uid: Option<String>,
+    /// Only in this state.
+    status: Option<Status>,
+    /// Only what this user asked for.
+    actor: Option<String>,
+    /// Only of this command type.
+    cmd: Option<String>,
+    /// Only of the request with this id.
+    correlation_id: Option<String>,
+    /// Only of this batch.
+    batch_id: Option<ID>,
+    /// Not requested before this.
+    from: Option<DateTime<Utc>>,
+    /// Requested before this.
+    to: Option<DateTime<Utc>>,
+}
+
+impl CommandFilter {
+    fn query(self, first: Option<i32>, after: Option<&str>) -> Result<commands::Query, Error> {
+        let (from, to) = (moment("from", self.from)?, moment("to", self.to)?);
+        check_span(from, to).map_err(|bad| Error::field("from", bad))?;
+        let batch_id = self.batch_id.map(|id| extract::id(&id).ok_or(id));
+        Ok(commands::Query {
+            device_uid: self.device_uid,
+            status: self.status.map(command::Status::from),
+            requested_by: self.actor,
+            cmd: self.cmd,
+            correlation_id: self.correlation_id,
+            batch_id: batch_id.transpose().map_err(|_| Error::field("batch_id", "expected an id"))?,
+            from: from.map(|from| from.0),
+            to: to.map(|to| to.0),
+            after: parse("after", after)?,
+            limit: page_size(first)?,
+        })
+    }
+}
+
+/// A page of the tenant's commands, newest first.
+pub(super) async fn list(
+    asker: &Asker,
+    filter: CommandFilter,
+    first: Option<i32>,
+    after: Option<&str>,
+) -> Result<Connection<String, Command, CommandTotal>, Error> {
+    let query = filter.query(first, after)?;
+    let page = commands::list(asker.app.log.pool(), &asker.principal.tenant, &query).await?;
+    let mut connection =
+        Connection::with_additional_fields(query.after.is_some(), page.has_more, CommandTotal(query));
+    connection.edges.extend(page.items.into_iter().map(|command| edge(command.into())));
+    let uid = |edge: &CommandEdge| edge.node.row.device_uid.clone();
+    guard::retain_commands(&asker.app, &asker.principal, &mut connection.edges, uid).await?;
+    Ok(connection)
+}
+
+type CommandEdge = Edge<String, Command, EmptyFields>;
+
+/// A command in a connection.
+pub(super) fn edge(command: Command) -> CommandEdge {
+    Edge::new(Cursor::of(&command.row).to_string(), command)
+}
+
+/// Counts only when it is asked to.
+pub(super) struct CommandTotal(commands::Query);
+
+#[Object]
+impl CommandTotal {
+    /// How many items all pages have. Null for whom policies choose among them.
+    #[graphql(complexity = "10 * QUERY")]
+    async fn total_count(&self, context: &Context<'_>) -> Result<Option<Long>> {
+        let asker = context.data::<Asker>()?;
+        if asker.principal.is_ruled(Action::CommandsRead) {
+            return Ok(None);
+        }
+        let count = commands::count(asker.app.log.pool(), &asker.principal.tenant, &self.0).await;
+        Ok(Some(Long(count.map_err(Error::from)?)))
+    }
+}
+
+/// Names the connection of one device's commands: unlike that of all, it is never counted.
+pub(super) struct OfDevice;
+
+impl ConnectionNameType for OfDevice {
+    fn type_name<T: OutputType>() -> String {
+        "DeviceCommandConnection".to_owned()
+    }
+}

@@ -1,0 +1,212 @@
+//! Devices.
+
+use async_graphql::connection::{Connection, Edge, EmptyFields};
+use async_graphql::{Context, Enum, Object, Result};
+use chrono::{DateTime, Utc};
+use fleetlog_access::Action;
+use fleetlog_aggregates::device::Via;
+use fleetlog_event_log::event::Json as StoredJson;
+use fleetlog_projections::devices;
+
+use super::command::{Command, OfDevice, edge};
+use super::cost::cost;
+use super::loaders::{CommandsOf, CommandsPage, Loaders, ReadingsOf, ReadingsPage, WindowsOf};
+use super::query::{moment, page_size};
+use super::request::Asker;
+use super::scalars::{Json, Long};
+use super::telemetry::Reading;
+use super::windows::{Windows, windows_cost};
+use crate::rest::Error;
+use crate::rest::extract::parse;
+use crate::rest::parameters::{Order, Step, Zone, check_span};
+use crate::rest::telemetry::Place;
+use crate::rest::windows::query;
+
+/// A device as the log left it.
+pub(super) struct Device(pub(super) devices::Device);
+
+/// Whether a device is heard of.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(name = "DeviceStatus", remote = "devices::Status")]
+pub(super) enum Status {
+    /// In service, and heard of lately.
+    Online,
+    /// In service, and silent.
+    Offline,
+    /// Out of service.
+    Decommissioned,
+}
+
+/// Who put a device on the record.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(name = "RegisteredVia", remote = "Via")]
+enum RegisteredVia {
+    /// Its own first message.
+    Telemetry,
+    /// A request.
+    Api,
+}
+
+#[Object]
+impl Device {
+    /// Its name within the tenant.
+    async fn uid(&self) -> &str {
+        &self.0.uid
+    }
+
+    /// What people call it.
+    async fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
+    /// What policies find it by.
+    async fn labels(&self) -> Json {
+        Json(StoredJson(serde_json::json!(self.0.labels).to_string()))
+    }
+
+    /// Whether it is heard of.
+    async fn status(&self) -> Status {
+        self.0.status.into()
+    }
+
+    /// When it was put on the record; after a decommissioning, when it was put back.
+    async fn registered_at(&self) -> DateTime<Utc> {
+        self.0.registered_at
+    }
+
+    /// Who put it there.
+    async fn registered_via(&self) -> RegisteredVia {
+        self.0.registered_via.into()
+    }
+
+    /// When it was taken out of service.
+    async fn decommissioned_at(&self) -> Option<DateTime<Utc>> {
+        self.0.decommissioned_at
+    }
+
+    /// When its newest message arrived, by the server's clock.
+    async fn last_seen_at(&self) -> Option<DateTime<Utc>> {
+        self.0.last_seen_at
+    }
+
+    /// Its latest reading by the device's own clock, whenever that arrived.
+    async fn last_reading(&self) -> Option<LastReading<'_>> {
+        self.0.last_reading.as_ref().map(LastReading)
+    }
+
+    /// How many messages are on the record.
+    async fn messages(&self) -> Long {
+        Long(self.0.messages)
+    }
+
+    /// How many more were recognised as repeats.
+    async fn duplicates(&self) -> Long {
+        Long(self.0.duplicates)
+    }
+
+    /// Its readings, newest first unless told otherwise.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn telemetry(
+        &self,
+        context: &Context<'_>,
+        from: Option<DateTime<Utc>>,
+        to: Option<DateTime<Utc>>,
+        order: Option<Order>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<String, Reading>> {
+        let asker = context.data::<Asker>()?;
+        asker.may_device(Action::TelemetryRead, &self.0)?;
+        let (from, to) = (moment("from", from)?, moment("to", to)?);
+        check_span(from, to).map_err(|bad| Error::field("from", bad))?;
+        let limit = page_size(first)?;
+        let page = ReadingsPage {
+            from: from.map(|from| from.0),
+            to: to.map(|to| to.0),
+            ascending: order == Some(Order::Asc),
+            beyond: parse("after", after.as_deref())?.map(Place::beyond),
+            limit: limit as i64 + 1,
+        };
+        let wanted = ReadingsOf { stream: self.stream(asker), page };
+        let mut readings = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
+        let mut connection = Connection::new(page.beyond.is_some(), readings.len() > limit);
+        readings.truncate(limit);
+        let edge = |reading| Edge::new(Place::of(&reading).to_string(), Reading(reading));
+        connection.edges.extend(readings.into_iter().map(edge));
+        Ok(connection)
+    }
+
+    /// What it was told, newest first.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn commands(
+        &self,
+        context: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<String, Command, EmptyFields, EmptyFields, OfDevice>> {
+        context.data::<Asker>()?.may_device(Action::CommandsRead, &self.0)?;
+        let limit = page_size(first)?;
+        let page = CommandsPage { after: parse("after", after.as_deref())?, limit: limit + 1 };
+        let wanted = CommandsOf { device_uid: self.0.uid.clone(), page };
+        let mut commands = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
+        let mut connection = Connection::new(page.after.is_some(), commands.len() > limit);
+        commands.truncate(limit);
+        connection.edges.extend(commands.into_iter().map(|command| edge(command.into())));
+        Ok(connection)
+    }
+
+    /// What its metrics did in each window of time, by default over the last day. `step` is minutes, hours or days
+    /// such as `5m`; `points` keeps at most so many windows of each metric (LTTB).
+    #[expect(clippy::too_many_arguments, reason = "they are the field's")]
+    #[graphql(complexity = "windows_cost(points, child_complexity)")]
+    async fn windows(
+        &self,
+        context: &Context<'_>,
+        metric: Option<String>,
+        from: Option<DateTime<Utc>>,
+        to: Option<DateTime<Utc>>,
+        step: Option<String>,
+        tz: Option<String>,
+        points: Option<i32>,
+    ) -> Result<Windows> {
+        let asker = context.data::<Asker>()?;
+        asker.may_device(Action::TelemetryRead, &self.0)?;
+        let (from, to) = (moment("from", from)?, moment("to", to.or(Some(asker.now)))?);
+        let step: Option<Step> = parse("step", step.as_deref())?;
+        let tz: Zone = parse("tz", tz.as_deref())?.unwrap_or_default();
+        let points = points.map(usize::try_from).transpose();
+        let points = points.map_err(|_| Error::field("points", "expected 2 or more"))?;
+        let since = asker.app.log.terms().of(asker.principal.tenant.as_str()).shown_since(asker.now);
+        let query = query(metric, (from, to), step, tz, points, since);
+        let wanted = WindowsOf { stream: self.stream(asker), cut: query.clone().into() };
+        let series = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
+        Ok(Windows { query, series })
+    }
+}
+
+impl Device {
+    fn stream(&self, asker: &Asker) -> String {
+        format!("{}/{}", asker.principal.tenant, self.0.uid)
+    }
+}
+
+/// A device's latest reading.
+struct LastReading<'d>(&'d devices::LastReading);
+
+#[Object]
+impl LastReading<'_> {
+    /// When it happened, by the device's clock.
+    async fn ts(&self) -> DateTime<Utc> {
+        self.0.occurred_at
+    }
+
+    /// Its position in the telemetry log.
+    async fn position(&self) -> Long {
+        Long(self.0.position)
+    }
+
+    /// What the device sent.
+    async fn payload(&self) -> Json {
+        Json(self.0.payload.clone())
+    }
+}

@@ -1,0 +1,216 @@
+//! What many fields of one question need, fetched at once: fields that ask the same of several devices share a query.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_graphql::Error;
+use async_graphql::dataloader::{DataLoader, Loader};
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::read::{Reading, Span};
+use fleetlog_event_log::{Lane, scope};
+use fleetlog_projections::commands::{self, Command, Cursor, Step};
+use fleetlog_projections::devices::{self, Device};
+use fleetlog_projections::telemetry_windows::{self, Series, WindowsQuery};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::rest::{App, Error as HttpError};
+
+/// How long it is waited for what else a question wants. All that one step of it wants comes at once: the library's own
+/// millisecond would make every question of two steps take two.
+const GATHER: Duration = Duration::from_micros(200);
+
+/// Fetches for one question of one tenant.
+pub(super) struct Fetch {
+    app: App,
+    tenant: Tenant,
+}
+
+/// The loader that resolvers find in their context.
+pub(super) type Loaders = DataLoader<Fetch>;
+
+/// A loader for one question.
+pub(super) fn loaders(app: App, tenant: Tenant) -> Loaders {
+    // Within the request's span, so that what fails is logged under its id; and within its tenant.
+    let loaders = DataLoader::new(Fetch { app, tenant }, |task| scope::spawn(task.in_current_span()));
+    loaders.delay(GATHER)
+}
+
+/// One device, by its uid.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct DeviceOf(pub(super) String);
+
+impl Loader<DeviceOf> for Fetch {
+    type Value = Device;
+    type Error = Error;
+
+    async fn load(&self, wanted: &[DeviceOf]) -> Result<HashMap<DeviceOf, Device>, Error> {
+        let uids: Vec<_> = wanted.iter().map(|DeviceOf(uid)| uid.clone()).collect();
+        let found = devices::get(&self.app.log, &self.tenant, &uids, self.app.online_since()).await;
+        let found = found.map_err(HttpError::from)?;
+        let shown = self.app.shown_since(&self.tenant);
+        let shown = |device: Device| (DeviceOf(device.uid.clone()), device.shown_since(shown));
+        Ok(found.into_iter().map(shown).collect())
+    }
+}
+
+/// A page of one device's readings.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct ReadingsOf {
+    pub(super) stream: String,
+    pub(super) page: ReadingsPage,
+}
+
+/// Which page. Devices of which the same one is wanted share a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct ReadingsPage {
+    pub(super) from: Option<DateTime<Utc>>,
+    pub(super) to: Option<DateTime<Utc>>,
+    pub(super) ascending: bool,
+    pub(super) beyond: Option<(DateTime<Utc>, i64)>,
+    pub(super) limit: i64,
+}
+
+impl Loader<ReadingsOf> for Fetch {
+    type Value = Vec<Reading>;
+    type Error = Error;
+
+    async fn load(&self, wanted: &[ReadingsOf]) -> Result<HashMap<ReadingsOf, Vec<Reading>>, Error> {
+        let log_id = self.app.log_of(&self.tenant, Lane::Telemetry)?;
+        let mut found: HashMap<_, _> = wanted.iter().map(|wanted| (wanted.clone(), vec![])).collect();
+        for (page, streams) in by(wanted, |wanted| wanted.page, |wanted| &wanted.stream) {
+            let ReadingsPage { from, to, ascending, beyond, limit } = page;
+            // No moment is less than none.
+            let from = from.max(self.app.shown_since(&self.tenant));
+            let span = Span { from, to, ascending, beyond };
+            let readings =
+                self.app.log.readings(log_id, &streams, span, limit).await.map_err(HttpError::from)?;
+            for reading in readings {
+                let stream = reading.aggregate_id.clone();
+                found.entry(ReadingsOf { stream, page }).or_default().push(reading);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// One device's windows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct WindowsOf {
+    pub(super) stream: String,
+    pub(super) cut: WindowsCut,
+}
+
+/// How they are cut. Devices whose windows are cut alike share a query.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct WindowsCut {
+    pub(super) metric: Option<String>,
+    pub(super) from: DateTime<Utc>,
+    pub(super) to: DateTime<Utc>,
+    pub(super) since: Option<DateTime<Utc>>,
+    pub(super) step: TimeDelta,
+    pub(super) tz: Tz,
+    pub(super) points: Option<usize>,
+}
+
+impl From<WindowsQuery> for WindowsCut {
+    fn from(query: WindowsQuery) -> Self {
+        let WindowsQuery { metric, from, to, since, step, tz, points } = query;
+        Self { metric, from, to, since, step, tz, points }
+    }
+}
+
+impl From<WindowsCut> for WindowsQuery {
+    fn from(cut: WindowsCut) -> Self {
+        let WindowsCut { metric, from, to, since, step, tz, points } = cut;
+        Self { metric, from, to, since, step, tz, points }
+    }
+}
+
+impl Loader<WindowsOf> for Fetch {
+    type Value = Vec<Series>;
+    type Error = Error;
+
+    async fn load(&self, wanted: &[WindowsOf]) -> Result<HashMap<WindowsOf, Vec<Series>>, Error> {
+        let log_id = self.app.log_of(&self.tenant, Lane::Telemetry)?;
+        let mut found: HashMap<_, _> = wanted.iter().map(|wanted| (wanted.clone(), vec![])).collect();
+        for (cut, streams) in by(wanted, |wanted| wanted.cut.clone(), |wanted| &wanted.stream) {
+            let query = cut.clone().into();
+            let series = telemetry_windows::windows(&self.app.log, log_id, &streams, &query).await;
+            for series in series.map_err(HttpError::from)? {
+                let wanted = WindowsOf { stream: series.aggregate_id.clone(), cut: cut.clone() };
+                found.entry(wanted).or_default().push(series);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A page of one device's commands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct CommandsOf {
+    pub(super) device_uid: String,
+    pub(super) page: CommandsPage,
+}
+
+/// Which page. Devices of which the same one is wanted share a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct CommandsPage {
+    pub(super) after: Option<Cursor>,
+    pub(super) limit: usize,
+}
+
+impl Loader<CommandsOf> for Fetch {
+    type Value = Vec<Command>;
+    type Error = Error;
+
+    async fn load(&self, wanted: &[CommandsOf]) -> Result<HashMap<CommandsOf, Vec<Command>>, Error> {
+        let mut found: HashMap<_, Vec<_>> = HashMap::new();
+        for (page, uids) in by(wanted, |wanted| wanted.page, |wanted| &wanted.device_uid) {
+            let (pool, CommandsPage { after, limit }) = (self.app.log.pool(), page);
+            let commands = commands::of_devices(pool, &self.tenant, &uids, after, limit).await;
+            for command in commands.map_err(HttpError::from)? {
+                let device_uid = command.device_uid.clone();
+                found.entry(CommandsOf { device_uid, page }).or_default().push(command);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// One command's life, up to a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct LifeOf {
+    pub(super) cmd_id: Uuid,
+    pub(super) before: Option<DateTime<Utc>>,
+}
+
+impl Loader<LifeOf> for Fetch {
+    type Value = (Command, Vec<Step>);
+    type Error = Error;
+
+    async fn load(&self, wanted: &[LifeOf]) -> Result<HashMap<LifeOf, (Command, Vec<Step>)>, Error> {
+        let mut found = HashMap::new();
+        for (before, cmd_ids) in by(wanted, |wanted| wanted.before, |wanted| &wanted.cmd_id) {
+            let lives = commands::histories(&self.app.log, &self.tenant, &cmd_ids, before).await;
+            let lives = lives.map_err(HttpError::from)?.into_iter();
+            found.extend(lives.map(|(cmd_id, life)| (LifeOf { cmd_id, before }, life)));
+        }
+        Ok(found)
+    }
+}
+
+/// The things for which the same is wanted.
+fn by<W, K: Eq + std::hash::Hash, T: Clone>(
+    wanted: &[W],
+    same: impl Fn(&W) -> K,
+    thing: impl Fn(&W) -> &T,
+) -> HashMap<K, Vec<T>> {
+    let mut groups: HashMap<K, Vec<T>> = HashMap::new();
+    for wanted in wanted {
+        groups.entry(same(wanted)).or_default().push(thing(wanted).clone());
+    }
+    groups
+}

@@ -1,0 +1,32 @@
+//! Logs.
+
+use async_graphql::Object;
+
+use super::scalars::Long;
+use crate::rest::logs;
+
+/// A log: one gapless sequence of events.
+pub(super) struct Log(pub(super) logs::Log);
+
+#[Object]
+impl Log {
+    /// Its number.
+    async fn log_id(&self) -> i32 {
+        self.0.log_id
+    }
+
+    /// `control`: devices, commands, users' acts. `telemetry`: readings.
+    async fn lane(&self) -> &'static str {
+        self.0.lane
+    }
+
+    /// Which part of the lane, for tenants too large for one log.
+    async fn shard(&self) -> i32 {
+        self.0.shard
+    }
+
+    /// The position of its last event; 0 while it is empty.
+    async fn head(&self) -> Long {
+        Long(self.0.head)
+    }
+}

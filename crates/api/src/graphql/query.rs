@@ -1,0 +1,182 @@
+//! What can be asked for.
+
+use async_graphql::connection::{Connection, Edge};
+use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
+use chrono::{DateTime, Utc};
+use fleetlog_access::Action;
+use fleetlog_projections::devices::{self, Cursor, Sort, SortBy};
+
+use super::command::{self, Command, CommandFilter, CommandTotal};
+use super::cost::{DEFAULT_FIRST, QUERY, cost};
+use super::device::{Device, Status};
+use super::loaders::{DeviceOf, LifeOf, Loaders};
+use super::log::Log;
+use super::projection::Projection;
+use super::request::Asker;
+use super::scalars::Long;
+use crate::rest::extract::{self, parse};
+use crate::rest::parameters::{Limit, Moment};
+use crate::rest::{Error, guard, logs, projections};
+
+/// What can be asked for.
+pub(super) struct Query;
+
+/// Which devices.
+#[derive(InputObject)]
+struct DeviceFilter {
+    /// Part of the uid or the name, in any case.
+    q: Option<String>,
+    /// Only these. Without it: all that are in service.
+    status: Option<Status>,
+}
+
+/// The order of devices.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+enum DeviceSort {
+    /// By uid.
+    Uid,
+    /// By uid, from the last.
+    UidDesc,
+    /// The longest silent first; those that were never heard of before all.
+    LastSeenAt,
+    /// The last heard of first.
+    LastSeenAtDesc,
+    /// In the order of registration.
+    RegisteredAt,
+    /// The newest first.
+    RegisteredAtDesc,
+}
+
+impl From<DeviceSort> for Sort {
+    fn from(sort: DeviceSort) -> Self {
+        let (by, descending) = match sort {
+            DeviceSort::Uid => (SortBy::Uid, false),
+            DeviceSort::UidDesc => (SortBy::Uid, true),
+            DeviceSort::LastSeenAt => (SortBy::LastSeenAt, false),
+            DeviceSort::LastSeenAtDesc => (SortBy::LastSeenAt, true),
+            DeviceSort::RegisteredAt => (SortBy::RegisteredAt, false),
+            DeviceSort::RegisteredAtDesc => (SortBy::RegisteredAt, true),
+        };
+        Self { by, descending }
+    }
+}
+
+#[Object]
+impl Query {
+    /// The tenant's devices.
+    #[graphql(complexity = "3 * QUERY + cost(first, child_complexity)")]
+    async fn devices(
+        &self,
+        context: &Context<'_>,
+        filter: Option<DeviceFilter>,
+        sort: Option<DeviceSort>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<String, Device, Total>> {
+        let asker = context.data::<Asker>()?;
+        asker.may(Action::DevicesRead)?;
+        let filter = filter.unwrap_or(DeviceFilter { q: None, status: None });
+        let sort = sort.map(Sort::from).unwrap_or_default();
+        let query = devices::Query {
+            q: filter.q,
+            status: filter.status.map(devices::Status::from),
+            sort,
+            after: parse("after", after.as_deref())?,
+            limit: page_size(first)?,
+        };
+        let (pool, tenant) = (asker.app.log.pool(), &asker.principal.tenant);
+        let page =
+            devices::list(pool, tenant, &query, asker.app.online_since()).await.map_err(Error::from)?;
+        let (after, shown) = (query.after.is_some(), asker.app.shown_since(tenant));
+        let mut connection = Connection::with_additional_fields(after, page.has_more, Total(query));
+        connection.edges.extend(page.items.into_iter().map(|device| {
+            let cursor = Cursor::of(&device, sort).to_string();
+            Edge::new(cursor, Device(device.shown_since(shown)))
+        }));
+        guard::retain_devices(&asker.principal, &mut connection.edges, |edge| &edge.node.0);
+        Ok(connection)
+    }
+
+    /// One device, in service or not. Null if there is none.
+    async fn device(&self, context: &Context<'_>, uid: String) -> Result<Option<Device>> {
+        context.data::<Asker>()?.may_named(Action::DevicesRead, None, &uid).await?;
+        Ok(context.data::<Loaders>()?.load_one(DeviceOf(uid)).await?.map(Device))
+    }
+
+    /// The tenant's commands, newest first.
+    #[graphql(complexity = "3 * QUERY + cost(first, child_complexity)")]
+    async fn commands(
+        &self,
+        context: &Context<'_>,
+        filter: Option<CommandFilter>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<String, Command, CommandTotal>> {
+        let asker = context.data::<Asker>()?;
+        asker.may(Action::CommandsRead)?;
+        Ok(command::list(asker, filter.unwrap_or_default(), first, after.as_deref()).await?)
+    }
+
+    /// One command, from the log itself: never behind, and as it was at a moment if one is named. Null if there is
+    /// none.
+    #[graphql(complexity = "QUERY + child_complexity")]
+    async fn command(
+        &self,
+        context: &Context<'_>,
+        id: ID,
+        as_of: Option<DateTime<Utc>>,
+    ) -> Result<Option<Command>> {
+        let cmd_id = extract::id(&id);
+        context.data::<Asker>()?.may_recorded(Action::CommandsRead, cmd_id).await?;
+        let before = moment("as_of", as_of)?.map(|at| at.0);
+        let Some(cmd_id) = cmd_id else { return Ok(None) };
+        let life = context.data::<Loaders>()?.load_one(LifeOf { cmd_id, before }).await?;
+        Ok(life.map(Command::from))
+    }
+
+    /// The tenant's logs.
+    #[expect(clippy::unused_async, reason = "the library wants every resolver so")]
+    async fn logs(&self, context: &Context<'_>) -> Result<Vec<Log>> {
+        let asker = context.data::<Asker>()?;
+        asker.may(Action::LogsRead)?;
+        Ok(logs::of(&asker.app, &asker.principal).into_iter().map(Log).collect())
+    }
+
+    /// Every projection, as far as it concerns the tenant's logs.
+    #[graphql(complexity = "QUERY + child_complexity")]
+    async fn projections(&self, context: &Context<'_>) -> Result<Vec<Projection>> {
+        let asker = context.data::<Asker>()?;
+        asker.may(Action::ProjectionsRead)?;
+        let statuses = projections::of(&asker.app, &asker.principal).await?;
+        Ok(statuses.into_iter().map(Projection).collect())
+    }
+}
+
+/// A moment of an argument.
+pub(super) fn moment(field: &'static str, moment: Option<DateTime<Utc>>) -> Result<Option<Moment>, Error> {
+    moment.map(|moment| Moment::try_from(moment).map_err(|bad| Error::field(field, bad))).transpose()
+}
+
+/// How many items a page of a connection has.
+pub(super) fn page_size(first: Option<i32>) -> Result<usize, Error> {
+    let limit = Limit::try_from(i64::from(first.unwrap_or(DEFAULT_FIRST)));
+    limit.map(|limit| limit.0).map_err(|bad| Error::field("first", bad))
+}
+
+/// Counts only when it is asked to.
+pub(super) struct Total(devices::Query);
+
+#[Object]
+impl Total {
+    /// How many items all pages have. Null for whom policies choose among them.
+    #[graphql(complexity = "10 * QUERY")]
+    async fn total_count(&self, context: &Context<'_>) -> Result<Option<Long>> {
+        let asker = context.data::<Asker>()?;
+        if asker.principal.is_ruled(Action::DevicesRead) {
+            return Ok(None);
+        }
+        let (pool, tenant) = (asker.app.log.pool(), &asker.principal.tenant);
+        let count = devices::count(pool, tenant, &self.0, asker.app.online_since()).await;
+        Ok(Some(Long(count.map_err(Error::from)?)))
+    }
+}

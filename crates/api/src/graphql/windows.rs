@@ -1,0 +1,233 @@
+//! Windows of metrics.
+
+use std::borrow::Cow;
+
+use async_graphql::parser::types::{Field, Selection, SelectionSet};
+use async_graphql::registry::Registry;
+use async_graphql::{ContextSelectionSet, Object, OutputType, Positioned, ServerResult, Value};
+use chrono::{DateTime, Utc};
+use fleetlog_event_log::moment::{Offset, Text};
+use fleetlog_projections::telemetry_windows::{Series, Window as Row, WindowsQuery};
+use serde::Serialize;
+
+use super::cost::QUERY;
+use super::scalars::Long;
+use crate::rest::parameters::Step;
+
+/// What the windows of one device cost: by how many points are asked for, or as many as an answer may have.
+pub(super) fn windows_cost(points: Option<i32>, each: usize) -> usize {
+    let points = points.and_then(|points| usize::try_from(points).ok()).unwrap_or(1_000).min(10_000);
+    (QUERY + points / 20).saturating_add(each).min(1_000_000)
+}
+
+/// A device's windows, and how they were cut.
+pub(super) struct Windows {
+    pub(super) query: WindowsQuery,
+    pub(super) series: Vec<Series>,
+}
+
+#[Object]
+impl Windows {
+    /// The window that holds this moment is the first.
+    async fn from(&self) -> DateTime<Utc> {
+        self.query.from
+    }
+
+    /// No window starts at this moment or later.
+    async fn to(&self) -> DateTime<Utc> {
+        self.query.to
+    }
+
+    /// How long each window is.
+    async fn step(&self) -> String {
+        Step(self.query.step).to_string()
+    }
+
+    /// Whose midnight days begin at.
+    async fn tz(&self) -> &'static str {
+        self.query.tz.name()
+    }
+
+    /// Each metric.
+    async fn series(&self) -> Vec<Metric<'_>> {
+        self.series.iter().map(Metric).collect()
+    }
+}
+
+/// One metric over time.
+struct Metric<'s>(&'s Series);
+
+#[Object(name = "MetricSeries")]
+impl Metric<'_> {
+    /// Its name.
+    async fn metric(&self) -> &str {
+        &self.0.metric
+    }
+
+    /// Its windows by time; one without readings is not there.
+    async fn windows(&self) -> List<'_> {
+        List(&self.0.windows)
+    }
+}
+
+/// All windows of a metric, of which there may be thousands, with a dozen fields each: the library would make a future and
+/// a value of every one of them, at ten times the cost of all the rest. Where nothing but fields is asked for, they are
+/// written as the text of the answer at once.
+struct List<'s>(&'s [Row]);
+
+impl OutputType for List<'_> {
+    fn type_name() -> Cow<'static, str> {
+        <Vec<Window<'_>> as OutputType>::type_name()
+    }
+
+    fn qualified_type_name() -> String {
+        <Vec<Window<'_>> as OutputType>::qualified_type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        <Vec<Window<'_>> as OutputType>::create_type_info(registry)
+    }
+
+    async fn resolve(
+        &self,
+        context: &ContextSelectionSet<'_>,
+        field: &Positioned<Field>,
+    ) -> ServerResult<Value> {
+        if let Some(columns) = Columns::of(&context.item.node) {
+            return Ok(Value::Binary(columns.write(self.0).into()));
+        }
+        let windows: Vec<_> = self.0.iter().map(Window).collect();
+        OutputType::resolve(&windows, context, field).await
+    }
+}
+
+/// How one field of a window is written.
+type Write = fn(&Row, &mut Vec<u8>);
+
+/// The fields that are asked for, each behind its name and what comes before that.
+struct Columns(Vec<(String, Write)>);
+
+impl Columns {
+    /// `None` where more is asked for than fields by their names.
+    fn of(asked: &SelectionSet) -> Option<Self> {
+        let mut columns: Vec<(String, Write)> = vec![];
+        for selection in &asked.items {
+            let Selection::Field(field) = &selection.node else { return None };
+            if !field.node.directives.is_empty() {
+                return None;
+            }
+            let (name, key) = (field.node.name.node.as_str(), field.node.response_key().node.as_str());
+            let (_, write) = WRITTEN.iter().find(|(written, _)| *written == name)?;
+            let key = format!("{}{}:", if columns.is_empty() { '{' } else { ',' }, serde_json::json!(key));
+            // The same twice is once in the answer; two under one name are refused before they get here.
+            if columns.iter().all(|(other, _)| other[1..] != key[1..]) {
+                columns.push((key, *write));
+            }
+        }
+        Some(Self(columns))
+    }
+
+    fn write(&self, windows: &[Row]) -> Vec<u8> {
+        let mut text = Vec::with_capacity(windows.len() * self.0.len() * 32 + 2);
+        text.push(b'[');
+        for (nth, window) in windows.iter().enumerate() {
+            if nth > 0 {
+                text.push(b',');
+            }
+            for (key, write) in &self.0 {
+                text.extend_from_slice(key.as_bytes());
+                write(window, &mut text);
+            }
+            text.push(b'}');
+        }
+        text.push(b']');
+        text
+    }
+}
+
+/// The fields of [`Window`], as they are written.
+const WRITTEN: &[(&str, Write)] = &[
+    ("start", |window, text| time(&window.start, text)),
+    ("end", |window, text| time(&window.end, text)),
+    ("count", |window, text| number(&window.count, text)),
+    ("sum", |window, text| number(&window.sum, text)),
+    ("avg", |window, text| number(&window.avg, text)),
+    ("min", |window, text| number(&window.min, text)),
+    ("max", |window, text| number(&window.max, text)),
+    ("first", |window, text| number(&window.first, text)),
+    ("firstAt", |window, text| time(&window.first_at, text)),
+    ("last", |window, text| number(&window.last, text)),
+    ("lastAt", |window, text| time(&window.last_at, text)),
+];
+
+fn time(at: &DateTime<Utc>, text: &mut Vec<u8>) {
+    text.push(b'"');
+    text.extend_from_slice(Text::of(at, Offset::Digits).as_str().as_bytes());
+    text.push(b'"');
+}
+
+fn number(number: &impl Serialize, text: &mut Vec<u8>) {
+    // A number is always written, and a list of bytes takes it.
+    let _ = serde_json::to_writer(text, number);
+}
+
+/// What a metric did in one window.
+struct Window<'s>(&'s Row);
+
+#[Object]
+impl Window<'_> {
+    /// The window's first moment.
+    async fn start(&self) -> DateTime<Utc> {
+        self.0.start
+    }
+
+    /// The next window's first moment.
+    async fn end(&self) -> DateTime<Utc> {
+        self.0.end
+    }
+
+    /// How many readings.
+    async fn count(&self) -> Long {
+        Long(self.0.count)
+    }
+
+    /// Their sum.
+    async fn sum(&self) -> f64 {
+        self.0.sum
+    }
+
+    /// Their mean.
+    async fn avg(&self) -> f64 {
+        self.0.avg
+    }
+
+    /// The smallest.
+    async fn min(&self) -> f64 {
+        self.0.min
+    }
+
+    /// The largest.
+    async fn max(&self) -> f64 {
+        self.0.max
+    }
+
+    /// The earliest by the device's clock.
+    async fn first(&self) -> f64 {
+        self.0.first
+    }
+
+    /// When that was.
+    async fn first_at(&self) -> DateTime<Utc> {
+        self.0.first_at
+    }
+
+    /// The latest by the device's clock.
+    async fn last(&self) -> f64 {
+        self.0.last
+    }
+
+    /// When that was.
+    async fn last_at(&self) -> DateTime<Utc> {
+        self.0.last_at
+    }
+}

@@ -1,0 +1,159 @@
+//! API keys: what programs call with instead of a login.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use chrono::{DateTime, Utc};
+use fleetlog_access::api_keys::{self, ApiKey, NewKey};
+use fleetlog_access::{Action, Principal, Resource, authorize};
+use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::error::{Error, NO_KEY};
+use super::extract::{Body, Caller, KeyId, present};
+use super::page::List;
+use super::parameters::LogPosition;
+use super::problem::Problem;
+use super::{App, PREFIX, RequestId};
+
+/// The most characters of a key's name.
+const MAX_NAME: usize = 200;
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(list_api_keys, issue_api_key))
+        .routes(routes!(read_api_key, revoke_api_key))
+}
+
+/// The tenant's API keys, the newest first; those that are good no more, too.
+#[utoipa::path(
+    get, path = "/api-keys", tag = "api-keys", operation_id = "list_api_keys",
+    responses((status = 200, description = "The keys, without their secrets", body = List<ApiKey>)),
+    extensions(("x-action" = json!("api_keys.read"))),
+)]
+async fn list_api_keys(State(app): State<App>, Caller(caller): Caller) -> Result<Json<List<ApiKey>>, Error> {
+    authorize(&caller, Action::ApiKeysRead, &Resource::Tenant(&caller.tenant))?;
+    Ok(Json(List::whole(api_keys::list(&app.log, &caller.tenant).await?)))
+}
+
+/// One API key.
+#[utoipa::path(
+    get, path = "/api-keys/{id}", tag = "api-keys", operation_id = "read_api_key",
+    params(("id" = Uuid, Path, description = "The key's id")),
+    responses(
+        (status = 200, description = "The key, without its secret", body = ApiKey),
+        (status = 404, description = "No such key", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("api_keys.read"))),
+)]
+async fn read_api_key(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    KeyId(id): KeyId,
+) -> Result<Json<ApiKey>, Error> {
+    authorize(&caller, Action::ApiKeysRead, &Resource::Tenant(&caller.tenant))?;
+    api_keys::get(&app.log, &caller.tenant, id).await?.map(Json).ok_or(Error::NotFound(NO_KEY))
+}
+
+/// A key to issue.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewApiKey {
+    /// What people call it: 1 to 200 characters.
+    #[schema(example = "billing")]
+    name: String,
+    /// What it is good for: actions that its issuer may do, and nothing else.
+    #[schema(example = json!(["devices.read", "telemetry.read"]))]
+    actions: Vec<String>,
+    /// Until when; without it, until it is revoked.
+    #[serde(default, deserialize_with = "present")]
+    expires_at: Option<DateTime<Utc>>,
+}
+
+impl NewApiKey {
+    fn check(self, issuer: &Principal) -> Result<NewKey, Error> {
+        let length = self.name.chars().count();
+        if !(1..=MAX_NAME).contains(&length) || self.name.chars().any(char::is_control) {
+            return Err(Error::field("name", "expected 1 to 200 characters without control characters"));
+        }
+        if self.expires_at.is_some_and(|at| at <= Utc::now()) {
+            return Err(Error::field("expires_at", "expected a moment that has not passed"));
+        }
+        let mut actions = vec![];
+        for word in &self.actions {
+            let action: Action = word.parse().map_err(|error| Error::field("actions", error))?;
+            if !action.is_for_keys() {
+                return Err(Error::field("actions", format_args!("{word} is for users only")));
+            }
+            // Nobody gives away what they have not got.
+            authorize(issuer, action, &Resource::Tenant(&issuer.tenant))?;
+            if !actions.contains(&action) {
+                actions.push(action);
+            }
+        }
+        if actions.is_empty() {
+            return Err(Error::field("actions", "expected at least one"));
+        }
+        Ok(NewKey { name: self.name, actions, expires_at: self.expires_at })
+    }
+}
+
+/// A key that was issued.
+#[derive(Serialize, ToSchema)]
+#[schema(as = IssuedApiKey)]
+struct Issued {
+    /// Its id.
+    key_id: Uuid,
+    /// What to send as `Authorization: Bearer <key>`. Shown only now.
+    key: String,
+    /// Where it is on the record.
+    #[schema(example = "1:42")]
+    position: String,
+}
+
+/// Issues an API key. Its secret is shown in this answer and never again.
+#[utoipa::path(
+    post, path = "/api-keys", tag = "api-keys", operation_id = "issue_api_key", request_body = NewApiKey,
+    responses((status = 201, description = "Issued", body = Issued, headers(("Location" = String)))),
+    extensions(("x-action" = json!("api_keys.write"))),
+)]
+async fn issue_api_key(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    request: RequestId,
+    new: Result<Body<NewApiKey>, Error>,
+) -> Result<impl IntoResponse, Error> {
+    authorize(&caller, Action::ApiKeysWrite, &Resource::Tenant(&caller.tenant))?;
+    let Body(new) = new?;
+    let (new, metadata) = (new.check(&caller)?, request.metadata(&caller));
+    let issued = api_keys::issue(&app.log, &caller.tenant, new, caller.actor(), metadata).await?;
+    let location = format!("{PREFIX}/api-keys/{}", issued.key_id);
+    let position = LogPosition::from(issued.at).to_string();
+    let issued = Issued { key_id: issued.key_id, key: issued.key, position };
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(issued)))
+}
+
+/// Revokes an API key: it is good no more, from this moment.
+#[utoipa::path(
+    delete, path = "/api-keys/{id}", tag = "api-keys", operation_id = "revoke_api_key",
+    params(("id" = Uuid, Path, description = "The key's id")),
+    responses(
+        (status = 204, description = "Revoked"),
+        (status = 404, description = "No such key, or it is revoked", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("api_keys.write"))),
+)]
+async fn revoke_api_key(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    request: RequestId,
+    KeyId(id): KeyId,
+) -> Result<StatusCode, Error> {
+    authorize(&caller, Action::ApiKeysWrite, &Resource::Tenant(&caller.tenant))?;
+    let revoked = api_keys::revoke(&app.log, &caller.tenant, id, request.metadata(&caller)).await?;
+    revoked.map(|_| StatusCode::NO_CONTENT).ok_or(Error::NotFound(NO_KEY))
+}

@@ -1,0 +1,180 @@
+//! Logging in and out, and keeping a session going. For programs, and for pages that keep the access token
+//! themselves; [`browser`](super::browser) is for pages that leave all of it to the cookie.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use fleetlog_access::sessions::{Client, Tokens};
+use fleetlog_access::{Principal, Who, keys};
+use fleetlog_aggregates::acts::SessionEnd;
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::cookies::{self, SetCookie};
+use super::error::Error;
+use super::extract::{Body, Caller, OptionalBody, Peer};
+use super::problem::Problem;
+use super::{App, RequestId};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(log_in)).routes(routes!(refresh)).routes(routes!(log_out))
+}
+
+/// Who wants to log in.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Credentials {
+    /// The user's e-mail address.
+    #[schema(example = "admin@localhost")]
+    pub(super) email: String,
+    /// The user's password.
+    pub(super) password: String,
+    /// Where the refresh token goes.
+    #[serde(default)]
+    refresh: RefreshIn,
+}
+
+/// Where a refresh token goes.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum RefreshIn {
+    /// Into a cookie that no script reads: for pages.
+    #[default]
+    Cookie,
+    /// Into the answer: for programs.
+    Body,
+}
+
+/// What to send along from now on, as `Authorization: Bearer <access_token>`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Token)]
+struct LoggedIn {
+    /// The access token.
+    access_token: String,
+    /// Always `bearer`.
+    token_type: &'static str,
+    /// How long it is good for, in seconds.
+    expires_in: u64,
+    /// Good once, for the next access token and the next of these; only if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+}
+
+impl LoggedIn {
+    fn answer(app: &App, tokens: Tokens, to: RefreshIn, headers: &HeaderMap) -> Response {
+        let settings = &app.identity.settings;
+        let in_body = to == RefreshIn::Body;
+        let logged_in = Json(Self {
+            access_token: tokens.access,
+            token_type: "bearer",
+            expires_in: keys::LIFETIME.as_secs(),
+            refresh_token: in_body.then(|| tokens.refresh.clone()),
+        });
+        if in_body || !cookies::is_own_page(headers, settings) {
+            return logged_in.into_response();
+        }
+        (SetCookie::session(tokens.refresh, tokens.expires_at, settings), logged_in).into_response()
+    }
+}
+
+/// An e-mail address and a password against an access token and a refresh token.
+#[utoipa::path(
+    post, path = "/auth/login", tag = "auth", operation_id = "log_in",
+    request_body = Credentials,
+    responses(
+        (status = 200, description = "Logged in", body = LoggedIn, headers(("Set-Cookie" = String))),
+        (status = 401, description = "Wrong address or password", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many attempts", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn log_in(
+    State(app): State<App>,
+    Peer(peer): Peer,
+    client: Client,
+    request: RequestId,
+    headers: HeaderMap,
+    Body(credentials): Body<Credentials>,
+) -> Result<Response, Error> {
+    let Credentials { email, password, refresh } = credentials;
+    let request_id = request.as_str().to_owned();
+    let tokens = app.identity.log_in(&email, &password, peer, client, request_id).await?;
+    Ok(LoggedIn::answer(&app, tokens, refresh, &headers))
+}
+
+/// A refresh token that a program keeps by itself.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Refresh {
+    /// The token; without it, the cookie counts.
+    #[serde(default)]
+    refresh_token: Option<String>,
+}
+
+impl Refresh {
+    /// The token, and where the next one goes.
+    fn token(self, app: &App, headers: &HeaderMap) -> Option<(String, RefreshIn)> {
+        let settings = &app.identity.settings;
+        match self.refresh_token {
+            Some(token) => Some((token, RefreshIn::Body)),
+            None if !cookies::is_own_page(headers, settings) => None,
+            None => cookies::token(headers, settings).map(|token| (token, RefreshIn::Cookie)),
+        }
+    }
+}
+
+/// A refresh token against the next access token and the next refresh token. Each is good once: for 10 s the same client
+/// may ask again; after that a second use ends the session.
+#[utoipa::path(
+    post, path = "/auth/refresh", tag = "auth", operation_id = "refresh",
+    request_body = Option<Refresh>,
+    responses(
+        (status = 200, description = "The next tokens", body = LoggedIn, headers(("Set-Cookie" = String))),
+        (status = 401, description = "Not a good refresh token", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn refresh(
+    State(app): State<App>,
+    client: Client,
+    request: RequestId,
+    headers: HeaderMap,
+    OptionalBody(refresh): OptionalBody<Refresh>,
+) -> Result<Response, Error> {
+    let (token, to) = refresh.token(&app, &headers).ok_or(Error::Unauthenticated)?;
+    let tokens = app.identity.refresh(&token, client, request.as_str().to_owned()).await?;
+    Ok(LoggedIn::answer(&app, tokens, to, &headers))
+}
+
+/// Ends the session: its access tokens and its refresh token are good no more, from this moment. Whoever is in none is
+/// out already.
+#[utoipa::path(
+    post, path = "/auth/logout", tag = "auth", operation_id = "log_out",
+    request_body = Option<Refresh>,
+    responses((status = 204, description = "Logged out", headers(("Set-Cookie" = String)))),
+)]
+async fn log_out(
+    State(app): State<App>,
+    caller: Option<Caller>,
+    request: RequestId,
+    headers: HeaderMap,
+    OptionalBody(refresh): OptionalBody<Refresh>,
+) -> Result<(SetCookie, StatusCode), Error> {
+    let by_token = match refresh.token(&app, &headers) {
+        Some((token, _)) => app.identity.with_refresh_token(&token).await?,
+        None => None,
+    };
+    for principal in by_token.into_iter().chain(caller.map(|Caller(principal)| principal)) {
+        end(&app, &principal, &request).await?;
+    }
+    Ok((SetCookie::removed(&app.identity.settings), StatusCode::NO_CONTENT))
+}
+
+/// Ends the session that a caller is in.
+pub(super) async fn end(app: &App, caller: &Principal, request: &RequestId) -> Result<(), Error> {
+    let Who::User { user_id, session_id, .. } = caller.who else { return Ok(()) };
+    let whose = (caller.tenant.clone(), user_id);
+    app.identity.end_session(whose, session_id, SessionEnd::Logout, request.metadata(caller)).await?;
+    Ok(())
+}

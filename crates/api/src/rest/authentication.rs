@@ -1,0 +1,59 @@
+//! Who is calling: found out once for each request, before anything else is done for it. Whatever is done then is done
+//! within the caller's tenant.
+//!
+//! In this order: an access token or an API key as `Authorization: Bearer`, or the session's cookie. Whoever has none,
+//! or a bad one, is nobody; that is refused where somebody is needed, and not before: a login with the token of a
+//! session that is over is a login.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use fleetlog_access::Principal;
+use fleetlog_event_log::scope;
+use http::{HeaderMap, Method, header};
+
+use super::error::{Denied, Error};
+use super::{App, cookies};
+
+/// Finds out who is calling, and goes on in that caller's tenant.
+pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let principal = match principal(&app, request.method(), request.headers()).await {
+        Ok(Some(principal)) => app.identity.with_policies(principal).await,
+        Ok(None) => return next.run(request).await,
+        Err(error) => return error.into_response(),
+    };
+    let principal = match principal {
+        Ok(principal) => principal,
+        Err(error) => return Error::from(error).into_response(),
+    };
+    tracing::Span::current().record("actor", principal.actor());
+    request.extensions_mut().insert(principal.clone());
+    let mut answer = scope::within(&principal.tenant, next.run(request)).await;
+    if let Some(Denied(actions)) = answer.extensions_mut().remove() {
+        for action in actions {
+            app.identity.denials.note(&principal, action);
+        }
+    }
+    answer
+}
+
+async fn principal(app: &App, method: &Method, headers: &HeaderMap) -> Result<Option<Principal>, Error> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        return match bearer(headers) {
+            Some(token) => Ok(app.identity.bearer(token).await?),
+            None => Ok(None),
+        };
+    }
+    let Some(token) = cookies::token(headers, &app.identity.settings) else { return Ok(None) };
+    if !method.is_safe() && !cookies::is_own_page(headers, &app.identity.settings) {
+        return Ok(None);
+    }
+    Ok(app.identity.with_refresh_token(&token).await?)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (scheme, token) = values.next()?.to_str().ok()?.split_once(' ')?;
+    // Two of them would leave open which one counts.
+    (values.next().is_none() && scheme.eq_ignore_ascii_case("bearer")).then_some(token.trim())
+}

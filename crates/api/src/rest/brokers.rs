@@ -1,0 +1,234 @@
+//! What a broker of one's own asks: whether a client may connect, publish, subscribe. In the words of EMQX 5, and of
+//! Mosquitto's plugin mosquitto-go-auth.
+//!
+//! For the broker alone: whoever asks from elsewhere, or through a proxy, finds nothing here. So they are no part of the
+//! described API. What cannot be answered is denied: EMQX goes on to the next source at any status but 200.
+
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use axum::{Json, Router};
+use fleetlog_access as access;
+use fleetlog_aggregates::topic::{ACK_FILTER, Channel, TELEMETRY_FILTER, Topic};
+use fleetlog_engine::devices::credentials::Device;
+use http::request::Parts;
+use http::{StatusCode, header};
+use ipnet::IpNet;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::App;
+use super::extract::Peer;
+
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/mqtt/emqx/auth", any(emqx_auth))
+        .route("/mqtt/emqx/acl", any(emqx_acl))
+        .route("/mqtt/mosquitto/user", any(mosquitto_user))
+        .route("/mqtt/mosquitto/superuser", any(mosquitto_superuser))
+        .route("/mqtt/mosquitto/acl", any(mosquitto_acl))
+}
+
+/// The networks that brokers ask from where an operator has not said: this machine.
+#[must_use]
+pub fn loopback() -> Vec<IpNet> {
+    ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect()
+}
+
+/// Whoever asks is a broker of ours.
+struct Broker;
+
+impl FromRequestParts<App> for Broker {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, StatusCode> {
+        let proxied =
+            parts.headers.contains_key(header::FORWARDED) || parts.headers.contains_key("x-forwarded-for");
+        let Ok(Peer(peer)) = Peer::from_request_parts(parts, app).await else {
+            return Err(StatusCode::NOT_FOUND);
+        };
+        let networks = &app.settings.broker_networks;
+        let ours = peer.is_some_and(|peer| networks.iter().any(|net| net.contains(&peer.to_canonical())));
+        if ours && !proxied { Ok(Self) } else { Err(StatusCode::NOT_FOUND) }
+    }
+}
+
+/// What it asks: as JSON or as a form, and perhaps more than is needed here.
+struct Question<T>(Option<T>);
+
+impl<T: DeserializeOwned> FromRequest<App> for Question<T> {
+    type Rejection = StatusCode;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, StatusCode> {
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let is_form = content_type
+            .is_some_and(|content_type| content_type.starts_with("application/x-www-form-urlencoded"));
+        let Ok(body) = axum::body::Bytes::from_request(request, app).await else { return Ok(Self(None)) };
+        Ok(Self(if is_form {
+            serde_urlencoded::from_bytes(&body).ok()
+        } else {
+            serde_json::from_slice(&body).ok()
+        }))
+    }
+}
+
+/// Who wants to connect.
+#[derive(Deserialize)]
+struct Login {
+    username: String,
+    password: String,
+}
+
+/// What a client of EMQX wants to do.
+#[derive(Deserialize)]
+struct EmqxAccess {
+    username: String,
+    topic: String,
+    action: String,
+}
+
+/// What a client of Mosquitto wants to do.
+#[derive(Deserialize)]
+struct MosquittoAccess {
+    username: String,
+    topic: String,
+    acc: u8,
+}
+
+/// The same for both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Publish,
+    Subscribe,
+    /// A message of a topic that is about to be delivered.
+    Receive,
+}
+
+/// Who was let in, and until when.
+struct LetIn {
+    until: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct EmqxAnswer {
+    result: &'static str,
+    is_superuser: bool,
+    /// When EMQX 5.8 and later end the connection, in seconds of Unix time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expire_at: Option<i64>,
+}
+
+async fn emqx_auth(State(app): State<App>, _: Broker, Question(login): Question<Login>) -> Json<EmqxAnswer> {
+    let let_in = match login {
+        Some(login) => or_not(log_in(&app, &login).await),
+        None => None,
+    };
+    Json(match let_in {
+        Some(LetIn { until }) => EmqxAnswer { result: "allow", is_superuser: false, expire_at: until },
+        None => EmqxAnswer { result: "deny", is_superuser: false, expire_at: None },
+    })
+}
+
+async fn emqx_acl(
+    State(app): State<App>,
+    _: Broker,
+    Question(access): Question<EmqxAccess>,
+) -> Json<serde_json::Value> {
+    let allowed = match access {
+        Some(EmqxAccess { username, topic, action }) => {
+            let wish = match action.as_str() {
+                "publish" => Some(Wish::Publish),
+                "subscribe" => Some(Wish::Subscribe),
+                _ => None,
+            };
+            allows(&app, &username, &topic, wish).await.map(|allowed| allowed.then_some(()))
+        }
+        None => Ok(None),
+    };
+    Json(json!({ "result": if or_not(allowed).is_some() { "allow" } else { "deny" } }))
+}
+
+async fn mosquitto_user(State(app): State<App>, _: Broker, Question(login): Question<Login>) -> Response {
+    let let_in = match login {
+        Some(login) => or_not(log_in(&app, &login).await),
+        None => None,
+    };
+    mosquitto(let_in.is_some())
+}
+
+/// Nobody is above the rules.
+async fn mosquitto_superuser(_: Broker) -> Response {
+    mosquitto(false)
+}
+
+async fn mosquitto_acl(
+    State(app): State<App>,
+    _: Broker,
+    Question(access): Question<MosquittoAccess>,
+) -> Response {
+    let Some(MosquittoAccess { username, topic, acc }) = access else { return mosquitto(false) };
+    let wish = match acc {
+        1 => Some(Wish::Receive),
+        2 => Some(Wish::Publish),
+        4 => Some(Wish::Subscribe),
+        _ => None,
+    };
+    let allowed = allows(&app, &username, &topic, wish).await.map(|allowed| allowed.then_some(()));
+    mosquitto(or_not(allowed).is_some())
+}
+
+/// For the plugin's `http_response_mode` `status`, and for `json`.
+fn mosquitto(allowed: bool) -> Response {
+    if allowed {
+        Json(json!({ "ok": true, "error": "" })).into_response()
+    } else {
+        StatusCode::FORBIDDEN.into_response()
+    }
+}
+
+/// What fails is denied, and told to whoever runs this.
+fn or_not<T>(answer: Result<Option<T>, access::Error>) -> Option<T> {
+    answer.unwrap_or_else(|error| {
+        tracing::warn!(%error, "failed to answer a broker; denied");
+        None
+    })
+}
+
+async fn log_in(app: &App, login: &Login) -> Result<Option<LetIn>, access::Error> {
+    let Login { username, password } = login;
+    if let Some(broker) = &app.settings.broker
+        && broker.is(username, password)
+    {
+        return Ok(Some(LetIn { until: None }));
+    }
+    let admitted = app.devices.authenticate(username, password.as_bytes()).await?;
+    Ok(admitted.map(|admitted| LetIn { until: admitted.expires_at.map(|at| at.timestamp()) }))
+}
+
+/// A device's own topics, as long as it has a credential that is good; and what fleetlog itself does there.
+async fn allows(app: &App, username: &str, topic: &str, wish: Option<Wish>) -> Result<bool, access::Error> {
+    let Some(wish) = wish else { return Ok(false) };
+    if app.settings.broker.as_ref().is_some_and(|broker| broker.is_of(username)) {
+        return Ok(is_ours(topic, wish));
+    }
+    let Ok(device) = username.parse::<Device>() else { return Ok(false) };
+    let allowed = match wish {
+        Wish::Publish => device.may_publish(topic),
+        Wish::Subscribe | Wish::Receive => device.may_subscribe(topic),
+    };
+    Ok(allowed && app.devices.may_be_here(&device).await?)
+}
+
+/// Whether fleetlog does that at a broker.
+fn is_ours(topic: &str, wish: Wish) -> bool {
+    let channel = Topic::parse(topic).map(|topic| topic.channel);
+    match wish {
+        Wish::Publish => channel == Some(Channel::Commands),
+        Wish::Receive => matches!(channel, Some(Channel::Telemetry | Channel::CommandAck)),
+        Wish::Subscribe => {
+            let shared = topic.strip_prefix("$share/").and_then(|shared| shared.split_once('/'));
+            [TELEMETRY_FILTER, ACK_FILTER].contains(&shared.map_or(topic, |(_, filter)| filter))
+        }
+    }
+}

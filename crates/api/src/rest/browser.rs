@@ -1,0 +1,95 @@
+//! A browser's session: all of it in one cookie, for pages that keep no token themselves.
+//!
+//! Outside the versioned API, where the clients of the web page look for it.
+
+use axum::Json;
+use axum::extract::State;
+use fleetlog_access::directory::Account;
+use fleetlog_access::sessions::Client;
+use fleetlog_event_log::scope;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::accounts;
+use super::auth;
+use super::cookies::{self, SetCookie};
+use super::error::Error;
+use super::extract::{Body, Caller, Peer};
+use super::problem::Problem;
+use super::{App, RequestId};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(log_in)).routes(routes!(log_out)).routes(routes!(me))
+}
+
+/// Who wants to log in.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = BrowserCredentials)]
+struct Credentials {
+    /// The user's e-mail address.
+    #[schema(example = "admin@localhost")]
+    email: String,
+    /// The user's password.
+    password: String,
+}
+
+/// Begins a browser's session. Only a page of our own origin can.
+#[utoipa::path(
+    post, path = "/api/login", tag = "browser", operation_id = "browser_log_in", request_body = Credentials,
+    responses(
+        (status = 200, description = "Logged in", body = Account, headers(("Set-Cookie" = String))),
+        (status = 401, description = "Wrong address or password", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "From a page of another origin", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many attempts", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn log_in(
+    State(app): State<App>,
+    Peer(peer): Peer,
+    client: Client,
+    request: RequestId,
+    headers: HeaderMap,
+    Body(credentials): Body<Credentials>,
+) -> Result<(SetCookie, Json<Account>), Error> {
+    let settings = &app.identity.settings;
+    if !cookies::is_own_page(&headers, settings) {
+        return Err(Error::ForeignPage);
+    }
+    let Credentials { email, password } = credentials;
+    let request_id = request.as_str().to_owned();
+    let tokens = app.identity.log_in(&email, &password, peer, client, request_id).await?;
+    let caller = app.identity.in_session(tokens.session_id).await?.ok_or(Error::Unauthenticated)?;
+    let cookie = SetCookie::session(tokens.refresh, tokens.expires_at, settings);
+    let me = scope::within(&caller.tenant, accounts::me_of(&app, &caller)).await?;
+    Ok((cookie, me))
+}
+
+/// Ends a browser's session, and removes its cookie.
+#[utoipa::path(
+    post, path = "/api/logout", tag = "browser", operation_id = "browser_log_out",
+    responses((status = 204, description = "Logged out", headers(("Set-Cookie" = String)))),
+)]
+async fn log_out(
+    State(app): State<App>,
+    caller: Option<Caller>,
+    request: RequestId,
+) -> Result<(SetCookie, StatusCode), Error> {
+    if let Some(Caller(caller)) = caller {
+        auth::end(&app, &caller, &request).await?;
+    }
+    Ok((SetCookie::removed(&app.identity.settings), StatusCode::NO_CONTENT))
+}
+
+/// Who one is.
+#[utoipa::path(
+    get, path = "/api/me", tag = "browser", operation_id = "browser_me",
+    responses((status = 200, description = "The user", body = Account)),
+    extensions(("x-action" = json!("user.read"))),
+)]
+async fn me(State(app): State<App>, Caller(caller): Caller) -> Result<Json<Account>, Error> {
+    accounts::me_of(&app, &caller).await
+}

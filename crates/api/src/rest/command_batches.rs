@@ -1,0 +1,228 @@
+//! Batches: one command for many devices, at a rate, until all have it or too many fail.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use fleetlog_access::{Action, Resource, authorize};
+use fleetlog_aggregates::command_batch::Status;
+use fleetlog_engine::commands::Accepted;
+use fleetlog_engine::commands::batch::{NewBatch, Selector};
+use fleetlog_projections::commands::{self, Batch, Cursor};
+use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::commands::{Cancel, replayed};
+use super::error::{Error, NO_BATCH};
+use super::extract::{BatchId, Body, Caller, IdempotencyKey, OptionalBody, Query, parse, present};
+use super::min_position::When;
+use super::page::List;
+use super::parameters::{Limit, LogPosition, Moment};
+use super::problem::Problem;
+use super::{App, PREFIX, RequestId, guard, min_position};
+
+/// How many commands are requested a second, unless the requester says otherwise.
+const RATE_PER_S: u32 = 10;
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(list_command_batches, send_command_batch))
+        .routes(routes!(read_command_batch))
+        .routes(routes!(cancel_command_batch))
+}
+
+/// A batch to put on the record.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewCommandBatch)]
+struct New {
+    /// Which devices: `{"devices": […]}` or `{"labels": {…}}`.
+    selector: Selector,
+    /// What to do: one of the tenant's command types.
+    #[schema(example = "set_interval")]
+    cmd: String,
+    /// With what: JSON that fits the command type's schema, at most 32 KiB of it. Without it: `{}`.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Object>)]
+    params: Option<Value>,
+    /// How many commands are requested a second.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(minimum = 1, maximum = 1000, default = 10)]
+    rate_per_s: Option<u32>,
+    /// So many commands that failed or timed out end the batch. Without it: it goes on whatever fails.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(minimum = 1, maximum = 100_000)]
+    abort_after_failures: Option<u32>,
+    /// How long an attempt waits for its device, in seconds.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(minimum = 1, maximum = 86_400, default = 30)]
+    timeout_s: Option<u32>,
+    /// How many attempts each command may have.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(minimum = 1, maximum = 10, default = 3)]
+    max_attempts: Option<u32>,
+    /// After this nothing is sent any more: at most 30 days away. Without it: a day away.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    expires_at: Option<Moment>,
+}
+
+impl From<New> for NewBatch {
+    fn from(new: New) -> Self {
+        Self {
+            selector: new.selector,
+            cmd: new.cmd,
+            params: new.params,
+            rate_per_s: new.rate_per_s.unwrap_or(RATE_PER_S),
+            abort_after_failures: new.abort_after_failures,
+            timeout_s: new.timeout_s,
+            max_attempts: new.max_attempts,
+            expires_at: new.expires_at.map(|at| at.0),
+        }
+    }
+}
+
+/// What was put on the record.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CommandBatchWritten)]
+struct Written {
+    /// The batch.
+    batch_id: Uuid,
+    /// What it is by that.
+    #[schema(example = "running")]
+    status: &'static str,
+    /// Where that is on the record, to wait for with `min_position`.
+    #[schema(example = "1:42")]
+    position: String,
+}
+
+impl Written {
+    fn new(accepted: Accepted, status: Status) -> Self {
+        let position = LogPosition::from(accepted.at).to_string();
+        Self { batch_id: accepted.id, status: status.as_str(), position }
+    }
+}
+
+/// Puts a batch on the record: the devices are chosen now, and get the command one after the other.
+#[utoipa::path(
+    post, path = "/command-batches", tag = "commands", operation_id = "send_command_batch", request_body = New,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body again is the same batch: 1 to 255 visible ASCII characters")),
+    responses(
+        (status = 202, description = "On the record, and will be sent", body = Written, headers(
+            ("Location" = String),
+            ("Idempotent-Replayed" = String, description = "`true` where an earlier request with the same key had put it there"),
+        )),
+        (status = 409, description = "The key is being worked on", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("commands.write"))),
+)]
+async fn send_command_batch(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    request: RequestId,
+    key: Result<IdempotencyKey, Error>,
+    batch: Result<Body<New>, Error>,
+) -> Result<impl IntoResponse, Error> {
+    let cmd = batch.as_ref().ok().map(|Body(new)| new.cmd.clone());
+    let of_tenant = Resource::Tenant(&caller.tenant);
+    let resource = cmd.as_deref().map_or(of_tenant, |cmd| Resource::Command(&caller.tenant, cmd, None));
+    authorize(&caller, Action::CommandsWrite, &resource)?;
+    let (IdempotencyKey(key), Body(batch)) = (key?, batch?);
+    let metadata = request.metadata(&caller);
+    let allow = |devices| guard::all(&app, &caller, Action::CommandsWrite, cmd.as_deref(), devices);
+    let accepted =
+        app.commands.send_batch(&caller.tenant, batch.into(), key.as_ref(), metadata, allow).await?;
+    let location = format!("{PREFIX}/command-batches/{}", accepted.id);
+    let written = Written::new(accepted, Status::Running);
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], replayed(&accepted), Json(written)))
+}
+
+/// Which batches.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Which {
+    /// At most so many.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Limit,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
+    #[param(value_type = Option<String>, example = "1:42")]
+    min_position: Option<LogPosition>,
+}
+
+/// The tenant's batches, newest first. `GET /commands?batch_id=` lists the commands of one.
+#[utoipa::path(
+    get, path = "/command-batches", tag = "commands", operation_id = "list_command_batches", params(Which),
+    responses((status = 200, description = "A page of batches", body = List<Batch>)),
+    extensions(("x-action" = json!("commands.read"))),
+)]
+async fn list_command_batches(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    which: Result<Query<Which>, Error>,
+) -> Result<Json<List<Batch>>, Error> {
+    authorize(&caller, Action::CommandsRead, &Resource::Tenant(&caller.tenant))?;
+    let Query(which) = which?;
+    let after = parse("cursor", which.cursor.as_deref())?;
+    min_position::of_projection::<commands::Model>(&app, &caller.tenant, which.min_position).await?;
+    let page = commands::batches(app.log.pool(), &caller.tenant, after, which.limit.0).await?;
+    let mut list: List<Batch> = List::page(page, |batch| Cursor::of_batch(batch).to_string());
+    guard::retain_batches(&app, &caller, &mut list.items).await?;
+    Ok(Json(list))
+}
+
+/// One batch, and how its commands are.
+#[utoipa::path(
+    get, path = "/command-batches/{id}", tag = "commands", operation_id = "read_command_batch",
+    params(("id" = String, Path, description = "The batch"), When),
+    responses(
+        (status = 200, description = "The batch", body = Batch),
+        (status = 404, description = "No such batch", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("commands.read"))),
+)]
+async fn read_command_batch(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    BatchId(id): BatchId,
+    when: Result<Query<When>, Error>,
+) -> Result<Json<Batch>, Error> {
+    guard::batch(&app, &caller, Action::CommandsRead, id).await?;
+    let Query(when) = when?;
+    min_position::of_projection::<commands::Model>(&app, &caller.tenant, when.min_position).await?;
+    let batch = commands::batch(app.log.pool(), &caller.tenant, id).await?;
+    batch.map(Json).ok_or(Error::NotFound(NO_BATCH))
+}
+
+/// Requests no more of a batch's commands, and cancels those that were not sent yet.
+#[utoipa::path(
+    post, path = "/command-batches/{id}/cancel", tag = "commands", operation_id = "cancel_command_batch",
+    request_body = Option<Cancel>,
+    params(("id" = String, Path, description = "The batch")),
+    responses(
+        (status = 200, description = "Cancelled", body = Written),
+        (status = 404, description = "No such batch", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has ended already", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("commands.write"))),
+)]
+async fn cancel_command_batch(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    request: RequestId,
+    BatchId(id): BatchId,
+    cancel: Result<OptionalBody<Cancel>, Error>,
+) -> Result<Json<Written>, Error> {
+    guard::batch(&app, &caller, Action::CommandsWrite, id).await?;
+    let OptionalBody(cancel) = cancel?;
+    let metadata = request.metadata(&caller);
+    let accepted = app.commands.cancel_batch(&caller.tenant, id, cancel.reason, metadata).await?;
+    Ok(Json(Written::new(accepted, Status::Cancelled)))
+}

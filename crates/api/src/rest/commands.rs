@@ -1,0 +1,336 @@
+//! Commands: send, list, cancel. What became of one is in [`command_history`](super::command_history).
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use fleetlog_access::{Action, Principal, Resource, authorize};
+use fleetlog_aggregates::command::Status;
+use fleetlog_aggregates::device::{self, Device};
+use fleetlog_aggregates::identity::{Uid, aggregate_id};
+use fleetlog_engine::commands::{Accepted, NewCommand};
+use fleetlog_projections::commands::{self, Command, Cursor};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::error::{Error, NO_DEVICE};
+use super::extract::{
+    Body, Caller, CommandId, DeviceUid, IdempotencyKey, OptionalBody, Query, parse, present,
+};
+use super::middleware::IDEMPOTENT_REPLAYED;
+use super::page::List;
+use super::parameters::{Limit, LogPosition, Moment, check_span};
+use super::problem::Problem;
+use super::{App, PREFIX, RequestId, guard, min_position};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(list_device_commands, send_command))
+        .routes(routes!(send_command_alias))
+        .routes(routes!(list_commands))
+        .routes(routes!(cancel_command))
+}
+
+/// A command to put on the record.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewCommand)]
+struct New {
+    /// What to do: one of the tenant's command types.
+    #[schema(example = "set_interval")]
+    cmd: String,
+    /// With what: JSON that fits the command type's schema, at most 32 KiB of it. Without it: `{}`.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Object>)]
+    params: Option<Value>,
+    /// How long an attempt waits for the device, in seconds.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(minimum = 1, maximum = 86_400, default = 30)]
+    timeout_s: Option<u32>,
+    /// How many attempts there may be.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(minimum = 1, maximum = 10, default = 3)]
+    max_attempts: Option<u32>,
+    /// After this it is not sent any more: at most 30 days away. Without it: a day away.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    expires_at: Option<Moment>,
+}
+
+/// What was put on the record.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CommandWritten)]
+struct Written {
+    /// The command.
+    cmd_id: Uuid,
+    /// What it is by that.
+    #[schema(example = "requested")]
+    status: &'static str,
+    /// Where that is on the record, to wait for with `min_position`.
+    #[schema(example = "1:42")]
+    position: String,
+}
+
+/// Puts a command on the record, to be sent to a device.
+#[utoipa::path(
+    post, path = "/devices/{uid}/commands", tag = "commands", operation_id = "send_command", request_body = New,
+    params(
+        ("uid" = String, Path, description = "The device"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body again is the same command: 1 to 255 visible ASCII characters"),
+    ),
+    responses(
+        (status = 202, description = "On the record, and will be sent", body = Written, headers(
+            ("Location" = String),
+            ("Idempotent-Replayed" = String, description = "`true` where an earlier request with the same key had put it there"),
+        )),
+        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Out of service, or the key is being worked on", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("commands.write"))),
+)]
+async fn send_command(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    request: RequestId,
+    DeviceUid(uid): DeviceUid,
+    key: Result<IdempotencyKey, Error>,
+    command: Result<Body<New>, Error>,
+) -> Result<impl IntoResponse, Error> {
+    send(&app, &caller, &request, uid, key, command).await
+}
+
+/// The same at the path of the original clients.
+#[utoipa::path(
+    post, path = "/devices/{uid}/command", tag = "commands", operation_id = "send_command_alias",
+    request_body = New,
+    params(
+        ("uid" = String, Path, description = "The device"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body again is the same command: 1 to 255 visible ASCII characters"),
+    ),
+    responses(
+        (status = 202, description = "On the record, and will be sent", body = Written, headers(("Location" = String))),
+        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Out of service, or the key is being worked on", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("commands.write"))),
+)]
+async fn send_command_alias(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    request: RequestId,
+    DeviceUid(uid): DeviceUid,
+    key: Result<IdempotencyKey, Error>,
+    command: Result<Body<New>, Error>,
+) -> Result<impl IntoResponse, Error> {
+    send(&app, &caller, &request, uid, key, command).await
+}
+
+async fn send(
+    app: &App,
+    caller: &Principal,
+    request: &RequestId,
+    device_uid: Uid,
+    key: Result<IdempotencyKey, Error>,
+    command: Result<Body<New>, Error>,
+) -> Result<impl IntoResponse + use<>, Error> {
+    let cmd = command.as_ref().ok().map(|Body(new)| new.cmd.as_str());
+    guard::command(app, caller, Action::CommandsWrite, cmd, &device_uid).await?;
+    let (IdempotencyKey(key), Body(command)) = (key?, command?);
+    let New { cmd, params, timeout_s, max_attempts, expires_at } = command;
+    let expires_at = expires_at.map(|at| at.0);
+    let command = NewCommand { device_uid, cmd, params, timeout_s, max_attempts, expires_at };
+    let accepted = app.commands.send(&caller.tenant, command, key.as_ref(), request.metadata(caller)).await?;
+    let location = format!("{PREFIX}/commands/{}", accepted.id);
+    let written = Written::new(accepted, Status::Requested);
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], replayed(&accepted), Json(written)))
+}
+
+/// Says of an answer that it is an earlier one.
+pub(super) fn replayed(accepted: &Accepted) -> Option<[(HeaderName, HeaderValue); 1]> {
+    accepted.repeated.then_some([(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))])
+}
+
+impl Written {
+    fn new(accepted: Accepted, status: Status) -> Self {
+        let position = LogPosition::from(accepted.at).to_string();
+        Self { cmd_id: accepted.id, status: status.as_str(), position }
+    }
+}
+
+/// Which commands.
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Which {
+    /// Only for this device.
+    device: Option<String>,
+    /// Only in this state: `requested`, `sent`, `acked`, `failed`, `timed_out` or `cancelled`.
+    #[param(value_type = Option<String>)]
+    status: Option<Status>,
+    /// Only what this user asked for.
+    actor: Option<String>,
+    /// Only of this command type.
+    cmd: Option<String>,
+    /// Only of the request with this id, the `X-Request-Id` that it came with.
+    correlation_id: Option<String>,
+    /// Only of this batch.
+    batch_id: Option<Uuid>,
+    /// Not requested before this.
+    #[param(value_type = Option<DateTime<Utc>>)]
+    from: Option<Moment>,
+    /// Requested before this.
+    #[param(value_type = Option<DateTime<Utc>>)]
+    to: Option<Moment>,
+    /// At most so many.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Limit,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Whether to count all pages' items. They are not counted for whom policies choose among them.
+    #[serde(default)]
+    count: bool,
+    /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
+    #[param(value_type = Option<String>, example = "1:42")]
+    min_position: Option<LogPosition>,
+}
+
+/// The tenant's commands, newest first.
+#[utoipa::path(
+    get, path = "/commands", tag = "commands", operation_id = "list_commands", params(Which),
+    responses((status = 200, description = "A page of commands", body = List<Command>)),
+    extensions(("x-action" = json!("commands.read"))),
+)]
+async fn list_commands(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    which: Result<Query<Which>, Error>,
+) -> Result<Json<List<Command>>, Error> {
+    authorize(&caller, Action::CommandsRead, &Resource::Tenant(&caller.tenant))?;
+    let Query(which) = which?;
+    list(&app, &caller, which).await.map(Json)
+}
+
+/// Which of a device's commands.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct WhichOfDevice {
+    /// Only in this state: `requested`, `sent`, `acked`, `failed`, `timed_out` or `cancelled`.
+    #[param(value_type = Option<String>)]
+    status: Option<Status>,
+    /// Only of this command type.
+    cmd: Option<String>,
+    /// At most so many.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Limit,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Whether to count all pages' items. They are not counted for whom policies choose among them.
+    #[serde(default)]
+    count: bool,
+    /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
+    #[param(value_type = Option<String>, example = "1:42")]
+    min_position: Option<LogPosition>,
+}
+
+/// A device's commands, newest first. `GET /commands?device=` searches them by more.
+#[utoipa::path(
+    get, path = "/devices/{uid}/commands", tag = "commands", operation_id = "list_device_commands",
+    params(("uid" = String, Path, description = "The device"), WhichOfDevice),
+    responses(
+        (status = 200, description = "A page of commands", body = List<Command>),
+        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("commands.read"))),
+)]
+async fn list_device_commands(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    DeviceUid(uid): DeviceUid,
+    which: Result<Query<WhichOfDevice>, Error>,
+) -> Result<Json<List<Command>>, Error> {
+    guard::device(&app, &caller, Action::CommandsRead, &uid).await?;
+    let Query(WhichOfDevice { status, cmd, limit, cursor, count, min_position }) = which?;
+    let device = Some(uid.to_string());
+    let which = Which { device, status, cmd, limit, cursor, count, min_position, ..Which::default() };
+    let commands = list(&app, &caller, which).await?;
+    // A device that was told nothing differs from one that does not exist.
+    if commands.items.is_empty()
+        && !commands.has_more
+        && app.log.load::<Device>(&aggregate_id(&caller.tenant, &uid)).await?.status()
+            == device::Status::Unknown
+    {
+        return Err(Error::NotFound(NO_DEVICE));
+    }
+    Ok(Json(commands))
+}
+
+async fn list(app: &App, caller: &Principal, which: Which) -> Result<List<Command>, Error> {
+    check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
+    let query = commands::Query {
+        device_uid: which.device,
+        status: which.status,
+        requested_by: which.actor,
+        cmd: which.cmd,
+        correlation_id: which.correlation_id,
+        batch_id: which.batch_id,
+        from: which.from.map(|from| from.0),
+        to: which.to.map(|to| to.0),
+        after: parse("cursor", which.cursor.as_deref())?,
+        limit: which.limit.0,
+    };
+    min_position::of_projection::<commands::Model>(app, &caller.tenant, which.min_position).await?;
+    let page = commands::list(app.log.pool(), &caller.tenant, &query).await?;
+    // Where policies choose among the items, their number would tell of those that are not shown.
+    let total = if which.count && !caller.is_ruled(Action::CommandsRead) {
+        Some(commands::count(app.log.pool(), &caller.tenant, &query).await?)
+    } else {
+        None
+    };
+    let mut list: List<Command> =
+        List::page(page, |command| Cursor::of(command).to_string()).with_total(total);
+    guard::retain_commands(app, caller, &mut list.items, |command| command.device_uid.clone()).await?;
+    Ok(list)
+}
+
+/// Why something is cancelled.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Cancellation)]
+pub(super) struct Cancel {
+    /// For people: 1 to 500 characters.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) reason: Option<String>,
+}
+
+/// Gives a command up. The device may have done it all the same, if it was sent.
+#[utoipa::path(
+    post, path = "/commands/{id}/cancel", tag = "commands", operation_id = "cancel_command",
+    request_body = Option<Cancel>,
+    params(("id" = String, Path, description = "The command")),
+    responses(
+        (status = 200, description = "Cancelled", body = Written),
+        (status = 404, description = "No such command", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has ended already", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("commands.write"))),
+)]
+async fn cancel_command(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    request: RequestId,
+    CommandId(id): CommandId,
+    cancel: Result<OptionalBody<Cancel>, Error>,
+) -> Result<Json<Written>, Error> {
+    guard::recorded(&app, &caller, Action::CommandsWrite, id).await?;
+    let OptionalBody(cancel) = cancel?;
+    let metadata = request.metadata(&caller);
+    let accepted = app.commands.cancel(&caller.tenant, id, cancel.reason, metadata).await?;
+    Ok(Json(Written::new(accepted, Status::Cancelled)))
+}

@@ -1,0 +1,141 @@
+//! The session's cookie: its refresh token, which no script reads and no other site sends.
+//!
+//! A browser's page is in the session by it; `POST /auth/refresh` uses it up and sets the next. What changes anything
+//! is done by cookie only for a page of our own origin: see [`is_own_page`].
+
+use axum::response::{IntoResponseParts, ResponseParts};
+use chrono::{DateTime, Utc};
+use cookie::time::Duration;
+use cookie::{Cookie, SameSite};
+use fleetlog_access::Settings;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+
+const NAME: &str = "fleetlog_session";
+/// Over TLS: a browser takes it from nobody but this very host.
+const SECURE_NAME: &str = "__Host-fleetlog_session";
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// A cookie to set, or to remove.
+pub(super) struct SetCookie(Cookie<'static>);
+
+impl SetCookie {
+    /// The cookie of a session that ends at a moment.
+    pub(super) fn session(token: String, expires_at: DateTime<Utc>, settings: &Settings) -> Self {
+        let left = (expires_at - Utc::now()).num_seconds().max(0);
+        Self(cookie(token, Duration::seconds(left), settings))
+    }
+
+    /// Makes the browser forget it.
+    pub(super) fn removed(settings: &Settings) -> Self {
+        Self(cookie(String::new(), Duration::ZERO, settings))
+    }
+}
+
+impl IntoResponseParts for SetCookie {
+    type Error = std::convert::Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        // A token is plain ASCII, and so is the rest: it is always a header.
+        if let Ok(value) = HeaderValue::from_str(&self.0.to_string()) {
+            parts.headers_mut().append(header::SET_COOKIE, value);
+        }
+        Ok(parts)
+    }
+}
+
+fn cookie(token: String, age: Duration, settings: &Settings) -> Cookie<'static> {
+    Cookie::build((name(settings), token))
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Lax)
+        .secure(is_secure(settings))
+        .max_age(age)
+        .build()
+}
+
+/// The token that a browser has sent.
+pub(super) fn token(headers: &HeaderMap, settings: &Settings) -> Option<String> {
+    let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut cookies = texts.flat_map(|text| Cookie::split_parse(text.to_owned()).flatten());
+    cookies.find(|cookie| cookie.name() == name(settings)).map(|cookie| cookie.value().to_owned())
+}
+
+fn is_secure(settings: &Settings) -> bool {
+    settings.public_url.as_ref().is_some_and(|url| url.scheme_str() == Some("https"))
+}
+
+fn name(settings: &Settings) -> &'static str {
+    if is_secure(settings) { SECURE_NAME } else { NAME }
+}
+
+/// Whether a request comes from a page of our own, or from no page at all. Browsers say of each request that could
+/// change something where its page is from; what says nothing is no browser, and nobody can be tricked into sending it.
+pub(super) fn is_own_page(headers: &HeaderMap, settings: &Settings) -> bool {
+    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if let Some(site) = text(SEC_FETCH_SITE) {
+        return matches!(site, "same-origin" | "none");
+    }
+    let Some(origin) = text(header::ORIGIN) else { return true };
+    let of = |url: &Uri| url.authority().map(ToString::to_string);
+    let origin = origin.parse::<Uri>().ok().as_ref().and_then(of);
+    let own = [text(header::HOST).map(str::to_owned), settings.public_url.as_ref().and_then(of)];
+    origin.is_some() && own.contains(&origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(HeaderName, &str)]) -> HeaderMap {
+        list.iter().map(|(name, value)| (name.clone(), value.parse().expect("a value"))).collect()
+    }
+
+    fn over_tls() -> Settings {
+        Settings { public_url: Some("https://fleet.example".parse().expect("a URL")) }
+    }
+
+    #[test]
+    fn no_script_reads_the_cookie_and_no_other_site_sends_it() {
+        let at = Utc::now() + chrono::TimeDelta::hours(1);
+        let plain = SetCookie::session("flr_x".into(), at, &Settings::default()).0.to_string();
+        assert!(
+            plain.starts_with("fleetlog_session=flr_x; HttpOnly; SameSite=Lax; Path=/; Max-Age=35"),
+            "{plain}"
+        );
+        let secure = SetCookie::session("flr_x".into(), at, &over_tls()).0.to_string();
+        assert!(
+            secure.starts_with("__Host-fleetlog_session=flr_x; HttpOnly; SameSite=Lax; Secure; Path=/;"),
+            "{secure}"
+        );
+        let removed = SetCookie::removed(&Settings::default()).0.to_string();
+        assert!(removed.ends_with("Max-Age=0"), "{removed}");
+    }
+
+    #[test]
+    fn the_token_is_found_among_other_cookies() {
+        let sent = headers(&[(header::COOKIE, "a=1; fleetlog_session=flr_x; b=2")]);
+        assert_eq!(token(&sent, &Settings::default()).as_deref(), Some("flr_x"));
+        assert_eq!(token(&sent, &over_tls()), None, "anyone on the network may have set that one");
+        assert_eq!(token(&HeaderMap::new(), &Settings::default()), None);
+    }
+
+    #[test]
+    fn only_a_page_of_our_own_acts_by_cookie() {
+        let (host, site, origin) = (header::HOST, SEC_FETCH_SITE, header::ORIGIN);
+        for (sent, own) in [
+            (vec![(site.clone(), "same-origin")], true),
+            (vec![(site.clone(), "none")], true),
+            (vec![(site.clone(), "cross-site")], false),
+            (vec![(site.clone(), "same-site")], false),
+            (vec![(site, "cross-site"), (origin.clone(), "https://fleet.example")], false),
+            (vec![(origin.clone(), "https://fleet.example")], true),
+            (vec![(origin.clone(), "http://localhost:8080"), (host.clone(), "localhost:8080")], true),
+            (vec![(origin.clone(), "https://evil.example"), (host.clone(), "localhost:8080")], false),
+            (vec![(origin.clone(), "https://fleet.example.evil"), (host.clone(), "localhost:8080")], false),
+            (vec![(origin, "null"), (host, "localhost:8080")], false),
+            (vec![], true),
+        ] {
+            assert_eq!(is_own_page(&headers(&sent), &over_tls()), own, "{sent:?}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Devices' credentials: list, issue and rotate, revoke. A secret is in one answer, and nowhere else.
+
+use axum::Json;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::response::IntoResponse;
+use chrono::TimeDelta;
+use fleetlog_access::Action;
+use fleetlog_aggregates::device;
+use fleetlog_aggregates::identity::Uid;
+use fleetlog_engine::devices::credentials::{Device, issue};
+use http::request::Parts;
+use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::error::{Error, NO_CREDENTIAL, NO_DEVICE};
+use super::extract::{Body, Caller, DeviceUid, id, present};
+use super::page::List;
+use super::parameters::{LogPosition, Moment};
+use super::problem::Problem;
+use super::{App, PREFIX, RequestId, guard};
+
+/// The longest overlap of a rotation, in seconds: a year.
+const MAX_OVERLAP: u32 = 31_536_000;
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(list_device_credentials, issue_device_credential))
+        .routes(routes!(revoke_device_credential))
+}
+
+/// A device's credentials, newest first. Never a secret.
+#[utoipa::path(
+    get, path = "/devices/{uid}/credentials", tag = "devices", operation_id = "list_device_credentials",
+    params(("uid" = String, Path, description = "The device")),
+    responses(
+        (status = 200, description = "The newest thousand", body = List<issue::Credential>),
+        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("credentials.read"))),
+)]
+async fn list_device_credentials(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    DeviceUid(uid): DeviceUid,
+) -> Result<Json<List<issue::Credential>>, Error> {
+    guard::device(&app, &caller, Action::CredentialsRead, &uid).await?;
+    let listed = issue::list(&app.log, &Device { tenant: caller.tenant, uid }).await?;
+    listed.map(|listed| Json(List::whole(listed))).ok_or(Error::NotFound(NO_DEVICE))
+}
+
+/// What a new credential is to be like.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewCredential {
+    /// Until when it is good; for ever where absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    expires_at: Option<Moment>,
+    /// For a rotation: for how many seconds from now the device's other credentials stay good. At 0 they end at once, and
+    /// their connections within seconds. Where absent they stay as they are.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(maximum = 31_536_000)]
+    revoke_others_in_s: Option<u32>,
+}
+
+/// What a device connects with.
+#[derive(Serialize, ToSchema)]
+struct IssuedCredential {
+    /// The credential's id, to revoke it by.
+    credential_id: Uuid,
+    /// The MQTT user name.
+    #[schema(example = "t0/dev-01")]
+    username: String,
+    /// The MQTT password. It is shown only now, and kept nowhere.
+    password: String,
+    /// Where it is on the record.
+    #[schema(example = "1:42")]
+    position: Option<String>,
+}
+
+/// Issues a credential to a device: its secret is in this answer, and nowhere else.
+#[utoipa::path(
+    post, path = "/devices/{uid}/credentials", tag = "devices", operation_id = "issue_device_credential",
+    request_body = NewCredential,
+    params(("uid" = String, Path, description = "The device")),
+    responses(
+        (status = 201, description = "Issued", body = IssuedCredential, headers(("Location" = String))),
+        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Out of service, or it has five already", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("credentials.write"))),
+)]
+async fn issue_device_credential(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    request: RequestId,
+    DeviceUid(uid): DeviceUid,
+    wish: Result<Body<NewCredential>, Error>,
+) -> Result<impl IntoResponse, Error> {
+    guard::device(&app, &caller, Action::CredentialsWrite, &uid).await?;
+    let Body(NewCredential { expires_at, revoke_others_in_s }) = wish?;
+    if revoke_others_in_s.is_some_and(|overlap| overlap > MAX_OVERLAP) {
+        return Err(Error::field("revoke_others_in_s", "expected at most 31536000, which is a year"));
+    }
+    let wish = issue::Wish {
+        expires_at: expires_at.map(|Moment(at)| at),
+        revoke_others_in: revoke_others_in_s.map(|overlap| TimeDelta::seconds(overlap.into())),
+    };
+    let metadata = request.metadata(&caller);
+    let device = Device { tenant: caller.tenant, uid };
+    let issued =
+        issue::issue(&app.log, &device, wish, metadata).await.map_err(|error| match error.into() {
+            Error::Device(refused @ device::Error::AlreadyExpired) => Error::field("expires_at", refused),
+            other => other,
+        })?;
+    let location = format!("{PREFIX}/devices/{}/credentials/{}", device.uid, issued.credential_id);
+    let body = IssuedCredential {
+        credential_id: issued.credential_id,
+        username: device.to_string(),
+        password: issued.secret.reveal().to_owned(),
+        position: issued.position.map(|at| LogPosition::from(at).to_string()),
+    };
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(body)))
+}
+
+/// What a write has done.
+#[derive(Serialize, ToSchema)]
+struct Revoked {
+    /// The credential.
+    credential_id: Uuid,
+    /// Where it is on the record.
+    #[schema(example = "1:42")]
+    position: Option<String>,
+}
+
+/// Takes a credential away from a device. A connection that was made with it ends within seconds.
+#[utoipa::path(
+    delete, path = "/devices/{uid}/credentials/{id}", tag = "devices", operation_id = "revoke_device_credential",
+    params(
+        ("uid" = String, Path, description = "The device"),
+        ("id" = Uuid, Path, description = "The credential"),
+    ),
+    responses(
+        (status = 200, description = "Revoked", body = Revoked),
+        (status = 404, description = "No such device, or no such credential that is good", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Out of service", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("credentials.write"))),
+)]
+async fn revoke_device_credential(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    request: RequestId,
+    Named(uid, credential_id): Named,
+) -> Result<Json<Revoked>, Error> {
+    guard::device(&app, &caller, Action::CredentialsWrite, &uid).await?;
+    let metadata = request.metadata(&caller);
+    let device = Device { tenant: caller.tenant, uid };
+    let position = issue::revoke(&app.log, &device, credential_id, metadata).await?;
+    let position = position.map(|at| LogPosition::from(at).to_string());
+    Ok(Json(Revoked { credential_id, position }))
+}
+
+/// The device and the credential that the path names.
+struct Named(Uid, Uuid);
+
+impl FromRequestParts<App> for Named {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        let path = Path::<(String, String)>::from_request_parts(parts, app).await;
+        let Path((uid, credential)) = path.map_err(|_| Error::NotFound(NO_DEVICE))?;
+        let uid = uid.parse().map_err(|_| Error::NotFound(NO_DEVICE))?;
+        id(&credential).map(|credential| Self(uid, credential)).ok_or(Error::NotFound(NO_CREDENTIAL))
+    }
+}

@@ -1,0 +1,146 @@
+//! The log itself, for auditors: every event, in order.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use fleetlog_access::{Action, Resource, authorize};
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::event::{Json as StoredJson, Metadata};
+use fleetlog_event_log::read::Filter;
+use fleetlog_event_log::{self as event_log, LogId};
+use fleetlog_projections::paging::Page;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::error::{Error, NO_LOG};
+use super::extract::{Caller, Query};
+use super::page::List;
+use super::parameters::{After, Limit, LogPosition};
+use super::problem::Problem;
+use super::{App, min_position};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(read_events))
+}
+
+/// Which events.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Which {
+    /// `control`, `telemetry`, or the number of a log.
+    #[param(default = "control")]
+    log: Option<String>,
+    /// Only events after this position. A page's `next_cursor` goes here.
+    #[serde(default)]
+    #[param(value_type = Option<i64>, minimum = 0, default = 0)]
+    after: After,
+    /// Only this stream's: `dev-01`, or with its tenant `t0/dev-01`.
+    aggregate: Option<String>,
+    /// Only of this type, such as `DeviceRegistered`.
+    r#type: Option<String>,
+    /// At most so many.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Limit,
+    /// Wait, for at most 2 s, until this event is visible: `<log>:<position>`.
+    #[param(value_type = Option<String>, example = "1:42")]
+    min_position: Option<LogPosition>,
+}
+
+/// An event, as it is on the record.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
+struct Item {
+    /// The log it is in.
+    log_id: i32,
+    /// Its number there: 1, 2, 3 … without a hole.
+    position: i64,
+    /// The kind of stream it belongs to.
+    #[schema(value_type = String, example = "Device")]
+    aggregate_type: Cow<'static, str>,
+    /// The stream.
+    #[schema(example = "t0/dev-01")]
+    aggregate_id: String,
+    /// Its place in the stream.
+    sequence: i64,
+    /// What happened.
+    #[schema(value_type = String, example = "DeviceRegistered")]
+    event_type: Cow<'static, str>,
+    /// The version of the payload's form.
+    #[schema(value_type = String, example = "1.0")]
+    event_version: Cow<'static, str>,
+    /// What is known about it.
+    #[schema(value_type = Object)]
+    payload: StoredJson,
+    /// Who did it and why: `actor`, `correlation_id`, `causation_id`; of a reading, its `flags`.
+    #[schema(value_type = Object)]
+    metadata: Metadata,
+    /// When it happened, by the device's or caller's clock.
+    occurred_at: DateTime<Utc>,
+    /// When it was recorded, by the database's clock.
+    recorded_at: DateTime<Utc>,
+    /// The device's message id; readings only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    msg_id: Option<String>,
+}
+
+impl From<event_log::Event> for Item {
+    fn from(event: event_log::Event) -> Self {
+        Self {
+            log_id: event.log_id.0,
+            position: event.position,
+            aggregate_type: event.aggregate_type,
+            aggregate_id: event.aggregate_id,
+            sequence: event.sequence,
+            event_type: event.event_type,
+            event_version: event.event_version,
+            payload: event.payload,
+            metadata: event.metadata,
+            occurred_at: event.occurred_at,
+            recorded_at: event.recorded_at,
+            msg_id: event.msg_id,
+        }
+    }
+}
+
+/// The events of one of the tenant's logs, in order.
+#[utoipa::path(
+    get, path = "/events", tag = "log", operation_id = "read_events", params(Which),
+    responses(
+        (status = 200, description = "A page of events", body = List<Item>),
+        (status = 404, description = "No such log", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("events.read"))),
+)]
+async fn read_events(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    which: Result<Query<Which>, Error>,
+) -> Result<Json<List<Item>>, Error> {
+    authorize(&caller, Action::EventsRead, &Resource::Tenant(&caller.tenant))?;
+    let Query(which) = which?;
+    let log_id = log_named(&app, &caller.tenant, which.log.as_deref().unwrap_or("control"))?;
+    let within = |stream| format!("{}/{stream}", caller.tenant);
+    let aggregate_id =
+        which.aggregate.map(|stream| if stream.contains('/') { stream } else { within(stream) });
+    let since = app.shown_since(&caller.tenant);
+    let filter = Filter { aggregate_id, event_type: which.r#type, since };
+    min_position::of_log(&app, &caller.tenant, which.min_position).await?;
+    let limit = which.limit.0;
+    let events = app.log.read(log_id, which.after.0, limit as i64 + 1, &filter).await?;
+    Ok(Json(List::page(Page::cut(events, limit), |event| event.position.to_string())))
+}
+
+/// One of the tenant's logs, by lane or by number. Another tenant's is none.
+fn log_named(app: &App, tenant: &Tenant, name: &str) -> Result<LogId, Error> {
+    if let Ok(lane) = name.parse() {
+        return app.log_of(tenant, lane);
+    }
+    let log = name.parse().ok().and_then(|number| app.log.heads().log(LogId(number)));
+    log.filter(|log| log.tenant == tenant.as_str()).map(|log| log.log_id).ok_or(Error::NotFound(NO_LOG))
+}

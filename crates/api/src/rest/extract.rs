@@ -1,0 +1,341 @@
+//! What handlers take from a request: checked, and refused with a problem document where the framework would refuse
+//! with a text of its own.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request};
+use axum::response::IntoResponse;
+use fleetlog_access::Principal;
+use fleetlog_access::sessions::Client;
+use fleetlog_aggregates::identity::{CommandName, PolicyName, Uid};
+use fleetlog_engine::commands::idempotency::{BadKey, Key};
+use http::request::Parts;
+use http::{Extensions, HeaderMap, header};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::error::{Error, NO_BATCH, NO_COMMAND, NO_DEVICE, NO_KEY, NO_POLICY, NO_SESSION, NO_TYPE, NO_USER};
+use super::middleware::IDEMPOTENCY_KEY;
+use super::problem::FieldError;
+use super::proxies::{self, Proxies};
+use super::{App, RequestId};
+
+/// The caller, as [`authentication`](super::authentication) has found out. Refuses whoever is nobody.
+#[derive(Debug, Clone)]
+pub struct Caller(pub Principal);
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
+        parts.extensions.get::<Principal>().cloned().map(Self).ok_or(Error::Unauthenticated)
+    }
+}
+
+impl OptionalFromRequestParts<App> for Caller {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Option<Self>, Error> {
+        Ok(parts.extensions.get::<Principal>().cloned().map(Self))
+    }
+}
+
+/// The program and the address that a session is used from.
+impl FromRequestParts<App> for Client {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        let Peer(peer) = <Peer as FromRequestParts<App>>::from_request_parts(parts, app).await?;
+        let user_agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Ok(Self { address: peer.map(|peer| peer.to_string()), user_agent: user_agent.map(str::to_owned) })
+    }
+}
+
+/// The address of whoever asks: the one that has connected, or the one that trusted proxies name.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub Option<IpAddr>);
+
+impl FromRequestParts<App> for Peer {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        Ok(Self::of(&parts.extensions, &parts.headers, &app.settings.trusted_proxies))
+    }
+}
+
+impl Peer {
+    /// Of a request with these extensions and headers.
+    pub(super) fn of(extensions: &Extensions, headers: &HeaderMap, trusted: &[Proxies]) -> Self {
+        let connected = extensions.get::<ConnectInfo<SocketAddr>>();
+        Self(connected.map(|ConnectInfo(address)| proxies::client(address.ip(), headers, trusted)))
+    }
+}
+
+impl FromRequestParts<App> for RequestId {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
+        // The middleware gives every request one.
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
+
+macro_rules! named {
+    ($($(#[$doc:meta])* $name:ident($of:ty) = $read:expr, or $nothing:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name(pub $of);
+
+        impl FromRequestParts<App> for $name {
+            type Rejection = Error;
+
+            async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+                // What cannot be the name of such a thing is the name of none.
+                let name = <Path<String> as FromRequestParts<App>>::from_request_parts(parts, app).await;
+                name.ok().and_then(|Path(name)| $read(&name)).map(Self).ok_or(Error::NotFound($nothing))
+            }
+        }
+    )*};
+}
+
+named! {
+    /// The device that the path names.
+    DeviceUid(Uid) = |uid: &str| uid.parse().ok(), or NO_DEVICE;
+    /// The command that the path names.
+    CommandId(Uuid) = id, or NO_COMMAND;
+    /// The batch that the path names.
+    BatchId(Uuid) = id, or NO_BATCH;
+    /// The session that the path names.
+    SessionId(Uuid) = id, or NO_SESSION;
+    /// The API key that the path names.
+    KeyId(Uuid) = id, or NO_KEY;
+    /// The user that the path names.
+    UserId(Uuid) = id, or NO_USER;
+    /// The command type that the path names.
+    TypeName(CommandName) = |name: &str| name.parse().ok(), or NO_TYPE;
+    /// The policy that the path names.
+    NamedPolicy(PolicyName) = |name: &str| name.parse().ok(), or NO_POLICY;
+}
+
+/// An id as it is given out. Other spellings of the same number are no ids.
+#[must_use]
+pub fn id(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok().filter(|id| text == id.hyphenated().to_string())
+}
+
+/// What the requester calls this request, so that it is done once however often it is sent.
+#[derive(Debug, Clone)]
+pub struct IdempotencyKey(pub Option<Key>);
+
+impl FromRequestParts<App> for IdempotencyKey {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
+        let refuse = |reason: &dyn fmt::Display| Error::field("Idempotency-Key", reason);
+        let mut values = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(value) = values.next() else { return Ok(Self(None)) };
+        if values.next().is_some() {
+            return Err(refuse(&"given more than once"));
+        }
+        let key = value.to_str().map_err(|_| BadKey).and_then(str::parse);
+        key.map(|key| Self(Some(key))).map_err(|bad: BadKey| refuse(&bad))
+    }
+}
+
+/// Query parameters: each known, at most once, UTF-8, without NUL.
+#[derive(Debug, Clone)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
+        parse_query(parts.uri.query().unwrap_or_default()).map(Self)
+    }
+}
+
+/// What takes no parameters.
+#[derive(Debug, Clone, Copy, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoParameters {}
+
+/// Reads a parameter's text, or says which one is wrong and why.
+pub fn parse<T>(field: &'static str, text: Option<&str>) -> Result<Option<T>, Error>
+where
+    T: FromStr<Err: fmt::Display>,
+{
+    text.map(|text| text.parse().map_err(|error: T::Err| Error::field(field, error))).transpose()
+}
+
+fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
+    let mut seen = HashSet::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        // The parser below would replace what is not UTF-8, and Postgres takes no NUL.
+        let plain = |text| {
+            let text = percent_encoding::percent_decode_str(text).decode_utf8();
+            text.ok().filter(|text| !text.contains('\0'))
+        };
+        let name = plain(name).ok_or_else(|| Error::field("", "a parameter's name is not plain text"))?;
+        let refuse = |reason| Error::Invalid(vec![FieldError::new(name.clone(), reason)]);
+        plain(value).ok_or_else(|| refuse("not plain text"))?;
+        if !seen.insert(name.clone()) {
+            return Err(refuse("given more than once"));
+        }
+    }
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs))
+        .map_err(|error| field_error(&error))
+}
+
+/// A JSON body, without unknown fields.
+#[derive(Debug, Clone)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Error> {
+        if !is_json(request.headers()) {
+            return Err(Error::UnsupportedMediaType);
+        }
+        parse_json(&read(request, app).await?).map(Self)
+    }
+}
+
+/// The same where there may be no body at all, which says nothing.
+#[derive(Debug, Clone)]
+pub struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Error> {
+        let is_json = is_json(request.headers());
+        let body = read(request, app).await?;
+        match (body.is_empty(), is_json) {
+            (true, _) => Ok(Self(T::default())),
+            (false, false) => Err(Error::UnsupportedMediaType),
+            (false, true) => parse_json(&body).map(Self),
+        }
+    }
+}
+
+async fn read(request: Request, app: &App) -> Result<Bytes, Error> {
+    Bytes::from_request(request, app).await.map_err(|rejection| match rejection.into_response().status() {
+        http::StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
+        _ => Error::Malformed("the body broke off".to_owned()),
+    })
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|content_type| {
+        content_type
+            .split(';')
+            .next()
+            .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    })
+}
+
+fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    let malformed = |error: &serde_json::Error| Error::Malformed(format!("the body is not JSON: {error}"));
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        // The parser would take a list for the fields in their order.
+        let other = serde_json::from_slice::<serde::de::IgnoredAny>(body);
+        return Err(other.map_or_else(|error| malformed(&error), |_| Error::field("", "expected an object")));
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let parsed =
+        serde_path_to_error::deserialize(&mut json).map_err(|error| match error.inner().classify() {
+            serde_json::error::Category::Data => field_error(&error),
+            _ => malformed(error.inner()),
+        })?;
+    json.end().map_err(|error| malformed(&error))?;
+    Ok(parsed)
+}
+
+fn field_error<E: std::error::Error>(error: &serde_path_to_error::Error<E>) -> Error {
+    let reason = error.inner().to_string();
+    let field = match error.path().to_string() {
+        // The parser's word for "the whole of it". What is missing or doubled has no place, but a name.
+        whole if whole == "." => match reason.split('`').collect::<Vec<_>>()[..] {
+            ["missing field " | "duplicate field ", name, ..] => name.to_owned(),
+            _ => String::new(),
+        },
+        path => path,
+    };
+    Error::Invalid(vec![FieldError { field, reason }])
+}
+
+/// A field that may be absent, but not null.
+pub(super) fn present<'de, D: serde::Deserializer<'de>, T: serde::Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Parameters {
+        limit: Option<u8>,
+        name: Option<String>,
+    }
+
+    fn refusal(query: &str) -> String {
+        match parse_query::<Parameters>(query) {
+            Err(Error::Invalid(errors)) => format!("{}: {}", errors[0].field, errors[0].reason),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named() {
+        insta::assert_snapshot!(refusal("limit=x"), @"limit: invalid digit found in string");
+        insta::assert_snapshot!(refusal("limit=-1"), @"limit: invalid digit found in string");
+        insta::assert_snapshot!(refusal("limit="), @"limit: cannot parse integer from empty string");
+        insta::assert_snapshot!(refusal("limt=1"), @"limt: unknown field `limt`, expected `limit` or `name`");
+        insta::assert_snapshot!(refusal("limit=1&limit=2"), @"limit: given more than once");
+        insta::assert_snapshot!(refusal("name=a%00b"), @"name: not plain text");
+        insta::assert_snapshot!(refusal("name=%ff"), @"name: not plain text");
+        insta::assert_snapshot!(refusal("%ff=a"), @": a parameter's name is not plain text");
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        let text = "019a0000-0000-7000-8000-00000000000a";
+        assert_eq!(id(text).map(|id| id.to_string()).as_deref(), Some(text));
+        for other in ["", "dev-01", &text.to_uppercase(), &text.replace('-', ""), &format!("urn:uuid:{text}")]
+        {
+            assert_eq!(id(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn good_parameters_are_read() {
+        let parameters: Parameters =
+            parse_query("limit=7&name=a+b%C3%A9").unwrap_or_else(|error| panic!("{error:?}"));
+        assert_eq!((parameters.limit, parameters.name.as_deref()), (Some(7), Some("a bé")));
+        assert!(parse_query::<Parameters>("").is_ok());
+    }
+
+    #[test]
+    fn a_body_that_is_not_json_differs_from_one_with_a_wrong_field() {
+        assert!(matches!(parse_json::<Parameters>(b"{"), Err(Error::Malformed(_))));
+        assert!(matches!(parse_json::<Parameters>(b"{} x"), Err(Error::Malformed(_))));
+        let Err(Error::Invalid(errors)) = parse_json::<Parameters>(br#"{"limit":"7"}"#) else {
+            panic!("refused")
+        };
+        assert_eq!(errors[0].field, "limit");
+    }
+}

@@ -1,0 +1,170 @@
+//! Whether a caller may do something to a device, a command or a batch, where the answer may depend on the device: its
+//! labels are looked up, from the log itself, where the tenant's own policies have a say, and only there.
+//!
+//! For REST and GraphQL alike. The decision itself is [`authorize()`]'s.
+
+use fleetlog_access::{Action, Device, Forbidden, Principal, Resource, authorize};
+use fleetlog_aggregates::command::Command;
+use fleetlog_aggregates::command_batch::CommandBatch;
+use fleetlog_aggregates::device::{Device as Aggregate, Labels, Status};
+use fleetlog_aggregates::identity::{Uid, aggregate_id};
+use fleetlog_engine::commands;
+use fleetlog_projections::commands::Batch;
+use fleetlog_projections::devices;
+use uuid::Uuid;
+
+use super::App;
+use super::error::Error;
+
+/// Whether the caller may do that to the tenant's things of that kind.
+fn tenant(caller: &Principal, action: Action, cmd: Option<&str>) -> Result<(), Forbidden> {
+    let tenant = &caller.tenant;
+    let resource = cmd.map_or(Resource::Tenant(tenant), |cmd| Resource::Command(tenant, cmd, None));
+    authorize(caller, action, &resource)
+}
+
+/// Whether the caller may do that to a device that is known.
+pub fn known(
+    caller: &Principal,
+    action: Action,
+    cmd: Option<&str>,
+    uid: &Uid,
+    labels: &Labels,
+) -> Result<(), Forbidden> {
+    let (tenant, device) = (&caller.tenant, Device { uid, labels });
+    let resource =
+        cmd.map_or(Resource::Device(tenant, device), |cmd| Resource::Command(tenant, cmd, Some(device)));
+    authorize(caller, action, &resource)
+}
+
+/// Whether the caller may do that to one device. A device that does not exist has no labels.
+pub async fn device(app: &App, caller: &Principal, action: Action, uid: &Uid) -> Result<(), Error> {
+    command(app, caller, action, None, uid).await
+}
+
+/// The same for a command to it.
+pub async fn command(
+    app: &App,
+    caller: &Principal,
+    action: Action,
+    cmd: Option<&str>,
+    uid: &Uid,
+) -> Result<(), Error> {
+    if !caller.is_ruled(action) {
+        return Ok(tenant(caller, action, cmd)?);
+    }
+    let device = app.log.load::<Aggregate>(&aggregate_id(&caller.tenant, uid)).await?;
+    Ok(known(caller, action, cmd, uid, device.labels())?)
+}
+
+/// Whether the caller may write a device, with the labels that it is to have: as it is, if there is one, and as it would
+/// be. Or whoever may change one site's devices could move others there.
+pub async fn written(app: &App, caller: &Principal, uid: &Uid, labels: Option<&Labels>) -> Result<(), Error> {
+    let action = Action::DevicesWrite;
+    if !caller.is_ruled(action) {
+        return Ok(tenant(caller, action, None)?);
+    }
+    let device = app.log.load::<Aggregate>(&aggregate_id(&caller.tenant, uid)).await?;
+    if labels.is_none() || device.status() != Status::Unknown {
+        known(caller, action, None, uid, device.labels())?;
+    }
+    Ok(labels.map_or(Ok(()), |labels| known(caller, action, None, uid, labels))?)
+}
+
+/// Whether the caller may do that to a command that is on the record.
+pub async fn recorded(app: &App, caller: &Principal, action: Action, cmd_id: Uuid) -> Result<(), Error> {
+    if !caller.is_ruled(action) {
+        return Ok(tenant(caller, action, None)?);
+    }
+    let recorded = app.log.load::<Command>(&format!("{}/{cmd_id}", caller.tenant)).await;
+    let recorded = recorded.map_err(commands::Error::from)?;
+    let Some(request) = recorded.request() else { return Ok(tenant(caller, action, None)?) };
+    let cmd = (action == Action::CommandsWrite).then_some(request.cmd.as_str());
+    command(app, caller, action, cmd, &request.device_uid).await
+}
+
+/// Whether the caller may do that to a batch that is on the record: to the tenant's batches, and to each of its devices.
+pub async fn batch(app: &App, caller: &Principal, action: Action, batch_id: Uuid) -> Result<(), Error> {
+    if !caller.is_ruled(action) {
+        return Ok(tenant(caller, action, None)?);
+    }
+    let recorded = app.log.load::<CommandBatch>(&format!("{}/{batch_id}", caller.tenant)).await;
+    let recorded = recorded.map_err(commands::Error::from)?;
+    let cmd = recorded.request().map(|request| request.cmd.as_str());
+    let cmd = cmd.filter(|_| action == Action::CommandsWrite);
+    tenant(caller, action, cmd)?;
+    Ok(all(app, caller, action, cmd, recorded.devices().to_vec()).await.map(drop)?)
+}
+
+/// Whether the caller may do that to all of these devices, by the labels that the read model knows. Returns them.
+pub async fn all(
+    app: &App,
+    caller: &Principal,
+    action: Action,
+    cmd: Option<&str>,
+    uids: Vec<Uid>,
+) -> Result<Vec<Uid>, commands::Error> {
+    if !caller.is_ruled(action) {
+        tenant(caller, action, cmd)?;
+        return Ok(uids);
+    }
+    let labels = devices::labels(app.log.pool(), &caller.tenant, &uids).await?;
+    let (caller, cmd) = (caller.clone(), cmd.map(str::to_owned));
+    // There may be 100,000 of them, at some microseconds each.
+    let decided = tokio::task::spawn_blocking(move || {
+        let none = Labels::new();
+        for uid in &uids {
+            known(&caller, action, cmd.as_deref(), uid, labels.get(uid.as_str()).unwrap_or(&none))?;
+        }
+        Ok::<_, Forbidden>(uids)
+    });
+    Ok(decided.await.map_err(|_| fleetlog_event_log::Error::task_ended())??)
+}
+
+/// Leaves the devices that the caller may see.
+pub fn retain_devices<T>(caller: &Principal, items: &mut Vec<T>, device: impl Fn(&T) -> &devices::Device) {
+    let action = Action::DevicesRead;
+    if caller.is_ruled(action) {
+        items.retain(|item| {
+            let device = device(item);
+            device.uid.parse().is_ok_and(|uid| known(caller, action, None, &uid, &device.labels).is_ok())
+        });
+    }
+}
+
+/// Leaves the commands that the caller may see, by the labels that the read model knows of their devices.
+pub async fn retain_commands<T>(
+    app: &App,
+    caller: &Principal,
+    items: &mut Vec<T>,
+    device_uid: impl Fn(&T) -> String,
+) -> Result<(), Error> {
+    let action = Action::CommandsRead;
+    if !caller.is_ruled(action) {
+        return Ok(());
+    }
+    let mut uids: Vec<Uid> = items.iter().filter_map(|item| device_uid(item).parse().ok()).collect();
+    uids.sort_unstable();
+    uids.dedup();
+    let (labels, none) = (devices::labels(app.log.pool(), &caller.tenant, &uids).await?, Labels::new());
+    uids.retain(|uid| known(caller, action, None, uid, labels.get(uid.as_str()).unwrap_or(&none)).is_ok());
+    items.retain(|item| uids.binary_search_by(|uid| uid.as_str().cmp(&device_uid(item))).is_ok());
+    Ok(())
+}
+
+/// Leaves the batches that the caller may see: those of which every device is.
+pub async fn retain_batches(app: &App, caller: &Principal, items: &mut Vec<Batch>) -> Result<(), Error> {
+    if !caller.is_ruled(Action::CommandsRead) {
+        return Ok(());
+    }
+    let mut seen = vec![];
+    for item in items.drain(..) {
+        match batch(app, caller, Action::CommandsRead, item.batch_id).await {
+            Ok(()) => seen.push(item),
+            Err(Error::Forbidden(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    *items = seen;
+    Ok(())
+}

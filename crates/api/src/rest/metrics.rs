@@ -1,0 +1,67 @@
+//! The service's own counters, for Prometheus.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use fleetlog_access::{Action, Resource, authorize};
+use http::header;
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use super::error::Error;
+use super::extract::Caller;
+
+const REQUESTS: &str = "fleetlog_http_requests_total";
+const SECONDS: &str = "fleetlog_http_request_duration_seconds";
+/// The bounds of every histogram of seconds. From a cached answer to the longest a request may take.
+const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+/// How often histograms are tidied; without it they grow.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(read_metrics))
+}
+
+/// A recorder with our buckets. The binary installs it for the process; tests keep theirs to themselves.
+pub fn recorder() -> Result<PrometheusRecorder, BuildError> {
+    let seconds = Matcher::Suffix("_seconds".to_owned());
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &BUCKETS)?;
+    Ok(builder.build_recorder())
+}
+
+/// Keeps the histograms small until `shutdown`.
+pub async fn upkeep(handle: PrometheusHandle, shutdown: CancellationToken) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+        handle.run_upkeep();
+    }
+}
+
+/// Counts an answer.
+pub(super) fn answered(method: &'static str, path: String, status: u16, elapsed: Duration) {
+    metrics::counter!(REQUESTS, "method" => method, "path" => path.clone(), "status" => status.to_string())
+        .increment(1);
+    metrics::histogram!(SECONDS, "method" => method, "path" => path).record(elapsed.as_secs_f64());
+}
+
+/// The service's counters, as Prometheus reads them.
+#[utoipa::path(
+    get, path = "/metrics", tag = "service", operation_id = "read_metrics",
+    responses((status = 200, description = "The counters", content_type = "text/plain", body = String)),
+    extensions(("x-action" = json!("metrics.read"))),
+)]
+async fn read_metrics(
+    State(app): State<App>,
+    caller: Result<Caller, Error>,
+) -> Result<impl IntoResponse, Error> {
+    if !app.settings.open_metrics {
+        authorize(&caller?.0, Action::MetricsRead, &Resource::Platform)?;
+    }
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render()))
+}

@@ -1,0 +1,90 @@
+//! What was acknowledged but could not become an event, with the reason.
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use fleetlog_access::{Action, Resource, authorize};
+use fleetlog_event_log::quarantine;
+use fleetlog_projections::paging::{self, BadCursor, Page};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use super::error::Error;
+use super::extract::{Caller, Query};
+use super::page::List;
+use super::parameters::Limit;
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(list_quarantine))
+}
+
+/// Which messages.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Which {
+    /// At most so many.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Limit,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A message in quarantine.
+#[derive(Serialize, ToSchema)]
+struct Quarantined {
+    /// Its number, in the order of arrival.
+    quarantine_id: i64,
+    /// Its topic.
+    topic: String,
+    /// How many bytes it has.
+    bytes: i32,
+    /// Its first 256 bytes, as text; what is no text is shown as U+FFFD.
+    excerpt: String,
+    /// Why it is here, for programs.
+    #[schema(example = "bad_topic")]
+    reason: String,
+    /// Why it is here, for people.
+    detail: String,
+    /// When it reached the server.
+    received_at: DateTime<Utc>,
+}
+
+impl From<quarantine::Quarantined> for Quarantined {
+    fn from(message: quarantine::Quarantined) -> Self {
+        Self {
+            quarantine_id: message.quarantine_id,
+            topic: message.topic,
+            bytes: message.bytes,
+            excerpt: message.excerpt.0,
+            reason: message.reason,
+            detail: message.detail,
+            received_at: message.received_at,
+        }
+    }
+}
+
+/// The tenant's quarantined messages, newest first. An admin of the platform also sees those that name no tenant.
+#[utoipa::path(
+    get, path = "/quarantine", tag = "log", operation_id = "list_quarantine", params(Which),
+    responses((status = 200, description = "A page of messages", body = List<Quarantined>)),
+    extensions(("x-action" = json!("quarantine.read"))),
+)]
+async fn list_quarantine(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    which: Result<Query<Which>, Error>,
+) -> Result<Json<List<Quarantined>>, Error> {
+    authorize(&caller, Action::QuarantineRead, &Resource::Tenant(&caller.tenant))?;
+    let Query(which) = which?;
+    let everyones = authorize(&caller, Action::QuarantineRead, &Resource::Platform).is_ok();
+    let before = which.cursor.as_deref().map(paging::decode::<i64>).transpose();
+    let before = before.map_err(|bad: BadCursor| Error::field("cursor", bad))?;
+    let limit = which.limit.0;
+    let messages = app.log.quarantined(caller.tenant.as_str(), everyones, before, limit as i64 + 1).await?;
+    Ok(Json(List::page(Page::cut(messages, limit), |message| paging::encode(&message.quarantine_id))))
+}

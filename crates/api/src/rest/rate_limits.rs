@@ -1,0 +1,97 @@
+//! How many requests may be made: by address before anything is done for a request, and by caller once that is known.
+//!
+//! An answer says in `RateLimit` what is left and in `RateLimit-Policy` what there was (draft-ietf-httpapi-ratelimit-
+//! headers); a refusal says in `Retry-After` when to come again.
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use fleetlog_access::Principal;
+use fleetlog_access::quota::rule::{COMMAND, Call};
+use fleetlog_access::quota::{ANONYMOUS, Exceeded, Standing, Whose};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use super::error::Error;
+use super::extract::Peer;
+use super::{App, PREFIX};
+
+/// What is left of the limit that holds for the request.
+pub(super) const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// That limit.
+pub(super) const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// What whoever watches over the service asks, however often.
+const EXEMPT: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+/// What is another path's second name shares its limit.
+const ALIASES: [(&str, &str); 2] = [("/devices/{uid}/command", COMMAND.path), ("/api/login", "/auth/login")];
+
+/// Refuses an address that asks too much, before anything else is done for it.
+pub(super) async fn by_address(State(app): State<App>, request: Request, next: Next) -> Response {
+    let Some((method, path)) = call(&request) else { return next.run(request).await };
+    let Peer(address) = Peer::of(request.extensions(), request.headers(), &app.settings.trusted_proxies);
+    let admitted = address
+        .map_or(Ok(()), |address| app.identity.limits.admit(address, Call { method: &method, path: &path }));
+    match admitted {
+        Ok(()) => next.run(request).await,
+        Err(exceeded) => refuse("address", exceeded),
+    }
+}
+
+/// Refuses a caller who asks too much; an address, where the caller is nobody.
+pub(super) async fn by_caller(State(app): State<App>, request: Request, next: Next) -> Response {
+    let Some((method, path)) = call(&request) else { return next.run(request).await };
+    let call = Call { method: &method, path: &path };
+    let limits = &app.identity.limits;
+    let taken = if let Some(caller) = request.extensions().get::<Principal>() {
+        limits.take(Whose::from(caller), &caller.tier, call).await
+    } else {
+        let Peer(address) = Peer::of(request.extensions(), request.headers(), &app.settings.trusted_proxies);
+        match address {
+            Some(address) => limits.take(Whose::Address(address), ANONYMOUS, call).await,
+            None => Ok(None),
+        }
+    };
+    match taken {
+        Ok(None) => next.run(request).await,
+        Ok(Some(standing)) => {
+            let mut response = next.run(request).await;
+            tell(&standing, response.headers_mut());
+            response
+        }
+        Err(exceeded) => refuse("caller", exceeded),
+    }
+}
+
+/// Takes a command of a caller's that does not come over the path of commands.
+pub(crate) async fn take_command(app: &App, caller: &Principal) -> Result<(), Error> {
+    let taken = app.identity.limits.take(Whose::from(caller), &caller.tier, COMMAND).await;
+    taken.map(|_| ()).map_err(Error::TooManyRequests)
+}
+
+/// The request as limits tell them apart; `None` if it is exempt.
+fn call(request: &Request) -> Option<(Method, String)> {
+    let matched = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let path = matched.strip_prefix(PREFIX).unwrap_or(matched);
+    let alias = ALIASES.into_iter().find(|(alias, _)| *alias == path);
+    let path = alias.map_or(path, |(_, path)| path);
+    (!EXEMPT.contains(&path)).then(|| (request.method().clone(), path.to_owned()))
+}
+
+fn refuse(by: &'static str, exceeded: Exceeded) -> Response {
+    metrics::counter!("fleetlog_http_rate_limited_total", "by" => by).increment(1);
+    let standing = exceeded.0.clone();
+    let mut response = Error::TooManyRequests(exceeded).into_response();
+    tell(&standing, response.headers_mut());
+    response
+}
+
+fn tell(Standing { rule, remaining, reset }: &Standing, headers: &mut HeaderMap) {
+    let name = rule.name();
+    let policy = format!("\"{name}\";q={};w={}", rule.requests, rule.window_s);
+    let left = format!("\"{name}\";r={remaining};t={reset}");
+    for (header, value) in [(RATELIMIT_POLICY, policy), (RATELIMIT, left)] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(header, value);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Accounts, for who is not logged in: making one, and answering the mails about it. No answer says whether an address
+//! has an account.
+
+use axum::Json;
+use axum::extract::State;
+use fleetlog_access::authorize::PLATFORM_TENANT;
+use fleetlog_access::sign_up::Application;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::error::Error;
+use super::extract::{Body, Peer, present};
+use super::problem::Problem;
+use super::{App, RequestId};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(register))
+        .routes(routes!(verify))
+        .routes(routes!(forgot_password))
+        .routes(routes!(reset_password))
+        .routes(routes!(accept_invitation))
+}
+
+/// What has happened, as far as it is said.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Accepted {
+    /// What to do now, for people.
+    #[schema(example = "if this can be done, a mail is on its way")]
+    detail: &'static str,
+}
+
+/// The one answer to whatever ends in a mail.
+pub(super) const ACCEPTED: (StatusCode, Json<Accepted>) =
+    (StatusCode::ACCEPTED, Json(Accepted { detail: "if this can be done, a mail is on its way" }));
+
+/// Who wants an account.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Registration)]
+struct Applicant {
+    /// The address to log in with.
+    #[schema(example = "jo@example.com")]
+    email: String,
+    /// The password to log in with: 12 characters or more, at most 256 bytes, and hard to guess.
+    password: String,
+    /// What people call them: 1 to 200 characters.
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    /// Whose user they want to be.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(default = "t0")]
+    tenant: Option<String>,
+}
+
+/// Makes an account, a viewer's, where the tenant lets people do so. A mail asks to confirm the address. The answer is
+/// the same where the address has an account.
+#[utoipa::path(
+    post, path = "/auth/register", tag = "auth", operation_id = "register", request_body = Applicant,
+    responses(
+        (status = 202, description = "A mail says how to go on", body = Accepted),
+        (status = 403, description = "Nobody can register there", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "An address or a password that is not taken, and why", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many attempts", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn register(
+    State(app): State<App>,
+    Peer(peer): Peer,
+    request: RequestId,
+    Body(applicant): Body<Applicant>,
+) -> Result<(StatusCode, Json<Accepted>), Error> {
+    let Applicant { email, password, name, tenant } = applicant;
+    let tenant = tenant.unwrap_or_else(|| PLATFORM_TENANT.to_owned());
+    let application = Application { email, password, name, tenant };
+    app.identity.register(application, peer, request.as_str().to_owned()).await?;
+    Ok(ACCEPTED)
+}
+
+/// A token, as it was mailed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = MailedToken)]
+struct Mailed {
+    /// The token.
+    token: String,
+}
+
+/// Confirms an e-mail address. A new address counts from here on.
+#[utoipa::path(
+    post, path = "/auth/verify", tag = "auth", operation_id = "verify_address", request_body = Mailed,
+    responses(
+        (status = 204, description = "Confirmed"),
+        (status = 422, description = "The token is not valid, or not any more", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn verify(
+    State(app): State<App>,
+    request: RequestId,
+    Body(Mailed { token }): Body<Mailed>,
+) -> Result<StatusCode, Error> {
+    app.identity.verify_address(token, request.as_str().to_owned()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who cannot log in.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ForgottenPassword)]
+struct Forgotten {
+    /// The address to log in with.
+    #[schema(example = "jo@example.com")]
+    email: String,
+}
+
+/// Asks for a mail with a token to choose a new password with, good for an hour.
+#[utoipa::path(
+    post, path = "/auth/password/forgot", tag = "auth", operation_id = "forgot_password", request_body = Forgotten,
+    responses(
+        (status = 202, description = "If there is such an account, a mail says how to go on", body = Accepted),
+        (status = 429, description = "Too many attempts", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn forgot_password(
+    State(app): State<App>,
+    Peer(peer): Peer,
+    Body(Forgotten { email }): Body<Forgotten>,
+) -> Result<(StatusCode, Json<Accepted>), Error> {
+    app.identity.forgot_password(&email, peer).await?;
+    Ok(ACCEPTED)
+}
+
+/// A new password, and the token that lets one choose it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PasswordReset)]
+struct Reset {
+    /// The token, as it was mailed.
+    token: String,
+    /// The password: 12 characters or more, at most 256 bytes, and hard to guess.
+    password: String,
+}
+
+/// Sets a new password with a mailed token, and ends all sessions of the user.
+#[utoipa::path(
+    post, path = "/auth/password/reset", tag = "auth", operation_id = "reset_password", request_body = Reset,
+    responses(
+        (status = 204, description = "This is the password from here on"),
+        (status = 422, description = "The token is not valid, or not any more; or the password is too easy to guess, in which case the token stays good", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn reset_password(
+    State(app): State<App>,
+    request: RequestId,
+    Body(Reset { token, password }): Body<Reset>,
+) -> Result<StatusCode, Error> {
+    app.identity.reset_password(token, password, request.as_str().to_owned()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What an invited user chooses.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = InvitationAnswer)]
+struct Answer {
+    /// The token, as it was mailed.
+    token: String,
+    /// The password: 12 characters or more, at most 256 bytes, and hard to guess.
+    password: String,
+    /// What people call the user: 1 to 200 characters.
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+}
+
+/// Accepts an invitation: chooses the password to log in with.
+#[utoipa::path(
+    post, path = "/auth/invitation/accept", tag = "auth", operation_id = "accept_invitation", request_body = Answer,
+    responses(
+        (status = 204, description = "The user can log in"),
+        (status = 422, description = "The token is not valid, or not any more; or the password is too easy to guess, in which case the token stays good", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn accept_invitation(
+    State(app): State<App>,
+    request: RequestId,
+    Body(Answer { token, password, name }): Body<Answer>,
+) -> Result<StatusCode, Error> {
+    app.identity.accept_invitation(token, password, name, request.as_str().to_owned()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

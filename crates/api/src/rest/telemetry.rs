@@ -1,0 +1,166 @@
+//! A device's readings, as they are on the record.
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use fleetlog_access::{Action, Principal};
+use fleetlog_aggregates::identity::{Uid, aggregate_id};
+use fleetlog_event_log::event::Json as StoredJson;
+use fleetlog_event_log::{Lane, moment, read};
+use fleetlog_projections::devices;
+use fleetlog_projections::paging::{self, BadCursor, Page};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::error::{Error, NO_DEVICE};
+use super::extract::{Caller, DeviceUid, Query, parse};
+use super::page::List;
+use super::parameters::{Limit, LogPosition, Moment, Order, check_span};
+use super::problem::Problem;
+use super::{App, guard, min_position};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(read_telemetry))
+}
+
+/// Which readings.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Which {
+    /// Not before this.
+    #[param(value_type = Option<DateTime<Utc>>)]
+    from: Option<Moment>,
+    /// Before this.
+    #[param(value_type = Option<DateTime<Utc>>)]
+    to: Option<Moment>,
+    /// Oldest (`asc`) or newest (`desc`) first. Without it: newest.
+    #[serde(default)]
+    #[param(inline)]
+    order: Order,
+    /// At most so many.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Limit,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Wait, for at most 2 s, until this event is visible: `<log>:<position>`.
+    #[param(value_type = Option<String>, example = "2:42")]
+    min_position: Option<LogPosition>,
+}
+
+/// A reading.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Reading)]
+pub struct Item {
+    /// Which device sent it.
+    pub device_uid: String,
+    /// What it sent.
+    #[schema(value_type = Object)]
+    pub payload: StoredJson,
+    /// When it happened, by the device's clock.
+    #[serde(serialize_with = "moment::serialize")]
+    pub ts: DateTime<Utc>,
+    /// The device's message id, or one that was made for it.
+    pub msg_id: String,
+    /// When it was recorded, by the server's clock.
+    #[serde(serialize_with = "moment::serialize")]
+    pub recorded_at: DateTime<Utc>,
+    /// Its position in the telemetry log.
+    pub position: i64,
+    /// What was noticed about it: `raw`, `late`, `clock_ahead`, `no_msg_id`, `no_ts`, `partial`.
+    pub flags: Vec<&'static str>,
+}
+
+impl From<read::Reading> for Item {
+    fn from(reading: read::Reading) -> Self {
+        let uid = fleetlog_aggregates::identity::split_aggregate_id(&reading.aggregate_id);
+        Self {
+            device_uid: uid.map(|(_, uid)| uid.to_owned()).unwrap_or_default(),
+            payload: reading.payload,
+            ts: reading.occurred_at,
+            msg_id: reading.msg_id,
+            recorded_at: reading.recorded_at,
+            position: reading.position,
+            flags: reading.flags.names().collect(),
+        }
+    }
+}
+
+/// The place of a reading among its device's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place(DateTime<Utc>, i64);
+
+impl Place {
+    /// Where a reading is.
+    #[must_use]
+    pub fn of(reading: &read::Reading) -> Self {
+        Self(reading.occurred_at, reading.position)
+    }
+
+    /// As the log takes it.
+    #[must_use]
+    pub fn beyond(self) -> (DateTime<Utc>, i64) {
+        (self.0, self.1)
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&paging::encode(&(self.0.timestamp_micros(), self.1)))
+    }
+}
+
+impl std::str::FromStr for Place {
+    type Err = BadCursor;
+
+    fn from_str(cursor: &str) -> Result<Self, BadCursor> {
+        let (micros, position): (i64, i64) = paging::decode(cursor)?;
+        let at = DateTime::from_timestamp_micros(micros).and_then(|at| Moment::try_from(at).ok());
+        at.map(|at| Self(at.0, position)).ok_or(BadCursor::Malformed)
+    }
+}
+
+/// A device's readings, newest first unless told otherwise.
+#[utoipa::path(
+    get, path = "/telemetry/{uid}", tag = "telemetry", operation_id = "read_telemetry",
+    params(("uid" = String, Path, description = "The device"), Which),
+    responses(
+        (status = 200, description = "A page of readings", body = List<Item>),
+        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("telemetry.read"))),
+)]
+async fn read_telemetry(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    DeviceUid(uid): DeviceUid,
+    which: Result<Query<Which>, Error>,
+) -> Result<Json<List<Item>>, Error> {
+    guard::device(&app, &caller, Action::TelemetryRead, &uid).await?;
+    let Query(which) = which?;
+    check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
+    let span = read::Span {
+        // No moment is less than none.
+        from: which.from.map(|from| from.0).max(app.shown_since(&caller.tenant)),
+        to: which.to.map(|to| to.0),
+        ascending: which.order == Order::Asc,
+        beyond: parse("cursor", which.cursor.as_deref())?.map(Place::beyond),
+    };
+    min_position::of_log(&app, &caller.tenant, which.min_position).await?;
+    let (log_id, limit) = (app.log_of(&caller.tenant, Lane::Telemetry)?, which.limit.0);
+    let stream = aggregate_id(&caller.tenant, &uid);
+    let readings = app.log.readings(log_id, &[stream], span, limit as i64 + 1).await?;
+    if readings.is_empty() {
+        must_exist(&app, &caller, uid).await?;
+    }
+    Ok(Json(List::page(Page::cut(readings, limit), |reading| Place::of(reading).to_string())))
+}
+
+/// Tells a device that has sent nothing from one that does not exist.
+pub(super) async fn must_exist(app: &App, caller: &Principal, uid: Uid) -> Result<(), Error> {
+    let known = devices::get(&app.log, &caller.tenant, &[uid.into()], app.online_since()).await?;
+    if known.is_empty() { Err(Error::NotFound(NO_DEVICE)) } else { Ok(()) }
+}

@@ -1,0 +1,326 @@
+//! Tenants, for those who run the platform; and one's own, for its admins.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::IntoResponse;
+use fleetlog_access::tenants::{self, Change, FirstAdmin, Registration, Tenant};
+use fleetlog_access::users::Email;
+use fleetlog_access::{Action, Resource, authorize};
+use fleetlog_aggregates::identity::Tenant as Name;
+use fleetlog_event_log::control::Committed;
+use fleetlog_projections::paging::{self, BadCursor, Page};
+use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::error::{Error, NO_TENANT};
+use super::extract::{Body, Caller, NoParameters, Query, present};
+use super::page::List;
+use super::parameters::{Limit, LogPosition};
+use super::problem::Problem;
+use super::{App, PREFIX, RequestId};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(list_tenants, create_tenant))
+        .routes(routes!(read_tenant, change_tenant))
+        .routes(routes!(read_own_tenant, change_own_tenant))
+}
+
+/// Which tenants.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Which {
+    /// At most so many.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Limit,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// All tenants, by name.
+#[utoipa::path(
+    get, path = "/tenants", tag = "platform", operation_id = "list_tenants", params(Which),
+    responses((status = 200, description = "A page of tenants", body = List<Tenant>)),
+    extensions(("x-action" = json!("tenants.read"))),
+)]
+async fn list_tenants(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    which: Result<Query<Which>, Error>,
+) -> Result<Json<List<Tenant>>, Error> {
+    authorize(&caller, Action::TenantsRead, &Resource::Platform)?;
+    let Query(which) = which?;
+    let after = which.cursor.as_deref().map(paging::decode::<Name>).transpose();
+    let after = after.map_err(|bad: BadCursor| Error::field("cursor", bad))?;
+    let limit = which.limit.0;
+    let tenants = app.identity.tenants(after.as_ref().map(Name::as_str), limit as i64 + 1).await?;
+    Ok(Json(List::page(Page::cut(tenants, limit), |tenant| paging::encode(&tenant.tenant))))
+}
+
+/// One tenant.
+#[utoipa::path(
+    get, path = "/tenants/{tenant}", tag = "platform", operation_id = "read_tenant",
+    params(("tenant" = String, Path, description = "The tenant")),
+    responses(
+        (status = 200, description = "The tenant", body = Tenant),
+        (status = 404, description = "No such tenant", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("tenants.read"))),
+)]
+async fn read_tenant(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Path(tenant): Path<String>,
+) -> Result<Json<Tenant>, Error> {
+    authorize(&caller, Action::TenantsRead, &Resource::Platform)?;
+    let tenant = named(&tenant)?;
+    app.identity.tenant(tenant.as_str()).await?.map(Json).ok_or(Error::NotFound(NO_TENANT))
+}
+
+/// A tenant to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewTenant {
+    /// Its name: 1 to 64 of `A-Z a-z 0-9 _ . -`. It stays.
+    #[schema(value_type = String, example = "acme")]
+    tenant: Name,
+    /// Which rate limits apply; without it: `free`.
+    #[serde(default, deserialize_with = "present")]
+    tier: Option<String>,
+    /// Whether the first telemetry of an unknown device registers it; without it: yes.
+    #[serde(default, deserialize_with = "present")]
+    self_registration: Option<bool>,
+    /// Who may make themselves an account; without it: nobody.
+    #[serde(default, deserialize_with = "present")]
+    registration: Option<Registration>,
+    /// Readings that are older are not shown: 1 to 36,500; without it: all are.
+    #[serde(default)]
+    retention_days: Option<i32>,
+    /// How many devices may be in service; without it: any number.
+    #[serde(default)]
+    max_devices: Option<i32>,
+    /// How many users there may be, at least 1; without it: any number.
+    #[serde(default)]
+    max_users: Option<i32>,
+    /// Its first admin.
+    #[serde(default, deserialize_with = "present")]
+    admin: Option<NewAdmin>,
+}
+
+/// A tenant's first admin.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewAdmin {
+    /// The address to log in with.
+    #[schema(example = "boss@acme.example")]
+    email: String,
+    /// The password.
+    password: String,
+}
+
+impl NewAdmin {
+    fn check(self) -> Result<FirstAdmin, Error> {
+        let bad_email = || Error::field("admin.email", "expected an e-mail address");
+        let email = Email::parse(&self.email).ok_or_else(bad_email)?;
+        Ok(FirstAdmin { email, password: self.password })
+    }
+}
+
+/// What to change; the rest stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = TenantChange)]
+#[expect(clippy::option_option, reason = "absent, null, or a value")]
+struct PlatformChange {
+    /// Whether nobody of it is let in: neither people, nor keys, nor devices.
+    #[serde(default, deserialize_with = "present")]
+    suspended: Option<bool>,
+    /// Which rate limits apply.
+    #[serde(default, deserialize_with = "present")]
+    tier: Option<String>,
+    /// Whether the first telemetry of an unknown device registers it.
+    #[serde(default, deserialize_with = "present")]
+    self_registration: Option<bool>,
+    /// Who may make themselves an account.
+    #[serde(default, deserialize_with = "present")]
+    registration: Option<Registration>,
+    /// Readings that are older are not shown: 1 to 36,500; null: all are.
+    #[serde(default, deserialize_with = "present")]
+    retention_days: Option<Option<i32>>,
+    /// How many devices may be in service; null: any number. Those there are stay.
+    #[serde(default, deserialize_with = "present")]
+    max_devices: Option<Option<i32>>,
+    /// How many users there may be, at least 1; null: any number. Those there are stay.
+    #[serde(default, deserialize_with = "present")]
+    max_users: Option<Option<i32>>,
+}
+
+/// What an admin may change of the own tenant; the rest stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = OwnTenantChange)]
+#[expect(clippy::option_option, reason = "absent, null, or a value")]
+struct OwnChange {
+    /// Whether the first telemetry of an unknown device registers it.
+    #[serde(default, deserialize_with = "present")]
+    self_registration: Option<bool>,
+    /// Who may make themselves an account.
+    #[serde(default, deserialize_with = "present")]
+    registration: Option<Registration>,
+    /// Readings that are older are not shown: 1 to 36,500; null: all are. Nothing is deleted.
+    #[serde(default, deserialize_with = "present")]
+    retention_days: Option<Option<i32>>,
+}
+
+/// What a write has left.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TenantWritten)]
+struct Written {
+    #[serde(flatten)]
+    tenant: Tenant,
+    /// Where it is on the tenant's record; null if there was nothing to change.
+    #[schema(example = "3:2")]
+    position: Option<String>,
+}
+
+impl From<(Tenant, Option<Committed>)> for Written {
+    fn from((tenant, at): (Tenant, Option<Committed>)) -> Self {
+        Self { tenant, position: at.map(|at| LogPosition::from(at).to_string()) }
+    }
+}
+
+/// Makes a tenant: its logs, the command types that come with fleetlog, and its first admin if one is named.
+#[utoipa::path(
+    post, path = "/tenants", tag = "platform", operation_id = "create_tenant", request_body = NewTenant,
+    responses(
+        (status = 201, description = "Made", body = Written, headers(("Location" = String))),
+        (status = 409, description = "There is one of that name, or the admin's address is taken", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("tenants.write"))),
+)]
+async fn create_tenant(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    request: RequestId,
+    wanted: Result<Body<NewTenant>, Error>,
+) -> Result<impl IntoResponse, Error> {
+    authorize(&caller, Action::TenantsWrite, &Resource::Platform)?;
+    let Body(wanted) = wanted?;
+    let settings = Change {
+        suspended: None,
+        tier: wanted.tier,
+        self_registration: wanted.self_registration,
+        registration: wanted.registration,
+        retention_days: Some(wanted.retention_days),
+        max_devices: Some(wanted.max_devices),
+        max_users: Some(wanted.max_users),
+    };
+    check(&settings)?;
+    let admin = wanted.admin.map(NewAdmin::check).transpose()?;
+    let metadata = request.metadata(&caller);
+    let location = format!("{PREFIX}/tenants/{}", wanted.tenant);
+    let created = app.identity.create_tenant(wanted.tenant, settings, admin, metadata).await?;
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(Written::from(created))))
+}
+
+/// Changes, suspends or resumes a tenant.
+#[utoipa::path(
+    patch, path = "/tenants/{tenant}", tag = "platform", operation_id = "change_tenant", request_body = PlatformChange,
+    params(("tenant" = String, Path, description = "The tenant")),
+    responses(
+        (status = 200, description = "Changed", body = Written),
+        (status = 404, description = "No such tenant", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("tenants.write"))),
+)]
+async fn change_tenant(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    request: RequestId,
+    Path(tenant): Path<String>,
+    wanted: Result<Body<PlatformChange>, Error>,
+) -> Result<Json<Written>, Error> {
+    authorize(&caller, Action::TenantsWrite, &Resource::Platform)?;
+    let tenant = named(&tenant)?;
+    let Body(wanted) = wanted?;
+    let wanted = Change {
+        suspended: wanted.suspended,
+        tier: wanted.tier,
+        self_registration: wanted.self_registration,
+        registration: wanted.registration,
+        retention_days: wanted.retention_days,
+        max_devices: wanted.max_devices,
+        max_users: wanted.max_users,
+    };
+    check(&wanted)?;
+    let changed = app.identity.change_tenant(tenant, wanted, request.metadata(&caller)).await?;
+    Ok(Json(changed.into()))
+}
+
+/// One's own tenant.
+#[utoipa::path(
+    get, path = "/tenant", tag = "tenant", operation_id = "read_own_tenant",
+    responses((status = 200, description = "The tenant", body = Tenant)),
+    extensions(("x-action" = json!("tenant.read"))),
+)]
+async fn read_own_tenant(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    nothing: Result<Query<NoParameters>, Error>,
+) -> Result<Json<Tenant>, Error> {
+    authorize(&caller, Action::TenantRead, &Resource::Tenant(&caller.tenant))?;
+    nothing?;
+    let tenant = tenants::get(app.log.pool(), caller.tenant.as_str()).await?;
+    tenant.map(Json).ok_or(Error::NotFound(NO_TENANT))
+}
+
+/// Changes the settings of one's own tenant.
+#[utoipa::path(
+    patch, path = "/tenant", tag = "tenant", operation_id = "change_own_tenant", request_body = OwnChange,
+    responses((status = 200, description = "Changed", body = Written)),
+    extensions(("x-action" = json!("tenant.write"))),
+)]
+async fn change_own_tenant(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    request: RequestId,
+    wanted: Result<Body<OwnChange>, Error>,
+) -> Result<Json<Written>, Error> {
+    authorize(&caller, Action::TenantWrite, &Resource::Tenant(&caller.tenant))?;
+    let Body(OwnChange { self_registration, registration, retention_days }) = wanted?;
+    let wanted = Change { self_registration, registration, retention_days, ..Change::default() };
+    check(&wanted)?;
+    let metadata = request.metadata(&caller);
+    let changed = tenants::change(&app.log, caller.tenant, wanted, metadata).await?;
+    app.identity.tenant_changed().await?;
+    Ok(Json(changed.into()))
+}
+
+/// What cannot be a tenant's name is the name of none.
+fn named(tenant: &str) -> Result<Name, Error> {
+    tenant.parse().map_err(|_| Error::NotFound(NO_TENANT))
+}
+
+fn check(change: &Change) -> Result<(), Error> {
+    let within = |value: Option<Option<i32>>, range: std::ops::RangeInclusive<i32>| {
+        value.flatten().is_none_or(|value| range.contains(&value))
+    };
+    if !within(change.retention_days, 1..=36_500) {
+        return Err(Error::field("retention_days", "expected 1 to 36500, or null"));
+    }
+    if !within(change.max_devices, 0..=i32::MAX) {
+        return Err(Error::field("max_devices", "expected 0 or more, or null"));
+    }
+    if !within(change.max_users, 1..=i32::MAX) {
+        return Err(Error::field("max_users", "expected 1 or more, or null"));
+    }
+    if change.tier.as_ref().is_some_and(|tier| tier.contains('\0')) {
+        return Err(Error::field("tier", "expected a tier's name"));
+    }
+    Ok(())
+}

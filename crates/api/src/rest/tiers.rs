@@ -1,0 +1,171 @@
+//! Tiers and their rate limits, for those who run the platform.
+
+use std::collections::HashSet;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use fleetlog_access::quota::rule::Pattern;
+use fleetlog_access::tiers::{Limit, Tier};
+use fleetlog_access::{Action, Resource, authorize};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::error::{Error, NO_TIER};
+use super::extract::{Body, Caller, NoParameters, Query, present};
+use super::page::List;
+use super::parameters::LogPosition;
+use super::problem::{FieldError, Problem};
+use super::{App, RequestId};
+
+/// The most limits a tier has.
+const MAX_LIMITS: usize = 100;
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(list_tiers)).routes(routes!(read_tier, put_tier, remove_tier))
+}
+
+/// The tiers, by name.
+#[utoipa::path(
+    get, path = "/tiers", tag = "platform", operation_id = "list_tiers",
+    responses((status = 200, description = "The tiers", body = List<Tier>)),
+    extensions(("x-action" = json!("tiers.read"))),
+)]
+async fn list_tiers(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    nothing: Result<Query<NoParameters>, Error>,
+) -> Result<Json<List<Tier>>, Error> {
+    authorize(&caller, Action::TiersRead, &Resource::Platform)?;
+    nothing?;
+    Ok(Json(List::whole(app.identity.tiers().await?)))
+}
+
+/// One tier.
+#[utoipa::path(
+    get, path = "/tiers/{tier}", tag = "platform", operation_id = "read_tier",
+    params(("tier" = String, Path, description = "The tier")),
+    responses(
+        (status = 200, description = "The tier", body = Tier),
+        (status = 404, description = "No such tier", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("tiers.read"))),
+)]
+async fn read_tier(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Path(tier): Path<String>,
+) -> Result<Json<Tier>, Error> {
+    authorize(&caller, Action::TiersRead, &Resource::Platform)?;
+    if !is_name(&tier) {
+        return Err(Error::NotFound(NO_TIER));
+    }
+    app.identity.tier(&tier).await?.map(Json).ok_or(Error::NotFound(NO_TIER))
+}
+
+/// What a tier is to say.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewTier {
+    /// Whom it is for: 1 to 500 characters.
+    #[serde(default, deserialize_with = "present")]
+    description: Option<String>,
+    /// All of its limits, at most 100. What none is about is not limited.
+    limits: Vec<Limit>,
+}
+
+/// What a write has done.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TierWritten)]
+struct Written {
+    /// The tier.
+    tier: String,
+    /// Where it is on the record, to wait for with `min_position`; null if there was nothing to change.
+    #[schema(example = "1:42")]
+    position: Option<String>,
+}
+
+/// Makes a tier, or changes it. It holds here at once, and on every node within a second.
+#[utoipa::path(
+    put, path = "/tiers/{tier}", tag = "platform", operation_id = "put_tier", request_body = NewTier,
+    params(("tier" = String, Path, description = "The tier: 1 to 64 of `a-z 0-9 _ -`")),
+    responses((status = 200, description = "The tier is so", body = Written)),
+    extensions(("x-action" = json!("tiers.write"))),
+)]
+async fn put_tier(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    request: RequestId,
+    Path(tier): Path<String>,
+    wanted: Result<Body<NewTier>, Error>,
+) -> Result<Json<Written>, Error> {
+    authorize(&caller, Action::TiersWrite, &Resource::Platform)?;
+    if !is_name(&tier) {
+        return Err(Error::field("tier", "expected 1 to 64 characters of a-z, 0-9, '_' and '-'"));
+    }
+    let Body(NewTier { description, limits }) = wanted?;
+    check(description.as_deref(), &limits)?;
+    let wanted = Tier { tier: tier.clone(), description, limits };
+    let at = app.identity.put_tier(wanted, request.metadata(&caller)).await?;
+    Ok(Json(Written { tier, position: at.map(|at| LogPosition::from(at).to_string()) }))
+}
+
+/// Removes a tier that no tenant has.
+#[utoipa::path(
+    delete, path = "/tiers/{tier}", tag = "platform", operation_id = "remove_tier",
+    params(("tier" = String, Path, description = "The tier")),
+    responses(
+        (status = 204, description = "Removed"),
+        (status = 404, description = "No such tier", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "In use", body = Problem, content_type = "application/problem+json"),
+    ),
+    extensions(("x-action" = json!("tiers.write"))),
+)]
+async fn remove_tier(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    request: RequestId,
+    Path(tier): Path<String>,
+) -> Result<StatusCode, Error> {
+    authorize(&caller, Action::TiersWrite, &Resource::Platform)?;
+    if !is_name(&tier) {
+        return Err(Error::NotFound(NO_TIER));
+    }
+    app.identity.remove_tier(tier, request.metadata(&caller)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn is_name(tier: &str) -> bool {
+    (1..=64).contains(&tier.len())
+        && tier.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
+}
+
+fn check(description: Option<&str>, limits: &[Limit]) -> Result<(), Error> {
+    let is_text =
+        |text: &str| (1..=500).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    if !description.is_none_or(is_text) {
+        return Err(Error::field("description", "expected 1 to 500 characters without control characters"));
+    }
+    if limits.len() > MAX_LIMITS {
+        return Err(Error::field("limits", "expected at most 100 limits"));
+    }
+    let (mut errors, mut seen) = (vec![], HashSet::new());
+    for (n, limit) in limits.iter().enumerate() {
+        let mut refuse =
+            |field: &str, why: &str| errors.push(FieldError::new(format!("limits[{n}].{field}"), why));
+        match limit.path.parse::<Pattern>() {
+            Err(bad) => refuse("path", &bad.to_string()),
+            Ok(_) if !seen.insert(&limit.path) => refuse("path", "given more than once"),
+            Ok(_) => {}
+        }
+        if !(1..=1_000_000_000).contains(&limit.requests) {
+            refuse("requests", "expected 1 to 1000000000");
+        }
+        if !(1..=86_400).contains(&limit.window_s) {
+            refuse("window_s", "expected 1 to 86400");
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
+}

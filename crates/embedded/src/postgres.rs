@@ -1,0 +1,166 @@
+//! A private Postgres: our own launcher over an installed one.
+//!
+//! `fleetlog up` and the tests call [`Cluster::start`]. The server is a direct child that listens on a Unix socket only,
+//! and dies with its owner without loss. Nothing here knows what is stored in it.
+
+mod account;
+mod binaries;
+mod directory;
+mod error;
+mod launch;
+mod log;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod visit;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+pub use self::error::Error;
+pub use self::visit::Visit;
+
+use self::binaries::Binaries;
+use self::directory::Directory;
+use self::log::Log;
+use super::process::Process;
+
+/// The oldest major version that is supported.
+const OLDEST_MAJOR: u32 = 15;
+/// The name of the superuser and of the database that is made for it.
+const NAME: &str = "fleetlog";
+
+/// How long a stop waits for the server to write its last checkpoint.
+const FAST_STOP: Duration = Duration::from_mins(1);
+/// How long a stop without a checkpoint takes at most: the server itself kills what is left after 5 s.
+const IMMEDIATE_STOP: Duration = Duration::from_secs(15);
+
+/// What to start and where.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directory for the cluster, its lock, its socket and its log; created where it is missing.
+    pub data_dir: PathBuf,
+    /// The directory of `initdb` and `postgres`; searched for where none is given.
+    pub binaries: Option<PathBuf>,
+    /// Where `scripts/install-tools` puts a Postgres on machines without one: searched last.
+    pub tools: Option<PathBuf>,
+    /// More settings for the server, as in `postgresql.conf`. They override the built-in ones, but for those that make
+    /// commits durable.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Options {
+    /// A cluster in `data_dir` with an installed Postgres, wherever it is.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self { data_dir: data_dir.into(), binaries: None, tools: None, settings: Vec::new() }
+    }
+}
+
+/// How far a start has come, to show while it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// There is no cluster yet: one is made.
+    Creating,
+    /// The server starts.
+    Starting,
+    /// What remains of a killed server holds the directory for some seconds.
+    Waiting,
+    /// The server was killed and replays its write-ahead log.
+    Recovering,
+    /// The server answers.
+    Ready,
+}
+
+/// A running server. Dropping it asks the server to stop and does not wait: call [`Cluster::stop`].
+#[derive(Debug)]
+pub struct Cluster {
+    process: Process,
+    socket_dir: PathBuf,
+    log: Log,
+    // Last, so that a dropped server has its signal before the lock is given up.
+    directory: Directory,
+}
+
+impl Cluster {
+    /// Starts the server, making the cluster and the database `fleetlog` where they are missing. Calls `progress` at the
+    /// beginning of each phase.
+    pub async fn start(options: Options, mut progress: impl FnMut(Phase)) -> Result<Self, Error> {
+        let directory = Directory::open(&options.data_dir)?;
+        let binaries = Binaries::find(&options, directory.run_as(), &directory.cluster())?;
+        if !directory.has_cluster() {
+            progress(Phase::Creating);
+            launch::create(&binaries, &directory).await?;
+        }
+        launch::launch(&binaries, directory, &options.settings, &mut progress).await
+    }
+
+    /// How to connect to the database `fleetlog`, as a superuser.
+    #[must_use]
+    pub fn connect_options(&self) -> PgConnectOptions {
+        self.connect_options_for(NAME)
+    }
+
+    /// How to connect to another database of this cluster, as a superuser.
+    #[must_use]
+    pub fn connect_options_for(&self, database: &str) -> PgConnectOptions {
+        connect_options(&self.socket_dir, database)
+    }
+
+    /// The directory that holds everything of this cluster, with no symbolic link in it.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.directory.root()
+    }
+
+    /// The server's process id; none once it has ended.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// Resolves when the server ends, to why. A service that has not asked for it must stop with that error.
+    pub fn ended(&self) -> impl Future<Output = Error> + Send + use<> {
+        let exited = self.process.exited();
+        let log = self.log.clone();
+        async move { Error::Ended { status: exited.await, log: log.tail() } }
+    }
+
+    /// Ends all connections, writes a checkpoint and stops. After 60 s it stops without the checkpoint, which costs
+    /// recovery at the next start and loses nothing.
+    pub async fn stop(self) -> Result<(), Error> {
+        self.end(&[(libc::SIGINT, FAST_STOP), (libc::SIGQUIT, IMMEDIATE_STOP)]).await
+    }
+
+    /// Stops at once, as a crash would: the next start recovers.
+    pub async fn stop_immediately(self) -> Result<(), Error> {
+        self.end(&[(libc::SIGQUIT, IMMEDIATE_STOP)]).await
+    }
+
+    /// Kills the server's main process, for tests of what happens then; [`Cluster::ended`] tells when it is dead.
+    pub fn kill(&self) {
+        self.process.signal(libc::SIGKILL);
+    }
+
+    async fn end(self, signals: &[(libc::c_int, Duration)]) -> Result<(), Error> {
+        let already_ended = self.id().is_none();
+        let status = self.process.stop(signals).await;
+        // It is made again by the next start; where the server was killed it is not empty and stays.
+        let _ = std::fs::remove_dir(&self.socket_dir);
+        if already_ended || !status.success() {
+            return Err(Error::Ended { status, log: self.log.tail() });
+        }
+        Ok(())
+    }
+}
+
+fn connect_options(socket_dir: &Path, database: &str) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .socket(socket_dir)
+        .port(5432)
+        .username(NAME)
+        .database(database)
+        .ssl_mode(PgSslMode::Disable)
+}

@@ -1,0 +1,204 @@
+//! Which of a tenant's devices may write. Registers unknown ones, where the tenant allows that.
+//!
+//! What is known is kept, and brought up to the head of the tenant's control log before each batch: a device that
+//! was decommissioned on this node is refused from the next batch on, on another node as soon as its head is known
+//! here (heads are polled twice a second).
+
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use fleetlog_aggregates::device::Status;
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_aggregates::telemetry::Reason;
+use fleetlog_event_log::{Error, EventLog, LogId, Position};
+use lru::LruCache;
+
+use crate::devices::registration;
+use crate::ingest::retry::{failed, patience};
+
+/// How many devices of a tenant are remembered, about 10 MB of them. The rest are looked up, one query a batch.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
+/// Beyond this many events to catch up with, forgetting everything is cheaper.
+const CATCH_UP: Position = 10_000;
+/// How long a tenant without room for one more device is not asked again.
+const FULL_FOR: Duration = Duration::from_secs(1);
+/// How many devices are registered in one transaction, while which nobody else appends to the tenant's control log.
+const AT_ONCE: usize = 1000;
+
+/// Devices that may not write, by stream id, with the reason for programs and for people.
+pub(crate) type RefusedDevices = HashMap<String, (Reason, &'static str)>;
+
+/// One tenant's devices.
+pub(crate) struct Devices {
+    log: EventLog,
+    tenant: Tenant,
+    control: LogId,
+    /// The control log's position up to which `known` is right.
+    seen: Position,
+    known: LruCache<String, Status>,
+    /// Until when it is taken for granted that the tenant has as many devices as it may have.
+    full_until: Option<Instant>,
+}
+
+impl Devices {
+    pub(crate) fn new(log: EventLog, tenant: Tenant, control: LogId) -> Self {
+        let seen = log.heads().log(control).map_or(0, |log| log.head);
+        Self { log, tenant, control, seen, known: LruCache::new(REMEMBERED), full_until: None }
+    }
+
+    /// Whether nobody of the tenant is let in.
+    pub(crate) fn are_suspended(&self) -> bool {
+        self.log.terms().of(self.tenant.as_str()).suspended
+    }
+
+    /// Which of these devices may not write. New ones are registered before this returns, however long it takes.
+    pub(crate) async fn refused(&mut self, devices: &BTreeSet<&str>) -> RefusedDevices {
+        let mut backoff = patience();
+        loop {
+            match self.try_refused(devices).await {
+                Ok(refused) => return refused,
+                Err(error) => failed("admit devices", &error),
+            }
+            backoff.wait().await;
+        }
+    }
+
+    async fn try_refused(&mut self, devices: &BTreeSet<&str>) -> Result<RefusedDevices, Error> {
+        self.catch_up().await?;
+        let mut refused = RefusedDevices::new();
+        let mut strangers = Vec::new();
+        for &device in devices {
+            match self.known.get(device) {
+                Some(&status) => refuse(&mut refused, device, status),
+                None => strangers.push(device),
+            }
+        }
+        if !strangers.is_empty() {
+            let statuses = self.meet(&strangers).await?;
+            for device in strangers {
+                match statuses.get(device) {
+                    None if self.is_full() => {
+                        let why = (Reason::DeviceLimit, "the tenant has as many devices as it may have");
+                        refused.insert(device.to_owned(), why);
+                    }
+                    status => refuse(&mut refused, device, status.copied().unwrap_or_default()),
+                }
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Notes what happened to devices since the last batch.
+    async fn catch_up(&mut self) -> Result<(), Error> {
+        let head = self.log.heads().log(self.control).map_or(self.seen, |log| log.head);
+        if head - self.seen > CATCH_UP {
+            self.known.clear();
+        } else if head > self.seen {
+            for (device, status) in self.changes(head).await? {
+                if let Some(known) = self.known.peek_mut(&device) {
+                    *known = status;
+                }
+            }
+        }
+        self.seen = head.max(self.seen);
+        Ok(())
+    }
+
+    async fn changes(&self, head: Position) -> Result<Vec<(String, Status)>, Error> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT aggregate_id, event_type FROM control_events
+             WHERE log_id = $1 AND position > $2 AND position <= $3 AND aggregate_type = 'Device'
+               AND event_type IN ('DeviceRegistered', 'DeviceDecommissioned')
+             ORDER BY position",
+        )
+        .bind(self.control)
+        .bind(self.seen)
+        .bind(head)
+        .fetch_all(self.log.pool())
+        .await?;
+        Ok(rows.into_iter().map(|(device, event)| (device, after(&event))).collect())
+    }
+
+    /// Learns about devices that are not remembered: reads them, and registers those that are new.
+    async fn meet(&mut self, devices: &[&str]) -> Result<HashMap<String, Status>, Error> {
+        let mut statuses = self.recorded(devices).await?;
+        let new = devices.iter().filter(|&&device| !statuses.contains_key(device));
+        let new: Vec<String> = new.map(|&device| device.to_owned()).collect();
+        if !new.is_empty() && self.registers_itself().await? {
+            statuses.extend(self.register(new).await?);
+        }
+        for (device, &status) in &statuses {
+            self.known.put(device.clone(), status);
+        }
+        Ok(statuses)
+    }
+
+    async fn recorded(&self, devices: &[&str]) -> Result<HashMap<String, Status>, Error> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT DISTINCT ON (aggregate_id) aggregate_id, event_type FROM control_events
+             WHERE aggregate_type = 'Device' AND aggregate_id = ANY($1)
+               AND event_type IN ('DeviceRegistered', 'DeviceDecommissioned')
+             ORDER BY aggregate_id, sequence DESC",
+        )
+        .bind(devices)
+        .fetch_all(self.log.pool())
+        .await?;
+        Ok(rows.into_iter().map(|(device, event)| (device, after(&event))).collect())
+    }
+
+    async fn registers_itself(&self) -> Result<bool, Error> {
+        let allowed = sqlx::query_scalar("SELECT self_registration FROM tenants WHERE tenant = $1")
+            .bind(self.tenant.as_str())
+            .fetch_one(self.log.pool())
+            .await?;
+        Ok(allowed)
+    }
+
+    fn is_full(&self) -> bool {
+        self.full_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Registers devices, many at a time, and says what became of them. Those that the tenant has no room for are not in
+    /// what this returns.
+    async fn register(&mut self, devices: Vec<String>) -> Result<HashMap<String, Status>, Error> {
+        let mut statuses = HashMap::new();
+        for devices in devices.chunks(AT_ONCE) {
+            // The next ones are new too. Asked for each of a flood of strangers, the database would do nothing else.
+            if self.is_full() {
+                break;
+            }
+            let noticed =
+                registration::register_noticed(&self.log, &self.tenant, self.control, devices.to_vec())
+                    .await?;
+            if noticed.full {
+                self.full_until = Some(Instant::now() + FULL_FOR);
+            }
+            statuses.extend(noticed.registered.into_iter().map(|device| (device, Status::Registered)));
+            // Someone else was faster with these.
+            let others: Vec<&str> =
+                devices.iter().map(String::as_str).filter(|device| !statuses.contains_key(*device)).collect();
+            if !others.is_empty() {
+                statuses.extend(self.recorded(&others).await?);
+            }
+        }
+        Ok(statuses)
+    }
+}
+
+fn refuse(refused: &mut RefusedDevices, device: &str, status: Status) {
+    let why = match status {
+        Status::Registered => return,
+        Status::Unknown => (Reason::UnknownDevice, "the device is not registered"),
+        Status::Decommissioned => (Reason::Decommissioned, "the device is out of service"),
+    };
+    refused.insert(device.to_owned(), why);
+}
+
+/// Where an event leaves a device.
+fn after(event_type: &str) -> Status {
+    match event_type {
+        "DeviceRegistered" => Status::Registered,
+        _ => Status::Decommissioned,
+    }
+}

@@ -1,0 +1,72 @@
+//! Whether a device is who it says. One indexed look-up, whatever is sent: a wrong password and a device that does not
+//! exist take the same way.
+
+use std::sync::PoisonError;
+
+use chrono::{DateTime, Utc};
+use fleetlog_access::Error;
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::secret::Hash;
+use super::{Credentials, Device};
+
+/// A device that has proved to be it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// The device.
+    pub device: Device,
+    /// What it has proved it with.
+    pub credential_id: Uuid,
+    /// Until when that is good.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Credentials {
+    /// Finds out whether a user name and a password are a device's. Nobody's, while its tenant is suspended.
+    pub async fn authenticate(&self, username: &str, password: &[u8]) -> Result<Option<Admitted>, Error> {
+        let (Ok(device), Some(presented)) = (username.parse(), Hash::of_password(password)) else {
+            return Ok(None);
+        };
+        let mut admitted = None;
+        // Each is compared, so that the time does not tell which one it was.
+        for (stored, credential_id, expires_at) in self.good(&device).await? {
+            if presented.is(&stored) {
+                admitted = Some(Admitted { device: device.clone(), credential_id, expires_at });
+            }
+        }
+        if let Some(Admitted { credential_id, .. }) = admitted {
+            self.0.used.lock().unwrap_or_else(PoisonError::into_inner).insert(credential_id);
+        }
+        Ok(admitted)
+    }
+
+    /// Whether a device has any credential that is good.
+    pub async fn may_be_here(&self, device: &Device) -> Result<bool, Error> {
+        Ok(!self.good(device).await?.is_empty())
+    }
+
+    /// The hashes of a device's credentials that are good at this moment.
+    async fn good(&self, device: &Device) -> Result<Vec<(Vec<u8>, Uuid, Option<DateTime<Utc>>)>, Error> {
+        let _place = self.0.lookups.acquire().await;
+        let rows = sqlx::query(GOOD)
+            .bind(device.tenant.as_str())
+            .bind(device.uid.as_str())
+            .fetch_all(self.0.log.pool())
+            .await?;
+        let read = |row: sqlx::postgres::PgRow| {
+            Ok((row.try_get("secret_hash")?, row.try_get("credential_id")?, row.try_get("expires_at")?))
+        };
+        rows.into_iter().map(read).collect()
+    }
+}
+
+const GOOD: &str = "
+    SELECT secret_hash, credential_id, expires_at
+    FROM device_credentials AS credential JOIN tenants USING (tenant)
+    WHERE tenant = $1 AND uid = $2 AND revoked_at IS NULL AND suspended_at IS NULL
+      AND (expires_at IS NULL OR expires_at > clock_timestamp())
+      AND NOT EXISTS (
+          SELECT FROM control_events
+          WHERE aggregate_type = 'Device' AND aggregate_id = $1 || '/' || $2
+            AND sequence > credential.sequence AND event_type = 'DeviceDecommissioned')";

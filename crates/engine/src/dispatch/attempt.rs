@@ -1,0 +1,154 @@
+//! One attempt, or one end, of one command: publish, then record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use fleetlog_aggregates::command::{Command, Input, Next, Request};
+use fleetlog_aggregates::topic::Channel;
+use fleetlog_event_log::backoff::Backoff;
+use fleetlog_event_log::control::{self, ExecuteError, Metadata, Record};
+use fleetlog_event_log::crash;
+use fleetlog_event_log::{EventLog, LogId};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::outlet::{CommandOutlet, Delivery, Message};
+use super::schedule::{Done, Due, Open};
+
+/// How long a broker may take to answer. After that the command is published again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What it takes to do something with a command of one tenant.
+#[derive(Clone)]
+pub(super) struct Sender {
+    pub(super) log: EventLog,
+    pub(super) log_id: LogId,
+    pub(super) tenant: Arc<str>,
+    pub(super) outlet: Arc<dyn CommandOutlet>,
+    /// How many are worked on at a time.
+    pub(super) turns: Arc<Semaphore>,
+}
+
+/// A command, as far as it takes to send it.
+pub(super) struct Task {
+    cmd_id: Uuid,
+    due: Due,
+    request: Option<Request>,
+    requested_at: DateTime<Utc>,
+    metadata: Metadata,
+}
+
+/// What a device receives.
+#[derive(Serialize)]
+struct Payload<'a> {
+    cmd_id: Uuid,
+    cmd: &'a str,
+    params: &'a Value,
+    attempt: u32,
+    issued_at: String,
+    expires_at: String,
+}
+
+impl Task {
+    pub(super) fn new(log_id: LogId, cmd_id: Uuid, due: Due, open: &Open) -> Self {
+        let cause = Some((log_id, open.last));
+        let metadata = control::metadata("dispatcher", open.correlation_id.clone(), cause);
+        let request = open.state.request().cloned();
+        Self { cmd_id, due, request, requested_at: open.requested_at, metadata }
+    }
+}
+
+impl Sender {
+    /// Does what is due.
+    pub(super) async fn work(self, task: Task) -> (Uuid, Done) {
+        let _turn = self.turns.acquire().await;
+        let done = match task.due {
+            Due::Send { attempt } => self.send(&task, attempt).await,
+            Due::TimeOut => {
+                crash::point("timer.fired");
+                let done = self.record(&task, None, Input::TimeOut(Utc::now())).await;
+                crash::point("timer.recorded");
+                done
+            }
+        };
+        (task.cmd_id, done)
+    }
+
+    async fn send(&self, task: &Task, attempt: u32) -> Done {
+        // What is followed is a moment behind: somebody may have been told already that it is cancelled.
+        let Some(known) = self.is_next(task.cmd_id, attempt).await else {
+            return Done::Again;
+        };
+        let Some(message) = task.request.as_ref().and_then(|request| self.message(task, request, attempt))
+        else {
+            return Done::Again;
+        };
+        crash::point("command.due");
+        match tokio::time::timeout(PATIENCE, self.outlet.publish(message)).await {
+            Ok(Ok(Delivery::Taken)) => {}
+            Ok(Ok(Delivery::NobodyThere)) => return Done::Absent,
+            Ok(Err(_)) | Err(_) => return Done::Again,
+        }
+        crash::point("command.published");
+        metrics::counter!("fleetlog_commands_published_total").increment(1);
+        let done = self.record(task, Some(known), Input::MarkSent { attempt, at: Utc::now() }).await;
+        crash::point("command.sent");
+        done
+    }
+
+    /// The command's record, if it says that this attempt comes next. A suspended tenant's devices are told nothing.
+    async fn is_next(&self, cmd_id: Uuid, attempt: u32) -> Option<Record<Command>> {
+        if self.log.terms().of(&self.tenant).suspended {
+            return None;
+        }
+        match self.log.load_record::<Command>(&format!("{}/{cmd_id}", self.tenant)).await {
+            Ok(record) => {
+                let next = record.aggregate.next();
+                matches!(next, Some(Next::Send { attempt: next, .. }) if next == attempt).then_some(record)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "failed to read a command before sending it; trying again");
+                None
+            }
+        }
+    }
+
+    /// `None` where there is no time left to deliver it.
+    fn message(&self, task: &Task, request: &Request, attempt: u32) -> Option<Message> {
+        let left = (request.expires_at - Utc::now()).num_seconds();
+        let expires_in_s = u32::try_from(left).ok().filter(|&seconds| seconds > 0)?;
+        let moment = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let payload = Payload {
+            cmd_id: task.cmd_id,
+            cmd: &request.cmd,
+            params: &request.params,
+            attempt,
+            issued_at: moment(task.requested_at),
+            expires_at: moment(request.expires_at),
+        };
+        let topic = format!("{}/devices/{}/{}", self.tenant, request.device_uid, Channel::Commands.as_str());
+        Some(Message { topic, payload: serde_json::to_string(&payload).ok()?, expires_in_s })
+    }
+
+    /// However long the database takes: what was published must not be published again for want of an event.
+    async fn record(&self, task: &Task, mut known: Option<Record<Command>>, input: Input) -> Done {
+        let stream = format!("{}/{}", self.tenant, task.cmd_id);
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        loop {
+            let (input, metadata) = (input.clone(), task.metadata.clone());
+            match self.log.execute_on(&stream, known.take(), input, metadata).await {
+                Ok(Some(at)) => return Done::Recorded(at.position),
+                // The device, or somebody, was faster: the event that says so is on its way here.
+                Ok(None) | Err(ExecuteError::Refused(_)) => return Done::Again,
+                Err(ExecuteError::Conflict) => {}
+                Err(ExecuteError::Log(error)) => {
+                    tracing::warn!(%error, log_id = %self.log_id, "failed to record a command's step; trying again");
+                }
+            }
+            backoff.wait().await;
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! One log's open commands: follows the log, and does what is due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use fleetlog_aggregates::command::Command;
+use fleetlog_aggregates::identity::split_aggregate_id;
+use fleetlog_aggregates::topic::Topic;
+use fleetlog_event_log::backoff::Backoff;
+use fleetlog_event_log::follow::Follower;
+use fleetlog_event_log::{Event, EventLog, Log, LogId};
+use fleetlog_projections::{commands, devices};
+use tokio::sync::{Semaphore, broadcast};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::attempt::{Sender, Task};
+use super::outlet::CommandOutlet;
+use super::schedule::{Commands, Done, Happened};
+
+/// Commands that are worked on at a time. They take turns on the log's row, but not in getting there.
+const TURNS: usize = 24;
+/// Events that are taken in at once.
+const PAGE: i64 = 500;
+/// How long a shutdown waits for what is under way.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often devices that were not there are looked for among those that have been heard of.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) struct Desk {
+    log: EventLog,
+    log_id: LogId,
+    tenant: Arc<str>,
+    outlet: Arc<dyn CommandOutlet>,
+    commands: Commands,
+}
+
+impl Desk {
+    pub(super) fn new(log: EventLog, of: Log, outlet: Arc<dyn CommandOutlet>) -> Self {
+        Self { log, log_id: of.log_id, tenant: of.tenant.into(), outlet, commands: Commands::default() }
+    }
+
+    /// Works until `stop`, and then to the end of what is under way.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let Some(follower) = stop.run_until_cancelled(self.begin()).await else { return };
+        let mut work = JoinSet::new();
+        stop.run_until_cancelled(self.follow(follower, &mut work)).await;
+        let finished = async { while work.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, finished).await.is_err() {
+            tracing::warn!("commands are left half done; they are gone on with at the next start");
+        }
+    }
+
+    /// Learns what is open, however long the database takes.
+    async fn begin(&mut self) -> Follower {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            match self.try_begin().await {
+                Ok(follower) => {
+                    tracing::debug!(tenant = %self.tenant, open = self.commands.len(), "dispatching");
+                    return follower;
+                }
+                Err(error) => tracing::warn!(%error, "failed to read the open commands; trying again"),
+            }
+            backoff.wait().await;
+        }
+    }
+
+    /// The read model says which commands were open when it had got to a position; the log says what they are, and
+    /// what has happened since.
+    async fn try_begin(&mut self) -> Result<Follower, commands::Error> {
+        let open = commands::open(self.log.pool(), &self.tenant, self.log_id).await?;
+        let streams: Vec<String> = open.commands.iter().map(|id| format!("{}/{id}", self.tenant)).collect();
+        self.commands = Commands::default();
+        for streams in streams.chunks(PAGE as usize) {
+            for event in self.log.streams(Command::TYPE, streams).await? {
+                self.take(&event);
+            }
+        }
+        Ok(self.log.follow(self.log_id, open.position))
+    }
+
+    async fn follow(&mut self, follower: Follower, work: &mut JoinSet<(Uuid, Done)>) {
+        // Goes on while other things happen: a read that is given up halfway costs the pool its connection.
+        let mut reading = Box::pin(read(follower));
+        let turns = Arc::new(Semaphore::new(TURNS));
+        let mut arrivals = self.outlet.arrivals();
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        let mut looked = Utc::now();
+        loop {
+            for (cmd_id, due) in self.commands.due(Utc::now()) {
+                let Some(open) = self.commands.get(cmd_id) else { continue };
+                let task = Task::new(self.log_id, cmd_id, due, open);
+                work.spawn(self.sender(&turns).work(task));
+            }
+            metrics::gauge!("fleetlog_commands_open", "tenant" => self.tenant.to_string())
+                .set(self.commands.len() as f64);
+            tokio::select! {
+                (follower, events) = &mut reading => {
+                    reading = Box::pin(read(follower));
+                    match events {
+                        Ok(events) => events.iter().for_each(|event| self.take(event)),
+                        Err(error) => {
+                            tracing::warn!(%error, "failed to follow the control log; trying again");
+                            tokio::time::sleep(LOOK_EVERY).await;
+                        }
+                    }
+                }
+                Some(done) = work.join_next() => match done {
+                    Ok((cmd_id, done)) => self.commands.done(cmd_id, done, Utc::now()),
+                    Err(error) => tracing::error!(%error, "sending a command ended in a panic"),
+                },
+                () = until(self.commands.next_wake()) => {}
+                arrived = arrival(arrivals.as_mut()) => self.arrived(arrived.as_deref()),
+                _ = looks.tick(), if arrivals.is_none() => looked = self.look(looked).await,
+            }
+        }
+    }
+
+    fn sender(&self, turns: &Arc<Semaphore>) -> Sender {
+        Sender {
+            log: self.log.clone(),
+            log_id: self.log_id,
+            tenant: Arc::clone(&self.tenant),
+            outlet: Arc::clone(&self.outlet),
+            turns: Arc::clone(turns),
+        }
+    }
+
+    /// Takes in an event, if it is a command's.
+    fn take(&mut self, event: &Event) {
+        if event.aggregate_type != Command::TYPE {
+            return;
+        }
+        let cmd_id = split_aggregate_id(&event.aggregate_id).and_then(|(_, id)| Uuid::parse_str(id).ok());
+        let (Some(cmd_id), Ok(parsed)) = (cmd_id, serde_json::from_str(&event.payload.0)) else {
+            tracing::error!(position = event.position, "an event of a command makes no sense; left aside");
+            return;
+        };
+        self.commands.apply(Happened {
+            cmd_id,
+            event: parsed,
+            position: event.position,
+            occurred_at: event.occurred_at,
+            correlation_id: event.metadata.get("correlation_id"),
+        });
+    }
+
+    /// A device listens, or, without a topic, any may.
+    fn arrived(&mut self, topic: Option<&str>) {
+        match topic.map(Topic::parse) {
+            Some(Some(topic)) if topic.tenant.as_str() == &*self.tenant => {
+                self.commands.arrived(topic.uid.as_str());
+            }
+            Some(_) => {}
+            None => self.commands.absent().iter().for_each(|uid| self.commands.arrived(uid)),
+        }
+    }
+
+    /// Looks for absent devices among those that have been heard of since the last look: a broker of somebody else's
+    /// does not tell who comes back, but a device that publishes has.
+    async fn look(&mut self, since: DateTime<Utc>) -> DateTime<Utc> {
+        let absent: Vec<String> = self.commands.absent().iter().map(ToString::to_string).collect();
+        let now = Utc::now();
+        if absent.is_empty() {
+            return now;
+        }
+        match devices::heard_since(self.log.pool(), &self.tenant, &absent, since).await {
+            Ok(heard) => {
+                for uid in heard {
+                    self.commands.arrived(&uid);
+                }
+                now
+            }
+            Err(error) => {
+                tracing::warn!(%error, "failed to look for devices that are back; trying again");
+                since
+            }
+        }
+    }
+}
+
+/// The next events, and the follower back.
+async fn read(mut follower: Follower) -> (Follower, Result<Vec<Event>, fleetlog_event_log::Error>) {
+    let events = follower.next(PAGE).await;
+    (follower, events)
+}
+
+async fn until(wake: Option<DateTime<Utc>>) {
+    match wake.map(|wake| (wake - Utc::now()).to_std().unwrap_or_default()) {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The topic of a device that listens; `None` if some were missed. Never, where the broker does not tell.
+async fn arrival(arrivals: Option<&mut broadcast::Receiver<Arc<str>>>) -> Option<Arc<str>> {
+    let Some(arrivals) = arrivals else { return std::future::pending().await };
+    match arrivals.recv().await {
+        Ok(topic) => Some(topic),
+        Err(broadcast::error::RecvError::Lagged(_)) => None,
+        Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+    }
+}

@@ -1,0 +1,136 @@
+//! Devices' answers to commands: each is decided by the command's own record, and becomes an event there, or a row in
+//! quarantine. Several at a time; two of one command take turns at its stream.
+
+use chrono::Utc;
+use cqrs_es::Aggregate;
+use fleetlog_aggregates::command::{Ack, Command, Error as Refusal, Input};
+use fleetlog_aggregates::command_ack;
+use fleetlog_aggregates::telemetry::Reason;
+use fleetlog_aggregates::topic::Topic;
+use fleetlog_event_log::EventLog;
+use fleetlog_event_log::control::{self, ExecuteError, Metadata, Record};
+use fleetlog_event_log::crash;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::Fate;
+use super::handle::Message;
+use super::lane::{SUSPENDED, quarantine, refuse};
+use super::retry::{failed, patience};
+
+/// Acknowledgements that are decided at the same time. They take turns on the control log's row, but not in getting
+/// there.
+const AT_ONCE: usize = 16;
+
+#[derive(Clone)]
+pub(super) struct Acks {
+    log: EventLog,
+}
+
+/// What became of an acknowledgement.
+enum Decided {
+    Recorded(i64),
+    Duplicate,
+    Refused(Reason, String),
+}
+
+impl Acks {
+    pub(super) fn new(log: EventLog) -> Self {
+        Self { log }
+    }
+
+    pub(super) async fn run(self, mut inbox: mpsc::UnboundedReceiver<Message>) {
+        let mut work = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(()) = work.next() => {}
+                message = inbox.recv(), if work.len() < AT_ONCE => match message {
+                    Some(message) => work.push(self.judge(message)),
+                    None => break,
+                },
+            }
+        }
+        while work.next().await.is_some() {}
+    }
+
+    async fn judge(&self, message: Message) {
+        crash::point("ack.received");
+        let topic = Topic::parse(&message.topic);
+        let tenant = topic.as_ref().map(|topic| topic.tenant.clone());
+        let decided = match (topic, command_ack::decode(&message.payload)) {
+            (Some(topic), _) if self.log.terms().of(topic.tenant.as_str()).suspended => {
+                Decided::Refused(Reason::TenantSuspended, SUSPENDED.to_owned())
+            }
+            (Some(topic), Ok((cmd_id, ack))) => self.record(&topic, cmd_id, ack).await,
+            (None, _) => Decided::Refused(Reason::BadTopic, "the topic names no device".to_owned()),
+            (_, Err((reason, detail))) => Decided::Refused(reason, detail),
+        };
+        crash::point("ack.recorded");
+        let outcome = match decided {
+            Decided::Recorded(position) => {
+                message.answer(Fate::Recorded(position));
+                "recorded"
+            }
+            Decided::Duplicate => {
+                message.answer(Fate::Duplicate);
+                "duplicate"
+            }
+            Decided::Refused(reason, detail) => {
+                quarantine(&self.log, vec![refuse(message, tenant, reason, detail)]).await;
+                "quarantined"
+            }
+        };
+        metrics::counter!("fleetlog_command_acks_total", "outcome" => outcome).increment(1);
+        metrics::gauge!("fleetlog_ingest_in_flight").decrement(1.0);
+    }
+
+    /// However long the database takes.
+    async fn record(&self, topic: &Topic, cmd_id: Uuid, ack: Ack) -> Decided {
+        let stream = format!("{}/{cmd_id}", topic.tenant);
+        let mut backoff = patience();
+        loop {
+            let input =
+                Input::Acknowledge { device_uid: topic.uid.clone(), ack: ack.clone(), at: Utc::now() };
+            let recorded = match self.look(&stream, topic).await {
+                Ok((record, metadata)) => self.log.execute_on(&stream, Some(record), input, metadata).await,
+                Err(error) => Err(error.into()),
+            };
+            match recorded {
+                Ok(at) => return at.map_or(Decided::Duplicate, |at| Decided::Recorded(at.position)),
+                Err(ExecuteError::Refused(refusal)) => return refused(&refusal),
+                Err(ExecuteError::Conflict) => {}
+                Err(ExecuteError::Log(error)) => failed("record an acknowledgement", &error),
+            }
+            backoff.wait().await;
+        }
+    }
+
+    /// The command's record; and the device as actor, the request's correlation id, and the event that it answers.
+    async fn look(
+        &self,
+        stream: &str,
+        topic: &Topic,
+    ) -> Result<(Record<Command>, Metadata), fleetlog_event_log::Error> {
+        let events = self.log.streams(Command::TYPE, &[stream.to_owned()]).await?;
+        let correlation_id = events.first().and_then(|first| first.metadata.get("correlation_id"));
+        let answered = events.last().map(|last| (last.log_id, last.position));
+        let metadata = control::metadata(format!("device:{}", topic.uid), correlation_id, answered);
+        Ok((Record::of(events.iter().map(|event| event.payload.0.as_str()))?, metadata))
+    }
+}
+
+fn refused(refusal: &Refusal) -> Decided {
+    let reason = match refusal {
+        Refusal::AlreadyAnswered => return Decided::Duplicate,
+        Refusal::OtherAnswer => Reason::OtherAnswer,
+        // An unknown command and another device's are the same to whoever asks.
+        _ => Reason::UnknownCommand,
+    };
+    let detail = match reason {
+        Reason::OtherAnswer => "the command has been answered otherwise",
+        _ => "no command of that id was sent to this device",
+    };
+    Decided::Refused(reason, detail.to_owned())
+}

@@ -1,0 +1,226 @@
+//! One log's batches, one at a time: decide, admit the devices, append, quarantine, answer.
+//!
+//! While a batch is being appended the next one gathers, so a batch is as large as the load makes it. What a batch costs
+//! is for the most part the same whatever its size: between two small ones the lane rests, for some milliseconds, while a
+//! lone message never waits for company. A database that fails is tried again for ever; nothing is answered meanwhile.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fleetlog_aggregates::identity::Tenant;
+use fleetlog_aggregates::telemetry::{self, Flags, Reason, Recorded, Rejected};
+use fleetlog_event_log::quarantine::Refused;
+use fleetlog_event_log::telemetry::Outcome;
+use fleetlog_event_log::{EventLog, LogId};
+use tokio::sync::{Semaphore, mpsc};
+use uuid::Uuid;
+
+use super::handle::Message;
+use super::retry::until_done;
+use super::{Fate, TAKE};
+use crate::devices::admission::Devices;
+
+/// The most payload in one batch, in bytes. It keeps one transaction with the largest messages to about a second.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// With so many messages a batch is no longer small: one that waits is begun at once.
+const LARGE: usize = 256;
+/// Up to so many messages are a few devices', each of which may be waiting for its answer to send the next.
+const FEW: usize = 8;
+/// How many times as long as a small batch took the lane rests after it, and for how long at most. At 10,000 messages/s
+/// this saves a third of what Postgres has to do, and adds some milliseconds to an acknowledgement.
+const REST: (u32, Duration) = (2, Duration::from_millis(10));
+
+/// Why nothing of a tenant's is stored.
+pub(super) const SUSPENDED: &str = "the tenant is suspended";
+
+/// Stores one tenant's telemetry.
+pub(super) struct Lane {
+    log: EventLog,
+    log_id: LogId,
+    devices: Devices,
+    appends: Arc<Semaphore>,
+    batch: usize,
+}
+
+/// A message and the event that it is.
+type Decided = (Message, Recorded);
+/// A message and the row that it is in quarantine.
+type Refusal = (Message, Refused, Reason);
+
+impl Lane {
+    pub(super) fn new(
+        log: EventLog,
+        log_id: LogId,
+        devices: Devices,
+        appends: Arc<Semaphore>,
+        batch: usize,
+    ) -> Self {
+        Self { log, log_id, devices, appends, batch: batch.clamp(1, TAKE) }
+    }
+
+    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>) {
+        while let Some(batch) = gather(&mut inbox, self.batch).await {
+            let size = batch.len();
+            metrics::counter!("fleetlog_ingest_batches_total").increment(1);
+            metrics::histogram!("fleetlog_ingest_batch_size").record(size as f64);
+            let began = Instant::now();
+            self.store(batch).await;
+            metrics::gauge!("fleetlog_ingest_in_flight").decrement(size as f64);
+            if (FEW + 1..LARGE).contains(&size) && inbox.len() < LARGE {
+                tokio::time::sleep((began.elapsed() * REST.0).min(REST.1)).await;
+            }
+        }
+    }
+
+    async fn store(&mut self, batch: Vec<Message>) {
+        let (mut decided, mut refusals) = decide_apart(batch).await;
+        if self.devices.are_suspended() {
+            let suspended = |(message, event): Decided| {
+                refuse(message, Some(event.tenant), Reason::TenantSuspended, SUSPENDED.to_owned())
+            };
+            refusals.extend(decided.drain(..).map(suspended));
+        }
+        let devices: BTreeSet<&str> = decided.iter().map(|(_, event)| event.aggregate_id.as_str()).collect();
+        let refused = self.devices.refused(&devices).await;
+        let (mut messages, mut events) =
+            (Vec::with_capacity(decided.len()), Vec::with_capacity(decided.len()));
+        for (message, event) in decided {
+            if let Some(&(reason, detail)) = refused.get(&event.aggregate_id) {
+                refusals.push(refuse(message, Some(event.tenant), reason, detail.to_owned()));
+            } else {
+                messages.push(message);
+                events.push(event);
+            }
+        }
+        self.append(messages, events, &mut refusals).await;
+        quarantine(&self.log, refusals).await;
+    }
+
+    async fn append(&self, messages: Vec<Message>, events: Vec<Recorded>, refusals: &mut Vec<Refusal>) {
+        if events.is_empty() {
+            return;
+        }
+        let events: Arc<[Recorded]> = events.into();
+        let started = Instant::now();
+        // The semaphore is never closed; without a permit this would merely wait in the pool instead.
+        let permit = Arc::clone(&self.appends).acquire_owned().await;
+        let append = || self.log.append_telemetry(self.log_id, Arc::clone(&events));
+        let outcomes = until_done("append telemetry", append).await;
+        drop(permit);
+        metrics::histogram!("fleetlog_ingest_append_seconds").record(started.elapsed().as_secs_f64());
+        let mut counts = Counts::default();
+        for ((message, event), outcome) in messages.into_iter().zip(events.iter()).zip(outcomes) {
+            match outcome {
+                Outcome::Recorded(position) => {
+                    counts.recorded(event.flags);
+                    message.answer(Fate::Recorded(position));
+                }
+                Outcome::Duplicate => {
+                    counts.duplicates += 1;
+                    message.answer(Fate::Duplicate);
+                }
+                Outcome::Refused(detail) => {
+                    refusals.push(refuse(message, Some(event.tenant.clone()), Reason::Unstorable, detail));
+                }
+            }
+        }
+        counts.publish();
+    }
+}
+
+/// The next batch: whatever has come by now, at least one message. `None` when there will be no more.
+pub(super) async fn gather(
+    inbox: &mut mpsc::UnboundedReceiver<Message>,
+    most: usize,
+) -> Option<Vec<Message>> {
+    let first = inbox.recv().await?;
+    let mut bytes = first.payload.len();
+    let mut batch = vec![first];
+    while batch.len() < most && bytes < BATCH_BYTES {
+        let Ok(message) = inbox.try_recv() else { break };
+        bytes += message.payload.len();
+        batch.push(message);
+    }
+    Some(batch)
+}
+
+/// Decides what each message is, away from the tasks that keep connections alive: large payloads take a while.
+async fn decide_apart(batch: Vec<Message>) -> (Vec<Decided>, Vec<Refusal>) {
+    let decide = move || {
+        let (mut decided, mut refusals) = (Vec::with_capacity(batch.len()), Vec::new());
+        for message in batch {
+            match telemetry::decide(message.received(), || format!("auto-{}", Uuid::now_v7())) {
+                Ok(event) => decided.push((message, event)),
+                Err(Rejected { tenant, reason, detail }) => {
+                    refusals.push(refuse(message, tenant, reason, detail));
+                }
+            }
+        }
+        (decided, refusals)
+    };
+    match tokio::task::spawn_blocking(decide).await {
+        Ok(decided) => decided,
+        // A panic goes on here, where the lane's owner sees it. A runtime that shuts down drops its messages.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => (Vec::new(), Vec::new()),
+        },
+    }
+}
+
+pub(super) fn refuse(message: Message, tenant: Option<Tenant>, reason: Reason, detail: String) -> Refusal {
+    let refused = message.refused(tenant.map(String::from), reason, detail);
+    (message, refused, reason)
+}
+
+/// Puts messages into quarantine, however long it takes, and answers them.
+pub(super) async fn quarantine(log: &EventLog, refusals: Vec<Refusal>) {
+    if refusals.is_empty() {
+        return;
+    }
+    let mut rows = Vec::with_capacity(refusals.len());
+    let mut answers = Vec::with_capacity(refusals.len());
+    for (message, row, reason) in refusals {
+        rows.push(row);
+        answers.push((message, reason));
+    }
+    until_done("quarantine messages", || log.quarantine(&rows)).await;
+    for (message, reason) in answers {
+        metrics::counter!("fleetlog_ingest_quarantined_total", "reason" => reason.as_str()).increment(1);
+        message.answer(Fate::Quarantined(reason));
+    }
+}
+
+/// What became of one batch.
+#[derive(Default)]
+struct Counts {
+    recorded: u64,
+    duplicates: u64,
+    flags: [u64; FLAGS.len()],
+}
+
+const FLAGS: [(Flags, &str); 4] = [
+    (Flags::RAW, "fleetlog_ingest_raw_total"),
+    (Flags::LATE, "fleetlog_ingest_late_total"),
+    (Flags::CLOCK_AHEAD, "fleetlog_ingest_clock_ahead_total"),
+    (Flags::NO_MSG_ID, "fleetlog_ingest_no_msg_id_total"),
+];
+
+impl Counts {
+    fn recorded(&mut self, flags: Flags) {
+        self.recorded += 1;
+        for (count, (flag, _)) in self.flags.iter_mut().zip(FLAGS) {
+            *count += u64::from(flags.contains(flag));
+        }
+    }
+
+    fn publish(self) {
+        metrics::counter!("fleetlog_ingest_recorded_total").increment(self.recorded);
+        metrics::counter!("fleetlog_ingest_duplicates_total").increment(self.duplicates);
+        for (count, (_, name)) in self.flags.into_iter().zip(FLAGS) {
+            metrics::counter!(name).increment(count);
+        }
+    }
+}

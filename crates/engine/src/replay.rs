@@ -1,0 +1,307 @@
+//! The log told again, from its first event on: what happened to a command, or to a device and its commands, or which
+//! commands had not ended, as of any moment. For auditors, who ask the log itself and no read model.
+//!
+//! [`run`] reads and folds with the aggregates that decided, and hands each [`Line`] to its caller. It only reads, page
+//! by page, and remembers what has not ended, not what it has read.
+//!
+//! - [`life`]: a command, as its events left it
+//! - [`mod@line`]: what is told, as JSON
+//! - [`text`]: the same, for people
+
+mod life;
+pub mod line;
+mod text;
+
+use std::collections::HashMap;
+use std::io;
+
+use chrono::{DateTime, Utc};
+use cqrs_es::{Aggregate, DomainEvent};
+use fleetlog_aggregates::command::{self, Command};
+use fleetlog_aggregates::device::{self, Device};
+use fleetlog_aggregates::identity::{Tenant, Uid, aggregate_id, split_aggregate_id};
+use fleetlog_event_log::{Event, EventLog, Lane, LogId, Position};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use life::Life;
+use line::{Counts, Line, State, Step, What};
+
+/// How many events are read at a time, and how many bytes of them.
+const PAGE: i64 = 1000;
+const PAGE_BYTES: usize = 4 << 20;
+/// How many open commands are told at a time.
+const OPEN: usize = 100;
+
+/// What is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scope {
+    /// One command's life.
+    Command(Uuid),
+    /// A device's own life and that of its commands, as recorded from `from` and before `to`.
+    Device {
+        /// Which device.
+        uid: Uid,
+        /// Not before this.
+        from: Option<DateTime<Utc>>,
+        /// Before this.
+        to: Option<DateTime<Utc>>,
+    },
+    /// Every command that had not ended.
+    Open,
+}
+
+/// What is told, and as of when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Whose log.
+    pub tenant: Tenant,
+    /// What of it.
+    pub scope: Scope,
+    /// The last moment whose events count, by the server's clock; now, where none is given.
+    pub as_of: Option<DateTime<Utc>>,
+}
+
+/// Why nothing, or not all, could be told.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The tenant has no log.
+    #[error("there is no tenant {0}")]
+    NoTenant(Tenant),
+    /// Nothing was on the record.
+    #[error("there {} no {what} of tenant {tenant}{}", if as_of.is_some() { "was" } else { "is" }, as_of.map_or_else(String::new, |at| format!(" at {}", line::time(at))))]
+    Nothing {
+        /// Which command or device.
+        what: String,
+        /// Whose.
+        tenant: Tenant,
+        /// When.
+        as_of: Option<DateTime<Utc>>,
+    },
+    /// An event cannot be read.
+    #[error("failed to read the event at position {position}: {why}")]
+    Corrupt {
+        /// Where it is.
+        position: Position,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The database failed.
+    #[error("failed to {0}")]
+    Log(#[from] fleetlog_event_log::Error),
+    /// What was told could not be written.
+    #[error("failed to write: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// Reads the log and tells what was asked for, line by line.
+pub async fn run(
+    log: &EventLog,
+    options: &Options,
+    tell: &mut impl FnMut(&Line) -> io::Result<()>,
+) -> Result<(), Error> {
+    let control = log.heads().of(options.tenant.as_str(), Lane::Control);
+    let control = control.ok_or_else(|| Error::NoTenant(options.tenant.clone()))?;
+    let replay = Replay { log, control, options };
+    match &options.scope {
+        Scope::Command(cmd_id) => replay.command(*cmd_id, tell).await,
+        Scope::Device { uid, from, to } => replay.device(uid, (*from, *to), tell).await,
+        Scope::Open => replay.open(tell).await,
+    }
+}
+
+struct Replay<'a> {
+    log: &'a EventLog,
+    control: LogId,
+    options: &'a Options,
+}
+
+impl Replay<'_> {
+    async fn command(
+        &self,
+        cmd_id: Uuid,
+        tell: &mut impl FnMut(&Line) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let stream = format!("{}/{cmd_id}", self.options.tenant);
+        let mut events = self.log.streams(Command::TYPE, &[stream]).await?;
+        events.truncate(events.iter().take_while(|event| self.counts(event)).count());
+        if events.is_empty() {
+            return Err(self.nothing(format!("command {cmd_id}")));
+        }
+        self.life(events, tell)
+    }
+
+    /// Tells one command's events, all of them.
+    fn life(&self, events: Vec<Event>, tell: &mut impl FnMut(&Line) -> io::Result<()>) -> Result<(), Error> {
+        let mut life = Life::default();
+        let mut id = None;
+        for event in events {
+            let happened: command::Event = parse(&event)?;
+            let cmd_id = cmd_id(&event)?;
+            if let command::Event::CommandRequested(request) = &happened {
+                tell(&Line::Command { cmd_id, request: request.clone() })?;
+            }
+            life.apply(happened.clone());
+            id = Some(cmd_id);
+            tell(&Line::Event(Box::new(step(event, What::Command(happened), life.state()))))?;
+        }
+        tell(&Line::State(State {
+            cmd_id: id,
+            attempts: Some(life.attempts()),
+            ..self.state(life.state())
+        }))?;
+        Ok(())
+    }
+
+    async fn device(
+        &self,
+        uid: &Uid,
+        (from, to): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+        tell: &mut impl FnMut(&Line) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let stream = aggregate_id(&self.options.tenant, uid);
+        let (mut device, mut lives): (Device, HashMap<Uuid, Life>) = Default::default();
+        let mut known = false;
+        self.read(&[Device::TYPE, Command::TYPE], async |event| {
+            let within = from.is_none_or(|from| event.recorded_at >= from)
+                && to.is_none_or(|to| event.recorded_at < to);
+            let (what, state) = if event.aggregate_type == Device::TYPE {
+                if event.aggregate_id != stream {
+                    return Ok(());
+                }
+                let happened: device::Event = parse(&event)?;
+                device.apply(happened.clone());
+                (What::Device(happened), line::device_state(device.status()))
+            } else {
+                let (id, happened) = (cmd_id(&event)?, parse::<command::Event>(&event)?);
+                match &happened {
+                    command::Event::CommandRequested(request) if request.device_uid == *uid => {
+                        lives.insert(id, Life::default());
+                    }
+                    _ => {}
+                }
+                let Some(life) = lives.get_mut(&id) else { return Ok(()) };
+                life.apply(happened.clone());
+                life.forget_if_ended();
+                (What::CommandOf(id, happened), life.state())
+            };
+            if !std::mem::replace(&mut known, true) {
+                tell(&Line::Device { device_uid: uid.clone() })?;
+            }
+            if within {
+                tell(&Line::Event(Box::new(step(event, what, state))))?;
+            }
+            Ok(())
+        })
+        .await?;
+        if !known {
+            return Err(self.nothing(format!("device {uid}")));
+        }
+        let counts = lives.values().filter_map(Life::status).collect();
+        let state = self.state(line::device_state(device.status()));
+        tell(&Line::State(State { device_uid: Some(uid.clone()), commands: Some(counts), ..state }))?;
+        Ok(())
+    }
+
+    async fn open(&self, tell: &mut impl FnMut(&Line) -> io::Result<()>) -> Result<(), Error> {
+        let mut counts = Counts::default();
+        let mut lives: HashMap<Uuid, (Position, Life)> = HashMap::new();
+        let last = self
+            .read(&[Command::TYPE], async |event| {
+                let (id, happened) = (cmd_id(&event)?, parse::<command::Event>(&event)?);
+                if matches!(happened, command::Event::CommandRequested(_)) {
+                    lives.insert(id, (event.position, Life::default()));
+                }
+                // What has ended is counted and forgotten; what comes after changes nothing.
+                let Some((_, life)) = lives.get_mut(&id) else { return Ok(()) };
+                life.apply(happened);
+                if life.has_ended() {
+                    counts.extend(life.status());
+                    lives.remove(&id);
+                }
+                Ok(())
+            })
+            .await?;
+        counts.extend(lives.values().filter_map(|(_, life)| life.status()));
+        let mut open: Vec<(Position, Uuid)> =
+            lives.iter().map(|(id, (position, _))| (*position, *id)).collect();
+        open.sort_unstable();
+        for some in open.chunks(OPEN) {
+            self.tell_open(some, last, tell).await?;
+        }
+        tell(&Line::Counts { as_of: self.options.as_of, commands: counts })?;
+        Ok(())
+    }
+
+    async fn tell_open(
+        &self,
+        open: &[(Position, Uuid)],
+        last: Position,
+        tell: &mut impl FnMut(&Line) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let stream = |id: &Uuid| format!("{}/{id}", self.options.tenant);
+        let streams: Vec<String> = open.iter().map(|(_, id)| stream(id)).collect();
+        let mut lives: HashMap<String, Vec<Event>> = HashMap::new();
+        for event in self.log.streams(Command::TYPE, &streams).await? {
+            if event.position <= last {
+                lives.entry(event.aggregate_id.clone()).or_default().push(event);
+            }
+        }
+        for stream in streams {
+            self.life(lives.remove(&stream).unwrap_or_default(), tell)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the control log up to the moment asked for, or to where it ends now. Returns the last position that counts.
+    async fn read(
+        &self,
+        aggregate_types: &[&str],
+        mut each: impl AsyncFnMut(Event) -> Result<(), Error>,
+    ) -> Result<Position, Error> {
+        // What is appended meanwhile is not told in part.
+        let head = self.log.heads().log(self.control).map_or(0, |log| log.head);
+        let mut last = 0;
+        loop {
+            let page = self.log.control_page(self.control, last, PAGE, PAGE_BYTES, aggregate_types).await?;
+            if page.is_empty() {
+                return Ok(last);
+            }
+            for event in page {
+                if event.position > head || !self.counts(&event) {
+                    return Ok(last);
+                }
+                last = event.position;
+                each(event).await?;
+            }
+        }
+    }
+
+    fn counts(&self, event: &Event) -> bool {
+        self.options.as_of.is_none_or(|as_of| event.recorded_at <= as_of)
+    }
+
+    fn state(&self, state: &'static str) -> State {
+        let as_of = self.options.as_of;
+        State { as_of, cmd_id: None, device_uid: None, state, attempts: None, commands: None }
+    }
+
+    fn nothing(&self, what: String) -> Error {
+        Error::Nothing { what, tenant: self.options.tenant.clone(), as_of: self.options.as_of }
+    }
+}
+
+fn step(event: Event, what: What, state: &'static str) -> Step {
+    Step { event, state, what }
+}
+
+fn parse<E: DeserializeOwned + DomainEvent>(event: &Event) -> Result<E, Error> {
+    serde_json::from_str(&event.payload.0)
+        .map_err(|error| Error::Corrupt { position: event.position, why: error.to_string() })
+}
+
+fn cmd_id(event: &Event) -> Result<Uuid, Error> {
+    let id = split_aggregate_id(&event.aggregate_id).and_then(|(_, id)| id.parse().ok());
+    let why = || "its stream's id is no command's".to_owned();
+    id.ok_or_else(|| Error::Corrupt { position: event.position, why: why() })
+}

@@ -1,0 +1,66 @@
+//! `fleetlog bench`: how fast, beside what this machine could do at best, in one run.
+//!
+//! Machines differ and are noisy: the ratio of the two figures is what can be compared. Each benchmark starts a
+//! Postgres, a broker and a server of its own, durable as in production, and checks what it has stored before it reports.
+//!
+//! What is measured:
+//! - [`ingest`]: from devices to the log and the read models
+//! - [`append`]: batches into the log, alone
+//! - [`projections`]: from the log into the read models, alone
+//! - [`commands`]: from a request to a device and back, under telemetry
+//! - [`connections`]: what idle connections cost, beside those of a bare [`listener`]
+//! - [`query`]: reads over HTTP from a large log
+//!
+//! With what:
+//! - [`lab`]: a Postgres, a broker and a server, each a process
+//! - [`load`], [`fleet`], [`rows`]: messages, the devices that publish them, and the same as rows of the log
+//! - [`client`], [`schedule`]: requests over HTTP, and when they are due
+//! - [`progress`], [`usage`]: how far the server has got, and what it uses
+//! - [`check`]: what must be right at the end
+//! - [`report`]: what is printed
+
+mod append;
+pub mod args;
+mod check;
+mod client;
+mod commands;
+mod connections;
+mod fleet;
+mod ingest;
+mod lab;
+mod listener;
+mod load;
+mod progress;
+mod projections;
+mod query;
+mod report;
+mod rows;
+mod schedule;
+mod usage;
+
+use args::{Bench, What};
+use lab::Lab;
+use report::Report;
+
+/// Measures what was asked for, and prints it.
+pub async fn run(args: Bench) -> anyhow::Result<()> {
+    let report = match &args.what {
+        What::Ingest(args) => in_lab(async |lab| ingest::run(args, lab).await).await?,
+        What::Append(args) => in_lab(async |lab| append::run(args, lab).await).await?,
+        What::Projections(args) => in_lab(async |lab| projections::run(args, lab).await).await?,
+        What::Commands(args) => in_lab(async |lab| commands::run(args, lab).await).await?,
+        What::Connections(args) => in_lab(async |lab| connections::run(args, lab).await).await?,
+        What::Query(args) => in_lab(async |lab| query::run(args, lab).await).await?,
+        What::Listener { address } => return listener::run(*address).await,
+        What::Handler(args) => return query::bare::serve(args).await,
+    };
+    report.print(args.json)
+}
+
+async fn in_lab(measure: impl AsyncFnOnce(&Lab) -> anyhow::Result<Report>) -> anyhow::Result<Report> {
+    let lab = Lab::open().await?;
+    let measured = measure(&lab).await;
+    // Also where it failed: nothing is left behind.
+    lab.close().await?;
+    measured
+}

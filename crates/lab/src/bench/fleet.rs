@@ -1,0 +1,317 @@
+//! Devices that publish on time whether or not they are acknowledged, or as fast as they are: each over a connection of
+//! its own, or some over one, as behind a gateway.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use chrono::Utc;
+use fleetlog_mqtt::client::{self, Reader, Writer};
+use fleetlog_mqtt::url::Url;
+use futures::{StreamExt, TryStreamExt, stream};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Packet, Publish};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::load::{self, Messages};
+use super::report::Timings;
+
+/// The messages of one device that are under way at a time, where they are as many as are taken. Few, as a device's
+/// buffer is small.
+const UNDER_WAY: usize = 20;
+/// How often an idle device pings.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// How many connections are made at a time.
+const CONNECTING: usize = 64;
+/// How long the last messages may take to be acknowledged.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// How fast devices publish.
+#[derive(Debug, Clone)]
+pub(super) enum Pace {
+    /// So many messages a second, of all devices together, each at its time.
+    Rate(f64),
+    /// As many as are acknowledged, while no more than `ahead` of them are not `stored`.
+    Most {
+        /// How many events there are in the log.
+        stored: watch::Receiver<u64>,
+        /// How far published messages may be ahead of that.
+        ahead: u64,
+    },
+}
+
+/// Devices that are connected.
+pub(super) struct Fleet {
+    devices: u32,
+    links: Vec<Link>,
+    /// Different messages, of all devices since they are there.
+    different: Arc<AtomicU64>,
+}
+
+/// A connection, and the devices that publish over it in turn.
+struct Link {
+    url: Url,
+    name: String,
+    devices: Vec<(Arc<str>, Messages)>,
+    reader: Reader,
+    writer: Writer,
+    /// How many messages the server lets be under way.
+    granted: usize,
+    packet_id: u16,
+    unacknowledged: VecDeque<Sent>,
+}
+
+struct Sent {
+    packet_id: u16,
+    due: Instant,
+    topic: Arc<str>,
+    payload: Bytes,
+}
+
+/// When a connection sends what.
+struct Plan {
+    pace: Pace,
+    different: Arc<AtomicU64>,
+    started: Instant,
+    ends: Instant,
+    /// Between two messages of this connection; zero for as many as are taken.
+    every: Duration,
+    first: Duration,
+    /// When the connection breaks.
+    cut: Option<Instant>,
+}
+
+impl Fleet {
+    /// Connects so many devices, over so many connections.
+    pub(super) async fn connect(url: &Url, devices: u32, connections: u32) -> anyhow::Result<Self> {
+        Self::connect_timed(url, 0..devices, connections, &mut Timings::new("connecting")).await
+    }
+
+    /// Connects the devices of these numbers over so many connections, and notes how long each of them takes.
+    pub(super) async fn connect_timed(
+        url: &Url,
+        numbers: Range<u32>,
+        connections: u32,
+        timings: &mut Timings,
+    ) -> anyhow::Result<Self> {
+        let connecting = stream::iter(0..connections).map(async |nth| {
+            let (started, first) = (Instant::now(), numbers.start + nth);
+            let own = (first..numbers.end).step_by(connections as usize);
+            let own = own.map(|device| (load::topic(device).into(), Messages::of(device))).collect();
+            Ok::<_, client::Error>((Link::open(url.clone(), own, first).await?, started.elapsed()))
+        });
+        let connected = connecting.buffered(CONNECTING).inspect_ok(|(_, time)| timings.took(*time));
+        let links = connected.map_ok(|(link, _)| link).try_collect().await;
+        let links = links.context("failed to connect the devices")?;
+        Ok(Self { devices: numbers.len() as u32, links, different: Arc::default() })
+    }
+
+    /// How many different messages have been published.
+    pub(super) fn different(&self) -> u64 {
+        self.different.load(Ordering::Relaxed)
+    }
+
+    /// Publishes nothing for so long: every connection pings, each at its own time. How long the answers took.
+    pub(super) async fn idle(&mut self, time: Duration) -> anyhow::Result<Timings> {
+        let timings = Arc::new(Mutex::new(Timings::new("ping to answer")));
+        let (started, count) = (Instant::now(), self.links.len());
+        let mut running = JoinSet::new();
+        for (nth, mut link) in self.links.drain(..).enumerate() {
+            let first = started + PING_EVERY.mul_f64(nth as f64 / count as f64);
+            let timings = Arc::clone(&timings);
+            running.spawn(async move {
+                link.idle(first, started + time, &timings).await?;
+                anyhow::Ok(link)
+            });
+        }
+        self.back(running).await?;
+        Ok(taken(&timings))
+    }
+
+    /// One message of each device, which makes the devices known.
+    pub(super) async fn introduce(&mut self) -> anyhow::Result<()> {
+        // Each device's first message is due within this second, and its second one would be after it.
+        self.publish(&Pace::Rate(self.devices.into()), Duration::from_secs(1)).await.map(drop)
+    }
+
+    /// Publishes for so long, and returns when all of it is acknowledged: how long that took for each message. In a run
+    /// of some seconds at a rate each connection breaks once, and what was not acknowledged is sent again.
+    pub(super) async fn publish(&mut self, pace: &Pace, time: Duration) -> anyhow::Result<Timings> {
+        let timings = Arc::new(Mutex::new(Timings::new("sent to acknowledged")));
+        let (started, count) = (Instant::now(), self.links.len());
+        let mut running = JoinSet::new();
+        for (nth, mut link) in self.links.drain(..).enumerate() {
+            let share = nth as f64 / count as f64;
+            let every = match pace {
+                Pace::Rate(rate) => Duration::from_secs_f64(count as f64 / rate),
+                Pace::Most { .. } => Duration::ZERO,
+            };
+            let cut = (matches!(pace, Pace::Rate(_)) && time > Duration::from_secs(2))
+                .then(|| started + time.mul_f64(share));
+            let plan = Plan {
+                pace: pace.clone(),
+                different: Arc::clone(&self.different),
+                started,
+                ends: started + time,
+                every,
+                first: every.mul_f64(share),
+                cut,
+            };
+            let timings = Arc::clone(&timings);
+            running.spawn(async move {
+                link.publish(plan, &timings).await?;
+                anyhow::Ok(link)
+            });
+        }
+        self.back(running).await?;
+        Ok(taken(&timings))
+    }
+
+    /// Waits for the connections to be done.
+    async fn back(&mut self, mut running: JoinSet<anyhow::Result<Link>>) -> anyhow::Result<()> {
+        while let Some(link) = running.join_next().await {
+            self.links.push(link??);
+        }
+        Ok(())
+    }
+}
+
+fn taken(timings: &Mutex<Timings>) -> Timings {
+    let mut timings = timings.lock().unwrap_or_else(PoisonError::into_inner);
+    std::mem::replace(&mut timings, Timings::new("none"))
+}
+
+async fn open(url: &Url, name: &str) -> Result<(Reader, Writer, usize), client::Error> {
+    let connect = Connect {
+        keep_alive: 0,
+        client_id: name.to_owned(),
+        clean_start: true,
+        properties: Some(ConnectProperties::new()),
+    };
+    let (reader, writer, granted) = client::open(url, connect).await?;
+    Ok((reader, writer, granted.receive_maximum.into()))
+}
+
+impl Link {
+    async fn open(url: Url, devices: Vec<(Arc<str>, Messages)>, nth: u32) -> Result<Self, client::Error> {
+        let name = format!("bench-{nth}");
+        let (reader, writer, granted) = open(&url, &name).await?;
+        let (packet_id, unacknowledged) = (0, VecDeque::new());
+        Ok(Self { url, name, devices, reader, writer, granted, packet_id, unacknowledged })
+    }
+
+    async fn publish(&mut self, mut plan: Plan, timings: &Mutex<Timings>) -> anyhow::Result<()> {
+        let mut sent = 0;
+        let most = if plan.every.is_zero() { UNDER_WAY * self.devices.len() } else { usize::MAX };
+        let under_way = most.min(self.granted);
+        loop {
+            let mut due = plan.due(sent);
+            while self.unacknowledged.len() < under_way
+                && let Some(at) = due
+                && at <= Instant::now()
+            {
+                plan.room().await?;
+                let different = self.send(sent, at)?;
+                plan.different.fetch_add(different, Ordering::Relaxed);
+                sent += 1;
+                due = plan.due(sent);
+            }
+            self.writer.flush().await?;
+            if plan.cut.is_some_and(|cut| cut <= Instant::now()) {
+                plan.cut = None;
+                self.lose_connection().await?;
+            }
+            let next = match due {
+                None if self.unacknowledged.is_empty() => return Ok(()),
+                Some(at) if self.unacknowledged.len() < under_way => at,
+                _ => Instant::now() + PATIENCE,
+            };
+            tokio::select! {
+                packet = self.reader.next() => if let Packet::PubAck(acknowledged) = packet? {
+                    self.acknowledged(acknowledged.pkid, timings);
+                },
+                () = sleep_until(next) => {}
+            }
+        }
+    }
+
+    async fn idle(&mut self, first: Instant, ends: Instant, timings: &Mutex<Timings>) -> anyhow::Result<()> {
+        let mut due = first;
+        while due < ends {
+            sleep_until(due).await;
+            self.writer.ping().await?;
+            let answer = self.reader.next().await?;
+            ensure!(matches!(answer, Packet::PingResp(_)), "no answer to a ping: {answer:?}");
+            timings.lock().unwrap_or_else(PoisonError::into_inner).done(due);
+            due += PING_EVERY;
+        }
+        sleep_until(ends).await;
+        Ok(())
+    }
+
+    /// Sends the next message of the device whose turn it is; returns how many different ones it has become.
+    fn send(&mut self, number: u32, due: Instant) -> Result<u64, client::Error> {
+        let turn = number as usize % self.devices.len();
+        let (topic, messages) = &mut self.devices[turn];
+        let before = messages.different;
+        // 0 is no packet's id.
+        self.packet_id = self.packet_id % (u16::MAX - 1) + 1;
+        let payload = Bytes::from(messages.next(Utc::now() - due.elapsed()));
+        let sent = Sent { packet_id: self.packet_id, due, topic: Arc::clone(topic), payload };
+        let different = messages.different - before;
+        put(&mut self.writer, &sent)?;
+        self.unacknowledged.push_back(sent);
+        Ok(different)
+    }
+
+    fn acknowledged(&mut self, packet_id: u16, timings: &Mutex<Timings>) {
+        // Nearly always the first.
+        if let Some(nth) = self.unacknowledged.iter().position(|sent| sent.packet_id == packet_id)
+            && let Some(sent) = self.unacknowledged.remove(nth)
+        {
+            timings.lock().unwrap_or_else(PoisonError::into_inner).done(sent.due);
+        }
+    }
+
+    /// The connection breaks; another one is made, and over it goes again what was not acknowledged.
+    async fn lose_connection(&mut self) -> anyhow::Result<()> {
+        (self.reader, self.writer, self.granted) = timeout(PATIENCE, open(&self.url, &self.name)).await??;
+        for sent in &self.unacknowledged {
+            put(&mut self.writer, sent)?;
+        }
+        Ok(self.writer.flush().await?)
+    }
+}
+
+fn put(writer: &mut Writer, sent: &Sent) -> Result<(), client::Error> {
+    let mut publish = Publish::new(&*sent.topic, QoS::AtLeastOnce, sent.payload.clone(), None);
+    publish.pkid = sent.packet_id;
+    writer.put(&Packet::Publish(publish))
+}
+
+impl Plan {
+    /// When the connection's message of this number is due; `None` after the last.
+    fn due(&self, number: u32) -> Option<Instant> {
+        let due = if self.every.is_zero() {
+            Instant::now()
+        } else {
+            self.started + self.first + self.every.saturating_mul(number)
+        };
+        (due < self.ends).then_some(due)
+    }
+
+    /// Waits for room for another message.
+    async fn room(&mut self) -> anyhow::Result<()> {
+        if let Pace::Most { stored, ahead } = &mut self.pace {
+            let (different, ahead) = (&self.different, *ahead);
+            stored.wait_for(|&stored| different.load(Ordering::Relaxed) < stored + ahead).await?;
+        }
+        Ok(())
+    }
+}

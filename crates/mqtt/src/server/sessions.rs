@@ -1,0 +1,104 @@
+//! Who is connected here, so that a client that comes back releases the connection it left, and a connection ends with
+//! what it was made with.
+//!
+//! A client id belongs to the user who has connected with it: two devices that say the same one are two clients, and
+//! neither touches the other's connection.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fleetlog_engine::devices::credentials::Credentials;
+use fleetlog_engine::devices::credentials::watch::Ended;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::auth::Access;
+
+/// How often it is asked whose access has ended.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The connections that have been accepted.
+#[derive(Default)]
+pub(super) struct Roster {
+    seats: Mutex<HashMap<Client, Seat>>,
+    next: AtomicU64,
+}
+
+/// A client: whose, and the id it says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Client {
+    /// The user; `None` is everyone without credentials.
+    pub(super) user: Option<String>,
+    /// The client id.
+    pub(super) id: Arc<str>,
+}
+
+/// One connection's place.
+struct Seat {
+    number: u64,
+    access: Access,
+    ends: Ends,
+}
+
+/// How a connection is told to end.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ends {
+    /// The same client is there again, over another connection.
+    pub(super) taken_over: CancellationToken,
+    /// The device may not be here any more.
+    pub(super) dismissed: CancellationToken,
+}
+
+impl Roster {
+    /// A number of its own for each connection.
+    pub(super) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes a place. Whoever had it is told to go.
+    pub(super) fn enter(&self, client: Client, number: u64, access: Access, ends: Ends) {
+        if let Some(left_behind) = self.seats().insert(client, Seat { number, access, ends }) {
+            left_behind.ends.taken_over.cancel();
+        }
+    }
+
+    /// Gives a place up, if it is still this connection's.
+    pub(super) fn leave(&self, client: &Client, number: u64) {
+        let mut seats = self.seats();
+        if seats.get(client).is_some_and(|seat| seat.number == number) {
+            seats.remove(client);
+        }
+    }
+
+    /// Tells those to go whose access has ended, until `shutdown`. One query for all of them.
+    pub(super) async fn keep(&self, credentials: &Credentials, shutdown: &CancellationToken) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The last look that has succeeded: while the database is away, what ends meanwhile is not missed.
+        let mut since = None;
+        while shutdown.run_until_cancelled(looks.tick()).await.is_some() {
+            match credentials.ended_since(since).await {
+                Ok(ended) => {
+                    since = Some(ended.as_of);
+                    self.dismiss(&ended);
+                }
+                Err(error) => tracing::warn!(%error, "failed to ask whose access has ended"),
+            }
+        }
+    }
+
+    fn dismiss(&self, ended: &Ended) {
+        if ended.credentials.is_empty() && ended.tenants.is_empty() {
+            return;
+        }
+        for seat in self.seats().values().filter(|seat| seat.access.is_among(ended)) {
+            seat.ends.dismissed.cancel();
+        }
+    }
+
+    fn seats(&self) -> MutexGuard<'_, HashMap<Client, Seat>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

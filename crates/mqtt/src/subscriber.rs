@@ -1,0 +1,277 @@
+//! The subscriber to a broker of somebody else's: Mosquitto, EMQX, any that speaks MQTT 5.
+//!
+//! It hands what it receives to ingest, and acknowledges each message to the broker when its fate is committed, in
+//! the order in which messages came. The session is persistent: what was not acknowledged comes again, after whatever
+//! failed. A connection has two halves, and only one waits for the other:
+//!
+//! - [`Subscriber::receive`] reads, and waits while ingest has no room; meanwhile nothing is read, and TCP holds the broker back
+//! - [`acknowledge`] waits until messages are committed, and keeps the connection alive
+//!
+//! Everything that belongs to a connection ends with it: a packet id means another message on the next one.
+//!
+//! The [publisher](crate::publisher) is the other direction: commands to devices.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use fleetlog_aggregates::topic::TELEMETRY_FILTER;
+use fleetlog_engine::ingest::{self, Closed, Receipt};
+use fleetlog_event_log::backoff::Backoff;
+use futures::FutureExt;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{
+    Connect, ConnectProperties, Filter, Packet, PubAck, Publish, RetainForwardRule, SubAck, Subscribe,
+    SubscribeReasonCode,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, interval_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{self, Granted, MAX_PACKET, Reader, Writer};
+use crate::url::Url;
+
+/// How long the broker keeps the session, and with it what was not acknowledged, while no node is connected.
+const SESSION_EXPIRY: Duration = Duration::from_hours(7 * 24);
+/// How many messages may wait for their acknowledgement. The receive maximum does not bound it: Mosquitto up to 2.0.12
+/// ignores that while it works off a queue. A broker has 65,535 packet ids, and must not need one twice.
+const UNACKNOWLEDGED: usize = 32_768;
+const SUBSCRIPTION: u16 = 1;
+
+/// Which broker, and as whom.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The broker.
+    pub url: Url,
+    /// The name of the session. It stays the same over restarts, and no two nodes share it.
+    pub client_id: String,
+    /// The group of nodes that share the devices' messages between them. A session that changes its group needs
+    /// another client id, or the broker keeps the old subscription beside the new one. A node that stops stays in the
+    /// group, because the broker drops what nobody has subscribed to: Mosquitto keeps the node's share for it until
+    /// it is back or the session expires; EMQX gives it to the others.
+    pub group: Option<String>,
+    /// Which messages: [`TELEMETRY_FILTER`] or [`ACK_FILTER`](fleetlog_aggregates::topic::ACK_FILTER). Each in a
+    /// session of its own, so that no answer to a command waits behind telemetry at the broker.
+    pub filter: &'static str,
+    /// How many messages the broker may send ahead of their acknowledgements. Enough to fill a batch while another is
+    /// stored. Mosquitto sends at most its own `max_inflight_messages`, which is 20 unless set.
+    pub receive_maximum: u16,
+    /// How long a shutdown waits for messages that are being stored.
+    pub drain: Duration,
+}
+
+impl Options {
+    /// For telemetry, as `client_id`, alone, with up to 4,000 messages on the way.
+    #[must_use]
+    pub fn new(url: Url, client_id: impl Into<String>) -> Self {
+        let client_id = client_id.into();
+        Self {
+            url,
+            client_id,
+            group: None,
+            filter: TELEMETRY_FILTER,
+            receive_maximum: 4000,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why the options make no subscriber.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A persistent session has a name.
+    #[error("subscribe without a client id")]
+    NoClientId,
+    /// A group is one segment of a topic filter.
+    #[error("subscribe in group {0:?}: a group is not empty, and has no '/', '+' or '#'")]
+    BadGroup(String),
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error(transparent)]
+    Connection(#[from] client::Error),
+    #[error("the broker refused the subscription: {0:?}")]
+    Refused(Vec<SubscribeReasonCode>),
+    #[error("the broker sent a message of QoS 2, which was not subscribed")]
+    QoS2,
+}
+
+/// How the subscription is doing, for readiness.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// There is a connection to the broker.
+    pub connected: bool,
+    /// The broker has granted the subscription on this connection.
+    pub subscribed: bool,
+    /// What went wrong last, until it is subscribed again.
+    pub error: Option<String>,
+}
+
+/// The component. [`Subscriber::run`] it.
+pub struct Subscriber {
+    url: Url,
+    connect: Connect,
+    filter: Filter,
+    ingest: ingest::Handle,
+    drain: Duration,
+    status: watch::Sender<Status>,
+}
+
+/// A message that ingest has, on its way to an acknowledgement.
+struct Submitted {
+    packet_id: u16,
+    receipt: Receipt,
+}
+
+impl Subscriber {
+    /// Prepares a subscriber that gives its messages to `ingest`. It connects when it runs.
+    pub fn new(options: Options, ingest: ingest::Handle) -> Result<(Self, watch::Receiver<Status>), Error> {
+        let Options { url, client_id, group, filter, receive_maximum, drain } = options;
+        if client_id.is_empty() {
+            return Err(Error::NoClientId);
+        }
+        let filter = match group {
+            None => filter.to_owned(),
+            Some(group) if group.is_empty() || group.contains(['/', '+', '#']) => {
+                return Err(Error::BadGroup(group));
+            }
+            Some(group) => format!("$share/{group}/{filter}"),
+        };
+        let mut filter = Filter::new(filter, QoS::AtLeastOnce);
+        // A retained message was published once, and recorded then, not at each subscription.
+        filter.retain_forward_rule = RetainForwardRule::Never;
+        let properties = ConnectProperties {
+            session_expiry_interval: Some(SESSION_EXPIRY.as_secs() as u32),
+            receive_maximum: Some(receive_maximum),
+            max_packet_size: Some(MAX_PACKET),
+            ..ConnectProperties::new()
+        };
+        let connect = Connect { keep_alive: 0, client_id, clean_start: false, properties: Some(properties) };
+        let (status, watched) = watch::channel(Status::default());
+        Ok((Self { url, connect, filter, ingest, drain, status }, watched))
+    }
+
+    /// Receives until `shutdown`, then takes no more messages, acknowledges what gets committed, and disconnects from
+    /// a session that the broker keeps.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let overdue = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(self.drain).await;
+        };
+        tokio::select! {
+            () = self.keep_connected(&shutdown) => {}
+            () = overdue => tracing::warn!("the broker or the database did not answer in time; its messages come again"),
+        }
+    }
+
+    async fn keep_connected(&self, shutdown: &CancellationToken) {
+        let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
+        while !shutdown.is_cancelled() {
+            let Err(lost) = self.connection(shutdown).await else { return };
+            if self.status.borrow().subscribed {
+                backoff.reset();
+            }
+            metrics::counter!("fleetlog_mqtt_connections_lost_total").increment(1);
+            tracing::warn!(error = %lost, "lost the broker; connecting again");
+            self.status.send_replace(Status { error: Some(lost.to_string()), ..Status::default() });
+            let _ = shutdown.run_until_cancelled(backoff.wait()).await;
+        }
+    }
+
+    /// One connection, to its end. It ends well only by a shutdown.
+    async fn connection(&self, shutdown: &CancellationToken) -> Result<(), Lost> {
+        let opened = shutdown.run_until_cancelled(client::open(&self.url, self.connect.clone())).await;
+        let Some(opened) = opened else { return Ok(()) };
+        let (reader, mut writer, granted) = opened?;
+        self.status.send_modify(|status| status.connected = true);
+        // Also where the session is present: it may be of before the filter was this one.
+        let subscribe =
+            Subscribe { pkid: SUBSCRIPTION, filters: vec![self.filter.clone()], properties: None };
+        writer.put(&Packet::Subscribe(subscribe))?;
+        writer.flush().await?;
+        let (submitted, submissions) = mpsc::channel(UNACKNOWLEDGED);
+        let receive = async {
+            // The channel closes with it, at a shutdown: what is in it is still acknowledged.
+            shutdown.run_until_cancelled(self.receive(reader, submitted)).await.unwrap_or(Ok(()))
+        };
+        tokio::try_join!(receive, acknowledge(writer, granted, submissions))?;
+        Ok(())
+    }
+
+    /// Gives messages to ingest until the connection ends, or ingest closes.
+    async fn receive(&self, mut reader: Reader, submitted: mpsc::Sender<Submitted>) -> Result<(), Lost> {
+        loop {
+            match reader.next().await? {
+                Packet::Publish(publish) if publish.qos == QoS::ExactlyOnce => return Err(Lost::QoS2),
+                Packet::Publish(Publish { qos, pkid, topic, payload, .. }) => {
+                    let topic: Arc<str> = String::from_utf8_lossy(&topic).into();
+                    let Ok(receipt) = self.ingest.submit(topic, payload, Utc::now()).await else {
+                        return Ok(());
+                    };
+                    if qos == QoS::AtLeastOnce
+                        && submitted.send(Submitted { packet_id: pkid, receipt }).await.is_err()
+                    {
+                        return Ok(());
+                    }
+                }
+                Packet::SubAck(suback) => self.subscribed(suback)?,
+                _ => {}
+            }
+        }
+    }
+
+    fn subscribed(&self, suback: SubAck) -> Result<(), Lost> {
+        match suback.return_codes[..] {
+            [SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce)] => {
+                tracing::info!(filter = self.filter.path, "subscribed");
+                self.status.send_replace(Status { connected: true, subscribed: true, error: None });
+                Ok(())
+            }
+            _ => Err(Lost::Refused(suback.return_codes)),
+        }
+    }
+}
+
+/// Acknowledges in the order of receipt: whatever was committed waits for those before it. Ends, with a farewell, when
+/// nothing more can be acknowledged.
+async fn acknowledge(
+    mut writer: Writer,
+    granted: Granted,
+    mut submissions: mpsc::Receiver<Submitted>,
+) -> Result<(), Lost> {
+    let mut pings = interval_at(Instant::now() + granted.ping_every, granted.ping_every);
+    let mut first = None;
+    loop {
+        tokio::select! {
+            committed = next_committed(&mut submissions, &mut first) => {
+                let mut committed = Some(committed);
+                // A batch is committed as a whole, so there are usually more, for one write to send.
+                while let Some(next) = committed {
+                    let Some(packet_id) = next else {
+                        return Ok(writer.disconnect().await?);
+                    };
+                    writer.put(&Packet::PubAck(PubAck::new(packet_id, None)))?;
+                    committed = next_committed(&mut submissions, &mut first).now_or_never();
+                }
+                writer.flush().await?;
+            }
+            _ = pings.tick() => writer.ping().await?,
+        }
+    }
+}
+
+/// The packet id of the next message in the order of receipt, once it is committed. `None` when no more messages come,
+/// or when ingest is closing: what follows is not stored either. Dropping the call loses nothing.
+async fn next_committed(
+    submissions: &mut mpsc::Receiver<Submitted>,
+    first: &mut Option<Submitted>,
+) -> Option<u16> {
+    if first.is_none() {
+        *first = submissions.recv().await;
+    }
+    let committed: Result<_, Closed> = (&mut first.as_mut()?.receipt).await;
+    let packet_id = first.take()?.packet_id;
+    committed.ok().map(|_| packet_id)
+}

@@ -1,0 +1,178 @@
+//! A broker's address, as every MQTT client here takes it: `mqtt://user:password@host:port`.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use fleetlog_engine::devices::credentials::secret::ServiceLogin;
+use percent_encoding::percent_decode_str;
+use rumqttc::v5::MqttOptions;
+use rumqttc::v5::mqttbytes::v5::Login;
+
+const DEFAULT_PORT: u16 = 1883;
+
+/// Where a broker is, and how to log in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url {
+    host: String,
+    pub(crate) port: u16,
+    login: Option<(String, String)>,
+}
+
+/// Why a text is no broker's address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUrl {
+    /// It asks for TLS, which is not spoken here. Plain MQTT would show the password to the network.
+    #[error(
+        "a broker is reached without TLS (mqtt://host:port); terminate TLS in front of fleetlog, for example with stunnel"
+    )]
+    Tls,
+    /// It is something else.
+    #[error("a broker is given as mqtt://[user:password@]host[:port]")]
+    Form,
+}
+
+impl FromStr for Url {
+    type Err = InvalidUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+        let (scheme, rest) = text.split_once("://").ok_or(InvalidUrl::Form)?;
+        match scheme.to_ascii_lowercase().as_str() {
+            "mqtt" | "tcp" => {}
+            "mqtts" | "ssl" | "tls" => return Err(InvalidUrl::Tls),
+            _ => return Err(InvalidUrl::Form),
+        }
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (login, place) = match rest.rsplit_once('@') {
+            Some((login, place)) => (Some(login), place),
+            None => (None, rest),
+        };
+        let authority: http::uri::Authority = place.parse().map_err(|_| InvalidUrl::Form)?;
+        let port = match place.strip_prefix(authority.host()) {
+            Some("") => DEFAULT_PORT,
+            _ => authority.port_u16().ok_or(InvalidUrl::Form)?,
+        };
+        let login = login.map(|login| {
+            let (user, password) = login.split_once(':').unwrap_or((login, ""));
+            Ok((decode(user)?, decode(password)?))
+        });
+        Ok(Self { host: authority.host().to_owned(), port, login: login.transpose()? })
+    }
+}
+
+/// Replaces `%2F` and its like, which let a password hold any character.
+fn decode(text: &str) -> Result<String, InvalidUrl> {
+    percent_decode_str(text).decode_utf8().map(String::from).map_err(|_| InvalidUrl::Form)
+}
+
+impl Url {
+    /// As the resolver takes it: without the brackets of an IPv6 address.
+    pub(crate) fn host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    pub(crate) fn login(&self) -> Option<Login> {
+        self.login.as_ref().map(|(user, password)| Login::new(user, password))
+    }
+
+    /// What fleetlog logs in with, if it does.
+    #[must_use]
+    pub fn service_login(&self) -> Option<ServiceLogin> {
+        self.login.as_ref().map(|(user, password)| ServiceLogin::new(user, password))
+    }
+
+    /// The same place, for another user.
+    #[must_use]
+    pub fn with_login(&self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        Self { login: Some((user.into(), password.into())), ..self.clone() }
+    }
+
+    /// The options of a client that connects there. Its outgoing window is `window` messages: rumqttc sets a table
+    /// aside for each that there may be.
+    pub fn client(&self, client_id: &str, window: u16) -> MqttOptions {
+        // rumqttc puts host and port together with a colon, so an IPv6 address keeps its brackets.
+        let mut options = MqttOptions::new(client_id, &self.host, self.port);
+        if let Some((user, password)) = &self.login {
+            options.set_credentials(user, password);
+        }
+        let mut network = options.network_options();
+        network.set_tcp_nodelay(true);
+        options.set_network_options(network);
+        options.set_outgoing_inflight_upper_limit(window);
+        options
+    }
+}
+
+impl From<SocketAddr> for Url {
+    fn from(address: SocketAddr) -> Self {
+        let host = match address {
+            SocketAddr::V4(address) => address.ip().to_string(),
+            SocketAddr::V6(address) => format!("[{}]", address.ip()),
+        };
+        Self { host, port: address.port(), login: None }
+    }
+}
+
+/// Without the password.
+impl std::fmt::Display for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "mqtt://{}:{}", self.host, self.port)
+    }
+}
+
+/// Without the password.
+impl std::fmt::Debug for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(host: &str, port: u16, login: Option<(&str, &str)>) -> Url {
+        let login = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
+        Url { host: host.to_owned(), port, login }
+    }
+
+    #[test]
+    fn a_broker_is_given_by_host_and_perhaps_port_and_login() {
+        for (text, expected) in [
+            ("mqtt://localhost", url("localhost", 1883, None)),
+            ("tcp://broker.example:2883/", url("broker.example", 2883, None)),
+            ("mqtt://[::1]:1883", url("[::1]", 1883, None)),
+            ("mqtt://[::1]", url("[::1]", 1883, None)),
+            ("mqtt://u:p%40ss%3a@h:1", url("h", 1, Some(("u", "p@ss:")))),
+            ("mqtt://u@h", url("h", 1883, Some(("u", "")))),
+            ("mqtt://t0%2Fdev-01:p@h", url("h", 1883, Some(("t0/dev-01", "p")))),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused_and_tls_never_becomes_plain() {
+        for text in ["mqtts://h", "ssl://h:8883", "MQTTS://h"] {
+            assert_eq!(text.parse::<Url>(), Err(InvalidUrl::Tls), "{text}");
+        }
+        for text in [
+            "",
+            "localhost:1883",
+            "mqtt://",
+            "mqtt://h:",
+            "mqtt://h:x",
+            "mqtt://h:99999",
+            "mqtt://u:%ff@h",
+            "ws://h",
+            "mqtt://h/x",
+        ] {
+            assert_eq!(text.parse::<Url>(), Err(InvalidUrl::Form), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let url: Url = "mqtt://user:secret@h".parse().expect("a URL");
+        assert_eq!(format!("{url} {url:?}"), "mqtt://h:1883 mqtt://h:1883");
+    }
+}
