@@ -2,19 +2,16 @@
 
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 
-use crate::scope;
+use crate::{migrations, scope};
 
 /// The role that the service acts as: it owns nothing, and may only read and append events.
 pub const SERVICE_ROLE: &str = "fleetlog_service";
 
 /// The role that callers' requests act as: it owns nothing, and sees one tenant's rows.
 pub const REQUESTS_ROLE: &str = "fleetlog_requests";
-
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// What can go wrong between fleetlog and its database.
 #[derive(Debug, thiserror::Error)]
@@ -120,10 +117,11 @@ impl Options {
 
     /// Brings the schema up to date, as the owner. Returns how many migrations have been applied in all.
     pub async fn migrate(&self) -> Result<usize> {
+        let migrator = migrations::migrator().await?;
         let mut owner = self.connect.clone().connect().await?;
-        MIGRATIONS.run(&mut owner).await?;
+        migrator.run(&mut owner).await?;
         owner.close().await?;
-        Ok(MIGRATIONS.iter().count())
+        Ok(migrator.iter().count())
     }
 
     fn acting_as(&self, role: &str) -> PgConnectOptions {

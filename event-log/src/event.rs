@@ -10,9 +10,8 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// Which log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
-#[sqlx(transparent)]
 pub struct LogId(pub i32);
 
 /// An event's number in its log: 1, 2, 3 … head, without a hole. 0 is before the first.
@@ -78,8 +77,7 @@ pub struct Log {
 }
 
 /// JSON text as it is stored, byte for byte. Serializes as the value that it is.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::Type)]
-#[sqlx(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Json(pub String);
 
 impl Serialize for Json {

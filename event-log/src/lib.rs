@@ -5,7 +5,9 @@
 //! up to `n`, for ever. The modules, in the order in which data flows through them:
 //!
 //! - [`database`]: connections, migration, and the durability that everything else assumes
+//! - `migrations`: the files that the schema is made by
 //! - [`event`]: what is read back
+//! - `sql`: how its types are bound and read
 //! - [`moment`]: times as text
 //! - [`heads`]: the logs and how far each has got; wakes who waits
 //! - [`control`]: append single events, through cqrs-es
@@ -33,12 +35,14 @@ pub mod follow;
 mod group;
 pub mod heads;
 pub mod leadership;
+mod migrations;
 pub mod moment;
 pub mod quarantine;
 pub mod read;
 mod readers;
 pub mod record;
 pub mod scope;
+mod sql;
 pub mod telemetry;
 pub mod terms;
 

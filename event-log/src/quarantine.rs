@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::FromRow;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, Row};
 
 use crate::EventLog;
 use crate::Result;
@@ -25,7 +26,7 @@ pub struct Refused {
 }
 
 /// A message in quarantine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Quarantined {
     /// Its number, in the order of arrival.
     pub quarantine_id: i64,
@@ -34,7 +35,6 @@ pub struct Quarantined {
     /// How many bytes it has.
     pub bytes: i32,
     /// Its beginning, as text; bytes that are none are shown as U+FFFD.
-    #[sqlx(try_from = "Vec<u8>")]
     pub excerpt: Excerpt,
     /// A stable word for programs.
     pub reason: String,
@@ -42,6 +42,20 @@ pub struct Quarantined {
     pub detail: String,
     /// When it reached the server.
     pub received_at: DateTime<Utc>,
+}
+
+impl FromRow<'_, PgRow> for Quarantined {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            quarantine_id: row.try_get("quarantine_id")?,
+            topic: row.try_get("topic")?,
+            bytes: row.try_get("bytes")?,
+            excerpt: Excerpt::from(row.try_get::<Vec<u8>, _>("excerpt")?),
+            reason: row.try_get("reason")?,
+            detail: row.try_get("detail")?,
+            received_at: row.try_get("received_at")?,
+        })
+    }
 }
 
 /// The beginning of a payload, as text.

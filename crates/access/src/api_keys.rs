@@ -23,7 +23,7 @@ use super::{Action, Error, Identity, Principal, Who};
 pub(super) const PREFIX: &str = "flk_";
 
 /// What a tenant may know of a key: all but its secret.
-#[derive(Debug, Serialize, FromRow, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ApiKey {
     /// The key's id; events name it as their actor with `key:` before it.
     pub key_id: Uuid,
@@ -41,6 +41,21 @@ pub struct ApiKey {
     pub revoked_at: Option<DateTime<Utc>>,
     /// When it was last used, to the minute.
     pub last_used_at: Option<DateTime<Utc>>,
+}
+
+impl FromRow<'_, PgRow> for ApiKey {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            key_id: row.try_get("key_id")?,
+            name: row.try_get("name")?,
+            actions: row.try_get("actions")?,
+            created_by: row.try_get("created_by")?,
+            created_at: row.try_get("created_at")?,
+            expires_at: row.try_get("expires_at")?,
+            revoked_at: row.try_get("revoked_at")?,
+            last_used_at: row.try_get("last_used_at")?,
+        })
+    }
 }
 
 /// A key to be.

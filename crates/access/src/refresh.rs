@@ -10,7 +10,8 @@ use fleetlog_aggregates::acts;
 use fleetlog_event_log::control::metadata;
 use fleetlog_event_log::crash;
 use fleetlog_event_log::record::Recorder;
-use sqlx::{FromRow, PgConnection};
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
 
 use super::secret::{self, Bits};
@@ -41,7 +42,6 @@ impl From<fleetlog_event_log::Error> for Refused {
 }
 
 /// A token as it is kept, and what it stands for.
-#[derive(FromRow)]
 struct Kept {
     session_id: Uuid,
     successor_secret: Vec<u8>,
@@ -53,6 +53,23 @@ struct Kept {
     user_id: Uuid,
     tenant: String,
     role: String,
+}
+
+impl FromRow<'_, PgRow> for Kept {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            session_id: row.try_get("session_id")?,
+            successor_secret: row.try_get("successor_secret")?,
+            used_at: row.try_get("used_at")?,
+            used_by: row.try_get("used_by")?,
+            in_grace: row.try_get("in_grace")?,
+            session_expires_at: row.try_get("session_expires_at")?,
+            over: row.try_get("over")?,
+            user_id: row.try_get("user_id")?,
+            tenant: row.try_get("tenant")?,
+            role: row.try_get("role")?,
+        })
+    }
 }
 
 /// What a token turned out to be worth.

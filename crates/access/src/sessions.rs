@@ -11,6 +11,7 @@ use fleetlog_event_log::record::Recorder;
 use fleetlog_event_log::{EventLog, database};
 use futures::future::BoxFuture;
 use serde::Serialize;
+use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Row};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -51,7 +52,7 @@ pub struct Tokens {
 }
 
 /// A session that is not over.
-#[derive(Debug, Serialize, FromRow, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Session {
     /// The session.
     pub session_id: Uuid,
@@ -65,6 +66,19 @@ pub struct Session {
     pub address: Option<String>,
     /// The program, as it called itself.
     pub user_agent: Option<String>,
+}
+
+impl FromRow<'_, PgRow> for Session {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            session_id: row.try_get("session_id")?,
+            created_at: row.try_get("created_at")?,
+            last_used_at: row.try_get("last_used_at")?,
+            expires_at: row.try_get("expires_at")?,
+            address: row.try_get("address")?,
+            user_agent: row.try_get("user_agent")?,
+        })
+    }
 }
 
 impl Identity {

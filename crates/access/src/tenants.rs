@@ -8,7 +8,8 @@ use fleetlog_event_log::control::{Committed, Metadata};
 use fleetlog_event_log::record::Recorder;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder};
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder, Row};
 use utoipa::ToSchema;
 
 use super::authorize::PLATFORM_TENANT;
@@ -39,7 +40,7 @@ impl Registration {
 }
 
 /// A tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Tenant {
     /// Its name, as topics and streams begin with it.
     #[schema(example = "acme")]
@@ -62,6 +63,22 @@ pub struct Tenant {
     pub max_devices: Option<i32>,
     /// How many users there may be; null: any number.
     pub max_users: Option<i32>,
+}
+
+impl FromRow<'_, PgRow> for Tenant {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            tenant: row.try_get("tenant")?,
+            created_at: row.try_get("created_at")?,
+            suspended_at: row.try_get("suspended_at")?,
+            tier: row.try_get("tier")?,
+            self_registration: row.try_get("self_registration")?,
+            registration: row.try_get("registration")?,
+            retention_days: row.try_get("retention_days")?,
+            max_devices: row.try_get("max_devices")?,
+            max_users: row.try_get("max_users")?,
+        })
+    }
 }
 
 /// What to change; the rest stays. What may be null is set to null by `Some(None)`.

@@ -12,7 +12,7 @@ use super::{Error, Identity};
 use crate::quota::{ANONYMOUS, DEFAULT, EVERYONE};
 
 /// A limit of requests.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, FromRow, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RateLimit)]
 pub struct Limit {

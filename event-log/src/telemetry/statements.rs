@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::telemetry::{MAX_AHEAD, Recorded};
-use sqlx::{Postgres, Transaction};
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, Postgres, Row, Transaction};
 
 use crate::Error;
 use crate::LogId;
@@ -15,13 +16,19 @@ use crate::Position;
 use crate::Result;
 
 /// A log that is this transaction's alone to append to.
-#[derive(Debug, Clone, Copy, sqlx::FromRow)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Locked {
     pub(super) head: Position,
     /// When the lock was got, by the database's clock: when everything is recorded that is appended under it.
     pub(super) now: DateTime<Utc>,
     /// When the partition of that moment begins.
     pub(super) week: DateTime<Utc>,
+}
+
+impl FromRow<'_, PgRow> for Locked {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self { head: row.try_get("head")?, now: row.try_get("now")?, week: row.try_get("week")? })
+    }
 }
 
 /// Waits for a log. Nested, so that the clock is read when the lock is held, and once.

@@ -7,6 +7,7 @@ use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::Position;
 use fleetlog_event_log::event::Json;
 use serde::Serialize;
+use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgPool, Row};
 use uuid::Uuid;
 
@@ -14,7 +15,7 @@ use super::{Cursor, Error};
 use crate::paging::Page;
 
 /// A batch as the log left it, and how its commands are.
-#[derive(Debug, Clone, PartialEq, Serialize, FromRow)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = CommandBatch))]
 pub struct Batch {
@@ -43,7 +44,6 @@ pub struct Batch {
     /// How many devices it is for.
     pub devices: i32,
     /// How its commands are.
-    #[sqlx(skip)]
     pub commands: Counts,
     /// When it ended.
     pub ended_at: Option<DateTime<Utc>>,
@@ -53,6 +53,30 @@ pub struct Batch {
     pub cancel_reason: Option<String>,
     /// The position of its request in the control log.
     pub position: Position,
+}
+
+impl FromRow<'_, PgRow> for Batch {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            batch_id: row.try_get("batch_id")?,
+            selector: row.try_get("selector")?,
+            cmd: row.try_get("cmd")?,
+            params: row.try_get("params")?,
+            status: row.try_get("status")?,
+            requested_by: row.try_get("requested_by")?,
+            requested_at: row.try_get("requested_at")?,
+            expires_at: row.try_get("expires_at")?,
+            rate_per_s: row.try_get("rate_per_s")?,
+            abort_after_failures: row.try_get("abort_after_failures")?,
+            devices: row.try_get("devices")?,
+            // Counted apart from the batch's own row.
+            commands: Counts::default(),
+            ended_at: row.try_get("ended_at")?,
+            cancelled_by: row.try_get("cancelled_by")?,
+            cancel_reason: row.try_get("cancel_reason")?,
+            position: row.try_get("position")?,
+        })
+    }
 }
 
 /// How many of a batch's commands are in each state.

@@ -4,12 +4,13 @@ use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::event::Json;
 use serde::Serialize;
-use sqlx::{FromRow, PgPool};
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgPool, Row};
 
 use super::Error;
 
 /// A command type that is on the list.
-#[derive(Debug, Clone, PartialEq, Serialize, FromRow)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CommandType {
     /// What commands of this type say in `cmd`.
@@ -21,6 +22,17 @@ pub struct CommandType {
     pub params: Json,
     /// When it was put on the list in this form.
     pub defined_at: DateTime<Utc>,
+}
+
+impl FromRow<'_, PgRow> for CommandType {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            name: row.try_get("name")?,
+            description: row.try_get("description")?,
+            params: row.try_get("params")?,
+            defined_at: row.try_get("defined_at")?,
+        })
+    }
 }
 
 /// A tenant's command types, by name.

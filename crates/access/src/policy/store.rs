@@ -5,6 +5,7 @@ use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::{PolicyName, Tenant};
 use fleetlog_event_log::control::{Committed, Metadata};
 use fleetlog_event_log::{EventLog, database};
+use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
@@ -14,7 +15,7 @@ use super::source::{self, Invalid};
 pub const MAX_POLICIES: i64 = 100;
 
 /// A policy, as it holds.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// Its name within the tenant.
     pub name: String,
@@ -26,6 +27,18 @@ pub struct Stored {
     pub updated_at: DateTime<Utc>,
     /// Who decided so.
     pub updated_by: String,
+}
+
+impl FromRow<'_, PgRow> for Stored {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            name: row.try_get("name")?,
+            source: row.try_get("source")?,
+            description: row.try_get("description")?,
+            updated_at: row.try_get("updated_at")?,
+            updated_by: row.try_get("updated_by")?,
+        })
+    }
 }
 
 /// Why a tenant's policies are not changed.

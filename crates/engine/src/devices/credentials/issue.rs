@@ -6,7 +6,8 @@ use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Committed, ExecuteError, Metadata};
 use fleetlog_event_log::record::{Decision, Recorder};
 use serde::Serialize;
-use sqlx::FromRow;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, Row};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -42,7 +43,7 @@ pub struct Issued {
 }
 
 /// A credential, without its secret.
-#[derive(Debug, FromRow, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Credential {
     /// Its id.
     pub credential_id: Uuid,
@@ -58,6 +59,20 @@ pub struct Credential {
     pub revoked_at: Option<DateTime<Utc>>,
     /// When it has let the device in last, exact to a minute.
     pub last_used_at: Option<DateTime<Utc>>,
+}
+
+impl FromRow<'_, PgRow> for Credential {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            credential_id: row.try_get("credential_id")?,
+            active: row.try_get("active")?,
+            created_at: row.try_get("created_at")?,
+            created_by: row.try_get("created_by")?,
+            expires_at: row.try_get("expires_at")?,
+            revoked_at: row.try_get("revoked_at")?,
+            last_used_at: row.try_get("last_used_at")?,
+        })
+    }
 }
 
 /// Issues a credential to a device.
