@@ -11,6 +11,8 @@ use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::words;
+
 /// The longest display name, in characters.
 pub const MAX_DISPLAY_NAME: usize = 200;
 /// The most labels a device carries.
@@ -74,6 +76,8 @@ pub enum Via {
     Api,
 }
 
+words! { Via { Telemetry = "telemetry", Api = "api" } }
+
 /// What has happened to a device. Stored for ever: only add to this.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
@@ -117,16 +121,80 @@ pub enum Event {
     },
 }
 
+/// The kinds of event, by the names that they are stored under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventType {
+    /// See [`Event::DeviceRegistered`].
+    DeviceRegistered,
+    /// See [`Event::DeviceUpdated`].
+    DeviceUpdated,
+    /// See [`Event::DeviceDecommissioned`].
+    DeviceDecommissioned,
+    /// See [`Event::DeviceCredentialIssued`].
+    DeviceCredentialIssued,
+    /// See [`Event::DeviceCredentialRevoked`].
+    DeviceCredentialRevoked,
+}
+
+words! { EventType {
+    DeviceRegistered = "DeviceRegistered",
+    DeviceUpdated = "DeviceUpdated",
+    DeviceDecommissioned = "DeviceDecommissioned",
+    DeviceCredentialIssued = "DeviceCredentialIssued",
+    DeviceCredentialRevoked = "DeviceCredentialRevoked",
+} }
+
+impl EventType {
+    /// Where an event of this kind leaves a device in its life; `None` where it was before.
+    #[must_use]
+    pub fn status_after(self) -> Option<Status> {
+        match self {
+            Self::DeviceRegistered => Some(Status::Registered),
+            Self::DeviceDecommissioned => Some(Status::Decommissioned),
+            Self::DeviceUpdated | Self::DeviceCredentialIssued | Self::DeviceCredentialRevoked => None,
+        }
+    }
+
+    /// The names of the kinds that change where a device is in its life.
+    #[must_use]
+    pub fn that_change_status() -> Vec<&'static str> {
+        Self::names(|event| event.status_after().is_some())
+    }
+
+    /// The names of the kinds that put a device into service.
+    #[must_use]
+    pub fn that_begin_service() -> Vec<&'static str> {
+        Self::names(|event| event.status_after().is_some_and(Status::is_in_service))
+    }
+
+    /// The names of the kinds that take a device out of service. Credentials that were issued before are good no more.
+    #[must_use]
+    pub fn that_end_service() -> Vec<&'static str> {
+        Self::names(|event| event.status_after().is_some_and(|status| !status.is_in_service()))
+    }
+
+    fn names(which: impl Fn(Self) -> bool) -> Vec<&'static str> {
+        Self::ALL.iter().filter(|event| which(**event)).map(|event| event.as_str()).collect()
+    }
+}
+
+impl Event {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> EventType {
+        match self {
+            Self::DeviceRegistered { .. } => EventType::DeviceRegistered,
+            Self::DeviceUpdated { .. } => EventType::DeviceUpdated,
+            Self::DeviceDecommissioned {} => EventType::DeviceDecommissioned,
+            Self::DeviceCredentialIssued { .. } => EventType::DeviceCredentialIssued,
+            Self::DeviceCredentialRevoked { .. } => EventType::DeviceCredentialRevoked,
+        }
+    }
+}
+
 impl DomainEvent for Event {
     fn event_type(&self) -> String {
-        match self {
-            Self::DeviceRegistered { .. } => "DeviceRegistered",
-            Self::DeviceUpdated { .. } => "DeviceUpdated",
-            Self::DeviceDecommissioned {} => "DeviceDecommissioned",
-            Self::DeviceCredentialIssued { .. } => "DeviceCredentialIssued",
-            Self::DeviceCredentialRevoked { .. } => "DeviceCredentialRevoked",
-        }
-        .to_owned()
+        self.kind().as_str().to_owned()
     }
 
     fn event_version(&self) -> String {
@@ -181,6 +249,19 @@ pub enum Status {
     Registered,
     /// Out of service.
     Decommissioned,
+}
+
+words! { Status { Unknown = "unknown", Registered = "registered", Decommissioned = "decommissioned" } }
+
+impl Status {
+    /// Whether it counts among its tenant's devices and may connect.
+    #[must_use]
+    pub fn is_in_service(self) -> bool {
+        match self {
+            Self::Registered => true,
+            Self::Unknown | Self::Decommissioned => false,
+        }
+    }
 }
 
 impl Device {
@@ -313,9 +394,10 @@ impl Aggregate for Device {
     }
 
     fn apply(&mut self, event: Event) {
+        self.status = event.kind().status_after().unwrap_or(self.status);
         match event {
             Event::DeviceRegistered { name, labels, .. } => {
-                *self = Self { status: Status::Registered, name, labels, credentials: BTreeMap::new() };
+                *self = Self { status: self.status, name, labels, credentials: BTreeMap::new() };
             }
             Event::DeviceUpdated { name, labels } => {
                 self.name = name.or_else(|| self.name.take());
@@ -323,10 +405,7 @@ impl Aggregate for Device {
                     self.labels = labels;
                 }
             }
-            Event::DeviceDecommissioned {} => {
-                self.status = Status::Decommissioned;
-                self.credentials.clear();
-            }
+            Event::DeviceDecommissioned {} => self.credentials.clear(),
             Event::DeviceCredentialIssued { credential_id, expires_at } => {
                 self.credentials.insert(credential_id, expires_at);
             }

@@ -13,6 +13,7 @@
 //! - [`command_ack`]: from a device's acknowledgement to the answer that it is
 //! - [`command_batch`]: the `CommandBatch` aggregate: one command for many devices
 //! - [`acts`]: what people and administrators do, told
+//! - [`words`]: enums whose cases are words
 
 pub mod acts;
 pub mod command;
@@ -24,3 +25,4 @@ pub mod identity;
 pub mod metrics;
 pub mod telemetry;
 pub mod topic;
+pub mod words;

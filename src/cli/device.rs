@@ -143,16 +143,10 @@ async fn issue_one(log: &EventLog, device: &Named, wish: issue::Wish) -> Result<
 /// All devices with a credential that is good.
 async fn good(log: &EventLog) -> Result<Vec<Named>, fleetlog_event_log::Error> {
     let users: Vec<String> = sqlx::query_scalar(
-        "SELECT DISTINCT tenant || '/' || uid AS username
-         FROM device_credentials AS credential JOIN tenants USING (tenant)
-         WHERE revoked_at IS NULL AND suspended_at IS NULL
-           AND (expires_at IS NULL OR expires_at > clock_timestamp())
-           AND NOT EXISTS (
-               SELECT FROM control_events
-               WHERE aggregate_type = 'Device' AND aggregate_id = tenant || '/' || uid
-                 AND control_events.sequence > credential.sequence AND event_type = 'DeviceDecommissioned')
-         ORDER BY username",
+        "SELECT DISTINCT (tenant || '/' || uid) COLLATE \"C\" AS username
+         FROM good_device_credentials($1) ORDER BY username",
     )
+    .bind(device::EventType::that_end_service())
     .fetch_all(log.pool())
     .await?;
     Ok(users.iter().filter_map(|user| user.parse().ok()).collect())

@@ -184,3 +184,24 @@ fn the_stored_form_of_every_event_stays_readable() {
         assert_eq!(serde_json::from_str::<Event>(json).expect("deserializes"), event);
     }
 }
+
+#[test]
+fn each_event_leaves_a_device_where_its_kind_says() {
+    let credential = || [issued(7, None), revoked(7, None)];
+    let events =
+        [registered(), Event::DeviceUpdated { name: None, labels: None }, Event::DeviceDecommissioned {}];
+    for event in events.into_iter().chain(credential()) {
+        for before in [vec![], vec![registered()], vec![registered(), Event::DeviceDecommissioned {}]] {
+            let (before, mut device) = (given(before.clone()).status(), given(before));
+            device.apply(event.clone());
+            assert_eq!(device.status(), event.kind().status_after().unwrap_or(before), "{event:?}");
+        }
+    }
+}
+
+#[test]
+fn what_begins_and_ends_service_is_told_by_name() {
+    assert_eq!(EventType::that_begin_service(), ["DeviceRegistered"]);
+    assert_eq!(EventType::that_end_service(), ["DeviceDecommissioned"]);
+    assert_eq!(EventType::that_change_status(), ["DeviceRegistered", "DeviceDecommissioned"]);
+}

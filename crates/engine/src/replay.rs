@@ -171,7 +171,7 @@ impl Replay<'_> {
                 }
                 let happened: device::Event = parse(&event)?;
                 device.apply(happened.clone());
-                (What::Device(happened), line::device_state(device.status()))
+                (What::Device(happened), device.status().as_str())
             } else {
                 let (id, happened) = (cmd_id(&event)?, parse::<command::Event>(&event)?);
                 match &happened {
@@ -198,7 +198,7 @@ impl Replay<'_> {
             return Err(self.nothing(format!("device {uid}")));
         }
         let counts = lives.values().filter_map(Life::status).collect();
-        let state = self.state(line::device_state(device.status()));
+        let state = self.state(device.status().as_str());
         tell(&Line::State(State { device_uid: Some(uid.clone()), commands: Some(counts), ..state }))?;
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! How changes to devices are written: one upsert a lane, each of its own columns only.
 
-use fleetlog_aggregates::device::Via;
 use fleetlog_aggregates::identity::split_aggregate_id;
 use fleetlog_event_log::{Event, Lane, LogId, Result};
 use sqlx::PgConnection;
@@ -48,17 +47,13 @@ impl Model {
     async fn write_lives(&self, connection: &mut PgConnection, fold: &Fold) -> Result<()> {
         let (tenants, uids) = names(fold.lives.keys());
         let column = || fold.lives.values();
-        let word = |via: Via| match via {
-            Via::Telemetry => "telemetry",
-            Via::Api => "api",
-        };
         sqlx::query(&self.upsert_lives)
             .bind(tenants)
             .bind(uids)
             .bind(column().map(|life| life.name.as_deref()).collect::<Vec<_>>())
             .bind(column().map(|life| life.labels.as_ref().map(Json)).collect::<Vec<_>>())
             .bind(column().map(|life| life.registered.map(|(at, _)| at)).collect::<Vec<_>>())
-            .bind(column().map(|life| life.registered.map(|(_, via)| word(via))).collect::<Vec<_>>())
+            .bind(column().map(|life| life.registered.map(|(_, via)| via.as_str())).collect::<Vec<_>>())
             .bind(column().map(|life: &Life| life.decommissioned_at).collect::<Vec<_>>())
             .execute(connection)
             .await?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use fleetlog_aggregates::device::{Labels, Via};
+use fleetlog_aggregates::device::{EventType, Labels, Via};
 use fleetlog_aggregates::identity::{Tenant, Uid};
 use fleetlog_event_log::{EventLog, LogId};
 use sqlx::postgres::{PgRow, Postgres};
@@ -94,11 +94,12 @@ pub async fn in_service_now(
              WHERE projection = $3 AND live AND log_id = $2)
          SELECT (SELECT count(*) FROM devices
                  WHERE tenant = $1 AND registered_at IS NOT NULL AND decommissioned_at IS NULL)
-              + (SELECT count(*) FILTER (WHERE event_type = 'DeviceRegistered')
-                      - count(*) FILTER (WHERE event_type = 'DeviceDecommissioned')
+              + (SELECT count(*) FILTER (WHERE event_type = ANY($4))
+                      - count(*) FILTER (WHERE event_type = ANY($5))
                  FROM control_events, shown
                  WHERE log_id = $2 AND control_events.position > shown.position AND aggregate_type = 'Device')";
     let count = sqlx::query_scalar(sql).bind(tenant.as_str()).bind(control).bind(Model::NAME);
+    let count = count.bind(EventType::that_begin_service()).bind(EventType::that_end_service());
     Ok(count.fetch_one(connection).await?)
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use fleetlog_aggregates::device::Status;
+use fleetlog_aggregates::device::{EventType, Status};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::telemetry::Reason;
 use fleetlog_event_log::{Error, EventLog, LogId, Position};
@@ -109,15 +109,16 @@ impl Devices {
         let rows: Vec<(String, String)> = sqlx::query_as(
             "SELECT aggregate_id, event_type FROM control_events
              WHERE log_id = $1 AND position > $2 AND position <= $3 AND aggregate_type = 'Device'
-               AND event_type IN ('DeviceRegistered', 'DeviceDecommissioned')
+               AND event_type = ANY($4)
              ORDER BY position",
         )
         .bind(self.control)
         .bind(self.seen)
         .bind(head)
+        .bind(EventType::that_change_status())
         .fetch_all(self.log.pool())
         .await?;
-        Ok(rows.into_iter().map(|(device, event)| (device, after(&event))).collect())
+        after(rows).collect()
     }
 
     /// Learns about devices that are not remembered: reads them, and registers those that are new.
@@ -138,13 +139,14 @@ impl Devices {
         let rows: Vec<(String, String)> = sqlx::query_as(
             "SELECT DISTINCT ON (aggregate_id) aggregate_id, event_type FROM control_events
              WHERE aggregate_type = 'Device' AND aggregate_id = ANY($1)
-               AND event_type IN ('DeviceRegistered', 'DeviceDecommissioned')
+               AND event_type = ANY($2)
              ORDER BY aggregate_id, sequence DESC",
         )
         .bind(devices)
+        .bind(EventType::that_change_status())
         .fetch_all(self.log.pool())
         .await?;
-        Ok(rows.into_iter().map(|(device, event)| (device, after(&event))).collect())
+        after(rows).collect()
     }
 
     async fn registers_itself(&self) -> Result<bool, Error> {
@@ -195,10 +197,10 @@ fn refuse(refused: &mut RefusedDevices, device: &str, status: Status) {
     refused.insert(device.to_owned(), why);
 }
 
-/// Where an event leaves a device.
-fn after(event_type: &str) -> Status {
-    match event_type {
-        "DeviceRegistered" => Status::Registered,
-        _ => Status::Decommissioned,
-    }
+/// Where events leave their devices. Those of a type that leaves a device where it was say nothing.
+fn after(events: Vec<(String, String)>) -> impl Iterator<Item = Result<(String, Status), Error>> {
+    events.into_iter().filter_map(|(device, event_type)| match event_type.parse::<EventType>() {
+        Ok(event_type) => Some(Ok((device, event_type.status_after()?))),
+        Err(unknown) => Some(Err(sqlx::Error::Decode(Box::new(unknown)).into())),
+    })
 }

@@ -117,15 +117,6 @@ impl Serialize for Counts {
     }
 }
 
-/// The word for where a device is.
-pub(super) fn device_state(status: device::Status) -> &'static str {
-    match status {
-        device::Status::Unknown => "unknown",
-        device::Status::Registered => "registered",
-        device::Status::Decommissioned => "decommissioned",
-    }
-}
-
 /// A time as people and programs read it, to the microsecond that is stored.
 pub(super) fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, true)

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 
 use chrono::{DateTime, Utc};
 use fleetlog_access::Error;
+use fleetlog_aggregates::device::EventType;
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -52,6 +53,7 @@ impl Credentials {
         let rows = sqlx::query(GOOD)
             .bind(device.tenant.as_str())
             .bind(device.uid.as_str())
+            .bind(EventType::that_end_service())
             .fetch_all(self.0.log.pool())
             .await?;
         let read = |row: sqlx::postgres::PgRow| {
@@ -61,12 +63,8 @@ impl Credentials {
     }
 }
 
+/// The device's rows are found first, by their index; whether each is good is asked of it by its key.
 const GOOD: &str = "
-    SELECT secret_hash, credential_id, expires_at
-    FROM device_credentials AS credential JOIN tenants USING (tenant)
-    WHERE tenant = $1 AND uid = $2 AND revoked_at IS NULL AND suspended_at IS NULL
-      AND (expires_at IS NULL OR expires_at > clock_timestamp())
-      AND NOT EXISTS (
-          SELECT FROM control_events
-          WHERE aggregate_type = 'Device' AND aggregate_id = $1 || '/' || $2
-            AND sequence > credential.sequence AND event_type = 'DeviceDecommissioned')";
+    SELECT credential.secret_hash, credential_id, good.expires_at
+    FROM device_credentials AS credential JOIN good_device_credentials($3) AS good USING (credential_id)
+    WHERE credential.tenant = $1 AND credential.uid = $2 AND credential.revoked_at IS NULL";

@@ -1,7 +1,7 @@
 //! Issue, rotate, revoke, list: what a caller does with the credentials of the tenant's devices.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use fleetlog_aggregates::device::{self, Command, Device as Aggregate, Event, Status};
+use fleetlog_aggregates::device::{self, Command, Device as Aggregate, Event, EventType, Status};
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Committed, ExecuteError, Metadata};
 use fleetlog_event_log::record::{Decision, Recorder};
@@ -114,6 +114,7 @@ pub async fn list(log: &EventLog, device: &Device) -> Result<Option<Vec<Credenti
         .bind(device.tenant.as_str())
         .bind(device.uid.as_str())
         .bind(LISTED)
+        .bind(EventType::that_end_service())
         .fetch_all(log.pool())
         .await;
     Ok(Some(listed.map_err(fleetlog_event_log::Error::from)?))
@@ -192,10 +193,9 @@ const EXPIRE: &str = "
 
 const LIST: &str = "
     SELECT credential_id, created_at, created_by, expires_at, revoked_at, last_used_at,
-        revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp()) AND NOT EXISTS (
-            SELECT FROM control_events
-            WHERE aggregate_type = 'Device' AND aggregate_id = $1 || '/' || $2
-              AND sequence > credential.sequence AND event_type = 'DeviceDecommissioned') AS active
+        EXISTS (
+            SELECT FROM good_device_credentials($4) AS good
+            WHERE good.credential_id = credential.credential_id) AS active
     FROM device_credentials AS credential
     WHERE tenant = $1 AND uid = $2
     ORDER BY created_at DESC, credential_id

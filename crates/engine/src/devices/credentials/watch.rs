@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use fleetlog_access::Error;
+use fleetlog_aggregates::device::EventType;
 use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -32,7 +33,14 @@ pub struct Ended {
 impl Credentials {
     /// Whose access has ended since a moment of the database's clock, and a while before; since now where none is given.
     pub async fn ended_since(&self, since: Option<DateTime<Utc>>) -> Result<Ended, Error> {
-        let row = sqlx::query(ENDED).bind(since).bind(OVERLAP_S).fetch_one(self.0.log.pool()).await?;
+        let row = sqlx::query(ENDED)
+            .bind(since)
+            .bind(OVERLAP_S)
+            .bind(EventType::that_end_service())
+            // Planned anew each time: only a plan that knows the types can use the index on these events.
+            .persistent(false)
+            .fetch_one(self.0.log.pool())
+            .await?;
         let (credentials, tenants): (Vec<Uuid>, Vec<String>) =
             (row.try_get("credentials")?, row.try_get("tenants")?);
         Ok(Ended {
@@ -63,7 +71,8 @@ impl Credentials {
     }
 }
 
-/// Each part reads an index of what has ended, from `since` on.
+/// Each part reads an index of what has ended, from `since` on. A new type of event that ends service has to join the
+/// index `control_events_decommissioned`.
 const ENDED: &str = "
     WITH since AS (SELECT coalesce($1, now()) - $2 * interval '1 second' AS since)
     SELECT now() AS as_of,
@@ -77,7 +86,7 @@ const ENDED: &str = "
             FROM control_events AS event JOIN device_credentials AS credential
               ON credential.tenant = split_part(event.aggregate_id, '/', 1)
              AND credential.uid = split_part(event.aggregate_id, '/', 2)
-            WHERE event.event_type = 'DeviceDecommissioned' AND event.recorded_at > (SELECT since FROM since)
+            WHERE event.event_type = ANY($3) AND event.recorded_at > (SELECT since FROM since)
               AND event.sequence > credential.sequence) AS credentials,
         ARRAY(SELECT tenant FROM tenants WHERE suspended_at > (SELECT since FROM since)) AS tenants";
 

@@ -1,0 +1,75 @@
+//! Enums whose cases are words: stored in a column, sent in JSON, part of a topic.
+//!
+//! [`words!`](crate::words) writes both directions from one list. A case that is not on the list does not compile, and
+//! a word that is not on it is an [`UnknownWord`], never some other case.
+
+/// A word that is none of those it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected one of {expected}")]
+pub struct UnknownWord {
+    /// Those it should be, separated by commas.
+    pub expected: &'static str,
+}
+
+/// Gives an enum `ALL`, `as_str`, `Display` and `FromStr`, from one list of its cases and their words.
+#[macro_export]
+macro_rules! words {
+    ($name:ident { $first:ident = $first_word:literal $(, $case:ident = $word:literal)* $(,)? }) => {
+        impl $name {
+            /// Every case, in the order of its declaration.
+            pub const ALL: &'static [Self] = &[Self::$first $(, Self::$case)*];
+
+            /// The word that stands for it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    Self::$first => $first_word,
+                    $(Self::$case => $word,)*
+                }
+            }
+        }
+
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl ::std::str::FromStr for $name {
+            type Err = $crate::words::UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, Self::Err> {
+                match word {
+                    $first_word => Ok(Self::$first),
+                    $($word => Ok(Self::$case),)*
+                    _ => Err($crate::words::UnknownWord {
+                        expected: concat!($first_word $(, ", ", $word)*),
+                    }),
+                }
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UnknownWord;
+
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Colour {
+        Red,
+        Green,
+    }
+
+    words! { Colour { Red = "red", Green = "green" } }
+
+    #[test]
+    fn every_case_comes_back_from_its_word_and_no_other_word_does() {
+        for &colour in Colour::ALL {
+            assert_eq!(colour.as_str().parse(), Ok(colour));
+        }
+        for unknown in ["", "blue", "Red", "red "] {
+            assert_eq!(unknown.parse::<Colour>(), Err(UnknownWord { expected: "red, green" }));
+        }
+    }
+}
