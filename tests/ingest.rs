@@ -13,7 +13,7 @@ use futures::future::join_all;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use sqlx::Executor;
 
-use crate::support::{Node, log_of};
+use crate::support::{Node, log_of, register_device};
 
 const TOPIC: &str = "t0/devices/dev-01/telemetry";
 
@@ -110,8 +110,7 @@ async fn where_a_tenant_registers_by_hand_strangers_go_to_quarantine_until_they_
     node.owner().await.execute("UPDATE tenants SET self_registration = false").await.expect("update");
     assert_eq!(node.ingest(TOPIC, "{}").await, Ok(Fate::Quarantined(Reason::UnknownDevice)));
     assert_eq!(node.quarantined(TOPIC).await, [(Some("t0".into()), "unknown_device".into())]);
-    execute(&node.log, "t0/dev-01", Command::Register { via: Via::Api, name: None, labels: Labels::new() })
-        .await;
+    execute(&node.log, "t0/dev-01", register_device(Via::Api, None, Labels::new())).await;
     assert_eq!(node.ingest(TOPIC, "{}").await, Ok(Fate::Recorded(1)));
 }
 
@@ -127,8 +126,7 @@ async fn a_decommissioned_device_is_refused_here_at_once_and_on_other_nodes_soon
     assert_eq!(node.ingest(TOPIC, "{}").await, refused);
     let noticed = async { while other.ingest(TOPIC, "{}").await != refused {} };
     tokio::time::timeout(Duration::from_secs(5), noticed).await.expect("noticed");
-    execute(&node.log, "t0/dev-01", Command::Register { via: Via::Api, name: None, labels: Labels::new() })
-        .await;
+    execute(&node.log, "t0/dev-01", register_device(Via::Api, None, Labels::new())).await;
     assert!(matches!(node.ingest(TOPIC, "{}").await, Ok(Fate::Recorded(_))));
 }
 

@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use sqlx::{Executor, Row};
 use tokio::task::JoinSet;
 
-use crate::support::{Database, log_of};
+use crate::support::{Database, log_of, register_device};
 
 fn message(uid: &str, payload: &str) -> Recorded {
     let topic = format!("t0/devices/{uid}/telemetry");
@@ -27,7 +27,7 @@ fn reading(uid: &str, n: usize) -> Recorded {
 }
 
 fn register() -> device::Command {
-    device::Command::Register { via: Via::Telemetry, name: None, labels: Labels::new() }
+    register_device(Via::Telemetry, None, Labels::new())
 }
 
 async fn append(log: &EventLog, batch: Vec<Recorded>) -> Vec<Outcome> {

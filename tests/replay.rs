@@ -10,7 +10,7 @@ use insta::assert_snapshot;
 use serde_json::json;
 use sqlx::Executor;
 
-use crate::support::Server;
+use crate::support::{Server, register_device};
 use history::{History, Told, id};
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn a_log_that_is_opened_to_read_refuses_to_be_written() {
     let log = EventLog::open_to_read(database::Options::new(history.database.options())).await.expect("open");
     let written = log.execute::<Device>("t0/dev-01", device::Command::Decommission, Metadata::new()).await;
     assert!(matches!(written, Err(ExecuteError::Refused(_))), "decided, and refused: {written:?}");
-    let register = device::Command::Register { via: Via::Api, name: None, labels: Labels::new() };
+    let register = register_device(Via::Api, None, Labels::new());
     let written = log.execute::<Device>("t0/dev-01", register, Metadata::new()).await;
     let Err(ExecuteError::Log(error)) = written else { panic!("{written:?}") };
     assert!(error.to_string().contains("read-only transaction"), "{error}");

@@ -29,14 +29,7 @@ pub type Labels = BTreeMap<String, String>;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// Put the device on the record.
-    Register {
-        /// Who noticed it first.
-        via: Via,
-        /// A name for people.
-        name: Option<String>,
-        /// Its first labels.
-        labels: Labels,
-    },
+    Register(Admitted),
     /// Change what people call it; `None` leaves a field as it is.
     Update {
         /// The new name.
@@ -64,6 +57,30 @@ pub enum Command {
         /// Now.
         at: DateTime<Utc>,
     },
+}
+
+/// A device that is to be put on the record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Registration {
+    /// Who noticed it first.
+    pub via: Via,
+    /// A name for people.
+    pub name: Option<String>,
+    /// Its first labels.
+    pub labels: Labels,
+}
+
+/// A registration for which the tenant has room.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Admitted(Registration);
+
+impl Registration {
+    /// The command that registers the device. Only for a caller that has counted the tenant's devices: how many there may
+    /// be is not this aggregate's to know. `clippy.toml` holds everyone else to `fleetlog_engine::devices::registration`.
+    #[must_use]
+    pub fn admit(self) -> Command {
+        Command::Register(Admitted(self))
+    }
 }
 
 /// What a registration came through.
@@ -280,17 +297,20 @@ impl Device {
     /// What follows from a command. Pure: the same state and command always give the same answer.
     pub fn decide(&self, command: Command) -> Result<Vec<Event>, Error> {
         match (command, self.status) {
-            (Command::Register { .. }, Status::Registered) => Err(Error::AlreadyRegistered),
+            (Command::Register(_), Status::Registered) => Err(Error::AlreadyRegistered),
             // A forgotten transmitter must not bring its device back to life; a person may.
             (
-                Command::Register { via: Via::Telemetry, .. }
+                Command::Register(Admitted(Registration { via: Via::Telemetry, .. }))
                 | Command::Update { .. }
                 | Command::Decommission
                 | Command::IssueCredential { .. }
                 | Command::RevokeCredential { .. },
                 Status::Decommissioned,
             ) => Err(Error::Decommissioned),
-            (Command::Register { via, name, labels }, Status::Unknown | Status::Decommissioned) => {
+            (
+                Command::Register(Admitted(Registration { via, name, labels })),
+                Status::Unknown | Status::Decommissioned,
+            ) => {
                 check_name(name.as_deref())?;
                 check_labels(&labels)?;
                 Ok(vec![Event::DeviceRegistered { via, name, labels }])

@@ -54,22 +54,15 @@ macro_rules! words {
 #[cfg(test)]
 mod tests {
     use super::UnknownWord;
-
-    #[derive(Debug, Clone, Copy, PartialEq)]
-    enum Colour {
-        Red,
-        Green,
-    }
-
-    words! { Colour { Red = "red", Green = "green" } }
+    use crate::device::Via;
 
     #[test]
     fn every_case_comes_back_from_its_word_and_no_other_word_does() {
-        for &colour in Colour::ALL {
-            assert_eq!(colour.as_str().parse(), Ok(colour));
+        for &via in Via::ALL {
+            assert_eq!(via.as_str().parse(), Ok(via));
         }
-        for unknown in ["", "blue", "Red", "red "] {
-            assert_eq!(unknown.parse::<Colour>(), Err(UnknownWord { expected: "red, green" }));
+        for unknown in ["", "mail", "Api", "api "] {
+            assert_eq!(unknown.parse::<Via>(), Err(UnknownWord { expected: "telemetry, api" }));
         }
     }
 }

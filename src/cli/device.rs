@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use chrono::TimeDelta;
 use clap::{Args, Subcommand};
-use fleetlog_aggregates::device::{self, Command, Labels, Via};
+use fleetlog_aggregates::device::{self, Labels, Registration, Via};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::topic::{ACK_FILTER, Channel, TELEMETRY_FILTER};
 use fleetlog_engine::devices::credentials::{Device as Named, issue};
+use fleetlog_engine::devices::registration::{self, Refused};
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{ExecuteError, metadata};
 use futures::{StreamExt, TryStreamExt};
@@ -130,14 +131,14 @@ async fn issue_all(
     Ok(())
 }
 
-async fn issue_one(log: &EventLog, device: &Named, wish: issue::Wish) -> Result<issue::Issued, issue::Error> {
+async fn issue_one(log: &EventLog, device: &Named, wish: issue::Wish) -> anyhow::Result<issue::Issued> {
     let metadata = metadata(ACTOR, None, None);
-    let register = Command::Register { via: Via::Api, name: None, labels: Labels::new() };
-    match log.execute::<device::Device>(&device.to_string(), register, metadata.clone()).await {
-        Ok(_) | Err(ExecuteError::Refused(device::Error::AlreadyRegistered)) => {}
-        Err(error) => return Err(error),
+    let unnamed = Registration { via: Via::Api, name: None, labels: Labels::new() };
+    match registration::register(log, &device.tenant, &device.uid, unnamed, metadata.clone()).await {
+        Ok(_) | Err(Refused::Execute(ExecuteError::Refused(device::Error::AlreadyRegistered))) => {}
+        Err(error) => return Err(error.into()),
     }
-    issue::issue(log, device, wish, metadata).await
+    Ok(issue::issue(log, device, wish, metadata).await?)
 }
 
 /// All devices with a credential that is good.

@@ -7,7 +7,7 @@ use fleetlog_access::api_keys::{self, NewKey};
 use fleetlog_access::policy::store;
 use fleetlog_access::{Action, Role};
 use fleetlog_aggregates::command_type::Definition;
-use fleetlog_aggregates::device::{Command as DeviceCommand, Device, Labels, Via};
+use fleetlog_aggregates::device::{Device, Labels, Via};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_engine::commands::batch::{NewBatch, Selector};
 use fleetlog_engine::commands::{Commands, NewCommand};
@@ -17,8 +17,8 @@ use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::Api;
 use crate::support::api::{answer, user_id};
+use crate::support::{Api, register_device};
 
 /// In every text of the other tenant's; in lower case.
 pub(super) const CANARY: &str = "zanarie7f3a";
@@ -120,7 +120,7 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
     match kind {
         "device" => {
             let labels = Labels::from([(text.to_owned(), text.to_owned())]);
-            let register = DeviceCommand::Register { via: Via::Api, name: Some(text.to_owned()), labels };
+            let register = register_device(Via::Api, Some(text.to_owned()), labels);
             api.log.execute::<Device>(&format!("{tenant}/{name}"), register, by()).await.expect("registered");
             name
         }

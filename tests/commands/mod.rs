@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use crate::support::Node;
 use crate::support::mqtt::{Device, V5};
+use crate::support::{Node, register_device};
 
 /// Longer than anything takes that works.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -57,7 +57,7 @@ fn ping(uid: &str) -> NewCommand {
 }
 
 async fn register(log: &EventLog, uid: &str) {
-    let command = device::Command::Register { via: Via::Api, name: None, labels: Labels::new() };
+    let command = register_device(Via::Api, None, Labels::new());
     let registered = log.execute::<device::Device>(&format!("t0/{uid}"), command, actor("test")).await;
     registered.expect("registered");
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Output;
 
 use fleetlog_embedded::mosquitto::{self, Broker};
 use serde_json::json;
@@ -55,14 +56,19 @@ async fn mosquitto_pub_and_sub_are_refused_what_is_not_their_devices() {
     assert_eq!(fleet.stored().await, (2, 0));
 }
 
-/// Runs `fleetlog device` on the fleet's database.
-async fn device(fleet: &Fleet, arguments: &[&str]) -> String {
-    let output = tool("device")
+/// Runs `fleetlog device` on the fleet's database, to whatever end.
+async fn try_device(fleet: &Fleet, arguments: &[&str]) -> Output {
+    tool("device")
         .args(arguments)
         .env("DATABASE_URL", url(&fleet.api.database.options()))
         .output()
         .await
-        .expect("the binary");
+        .expect("the binary")
+}
+
+/// Runs `fleetlog device` on the fleet's database.
+async fn device(fleet: &Fleet, arguments: &[&str]) -> String {
+    let output = try_device(fleet, arguments).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
@@ -147,4 +153,23 @@ async fn a_fleet_gets_its_credentials_from_the_command_line_and_is_simulated_wit
     let active: Vec<_> =
         listed["items"].as_array().expect("items").iter().map(|item| &item["active"]).collect();
     assert_eq!(active, [&json!(true), &json!(false)]);
+}
+
+#[tokio::test]
+async fn credentials_from_the_command_line_are_for_no_more_devices_than_the_tenant_may_have() {
+    let fleet = Fleet::start().await;
+    fleet.sql("UPDATE tenants SET max_devices = 2 WHERE tenant = 't1'").await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("credentials");
+    let path = file.to_str().expect("UTF-8");
+    let output = try_device(&fleet, &["credentials", "--tenant", "t1", "--count", "3", "--out", path]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("as many devices as it may have"), "{said}");
+    let registered: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM control_events WHERE aggregate_id LIKE 't1/%' AND event_type = 'DeviceRegistered'",
+    )
+    .fetch_one(&mut fleet.node.owner().await)
+    .await
+    .expect("a count");
+    assert_eq!(registered, 2);
 }

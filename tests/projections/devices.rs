@@ -1,13 +1,13 @@
 //! Devices: listed, searched, counted, and paged through without a miss or a repeat.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use fleetlog_aggregates::device::{Command, Labels};
+use fleetlog_aggregates::device::{Command, Labels, Via};
 use fleetlog_event_log::EventLog;
 use fleetlog_projections::devices::{self, Cursor, Device, Query, Sort, Status};
 use fleetlog_projections::paging::BadCursor;
 
 use super::{Running, append, at, execute, reading, register, t0};
-use crate::support::Database;
+use crate::support::{Database, register_device};
 
 fn a_minute_ago() -> DateTime<Utc> {
     Utc::now() - TimeDelta::minutes(1)
@@ -182,11 +182,7 @@ async fn one_tenant_never_sees_anothers_devices() {
     // The log of a tenant that is added while projections run is picked up too.
     sqlx::query("INSERT INTO tenants (tenant) VALUES ('t2')").execute(&mut owner).await.expect("inserted");
     for tenant in ["t1", "t2"] {
-        let register = Command::Register {
-            via: fleetlog_aggregates::device::Via::Api,
-            name: None,
-            labels: Labels::new(),
-        };
+        let register = register_device(Via::Api, None, Labels::new());
         execute(&log, &format!("{tenant}/dev-01"), register).await;
     }
     running.catch_up().await;

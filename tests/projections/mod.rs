@@ -19,7 +19,7 @@ use fleetlog_projections::{Handle, Options, Projections};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::log_of;
+use crate::support::{log_of, register_device};
 
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -81,7 +81,7 @@ async fn execute(log: &EventLog, aggregate_id: &str, command: device::Command) {
 
 async fn register(log: &EventLog, uid: &str, name: Option<&str>) {
     let name = name.map(str::to_owned);
-    let command = device::Command::Register { via: Via::Api, name, labels: Labels::new() };
+    let command = register_device(Via::Api, name, Labels::new());
     execute(log, &format!("t0/{uid}"), command).await;
 }
 

@@ -9,7 +9,7 @@ use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::Metadata;
 use serde_json::{Value, json};
 
-use crate::support::{Database, tool, url};
+use crate::support::{Database, register_device, tool, url};
 
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_772_366_400 + seconds, 0).expect("in range")
@@ -34,7 +34,7 @@ impl History {
         let history = Self { database, log };
         let labels = Labels::from([("site".to_owned(), "hanoi".to_owned())]);
         for (uid, via, labels) in [("dev-01", Via::Telemetry, Labels::new()), ("dev-02", Via::Api, labels)] {
-            history.device(uid, device::Command::Register { via, name: None, labels }).await;
+            history.device(uid, register_device(via, None, labels)).await;
         }
         history.request(1, "dev-01", "set_interval", json!({ "seconds": 60 })).await;
         history.command(1, "dispatcher", Input::MarkSent { attempt: 1, at: at(1) }).await;

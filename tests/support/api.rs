@@ -203,7 +203,7 @@ impl Api {
         uid: &str,
         payloads: impl IntoIterator<Item = Value>,
     ) -> i64 {
-        let register = device::Command::Register { via: Via::Telemetry, name: None, labels: Labels::new() };
+        let register = super::register_device(Via::Telemetry, None, Labels::new());
         match self.log.execute::<Device>(&format!("{tenant}/{uid}"), register, Metadata::new()).await {
             Ok(_) | Err(ExecuteError::Refused(device::Error::AlreadyRegistered)) => {}
             Err(error) => panic!("register: {error}"),

@@ -8,8 +8,9 @@ fn given(events: impl IntoIterator<Item = Event>) -> Device {
     device
 }
 
+#[expect(clippy::disallowed_methods, reason = "a tenant's room is not the aggregate's business")]
 fn register(via: Via) -> Command {
-    Command::Register { via, name: None, labels: Labels::new() }
+    Registration { via, name: None, labels: Labels::new() }.admit()
 }
 
 fn registered() -> Event {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use fleetlog_access::{Action, Principal, Resource, authorize};
-use fleetlog_aggregates::device::{Command, Device as Aggregate, Labels, Via};
+use fleetlog_aggregates::device::{Command, Device as Aggregate, Labels, Registration, Via};
 use fleetlog_aggregates::identity::{Uid, aggregate_id};
 use fleetlog_engine::devices::registration;
 use fleetlog_projections::devices::{self, Cursor, Device, Sort, Status};
@@ -176,9 +176,9 @@ async fn register_device(
     authorize(&caller, Action::DevicesWrite, &Resource::Tenant(&caller.tenant))?;
     let Body(device) = device?;
     guard::written(&app, &caller, &device.uid, Some(&device.labels)).await?;
-    let command = Command::Register { via: Via::Api, name: device.name, labels: device.labels };
+    let registration = Registration { via: Via::Api, name: device.name, labels: device.labels };
     let (tenant, uid) = (&caller.tenant, device.uid);
-    let at = registration::register(&app.log, tenant, &uid, command, request.metadata(&caller)).await?;
+    let at = registration::register(&app.log, tenant, &uid, registration, request.metadata(&caller)).await?;
     let written = Written { uid: uid.into(), position: at.map(|at| LogPosition::from(at).to_string()) };
     let location = format!("{PREFIX}/devices/{}", written.uid);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(written)))

@@ -6,7 +6,7 @@
 //! A person registers one device; telemetry may make itself noticed from thousands at once, which go on the record
 //! together.
 
-use fleetlog_aggregates::device::{self, Command, Device, Event, Labels, Via};
+use fleetlog_aggregates::device::{self, Device, Event, Labels, Registration, Via};
 use fleetlog_aggregates::identity::{Tenant, Uid, aggregate_id};
 use fleetlog_event_log::control::{self, Committed, ExecuteError, Metadata};
 use fleetlog_event_log::record::Recorder;
@@ -37,14 +37,16 @@ impl From<sqlx::Error> for Refused {
     }
 }
 
-/// Has a device's record decide on its registration.
+/// Has a device's record decide on its registration, where its tenant has room.
+#[expect(clippy::disallowed_methods, reason = "this is what counts the tenant's devices")]
 pub async fn register(
     log: &EventLog,
     tenant: &Tenant,
     uid: &Uid,
-    command: Command,
+    registration: Registration,
     metadata: Metadata,
 ) -> Result<Option<Committed>, Refused> {
+    let command = registration.admit();
     if log.terms().of(tenant.as_str()).max_devices.is_none() {
         return Ok(log.execute::<Device>(&aggregate_id(tenant, uid), command, metadata).await?);
     }
