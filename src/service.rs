@@ -191,7 +191,7 @@ impl Service {
         let dispatcher = Dispatcher::new(log.clone(), outlet);
         middle.run("the dispatcher", async move |stop| dispatcher.run(stop).await);
         let app = rest::App::new(
-            log.restricted().await?,
+            log.clone(),
             projections.clone(),
             identity,
             devices,

@@ -9,7 +9,7 @@ use fleetlog_aggregates::telemetry::{Message, Recorded, decide};
 use fleetlog_event_log::control::{ExecuteError, Metadata};
 use fleetlog_event_log::read::{Filter, Span};
 use fleetlog_event_log::telemetry::Outcome;
-use fleetlog_event_log::{Error, EventLog, Lane, database, scope};
+use fleetlog_event_log::{Error, EventLog, Lane, database};
 use futures::future::BoxFuture;
 use sqlx::{Executor, Row};
 use tokio::task::JoinSet;
@@ -441,16 +441,19 @@ async fn a_request_without_a_tenant_sees_nothing_and_with_one_only_that_tenants(
     let database = Database::fresh().await;
     let log = database.event_log().await;
     append(&log, vec![reading("dev-01", 1)]).await;
-    let restricted = log.restricted().await.expect("connects");
-    let count = async || -> i64 {
-        let count = "SELECT (SELECT count(*) FROM telemetry_events) + (SELECT count(*) FROM logs)";
-        sqlx::query_scalar(count).fetch_one(restricted.pool()).await.expect("a count")
+    let count = "SELECT (SELECT count(*) FROM telemetry_events) + (SELECT count(*) FROM logs)";
+    let within = async |tenant: &str| -> i64 {
+        let log = log.for_tenant(&tenant.parse().expect("a tenant"));
+        let mut connection = log.connection().await.expect("connects");
+        sqlx::query_scalar(count).fetch_one(&mut *connection).await.expect("a count")
     };
-    let within = async |tenant: &str| scope::within(&tenant.parse().expect("a tenant"), count()).await;
-    assert_eq!(count().await, 0);
-    assert_eq!(within("t0").await, 3);
-    assert_eq!(within("t1").await, 0);
-    assert_eq!(count().await, 0, "the connection has not kept its tenant");
+    let nobodys: i64 =
+        sqlx::query_scalar(count).fetch_one(&mut database.requests("").await).await.expect("a count");
+    assert_eq!(nobodys, 0);
+    for _ in 0..3 {
+        assert_eq!(within("t0").await, 3);
+        assert_eq!(within("t1").await, 0, "the connection has not kept its tenant");
+    }
 }
 
 #[tokio::test]
@@ -458,20 +461,21 @@ async fn a_connection_that_was_kept_shows_whoever_reads_next_their_own_rows_only
     let database = Database::fresh().await;
     let log = database.event_log().await;
     append(&log, vec![reading("dev-01", 1)]).await;
-    let restricted = log.restricted().await.expect("connects");
-    let rows = async |sql: &'static str| restricted.fetch(sqlx::query(sql)).await.map(|rows| rows.len());
+    let rows = async |tenant: &str, sql: &'static str| {
+        let log = log.for_tenant(&tenant.parse().expect("a tenant"));
+        log.fetch(sqlx::query(sql)).await.map(|rows| rows.len())
+    };
     let seen = async |tenant: &str| {
-        let rows = rows("SELECT FROM telemetry_events UNION ALL SELECT FROM logs");
-        scope::within(&tenant.parse().expect("a tenant"), rows).await.expect("rows")
+        rows(tenant, "SELECT FROM telemetry_events UNION ALL SELECT FROM logs").await.expect("rows")
     };
     for _ in 0..3 {
         assert_eq!(seen("t0").await, 3);
         assert_eq!(seen("t1").await, 0);
-        assert_eq!(rows("SELECT FROM logs").await.expect("rows"), 0, "without a tenant");
         assert_eq!(tokio::join!(seen("t0"), seen("t1"), seen("t0"), seen("t1")), (3, 0, 3, 0));
         // What has failed, or was given up halfway, is not used again.
-        assert!(rows("SELECT 1 / (SELECT count(*) FROM pg_sleep(0) WHERE false)").await.is_err());
-        let given_up = tokio::time::timeout(std::time::Duration::ZERO, rows("SELECT pg_sleep(60)")).await;
+        assert!(rows("t0", "SELECT 1 / (SELECT count(*) FROM pg_sleep(0) WHERE false)").await.is_err());
+        let given_up =
+            tokio::time::timeout(std::time::Duration::ZERO, rows("t0", "SELECT pg_sleep(60)")).await;
         assert!(given_up.is_err());
     }
 }

@@ -6,18 +6,13 @@
 
 use std::collections::HashMap;
 
+use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use cqrs_es::persist::PersistedEventStore;
-use cqrs_es::{Aggregate, AggregateError, EventStore};
 use sqlx::PgConnection;
 
-use crate::Error;
-use crate::EventLog;
-use crate::LogId;
-use crate::Position;
 use crate::group::{self, Append};
-use crate::scope;
-use postgres_es::PostgresEventRepository;
+use crate::scope::Scope;
+use crate::{Error, EventLog, LogId, Position};
 
 /// How often a command is decided anew when another one was faster on the same stream.
 const MAX_CONFLICTS: u32 = 5;
@@ -102,7 +97,7 @@ impl<E: std::error::Error> From<group::Refused> for ExecuteError<E> {
     }
 }
 
-impl EventLog {
+impl<S: Scope> EventLog<S> {
     /// Has an aggregate decide on a command, and appends what follows. `None` if nothing did.
     ///
     /// The work goes on in a task of its own if the caller is dropped: a transaction under a dropped future would go
@@ -126,7 +121,7 @@ impl EventLog {
         metadata: Metadata,
     ) -> Result<Option<Committed>, ExecuteError<A::Error>> {
         let (log, id) = (self.clone(), aggregate_id.to_owned());
-        let task = scope::spawn(async move {
+        let task = tokio::spawn(async move {
             for _ in 0..MAX_CONFLICTS {
                 let record = match record.take() {
                     Some(record) => record,
@@ -156,12 +151,13 @@ impl EventLog {
         &self,
         (one, other): (&str, &str),
     ) -> Result<(A, B), Error> {
+        let mut connection = self.connection().await?;
         let rows: Vec<(bool, String)> = sqlx::query_as(BOTH)
             .bind(A::TYPE)
             .bind(one)
             .bind(B::TYPE)
             .bind(other)
-            .fetch_all(self.pool())
+            .fetch_all(&mut *connection)
             .await?;
         let of = |which| {
             rows.iter().filter(move |(is_one, _)| *is_one == which).map(|(_, payload)| payload.as_str())
@@ -175,10 +171,8 @@ impl EventLog {
         A: Aggregate<Services = ()>,
         A::Error: Send + Sync + 'static,
     {
-        let repository = PostgresEventRepository::new(self.pool().clone());
-        let store = PersistedEventStore::new_event_store(repository.with_tables("control_events", "unused"));
-        let context = store.load_aggregate(aggregate_id).await.map_err(refine)?;
-        Ok(Record { aggregate: context.aggregate, events: context.current_sequence as i64 })
+        let mut connection = self.connection().await?;
+        Ok(replay(&mut connection, aggregate_id).await?)
     }
 
     async fn decide<A>(
@@ -198,7 +192,7 @@ impl EventLog {
             return Ok(None);
         }
         let append = Append::new::<A>(aggregate_id, record.events, &events, metadata)?;
-        let committed = self.groups.append(self.pool(), append).await?;
+        let committed = self.inner.groups.append(&self.scope, append).await?;
         self.heads().moved(committed.log_id, committed.position);
         Ok(Some(committed))
     }
@@ -241,19 +235,5 @@ impl<A: Aggregate> Record<A> {
             record.events += 1;
         }
         Ok(record)
-    }
-}
-
-/// Finds the database's own error again under the layers of cqrs-es.
-fn refine<E: std::error::Error>(error: AggregateError<E>) -> ExecuteError<E> {
-    match error {
-        AggregateError::UserError(refusal) => ExecuteError::Refused(refusal),
-        AggregateError::AggregateConflict => ExecuteError::Conflict,
-        AggregateError::DatabaseConnectionError(cause)
-        | AggregateError::DeserializationError(cause)
-        | AggregateError::UnexpectedError(cause) => match cause.downcast::<sqlx::Error>() {
-            Ok(cause) => Error::from(*cause).into(),
-            Err(cause) => Error::Database(sqlx::Error::Decode(cause)).into(),
-        },
     }
 }

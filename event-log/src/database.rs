@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 
-use crate::{migrations, scope};
+use crate::migrations;
 
 /// The role that the service acts as: it owns nothing, and may only read and append events.
 pub const SERVICE_ROLE: &str = "fleetlog_service";
@@ -154,16 +154,12 @@ impl Options {
         Ok(self.requests().connect().await?)
     }
 
-    /// Connections that show the rows of one tenant: that of the task which takes one.
-    pub(crate) async fn requests_pool(&self) -> Result<PgPool> {
-        let pool = pool_options(self.connections.max(2))
+    /// Connections that show one tenant's rows once they are given to it, and none before.
+    pub(crate) fn requests_pool(&self) -> PgPool {
+        pool_options(self.connections.max(2))
             // Its place is taken by what gives the connection to a tenant.
             .test_before_acquire(false)
-            .after_connect(|connection, _| Box::pin(scope::give(connection)))
-            .before_acquire(|connection, _| {
-                Box::pin(async move { scope::give(connection).await.map(|()| true) })
-            });
-        Ok(pool.connect_with(self.requests()).await?)
+            .connect_lazy_with(self.requests())
     }
 
     /// As whoever connects, who need not be a member of [`SERVICE_ROLE`] to read.

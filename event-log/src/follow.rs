@@ -2,14 +2,9 @@
 
 use tokio::sync::watch;
 
-use crate::Error;
-use crate::Event;
-use crate::EventLog;
-use crate::LogId;
-use crate::Position;
-use crate::Result;
 use crate::heads::Logs;
 use crate::read::Filter;
+use crate::{Error, Event, EventLog, LogId, Position, Result};
 
 /// A reader that stays behind the head of one log and waits there. Dropping a call to it loses no event; where
 /// that happens often, keep the call instead, because it may cost the pool a connection.

@@ -8,13 +8,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cqrs_es::{Aggregate, DomainEvent};
-use fleetlog_aggregates::identity::split_aggregate_id;
-use sqlx::{PgExecutor, PgPool, Row};
+use fleetlog_aggregates::identity::{Tenant, split_aggregate_id};
+use sqlx::{PgExecutor, Row};
 use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::control::{Committed, Metadata};
-use crate::scope;
+use crate::scope::Scope;
 
 /// The most appends of one transaction, which bounds how long it holds the log's row.
 const GROUP: usize = 256;
@@ -39,7 +39,7 @@ pub(crate) enum Refused {
     Log(Error),
 }
 
-/// The appends of one handle on the log that wait for their turn.
+/// The appends that wait for their turn.
 #[derive(Default)]
 pub(crate) struct Groups {
     queues: Mutex<HashMap<Key, Arc<Queue>>>,
@@ -48,7 +48,7 @@ pub(crate) struct Groups {
 /// Who goes together: appends to one log, on behalf of the same tenant.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
-    on_behalf_of: Option<Arc<str>>,
+    on_behalf_of: Option<Tenant>,
     tenant: String,
 }
 
@@ -86,8 +86,8 @@ impl Append {
 
 impl Groups {
     /// Appends, together with whoever else waits. The caller must not be dropped meanwhile: others may depend on it.
-    pub(crate) async fn append(&self, pool: &PgPool, append: Append) -> Result<Committed, Refused> {
-        let queue = self.queue(&append);
+    pub(crate) async fn append(&self, scope: &impl Scope, append: Append) -> Result<Committed, Refused> {
+        let queue = self.queue(scope.on_behalf_of().cloned(), &append);
         let (answer, mut answered) = oneshot::channel();
         lock(&queue.waiting).push(Waiting { append, answer });
         loop {
@@ -100,7 +100,7 @@ impl Groups {
                 _turn = queue.turn.lock() => {
                     let (group, late) = firsts(queue.next());
                     if !group.is_empty() {
-                        write(pool, group).await;
+                        write(scope, group).await;
                     }
                     for one in late {
                         one.tell(Err(Refused::Conflict));
@@ -110,10 +110,10 @@ impl Groups {
         }
     }
 
-    fn queue(&self, append: &Append) -> Arc<Queue> {
+    fn queue(&self, on_behalf_of: Option<Tenant>, append: &Append) -> Arc<Queue> {
         // A stream of nobody's is refused by the database.
         let tenant = split_aggregate_id(&append.aggregate_id).map_or("", |(tenant, _)| tenant).to_owned();
-        Arc::clone(lock(&self.queues).entry(Key { on_behalf_of: scope::tenant(), tenant }).or_default())
+        Arc::clone(lock(&self.queues).entry(Key { on_behalf_of, tenant }).or_default())
     }
 }
 
@@ -142,11 +142,15 @@ fn firsts(waiting: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
 
 /// Writes a group and answers everyone in it. What the database refuses of one of them refuses them all: then each half
 /// goes by itself, down to the one at fault.
-async fn write(pool: &PgPool, group: Vec<Waiting>) {
+async fn write(scope: &impl Scope, group: Vec<Waiting>) {
     let mut groups = vec![group];
     while let Some(mut group) = groups.pop() {
         let appends: Vec<&Append> = group.iter().map(|waiting| &waiting.append).collect();
-        let refused = match insert(pool, &appends).await {
+        let inserted = match scope.connection().await {
+            Ok(mut connection) => insert(&mut *connection, &appends).await,
+            Err(error) => Err(Refused::Log(error)),
+        };
+        let refused = match inserted {
             Ok(committed) => {
                 for (one, at) in group.into_iter().zip(committed) {
                     one.tell(Ok(at));

@@ -12,12 +12,7 @@ use sqlx::{PgPool, Row};
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
-use crate::Error;
-use crate::Lane;
-use crate::Log;
-use crate::LogId;
-use crate::Position;
-use crate::Result;
+use crate::{Error, Lane, Log, LogId, Position, Result};
 
 /// The notification channel that says "some head has moved".
 const CHANNEL: &str = "fleetlog_heads";

@@ -15,8 +15,8 @@
 //! - [`telemetry`]: append batches of readings, each once
 //! - [`quarantine`]: keep what could not become an event
 //! - [`read`]: ranges and streams of events
-//! - [`scope`]: for which tenant a task works, and the connections that show no other's rows
-//! - `readers`: such connections, kept for whose they are
+//! - [`scope`]: which tenants' rows a handle shows: all, or one's
+//! - `readers`: connections that are kept for a tenant's reads
 //! - [`record`]: changes of other tables, together with the events that tell of them
 //! - [`terms`]: what is decided about each tenant
 //! - [`leadership`]: who does what only one node may do
@@ -48,28 +48,34 @@ pub mod terms;
 
 use std::sync::Arc;
 
-use sqlx::PgPool;
+use fleetlog_aggregates::identity::Tenant;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres};
 use tokio_util::sync::CancellationToken;
 
 pub use database::{Error, Result};
 pub use event::{Event, Lane, Log, LogId, Position};
+pub use scope::{AllTenants, OneTenant, Scope};
 
-/// The handle on the log. Cheap to clone.
+/// The handle on the log, of all tenants unless it says otherwise. Cheap to clone.
 #[derive(Clone)]
-pub struct EventLog {
+pub struct EventLog<S = AllTenants> {
     /// For single events, reads and everything that is not a batch of telemetry.
-    pool: PgPool,
-    /// Single events over these connections that wait for their turn.
-    groups: Arc<group::Groups>,
-    /// For the reads of callers.
-    readers: Option<Arc<readers::Readers>>,
+    scope: S,
     inner: Arc<Inner>,
 }
+
+/// One tenant's log: what callers' requests read and write through. Row-level security holds it to that tenant.
+pub type TenantLog = EventLog<OneTenant>;
 
 struct Inner {
     options: database::Options,
     /// For batches of telemetry: sessions whose plans are pinned.
     append_pool: PgPool,
+    /// For the requests of callers.
+    requests: Arc<scope::Requests>,
+    /// Single events that wait for their turn.
+    groups: group::Groups,
     heads: heads::Heads,
     terms: terms::AllTerms,
     partitions: telemetry::Partitions,
@@ -106,32 +112,61 @@ impl EventLog {
     ) -> Self {
         // Connects when it is first needed.
         let (append_pool, recent) = (options.append_pool(), telemetry::Recent::new());
-        let inner = Inner { options, append_pool, heads, terms, partitions, recent };
-        Self { pool, groups: Arc::default(), readers: None, inner: Arc::new(inner) }
+        let (requests, groups) = (Arc::new(scope::Requests::new(&options)), group::Groups::default());
+        let inner = Inner { options, append_pool, requests, groups, heads, terms, partitions, recent };
+        Self { scope: AllTenants { pool }, inner: Arc::new(inner) }
     }
 
     /// Keeps the heads and the partitions up to date until `shutdown`. Needed once per process; without it,
     /// followers only see what this process appends.
     pub async fn run(&self, shutdown: CancellationToken) {
-        let (heads, terms) = (self.inner.heads.keep(&self.pool), self.inner.terms.keep(&self.pool));
+        let (heads, terms) = (self.inner.heads.keep(self.pool()), self.inner.terms.keep(self.pool()));
         let upkeep = async { tokio::join!(heads, terms, self.keep_partitions()) };
         let _ = shutdown.run_until_cancelled(upkeep).await;
     }
 
     /// Closes all connections, once they are idle.
     pub async fn close(&self) {
-        tokio::join!(self.inner.append_pool.close(), self.pool.close());
+        tokio::join!(self.inner.append_pool.close(), self.inner.requests.close(), self.scope.pool.close());
     }
 
     /// The service's connections, for the tables that are not the log.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
-        &self.pool
+        &self.scope.pool
+    }
+
+    /// One tenant's log.
+    #[must_use]
+    pub fn for_tenant(&self, tenant: &Tenant) -> TenantLog {
+        let scope = OneTenant::new(tenant.clone(), Arc::clone(&self.inner.requests));
+        EventLog { scope, inner: Arc::clone(&self.inner) }
     }
 
     /// A connection of the caller's own, that no pool knows of.
-    pub async fn connection(&self) -> Result<sqlx::PgConnection> {
+    pub async fn own_connection(&self) -> Result<sqlx::PgConnection> {
         self.inner.options.service_connection().await
+    }
+}
+
+impl TenantLog {
+    /// Whose log it is.
+    #[must_use]
+    pub fn tenant(&self) -> &Tenant {
+        self.scope.tenant()
+    }
+
+    /// The tenant's log in a lane. `None` if this process does not know the tenant yet.
+    #[must_use]
+    pub fn log_in(&self, lane: Lane) -> Option<LogId> {
+        self.heads().of(self.tenant().as_str(), lane)
+    }
+}
+
+impl<S: Scope> EventLog<S> {
+    /// A connection that shows what this handle shows, from a pool.
+    pub async fn connection(&self) -> Result<PoolConnection<Postgres>> {
+        self.scope.connection().await
     }
 
     /// What is decided about each tenant, as far as this process knows.

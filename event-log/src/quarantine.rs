@@ -5,8 +5,7 @@ use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 
-use crate::EventLog;
-use crate::Result;
+use crate::{EventLog, Result, TenantLog};
 
 /// A message on its way into quarantine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,12 +87,13 @@ impl EventLog {
         .await?;
         Ok(())
     }
+}
 
-    /// A tenant's quarantined messages, newest first, from before `before` on. `everyones` adds those whose topic
+impl TenantLog {
+    /// The tenant's quarantined messages, newest first, from before `before` on. `everyones` adds those whose topic
     /// names no tenant.
     pub async fn quarantined(
         &self,
-        tenant: &str,
         everyones: bool,
         before: Option<i64>,
         limit: i64,
@@ -105,11 +105,11 @@ impl EventLog {
              WHERE (tenant = $1 OR $2 AND tenant IS NULL) AND quarantine_id < coalesce($3, 9223372036854775807)
              ORDER BY quarantine_id DESC LIMIT $4",
         )
-        .bind(tenant)
+        .bind(self.tenant().as_str())
         .bind(everyones)
         .bind(before)
         .bind(limit)
-        .fetch_all(self.pool())
+        .fetch_all(&mut *self.connection().await?)
         .await?;
         Ok(rows)
     }

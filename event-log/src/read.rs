@@ -9,14 +9,9 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{FromRow, Postgres, Row};
 
-use crate::Error;
-use crate::Event;
-use crate::EventLog;
-use crate::Lane;
-use crate::LogId;
-use crate::Position;
-use crate::Result;
 use crate::event::{Json, Metadata};
+use crate::scope::Scope;
+use crate::{Error, Event, EventLog, Lane, LogId, Position, Result};
 
 /// Before and after anything that a reading may carry.
 const EARLIEST: DateTime<Utc> = DateTime::from_timestamp(-62_200_000_000, 0).expect("in range");
@@ -66,7 +61,7 @@ pub struct Span {
     pub beyond: Option<(DateTime<Utc>, Position)>,
 }
 
-impl EventLog {
+impl<S: Scope> EventLog<S> {
     /// The events of a log after a position, in order, at most `limit`. Fewer than `limit` means that there were no
     /// more when it was read.
     pub async fn read(
@@ -129,7 +124,7 @@ impl EventLog {
         event: fn(&PgRow) -> Result<Event, sqlx::Error>,
     ) -> Result<Vec<Event>> {
         // Not from the pool itself, which would pass each row on through a stream of its own.
-        let mut connection = self.pool().acquire().await?;
+        let mut connection = self.connection().await?;
         let mut rows = query.fetch(&mut *connection);
         let (mut events, mut read) = (Vec::new(), 0);
         while read < bytes
@@ -145,8 +140,9 @@ impl EventLog {
     /// Every event of these control streams of one kind: stream by stream in the order of their ids, each in its own
     /// order.
     pub async fn streams(&self, aggregate_type: &str, aggregate_ids: &[String]) -> Result<Vec<Event>> {
-        let rows =
-            sqlx::query(STREAMS).bind(aggregate_type).bind(aggregate_ids).fetch_all(self.pool()).await?;
+        let mut connection = self.connection().await?;
+        let query = sqlx::query(STREAMS).bind(aggregate_type).bind(aggregate_ids);
+        let rows = query.fetch_all(&mut *connection).await?;
         Ok(rows.iter().map(control_event).collect::<Result<_, sqlx::Error>>()?)
     }
 
@@ -158,7 +154,8 @@ impl EventLog {
         sequence: i64,
     ) -> Result<Vec<Event>> {
         let query = sqlx::query(STREAM_AFTER).bind(aggregate_type).bind(aggregate_id).bind(sequence);
-        let rows = query.fetch_all(self.pool()).await?;
+        let mut connection = self.connection().await?;
+        let rows = query.fetch_all(&mut *connection).await?;
         Ok(rows.iter().map(control_event).collect::<Result<_, sqlx::Error>>()?)
     }
 

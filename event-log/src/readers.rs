@@ -1,9 +1,9 @@
-//! Connections for a caller's reads, each kept for the tenant that had it last: whoever reads next for the same tenant
-//! need not give it to that tenant again, and the statement itself is the only round trip.
+//! A read pool keyed by tenant: a connection that is scoped to the caller's tenant already is reused, and the statement
+//! itself is the only round trip.
 //!
-//! Whose a connection is, is known for certain or it is closed. It is noted only here, when Postgres has said so; what
-//! runs over it are single statements that read, of which none changes a setting; and one that was not given back, because
-//! its statement failed or its request was dropped halfway, is never used again.
+//! Which tenant a connection is scoped to is known for certain, or the connection is closed. It is noted only here, when
+//! Postgres has said so; what runs over it are single statements that read, of which none changes a setting; and one that
+//! was not given back, because its statement failed or its request was dropped halfway, is never used again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,11 +16,8 @@ use sqlx::{Connection, PgConnection, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use crate::Error;
-use crate::EventLog;
-use crate::Result;
-use crate::database;
-use crate::scope;
+use crate::scope::Scope;
+use crate::{Error, EventLog, Result, database, scope};
 
 /// How long a connection may have been idle without a look whether it is still there.
 const TRUSTED: Duration = Duration::from_secs(1);
@@ -32,7 +29,7 @@ const LIFETIME: Duration = Duration::from_mins(30);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The connections.
-pub(crate) struct Readers {
+pub struct Readers {
     options: database::Options,
     /// The last one used is the last.
     idle: Mutex<Vec<Kept>>,
@@ -46,7 +43,7 @@ struct Kept {
     idle_since: Instant,
 }
 
-/// A connection that shows the rows of this task's tenant, for one statement.
+/// A connection that shows one tenant's rows, for one statement.
 struct Reader {
     kept: Kept,
     _place: OwnedSemaphorePermit,
@@ -58,18 +55,16 @@ impl Readers {
         Self { options, idle: Mutex::default(), free }
     }
 
-    async fn reader(&self) -> Result<Reader> {
+    async fn reader(&self, tenant: &str) -> Result<Reader> {
         let place = timeout(PATIENCE, Arc::clone(&self.free).acquire_owned()).await;
         let Ok(Ok(place)) = place else { return Err(Error::Unavailable(sqlx::Error::PoolTimedOut)) };
-        // Without one, nobody.
-        let tenant = scope::tenant().unwrap_or_default();
-        let mut kept = match self.alive(&tenant).await {
+        let mut kept = match self.alive(tenant).await {
             Some(kept) => kept,
             None => self.open().await?,
         };
-        if kept.tenant != tenant {
-            scope::give_to(&mut kept.connection, &tenant).await?;
-            kept.tenant = tenant;
+        if &*kept.tenant != tenant {
+            scope::give_to(&mut kept.connection, tenant).await?;
+            kept.tenant = tenant.into();
         }
         Ok(Reader { kept, _place: place })
     }
@@ -81,7 +76,7 @@ impl Readers {
     }
 
     /// One that is still there: the tenant's, if there is one.
-    async fn alive(&self, tenant: &Arc<str>) -> Option<Kept> {
+    async fn alive(&self, tenant: &str) -> Option<Kept> {
         while let Some(mut kept) = self.take(tenant) {
             if kept.idle_since.elapsed() < TRUSTED || kept.connection.ping().await.is_ok() {
                 return Some(kept);
@@ -90,10 +85,10 @@ impl Readers {
         None
     }
 
-    fn take(&self, tenant: &Arc<str>) -> Option<Kept> {
+    fn take(&self, tenant: &str) -> Option<Kept> {
         let mut idle = self.idle();
         idle.retain(|kept| kept.idle_since.elapsed() < KEPT && kept.opened_at.elapsed() < LIFETIME);
-        let own = idle.iter().rposition(|kept| kept.tenant == *tenant);
+        let own = idle.iter().rposition(|kept| &*kept.tenant == tenant);
         // Of the others' the one that has not been used for longest.
         own.or(if idle.is_empty() { None } else { Some(0) }).map(|at| idle.remove(at))
     }
@@ -112,7 +107,7 @@ impl Readers {
     }
 }
 
-impl EventLog {
+impl<S: Scope> EventLog<S> {
     /// The rows of one statement that reads, and does nothing else.
     pub async fn fetch(&self, statement: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>> {
         let mut rows = Vec::new();
@@ -130,8 +125,11 @@ impl EventLog {
         statement: Query<'_, Postgres, PgArguments>,
         each: impl FnMut(PgRow) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Some(readers) = &self.readers else { return pass_on(statement.fetch(self.pool()), each).await };
-        let mut reader = readers.reader().await?;
+        let (Some(readers), Some(tenant)) = (self.scope.readers(), self.scope.on_behalf_of()) else {
+            let mut connection = self.connection().await?;
+            return pass_on(statement.fetch(&mut *connection), each).await;
+        };
+        let mut reader = readers.reader(tenant.as_str()).await?;
         pass_on(statement.fetch(&mut reader.kept.connection), each).await?;
         readers.give_back(reader);
         Ok(())

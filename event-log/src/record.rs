@@ -10,13 +10,10 @@ use fleetlog_aggregates::identity::Tenant;
 use futures::future::BoxFuture;
 use sqlx::{PgConnection, Postgres, Row, Transaction};
 
-use crate::Error;
-use crate::EventLog;
-use crate::LogId;
-use crate::Position;
 use crate::control::{self, Committed, ExecuteError, Metadata, Record};
 use crate::group::{self, Append};
-use crate::scope;
+use crate::scope::Scope;
+use crate::{Error, EventLog, LogId, Position};
 
 /// A transaction that puts on the record what it does.
 pub struct Recorder {
@@ -201,7 +198,7 @@ const APPEND_NEXT: &str = "
     FROM control_events WHERE aggregate_type = $1 AND aggregate_id = $2
     RETURNING log_id, position";
 
-impl EventLog {
+impl<S: Scope> EventLog<S> {
     /// Does something in a transaction of its own, which commits if it succeeds. It goes on if the caller is dropped: a
     /// transaction under a dropped future would go back to the pool open.
     pub async fn record<T, E, W>(&self, work: W) -> Result<T, E>
@@ -211,8 +208,8 @@ impl EventLog {
         W: for<'r> FnOnce(&'r mut Recorder) -> BoxFuture<'r, Result<T, E>> + Send + 'static,
     {
         let log = self.clone();
-        let task = scope::spawn(async move {
-            let transaction = log.pool().begin().await.map_err(Error::from)?;
+        let task = tokio::spawn(async move {
+            let transaction = log.scope.begin().await?;
             let mut recorder = Recorder { transaction, appended: vec![] };
             let done = work(&mut recorder).await?;
             let Recorder { transaction, appended } = recorder;

@@ -1,61 +1,149 @@
-//! For which tenant a task works: the second wall between tenants, below the conditions of the queries.
+//! Which tenants' rows a handle on the log shows: the second wall between tenants, below the conditions of the queries.
 //!
-//! Whoever has found out who is calling does the rest [`within`] that caller's tenant. Every connection of
-//! [`EventLog::restricted`] is given to the tenant of the task that takes it, and Postgres shows it that tenant's rows
-//! only. A task without a tenant sees none: what is forgotten here fails closed.
+//! [`AllTenants`] acts as the service. [`OneTenant`] acts as a role that Postgres's row-level security shows one tenant's
+//! rows only, and gives each connection to its tenant before it uses it. The two are types of their own, so a function
+//! that takes a [`TenantLog`](crate::TenantLog) cannot be given the log of all tenants.
 
 use std::sync::Arc;
 
 use fleetlog_aggregates::identity::Tenant;
-use sqlx::PgConnection;
-use tokio::task::JoinHandle;
+use futures::future::BoxFuture;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
-use crate::EventLog;
-use crate::Result;
 use crate::readers::Readers;
+use crate::{Error, Result, database};
 
-tokio::task_local! {
-    static TENANT: Arc<str>;
+/// How a handle's statements reach the database.
+///
+/// Sealed: there are these two scopes and no others.
+pub trait Scope: sealed::Sealed + Clone + Send + Sync + 'static {
+    /// A connection that shows what this scope shows.
+    fn connection(&self) -> BoxFuture<'_, Result<PoolConnection<Postgres>>>;
+
+    /// A transaction that shows what this scope shows.
+    fn begin(&self) -> BoxFuture<'_, Result<Transaction<'static, Postgres>>>;
+
+    /// On which tenant's behalf events are appended, if on one's. Appends of two tenants never share a connection.
+    fn on_behalf_of(&self) -> Option<&Tenant>;
 }
 
-/// Does something for a tenant.
-pub async fn within<F: Future>(tenant: &Tenant, work: F) -> F::Output {
-    TENANT.scope(tenant.as_str().into(), work).await
-}
+mod sealed {
+    use crate::readers::Readers;
 
-/// Spawns a task that works for the same tenant as this one.
-pub fn spawn<F>(work: F) -> JoinHandle<F::Output>
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    match TENANT.try_with(Arc::clone) {
-        Ok(tenant) => tokio::spawn(TENANT.scope(tenant, work)),
-        Err(_) => tokio::spawn(work),
+    pub trait Sealed {
+        /// The connections that are kept for reads, where there are such.
+        fn readers(&self) -> Option<&Readers>;
+    }
+
+    impl Sealed for super::AllTenants {
+        fn readers(&self) -> Option<&Readers> {
+            None
+        }
+    }
+
+    impl Sealed for super::OneTenant {
+        fn readers(&self) -> Option<&Readers> {
+            Some(&self.requests.readers)
+        }
     }
 }
 
-/// For which tenant this task works, if for one.
-pub(crate) fn tenant() -> Option<Arc<str>> {
-    TENANT.try_with(Arc::clone).ok()
+/// Every tenant's rows, as the service.
+#[derive(Clone)]
+pub struct AllTenants {
+    pub(crate) pool: PgPool,
 }
 
-/// Gives a connection to the tenant of this task. It takes the place of the ping that a pool sends before it hands a
-/// connection out, and so costs no round trip of its own.
-pub(crate) async fn give(connection: &mut PgConnection) -> sqlx::Result<()> {
-    give_to(connection, &tenant().unwrap_or_default()).await
+impl Scope for AllTenants {
+    fn connection(&self) -> BoxFuture<'_, Result<PoolConnection<Postgres>>> {
+        Box::pin(async { Ok(self.pool.acquire().await?) })
+    }
+
+    fn begin(&self) -> BoxFuture<'_, Result<Transaction<'static, Postgres>>> {
+        Box::pin(async { Ok(self.pool.begin().await?) })
+    }
+
+    fn on_behalf_of(&self) -> Option<&Tenant> {
+        None
+    }
 }
 
-/// Gives a connection to a tenant.
+/// One tenant's rows, as a role that row-level security holds to them.
+#[derive(Clone)]
+pub struct OneTenant {
+    tenant: Tenant,
+    requests: Arc<Requests>,
+}
+
+/// The connections of all tenants' requests. They connect when they are first needed.
+pub(crate) struct Requests {
+    pool: PgPool,
+    readers: Readers,
+}
+
+impl Requests {
+    pub(crate) fn new(options: &database::Options) -> Self {
+        Self { pool: options.requests_pool(), readers: Readers::new(options.clone()) }
+    }
+
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Does something over a connection of the pool, and again where the connection turns out to be dead: the first
+    /// statement takes the place of the ping that a pool sends before it hands a connection out.
+    async fn alive<'a, T>(&'a self, attempt: impl Fn() -> BoxFuture<'a, sqlx::Result<T>>) -> Result<T> {
+        let mut left = self.pool.size();
+        loop {
+            match attempt().await.map_err(Error::from) {
+                Err(Error::Unavailable(sqlx::Error::Io(_) | sqlx::Error::Protocol(_))) if left > 0 => {
+                    left -= 1;
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+impl OneTenant {
+    pub(crate) fn new(tenant: Tenant, requests: Arc<Requests>) -> Self {
+        Self { tenant, requests }
+    }
+
+    pub(crate) fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+}
+
+impl Scope for OneTenant {
+    fn connection(&self) -> BoxFuture<'_, Result<PoolConnection<Postgres>>> {
+        Box::pin(self.requests.alive(|| {
+            Box::pin(async {
+                let mut connection = self.requests.pool.acquire().await?;
+                give_to(&mut connection, self.tenant.as_str()).await?;
+                Ok(connection)
+            })
+        }))
+    }
+
+    fn begin(&self) -> BoxFuture<'_, Result<Transaction<'static, Postgres>>> {
+        Box::pin(self.requests.alive(|| {
+            Box::pin(async {
+                let mut transaction = self.requests.pool.begin().await?;
+                give_to(&mut transaction, self.tenant.as_str()).await?;
+                Ok(transaction)
+            })
+        }))
+    }
+
+    fn on_behalf_of(&self) -> Option<&Tenant> {
+        Some(&self.tenant)
+    }
+}
+
+/// Gives a connection to a tenant, until it is given to another.
 pub(crate) async fn give_to(connection: &mut PgConnection, tenant: &str) -> sqlx::Result<()> {
     sqlx::query("SELECT set_config('fleetlog.tenant', $1, false)").bind(tenant).execute(connection).await?;
     Ok(())
-}
-
-impl EventLog {
-    /// The same log, seen through connections that show one tenant's rows: that of the task which uses them.
-    pub async fn restricted(&self) -> Result<Self> {
-        let pool = self.inner.options.requests_pool().await?;
-        let readers = Some(Arc::new(Readers::new(self.inner.options.clone())));
-        Ok(Self { pool, groups: Arc::default(), readers, inner: Arc::clone(&self.inner) })
-    }
 }

@@ -24,11 +24,7 @@ use sqlx::{Postgres, Transaction};
 pub(crate) use partitions::Partitions;
 pub(crate) use recent::Recent;
 
-use crate::Error;
-use crate::EventLog;
-use crate::LogId;
-use crate::Position;
-use crate::Result;
+use crate::{Error, EventLog, LogId, Position, Result};
 use statements::{Locked, Suspect, is_missing_partition, is_recorded_since, is_repeat, lock, look_up, write};
 
 /// How long after its first arrival a message is recognised as a repeat whatever its `ts`, and in the week in which it

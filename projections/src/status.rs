@@ -1,11 +1,10 @@
 //! How far each projection has got in each log, and what it could not fold.
 
 use chrono::{DateTime, Utc};
-use fleetlog_aggregates::identity::Tenant;
-use fleetlog_event_log::{LogId, Position, Result};
+use fleetlog_event_log::{EventLog, LogId, Position, Result, TenantLog};
 use serde::Serialize;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
+use sqlx::{PgConnection, Row};
 
 /// How many parked streams a status names; the count tells of all.
 pub const MAX_PARKED_SHOWN: usize = 10;
@@ -112,11 +111,20 @@ pub struct ParkedStream {
     pub parked_at: DateTime<Utc>,
 }
 
-/// Every projection as one tenant sees it, or, without a tenant, over all logs.
-pub async fn list(pool: &PgPool, tenant: Option<&Tenant>) -> Result<Vec<ProjectionStatus>> {
-    let tenant = tenant.map(Tenant::as_str);
-    let mut projections = select_projections(pool).await?;
-    for log in sqlx::query(LOGS).bind(tenant).fetch_all(pool).await? {
+/// Every projection, as far as one tenant's logs go.
+pub async fn list(log: &TenantLog) -> Result<Vec<ProjectionStatus>> {
+    let tenant = Some(log.tenant().as_str());
+    read(&mut *log.connection().await?, tenant).await
+}
+
+/// Every projection, over all logs.
+pub async fn list_all(log: &EventLog) -> Result<Vec<ProjectionStatus>> {
+    read(&mut *log.connection().await?, None).await
+}
+
+async fn read(connection: &mut PgConnection, tenant: Option<&str>) -> Result<Vec<ProjectionStatus>> {
+    let mut projections = select_projections(connection).await?;
+    for log in sqlx::query(LOGS).bind(tenant).fetch_all(&mut *connection).await? {
         let Some(projection) = find(&mut projections, &log)? else { continue };
         let (position, head): (Position, Position) = (log.try_get("position")?, log.try_get("head")?);
         let progress = Progress { position, head, lag: head - position };
@@ -130,7 +138,9 @@ pub async fn list(pool: &PgPool, tenant: Option<&Tenant>) -> Result<Vec<Projecti
             progress,
         });
     }
-    for stream in sqlx::query(PARKED).bind(tenant).bind(MAX_PARKED_SHOWN as i64).fetch_all(pool).await? {
+    for stream in
+        sqlx::query(PARKED).bind(tenant).bind(MAX_PARKED_SHOWN as i64).fetch_all(&mut *connection).await?
+    {
         let Some(projection) = find(&mut projections, &stream)? else { continue };
         projection.parked = stream.try_get("parked")?;
         projection.parked_streams.push(ParkedStream {
@@ -172,8 +182,8 @@ const PARKED: &str = "
         WINDOW w AS (PARTITION BY projection, version)
     ) AS numbered WHERE nth <= $2 ORDER BY nth";
 
-async fn select_projections(pool: &PgPool) -> Result<Vec<ProjectionStatus>> {
-    let rows = sqlx::query(PROJECTIONS).fetch_all(pool).await?;
+async fn select_projections(connection: &mut PgConnection) -> Result<Vec<ProjectionStatus>> {
+    let rows = sqlx::query(PROJECTIONS).fetch_all(connection).await?;
     let projections = rows.iter().map(|row| {
         let state = match row.try_get("state")? {
             "following" => State::Following,

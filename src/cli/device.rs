@@ -132,13 +132,13 @@ async fn issue_all(
 }
 
 async fn issue_one(log: &EventLog, device: &Named, wish: issue::Wish) -> anyhow::Result<issue::Issued> {
-    let metadata = metadata(ACTOR, None, None);
+    let (log, metadata) = (log.for_tenant(&device.tenant), metadata(ACTOR, None, None));
     let unnamed = Registration { via: Via::Api, name: None, labels: Labels::new() };
-    match registration::register(log, &device.tenant, &device.uid, unnamed, metadata.clone()).await {
+    match registration::register(&log, &device.uid, unnamed, metadata.clone()).await {
         Ok(_) | Err(Refused::Execute(ExecuteError::Refused(device::Error::AlreadyRegistered))) => {}
         Err(error) => return Err(error.into()),
     }
-    Ok(issue::issue(log, device, wish, metadata).await?)
+    Ok(issue::issue(&log, device, wish, metadata).await?)
 }
 
 /// All devices with a credential that is good.

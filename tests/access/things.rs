@@ -11,8 +11,8 @@ use fleetlog_aggregates::device::{Device, Labels, Via};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_engine::commands::batch::{NewBatch, Selector};
 use fleetlog_engine::commands::{Commands, NewCommand};
+use fleetlog_event_log::Lane;
 use fleetlog_event_log::control::{Metadata, metadata};
-use fleetlog_event_log::{Lane, scope};
 use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
@@ -73,8 +73,8 @@ pub(super) async fn tenants() -> Api {
     for whose in [Whose::Own, Whose::Foreign] {
         let (tenant, name) = (whose.tenant().expect("a tenant"), NOTE.parse().expect("a name"));
         let definition = Definition { description: None, params: json!({"type": "object"}) };
-        let commands = Commands::new(api.log.clone());
-        commands.define_type(&tenant, &name, definition, Metadata::new()).await.expect("defined");
+        let log = api.log.for_tenant(&tenant);
+        Commands::default().define_type(&log, &name, definition, Metadata::new()).await.expect("defined");
         for kind in ["device", "command", "batch", "type", "policy", "key", "user", "credential"] {
             make(&api, kind, whose).await;
         }
@@ -116,7 +116,7 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
         };
     };
     let by = || metadata(user_id(tenant.as_str(), Role::Admin).to_string(), Some(text.to_owned()), None);
-    let commands = Commands::new(api.log.clone());
+    let (commands, log) = (Commands::default(), api.log.for_tenant(&tenant));
     match kind {
         "device" => {
             let labels = Labels::from([(text.to_owned(), text.to_owned())]);
@@ -134,7 +134,7 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
                 max_attempts: None,
                 expires_at: Some(Utc::now() + chrono::TimeDelta::hours(1)),
             };
-            commands.send(&tenant, command, None, by()).await.expect("sent").id.to_string()
+            commands.send(&log, command, None, by()).await.expect("sent").id.to_string()
         }
         "batch" => {
             let device = Box::pin(make(api, "device", whose)).await.parse().expect("a uid");
@@ -150,26 +150,26 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
                 expires_at: None,
             };
             let allow = async |devices| Ok(devices);
-            commands.send_batch(&tenant, batch, None, by(), allow).await.expect("sent").id.to_string()
+            commands.send_batch(&log, batch, None, by(), allow).await.expect("sent").id.to_string()
         }
         "type" => {
             let definition = Definition { description: Some(text.into()), params: json!({"type": "object"}) };
             let named = name.parse().expect("a name");
-            commands.define_type(&tenant, &named, definition, by()).await.expect("defined");
+            commands.define_type(&log, &named, definition, by()).await.expect("defined");
             name
         }
         "policy" => {
             let source = format!(
                 "// {text}\npermit (principal in Role::\"admin\", action == Action::\"devices.read\", resource);"
             );
-            let named = (&tenant, &name.parse().expect("a name"));
-            store::define(&api.log, named, source, Some(text.to_owned()), by()).await.expect("defined");
+            let named = name.parse().expect("a name");
+            store::define(&log, &named, source, Some(text.to_owned()), by()).await.expect("defined");
             name
         }
         "key" => {
             let new = NewKey { name: text.into(), actions: vec![Action::DevicesRead], expires_at: None };
-            let issue = api_keys::issue(&api.app.log, &tenant, new, text.to_owned(), by());
-            scope::within(&tenant, issue).await.expect("issued").key_id.to_string()
+            let issued = api_keys::issue(&log, new, text.to_owned(), by()).await;
+            issued.expect("issued").key_id.to_string()
         }
         "user" => {
             let user_id = Uuid::now_v7();
@@ -215,8 +215,8 @@ pub(super) async fn keys(api: &Api) -> [(Action, String); 2] {
     let mut keys = vec![];
     for action in [Action::TenantRead, Action::LogsRead] {
         let new = NewKey { name: "k".into(), actions: vec![action], expires_at: None };
-        let issue = api_keys::issue(&api.app.log, &tenant, new, String::new(), Metadata::new());
-        keys.push((action, scope::within(&tenant, issue).await.expect("issued").key));
+        let issued = api_keys::issue(&api.log.for_tenant(&tenant), new, String::new(), Metadata::new()).await;
+        keys.push((action, issued.expect("issued").key));
     }
     keys.try_into().expect("two")
 }

@@ -36,7 +36,7 @@ async fn devices(fleet: &Fleet, count: usize) -> Vec<String> {
 async fn request(fleet: &Fleet, new: NewBatch) -> Uuid {
     fleet
         .commands
-        .send_batch(&t0(), new, None, actor("user:1"), async |devices| Ok(devices))
+        .send_batch(&t0(&fleet.node.log), new, None, actor("user:1"), async |devices| Ok(devices))
         .await
         .expect("accepted")
         .id
@@ -45,7 +45,7 @@ async fn request(fleet: &Fleet, new: NewBatch) -> Uuid {
 async fn until(fleet: &Fleet, batch_id: Uuid, expected: impl Fn(&Batch) -> bool) -> Batch {
     let waiting = async {
         loop {
-            let found = batch(fleet.node.log.pool(), &t0(), batch_id).await.expect("read");
+            let found = batch(&t0(&fleet.node.log), batch_id).await.expect("read");
             if let Some(found) = found.filter(|found| expected(found)) {
                 return found;
             }
@@ -98,7 +98,11 @@ async fn a_cancelled_batch_sends_nothing_more_and_takes_back_what_was_not_sent()
     let uids = devices(&fleet, 40).await;
     let batch_id = request(&fleet, new_batch(&uids, 20, None)).await;
     until(&fleet, batch_id, |batch| batch.commands.requested >= 10).await;
-    fleet.commands.cancel_batch(&t0(), batch_id, None, actor("user:2")).await.expect("cancelled");
+    fleet
+        .commands
+        .cancel_batch(&t0(&fleet.node.log), batch_id, None, actor("user:2"))
+        .await
+        .expect("cancelled");
     let batch = until(&fleet, batch_id, |batch| {
         batch.status == "cancelled" && batch.commands.requested == 0 && batch.commands.cancelled >= 10
     })

@@ -94,10 +94,10 @@ async fn a_killed_server_leaves_a_command_that_ends_once(
 
     let port = broker.address().port();
     let doomed = Server::serve_until_killed(&database.options(), port, point).await;
-    let commands = Commands::new(log.clone());
+    let commands = Commands::default();
     register(&log, "dev-01").await;
     let quick = NewCommand { timeout_s: Some(1), max_attempts: Some(1), ..ping("dev-01") };
-    let cmd_id = commands.send(&t0(), quick, None, actor("user:1")).await.expect("accepted").id;
+    let cmd_id = commands.send(&t0(&log), quick, None, actor("user:1")).await.expect("accepted").id;
     doomed.wait_killed().await;
 
     let server = Server::serve(&database.options(), port, &[]).await;

@@ -126,7 +126,7 @@ async fn what_is_cancelled_before_its_device_is_back_is_never_sent() {
     fleet.register("dev-01").await;
     let cmd_id = fleet.send(ping("dev-01")).await;
     let reason = Some("wrong device".to_owned());
-    fleet.commands.cancel(&t0(), cmd_id, reason, actor("user:2")).await.expect("cancelled");
+    fleet.commands.cancel(&t0(&fleet.node.log), cmd_id, reason, actor("user:2")).await.expect("cancelled");
     let (state, _) = fleet.until(cmd_id, |state| state.status == Status::Cancelled).await;
     assert_eq!(
         (state.cancelled_by.as_deref(), state.cancel_reason.as_deref()),
@@ -175,12 +175,12 @@ async fn the_read_model_says_what_the_log_says() {
     device.answer(json!({"cmd_id": failed, "status": "failed", "error": {"code": 7}})).await;
     let cancelled = fleet.send(ping("dev-01")).await;
     let late = device.command().await;
-    fleet.commands.cancel(&t0(), cancelled, None, actor("user:2")).await.expect("cancelled");
+    fleet.commands.cancel(&t0(&fleet.node.log), cancelled, None, actor("user:2")).await.expect("cancelled");
     device.ack(&late).await;
     fleet.catch_up().await;
     let log = &fleet.node.log;
     let ids = [acked, failed, cancelled];
-    let rows = fleetlog_projections::commands::get(log.pool(), &t0(), &ids).await.expect("rows");
+    let rows = fleetlog_projections::commands::get(&t0(log), &ids).await.expect("rows");
     assert_eq!(rows.len(), 3);
     for row in rows {
         assert_eq!(row, super::read(log, row.cmd_id).await.0);

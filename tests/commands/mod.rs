@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use fleetlog_access::starter_types;
 use fleetlog_aggregates::device::{self, Labels, Via};
-use fleetlog_aggregates::identity::Tenant;
 use fleetlog_engine::commands::{Accepted, Commands, NewCommand};
 use fleetlog_engine::dispatch::Dispatcher;
-use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::Metadata;
+use fleetlog_event_log::{EventLog, TenantLog};
 use fleetlog_projections::commands::{Command, Step, history};
 use fleetlog_projections::{Options, Projections};
 use serde_json::{Value, json};
@@ -37,8 +36,9 @@ struct Fleet {
     _stopping: DropGuard,
 }
 
-fn t0() -> Tenant {
-    "t0".parse().expect("a tenant")
+/// The default tenant's log.
+fn t0(log: &EventLog) -> TenantLog {
+    log.for_tenant(&"t0".parse().expect("a tenant"))
 }
 
 fn actor(actor: &str) -> Metadata {
@@ -64,7 +64,7 @@ async fn register(log: &EventLog, uid: &str) {
 
 /// A command's state and history, from the log.
 async fn read(log: &EventLog, cmd_id: Uuid) -> (Command, Vec<Step>) {
-    history(log, &t0(), cmd_id, None).await.expect("read").expect("a command")
+    history(&t0(log), cmd_id, None).await.expect("read").expect("a command")
 }
 
 /// Waits until the log says what is expected of a command.
@@ -100,7 +100,7 @@ fn dispatch(node: &Node) -> DropGuard {
 impl Fleet {
     async fn start() -> Self {
         let node = Node::start().await;
-        let commands = Commands::new(node.log.clone());
+        let commands = Commands::default();
         starter_types::give_to_all(&node.log).await.expect("types");
         let stop = CancellationToken::new();
         let projections = Projections::new(node.log.clone(), Options::default());
@@ -121,7 +121,7 @@ impl Fleet {
 
     async fn send(&self, command: NewCommand) -> Uuid {
         let accepted: Accepted =
-            self.commands.send(&t0(), command, None, actor("user:1")).await.expect("accepted");
+            self.commands.send(&t0(&self.node.log), command, None, actor("user:1")).await.expect("accepted");
         accepted.id
     }
 

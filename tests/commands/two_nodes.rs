@@ -59,7 +59,7 @@ async fn two_servers_send_each_attempt_once_and_end_each_command_once() {
     let database = Database::fresh().await;
     let log =
         EventLog::open(fleetlog_event_log::database::Options::new(database.options())).await.expect("open");
-    let commands = Commands::new(log.clone());
+    let commands = Commands::default();
     starter_types::give_to_all(&log).await.expect("types");
     let mut fates = HashMap::new();
     let mut ids: Vec<Uuid> = vec![];
@@ -68,7 +68,7 @@ async fn two_servers_send_each_attempt_once_and_end_each_command_once() {
         register(&log, &uid).await;
         for number in 0..EACH {
             let quick = NewCommand { timeout_s: Some(1), max_attempts: Some(1), ..ping(&uid) };
-            let cmd_id = commands.send(&t0(), quick, None, actor("user:1")).await.expect("accepted").id;
+            let cmd_id = commands.send(&t0(&log), quick, None, actor("user:1")).await.expect("accepted").id;
             fates.insert(cmd_id.to_string(), fate(number));
             ids.push(cmd_id);
         }

@@ -14,7 +14,7 @@ fn a_minute_ago() -> DateTime<Utc> {
 }
 
 async fn list(log: &EventLog, query: &Query) -> Vec<Device> {
-    devices::list(log.pool(), &t0(), query, a_minute_ago()).await.expect("listed").items
+    devices::list(&t0(log), query, a_minute_ago()).await.expect("listed").items
 }
 
 async fn uids(log: &EventLog, query: &Query) -> Vec<String> {
@@ -82,7 +82,7 @@ async fn a_device_has_the_name_labels_and_status_of_its_life() {
     assert_eq!(with_status(&log, Status::Decommissioned).await, ["dev-01"]);
     // Whoever names it still finds it.
     let wanted = ["dev-01".to_owned(), "nobody".to_owned(), "a\0b".to_owned()];
-    let found = devices::get(&log, &t0(), &wanted, a_minute_ago()).await.expect("found");
+    let found = devices::get(&t0(&log), &wanted, a_minute_ago()).await.expect("found");
     assert_eq!(found.iter().map(|device| device.status).collect::<Vec<_>>(), [Status::Decommissioned]);
     register(&log, "dev-01", None).await;
     running.catch_up().await;
@@ -115,7 +115,7 @@ async fn a_search_means_what_it_says() {
         assert_eq!(search(&log, nothing).await, expected, "{nothing}");
     }
     let query = Query { q: Some("POWER".into()), limit: 1, ..Query::default() };
-    assert_eq!(devices::count(log.pool(), &t0(), &query, a_minute_ago()).await.expect("counted"), 2);
+    assert_eq!(devices::count(&t0(&log), &query, a_minute_ago()).await.expect("counted"), 2);
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn every_order_is_paged_through_without_a_miss_or_a_repeat() {
         let mut query = Query { sort, limit: 2, ..Query::default() };
         let mut paged = Vec::new();
         loop {
-            let page = devices::list(log.pool(), &t0(), &query, a_minute_ago()).await.expect("listed");
+            let page = devices::list(&t0(&log), &query, a_minute_ago()).await.expect("listed");
             // Through the text that a client holds.
             query.after =
                 page.items.last().map(|last| Cursor::of(last, sort).to_string().parse().expect("ours"));
@@ -167,8 +167,7 @@ async fn a_cursor_of_another_order_is_refused() {
     running.catch_up().await;
     let device = list(&log, &Query::default()).await.remove(0);
     let after = Some(Cursor::of(&device, "-uid".parse().expect("a sort")));
-    let refused =
-        devices::list(log.pool(), &t0(), &Query { after, ..Query::default() }, a_minute_ago()).await;
+    let refused = devices::list(&t0(&log), &Query { after, ..Query::default() }, a_minute_ago()).await;
     assert!(matches!(refused, Err(devices::Error::Cursor(BadCursor::OtherSort))), "{refused:?}");
 }
 
@@ -186,11 +185,11 @@ async fn one_tenant_never_sees_anothers_devices() {
         execute(&log, &format!("{tenant}/dev-01"), register).await;
     }
     running.catch_up().await;
-    let tenant = |name: &str| name.parse().expect("a tenant");
+    let tenant = |name: &str| log.for_tenant(&name.parse().expect("a tenant"));
     for (name, expected) in [("t0", 0), ("t1", 1), ("t2", 1)] {
-        let listed = devices::list(log.pool(), &tenant(name), &Query::default(), a_minute_ago()).await;
+        let listed = devices::list(&tenant(name), &Query::default(), a_minute_ago()).await;
         assert_eq!(listed.expect("listed").items.len(), expected, "{name}");
-        let found = devices::get(&log, &tenant(name), &["dev-01".into()], a_minute_ago()).await;
+        let found = devices::get(&tenant(name), &["dev-01".into()], a_minute_ago()).await;
         assert_eq!(found.expect("found").len(), expected, "{name}");
     }
 }

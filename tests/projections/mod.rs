@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::device::{self, Device, Labels, Via};
-use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::telemetry::{Message, Recorded, decide};
 use fleetlog_event_log::control::Metadata;
-use fleetlog_event_log::{EventLog, Lane};
+use fleetlog_event_log::{EventLog, Lane, TenantLog};
 use fleetlog_projections::status::{self, ProjectionStatus};
 use fleetlog_projections::{Handle, Options, Projections};
 use tokio::task::JoinHandle;
@@ -55,8 +54,9 @@ impl Running {
     }
 }
 
-fn t0() -> Tenant {
-    "t0".parse().expect("a tenant")
+/// The default tenant's log.
+fn t0(log: &EventLog) -> TenantLog {
+    log.for_tenant(&"t0".parse().expect("a tenant"))
 }
 
 fn at(time: &str) -> DateTime<Utc> {
@@ -103,7 +103,7 @@ async fn smuggle(log: &EventLog, aggregate_type: &str, aggregate_id: &str, seque
 }
 
 async fn status_of(log: &EventLog, projection: &str) -> ProjectionStatus {
-    let statuses = status::list(log.pool(), None).await.expect("listed");
+    let statuses = status::list_all(log).await.expect("listed");
     statuses.into_iter().find(|status| status.projection == projection).expect("a status")
 }
 

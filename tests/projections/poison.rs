@@ -13,7 +13,7 @@ use crate::support::Database;
 const REGISTERED: &str = r#"{"DeviceRegistered":{"via":"api"}}"#;
 
 async fn names(log: &EventLog) -> Vec<(String, Option<String>)> {
-    let page = devices::list(log.pool(), &t0(), &Query::default(), Utc::now()).await.expect("listed");
+    let page = devices::list(&t0(log), &Query::default(), Utc::now()).await.expect("listed");
     page.items.into_iter().map(|device| (device.uid, device.name)).collect()
 }
 
@@ -52,7 +52,7 @@ async fn an_event_that_cannot_be_read_parks_its_stream_and_no_other() {
     // Telemetry of the same name is another stream.
     append(&log, vec![reading("bad", 1, Utc::now() - TimeDelta::seconds(1), r#""t":1"#)]).await;
     running.catch_up().await;
-    let page = devices::list(log.pool(), &t0(), &Query::default(), Utc::now()).await.expect("listed");
+    let page = devices::list(&t0(&log), &Query::default(), Utc::now()).await.expect("listed");
     assert_eq!(page.items[0].messages, 1);
 }
 
@@ -101,7 +101,7 @@ async fn a_tenant_sees_only_what_is_parked_of_its_own() {
     running.catch_up().await;
     for (tenant, parked) in [("t0", 1), ("t1", 0)] {
         let tenant: Tenant = tenant.parse().expect("a tenant");
-        let statuses = status::list(log.pool(), Some(&tenant)).await.expect("listed");
+        let statuses = status::list(&log.for_tenant(&tenant)).await.expect("listed");
         let devices = statuses.iter().find(|status| status.projection == "devices").expect("a status");
         assert_eq!((devices.parked, devices.logs.len()), (parked, 2));
         assert!(devices.logs.iter().all(|log| log.tenant == tenant.as_str()));

@@ -6,7 +6,7 @@ use fleetlog_event_log::{EventLog, Lane};
 use fleetlog_projections::telemetry_windows::{self, Error, Invalid, Series, WindowsQuery, windows};
 use sqlx::Executor;
 
-use super::{Running, append, assert_equal_to_the_fold_of_the_log, at, reading};
+use super::{Running, append, assert_equal_to_the_fold_of_the_log, at, reading, t0};
 use crate::support::{Database, log_of};
 
 /// Readings of some devices, out of order, over three days, around the epoch and in year 0, in halves and quarters whose sums
@@ -30,7 +30,7 @@ pub(super) fn untidy(from: usize, to: usize) -> Vec<Recorded> {
 }
 
 async fn query(log: &EventLog, query: &WindowsQuery) -> Result<Vec<Series>, Error> {
-    windows(log, log_of(log, Lane::Telemetry), &["t0/dev-01".into()], query).await
+    windows(&t0(log), log_of(log, Lane::Telemetry), &["t0/dev-01".into()], query).await
 }
 
 fn of(from: &str, to: &str, step: TimeDelta, tz: &str) -> WindowsQuery {
@@ -271,6 +271,9 @@ async fn a_query_that_makes_no_sense_is_refused_and_one_for_nothing_finds_nothin
     }
     let log_id = log_of(&log, Lane::Telemetry);
     assert!(
-        telemetry_windows::windows(&log, log_id, &["a\0b".into()], &good).await.expect("valid").is_empty()
+        telemetry_windows::windows(&t0(&log), log_id, &["a\0b".into()], &good)
+            .await
+            .expect("valid")
+            .is_empty()
     );
 }

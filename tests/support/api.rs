@@ -92,13 +92,12 @@ impl Api {
         let probe = Arc::clone(&broker_is_up);
         let recorder = rest::metrics::recorder().expect("a recorder");
         let broker = Arc::new(move || probe.load(Ordering::Relaxed));
-        let restricted = log.restricted().await.expect("connects");
         let identity = Identity::new(log.clone(), keys, fleetlog_access::Settings::default());
         identity.limits.load().await.expect("the tiers");
         let (limits, denials) = (identity.limits.clone(), identity.clone());
         let devices = Credentials::new(log.clone());
         let metrics = recorder.handle();
-        let app = App::new(restricted, handle.clone(), identity, devices, metrics, broker, settings);
+        let app = App::new(log.clone(), handle.clone(), identity, devices, metrics, broker, settings);
         let stop = CancellationToken::new();
         tokio::spawn(projections.run(stop.clone()));
         tokio::spawn(denials.record_denials(stop.clone()));

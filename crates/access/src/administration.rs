@@ -2,7 +2,7 @@
 
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant;
-use fleetlog_event_log::EventLog;
+use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::Metadata;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
@@ -70,14 +70,13 @@ impl Identity {
     /// no session left. `log` is the admin's.
     pub async fn change_user(
         &self,
-        log: &EventLog,
-        tenant: Tenant,
+        log: &TenantLog,
         user_id: Uuid,
         change: Change,
         metadata: Metadata,
     ) -> Result<(), Refused> {
         let name = change.name.map(|name| Name::parse(&name).ok_or(Refused::BadName)).transpose()?;
-        let (role, active) = (change.role, change.active);
+        let (role, active, tenant) = (change.role, change.active, log.tenant().clone());
         log.record(move |recorder| {
             Box::pin(async move {
                 let rules = accounts::lock(recorder.connection(), &tenant).await?.ok_or(Refused::Unknown)?;

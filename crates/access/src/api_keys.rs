@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::acts;
-use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::control::{Committed, Metadata};
-use fleetlog_event_log::{EventLog, database};
+use fleetlog_event_log::{TenantLog, database};
 use futures::future::BoxFuture;
 use serde::Serialize;
 use sqlx::postgres::PgRow;
@@ -80,13 +79,12 @@ pub struct Issued {
 
 /// Issues a key.
 pub async fn issue(
-    log: &EventLog,
-    tenant: &Tenant,
+    log: &TenantLog,
     new: NewKey,
     created_by: String,
     metadata: Metadata,
 ) -> Result<Issued, Error> {
-    let (key_id, secret, tenant) = (Uuid::now_v7(), secret::random(), tenant.clone());
+    let (key_id, secret, tenant) = (Uuid::now_v7(), secret::random(), log.tenant().clone());
     let at = log
         .record(move |recorder| {
             Box::pin(async move {
@@ -113,20 +111,20 @@ pub async fn issue(
 }
 
 /// A tenant's keys, the newest first; those that are good no more, too.
-pub async fn list(log: &EventLog, tenant: &Tenant) -> Result<Vec<ApiKey>, Error> {
+pub async fn list(log: &TenantLog) -> Result<Vec<ApiKey>, Error> {
     let keys = sqlx::query_as(&format!("{SELECT} WHERE tenant = $1 ORDER BY key_id DESC"))
-        .bind(tenant.as_str())
-        .fetch_all(log.pool())
+        .bind(log.tenant().as_str())
+        .fetch_all(&mut *log.connection().await?)
         .await?;
     Ok(keys)
 }
 
 /// One key.
-pub async fn get(log: &EventLog, tenant: &Tenant, key_id: Uuid) -> Result<Option<ApiKey>, Error> {
+pub async fn get(log: &TenantLog, key_id: Uuid) -> Result<Option<ApiKey>, Error> {
     let key = sqlx::query_as(&format!("{SELECT} WHERE tenant = $1 AND key_id = $2"))
-        .bind(tenant.as_str())
+        .bind(log.tenant().as_str())
         .bind(key_id)
-        .fetch_optional(log.pool())
+        .fetch_optional(&mut *log.connection().await?)
         .await?;
     Ok(key)
 }
@@ -136,13 +134,8 @@ const SELECT: &str =
      FROM api_keys";
 
 /// Revokes a key. `None` if there is none that is not revoked.
-pub async fn revoke(
-    log: &EventLog,
-    tenant: &Tenant,
-    key_id: Uuid,
-    metadata: Metadata,
-) -> Result<Option<Committed>, Error> {
-    let tenant = tenant.clone();
+pub async fn revoke(log: &TenantLog, key_id: Uuid, metadata: Metadata) -> Result<Option<Committed>, Error> {
+    let tenant = log.tenant().clone();
     log.record(move |recorder| {
         Box::pin(async move {
             let revoked = sqlx::query(

@@ -99,7 +99,7 @@ impl<Q: Eq + Hash + Clone + Send + 'static, A: Clone + Send + 'static> Questions
                 asked => return Ok((asked?, connection)),
             }
         }
-        let connecting = timeout(PATIENCE, self.0.log.connection()).await;
+        let connecting = timeout(PATIENCE, self.0.log.own_connection()).await;
         let mut connection = connecting.map_err(|_| given_up())??;
         let answers = self.asked_over(&mut connection, questions).await?;
         Ok((answers, connection))

@@ -5,10 +5,11 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::TenantLog;
 use fleetlog_projections::paging::{self, BadCursor, Page};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{PgPool, Postgres, Row};
+use sqlx::{Postgres, Row};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -106,27 +107,31 @@ const MATCHING: &str = "
                                        WHEN invited THEN 'invited' ELSE 'active' END)";
 
 /// A page of a tenant's users.
-pub async fn list(pool: &PgPool, tenant: &Tenant, query: &Query) -> Result<Page<Account>, Error> {
+pub async fn list(log: &TenantLog, query: &Query) -> Result<Page<Account>, Error> {
     let after = "AND ($5::uuid IS NULL OR user_id > $5) ORDER BY user_id LIMIT $6";
-    let rows = matching(&format!("{SELECT} {MATCHING} {after}"), tenant, query)
+    let rows = matching(&format!("{SELECT} {MATCHING} {after}"), log.tenant(), query)
         .bind(query.after.map(|cursor| cursor.0))
         .bind(query.limit as i64 + 1)
-        .fetch_all(pool)
+        .fetch_all(&mut *log.connection().await?)
         .await?;
     let accounts = rows.iter().map(read).collect::<sqlx::Result<_>>()?;
     Ok(Page::cut(accounts, query.limit))
 }
 
 /// How many users all pages have.
-pub async fn count(pool: &PgPool, tenant: &Tenant, query: &Query) -> Result<i64, Error> {
+pub async fn count(log: &TenantLog, query: &Query) -> Result<i64, Error> {
     let count = format!("SELECT count(*) FROM users WHERE tenant = $1 {MATCHING}");
-    Ok(matching(&count, tenant, query).fetch_one(pool).await?.try_get(0)?)
+    Ok(matching(&count, log.tenant(), query).fetch_one(&mut *log.connection().await?).await?.try_get(0)?)
 }
 
 /// One of a tenant's users.
-pub async fn get(pool: &PgPool, tenant: &Tenant, user_id: Uuid) -> Result<Option<Account>, Error> {
+pub async fn get(log: &TenantLog, user_id: Uuid) -> Result<Option<Account>, Error> {
     let select = format!("{SELECT} AND user_id = $2");
-    let row = sqlx::query(&select).bind(tenant.as_str()).bind(user_id).fetch_optional(pool).await?;
+    let row = sqlx::query(&select)
+        .bind(log.tenant().as_str())
+        .bind(user_id)
+        .fetch_optional(&mut *log.connection().await?)
+        .await?;
     Ok(row.as_ref().map(read).transpose()?)
 }
 

@@ -1,8 +1,7 @@
 //! An account of an admin's making: with a password, or with an invitation to choose one.
 
 use fleetlog_aggregates::acts;
-use fleetlog_aggregates::identity::Tenant;
-use fleetlog_event_log::EventLog;
+use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::{Metadata, metadata};
 use uuid::Uuid;
 
@@ -30,8 +29,7 @@ impl Identity {
     /// Adds a user to a tenant. `log` is the admin's.
     pub async fn invite(
         &self,
-        log: &EventLog,
-        tenant: Tenant,
+        log: &TenantLog,
         invitation: Invitation,
         metadata: Metadata,
     ) -> Result<Uuid, Refused> {
@@ -43,6 +41,7 @@ impl Identity {
             None => None,
         };
         let invited = password_hash.is_none().then(Token::new);
+        let tenant = log.tenant().clone();
         let (user, base) = (NewUser { tenant, email, name, password_hash, role }, self.base());
         log.record(move |recorder| {
             Box::pin(async move {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use chrono::Utc;
 use fleetlog_aggregates::acts;
-use fleetlog_event_log::EventLog;
+use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::{Metadata, metadata};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ impl Identity {
     /// Gives oneself another name. `log` is one's own.
     pub async fn rename(
         &self,
-        log: &EventLog,
+        log: &TenantLog,
         oneself: Oneself,
         name: &str,
         metadata: Metadata,
@@ -67,7 +67,7 @@ impl Identity {
 
     /// Asks again at the address that the user has.
     pub async fn resend_verification(&self, oneself: Oneself, peer: Option<IpAddr>) -> Result<(), Refused> {
-        let account = directory::get(self.log.pool(), &oneself.tenant, oneself.user_id).await?;
+        let account = directory::get(&self.log.for_tenant(&oneself.tenant), oneself.user_id).await?;
         let account = account.ok_or(Refused::Unknown)?;
         if account.verified {
             return Err(Refused::AlreadyVerified);

@@ -8,7 +8,7 @@ use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::control::Metadata;
 use fleetlog_event_log::record::Recorder;
-use fleetlog_event_log::{EventLog, database};
+use fleetlog_event_log::{TenantLog, database};
 use futures::future::BoxFuture;
 use serde::Serialize;
 use sqlx::postgres::PgRow;
@@ -139,12 +139,12 @@ impl Identity {
     /// Ends one session of a user, whoever is calling. Says whether there was one to end.
     pub async fn end_session(
         &self,
-        whose: (Tenant, Uuid),
+        (tenant, user_id): (Tenant, Uuid),
         session_id: Uuid,
         why: acts::SessionEnd,
         metadata: Metadata,
     ) -> Result<bool, Error> {
-        end_one(&self.log, whose, session_id, why, metadata).await
+        end_one(&self.log.for_tenant(&tenant), user_id, session_id, why, metadata).await
     }
 
     /// Who is calling in a session; nobody once it is over.
@@ -178,27 +178,28 @@ pub(super) fn callers(
 }
 
 /// A user's sessions that are not over, the newest first.
-pub async fn list(log: &EventLog, tenant: &Tenant, user_id: Uuid) -> Result<Vec<Session>, Error> {
+pub async fn list(log: &TenantLog, user_id: Uuid) -> Result<Vec<Session>, Error> {
     let sessions = sqlx::query_as(
         "SELECT session_id, created_at, last_used_at, expires_at, address, user_agent FROM sessions
          WHERE tenant = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > clock_timestamp()
          ORDER BY session_id DESC",
     )
-    .bind(tenant.as_str())
+    .bind(log.tenant().as_str())
     .bind(user_id)
-    .fetch_all(log.pool())
+    .fetch_all(&mut *log.connection().await?)
     .await?;
     Ok(sessions)
 }
 
 /// Ends one session of a user. Says whether there was one to end.
 pub async fn end_one(
-    log: &EventLog,
-    (tenant, user_id): (Tenant, Uuid),
+    log: &TenantLog,
+    user_id: Uuid,
     session_id: Uuid,
     why: acts::SessionEnd,
     metadata: Metadata,
 ) -> Result<bool, Error> {
+    let tenant = log.tenant().clone();
     log.record(move |recorder| {
         Box::pin(async move { end(recorder, (&tenant, user_id), session_id, why, &metadata).await })
     })
@@ -207,11 +208,12 @@ pub async fn end_one(
 
 /// Ends all sessions of a user but `except`. Says how many there were.
 pub async fn end_all(
-    log: &EventLog,
-    (tenant, user_id): (Tenant, Uuid),
+    log: &TenantLog,
+    user_id: Uuid,
     except: Option<Uuid>,
     metadata: Metadata,
 ) -> Result<usize, Error> {
+    let tenant = log.tenant().clone();
     log.record(move |recorder| {
         Box::pin(async move {
             let why = acts::SessionEnd::Revoked;

@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant as Name;
-use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Committed, Metadata};
 use fleetlog_event_log::record::Recorder;
+use fleetlog_event_log::{EventLog, Scope, TenantLog};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder, Row};
+use sqlx::{FromRow, PgConnection, QueryBuilder, Row};
 use utoipa::ToSchema;
 
 use super::authorize::PLATFORM_TENANT;
@@ -150,16 +150,20 @@ const COLUMNS: &str =
     "tenant, created_at, suspended_at, tier, self_registration, registration, retention_days,
     max_devices, max_users";
 
-/// One tenant.
-pub async fn get(pool: &PgPool, tenant: &str) -> Result<Option<Tenant>, Error> {
+/// The tenant whose log this is.
+pub async fn get(log: &TenantLog) -> Result<Option<Tenant>, Error> {
+    find(&mut *log.connection().await?, log.tenant().as_str()).await
+}
+
+async fn find(connection: &mut PgConnection, tenant: &str) -> Result<Option<Tenant>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM tenants WHERE tenant = $1");
-    Ok(sqlx::query_as(&sql).bind(tenant).fetch_optional(pool).await?)
+    Ok(sqlx::query_as(&sql).bind(tenant).fetch_optional(connection).await?)
 }
 
 /// Changes a tenant: of their own, callers through their own connections, which may not touch what is the platform's.
 /// Nothing is on the record where there was nothing to change.
-pub async fn change(
-    log: &EventLog,
+pub async fn change<S: Scope>(
+    log: &EventLog<S>,
     tenant: Name,
     change: Change,
     metadata: Metadata,
@@ -180,7 +184,7 @@ impl Identity {
 
     /// One tenant, whosever.
     pub async fn tenant(&self, tenant: &str) -> Result<Option<Tenant>, Error> {
-        get(self.log.pool(), tenant).await
+        find(&mut *self.log.connection().await?, tenant).await
     }
 
     /// Makes a tenant: its logs, the command types that come with fleetlog, and its first admin. It can be used here

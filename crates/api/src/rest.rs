@@ -64,12 +64,12 @@ use std::time::Duration;
 
 use axum::Router;
 use chrono::{DateTime, Utc};
-use fleetlog_access::Identity;
+use fleetlog_access::{Identity, Principal};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_engine::commands::Commands;
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_engine::devices::credentials::secret::ServiceLogin;
-use fleetlog_event_log::{EventLog, Lane, LogId};
+use fleetlog_event_log::{EventLog, Lane, LogId, TenantLog};
 use http::HeaderValue;
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -93,8 +93,7 @@ pub type BrokerProbe = Arc<dyn Fn() -> bool + Send + Sync>;
 /// What every handler shares. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
-    /// The log, as far as it is the caller's tenant's.
-    pub log: EventLog,
+    log: EventLog,
     /// Puts commands on the record.
     pub commands: Commands,
     /// The projections, to wait for.
@@ -147,7 +146,7 @@ impl Default for Settings {
 }
 
 impl App {
-    /// Everything that handlers share. `log` is a [restricted](EventLog::restricted) one.
+    /// Everything that handlers share.
     #[must_use]
     pub fn new(
         log: EventLog,
@@ -159,9 +158,15 @@ impl App {
         settings: Settings,
     ) -> Self {
         let graphql = Schemas::new(settings.introspection);
-        let commands = Commands::new(log.clone());
+        let commands = Commands::default();
         let settings = Arc::new(settings);
         Self { log, commands, projections, identity, devices, graphql, metrics, broker, settings }
+    }
+
+    /// The log of the caller's tenant.
+    #[must_use]
+    pub fn tenant_log(&self, caller: &Principal) -> TenantLog {
+        self.log.for_tenant(&caller.tenant)
     }
 
     /// The moment since which an online device has been heard of.

@@ -70,13 +70,16 @@ impl Process {
         receiver.await.map_err(io::Error::other)?
     }
 
-    /// Whether a signal was sent: false once the child has ended.
-    pub fn signal(&self, signal: Signal) -> bool {
+    /// Sends a signal, unless the child has ended.
+    pub fn signal(&self, signal: Signal) {
         // The lock is what keeps the child from being reaped, and its id from being given away, in between.
-        lock(&self.pid).is_some_and(|pid| sys::kill(pid, signal).is_ok())
+        if let Some(pid) = *lock(&self.pid) {
+            let _ = sys::kill(pid, signal);
+        }
     }
 
     /// The child's id; none once it has ended.
+    #[must_use]
     pub fn id(&self) -> Option<u32> {
         *lock(&self.pid)
     }
@@ -137,6 +140,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The effective user of this process.
+#[must_use]
 pub fn effective_user() -> u32 {
     sys::effective_user()
 }

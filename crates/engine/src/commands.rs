@@ -16,8 +16,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_aggregates::command::{self, Command, Input, Request};
 use fleetlog_aggregates::command_type::{self, CommandType, Definition};
 use fleetlog_aggregates::device::{self, Device};
-use fleetlog_aggregates::identity::{CommandName, Tenant, Uid, aggregate_id};
-use fleetlog_event_log::EventLog;
+use fleetlog_aggregates::identity::{CommandName, Uid, aggregate_id};
+use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::{Committed, ExecuteError, Metadata, Record};
 use fleetlog_event_log::crash;
 use serde::Serialize;
@@ -137,41 +137,34 @@ impl From<fleetlog_projections::commands::Error> for Error {
     }
 }
 
-/// The commands of all tenants. Cheap to clone.
-#[derive(Clone)]
+/// Puts the commands of all tenants on the record. Cheap to clone; clones share which idempotency keys are in flight.
+#[derive(Clone, Default)]
 pub struct Commands {
-    log: EventLog,
     in_flight: Arc<InFlight>,
 }
 
 impl Commands {
-    /// Over a log.
-    #[must_use]
-    pub fn new(log: EventLog) -> Self {
-        Self { log, in_flight: Arc::default() }
-    }
-
     /// Puts a command on the record. It is committed when this returns, and will be sent.
     pub async fn send(
         &self,
-        tenant: &Tenant,
+        log: &TenantLog,
         command: NewCommand,
         key: Option<&Key>,
         metadata: Metadata,
     ) -> Result<Accepted, Error> {
         let actor = metadata.get("actor").cloned().unwrap_or_default();
-        let id = key.map_or_else(Uuid::now_v7, |key| key.id(tenant, &actor, "command"));
+        let id = key.map_or_else(Uuid::now_v7, |key| key.id(log.tenant(), &actor, "command"));
         let digest = key.map(|_| idempotency::digest(&command));
         let _guard = key.map(|_| self.in_flight.enter(id)).transpose()?;
-        let stream = format!("{tenant}/{id}");
+        let stream = format!("{}/{id}", log.tenant());
         if let Some(digest) = &digest
-            && let Some(first) = self.log.load::<Command>(&stream).await?.request()
+            && let Some(first) = log.load::<Command>(&stream).await?.request()
         {
             return self
-                .repeated::<Command>(id, &stream, REQUEST, first.request_digest.as_ref() == Some(digest))
+                .repeated::<Command>(log, id, &stream, REQUEST, first.request_digest.as_ref() == Some(digest))
                 .await;
         }
-        let params = self.check(tenant, &command.cmd, command.params, Some(&command.device_uid)).await?;
+        let params = self.check(log, &command.cmd, command.params, Some(&command.device_uid)).await?;
         let now = Utc::now();
         let request = Request {
             device_uid: command.device_uid,
@@ -187,13 +180,13 @@ impl Commands {
         let input = Input::Request(request, now);
         // As far as is known, nothing is on its record.
         let record = Some(Record::<Command>::default());
-        let requested = self.log.execute_on(&stream, record, input, metadata).await;
+        let requested = log.execute_on(&stream, record, input, metadata).await;
         crash::point("command.requested");
         match requested {
             Ok(Some(at)) => Ok(Accepted { id, at, repeated: false }),
             // Another node was faster with the same key.
             Err(ExecuteError::Refused(command::Error::AlreadyRequested)) => {
-                self.repeated::<Command>(id, &stream, REQUEST, true).await
+                self.repeated::<Command>(log, id, &stream, REQUEST, true).await
             }
             Err(ExecuteError::Refused(command::Error::OtherRequest)) => Err(Error::KeyReused),
             Ok(None) => Err(Error::Conflict),
@@ -205,6 +198,7 @@ impl Commands {
     /// put on the record, which is one of `request`.
     async fn repeated<A: cqrs_es::Aggregate>(
         &self,
+        log: &TenantLog,
         id: Uuid,
         stream: &str,
         request: &[&str],
@@ -213,7 +207,7 @@ impl Commands {
         if !same {
             return Err(Error::KeyReused);
         }
-        let events = self.log.streams(A::TYPE, &[stream.to_owned()]).await?;
+        let events = log.streams(A::TYPE, &[stream.to_owned()]).await?;
         let last = events.iter().rfind(|event| request.contains(&&*event.event_type));
         let last = last.ok_or(Error::Conflict)?;
         Ok(Accepted { id, at: Committed { log_id: last.log_id, position: last.position }, repeated: true })
@@ -222,17 +216,17 @@ impl Commands {
     /// Whether the device, if it is one device's command, and the command's type allow it. Returns the parameters.
     async fn check(
         &self,
-        tenant: &Tenant,
+        log: &TenantLog,
         cmd: &str,
         params: Option<Value>,
         device_uid: Option<&Uid>,
     ) -> Result<Value, Error> {
         let name: CommandName = cmd.parse().map_err(|_| Error::UnknownType(cmd.to_owned()))?;
         let definition = match device_uid {
-            None => self.type_of(tenant, &name).await?,
+            None => self.type_of(log, &name).await?,
             Some(uid) => {
-                let streams = (&*aggregate_id(tenant, uid), &*format!("{tenant}/{name}"));
-                let (device, command_type) = self.log.load_both::<Device, CommandType>(streams).await?;
+                let streams = (&*aggregate_id(log.tenant(), uid), &*format!("{}/{name}", log.tenant()));
+                let (device, command_type) = log.load_both::<Device, CommandType>(streams).await?;
                 match device.status() {
                     device::Status::Registered => {}
                     device::Status::Unknown => return Err(Error::UnknownDevice),
@@ -253,44 +247,44 @@ impl Commands {
     /// Gives a command up, if it has not ended. The device may have done it all the same, if it was sent.
     pub async fn cancel(
         &self,
-        tenant: &Tenant,
+        log: &TenantLog,
         cmd_id: Uuid,
         reason: Option<String>,
         metadata: Metadata,
     ) -> Result<Accepted, Error> {
         let by = metadata.get("actor").cloned().unwrap_or_default();
-        let stream = format!("{tenant}/{cmd_id}");
-        let at = self.log.execute::<Command>(&stream, Input::Cancel { by, reason }, metadata).await?;
+        let stream = format!("{}/{cmd_id}", log.tenant());
+        let at = log.execute::<Command>(&stream, Input::Cancel { by, reason }, metadata).await?;
         let at = at.ok_or(Error::Conflict)?;
         Ok(Accepted { id: cmd_id, at, repeated: false })
     }
 
     /// What a command type says. `None` if it is not on the tenant's list.
-    pub async fn type_of(&self, tenant: &Tenant, name: &CommandName) -> Result<Option<Definition>, Error> {
-        let command_type = self.log.load::<CommandType>(&format!("{tenant}/{name}")).await?;
+    pub async fn type_of(&self, log: &TenantLog, name: &CommandName) -> Result<Option<Definition>, Error> {
+        let command_type = log.load::<CommandType>(&format!("{}/{name}", log.tenant())).await?;
         Ok(command_type.definition().cloned())
     }
 
     /// Puts a command type on the tenant's list, or changes it. `None` if there was nothing to change.
     pub async fn define_type(
         &self,
-        tenant: &Tenant,
+        log: &TenantLog,
         name: &CommandName,
         definition: Definition,
         metadata: Metadata,
     ) -> Result<Option<Committed>, Error> {
         let input = command_type::Input::Define(definition);
-        Ok(self.log.execute::<CommandType>(&format!("{tenant}/{name}"), input, metadata).await?)
+        Ok(log.execute::<CommandType>(&format!("{}/{name}", log.tenant()), input, metadata).await?)
     }
 
     /// Takes a command type off the tenant's list. Commands that were requested before are still sent.
     pub async fn remove_type(
         &self,
-        tenant: &Tenant,
+        log: &TenantLog,
         name: &CommandName,
         metadata: Metadata,
     ) -> Result<Option<Committed>, Error> {
         let input = command_type::Input::Remove;
-        Ok(self.log.execute::<CommandType>(&format!("{tenant}/{name}"), input, metadata).await?)
+        Ok(log.execute::<CommandType>(&format!("{}/{name}", log.tenant()), input, metadata).await?)
     }
 }

@@ -88,6 +88,7 @@ impl Url {
 
     /// The options of a client that connects there. Its outgoing window is `window` messages: rumqttc sets a table
     /// aside for each that there may be.
+    #[must_use]
     pub fn client(&self, client_id: &str, window: u16) -> MqttOptions {
         // rumqttc puts host and port together with a colon, so an IPv6 address keeps its brackets.
         let mut options = MqttOptions::new(client_id, &self.host, self.port);

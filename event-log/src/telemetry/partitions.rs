@@ -6,8 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 
-use crate::EventLog;
-use crate::Result;
+use crate::{EventLog, Result};
 
 /// How far ahead partitions are made, so that none is missing while the database is being migrated or is read-only.
 const PARTITIONS_AHEAD: TimeDelta = TimeDelta::days(14);

@@ -10,10 +10,7 @@ use fleetlog_aggregates::telemetry::{MAX_AHEAD, Recorded};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Postgres, Row, Transaction};
 
-use crate::Error;
-use crate::LogId;
-use crate::Position;
-use crate::Result;
+use crate::{Error, LogId, Position, Result};
 
 /// A log that is this transaction's alone to append to.
 #[derive(Debug, Clone, Copy)]

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use fleetlog_aggregates::identity::Tenant;
-use fleetlog_event_log::Position;
 use fleetlog_event_log::event::Json;
+use fleetlog_event_log::{Position, TenantLog};
 use serde::Serialize;
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgPool, Row};
+use sqlx::{FromRow, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::{Cursor, Error};
@@ -120,30 +119,28 @@ const SELECT: &str = "
     FROM command_batches";
 
 /// A tenant's batches, newest first.
-pub async fn batches(
-    pool: &PgPool,
-    tenant: &Tenant,
-    after: Option<Cursor>,
-    limit: usize,
-) -> Result<Page<Batch>, Error> {
+pub async fn batches(log: &TenantLog, after: Option<Cursor>, limit: usize) -> Result<Page<Batch>, Error> {
     let sql = format!("{SELECT} WHERE tenant = $1 AND position < $2 ORDER BY position DESC LIMIT $3");
     let rows = sqlx::query_as(&sql)
-        .bind(tenant.as_str())
+        .bind(log.tenant().as_str())
         .bind(after.map_or(Position::MAX, Cursor::position))
         .bind(limit.saturating_add(1) as i64)
-        .fetch_all(pool)
+        .fetch_all(&mut *log.connection().await?)
         .await?;
     let mut page = Page::cut(rows, limit);
-    count_in(pool, tenant, &mut page.items).await?;
+    count_in(log, &mut page.items).await?;
     Ok(page)
 }
 
 /// One batch.
-pub async fn batch(pool: &PgPool, tenant: &Tenant, batch_id: Uuid) -> Result<Option<Batch>, Error> {
+pub async fn batch(log: &TenantLog, batch_id: Uuid) -> Result<Option<Batch>, Error> {
     let sql = format!("{SELECT} WHERE tenant = $1 AND batch_id = $2");
-    let mut batch: Option<Batch> =
-        sqlx::query_as(&sql).bind(tenant.as_str()).bind(batch_id).fetch_optional(pool).await?;
-    count_in(pool, tenant, batch.as_mut_slice()).await?;
+    let mut batch: Option<Batch> = sqlx::query_as(&sql)
+        .bind(log.tenant().as_str())
+        .bind(batch_id)
+        .fetch_optional(&mut *log.connection().await?)
+        .await?;
+    count_in(log, batch.as_mut_slice()).await?;
     Ok(batch)
 }
 
@@ -170,18 +167,22 @@ pub async fn unsent(pool: &PgPool, tenant: &str, batch_id: Uuid, limit: i64) -> 
 
 /// How a batch's commands are, those that have been requested.
 pub async fn counts(pool: &PgPool, tenant: &str, batch_id: Uuid) -> Result<Counts, Error> {
-    let mut counted = counts_of(pool, tenant, &[batch_id]).await?;
+    let mut counted = counts_of(&mut *pool.acquire().await?, tenant, &[batch_id]).await?;
     Ok(counted.remove(&batch_id).unwrap_or_default())
 }
 
 /// The same of many batches. One of which nothing has been requested is not there.
-async fn counts_of(pool: &PgPool, tenant: &str, batch_ids: &[Uuid]) -> Result<HashMap<Uuid, Counts>, Error> {
+async fn counts_of(
+    connection: &mut PgConnection,
+    tenant: &str,
+    batch_ids: &[Uuid],
+) -> Result<HashMap<Uuid, Counts>, Error> {
     let rows = sqlx::query(
         "SELECT batch_id, status, count(*) AS count FROM commands
          WHERE tenant = $1 AND batch_id = ANY($2) GROUP BY batch_id, status",
     );
     let mut counted: HashMap<Uuid, Counts> = HashMap::new();
-    for row in rows.bind(tenant).bind(batch_ids).fetch_all(pool).await? {
+    for row in rows.bind(tenant).bind(batch_ids).fetch_all(connection).await? {
         let counts = counted.entry(row.try_get("batch_id")?).or_default();
         let count = row.try_get("count")?;
         match row.try_get("status")? {
@@ -196,9 +197,9 @@ async fn counts_of(pool: &PgPool, tenant: &str, batch_ids: &[Uuid]) -> Result<Ha
     Ok(counted)
 }
 
-async fn count_in(pool: &PgPool, tenant: &Tenant, batches: &mut [Batch]) -> Result<(), Error> {
+async fn count_in(log: &TenantLog, batches: &mut [Batch]) -> Result<(), Error> {
     let batch_ids: Vec<Uuid> = batches.iter().map(|batch| batch.batch_id).collect();
-    let counted = counts_of(pool, tenant.as_str(), &batch_ids).await?;
+    let counted = counts_of(&mut *log.connection().await?, log.tenant().as_str(), &batch_ids).await?;
     for batch in batches {
         let counts = counted.get(&batch.batch_id).copied().unwrap_or_default();
         let waiting = i64::from(batch.devices) - counts.ended() - counts.requested - counts.sent;

@@ -6,9 +6,8 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use fleetlog_aggregates::command;
 use fleetlog_aggregates::command::Status;
-use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::event::Json;
-use fleetlog_event_log::{Event, EventLog, Position};
+use fleetlog_event_log::{Event, Position, TenantLog};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -50,22 +49,20 @@ pub struct Step {
 
 /// A command and every step of its life, as of a moment or now. `None` if there was no such command.
 pub async fn history(
-    log: &EventLog,
-    tenant: &Tenant,
+    log: &TenantLog,
     cmd_id: Uuid,
     as_of: Option<DateTime<Utc>>,
 ) -> Result<Option<(Command, Vec<Step>)>, Error> {
-    Ok(histories(log, tenant, &[cmd_id], as_of).await?.remove(&cmd_id))
+    Ok(histories(log, &[cmd_id], as_of).await?.remove(&cmd_id))
 }
 
 /// The same of many commands, by their ids. What there was not is not there.
 pub async fn histories(
-    log: &EventLog,
-    tenant: &Tenant,
+    log: &TenantLog,
     cmd_ids: &[Uuid],
     as_of: Option<DateTime<Utc>>,
 ) -> Result<HashMap<Uuid, (Command, Vec<Step>)>, Error> {
-    let streams: Vec<String> = cmd_ids.iter().map(|cmd_id| format!("{tenant}/{cmd_id}")).collect();
+    let streams: Vec<String> = cmd_ids.iter().map(|cmd_id| format!("{}/{cmd_id}", log.tenant())).collect();
     let mut lives: HashMap<Uuid, (Draft, Vec<Step>)> = HashMap::new();
     for event in log.streams(command::Command::TYPE, &streams).await? {
         if as_of.is_some_and(|as_of| event.recorded_at > as_of) {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::command::Status;
 use fleetlog_aggregates::identity::Tenant;
-use fleetlog_event_log::{LogId, Position};
+use fleetlog_event_log::{LogId, Position, TenantLog};
 use sqlx::postgres::{PgRow, Postgres};
 use sqlx::{FromRow, PgPool, QueryBuilder, Row};
 use uuid::Uuid;
@@ -96,33 +96,32 @@ impl From<sqlx::Error> for Error {
 }
 
 /// A tenant's commands, newest first.
-pub async fn list(pool: &PgPool, tenant: &Tenant, query: &Query) -> Result<Page<Command>, Error> {
+pub async fn list(log: &TenantLog, query: &Query) -> Result<Page<Command>, Error> {
     if !can_match(query) {
         return Ok(Page::cut(vec![], query.limit));
     }
     let mut sql = QueryBuilder::new(SELECT);
-    push_filter(&mut sql, tenant, query);
+    push_filter(&mut sql, log.tenant(), query);
     if let Some(after) = query.after {
         sql.push(" AND position < ").push_bind(after.0);
     }
     sql.push(" ORDER BY position DESC LIMIT ").push_bind(query.limit.saturating_add(1) as i64);
-    Ok(Page::cut(sql.build_query_as().fetch_all(pool).await?, query.limit))
+    Ok(Page::cut(sql.build_query_as().fetch_all(&mut *log.connection().await?).await?, query.limit))
 }
 
 /// How many commands [`list`] has in all, from the first on.
-pub async fn count(pool: &PgPool, tenant: &Tenant, query: &Query) -> Result<i64, Error> {
+pub async fn count(log: &TenantLog, query: &Query) -> Result<i64, Error> {
     if !can_match(query) {
         return Ok(0);
     }
     let mut sql = QueryBuilder::new("SELECT count(*) FROM commands");
-    push_filter(&mut sql, tenant, query);
-    Ok(sql.build_query_scalar().fetch_one(pool).await?)
+    push_filter(&mut sql, log.tenant(), query);
+    Ok(sql.build_query_scalar().fetch_one(&mut *log.connection().await?).await?)
 }
 
 /// The commands of some of a tenant's devices, newest first, at most `limit` of each device, device by device.
 pub async fn of_devices(
-    pool: &PgPool,
-    tenant: &Tenant,
+    log: &TenantLog,
     device_uids: &[String],
     after: Option<Cursor>,
     limit: usize,
@@ -134,17 +133,17 @@ pub async fn of_devices(
              ORDER BY position DESC LIMIT $4) AS command
          ORDER BY device.ordinal, command.position DESC"
     );
-    let commands = sqlx::query_as(&sql).bind(tenant.as_str()).bind(device_uids);
+    let commands = sqlx::query_as(&sql).bind(log.tenant().as_str()).bind(device_uids);
     let commands = commands.bind(after.map_or(Position::MAX, Cursor::position)).bind(limit as i64);
-    Ok(commands.fetch_all(pool).await?)
+    Ok(commands.fetch_all(&mut *log.connection().await?).await?)
 }
 
 /// Those of these commands that there are.
-pub async fn get(pool: &PgPool, tenant: &Tenant, cmd_ids: &[Uuid]) -> Result<Vec<Command>, Error> {
+pub async fn get(log: &TenantLog, cmd_ids: &[Uuid]) -> Result<Vec<Command>, Error> {
     let mut sql = QueryBuilder::new(SELECT);
-    sql.push(" WHERE tenant = ").push_bind(tenant.as_str());
+    sql.push(" WHERE tenant = ").push_bind(log.tenant().as_str());
     sql.push(" AND cmd_id = ANY(").push_bind(cmd_ids).push(")");
-    Ok(sql.build_query_as().fetch_all(pool).await?)
+    Ok(sql.build_query_as().fetch_all(&mut *log.connection().await?).await?)
 }
 
 /// What had not ended when the read model had got to a position.

@@ -1,11 +1,11 @@
 //! The queries over `command_types`.
 
 use chrono::{DateTime, Utc};
-use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::event::Json;
 use serde::Serialize;
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgPool, Row};
+use sqlx::{FromRow, Row};
 
 use super::Error;
 
@@ -36,10 +36,10 @@ impl FromRow<'_, PgRow> for CommandType {
 }
 
 /// A tenant's command types, by name.
-pub async fn types(pool: &PgPool, tenant: &Tenant) -> Result<Vec<CommandType>, Error> {
+pub async fn types(log: &TenantLog) -> Result<Vec<CommandType>, Error> {
     let types = sqlx::query_as(
         "SELECT name, description, params::text AS params, defined_at FROM command_types
          WHERE tenant = $1 AND removed_at IS NULL ORDER BY name",
     );
-    Ok(types.bind(tenant.as_str()).fetch_all(pool).await?)
+    Ok(types.bind(log.tenant().as_str()).fetch_all(&mut *log.connection().await?).await?)
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::device::{EventType, Labels, Via};
 use fleetlog_aggregates::identity::{Tenant, Uid};
-use fleetlog_event_log::{EventLog, LogId};
+use fleetlog_event_log::{LogId, TenantLog};
 use sqlx::postgres::{PgRow, Postgres};
 use sqlx::types::Json as SqlJson;
 use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder, Row};
@@ -17,8 +17,7 @@ use crate::read_model::ReadModel;
 /// A tenant's devices in the order of the query. `online_since` is the moment since which a device in service must
 /// have been heard of to count as online.
 pub async fn list(
-    pool: &PgPool,
-    tenant: &Tenant,
+    log: &TenantLog,
     query: &Query,
     online_since: DateTime<Utc>,
 ) -> Result<Page<Device>, Error> {
@@ -26,7 +25,7 @@ pub async fn list(
         return Ok(Page::cut(vec![], query.limit));
     }
     let mut sql = select(online_since);
-    push_filter(&mut sql, tenant, query, online_since);
+    push_filter(&mut sql, log.tenant(), query, online_since);
     let direction = if query.sort.descending { " DESC" } else { "" };
     let (key, beyond) = match query.sort.by {
         SortBy::Uid => ("device.uid", if query.sort.descending { " < " } else { " > " }),
@@ -47,35 +46,29 @@ pub async fn list(
     }
     sql.push(format_args!(" ORDER BY {key}{direction}, device.uid{direction} LIMIT "));
     sql.push_bind(query.limit.saturating_add(1) as i64);
-    Ok(Page::cut(sql.build_query_as().fetch_all(pool).await?, query.limit))
+    Ok(Page::cut(sql.build_query_as().fetch_all(&mut *log.connection().await?).await?, query.limit))
 }
 
 /// How many devices [`list`] has in all, from the first on.
-pub async fn count(
-    pool: &PgPool,
-    tenant: &Tenant,
-    query: &Query,
-    online_since: DateTime<Utc>,
-) -> Result<i64, Error> {
+pub async fn count(log: &TenantLog, query: &Query, online_since: DateTime<Utc>) -> Result<i64, Error> {
     if !can_match(query) {
         return Ok(0);
     }
     let mut sql = QueryBuilder::new("SELECT count(*) FROM devices AS device");
-    push_filter(&mut sql, tenant, query, online_since);
-    Ok(sql.build_query_scalar().fetch_one(pool).await?)
+    push_filter(&mut sql, log.tenant(), query, online_since);
+    Ok(sql.build_query_scalar().fetch_one(&mut *log.connection().await?).await?)
 }
 
 /// Those of these devices that are on the record, in service or not, by uid.
 pub async fn get(
-    log: &EventLog,
-    tenant: &Tenant,
+    log: &TenantLog,
     uids: &[String],
     online_since: DateTime<Utc>,
 ) -> Result<Vec<Device>, Error> {
     // No uid holds U+0000, and Postgres takes no text that does.
     let uids: Vec<&str> = uids.iter().map(String::as_str).filter(|uid| !uid.contains('\0')).collect();
     let mut sql = select(online_since);
-    sql.push(" WHERE device.registered_at IS NOT NULL AND device.tenant = ").push_bind(tenant.as_str());
+    sql.push(" WHERE device.registered_at IS NOT NULL AND device.tenant = ").push_bind(log.tenant().as_str());
     sql.push(" AND device.uid = ANY(").push_bind(uids).push(") ORDER BY device.uid");
     let rows = log.fetch(sql.build()).await?;
     Ok(rows.iter().map(Device::from_row).collect::<Result<_, sqlx::Error>>()?)
@@ -104,35 +97,36 @@ pub async fn in_service_now(
 }
 
 /// Those of these devices that are in service.
-pub async fn in_service(
-    pool: &PgPool,
-    tenant: &Tenant,
-    uids: &[Uid],
-) -> Result<Vec<String>, fleetlog_event_log::Error> {
+pub async fn in_service(log: &TenantLog, uids: &[Uid]) -> Result<Vec<String>, fleetlog_event_log::Error> {
     let uids: Vec<&str> = uids.iter().map(Uid::as_str).collect();
     let sql = "SELECT uid FROM devices
          WHERE tenant = $1 AND uid = ANY($2) AND registered_at IS NOT NULL AND decommissioned_at IS NULL";
-    Ok(sqlx::query_scalar(sql).bind(tenant.as_str()).bind(uids).fetch_all(pool).await?)
+    Ok(sqlx::query_scalar(sql)
+        .bind(log.tenant().as_str())
+        .bind(uids)
+        .fetch_all(&mut *log.connection().await?)
+        .await?)
 }
 
 /// The labels of those of these devices that are on the record, by uid.
 pub async fn labels(
-    pool: &PgPool,
-    tenant: &Tenant,
+    log: &TenantLog,
     uids: &[Uid],
 ) -> Result<HashMap<String, Labels>, fleetlog_event_log::Error> {
     let uids: Vec<&str> = uids.iter().map(Uid::as_str).collect();
     let sql =
         "SELECT uid, labels FROM devices WHERE tenant = $1 AND uid = ANY($2) AND registered_at IS NOT NULL";
-    let rows: Vec<(String, SqlJson<Labels>)> =
-        sqlx::query_as(sql).bind(tenant.as_str()).bind(uids).fetch_all(pool).await?;
+    let rows: Vec<(String, SqlJson<Labels>)> = sqlx::query_as(sql)
+        .bind(log.tenant().as_str())
+        .bind(uids)
+        .fetch_all(&mut *log.connection().await?)
+        .await?;
     Ok(rows.into_iter().map(|(uid, SqlJson(labels))| (uid, labels)).collect())
 }
 
 /// The devices in service that carry all of these labels, by uid, at most `limit`.
 pub async fn with_labels(
-    pool: &PgPool,
-    tenant: &Tenant,
+    log: &TenantLog,
     labels: &Labels,
     limit: usize,
 ) -> Result<Vec<String>, fleetlog_event_log::Error> {
@@ -143,8 +137,8 @@ pub async fn with_labels(
     let sql = "SELECT uid FROM devices
          WHERE tenant = $1 AND labels @> $2 AND registered_at IS NOT NULL AND decommissioned_at IS NULL
          ORDER BY uid LIMIT $3";
-    let uids = sqlx::query_scalar(sql).bind(tenant.as_str()).bind(SqlJson(labels)).bind(limit as i64);
-    Ok(uids.fetch_all(pool).await?)
+    let uids = sqlx::query_scalar(sql).bind(log.tenant().as_str()).bind(SqlJson(labels)).bind(limit as i64);
+    Ok(uids.fetch_all(&mut *log.connection().await?).await?)
 }
 
 /// Those of these devices that have been heard of since a moment.

@@ -1,7 +1,7 @@
 //! The query over `telemetry_windows`: for REST and GraphQL alike.
 
 use chrono::{DateTime, Utc};
-use fleetlog_event_log::{EventLog, LogId};
+use fleetlog_event_log::{LogId, TenantLog};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
@@ -11,7 +11,7 @@ use super::{Error, Invalid, MAX_WINDOWS, Series, Window, WindowsQuery, fold};
 
 /// The windows of some devices' metrics, by device, metric and time.
 pub async fn windows(
-    log: &EventLog,
+    log: &TenantLog,
     log_id: LogId,
     aggregate_ids: &[String],
     query: &WindowsQuery,

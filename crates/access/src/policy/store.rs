@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::{PolicyName, Tenant};
 use fleetlog_event_log::control::{Committed, Metadata};
-use fleetlog_event_log::{EventLog, database};
+use fleetlog_event_log::{TenantLog, database};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, PgPool, Row};
 use uuid::Uuid;
@@ -84,33 +84,41 @@ pub(super) async fn of_tenant(
 }
 
 /// A tenant's policies, by name.
-pub async fn list(pool: &PgPool, tenant: &Tenant) -> Result<Vec<Stored>, Error> {
+pub async fn list(log: &TenantLog) -> Result<Vec<Stored>, Error> {
     let sql = "SELECT name, source, description, updated_at, updated_by FROM policies WHERE tenant = $1 ORDER BY name";
-    Ok(sqlx::query_as(sql).bind(tenant.as_str()).fetch_all(pool).await?)
+    Ok(sqlx::query_as(sql).bind(log.tenant().as_str()).fetch_all(&mut *log.connection().await?).await?)
 }
 
 /// One of them.
-pub async fn get(pool: &PgPool, tenant: &Tenant, name: &PolicyName) -> Result<Option<Stored>, Error> {
+pub async fn get(log: &TenantLog, name: &PolicyName) -> Result<Option<Stored>, Error> {
     let sql = "SELECT name, source, description, updated_at, updated_by FROM policies WHERE tenant = $1 AND name = $2";
-    Ok(sqlx::query_as(sql).bind(tenant.as_str()).bind(name.as_str()).fetch_optional(pool).await?)
+    Ok(sqlx::query_as(sql)
+        .bind(log.tenant().as_str())
+        .bind(name.as_str())
+        .fetch_optional(&mut *log.connection().await?)
+        .await?)
 }
 
 /// The role of one of a tenant's users, about whom a question is.
-pub async fn role_of(pool: &PgPool, tenant: &Tenant, user_id: Uuid) -> Result<Option<String>, Error> {
+pub async fn role_of(log: &TenantLog, user_id: Uuid) -> Result<Option<String>, Error> {
     let sql = "SELECT role FROM users WHERE tenant = $1 AND user_id = $2";
-    Ok(sqlx::query_scalar(sql).bind(tenant.as_str()).bind(user_id).fetch_optional(pool).await?)
+    Ok(sqlx::query_scalar(sql)
+        .bind(log.tenant().as_str())
+        .bind(user_id)
+        .fetch_optional(&mut *log.connection().await?)
+        .await?)
 }
 
 /// Makes a policy say this from here on. `None` if it says so already.
 pub async fn define(
-    log: &EventLog,
-    (tenant, name): (&Tenant, &PolicyName),
+    log: &TenantLog,
+    name: &PolicyName,
     source: String,
     description: Option<String>,
     metadata: Metadata,
 ) -> Result<Option<Committed>, Error> {
     source::check(name.as_str(), &source)?;
-    let (tenant, name) = (tenant.clone(), name.clone());
+    let (tenant, name) = (log.tenant().clone(), name.clone());
     log.record(move |recorder| {
         Box::pin(async move {
             let connection = recorder.connection();
@@ -147,12 +155,8 @@ const UPSERT: &str = "
     WHERE (old.source, old.description) IS DISTINCT FROM ($3, $4)";
 
 /// Takes a policy away.
-pub async fn remove(
-    log: &EventLog,
-    (tenant, name): (&Tenant, &PolicyName),
-    metadata: Metadata,
-) -> Result<Committed, Error> {
-    let (tenant, name) = (tenant.clone(), name.clone());
+pub async fn remove(log: &TenantLog, name: &PolicyName, metadata: Metadata) -> Result<Committed, Error> {
+    let (tenant, name) = (log.tenant().clone(), name.clone());
     log.record(move |recorder| {
         Box::pin(async move {
             raise_version(recorder.connection(), &tenant).await?;

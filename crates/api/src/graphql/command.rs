@@ -310,7 +310,7 @@ pub(super) async fn list(
     after: Option<&str>,
 ) -> Result<Connection<String, Command, CommandTotal>, Error> {
     let query = filter.query(first, after)?;
-    let page = commands::list(asker.app.log.pool(), &asker.principal.tenant, &query).await?;
+    let page = commands::list(&asker.log, &query).await?;
     let mut connection =
         Connection::with_additional_fields(query.after.is_some(), page.has_more, CommandTotal(query));
     connection.edges.extend(page.items.into_iter().map(|command| edge(command.into())));
@@ -338,7 +338,7 @@ impl CommandTotal {
         if asker.principal.is_ruled(Action::CommandsRead) {
             return Ok(None);
         }
-        let count = commands::count(asker.app.log.pool(), &asker.principal.tenant, &self.0).await;
+        let count = commands::count(&asker.log, &self.0).await;
         Ok(Some(Long(count.map_err(Error::from)?)))
     }
 }

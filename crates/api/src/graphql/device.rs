@@ -176,7 +176,7 @@ impl Device {
         let tz: Zone = parse("tz", tz.as_deref())?.unwrap_or_default();
         let points = points.map(usize::try_from).transpose();
         let points = points.map_err(|_| Error::field("points", "expected 2 or more"))?;
-        let since = asker.app.log.terms().of(asker.principal.tenant.as_str()).shown_since(asker.now);
+        let since = asker.log.terms().of(asker.log.tenant().as_str()).shown_since(asker.now);
         let query = query(metric, (from, to), step, tz, points, since);
         let wanted = WindowsOf { stream: self.stream(asker), cut: query.clone().into() };
         let series = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();

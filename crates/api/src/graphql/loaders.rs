@@ -7,9 +7,8 @@ use async_graphql::Error;
 use async_graphql::dataloader::{DataLoader, Loader};
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::read::{Reading, Span};
-use fleetlog_event_log::{Lane, scope};
+use fleetlog_event_log::{Lane, TenantLog};
 use fleetlog_projections::commands::{self, Command, Cursor, Step};
 use fleetlog_projections::devices::{self, Device};
 use fleetlog_projections::telemetry_windows::{self, Series, WindowsQuery};
@@ -25,16 +24,16 @@ const GATHER: Duration = Duration::from_micros(200);
 /// Fetches for one question of one tenant.
 pub(super) struct Fetch {
     app: App,
-    tenant: Tenant,
+    log: TenantLog,
 }
 
 /// The loader that resolvers find in their context.
 pub(super) type Loaders = DataLoader<Fetch>;
 
 /// A loader for one question.
-pub(super) fn loaders(app: App, tenant: Tenant) -> Loaders {
-    // Within the request's span, so that what fails is logged under its id; and within its tenant.
-    let loaders = DataLoader::new(Fetch { app, tenant }, |task| scope::spawn(task.in_current_span()));
+pub(super) fn loaders(app: App, log: TenantLog) -> Loaders {
+    // Within the request's span, so that what fails is logged under its id.
+    let loaders = DataLoader::new(Fetch { app, log }, |task| tokio::spawn(task.in_current_span()));
     loaders.delay(GATHER)
 }
 
@@ -48,9 +47,9 @@ impl Loader<DeviceOf> for Fetch {
 
     async fn load(&self, wanted: &[DeviceOf]) -> Result<HashMap<DeviceOf, Device>, Error> {
         let uids: Vec<_> = wanted.iter().map(|DeviceOf(uid)| uid.clone()).collect();
-        let found = devices::get(&self.app.log, &self.tenant, &uids, self.app.online_since()).await;
+        let found = devices::get(&self.log, &uids, self.app.online_since()).await;
         let found = found.map_err(HttpError::from)?;
-        let shown = self.app.shown_since(&self.tenant);
+        let shown = self.app.shown_since(self.log.tenant());
         let shown = |device: Device| (DeviceOf(device.uid.clone()), device.shown_since(shown));
         Ok(found.into_iter().map(shown).collect())
     }
@@ -78,15 +77,14 @@ impl Loader<ReadingsOf> for Fetch {
     type Error = Error;
 
     async fn load(&self, wanted: &[ReadingsOf]) -> Result<HashMap<ReadingsOf, Vec<Reading>>, Error> {
-        let log_id = self.app.log_of(&self.tenant, Lane::Telemetry)?;
+        let log_id = self.app.log_of(self.log.tenant(), Lane::Telemetry)?;
         let mut found: HashMap<_, _> = wanted.iter().map(|wanted| (wanted.clone(), vec![])).collect();
         for (page, streams) in by(wanted, |wanted| wanted.page, |wanted| &wanted.stream) {
             let ReadingsPage { from, to, ascending, beyond, limit } = page;
             // No moment is less than none.
-            let from = from.max(self.app.shown_since(&self.tenant));
+            let from = from.max(self.app.shown_since(self.log.tenant()));
             let span = Span { from, to, ascending, beyond };
-            let readings =
-                self.app.log.readings(log_id, &streams, span, limit).await.map_err(HttpError::from)?;
+            let readings = self.log.readings(log_id, &streams, span, limit).await.map_err(HttpError::from)?;
             for reading in readings {
                 let stream = reading.aggregate_id.clone();
                 found.entry(ReadingsOf { stream, page }).or_default().push(reading);
@@ -134,11 +132,11 @@ impl Loader<WindowsOf> for Fetch {
     type Error = Error;
 
     async fn load(&self, wanted: &[WindowsOf]) -> Result<HashMap<WindowsOf, Vec<Series>>, Error> {
-        let log_id = self.app.log_of(&self.tenant, Lane::Telemetry)?;
+        let log_id = self.app.log_of(self.log.tenant(), Lane::Telemetry)?;
         let mut found: HashMap<_, _> = wanted.iter().map(|wanted| (wanted.clone(), vec![])).collect();
         for (cut, streams) in by(wanted, |wanted| wanted.cut.clone(), |wanted| &wanted.stream) {
             let query = cut.clone().into();
-            let series = telemetry_windows::windows(&self.app.log, log_id, &streams, &query).await;
+            let series = telemetry_windows::windows(&self.log, log_id, &streams, &query).await;
             for series in series.map_err(HttpError::from)? {
                 let wanted = WindowsOf { stream: series.aggregate_id.clone(), cut: cut.clone() };
                 found.entry(wanted).or_default().push(series);
@@ -169,8 +167,8 @@ impl Loader<CommandsOf> for Fetch {
     async fn load(&self, wanted: &[CommandsOf]) -> Result<HashMap<CommandsOf, Vec<Command>>, Error> {
         let mut found: HashMap<_, Vec<_>> = HashMap::new();
         for (page, uids) in by(wanted, |wanted| wanted.page, |wanted| &wanted.device_uid) {
-            let (pool, CommandsPage { after, limit }) = (self.app.log.pool(), page);
-            let commands = commands::of_devices(pool, &self.tenant, &uids, after, limit).await;
+            let CommandsPage { after, limit } = page;
+            let commands = commands::of_devices(&self.log, &uids, after, limit).await;
             for command in commands.map_err(HttpError::from)? {
                 let device_uid = command.device_uid.clone();
                 found.entry(CommandsOf { device_uid, page }).or_default().push(command);
@@ -194,7 +192,7 @@ impl Loader<LifeOf> for Fetch {
     async fn load(&self, wanted: &[LifeOf]) -> Result<HashMap<LifeOf, (Command, Vec<Step>)>, Error> {
         let mut found = HashMap::new();
         for (before, cmd_ids) in by(wanted, |wanted| wanted.before, |wanted| &wanted.cmd_id) {
-            let lives = commands::histories(&self.app.log, &self.tenant, &cmd_ids, before).await;
+            let lives = commands::histories(&self.log, &cmd_ids, before).await;
             let lives = lives.map_err(HttpError::from)?.into_iter();
             found.extend(lives.map(|(cmd_id, life)| (LifeOf { cmd_id, before }, life)));
         }

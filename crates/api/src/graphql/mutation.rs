@@ -91,8 +91,8 @@ impl Mutation {
         asker.may_named(Action::CommandsWrite, Some(&input.cmd), &input.device_uid).await?;
         take_command(&asker.app, &asker.principal).await?;
         let key: Option<Key> = parse("idempotency_key", input.idempotency_key.as_deref())?;
-        let (command, tenant) = (input.command()?, &asker.principal.tenant);
-        let sent = asker.app.commands.send(tenant, command, key.as_ref(), asker.metadata()).await;
+        let command = input.command()?;
+        let sent = asker.app.commands.send(&asker.log, command, key.as_ref(), asker.metadata()).await;
         Ok(written(asker, sent.map_err(Error::from)?).await?)
     }
 
@@ -103,14 +103,13 @@ impl Mutation {
         let id = extract::id(&id);
         asker.may_recorded(Action::CommandsWrite, id).await?;
         let id = id.ok_or(Error::NotFound(NO_COMMAND))?;
-        let cancelled =
-            asker.app.commands.cancel(&asker.principal.tenant, id, reason, asker.metadata()).await;
+        let cancelled = asker.app.commands.cancel(&asker.log, id, reason, asker.metadata()).await;
         Ok(written(asker, cancelled.map_err(Error::from)?).await?)
     }
 }
 
 async fn written(asker: &Asker, accepted: Accepted) -> Result<Written, Error> {
-    let found = commands::history(&asker.app.log, &asker.principal.tenant, accepted.id, None).await?;
+    let found = commands::history(&asker.log, accepted.id, None).await?;
     let command = Command::written(found.ok_or(Error::NotFound(NO_COMMAND))?);
     Ok(Written { command, accepted })
 }

@@ -84,10 +84,8 @@ impl Query {
             after: parse("after", after.as_deref())?,
             limit: page_size(first)?,
         };
-        let (pool, tenant) = (asker.app.log.pool(), &asker.principal.tenant);
-        let page =
-            devices::list(pool, tenant, &query, asker.app.online_since()).await.map_err(Error::from)?;
-        let (after, shown) = (query.after.is_some(), asker.app.shown_since(tenant));
+        let page = devices::list(&asker.log, &query, asker.app.online_since()).await.map_err(Error::from)?;
+        let (after, shown) = (query.after.is_some(), asker.app.shown_since(asker.log.tenant()));
         let mut connection = Connection::with_additional_fields(after, page.has_more, Total(query));
         connection.edges.extend(page.items.into_iter().map(|device| {
             let cursor = Cursor::of(&device, sort).to_string();
@@ -175,8 +173,7 @@ impl Total {
         if asker.principal.is_ruled(Action::DevicesRead) {
             return Ok(None);
         }
-        let (pool, tenant) = (asker.app.log.pool(), &asker.principal.tenant);
-        let count = devices::count(pool, tenant, &self.0, asker.app.online_since()).await;
+        let count = devices::count(&asker.log, &self.0, asker.app.online_since()).await;
         Ok(Some(Long(count.map_err(Error::from)?)))
     }
 }

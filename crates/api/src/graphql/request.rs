@@ -5,6 +5,7 @@ use axum::Extension;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use fleetlog_access::{Action, Principal, Resource, authorize};
+use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::Metadata;
 use fleetlog_projections::devices;
 use serde::Deserialize;
@@ -30,6 +31,8 @@ pub fn router() -> OpenApiRouter<App> {
 pub(super) struct Asker {
     pub(super) app: App,
     pub(super) principal: Principal,
+    /// The log of the asker's tenant.
+    pub(super) log: TenantLog,
     request: RequestId,
     /// One moment for the whole question.
     pub(super) now: DateTime<Utc>,
@@ -122,10 +125,11 @@ async fn ask(
         (None, true) => return Ok(refuse("the schema cannot be asked for its types here".to_owned())),
         (_, false) => app.graphql.data.clone(),
     };
+    let log = app.tenant_log(&principal);
     let mut request = Request::new(ask.query)
         .variables(Variables::from_json(ask.variables.unwrap_or_default()))
-        .data(loaders(app.clone(), principal.tenant.clone()))
-        .data(Asker { app, principal, request: request_id, now: Utc::now() });
+        .data(loaders(app.clone(), log.clone()))
+        .data(Asker { app, principal, log, request: request_id, now: Utc::now() });
     request.operation_name = ask.operation_name;
     request.set_parsed_query(question.document);
     let answer = schema.execute(request).await;

@@ -33,8 +33,8 @@ fn oneself(caller: &Principal, action: Action) -> Result<Oneself, Error> {
     Ok(Oneself { tenant: caller.tenant.clone(), user_id, session_id })
 }
 
-async fn account(app: &App, Oneself { tenant, user_id, .. }: &Oneself) -> Result<Json<Account>, Error> {
-    let account = directory::get(app.log.pool(), tenant, *user_id).await?;
+async fn account(app: &App, caller: &Principal, oneself: &Oneself) -> Result<Json<Account>, Error> {
+    let account = directory::get(&app.tenant_log(caller), oneself.user_id).await?;
     account.map(Json).ok_or(Error::Unauthenticated)
 }
 
@@ -50,7 +50,7 @@ async fn me(State(app): State<App>, Caller(caller): Caller) -> Result<Json<Accou
 
 /// The same for whoever asks in another way.
 pub(super) async fn me_of(app: &App, caller: &Principal) -> Result<Json<Account>, Error> {
-    account(app, &oneself(caller, Action::UserRead)?).await
+    account(app, caller, &oneself(caller, Action::UserRead)?).await
 }
 
 /// Who one is: the same as `/auth/me`.
@@ -103,9 +103,9 @@ async fn change_me(
         app.identity.request_address(oneself.clone(), &email, current, peer, metadata.clone()).await?;
     }
     if let Some(name) = name {
-        app.identity.rename(&app.log, oneself.clone(), &name, metadata).await?;
+        app.identity.rename(&app.tenant_log(&caller), oneself.clone(), &name, metadata).await?;
     }
-    account(&app, &oneself).await
+    account(&app, &caller, &oneself).await
 }
 
 /// Another password.

@@ -37,7 +37,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 )]
 async fn list_api_keys(State(app): State<App>, Caller(caller): Caller) -> Result<Json<List<ApiKey>>, Error> {
     authorize(&caller, Action::ApiKeysRead, &Resource::Tenant(&caller.tenant))?;
-    Ok(Json(List::whole(api_keys::list(&app.log, &caller.tenant).await?)))
+    Ok(Json(List::whole(api_keys::list(&app.tenant_log(&caller)).await?)))
 }
 
 /// One API key.
@@ -56,7 +56,7 @@ async fn read_api_key(
     KeyId(id): KeyId,
 ) -> Result<Json<ApiKey>, Error> {
     authorize(&caller, Action::ApiKeysRead, &Resource::Tenant(&caller.tenant))?;
-    api_keys::get(&app.log, &caller.tenant, id).await?.map(Json).ok_or(Error::NotFound(NO_KEY))
+    api_keys::get(&app.tenant_log(&caller), id).await?.map(Json).ok_or(Error::NotFound(NO_KEY))
 }
 
 /// A key to issue.
@@ -130,7 +130,7 @@ async fn issue_api_key(
     authorize(&caller, Action::ApiKeysWrite, &Resource::Tenant(&caller.tenant))?;
     let Body(new) = new?;
     let (new, metadata) = (new.check(&caller)?, request.metadata(&caller));
-    let issued = api_keys::issue(&app.log, &caller.tenant, new, caller.actor(), metadata).await?;
+    let issued = api_keys::issue(&app.tenant_log(&caller), new, caller.actor(), metadata).await?;
     let location = format!("{PREFIX}/api-keys/{}", issued.key_id);
     let position = LogPosition::from(issued.at).to_string();
     let issued = Issued { key_id: issued.key_id, key: issued.key, position };
@@ -154,6 +154,6 @@ async fn revoke_api_key(
     KeyId(id): KeyId,
 ) -> Result<StatusCode, Error> {
     authorize(&caller, Action::ApiKeysWrite, &Resource::Tenant(&caller.tenant))?;
-    let revoked = api_keys::revoke(&app.log, &caller.tenant, id, request.metadata(&caller)).await?;
+    let revoked = api_keys::revoke(&app.tenant_log(&caller), id, request.metadata(&caller)).await?;
     revoked.map(|_| StatusCode::NO_CONTENT).ok_or(Error::NotFound(NO_KEY))
 }

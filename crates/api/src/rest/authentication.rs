@@ -1,5 +1,4 @@
-//! Who is calling: found out once for each request, before anything else is done for it. Whatever is done then is done
-//! within the caller's tenant.
+//! Who is calling: found out once for each request, before anything else is done for it.
 //!
 //! In this order: an access token or an API key as `Authorization: Bearer`, or the session's cookie. Whoever has none,
 //! or a bad one, is nobody; that is refused where somebody is needed, and not before: a login with the token of a
@@ -9,13 +8,12 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fleetlog_access::Principal;
-use fleetlog_event_log::scope;
 use http::{HeaderMap, Method, header};
 
 use super::error::{Denied, Error};
 use super::{App, cookies};
 
-/// Finds out who is calling, and goes on in that caller's tenant.
+/// Finds out who is calling.
 pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let principal = match principal(&app, request.method(), request.headers()).await {
         Ok(Some(principal)) => app.identity.with_policies(principal).await,
@@ -28,7 +26,7 @@ pub(super) async fn authenticate(State(app): State<App>, mut request: Request, n
     };
     tracing::Span::current().record("actor", principal.actor());
     request.extensions_mut().insert(principal.clone());
-    let mut answer = scope::within(&principal.tenant, next.run(request)).await;
+    let mut answer = next.run(request).await;
     if let Some(Denied(actions)) = answer.extensions_mut().remove() {
         for action in actions {
             app.identity.denials.note(&principal, action);

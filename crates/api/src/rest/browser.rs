@@ -6,7 +6,6 @@ use axum::Json;
 use axum::extract::State;
 use fleetlog_access::directory::Account;
 use fleetlog_access::sessions::Client;
-use fleetlog_event_log::scope;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -64,7 +63,7 @@ async fn log_in(
     let tokens = app.identity.log_in(&email, &password, peer, client, request_id).await?;
     let caller = app.identity.in_session(tokens.session_id).await?.ok_or(Error::Unauthenticated)?;
     let cookie = SetCookie::session(tokens.refresh, tokens.expires_at, settings);
-    let me = scope::within(&caller.tenant, accounts::me_of(&app, &caller)).await?;
+    let me = accounts::me_of(&app, &caller).await?;
     Ok((cookie, me))
 }
 

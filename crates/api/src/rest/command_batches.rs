@@ -134,8 +134,10 @@ async fn send_command_batch(
     let (IdempotencyKey(key), Body(batch)) = (key?, batch?);
     let metadata = request.metadata(&caller);
     let allow = |devices| guard::all(&app, &caller, Action::CommandsWrite, cmd.as_deref(), devices);
-    let accepted =
-        app.commands.send_batch(&caller.tenant, batch.into(), key.as_ref(), metadata, allow).await?;
+    let accepted = app
+        .commands
+        .send_batch(&app.tenant_log(&caller), batch.into(), key.as_ref(), metadata, allow)
+        .await?;
     let location = format!("{PREFIX}/command-batches/{}", accepted.id);
     let written = Written::new(accepted, Status::Running);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], replayed(&accepted), Json(written)))
@@ -172,7 +174,7 @@ async fn list_command_batches(
     let Query(which) = which?;
     let after = parse("cursor", which.cursor.as_deref())?;
     min_position::of_projection::<commands::Model>(&app, &caller.tenant, which.min_position).await?;
-    let page = commands::batches(app.log.pool(), &caller.tenant, after, which.limit.0).await?;
+    let page = commands::batches(&app.tenant_log(&caller), after, which.limit.0).await?;
     let mut list: List<Batch> = List::page(page, |batch| Cursor::of_batch(batch).to_string());
     guard::retain_batches(&app, &caller, &mut list.items).await?;
     Ok(Json(list))
@@ -197,7 +199,7 @@ async fn read_command_batch(
     guard::batch(&app, &caller, Action::CommandsRead, id).await?;
     let Query(when) = when?;
     min_position::of_projection::<commands::Model>(&app, &caller.tenant, when.min_position).await?;
-    let batch = commands::batch(app.log.pool(), &caller.tenant, id).await?;
+    let batch = commands::batch(&app.tenant_log(&caller), id).await?;
     batch.map(Json).ok_or(Error::NotFound(NO_BATCH))
 }
 
@@ -223,6 +225,6 @@ async fn cancel_command_batch(
     guard::batch(&app, &caller, Action::CommandsWrite, id).await?;
     let OptionalBody(cancel) = cancel?;
     let metadata = request.metadata(&caller);
-    let accepted = app.commands.cancel_batch(&caller.tenant, id, cancel.reason, metadata).await?;
+    let accepted = app.commands.cancel_batch(&app.tenant_log(&caller), id, cancel.reason, metadata).await?;
     Ok(Json(Written::new(accepted, Status::Cancelled)))
 }

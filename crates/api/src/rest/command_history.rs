@@ -86,6 +86,6 @@ async fn read(
 ) -> Result<(Command, Vec<Step>), Error> {
     guard::recorded(app, caller, Action::CommandsRead, id).await?;
     let Query(when) = when?;
-    let found = commands::history(&app.log, &caller.tenant, id, when.as_of.map(|at| at.0)).await?;
+    let found = commands::history(&app.tenant_log(caller), id, when.as_of.map(|at| at.0)).await?;
     found.ok_or(Error::NotFound(NO_COMMAND))
 }

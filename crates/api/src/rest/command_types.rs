@@ -43,7 +43,7 @@ async fn list_command_types(
     authorize(&caller, Action::CommandTypesRead, &Resource::Tenant(&caller.tenant))?;
     let Query(when) = when?;
     min_position::of_projection::<commands::Model>(&app, &caller.tenant, when.min_position).await?;
-    Ok(Json(List::whole(commands::types(app.log.pool(), &caller.tenant).await?)))
+    Ok(Json(List::whole(commands::types(&app.tenant_log(&caller)).await?)))
 }
 
 /// What a command type says.
@@ -77,7 +77,7 @@ async fn read_command_type(
 ) -> Result<Json<Named>, Error> {
     authorize(&caller, Action::CommandTypesRead, &Resource::Tenant(&caller.tenant))?;
     nothing?;
-    let definition = app.commands.type_of(&caller.tenant, &name).await?;
+    let definition = app.commands.type_of(&app.tenant_log(&caller), &name).await?;
     let Definition { description, params } = definition.ok_or(Error::NotFound(NO_TYPE))?;
     Ok(Json(Named { name: name.into(), description, params }))
 }
@@ -131,7 +131,7 @@ async fn define_command_type(
     let TypeName(name) = name.map_err(|_| Error::field("name", why))?;
     let Body(New { description, params }) = definition?;
     let (definition, metadata) = (Definition { description, params }, request.metadata(&caller));
-    let at = app.commands.define_type(&caller.tenant, &name, definition, metadata).await?;
+    let at = app.commands.define_type(&app.tenant_log(&caller), &name, definition, metadata).await?;
     Ok(Json(Written::new(name, at)))
 }
 
@@ -152,6 +152,6 @@ async fn remove_command_type(
     TypeName(name): TypeName,
 ) -> Result<Json<Written>, Error> {
     authorize(&caller, Action::CommandTypesWrite, &Resource::Tenant(&caller.tenant))?;
-    let at = app.commands.remove_type(&caller.tenant, &name, request.metadata(&caller)).await?;
+    let at = app.commands.remove_type(&app.tenant_log(&caller), &name, request.metadata(&caller)).await?;
     Ok(Json(Written::new(name, at)))
 }

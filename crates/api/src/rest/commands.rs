@@ -143,7 +143,8 @@ async fn send(
     let New { cmd, params, timeout_s, max_attempts, expires_at } = command;
     let expires_at = expires_at.map(|at| at.0);
     let command = NewCommand { device_uid, cmd, params, timeout_s, max_attempts, expires_at };
-    let accepted = app.commands.send(&caller.tenant, command, key.as_ref(), request.metadata(caller)).await?;
+    let accepted =
+        app.commands.send(&app.tenant_log(caller), command, key.as_ref(), request.metadata(caller)).await?;
     let location = format!("{PREFIX}/commands/{}", accepted.id);
     let written = Written::new(accepted, Status::Requested);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], replayed(&accepted), Json(written)))
@@ -263,7 +264,7 @@ async fn list_device_commands(
     // A device that was told nothing differs from one that does not exist.
     if commands.items.is_empty()
         && !commands.has_more
-        && app.log.load::<Device>(&aggregate_id(&caller.tenant, &uid)).await?.status()
+        && app.tenant_log(&caller).load::<Device>(&aggregate_id(&caller.tenant, &uid)).await?.status()
             == device::Status::Unknown
     {
         return Err(Error::NotFound(NO_DEVICE));
@@ -286,10 +287,10 @@ async fn list(app: &App, caller: &Principal, which: Which) -> Result<List<Comman
         limit: which.limit.0,
     };
     min_position::of_projection::<commands::Model>(app, &caller.tenant, which.min_position).await?;
-    let page = commands::list(app.log.pool(), &caller.tenant, &query).await?;
+    let page = commands::list(&app.tenant_log(caller), &query).await?;
     // Where policies choose among the items, their number would tell of those that are not shown.
     let total = if which.count && !caller.is_ruled(Action::CommandsRead) {
-        Some(commands::count(app.log.pool(), &caller.tenant, &query).await?)
+        Some(commands::count(&app.tenant_log(caller), &query).await?)
     } else {
         None
     };
@@ -331,6 +332,6 @@ async fn cancel_command(
     guard::recorded(&app, &caller, Action::CommandsWrite, id).await?;
     let OptionalBody(cancel) = cancel?;
     let metadata = request.metadata(&caller);
-    let accepted = app.commands.cancel(&caller.tenant, id, cancel.reason, metadata).await?;
+    let accepted = app.commands.cancel(&app.tenant_log(&caller), id, cancel.reason, metadata).await?;
     Ok(Json(Written::new(accepted, Status::Cancelled)))
 }

@@ -48,7 +48,7 @@ async fn list_device_credentials(
     DeviceUid(uid): DeviceUid,
 ) -> Result<Json<List<issue::Credential>>, Error> {
     guard::device(&app, &caller, Action::CredentialsRead, &uid).await?;
-    let listed = issue::list(&app.log, &Device { tenant: caller.tenant, uid }).await?;
+    let listed = issue::list(&app.tenant_log(&caller), &Device { tenant: caller.tenant, uid }).await?;
     listed.map(|listed| Json(List::whole(listed))).ok_or(Error::NotFound(NO_DEVICE))
 }
 
@@ -111,12 +111,11 @@ async fn issue_device_credential(
         revoke_others_in: revoke_others_in_s.map(|overlap| TimeDelta::seconds(overlap.into())),
     };
     let metadata = request.metadata(&caller);
-    let device = Device { tenant: caller.tenant, uid };
-    let issued =
-        issue::issue(&app.log, &device, wish, metadata).await.map_err(|error| match error.into() {
-            Error::Device(refused @ device::Error::AlreadyExpired) => Error::field("expires_at", refused),
-            other => other,
-        })?;
+    let (log, device) = (app.tenant_log(&caller), Device { tenant: caller.tenant, uid });
+    let issued = issue::issue(&log, &device, wish, metadata).await.map_err(|error| match error.into() {
+        Error::Device(refused @ device::Error::AlreadyExpired) => Error::field("expires_at", refused),
+        other => other,
+    })?;
     let location = format!("{PREFIX}/devices/{}/credentials/{}", device.uid, issued.credential_id);
     let body = IssuedCredential {
         credential_id: issued.credential_id,
@@ -159,8 +158,8 @@ async fn revoke_device_credential(
 ) -> Result<Json<Revoked>, Error> {
     guard::device(&app, &caller, Action::CredentialsWrite, &uid).await?;
     let metadata = request.metadata(&caller);
-    let device = Device { tenant: caller.tenant, uid };
-    let position = issue::revoke(&app.log, &device, credential_id, metadata).await?;
+    let (log, device) = (app.tenant_log(&caller), Device { tenant: caller.tenant, uid });
+    let position = issue::revoke(&log, &device, credential_id, metadata).await?;
     let position = position.map(|at| LogPosition::from(at).to_string());
     Ok(Json(Revoked { credential_id, position }))
 }

@@ -80,12 +80,12 @@ async fn list_devices(
     };
     min_position::of_projection::<devices::Model>(&app, &caller.tenant, which.min_position).await?;
     let since = app.online_since();
-    let mut page = devices::list(app.log.pool(), &caller.tenant, &query, since).await?;
+    let mut page = devices::list(&app.tenant_log(&caller), &query, since).await?;
     let shown = app.shown_since(&caller.tenant);
     page.items = page.items.into_iter().map(|device| device.shown_since(shown)).collect();
     // Where policies choose among the items, their number would tell of those that are not shown.
     let total = if which.count && !caller.is_ruled(Action::DevicesRead) {
-        Some(devices::count(app.log.pool(), &caller.tenant, &query, since).await?)
+        Some(devices::count(&app.tenant_log(&caller), &query, since).await?)
     } else {
         None
     };
@@ -114,7 +114,7 @@ async fn read_device(
     guard::device(&app, &caller, Action::DevicesRead, &uid).await?;
     let Query(when) = when?;
     min_position::of_projection::<devices::Model>(&app, &caller.tenant, when.min_position).await?;
-    let found = devices::get(&app.log, &caller.tenant, &[uid.into()], app.online_since()).await?;
+    let found = devices::get(&app.tenant_log(&caller), &[uid.into()], app.online_since()).await?;
     let device = found.into_iter().next().ok_or(Error::NotFound(NO_DEVICE))?;
     Ok(Json(device.shown_since(app.shown_since(&caller.tenant))))
 }
@@ -177,8 +177,8 @@ async fn register_device(
     let Body(device) = device?;
     guard::written(&app, &caller, &device.uid, Some(&device.labels)).await?;
     let registration = Registration { via: Via::Api, name: device.name, labels: device.labels };
-    let (tenant, uid) = (&caller.tenant, device.uid);
-    let at = registration::register(&app.log, tenant, &uid, registration, request.metadata(&caller)).await?;
+    let (log, uid) = (app.tenant_log(&caller), device.uid);
+    let at = registration::register(&log, &uid, registration, request.metadata(&caller)).await?;
     let written = Written { uid: uid.into(), position: at.map(|at| LogPosition::from(at).to_string()) };
     let location = format!("{PREFIX}/devices/{}", written.uid);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(written)))
@@ -241,7 +241,8 @@ async fn execute(
     command: Command,
 ) -> Result<Written, Error> {
     let stream = aggregate_id(&caller.tenant, &uid);
-    let committed = app.log.execute::<Aggregate>(&stream, command, request.metadata(caller)).await?;
+    let committed =
+        app.tenant_log(caller).execute::<Aggregate>(&stream, command, request.metadata(caller)).await?;
     let position = committed.map(|at| LogPosition::from(at).to_string());
     Ok(Written { uid: uid.into(), position })
 }

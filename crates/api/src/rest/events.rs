@@ -132,7 +132,7 @@ async fn read_events(
     let filter = Filter { aggregate_id, event_type: which.r#type, since };
     min_position::of_log(&app, &caller.tenant, which.min_position).await?;
     let limit = which.limit.0;
-    let events = app.log.read(log_id, which.after.0, limit as i64 + 1, &filter).await?;
+    let events = app.tenant_log(&caller).read(log_id, which.after.0, limit as i64 + 1, &filter).await?;
     Ok(Json(List::page(Page::cut(events, limit), |event| event.position.to_string())))
 }
 

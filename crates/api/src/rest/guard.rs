@@ -53,7 +53,7 @@ pub async fn command(
     if !caller.is_ruled(action) {
         return Ok(tenant(caller, action, cmd)?);
     }
-    let device = app.log.load::<Aggregate>(&aggregate_id(&caller.tenant, uid)).await?;
+    let device = app.tenant_log(caller).load::<Aggregate>(&aggregate_id(&caller.tenant, uid)).await?;
     Ok(known(caller, action, cmd, uid, device.labels())?)
 }
 
@@ -64,7 +64,7 @@ pub async fn written(app: &App, caller: &Principal, uid: &Uid, labels: Option<&L
     if !caller.is_ruled(action) {
         return Ok(tenant(caller, action, None)?);
     }
-    let device = app.log.load::<Aggregate>(&aggregate_id(&caller.tenant, uid)).await?;
+    let device = app.tenant_log(caller).load::<Aggregate>(&aggregate_id(&caller.tenant, uid)).await?;
     if labels.is_none() || device.status() != Status::Unknown {
         known(caller, action, None, uid, device.labels())?;
     }
@@ -76,7 +76,7 @@ pub async fn recorded(app: &App, caller: &Principal, action: Action, cmd_id: Uui
     if !caller.is_ruled(action) {
         return Ok(tenant(caller, action, None)?);
     }
-    let recorded = app.log.load::<Command>(&format!("{}/{cmd_id}", caller.tenant)).await;
+    let recorded = app.tenant_log(caller).load::<Command>(&format!("{}/{cmd_id}", caller.tenant)).await;
     let recorded = recorded.map_err(commands::Error::from)?;
     let Some(request) = recorded.request() else { return Ok(tenant(caller, action, None)?) };
     let cmd = (action == Action::CommandsWrite).then_some(request.cmd.as_str());
@@ -88,7 +88,8 @@ pub async fn batch(app: &App, caller: &Principal, action: Action, batch_id: Uuid
     if !caller.is_ruled(action) {
         return Ok(tenant(caller, action, None)?);
     }
-    let recorded = app.log.load::<CommandBatch>(&format!("{}/{batch_id}", caller.tenant)).await;
+    let recorded =
+        app.tenant_log(caller).load::<CommandBatch>(&format!("{}/{batch_id}", caller.tenant)).await;
     let recorded = recorded.map_err(commands::Error::from)?;
     let cmd = recorded.request().map(|request| request.cmd.as_str());
     let cmd = cmd.filter(|_| action == Action::CommandsWrite);
@@ -108,7 +109,7 @@ pub async fn all(
         tenant(caller, action, cmd)?;
         return Ok(uids);
     }
-    let labels = devices::labels(app.log.pool(), &caller.tenant, &uids).await?;
+    let labels = devices::labels(&app.tenant_log(caller), &uids).await?;
     let (caller, cmd) = (caller.clone(), cmd.map(str::to_owned));
     // There may be 100,000 of them, at some microseconds each.
     let decided = tokio::task::spawn_blocking(move || {
@@ -146,7 +147,7 @@ pub async fn retain_commands<T>(
     let mut uids: Vec<Uid> = items.iter().filter_map(|item| device_uid(item).parse().ok()).collect();
     uids.sort_unstable();
     uids.dedup();
-    let (labels, none) = (devices::labels(app.log.pool(), &caller.tenant, &uids).await?, Labels::new());
+    let (labels, none) = (devices::labels(&app.tenant_log(caller), &uids).await?, Labels::new());
     uids.retain(|uid| known(caller, action, None, uid, labels.get(uid.as_str()).unwrap_or(&none)).is_ok());
     items.retain(|item| uids.binary_search_by(|uid| uid.as_str().cmp(&device_uid(item))).is_ok());
     Ok(())

@@ -74,7 +74,7 @@ impl Part {
     ),
 )]
 async fn ready(State(app): State<App>) -> (StatusCode, Json<Ready>) {
-    let statuses = tokio::time::timeout(PATIENCE, status::list(app.log.pool(), None)).await;
+    let statuses = tokio::time::timeout(PATIENCE, app.projections.statuses()).await;
     let statuses = statuses.ok().and_then(Result::ok);
     let folding = statuses
         .as_ref()

@@ -64,7 +64,7 @@ async fn list_policies(
 ) -> Result<Json<List<Policy>>, Error> {
     authorize(&caller, Action::PoliciesRead, &Resource::Tenant(&caller.tenant))?;
     nothing?;
-    let policies = store::list(app.log.pool(), &caller.tenant).await?;
+    let policies = store::list(&app.tenant_log(&caller)).await?;
     Ok(Json(List::whole(policies.into_iter().map(Policy::from).collect())))
 }
 
@@ -86,7 +86,7 @@ async fn read_policy(
 ) -> Result<Json<Policy>, Error> {
     authorize(&caller, Action::PoliciesRead, &Resource::Tenant(&caller.tenant))?;
     let (NamedPolicy(name), _) = (name?, nothing?);
-    let policy = store::get(app.log.pool(), &caller.tenant, &name).await?;
+    let policy = store::get(&app.tenant_log(&caller), &name).await?;
     policy.map(Policy::from).map(Json).ok_or(Error::NotFound(NO_POLICY))
 }
 
@@ -147,7 +147,7 @@ async fn define_policy(
         return Err(Error::field("description", "expected 1 to 500 characters without control characters"));
     }
     let metadata = request.metadata(&caller);
-    let at = store::define(&app.log, (&caller.tenant, &name), source, description, metadata).await?;
+    let at = store::define(&app.tenant_log(&caller), &name, source, description, metadata).await?;
     Ok(Json(Written::new(name.into(), at)))
 }
 
@@ -169,7 +169,7 @@ async fn remove_policy(
 ) -> Result<Json<Written>, Error> {
     authorize(&caller, Action::PoliciesWrite, &Resource::Tenant(&caller.tenant))?;
     let NamedPolicy(name) = name?;
-    let at = store::remove(&app.log, (&caller.tenant, &name), request.metadata(&caller)).await?;
+    let at = store::remove(&app.tenant_log(&caller), &name, request.metadata(&caller)).await?;
     Ok(Json(Written::new(name.into(), Some(at))))
 }
 
@@ -230,7 +230,12 @@ async fn check_policies(
         (Some(_), Some(_)) => return Err(Error::field("key_id", "expected either a user or a key")),
     };
     let labels = match &device {
-        Some(uid) => app.log.load::<Aggregate>(&aggregate_id(&caller.tenant, uid)).await?.labels().clone(),
+        Some(uid) => app
+            .tenant_log(&caller)
+            .load::<Aggregate>(&aggregate_id(&caller.tenant, uid))
+            .await?
+            .labels()
+            .clone(),
         None => Labels::new(),
     };
     let device = device.as_ref().map(|uid| Device { uid, labels: &labels });
@@ -244,14 +249,14 @@ async fn check_policies(
 }
 
 async fn user(app: &App, caller: &Principal, user_id: Uuid) -> Result<Who, Error> {
-    let role = store::role_of(app.log.pool(), &caller.tenant, user_id).await?;
+    let role = store::role_of(&app.tenant_log(caller), user_id).await?;
     let role = role.and_then(|role| role.parse().ok());
     let role = role.ok_or_else(|| Error::field("user_id", "there is no such user"))?;
     Ok(Who::User { user_id, role, session_id: Uuid::nil() })
 }
 
 async fn key(app: &App, caller: &Principal, key_id: Uuid) -> Result<Who, Error> {
-    let key = api_keys::get(&app.log, &caller.tenant, key_id).await?;
+    let key = api_keys::get(&app.tenant_log(caller), key_id).await?;
     let key = key.ok_or_else(|| Error::field("key_id", "there is no such key"))?;
     let actions = key.actions.iter().filter_map(|action| action.parse().ok()).collect();
     Ok(Who::Key { key_id, actions })

@@ -19,7 +19,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 /// The projections as the caller sees them; for REST and GraphQL alike. What the database said when one failed is for
 /// the platform's own people.
 pub async fn of(app: &App, caller: &Principal) -> Result<Vec<ProjectionStatus>, Error> {
-    let mut statuses = status::list(app.log.pool(), Some(&caller.tenant)).await?;
+    let mut statuses = status::list(&app.tenant_log(caller)).await?;
     if authorize(caller, Action::ProjectionsRead, &Resource::Platform).is_err() {
         for error in statuses.iter_mut().filter_map(|status| status.error.as_mut()) {
             "the service's log has the reason".clone_into(error);

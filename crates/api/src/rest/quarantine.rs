@@ -85,6 +85,6 @@ async fn list_quarantine(
     let before = which.cursor.as_deref().map(paging::decode::<i64>).transpose();
     let before = before.map_err(|bad: BadCursor| Error::field("cursor", bad))?;
     let limit = which.limit.0;
-    let messages = app.log.quarantined(caller.tenant.as_str(), everyones, before, limit as i64 + 1).await?;
+    let messages = app.tenant_log(&caller).quarantined(everyones, before, limit as i64 + 1).await?;
     Ok(Json(List::page(Page::cut(messages, limit), |message| paging::encode(&message.quarantine_id))))
 }

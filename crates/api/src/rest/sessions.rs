@@ -40,7 +40,7 @@ struct Own {
 )]
 async fn list_sessions(State(app): State<App>, Caller(caller): Caller) -> Result<Json<List<Own>>, Error> {
     let (user_id, session_id) = own(&caller, Action::UserRead)?;
-    let sessions = sessions::list(&app.log, &caller.tenant, user_id).await?.into_iter();
+    let sessions = sessions::list(&app.tenant_log(&caller), user_id).await?.into_iter();
     let own = sessions.map(|session| Own { current: session.session_id == session_id, session });
     Ok(Json(List::whole(own.collect())))
 }
@@ -62,8 +62,9 @@ async fn end_session(
     SessionId(id): SessionId,
 ) -> Result<StatusCode, Error> {
     let (user_id, _) = own(&caller, Action::UserWrite)?;
-    let (whose, metadata) = ((caller.tenant.clone(), user_id), request.metadata(&caller));
-    let ended = sessions::end_one(&app.log, whose, id, SessionEnd::Revoked, metadata).await?;
+    let metadata = request.metadata(&caller);
+    let ended =
+        sessions::end_one(&app.tenant_log(&caller), user_id, id, SessionEnd::Revoked, metadata).await?;
     if ended { Ok(StatusCode::NO_CONTENT) } else { Err(Error::NotFound(NO_SESSION)) }
 }
 
@@ -79,8 +80,8 @@ async fn end_other_sessions(
     request: RequestId,
 ) -> Result<StatusCode, Error> {
     let (user_id, session_id) = own(&caller, Action::UserWrite)?;
-    let (whose, metadata) = ((caller.tenant.clone(), user_id), request.metadata(&caller));
-    sessions::end_all(&app.log, whose, Some(session_id), metadata).await?;
+    let metadata = request.metadata(&caller);
+    sessions::end_all(&app.tenant_log(&caller), user_id, Some(session_id), metadata).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -152,7 +152,7 @@ async fn read_telemetry(
     min_position::of_log(&app, &caller.tenant, which.min_position).await?;
     let (log_id, limit) = (app.log_of(&caller.tenant, Lane::Telemetry)?, which.limit.0);
     let stream = aggregate_id(&caller.tenant, &uid);
-    let readings = app.log.readings(log_id, &[stream], span, limit as i64 + 1).await?;
+    let readings = app.tenant_log(&caller).readings(log_id, &[stream], span, limit as i64 + 1).await?;
     if readings.is_empty() {
         must_exist(&app, &caller, uid).await?;
     }
@@ -161,6 +161,6 @@ async fn read_telemetry(
 
 /// Tells a device that has sent nothing from one that does not exist.
 pub(super) async fn must_exist(app: &App, caller: &Principal, uid: Uid) -> Result<(), Error> {
-    let known = devices::get(&app.log, &caller.tenant, &[uid.into()], app.online_since()).await?;
+    let known = devices::get(&app.tenant_log(caller), &[uid.into()], app.online_since()).await?;
     if known.is_empty() { Err(Error::NotFound(NO_DEVICE)) } else { Ok(()) }
 }

@@ -275,7 +275,7 @@ async fn read_own_tenant(
 ) -> Result<Json<Tenant>, Error> {
     authorize(&caller, Action::TenantRead, &Resource::Tenant(&caller.tenant))?;
     nothing?;
-    let tenant = tenants::get(app.log.pool(), caller.tenant.as_str()).await?;
+    let tenant = tenants::get(&app.tenant_log(&caller)).await?;
     tenant.map(Json).ok_or(Error::NotFound(NO_TENANT))
 }
 
@@ -296,7 +296,7 @@ async fn change_own_tenant(
     let wanted = Change { self_registration, registration, retention_days, ..Change::default() };
     check(&wanted)?;
     let metadata = request.metadata(&caller);
-    let changed = tenants::change(&app.log, caller.tenant, wanted, metadata).await?;
+    let changed = tenants::change(&app.tenant_log(&caller), caller.tenant, wanted, metadata).await?;
     app.identity.tenant_changed().await?;
     Ok(Json(changed.into()))
 }

@@ -64,9 +64,8 @@ async fn list_users(
     let Query(Which { q, role, status, limit, cursor, count }) = which?;
     let after = parse("cursor", cursor.as_deref())?;
     let query = directory::Query { q, role, status, after, limit: limit.0 };
-    let page = directory::list(app.log.pool(), &caller.tenant, &query).await?;
-    let total =
-        if count { Some(directory::count(app.log.pool(), &caller.tenant, &query).await?) } else { None };
+    let page = directory::list(&app.tenant_log(&caller), &query).await?;
+    let total = if count { Some(directory::count(&app.tenant_log(&caller), &query).await?) } else { None };
     Ok(Json(List::page(page, |account: &Account| Cursor(account.user_id).to_string()).with_total(total)))
 }
 
@@ -128,8 +127,8 @@ async fn add_user(
     authorize(&caller, Action::UsersWrite, &Resource::Tenant(&caller.tenant))?;
     let Body(NewUser { email, role, name, password }) = user?;
     let invitation = Invitation { email, role, name, password };
-    let (tenant, metadata) = (caller.tenant.clone(), request.metadata(&caller));
-    let user_id = app.identity.invite(&app.log, tenant, invitation, metadata).await?;
+    let metadata = request.metadata(&caller);
+    let user_id = app.identity.invite(&app.tenant_log(&caller), invitation, metadata).await?;
     let location = format!("{PREFIX}/users/{user_id}");
     let account = account(&app, &caller, user_id).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(account)))
@@ -176,12 +175,12 @@ async fn change_user(
         return Err(Error::field("", "expected name, role or active"));
     }
     let change = administration::Change { name, role, active };
-    let (tenant, metadata) = (caller.tenant.clone(), request.metadata(&caller));
-    app.identity.change_user(&app.log, tenant, user_id, change, metadata).await?;
+    let metadata = request.metadata(&caller);
+    app.identity.change_user(&app.tenant_log(&caller), user_id, change, metadata).await?;
     account(&app, &caller, user_id).await.map(Json)
 }
 
 async fn account(app: &App, caller: &Principal, user_id: Uuid) -> Result<Account, Error> {
-    let account = directory::get(app.log.pool(), &caller.tenant, user_id).await?;
+    let account = directory::get(&app.tenant_log(caller), user_id).await?;
     account.ok_or(Error::NotFound(NO_USER))
 }

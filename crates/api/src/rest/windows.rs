@@ -124,7 +124,7 @@ async fn read_windows(
     min_position::of_projection::<telemetry_windows::Model>(&app, &caller.tenant, which.min_position).await?;
     let log_id = app.log_of(&caller.tenant, Lane::Telemetry)?;
     let stream = aggregate_id(&caller.tenant, &uid);
-    let series = telemetry_windows::windows(&app.log, log_id, &[stream], &query).await?;
+    let series = telemetry_windows::windows(&app.tenant_log(&caller), log_id, &[stream], &query).await?;
     if series.is_empty() {
         must_exist(&app, &caller, uid.clone()).await?;
     }

@@ -4,7 +4,8 @@
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::command_batch::{self, CommandBatch, Input, Request};
 use fleetlog_aggregates::device::Labels;
-use fleetlog_aggregates::identity::{Tenant, Uid};
+use fleetlog_aggregates::identity::Uid;
+use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::{ExecuteError, Metadata};
 use fleetlog_projections::devices;
 use serde::{Deserialize, Serialize};
@@ -81,26 +82,32 @@ impl Commands {
     /// returns, and will be sent.
     pub async fn send_batch<A: Future<Output = Result<Vec<Uid>, Error>>>(
         &self,
-        tenant: &Tenant,
+        log: &TenantLog,
         batch: NewBatch,
         key: Option<&Key>,
         metadata: Metadata,
         allow: impl FnOnce(Vec<Uid>) -> A,
     ) -> Result<Accepted, Error> {
         let actor = metadata.get("actor").cloned().unwrap_or_default();
-        let id = key.map_or_else(Uuid::now_v7, |key| key.id(tenant, &actor, "batch"));
+        let id = key.map_or_else(Uuid::now_v7, |key| key.id(log.tenant(), &actor, "batch"));
         let digest = key.map(|_| idempotency::digest(&batch));
         let _guard = key.map(|_| self.in_flight.enter(id)).transpose()?;
-        let stream = format!("{tenant}/{id}");
+        let stream = format!("{}/{id}", log.tenant());
         if let Some(digest) = &digest
-            && let Some(first) = self.log.load::<CommandBatch>(&stream).await?.request()
+            && let Some(first) = log.load::<CommandBatch>(&stream).await?.request()
         {
             return self
-                .repeated::<CommandBatch>(id, &stream, REQUEST, first.request_digest.as_ref() == Some(digest))
+                .repeated::<CommandBatch>(
+                    log,
+                    id,
+                    &stream,
+                    REQUEST,
+                    first.request_digest.as_ref() == Some(digest),
+                )
                 .await;
         }
-        let params = self.check(tenant, &batch.cmd, batch.params, None).await?;
-        let devices = allow(self.choose(tenant, &batch.selector).await?).await?;
+        let params = self.check(log, &batch.cmd, batch.params, None).await?;
+        let devices = allow(self.choose(log, &batch.selector).await?).await?;
         let now = Utc::now();
         let request = Request {
             selector: serde_json::to_value(&batch.selector).unwrap_or_default(),
@@ -115,10 +122,10 @@ impl Commands {
             request_digest: digest,
         };
         let input = Input::Request(request, devices, now);
-        match self.log.execute::<CommandBatch>(&stream, input, metadata).await {
+        match log.execute::<CommandBatch>(&stream, input, metadata).await {
             Ok(Some(at)) => Ok(Accepted { id, at, repeated: false }),
             Err(ExecuteError::Refused(command_batch::Error::AlreadyRequested)) => {
-                self.repeated::<CommandBatch>(id, &stream, REQUEST, true).await
+                self.repeated::<CommandBatch>(log, id, &stream, REQUEST, true).await
             }
             Err(ExecuteError::Refused(command_batch::Error::OtherRequest)) => Err(Error::KeyReused),
             Ok(None) => Err(Error::Conflict),
@@ -130,19 +137,20 @@ impl Commands {
     /// run to their end.
     pub async fn cancel_batch(
         &self,
-        tenant: &Tenant,
+        log: &TenantLog,
         batch_id: Uuid,
         reason: Option<String>,
         metadata: Metadata,
     ) -> Result<Accepted, Error> {
         let by = metadata.get("actor").cloned().unwrap_or_default();
         let input = Input::Cancel { by, reason };
-        let at = self.log.execute::<CommandBatch>(&format!("{tenant}/{batch_id}"), input, metadata).await?;
+        let at =
+            log.execute::<CommandBatch>(&format!("{}/{batch_id}", log.tenant()), input, metadata).await?;
         Ok(Accepted { id: batch_id, at: at.ok_or(Error::Conflict)?, repeated: false })
     }
 
     /// The devices that are meant, each once.
-    async fn choose(&self, tenant: &Tenant, selector: &Selector) -> Result<Vec<Uid>, Error> {
+    async fn choose(&self, log: &TenantLog, selector: &Selector) -> Result<Vec<Uid>, Error> {
         let limit = command_batch::MAX_DEVICES + 1;
         let chosen = match selector {
             Selector::Devices(uids) => {
@@ -152,7 +160,7 @@ impl Commands {
                 let mut uids = uids.clone();
                 let mut seen = std::collections::HashSet::new();
                 uids.retain(|uid| seen.insert(uid.clone()));
-                let known = devices::in_service(self.log.pool(), tenant, &uids).await?;
+                let known = devices::in_service(log, &uids).await?;
                 let known: std::collections::HashSet<&str> = known.iter().map(String::as_str).collect();
                 if let Some(missing) = uids.iter().find(|uid| !known.contains(uid.as_str())) {
                     return Err(Error::Selector(format!("there is no device {missing} in service")));
@@ -164,7 +172,7 @@ impl Commands {
                 return Err(Error::Selector("expected at least one label".to_owned()));
             }
             Selector::Labels(labels) => {
-                let uids = devices::with_labels(self.log.pool(), tenant, labels, limit).await?;
+                let uids = devices::with_labels(log, labels, limit).await?;
                 uids.into_iter().filter_map(|uid| uid.parse().ok()).collect()
             }
         };

@@ -10,7 +10,7 @@ use fleetlog_aggregates::device::{self, Device, Event, Labels, Registration, Via
 use fleetlog_aggregates::identity::{Tenant, Uid, aggregate_id};
 use fleetlog_event_log::control::{self, Committed, ExecuteError, Metadata};
 use fleetlog_event_log::record::Recorder;
-use fleetlog_event_log::{EventLog, Lane, LogId};
+use fleetlog_event_log::{EventLog, Lane, LogId, TenantLog};
 use fleetlog_projections::devices;
 use futures::future::BoxFuture;
 
@@ -40,18 +40,17 @@ impl From<sqlx::Error> for Refused {
 /// Has a device's record decide on its registration, where its tenant has room.
 #[expect(clippy::disallowed_methods, reason = "this is what counts the tenant's devices")]
 pub async fn register(
-    log: &EventLog,
-    tenant: &Tenant,
+    log: &TenantLog,
     uid: &Uid,
     registration: Registration,
     metadata: Metadata,
 ) -> Result<Option<Committed>, Refused> {
-    let command = registration.admit();
+    let (tenant, command) = (log.tenant().clone(), registration.admit());
     if log.terms().of(tenant.as_str()).max_devices.is_none() {
-        return Ok(log.execute::<Device>(&aggregate_id(tenant, uid), command, metadata).await?);
+        return Ok(log.execute::<Device>(&aggregate_id(&tenant, uid), command, metadata).await?);
     }
     let control = log.heads().of(tenant.as_str(), Lane::Control);
-    let (tenant, uid) = (tenant.clone(), uid.clone());
+    let uid = uid.clone();
     log.record(move |recorder| -> BoxFuture<'_, _> {
         Box::pin(async move {
             take_turns(recorder, &tenant).await?;

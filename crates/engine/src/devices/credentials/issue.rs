@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_aggregates::device::{self, Command, Device as Aggregate, Event, EventType, Status};
-use fleetlog_event_log::EventLog;
+use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::{Committed, ExecuteError, Metadata};
 use fleetlog_event_log::record::{Decision, Recorder};
 use serde::Serialize;
@@ -76,7 +76,12 @@ impl FromRow<'_, PgRow> for Credential {
 }
 
 /// Issues a credential to a device.
-pub async fn issue(log: &EventLog, device: &Device, wish: Wish, metadata: Metadata) -> Result<Issued, Error> {
+pub async fn issue(
+    log: &TenantLog,
+    device: &Device,
+    wish: Wish,
+    metadata: Metadata,
+) -> Result<Issued, Error> {
     let (credential_id, secret) = (Uuid::now_v7(), Secret::random());
     let hash = secret.hash();
     let position = change(
@@ -97,7 +102,7 @@ pub async fn issue(log: &EventLog, device: &Device, wish: Wish, metadata: Metada
 
 /// Takes a credential away from a device.
 pub async fn revoke(
-    log: &EventLog,
+    log: &TenantLog,
     device: &Device,
     credential_id: Uuid,
     metadata: Metadata,
@@ -106,7 +111,7 @@ pub async fn revoke(
 }
 
 /// A device's credentials, newest first; `None` if there is no such device.
-pub async fn list(log: &EventLog, device: &Device) -> Result<Option<Vec<Credential>>, Error> {
+pub async fn list(log: &TenantLog, device: &Device) -> Result<Option<Vec<Credential>>, Error> {
     if log.load::<Aggregate>(&device.to_string()).await?.status() == Status::Unknown {
         return Ok(None);
     }
@@ -115,14 +120,14 @@ pub async fn list(log: &EventLog, device: &Device) -> Result<Option<Vec<Credenti
         .bind(device.uid.as_str())
         .bind(LISTED)
         .bind(EventType::that_end_service())
-        .fetch_all(log.pool())
+        .fetch_all(&mut *log.connection().await?)
         .await;
     Ok(Some(listed.map_err(fleetlog_event_log::Error::from)?))
 }
 
 /// Decides on a command, and changes rows and record together. `hash` is the new credential's, where there is one.
 async fn change(
-    log: &EventLog,
+    log: &TenantLog,
     device: &Device,
     metadata: Metadata,
     command: impl Fn(DateTime<Utc>) -> Command + Clone + Send + 'static,
