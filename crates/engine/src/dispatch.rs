@@ -9,7 +9,7 @@
 //! - `schedule`: which of them are open, in whose turn, and when each is to be looked at
 //! - `attempt`: one attempt, or one end, of one command
 //! - [`outlet`]: through which broker
-//! - `batch_runner`: requests the commands of batches, at their rate
+//! - `batch_runner`: requests the commands of all tenants' batches, at their rate
 
 mod attempt;
 mod batch_runner;
@@ -24,9 +24,11 @@ use std::time::Duration;
 use fleetlog_event_log::backoff::Backoff;
 use fleetlog_event_log::leadership::Leadership;
 use fleetlog_event_log::{EventLog, Lane, Log, LogId};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use batch_runner::Notice;
 use outlet::CommandOutlet;
 use tenant::Desk;
 
@@ -65,16 +67,18 @@ impl Dispatcher {
         }
     }
 
-    /// A desk for each control log, and its batches, for as long as this node leads.
+    /// A desk for each control log, and one runner for the batches of all, for as long as this node leads.
     async fn dispatch(&self, mut leadership: Leadership, shutdown: &CancellationToken) {
         let stop = shutdown.child_token();
         let mut desks = JoinSet::new();
+        let (batches, notices) = mpsc::unbounded_channel();
+        desks.spawn(batch_runner::run(self.log.clone(), notices, stop.clone()));
         let mut open: HashSet<LogId> = HashSet::new();
         let mut asks = tokio::time::interval(ASK_EVERY);
         while !stop.is_cancelled() {
             for log in self.log.heads().logs() {
                 if log.lane == Lane::Control && open.insert(log.log_id) {
-                    self.open_desk(log, &stop, &mut desks);
+                    self.open_desk(log, batches.clone(), &stop, &mut desks);
                 }
             }
             tokio::select! {
@@ -97,9 +101,14 @@ impl Dispatcher {
         leadership.release().await;
     }
 
-    fn open_desk(&self, log: Log, stop: &CancellationToken, desks: &mut JoinSet<()>) {
-        let desk = Desk::new(self.log.clone(), log.clone(), Arc::clone(&self.outlet));
+    fn open_desk(
+        &self,
+        log: Log,
+        batches: mpsc::UnboundedSender<Notice>,
+        stop: &CancellationToken,
+        desks: &mut JoinSet<()>,
+    ) {
+        let desk = Desk::new(self.log.clone(), log, Arc::clone(&self.outlet), batches);
         desks.spawn(desk.run(stop.clone()));
-        desks.spawn(batch_runner::run(self.log.clone(), log, stop.clone()));
     }
 }

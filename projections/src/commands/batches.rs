@@ -144,18 +144,19 @@ pub async fn batch(log: &TenantLog, batch_id: Uuid) -> Result<Option<Batch>, Err
     Ok(batch)
 }
 
-/// A tenant's batches that run, oldest first.
-pub async fn running(pool: &PgPool, tenant: &str) -> Result<Vec<Uuid>, Error> {
+/// Every tenant's batches that run, a tenant's oldest first. Needs a connection that sees all tenants.
+pub async fn running(pool: &PgPool) -> Result<Vec<(String, Uuid)>, Error> {
     let sql =
-        "SELECT batch_id FROM command_batches WHERE tenant = $1 AND status = 'running' ORDER BY position";
-    Ok(sqlx::query_scalar(sql).bind(tenant).fetch_all(pool).await?)
+        "SELECT tenant, batch_id FROM command_batches WHERE status = 'running' ORDER BY tenant, position";
+    Ok(sqlx::query_as(sql).fetch_all(pool).await?)
 }
 
-/// A tenant's batches that were ended while some of their commands had not been sent, and still have not.
-pub async fn ended_with_unsent(pool: &PgPool, tenant: &str) -> Result<Vec<Uuid>, Error> {
-    let sql = "SELECT DISTINCT batch_id FROM commands JOIN command_batches AS batch USING (tenant, batch_id)
-         WHERE tenant = $1 AND commands.status = 'requested' AND batch.status IN ('aborted', 'cancelled')";
-    Ok(sqlx::query_scalar(sql).bind(tenant).fetch_all(pool).await?)
+/// Every tenant's batches that were aborted or cancelled, and have commands that no broker has taken over. Needs a
+/// connection that sees all tenants.
+pub async fn ended_with_unsent(pool: &PgPool) -> Result<Vec<(String, Uuid)>, Error> {
+    let sql = "SELECT DISTINCT tenant, batch_id FROM commands JOIN command_batches AS batch USING (tenant, batch_id)
+         WHERE commands.status = 'requested' AND batch.status IN ('aborted', 'cancelled')";
+    Ok(sqlx::query_as(sql).fetch_all(pool).await?)
 }
 
 /// A batch's commands that no broker has taken over, at most `limit`.

@@ -4,6 +4,9 @@
 //! A command's id follows from its batch and its device, so a batch that is begun again after a crash requests nothing
 //! twice. What a batch has come to is read from the read model, which is a moment behind: a batch may go a few commands
 //! past its threshold, never below it.
+//!
+//! One task does this for all tenants. The tenants' desks, which follow the control logs, tell it of each batch that is
+//! requested. The read model is asked at the start, when a desk begins, and every [`LOOK_EVERY`] in case a word was lost.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,18 +18,21 @@ use fleetlog_aggregates::command::{self, Command};
 use fleetlog_aggregates::command_batch::{CommandBatch, Input, Status};
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::control::{self, ExecuteError, Metadata};
-use fleetlog_event_log::{Event, EventLog, Log};
+use fleetlog_event_log::{Event, EventLog};
 use fleetlog_projections::commands;
 use futures::{StreamExt, TryStreamExt};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::commands::batch::cmd_id;
 
-/// How often batches are looked for, and each is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often batches are looked for that no desk has told of. None should be missed: this is the guarantee.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The least time between two looks for batches, and how often a running batch is looked at.
+const PACE: Duration = Duration::from_millis(250);
 /// How long a shutdown waits for what is under way.
 const DRAIN: Duration = Duration::from_secs(10);
 /// Commands that are requested, or cancelled, at the same time.
@@ -49,48 +55,92 @@ enum Error {
     Corrupt(#[from] serde_json::Error),
 }
 
-/// Runs one tenant's batches until `stop`.
-pub(super) async fn run(log: EventLog, of: Log, stop: CancellationToken) {
-    let tenant: Arc<str> = of.tenant.into();
-    let mut running: JoinSet<Uuid> = JoinSet::new();
-    let mut known = HashSet::new();
-    let mut looks = interval(LOOK_EVERY);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Whoever ended a batch may have been interrupted before it had cancelled the rest.
+/// What a desk tells the runner.
+#[derive(Debug)]
+pub(super) enum Notice {
+    /// A desk follows its log from now on: a batch that was requested before is known from the read model only.
+    Begun,
+    /// A batch has been requested.
+    Requested(BatchId),
+}
+
+/// Which batch, and whose.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct BatchId {
+    pub(super) tenant: Arc<str>,
+    pub(super) id: Uuid,
+}
+
+/// Runs all tenants' batches until `stop`.
+pub(super) async fn run(
+    log: EventLog,
+    mut notices: mpsc::UnboundedReceiver<Notice>,
+    stop: CancellationToken,
+) {
+    let mut running = Running { log, stop: stop.clone(), tasks: JoinSet::new(), known: HashSet::new() };
+    // A node that has ended a batch may have stopped before it had cancelled the rest of its commands.
     let mut is_first = true;
+    let (mut looked, mut next_look) = (Instant::now(), Instant::now());
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            Some(ended) = running.join_next() => {
-                if let Ok(batch_id) = ended {
-                    known.remove(&batch_id);
-                }
-                continue;
-            }
-            _ = looks.tick() => {}
-        }
-        match look(&log, &tenant, is_first).await {
-            Ok(batches) => {
-                is_first = false;
-                for batch_id in batches.into_iter().filter(|batch_id| known.insert(*batch_id)) {
-                    let batch = Batch { log: log.clone(), tenant: Arc::clone(&tenant), id: batch_id };
-                    running.spawn(batch.run(stop.clone()));
+            Some(ended) = running.tasks.join_next() => {
+                if let Ok(batch) = ended {
+                    running.known.remove(&batch);
                 }
             }
-            Err(error) => tracing::warn!(%error, "failed to look for batches; trying again"),
+            Some(notice) = notices.recv() => match notice {
+                Notice::Begun => next_look = next_look.min(looked + PACE),
+                Notice::Requested(batch) => running.start(batch),
+            },
+            () = sleep_until(next_look) => {
+                let found = look(&running.log, is_first).await;
+                looked = Instant::now();
+                next_look = looked + if found.is_ok() { LOOK_EVERY } else { PACE };
+                match found {
+                    Ok(batches) => {
+                        is_first = false;
+                        batches.into_iter().for_each(|batch| running.start(batch));
+                    }
+                    Err(error) => tracing::warn!(%error, "failed to look for batches; trying again"),
+                }
+            }
         }
     }
-    // Each ends at its next look; what a database that fails holds up is gone on with at the next start.
-    let finished = async { while running.join_next().await.is_some() {} };
+    // Each ends at its next look. What a failing database holds up is continued at the next start.
+    let finished = async { while running.tasks.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(DRAIN, finished).await;
 }
 
-async fn look(log: &EventLog, tenant: &str, is_first: bool) -> Result<Vec<Uuid>, commands::Error> {
-    let mut batches = commands::running(log.pool(), tenant).await?;
+/// The batches that have something left to do, as the read model knows them.
+async fn look(log: &EventLog, is_first: bool) -> Result<Vec<BatchId>, commands::Error> {
+    let mut batches = commands::running(log.pool()).await?;
     if is_first {
-        batches.extend(commands::ended_with_unsent(log.pool(), tenant).await?);
+        batches.extend(commands::ended_with_unsent(log.pool()).await?);
     }
-    Ok(batches)
+    Ok(batches.into_iter().map(|(tenant, id)| BatchId { tenant: tenant.into(), id }).collect())
+}
+
+/// The batches that are run now, a task each.
+struct Running {
+    log: EventLog,
+    stop: CancellationToken,
+    tasks: JoinSet<BatchId>,
+    known: HashSet<BatchId>,
+}
+
+impl Running {
+    /// Runs a batch, unless it is run already.
+    fn start(&mut self, batch: BatchId) {
+        if self.known.insert(batch.clone()) {
+            let BatchId { tenant, id } = batch.clone();
+            let (task, stop) = (Batch { log: self.log.clone(), tenant, id }, self.stop.clone());
+            self.tasks.spawn(async move {
+                task.run(stop).await;
+                batch
+            });
+        }
+    }
 }
 
 /// One batch that has something left to do.
@@ -101,7 +151,7 @@ struct Batch {
 }
 
 impl Batch {
-    async fn run(self, stop: CancellationToken) -> Uuid {
+    async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             match self.try_run(&stop).await {
                 Ok(()) => break,
@@ -111,7 +161,6 @@ impl Batch {
             }
             let _ = stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await;
         }
-        self.id
     }
 
     async fn try_run(&self, stop: &CancellationToken) -> Result<(), Error> {
@@ -125,7 +174,7 @@ impl Batch {
         // Requested in this order, so those that are there are the first ones.
         let counts = commands::counts(self.log.pool(), &self.tenant, self.id).await?;
         let mut next = (counts.ended() + counts.requested + counts.sent) as usize;
-        let mut ticks = interval(LOOK_EVERY);
+        let mut ticks = interval(PACE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut allowance = 0.0;
         while batch.status() == Some(Status::Running) {
@@ -140,7 +189,7 @@ impl Batch {
                 self.end(&stream, Input::Complete, &metadata).await?;
             } else if next < devices.len() {
                 // At least one, so that a rate below one a look gets there, too.
-                allowance = (allowance + f64::from(request.rate_per_s) * LOOK_EVERY.as_secs_f64())
+                allowance = (allowance + f64::from(request.rate_per_s) * PACE.as_secs_f64())
                     .min(f64::from(request.rate_per_s).max(1.0));
                 let until = devices.len().min(next + allowance as usize);
                 allowance -= (until - next) as f64;
@@ -192,7 +241,7 @@ impl Batch {
             };
             let cancels = unsent.into_iter().map(|cmd_id| (cmd_id, cancel.clone())).collect();
             self.append_all(cancels, metadata).await?;
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(PACE).await;
         }
         Ok(())
     }

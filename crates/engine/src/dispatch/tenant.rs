@@ -1,4 +1,4 @@
-//! One log's open commands: follows the log, and does what is due.
+//! One log's open commands: follows the log, does what is due, and tells the runner of batches which are requested.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,18 +6,20 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use fleetlog_aggregates::command::Command;
+use fleetlog_aggregates::command_batch::CommandBatch;
 use fleetlog_aggregates::identity::split_aggregate_id;
 use fleetlog_aggregates::topic::Topic;
 use fleetlog_event_log::backoff::Backoff;
 use fleetlog_event_log::follow::Follower;
 use fleetlog_event_log::{Event, EventLog, Log, LogId};
 use fleetlog_projections::{commands, devices};
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::attempt::{Sender, Task};
+use super::batch_runner::{BatchId, Notice};
 use super::outlet::CommandOutlet;
 use super::schedule::{Commands, Done, Happened};
 
@@ -29,23 +31,33 @@ const PAGE: i64 = 500;
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often devices that were not there are looked for among those that have been heard of.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The event that begins a batch.
+const BATCH_REQUESTED: &str = "CommandBatchRequested";
 
 pub(super) struct Desk {
     log: EventLog,
     log_id: LogId,
     tenant: Arc<str>,
     outlet: Arc<dyn CommandOutlet>,
+    batches: mpsc::UnboundedSender<Notice>,
     commands: Commands,
 }
 
 impl Desk {
-    pub(super) fn new(log: EventLog, of: Log, outlet: Arc<dyn CommandOutlet>) -> Self {
-        Self { log, log_id: of.log_id, tenant: of.tenant.into(), outlet, commands: Commands::default() }
+    pub(super) fn new(
+        log: EventLog,
+        of: Log,
+        outlet: Arc<dyn CommandOutlet>,
+        batches: mpsc::UnboundedSender<Notice>,
+    ) -> Self {
+        let commands = Commands::default();
+        Self { log, log_id: of.log_id, tenant: of.tenant.into(), outlet, batches, commands }
     }
 
     /// Works until `stop`, and then to the end of what is under way.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let Some(follower) = stop.run_until_cancelled(self.begin()).await else { return };
+        self.tell(Notice::Begun);
         let mut work = JoinSet::new();
         stop.run_until_cancelled(self.follow(follower, &mut work)).await;
         let finished = async { while work.join_next().await.is_some() {} };
@@ -130,13 +142,24 @@ impl Desk {
         }
     }
 
-    /// Takes in an event, if it is a command's.
+    /// The runner ends only when the dispatcher does.
+    fn tell(&self, notice: Notice) {
+        let _ = self.batches.send(notice);
+    }
+
+    /// Takes in an event, if it is a command's or requests a batch.
     fn take(&mut self, event: &Event) {
+        let id = split_aggregate_id(&event.aggregate_id).and_then(|(_, id)| Uuid::parse_str(id).ok());
+        if event.aggregate_type == CommandBatch::TYPE
+            && event.event_type == BATCH_REQUESTED
+            && let Some(id) = id
+        {
+            self.tell(Notice::Requested(BatchId { tenant: Arc::clone(&self.tenant), id }));
+        }
         if event.aggregate_type != Command::TYPE {
             return;
         }
-        let cmd_id = split_aggregate_id(&event.aggregate_id).and_then(|(_, id)| Uuid::parse_str(id).ok());
-        let (Some(cmd_id), Ok(parsed)) = (cmd_id, serde_json::from_str(&event.payload.0)) else {
+        let (Some(cmd_id), Ok(parsed)) = (id, serde_json::from_str(&event.payload.0)) else {
             tracing::error!(position = event.position, "an event of a command makes no sense; left aside");
             return;
         };
