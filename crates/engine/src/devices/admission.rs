@@ -5,7 +5,6 @@
 //! here (heads are polled twice a second).
 
 use std::collections::{BTreeSet, HashMap};
-use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use fleetlog_aggregates::device::{EventType, Status};
@@ -18,7 +17,7 @@ use crate::devices::registration;
 use crate::ingest::retry::{failed, patience};
 
 /// How many devices of a tenant are remembered, about 10 MB of them. The rest are looked up, one query a batch.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
+const REMEMBERED: usize = 100_000;
 /// Beyond this many events to catch up with, forgetting everything is cheaper.
 const CATCH_UP: Position = 10_000;
 /// How long a tenant without room for one more device is not asked again.
@@ -36,6 +35,7 @@ pub(crate) struct Devices {
     control: LogId,
     /// The control log's position up to which `known` is right.
     seen: Position,
+    /// At most [`REMEMBERED`]. It grows with the tenant: a cache of fixed size would take 2 MiB for its first device.
     known: LruCache<String, Status>,
     /// Until when it is taken for granted that the tenant has as many devices as it may have.
     full_until: Option<Instant>,
@@ -44,7 +44,7 @@ pub(crate) struct Devices {
 impl Devices {
     pub(crate) fn new(log: EventLog, tenant: Tenant, control: LogId) -> Self {
         let seen = log.heads().log(control).map_or(0, |log| log.head);
-        Self { log, tenant, control, seen, known: LruCache::new(REMEMBERED), full_until: None }
+        Self { log, tenant, control, seen, known: LruCache::unbounded(), full_until: None }
     }
 
     /// Whether nobody of the tenant is let in.
@@ -131,6 +131,9 @@ impl Devices {
         }
         for (device, &status) in &statuses {
             self.known.put(device.clone(), status);
+        }
+        while self.known.len() > REMEMBERED {
+            self.known.pop_lru();
         }
         Ok(statuses)
     }
