@@ -1,33 +1,35 @@
 //! The logs and how far each has got. Whoever follows a log waits here.
 //!
 //! What this process appends is known at once. What others append is learnt from a notification, which is a hint, or
-//! from polling, which is the guarantee.
+//! from polling, which is the guarantee: see `upkeep`.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use sqlx::postgres::PgListener;
-use sqlx::{PgPool, Row};
+use sqlx::postgres::{PgListener, PgRow};
+use sqlx::{Executor, PgPool, Postgres, Row};
 use tokio::sync::{Notify, watch};
-use tokio::time::MissedTickBehavior;
 
-use crate::{Error, Lane, Log, LogId, Position, Result};
+use crate::{Lane, Log, LogId, Position, Result};
 
 /// The notification channel that says "some head has moved".
 const CHANNEL: &str = "fleetlog_heads";
-/// How often heads are read when nothing was heard. The bound on how late another node's events are noticed.
-const POLL: Duration = Duration::from_millis(500);
 /// The least time between two notifications: one serves every append in it.
 const NOTIFY_EVERY: Duration = Duration::from_millis(20);
 
 /// The logs, by number.
 pub type Logs = BTreeMap<LogId, Log>;
 
+/// Each tenant's logs, by lane.
+type Places = HashMap<String, HashMap<Lane, LogId>>;
+
 /// The known heads. Cheap to clone.
 #[derive(Clone)]
 pub struct Heads {
     logs: Arc<watch::Sender<Logs>>,
+    /// Asked for each request and each message, so that neither looks through all logs.
+    places: Arc<RwLock<Places>>,
     moved_here: Arc<Notify>,
     /// Names this process in its notifications, so that it does not act on its own.
     node: Arc<str>,
@@ -35,9 +37,12 @@ pub struct Heads {
 
 impl Heads {
     pub(crate) async fn load(pool: &PgPool) -> Result<Self> {
-        let (logs, _) = watch::channel(select(pool).await?);
+        let (logs, _) = watch::channel(Logs::new());
         let node = uuid::Uuid::now_v7().to_string().into();
-        Ok(Self { logs: Arc::new(logs), moved_here: Arc::new(Notify::new()), node })
+        let heads =
+            Self { logs: Arc::new(logs), places: Arc::default(), moved_here: Arc::new(Notify::new()), node };
+        heads.refresh(pool).await?;
+        Ok(heads)
     }
 
     /// All logs as they are known now.
@@ -55,7 +60,7 @@ impl Heads {
     /// A tenant's log in a lane. `None` if there is no such tenant.
     #[must_use]
     pub fn of(&self, tenant: &str, lane: Lane) -> Option<LogId> {
-        self.logs.borrow().values().find(|log| log.tenant == tenant && log.lane == lane).map(|log| log.log_id)
+        self.places.read().unwrap_or_else(PoisonError::into_inner).get(tenant)?.get(&lane).copied()
     }
 
     /// A receiver that is woken whenever some head has moved, or a log was added.
@@ -77,8 +82,27 @@ impl Heads {
     }
 
     /// Reads the heads anew: a head that others moved is known when this returns.
-    pub async fn refresh(&self, pool: &PgPool) -> Result<()> {
-        let fresh = select(pool).await?;
+    pub async fn refresh(&self, database: impl Executor<'_, Database = Postgres>) -> Result<()> {
+        let rows =
+            sqlx::query("SELECT log_id, tenant, lane, shard, head FROM logs").fetch_all(database).await?;
+        let logs = rows.iter().map(|row| log(row).map(|log| (log.log_id, log)));
+        self.learn(logs.collect::<Result<_>>()?);
+        Ok(())
+    }
+
+    /// Takes in heads that were read a moment ago.
+    pub(crate) fn learn(&self, fresh: Logs) {
+        let is_new = {
+            let known = self.logs.borrow();
+            fresh.keys().any(|log_id| !known.contains_key(log_id))
+        };
+        if is_new {
+            // Before the log itself is shown: a log that is seen can be found.
+            let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+            for log in fresh.values() {
+                places.entry(log.tenant.clone()).or_default().entry(log.lane).or_insert(log.log_id);
+            }
+        }
         self.logs.send_if_modified(|logs| {
             let mut modified = false;
             for (log_id, log) in fresh {
@@ -90,38 +114,10 @@ impl Heads {
             }
             modified
         });
-        Ok(())
     }
 
-    /// Never returns: hears, polls, and tells.
-    pub(crate) async fn keep(&self, pool: &PgPool) {
-        tokio::join!(self.hear(pool), self.tell(pool));
-    }
-
-    async fn hear(&self, pool: &PgPool) {
-        let mut ticks = tokio::time::interval(POLL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut listener: Option<PgListener> = None;
-        loop {
-            if listener.is_none() {
-                listener = listen(pool).await.ok();
-            }
-            tokio::select! {
-                _ = ticks.tick() => {}
-                heard = hear_another(listener.as_mut(), &self.node) => {
-                    if heard.is_err() {
-                        listener = None;
-                        ticks.tick().await;
-                    }
-                }
-            }
-            if let Err(error) = self.refresh(pool).await {
-                tracing::warn!(%error, "failed to read the heads; trying again");
-            }
-        }
-    }
-
-    async fn tell(&self, pool: &PgPool) {
+    /// Never returns: lets the other nodes know what this one appends.
+    pub(crate) async fn tell(&self, pool: &PgPool) {
         loop {
             self.moved_here.notified().await;
             // A lost hint costs the other nodes one poll interval, nothing else.
@@ -130,37 +126,30 @@ impl Heads {
             tokio::time::sleep(NOTIFY_EVERY).await;
         }
     }
+
+    /// Returns when another node says that a head has moved; never, where there is no listener.
+    pub(crate) async fn hear_another(&self, listener: Option<&mut PgListener>) -> Result<()> {
+        let Some(listener) = listener else { return std::future::pending().await };
+        while listener.recv().await?.payload() == &*self.node {}
+        Ok(())
+    }
 }
 
-/// Returns when another node says that a head has moved; never, where there is no listener.
-async fn hear_another(listener: Option<&mut PgListener>, node: &str) -> Result<()> {
-    let Some(listener) = listener else { return std::future::pending().await };
-    while listener.recv().await?.payload() == node {}
-    Ok(())
-}
-
-async fn listen(pool: &PgPool) -> Result<PgListener> {
+/// A connection that hears of other nodes' appends.
+pub(crate) async fn listen(pool: &PgPool) -> Result<PgListener> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(CHANNEL).await?;
     Ok(listener)
 }
 
-async fn select(pool: &PgPool) -> Result<Logs> {
-    let rows = sqlx::query("SELECT log_id, tenant, lane, shard, head FROM logs").fetch_all(pool).await?;
-    rows.into_iter()
-        .map(|row| {
-            let log_id = row.try_get("log_id")?;
-            let lane: String = row.try_get("lane")?;
-            let lane = lane.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-            let log = Log {
-                log_id,
-                tenant: row.try_get("tenant")?,
-                lane,
-                shard: row.try_get("shard")?,
-                head: row.try_get("head")?,
-            };
-            Ok((log_id, log))
-        })
-        .collect::<Result<_, sqlx::Error>>()
-        .map_err(Error::from)
+/// A log's row.
+pub(crate) fn log(row: &PgRow) -> Result<Log> {
+    let lane: &str = row.try_get("lane")?;
+    Ok(Log {
+        log_id: row.try_get("log_id")?,
+        tenant: row.try_get("tenant")?,
+        lane: lane.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        shard: row.try_get("shard")?,
+        head: row.try_get("head")?,
+    })
 }

@@ -19,6 +19,7 @@
 //! - `readers`: connections that are kept for a tenant's reads
 //! - [`record`]: changes of other tables, together with the events that tell of them
 //! - [`terms`]: what is decided about each tenant
+//! - `upkeep`: reads heads and terms anew, both in one statement
 //! - [`leadership`]: who does what only one node may do
 //! - [`follow`]: a log from a position on, for as long as it grows
 //! - [`backoff`]: the waits between attempts on what fails
@@ -45,6 +46,7 @@ pub mod scope;
 mod sql;
 pub mod telemetry;
 pub mod terms;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -117,11 +119,11 @@ impl EventLog {
         Self { scope: AllTenants { pool }, inner: Arc::new(inner) }
     }
 
-    /// Keeps the heads and the partitions up to date until `shutdown`. Needed once per process; without it,
+    /// Keeps the heads, the terms and the partitions up to date until `shutdown`. Needed once per process; without it,
     /// followers only see what this process appends.
     pub async fn run(&self, shutdown: CancellationToken) {
-        let (heads, terms) = (self.inner.heads.keep(self.pool()), self.inner.terms.keep(self.pool()));
-        let upkeep = async { tokio::join!(heads, terms, self.keep_partitions()) };
+        let (informed, tell) = (self.keep_informed(), self.inner.heads.tell(self.pool()));
+        let upkeep = async { tokio::join!(informed, tell, self.keep_partitions()) };
         let _ = shutdown.run_until_cancelled(upkeep).await;
     }
 

@@ -1,20 +1,16 @@
 //! On which terms each tenant uses the platform, as far as this process knows: what is looked at for every message and
 //! every read, and must not cost a query each time.
 //!
-//! What is decided here is known here at once; what another node decides, by polling.
+//! What is decided here is known here at once; what another node decides, by polling: see `upkeep`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
-use tokio::time::MissedTickBehavior;
 
 use crate::Result;
-
-/// How often they are read: so long another node's decision may go unnoticed.
-const POLL: Duration = Duration::from_millis(500);
 
 /// One tenant's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,9 +31,12 @@ impl Terms {
     }
 }
 
+/// The terms of each tenant for which something is decided.
+pub(crate) type Known = HashMap<String, Terms>;
+
 /// All tenants'. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct AllTerms(Arc<RwLock<Arc<HashMap<String, Terms>>>>);
+pub struct AllTerms(Arc<RwLock<Arc<Known>>>);
 
 impl AllTerms {
     pub(crate) async fn load(pool: &PgPool) -> Result<Self> {
@@ -61,28 +60,22 @@ impl AllTerms {
         )
         .fetch_all(pool)
         .await?;
-        let terms = |row: &sqlx::postgres::PgRow| {
-            let terms = Terms {
-                suspended: row.try_get("suspended")?,
-                retention_days: row.try_get("retention_days")?,
-                max_devices: row.try_get("max_devices")?,
-            };
-            Ok((row.try_get("tenant")?, terms))
-        };
-        let fresh: HashMap<String, Terms> = rows.iter().map(terms).collect::<Result<_, sqlx::Error>>()?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+        self.learn(rows.iter().map(decided).collect::<Result<_>>()?);
         Ok(())
     }
 
-    /// Never returns: polls.
-    pub(crate) async fn keep(&self, pool: &PgPool) {
-        let mut ticks = tokio::time::interval(POLL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            if let Err(error) = self.refresh(pool).await {
-                tracing::warn!(%error, "failed to read the tenants' terms; trying again");
-            }
-        }
+    /// Takes in terms that were read a moment ago.
+    pub(crate) fn learn(&self, fresh: Known) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
     }
+}
+
+/// A row of terms, and whose they are.
+pub(crate) fn decided(row: &PgRow) -> Result<(String, Terms)> {
+    let terms = Terms {
+        suspended: row.try_get("suspended")?,
+        retention_days: row.try_get("retention_days")?,
+        max_devices: row.try_get("max_devices")?,
+    };
+    Ok((row.try_get("tenant")?, terms))
 }

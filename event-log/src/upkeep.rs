@@ -1,0 +1,88 @@
+//! Keeps up to date what this process knows of the logs and of the tenants' terms. [`EventLog::run`] calls it.
+//!
+//! One statement reads both, over the connection that also hears of other nodes' appends. It is the only statement that
+//! an idle log asks, and its cost does not grow with the number of connections.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgListener, PgRow};
+use sqlx::{Executor, Postgres, Row};
+use tokio::time::{MissedTickBehavior, timeout};
+
+use crate::EventLog;
+use crate::LogId;
+use crate::Result;
+use crate::heads;
+use crate::terms;
+
+/// How often heads and terms are read. The bound on how late another node's events and decisions are noticed.
+const POLL: Duration = Duration::from_millis(500);
+/// How long the connection may take over an answer before another one is made.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A row is a log or a tenant's terms. Most tenants have none.
+const LOGS_AND_TERMS: &str = "
+    SELECT log_id, tenant, lane, shard, head,
+           NULL::boolean AS suspended, NULL::int AS retention_days, NULL::int AS max_devices
+    FROM logs
+    UNION ALL
+    SELECT NULL, tenant, NULL, NULL, NULL, suspended_at IS NOT NULL, retention_days, max_devices
+    FROM tenants
+    WHERE suspended_at IS NOT NULL OR retention_days IS NOT NULL OR max_devices IS NOT NULL";
+
+impl EventLog {
+    /// Never returns: hears of other nodes' appends, which is a hint, and polls, which is the guarantee.
+    pub(crate) async fn keep_informed(&self) {
+        let mut ticks = tokio::time::interval(POLL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut listener: Option<PgListener> = None;
+        loop {
+            if listener.is_none() {
+                listener = heads::listen(self.pool()).await.ok();
+            }
+            let heard = tokio::select! {
+                _ = ticks.tick() => None,
+                heard = self.heads().hear_another(listener.as_mut()) => Some(heard.is_ok()),
+            };
+            let read = match (&mut listener, heard) {
+                (_, Some(false)) => {
+                    // The listener may have missed something: the next poll makes up for it.
+                    listener = None;
+                    ticks.tick().await;
+                    self.poll(self.pool()).await
+                }
+                (Some(listener), Some(true)) => in_time(self.heads().refresh(&mut *listener)).await,
+                (Some(listener), None) => in_time(self.poll(&mut *listener)).await,
+                (None, _) => self.poll(self.pool()).await,
+            };
+            if let Err(error) = read {
+                tracing::warn!(%error, "failed to read the heads and the tenants' terms; trying again");
+                listener = None;
+            }
+        }
+    }
+
+    /// Reads the heads and the terms anew.
+    async fn poll(&self, database: impl Executor<'_, Database = Postgres>) -> Result<()> {
+        let rows = sqlx::query(LOGS_AND_TERMS).fetch_all(database).await?;
+        let is_log = |row: &PgRow| row.try_get("log_id").map(|log_id: Option<LogId>| log_id.is_some());
+        let (mut logs, mut terms) = (heads::Logs::new(), terms::Known::new());
+        for row in &rows {
+            if is_log(row)? {
+                let log = heads::log(row)?;
+                logs.insert(log.log_id, log);
+            } else {
+                let (tenant, decided) = terms::decided(row)?;
+                terms.insert(tenant, decided);
+            }
+        }
+        self.heads().learn(logs);
+        self.terms().learn(terms);
+        Ok(())
+    }
+}
+
+/// A connection that has died without a word must not hold up what is read over the next one.
+async fn in_time(read: impl Future<Output = Result<()>>) -> Result<()> {
+    timeout(PATIENCE, read).await.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()))
+}
