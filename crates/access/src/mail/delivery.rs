@@ -2,19 +2,25 @@
 //!
 //! Whoever takes a mail moves its next attempt into the future, and so owns it until then. A node that dies after it has
 //! sent a mail and before it has said so lets another one send it again: rather twice than not at all.
+//!
+//! What posts a mail mostly puts an event on a control log in the same transaction: the delivery looks when a control log
+//! has grown, and now and then anyway, which also finds the mails that are to be tried again.
 
 use std::time::Duration;
 
-use fleetlog_event_log::EventLog;
+use fleetlog_event_log::{EventLog, Lane, Position};
 use sqlx::{PgPool, Row};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::transport::Transport;
 use super::{Error, Mail};
 
-/// How often it is looked for mails.
+/// How often it is looked for mails while control logs grow.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked for mails in any case.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 /// How long it takes for an attempt to be repeated: a minute, then twice as long each time, up to about an hour.
 const WAIT: &str = "60 * 2 ^ least(attempts, 6) * (1 + random() / 4)";
 
@@ -35,16 +41,38 @@ impl Delivery {
     pub async fn run(self, shutdown: CancellationToken) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut looked: Option<(Position, Instant)> = None;
         while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+            let grown_to = self.control_heads();
+            if looked.is_some_and(|(known, at)| known == grown_to && at.elapsed() < AT_LEAST_EVERY) {
+                continue;
+            }
+            looked = Some((grown_to, Instant::now()));
             if let Err(error) = self.round(&shutdown).await {
                 tracing::warn!(%error, "failed to look for mails; trying again");
+                looked = None;
             }
         }
+    }
+
+    /// How many events there are in all control logs, as far as this process knows.
+    fn control_heads(&self) -> Position {
+        self.log
+            .heads()
+            .watch()
+            .borrow()
+            .values()
+            .filter(|log| log.lane == Lane::Control)
+            .map(|log| log.head)
+            .sum()
     }
 
     /// Sends what is due, one after the other.
     async fn round(&self, shutdown: &CancellationToken) -> Result<(), Error> {
         let pool = self.log.pool();
+        if !is_any_due(pool).await? {
+            return Ok(());
+        }
         clean(pool).await?;
         while !shutdown.is_cancelled() {
             let Some((mail_id, mail)) = take(pool).await? else { break };
@@ -59,6 +87,13 @@ impl Delivery {
         }
         Ok(())
     }
+}
+
+/// Whether there is a mail to send, to give up or to forget.
+async fn is_any_due(pool: &PgPool) -> Result<bool, Error> {
+    let due = "SELECT EXISTS (SELECT FROM mail_outbox WHERE done_at IS NULL AND next_attempt_at <= clock_timestamp())
+            OR EXISTS (SELECT FROM mail_outbox WHERE done_at < clock_timestamp() - interval '7 days')";
+    Ok(sqlx::query_scalar(due).fetch_one(pool).await?)
 }
 
 /// Takes the mail that has been due for longest.
