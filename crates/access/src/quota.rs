@@ -2,7 +2,8 @@
 //!
 //! Counted in windows of time that begin together on all nodes. A node counts in memory, adds what it has counted to
 //! Postgres twice a second and learns there what the others have; limits of few requests ask Postgres each time. What
-//! is held in memory is bounded, and without Postgres each node still limits by what it has counted itself.
+//! is held in memory is bounded, and without Postgres each node still limits by what it has counted itself. A node that
+//! is asked for nothing asks Postgres for nothing: the first request after such a while reads the tiers before it is let in.
 //!
 //! - [`rule`]: which limit holds for a request
 //! - [`counters`]: what this node has counted, and heard
@@ -17,13 +18,14 @@ pub mod rule;
 mod shared;
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::Utc;
 use fleetlog_event_log::Error;
 use sqlx::PgPool;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -32,8 +34,10 @@ use counters::Counters;
 use key::{Key, network};
 use rule::{Call, Rule, Tiers};
 
-/// How often counts are shared and the tiers read anew: so long a change of a tier may go unnoticed.
+/// How often counts are shared and the tiers read anew, while there are requests.
 pub const SHARE_EVERY: Duration = Duration::from_millis(500);
+/// The longest that a change of a tier may go unnoticed by a request, unless Postgres fails.
+const FRESH: Duration = Duration::from_secs(1);
 /// How often what is over is deleted.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// How long Postgres may take over a single count, before this node's own has to do.
@@ -89,6 +93,12 @@ pub struct Limits(Arc<Inner>);
 struct Inner {
     pool: PgPool,
     tiers: RwLock<Arc<Tiers>>,
+    /// When the tiers were last asked for, with or without success.
+    asked_at: RwLock<Option<Instant>>,
+    /// Held while a request asks for them: those that come meanwhile wait for the same answer.
+    asking: tokio::sync::Mutex<()>,
+    /// Whether there was a request since the last share.
+    requested: AtomicBool,
     /// Of addresses, before anything is known; never shared.
     floods: Counters,
     /// Apart, so that no flood of addresses makes this node forget what callers have used.
@@ -97,13 +107,16 @@ struct Inner {
 }
 
 impl Limits {
-    /// Over a database, as the service. Nothing is limited before [`Limits::load`].
+    /// Over a database, as the service. The tiers are read by [`Limits::load`], or for the first request.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         let counters = Counters::default;
         Self(Arc::new(Inner {
             pool,
             tiers: RwLock::default(),
+            asked_at: RwLock::default(),
+            asking: tokio::sync::Mutex::default(),
+            requested: AtomicBool::new(false),
             floods: counters(),
             strangers: counters(),
             callers: counters(),
@@ -112,7 +125,11 @@ impl Limits {
 
     /// Reads the tiers and their limits: what others have decided holds here when this returns.
     pub async fn load(&self) -> Result<(), Error> {
-        let tiers = Arc::new(rule::load(&self.0.pool).await?);
+        let asked_at = Instant::now();
+        let tiers = rule::load(&self.0.pool).await.map(Arc::new);
+        // Of the moment before the question: a change that was made after it may be missing in the answer.
+        *self.0.asked_at.write().unwrap_or_else(PoisonError::into_inner) = Some(asked_at);
+        let tiers = tiers?;
         *self.0.tiers.write().unwrap_or_else(PoisonError::into_inner) = tiers;
         Ok(())
     }
@@ -134,8 +151,11 @@ impl Limits {
         let _ = shutdown.run_until_cancelled(work).await;
     }
 
-    /// Lets a request in from an address, of which nothing else is known yet.
-    pub fn admit(&self, address: IpAddr, call: Call<'_>) -> Result<(), Exceeded> {
+    /// Lets a request in from an address, of which nothing else is known yet. Comes before [`Limits::take`], and reads the
+    /// tiers if nobody has for a while.
+    pub async fn admit(&self, address: IpAddr, call: Call<'_>) -> Result<(), Exceeded> {
+        self.0.requested.store(true, Ordering::Relaxed);
+        self.freshen().await;
         let Some(rule) = self.tiers().find(EVERYONE, call) else { return Ok(()) };
         let key = Key::request(&Whose::Address(network(address)), &rule);
         self.0.floods.take(key, &rule, Utc::now()).map(|_| ())
@@ -178,8 +198,32 @@ impl Limits {
         }
     }
 
+    /// Reads the tiers, unless that was done lately. Where Postgres fails, what was known holds.
+    async fn freshen(&self) {
+        let is_fresh = || {
+            let asked_at = *self.0.asked_at.read().unwrap_or_else(PoisonError::into_inner);
+            asked_at.is_some_and(|at| at.elapsed() < FRESH)
+        };
+        if is_fresh() {
+            return;
+        }
+        let load = async {
+            let _asking = self.0.asking.lock().await;
+            if is_fresh() { Ok(()) } else { self.load().await }
+        };
+        match tokio::time::timeout(PATIENCE, load).await {
+            Ok(loaded) => noted("read the tiers", loaded),
+            Err(_) => {
+                // The next second's requests need not wait for the same failure.
+                *self.0.asked_at.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            }
+        }
+    }
+
     async fn share(&self) -> Result<(), Error> {
-        self.load().await?;
+        if self.0.requested.swap(false, Ordering::Relaxed) {
+            self.load().await?;
+        }
         for counters in [&self.0.callers, &self.0.strangers] {
             let due = counters.due(Utc::now());
             if !due.is_empty() {

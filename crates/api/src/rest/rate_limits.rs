@@ -29,8 +29,11 @@ const ALIASES: [(&str, &str); 2] = [("/devices/{uid}/command", COMMAND.path), ("
 pub(super) async fn by_address(State(app): State<App>, request: Request, next: Next) -> Response {
     let Some((method, path)) = call(&request) else { return next.run(request).await };
     let Peer(address) = Peer::of(request.extensions(), request.headers(), &app.settings.trusted_proxies);
-    let admitted = address
-        .map_or(Ok(()), |address| app.identity.limits.admit(address, Call { method: &method, path: &path }));
+    let limits = &app.identity.limits;
+    let admitted = match address {
+        Some(address) => limits.admit(address, Call { method: &method, path: &path }).await,
+        None => Ok(()),
+    };
     match admitted {
         Ok(()) => next.run(request).await,
         Err(exceeded) => refuse("address", exceeded),
