@@ -120,6 +120,11 @@ impl Access {
         }
     }
 
+    /// Whether it may end while the connection lasts.
+    pub(super) fn can_end(&self) -> bool {
+        matches!(self, Self::Device { credential_id: Some(_), .. })
+    }
+
     /// Whether it is one of those whose access has ended.
     pub(super) fn is_among(&self, ended: &Ended) -> bool {
         match self {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::auth::Access;
 
-/// How often it is asked whose access has ended.
+/// How often it is asked whose access has ended, while a device is connected whose access may end.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The connections that have been accepted.
@@ -79,6 +79,11 @@ impl Roster {
         // The last look that has succeeded: while the database is away, what ends meanwhile is not missed.
         let mut since = None;
         while shutdown.run_until_cancelled(looks.tick()).await.is_some() {
+            if !self.seats().values().any(|seat| seat.access.can_end()) {
+                // The next look goes back far enough to meet what ended since the first of them logged in.
+                since = None;
+                continue;
+            }
             match credentials.ended_since(since).await {
                 Ok(ended) => {
                     since = Some(ended.as_of);
