@@ -24,8 +24,10 @@ use crate::status::State;
 
 /// How often a node that does not lead asks whether it may.
 const ASK_EVERY: Duration = Duration::from_millis(500);
-/// How often a runner that waits for events looks whether it still leads.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a runner that waits for events looks whether it still leads. It looks after every round, too, and a round
+/// writes nothing if another runner has moved the checkpoint: an idle one that is late to notice does no harm. Postgres
+/// ends a leader's connection that says nothing for 60 s.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The pause after a failure: from the first, doubled by each further one, to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
