@@ -13,6 +13,7 @@ mod external;
 mod faults;
 mod graphql;
 mod identity;
+mod idle;
 mod ingest;
 mod limits;
 mod log;
