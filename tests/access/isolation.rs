@@ -1,8 +1,10 @@
 //! The second wall: what Postgres shows of other tenants to whoever asks for one, whatever the statement.
 
+use rstest::rstest;
 use sqlx::Row;
 
 use super::things::{self, OURS};
+use crate::support::Database;
 
 /// The tables with rows of tenants, by what says so: `tenant` or `log_id`.
 const TABLES: &str = "
@@ -79,4 +81,49 @@ async fn a_request_without_a_tenant_sees_nothing() {
             .expect("a count");
         assert_eq!(count, 0, "{table}");
     }
+}
+
+#[rstest]
+#[case("tenant text NOT NULL", "tenant")]
+#[case(
+    "log_id int NOT NULL",
+    "(SELECT log_id FROM logs AS log WHERE log.tenant = tenants.tenant AND lane = 'control')"
+)]
+#[tokio::test]
+async fn an_opened_read_model_shows_a_request_its_own_tenants_rows(
+    #[case] column: &str,
+    #[case] whose: &str,
+) {
+    let database = Database::fresh().await;
+    let made = format!(
+        "INSERT INTO tenants (tenant) VALUES ('ours'), ('theirs');
+         CREATE TABLE site_hours_v1 ({column}, site text NOT NULL);
+         SELECT open_read_model('site_hours_v1', 'site_hours');"
+    );
+    sqlx::raw_sql(&made).execute(&mut database.owner().await).await.expect("made");
+    let written = format!("INSERT INTO site_hours_v1 SELECT {whose}, tenant FROM tenants");
+    let mut service = database.service().await;
+    sqlx::raw_sql(&written).execute(&mut service).await.expect("the service writes it");
+
+    for relation in ["site_hours", "site_hours_v1"] {
+        let sites = format!("SELECT site FROM {relation} ORDER BY site");
+        let all: Vec<String> = sqlx::query_scalar(&sites).fetch_all(&mut service).await.expect("read");
+        assert_eq!(all, ["ours", "t0", "theirs"], "{relation}");
+        for (tenant, expected) in [("ours", &["ours"][..]), ("", &[])] {
+            let mut requests = database.requests(tenant).await;
+            let seen: Vec<String> = sqlx::query_scalar(&sites).fetch_all(&mut requests).await.expect("read");
+            assert_eq!(seen, expected, "{relation} as {tenant:?}");
+        }
+    }
+    let mut requests = database.requests("ours").await;
+    let refused = sqlx::raw_sql("DELETE FROM site_hours_v1").execute(&mut requests).await;
+    assert!(refused.is_err(), "a request writes no read model");
+}
+
+#[tokio::test]
+async fn a_read_model_that_does_not_say_whose_its_rows_are_is_not_opened() {
+    let database = Database::fresh().await;
+    let made = "CREATE TABLE totals_v1 (total bigint); SELECT open_read_model('totals_v1', 'totals');";
+    let refused = sqlx::raw_sql(made).execute(&mut database.owner().await).await.expect_err("refused");
+    assert!(refused.to_string().contains("has neither tenant nor log_id"), "{refused}");
 }
