@@ -12,7 +12,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut migrations = Vec::new();
     for entry in fs::read_dir(&folder)? {
-        migrations.push(Migration::at(entry?.path())?);
+        let path = entry?.path();
+        if !path.ends_with("README.md") {
+            migrations.push(Migration::at(path)?);
+        }
     }
     migrations.sort_unstable_by_key(|migration| migration.version);
 

@@ -48,4 +48,72 @@ mod tests {
         assert!(read.iter().count() > 20);
         assert_eq!(format!("{embedded:#?}"), format!("{read:#?}"));
     }
+
+    /// The last file that is older than the rule.
+    const BEFORE_THE_RULE: i64 = 30;
+    /// What the comment above a statement says that takes something away, and then the version.
+    const UNREAD: &str = "-- Nothing reads it since ";
+
+    /// A version as numbers, so that 0.10.0 comes after 0.9.0.
+    fn version(text: &str) -> Option<Vec<u32>> {
+        text.trim_end_matches('.').split('.').map(|number| number.parse().ok()).collect()
+    }
+
+    /// The lines of a file that take away or rename what a node of the version before may read, and do not say since when
+    /// nothing reads it.
+    fn taken_away_too_early(sql: &str, current: &str) -> Vec<String> {
+        // What may go at once: nothing reads it by its name.
+        const HARMLESS: [&str; 9] =
+            ["CONSTRAINT", "DEFAULT", "EXPRESSION", "IDENTITY", "INDEX", "NOT", "POLICY", "RULE", "TRIGGER"];
+        let (mut unread, mut early) = (false, vec![]);
+        for line in sql.lines().map(str::trim) {
+            if line.starts_with("--") {
+                let since = line.strip_prefix(UNREAD).and_then(version);
+                unread = since.is_some_and(|since| Some(since) < version(current));
+                continue;
+            }
+            let words: Vec<String> = line.split_whitespace().map(str::to_uppercase).collect();
+            let takes = words.iter().enumerate().any(|(at, word)| {
+                ["DROP", "RENAME"].contains(&word.as_str())
+                    && !words.get(at + 1).is_some_and(|what| HARMLESS.contains(&what.as_str()))
+            });
+            if takes && !unread {
+                early.push(line.to_owned());
+            }
+            unread &= !line.ends_with(';');
+        }
+        early
+    }
+
+    #[test]
+    fn migrations_take_away_only_what_nothing_reads_any_more() {
+        for (number, name, sql) in FILES.iter().filter(|(number, ..)| *number > BEFORE_THE_RULE) {
+            let early = taken_away_too_early(sql, env!("CARGO_PKG_VERSION"));
+            assert!(early.is_empty(), "{number:04} {name}: see migrations/README.md: {early:#?}");
+        }
+    }
+
+    #[test]
+    fn a_drop_without_its_version_or_with_the_present_one_is_found() {
+        let drop = "DROP VIEW windows;";
+        for (sql, is_found) in [
+            (drop.to_owned(), true),
+            (format!("-- Nothing reads it since 0.9.0.\n{drop}"), false),
+            (format!("-- Nothing reads it since 0.10.0.\n{drop}"), true),
+            (format!("-- Nothing reads it since 0.9.0.\n{drop}\n{drop}"), true),
+            ("ALTER TABLE windows\n    DROP COLUMN series_id;".to_owned(), true),
+            ("alter table windows drop series_id;".to_owned(), true),
+            ("ALTER TABLE windows RENAME TO old_windows;".to_owned(), true),
+            ("ALTER TABLE windows DROP CONSTRAINT windows_key;".to_owned(), false),
+            ("-- A comment may say DROP TABLE.\nSELECT 1;".to_owned(), false),
+        ] {
+            assert_eq!(!taken_away_too_early(&sql, "0.10.0").is_empty(), is_found, "{sql}");
+        }
+        let (.., sql) = FILES.iter().find(|(number, ..)| *number == BEFORE_THE_RULE).expect("0030");
+        assert_eq!(
+            taken_away_too_early(sql, "0.10.0").len(),
+            3,
+            "it renames a table, and drops a view and a table"
+        );
+    }
 }
