@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut list = String::from("&[\n");
     for Migration { version, description, path } in &migrations {
+        let path = path.display().to_string();
         writeln!(list, "    ({version}, {description:?}, include_str!({path:?})),")?;
     }
     list.push_str("]\n");
