@@ -100,7 +100,9 @@ pub(super) async fn run(
                 match found {
                     Ok(batches) => {
                         is_first = false;
-                        batches.into_iter().for_each(|batch| running.start(batch));
+                        for batch in batches {
+                            running.start(batch);
+                        }
                     }
                     Err(error) => tracing::warn!(%error, "failed to look for batches; trying again"),
                 }
