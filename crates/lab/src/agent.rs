@@ -18,35 +18,36 @@ use crate::device::command::Command;
 use crate::device::{self, Identity, Message, News};
 use sensors::Sensors;
 
-/// How many readings are kept while the broker is away: at one in five seconds, about 14 hours and 6 MB.
+/// The most readings that are kept while the broker is away: at one in five seconds, about 14 hours and 6 MB.
 const OUTBOX: usize = 10_000;
-/// How many commands wait to be carried out. One that finds no place comes again.
+/// The most commands that wait to be carried out. A command that finds the queue full arrives again with its next
+/// attempt.
 const COMMANDS: usize = 100;
-/// How long the end waits for acknowledgements.
+/// How long the agent waits for acknowledgements before it ends.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// As which device, how often, and where to.
+/// Which device the agent is, how often it publishes, and to which broker.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The broker.
+    /// The broker's address.
     pub url: Url,
-    /// Whose device.
+    /// The device's tenant.
     pub tenant: Tenant,
-    /// Which device.
+    /// The device's uid.
     pub uid: Uid,
-    /// How long between two readings, until a command changes it.
+    /// The time between two readings, until a command changes it.
     pub interval: Duration,
 }
 
 impl Options {
-    /// A reading every five seconds.
+    /// Options with a reading every five seconds.
     #[must_use]
     pub fn new(url: Url, tenant: Tenant, uid: Uid) -> Self {
         Self { url, tenant, uid, interval: Duration::from_secs(5) }
     }
 }
 
-/// This machine's name, made fit for a device's.
+/// This machine's host name, changed where needed so that it is a valid uid.
 #[must_use]
 pub fn hostname() -> String {
     fit(&sysinfo::System::host_name().unwrap_or_default())
@@ -84,7 +85,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) {
 
 async fn measure(mut interval: watch::Receiver<Duration>, outbox: mpsc::Sender<Message>) {
     let mut sensors = Sensors::new();
-    // Load and throughput are differences: the first reading comes a moment after the start.
+    // CPU load and network throughput are differences between two looks, so the first reading waits a moment.
     tokio::time::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL).await;
     let mut ticks = ticks(Instant::now(), *interval.borrow_and_update());
     loop {
@@ -106,7 +107,9 @@ async fn measure(mut interval: watch::Receiver<Duration>, outbox: mpsc::Sender<M
         let message =
             Message { channel: Channel::Telemetry, payload: reading.to_string(), due: Instant::now() };
         if outbox.try_send(message).is_err() {
-            tracing::warn!("the broker has been away for too long; a reading is lost");
+            tracing::warn!(
+                "the outbox is full because the broker has been away for too long; a reading is lost"
+            );
         }
     }
 }
@@ -125,7 +128,7 @@ fn report(news: News, commands: &mpsc::Sender<Command>) {
         News::Refused(message, why) => {
             tracing::warn!(why, channel = message.channel.as_str(), "the broker refused a message");
         }
-        News::Deaf(why) => tracing::warn!(why, "the broker lets no commands through"),
+        News::Deaf(why) => tracing::warn!(why, "the broker refused the subscription to commands"),
         News::Command(command) => {
             if let Err(error) = commands.try_send(command) {
                 tracing::warn!(%error, "a command is left for its next attempt");

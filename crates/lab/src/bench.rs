@@ -1,23 +1,23 @@
-//! `fleetlog bench`: how fast, beside what this machine could do at best, in one run.
+//! `fleetlog bench`: how fast fleetlog is, beside the best that this machine could do, measured in one run.
 //!
-//! Machines differ and are noisy: the ratio of the two figures is what can be compared. Each benchmark starts a
-//! Postgres, a broker and a server of its own, durable as in production, and checks what it has stored before it reports.
+//! Machines differ and are noisy: compare the ratio of the two figures. Each benchmark starts its own Postgres, broker
+//! and server, durable as in production, and checks what it has stored before it reports.
 //!
 //! What is measured:
 //! - [`ingest`]: from devices to the log and the read models
 //! - [`append`]: batches into the log, alone
 //! - [`projections`]: from the log into the read models, alone
 //! - [`commands`]: from a request to a device and back, under telemetry
-//! - [`connections`]: what idle connections cost, beside those of a bare [`listener`]
+//! - [`connections`]: the cost of idle connections, beside those of a bare [`listener`]
 //! - [`query`]: reads over HTTP from a large log
 //!
-//! With what:
+//! What the benchmarks share:
 //! - [`lab`]: a Postgres, a broker and a server, each a process
-//! - [`load`], [`fleet`], [`rows`]: messages, the devices that publish them, and the same as rows of the log
+//! - [`load`], [`fleet`], [`rows`]: messages, the devices that publish them, and the messages as rows of the log
 //! - [`client`], [`schedule`]: requests over HTTP, and when they are due
 //! - [`progress`], [`usage`]: how far the server has got, and what it uses
 //! - [`check`]: what must be right at the end
-//! - [`report`]: what is printed
+//! - [`report`]: the printed result
 
 mod append;
 pub mod args;
@@ -42,7 +42,7 @@ use args::{Bench, What};
 use lab::Lab;
 use report::Report;
 
-/// Measures what was asked for, and prints it.
+/// Runs the benchmark that was asked for, and prints its report.
 pub async fn run(args: Bench) -> anyhow::Result<()> {
     let report = match &args.what {
         What::Ingest(args) => in_lab(async |lab| ingest::run(args, lab).await).await?,
@@ -60,7 +60,7 @@ pub async fn run(args: Bench) -> anyhow::Result<()> {
 async fn in_lab(measure: impl AsyncFnOnce(&Lab) -> anyhow::Result<Report>) -> anyhow::Result<Report> {
     let lab = Lab::open().await?;
     let measured = measure(&lab).await;
-    // Also where it failed: nothing is left behind.
+    // Close the lab before a failed measurement returns, so that nothing is left behind.
     lab.close().await?;
     measured
 }

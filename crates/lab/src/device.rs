@@ -1,10 +1,10 @@
-//! A device's side of MQTT, for [`simulate`](crate::simulate) and [`agent`](crate::agent): publishes each message
-//! until it is acknowledged, over as many connections as that takes, and hands over each command that comes.
+//! A device's side of MQTT, for [`simulate`](crate::simulate) and [`agent`](crate::agent): publishes each message until
+//! it is acknowledged, over as many connections as that takes, and passes on each command that arrives.
 //!
-//! The session is not the broker's but ours: what was not acknowledged is kept here and sent again, in order, on the
-//! next connection. What a device is told while it is away, it is told again by whoever waits for its answer.
+//! The device does not rely on the broker's session: it keeps unacknowledged messages itself and sends them again, in
+//! order, on the next connection. A command that is lost while the device is away arrives again with its next attempt.
 //!
-//! - [`command`]: what a device is told, and its answer, which is the same each time
+//! - [`command`]: a command, and the ack, which is the same for every attempt
 
 pub(crate) mod command;
 
@@ -25,19 +25,19 @@ use tokio::time::Instant;
 
 use command::Command;
 
-/// How many messages are on the way at once. Each costs rumqttc a place in a table, acknowledged or not.
+/// The most unacknowledged messages. Each costs rumqttc a place in a table, acknowledged or not.
 const WINDOW: u16 = 50;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// The largest packet that is taken, in bytes: a command's parameters have at most 32 KiB. rumqttc gives up a
-/// connection over a larger one than it was told to expect, and by itself expects 10 KiB.
+/// The largest packet to accept, in bytes: a command's parameters have at most 32 KiB. rumqttc drops the connection
+/// over a larger packet than this limit, and its default limit is 10 KiB.
 const MAX_PACKET: u32 = 64 << 10;
 
-/// Which device.
+/// Which device this is, and how it identifies itself to the broker.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub(crate) tenant: Tenant,
     pub(crate) uid: Uid,
-    /// Its name at the broker.
+    /// The MQTT client id.
     pub(crate) client_id: String,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Identity {
 pub(crate) struct Message {
     pub(crate) channel: Channel,
     pub(crate) payload: String,
-    /// When it should have been sent. Its latency counts from here.
+    /// When the message was due. Its latency counts from here.
     pub(crate) due: Instant,
 }
 
@@ -55,30 +55,30 @@ pub(crate) struct Message {
 pub(crate) enum News {
     /// The broker has accepted the connection.
     Connected,
-    /// There is no connection, or no longer. It is tried again.
+    /// The connection failed or ended. The device connects again after a pause.
     Lost {
-        /// Whether there was one.
+        /// Whether there was a connection.
         connected: bool,
-        /// Why it ended, or was refused.
+        /// The error.
         why: String,
     },
-    /// A message was acknowledged.
+    /// The broker acknowledged a message.
     Acknowledged(Message),
-    /// A message was refused for good, and why.
+    /// The broker refused a message for good, for this reason.
     Refused(Message, String),
-    /// The device is told to do something.
+    /// A command arrived.
     Command(Command),
-    /// The broker does not let the device hear what it is told, and why.
+    /// The broker refused the subscription to commands, for this reason.
     Deaf(String),
 }
 
-/// What was taken from the outbox and is not acknowledged.
+/// Messages taken from the outbox and not acknowledged.
 #[derive(Default)]
 struct Unacknowledged {
     connected: bool,
-    /// In the order in which they are sent. Packet ids are rumqttc's, which tells them in that order too.
+    /// Messages in the order in which they are sent. rumqttc assigns packet ids in that order and reports them in it.
     messages: VecDeque<(Message, Option<u16>)>,
-    /// The packet id of a message that waits until an older one of the same id is acknowledged.
+    /// The packet id of a message that rumqttc holds back until an older message with the same id is acknowledged.
     held_back: Option<u16>,
 }
 
@@ -90,8 +90,8 @@ struct Device<'a, F> {
     tell: F,
 }
 
-/// Publishes what comes out of `outbox` until there is no more and all of it is acknowledged, and tells what happens
-/// meanwhile. Dropping the call drops the connection.
+/// Publishes the messages of `outbox` until it is closed and all of them are acknowledged, and calls `tell` with what
+/// happens meanwhile. Dropping the future drops the connection.
 pub(crate) async fn run(
     url: &Url,
     identity: &Identity,
@@ -152,7 +152,7 @@ impl<F: Fn(News)> Device<'_, F> {
     }
 
     fn connected(&self) {
-        // Before all else: no answer can then leave before the device hears the next command.
+        // Subscribe first: then every message leaves after the device can hear commands.
         if let Err(error) = self.client.try_subscribe(self.topic(Channel::Commands), QoS::AtLeastOnce) {
             tracing::error!(%error, "failed to hand over a subscription");
         }
@@ -172,11 +172,11 @@ impl<F: Fn(News)> Device<'_, F> {
         }
     }
 
-    /// Forgets the connection. Says whether there was one.
+    /// Forgets the connection, and returns whether there was one.
     fn lost(&self, eventloop: &mut EventLoop) -> bool {
         self.with(|unacknowledged| {
             unacknowledged.held_back = None;
-            // What rumqttc would send again by itself is sent from here.
+            // rumqttc must not send these again: the device itself does.
             eventloop.clean();
             eventloop.pending.clear();
             eventloop.state.events.clear();

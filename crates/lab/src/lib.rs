@@ -1,7 +1,7 @@
-//! What tries fleetlog out. Production code does not depend on it; only the command line does.
+//! Tools that try fleetlog out. Only the command line depends on them; production code does not.
 //!
-//! - [`mod@bench`]: figures, beside the machine's own ceiling
-//! - [`simulate`]: devices that do not exist
+//! - [`mod@bench`]: benchmarks, each figure beside the machine's own ceiling
+//! - [`simulate`]: simulated devices
 //! - [`agent`]: this machine as a device
 //! - `device`: the device's side of MQTT, for both
 

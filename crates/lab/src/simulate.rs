@@ -1,8 +1,8 @@
-//! Devices that do not exist, for trying fleetlog out and for measuring it: each has a connection of its own, and
-//! readings that look real, and answers commands.
+//! Simulated devices, for trying fleetlog out and for measuring it. Each has its own connection, publishes readings
+//! that look real, and answers commands.
 //!
-//! The pace is open-loop: a message is due when it is due, whether or not the last one was acknowledged, and its
-//! latency counts from then. What a device cannot get rid of counts as failed.
+//! The pace is open-loop: a message is due at its time whether or not the last one was acknowledged, and its latency
+//! counts from then. A message that the device cannot queue counts as failed.
 
 mod counts;
 mod obey;
@@ -29,48 +29,49 @@ use reading::Source;
 
 /// How many devices connect in a second.
 const RAMP: u32 = 1000;
-/// How many messages a device keeps while it cannot send.
+/// The most messages that a device keeps while it cannot send.
 const OUTBOX: usize = 50;
-/// How many commands wait to be carried out. One that finds no place comes again.
+/// The most commands that wait to be carried out. A command that finds the queue full arrives again with its next
+/// attempt.
 const COMMANDS: usize = 32;
-/// How long the end waits for acknowledgements.
+/// How long the run waits for acknowledgements at its end.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// How many devices, how fast, and where to.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The broker.
+    /// The broker's address.
     pub url: Url,
-    /// Whose devices.
+    /// The devices' tenant.
     pub tenant: Tenant,
-    /// How many.
+    /// The number of devices.
     pub devices: u32,
     /// Messages a second, of all devices together, until a command changes it.
     pub rate: f64,
-    /// How long to publish; for ever if none is given.
+    /// How long to publish; `None` means until shutdown.
     pub duration: Option<Duration>,
-    /// What the devices' names begin with. A number follows.
+    /// The start of each device's name. A number follows.
     pub prefix: String,
-    /// Which commands do not go well.
+    /// The share of commands that go wrong.
     pub faults: Faults,
-    /// What they log in with.
+    /// How the devices log in.
     pub logins: Logins,
 }
 
-/// What simulated devices log in with.
+/// How simulated devices log in.
 #[derive(Debug, Clone, Default)]
 pub enum Logins {
-    /// What the broker's address says, or nothing.
+    /// With the user name and password in the broker's address, or with none.
     #[default]
     None,
-    /// One secret that the endpoint takes from any device.
+    /// With one secret that the endpoint takes from any device.
     Shared(Secret),
-    /// A password each: these are the devices then, as many as there are.
+    /// With a password each. The list also names the devices, as many as there are.
     Each(Arc<[(Uid, String)]>),
 }
 
 impl Options {
-    /// Devices `sim-00001` and so on of the default tenant, until told to stop.
+    /// Options for devices `sim-00001` and so on, which publish until shutdown.
     #[must_use]
     pub fn new(url: Url, tenant: Tenant, devices: u32, rate: f64) -> Self {
         let (prefix, faults, logins) = ("sim-".to_owned(), Faults::default(), Logins::None);
@@ -87,7 +88,7 @@ impl Options {
     }
 }
 
-/// Where a device connects, and as whom.
+/// The broker's address with the login of one device.
 fn url(options: &Options, number: u32, uid: &Uid) -> Url {
     let user = || aggregate_id(&options.tenant, uid);
     match &options.logins {
@@ -100,23 +101,23 @@ fn url(options: &Options, number: u32, uid: &Uid) -> Url {
     }
 }
 
-/// Why nothing can be simulated.
+/// Why a simulation does not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A rate that is none.
+    /// The rate is not a finite number above 0.
     #[error("simulate devices: the rate is a number of messages a second above 0")]
     Rate,
-    /// Names that are none.
+    /// A device name with this prefix is not a valid uid.
     #[error("simulate devices: a prefix is at most 59 characters of A-Z, a-z, 0-9, '_', '.' and '-'")]
     Prefix,
-    /// Parts that are none, or more than the whole.
+    /// The shares of [`Faults`] are not each 0 to 1, or their sum is above 1.
     #[error(
         "simulate devices: the rates of commands that fail, get no answer or a late one are each 0 to 1, and no more than 1 together"
     )]
     Faults,
 }
 
-/// Publishes until the duration is over or `shutdown`, and tells every second how it goes.
+/// Publishes until the duration is over or `shutdown`, and calls `tell` with the progress every second.
 pub async fn run(
     options: Options,
     shutdown: CancellationToken,
@@ -148,7 +149,7 @@ pub async fn run(
     let elapsed = start.elapsed();
     stop.cancel();
     let drained = async { while devices.join_next().await.is_some() {} };
-    // What is not acknowledged by then shows in the report.
+    // A message that is not acknowledged within this time shows in the report as sent but not acked.
     let _ = tokio::time::timeout(DRAIN, drained).await;
     Ok(counts.report(elapsed))
 }
@@ -161,7 +162,7 @@ async fn tell_every_second(counts: &Counts, tell: &impl Fn(&Progress)) {
     }
 }
 
-/// One device, from its turn to connect to the acknowledgement of its last message.
+/// Runs one device, from its turn to connect until its last message is acknowledged.
 async fn simulate(
     options: Options,
     number: u32,
@@ -204,11 +205,11 @@ async fn produce(
     outbox: mpsc::Sender<Message>,
 ) {
     let mut source = Source::new(number);
-    // Each device has its own place in the period, so that messages are spread evenly.
+    // Each device starts at its own place in the period, so that messages are spread evenly.
     let place = f64::from(number) / f64::from(options.devices);
     let mut due = start + period.borrow_and_update().mul_f64(place);
     let end = options.duration.map(|duration| start + duration);
-    // However late a stop is noticed, no more is sent than is due.
+    // A device that notices the end late still sends only what was due before it.
     while end.is_none_or(|end| due < end) {
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}

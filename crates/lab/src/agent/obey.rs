@@ -1,5 +1,5 @@
-//! What this machine does when it is told to: it answers, and it changes how often it is read. It does nothing that
-//! would take it away from those who use it.
+//! What this machine does with commands: it answers `ping`, and `set_interval` changes how often it is read. It refuses
+//! commands that would disturb other users of the machine.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use crate::device::Message;
 use crate::device::command::{self, Answers, Command, done, failed};
 
-/// Answers commands for as long as any can come.
+/// Answers commands until the channel of commands closes.
 pub(super) async fn obey(
     uid: &Uid,
     mut commands: mpsc::Receiver<Command>,

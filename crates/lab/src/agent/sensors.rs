@@ -1,5 +1,4 @@
-//! What this machine can tell about itself. A sensor that is missing is absent from the
-//! reading.
+//! The readings of this machine's sensors. A sensor that the machine lacks is absent from the reading.
 
 use std::time::Instant;
 
@@ -8,7 +7,7 @@ use serde_json::{Map, Value, json};
 use sysinfo::{Component, Components, Disks, NetworkData, Networks, System};
 use uuid::Uuid;
 
-/// Each is `None` where this machine, or what confines the process, does not show it.
+/// The sources of readings. Each is `None` where the machine, or the sandbox of the process, does not show it.
 pub(super) struct Sensors {
     system: Option<System>,
     disks: Option<Disks>,
@@ -31,7 +30,7 @@ impl Sensors {
         }
     }
 
-    /// A reading, as it is published.
+    /// The next reading, as JSON to publish.
     pub(super) fn read(&mut self, now: DateTime<Utc>) -> Value {
         let mut reading = Map::new();
         let mut tell = |name: &str, value: Option<Value>| {
@@ -57,7 +56,7 @@ impl Sensors {
         Value::Object(reading)
     }
 
-    /// The disk that holds the root of the file system, or else the first.
+    /// Usage of the disk that is mounted at `/`, or else of the first disk.
     fn disk(&mut self) -> Option<Value> {
         let disks = self.disks.as_mut()?;
         disks.refresh(true);
@@ -66,7 +65,7 @@ impl Sensors {
         usage(disk.total_space(), disk.total_space().saturating_sub(disk.available_space()))
     }
 
-    /// Over all interfaces but the loopback, since the last reading.
+    /// Bytes a second over all interfaces but the loopback, since the last reading.
     fn throughput(&mut self) -> Option<Value> {
         let networks = self.networks.as_mut()?;
         networks.refresh(true);
@@ -79,7 +78,7 @@ impl Sensors {
         Some(json!({ "rx_bytes_per_s": received, "tx_bytes_per_s": sent }))
     }
 
-    /// In degrees Celsius, by sensor.
+    /// Temperatures in degrees Celsius, by sensor.
     fn temperatures(&mut self) -> Option<Value> {
         let components = self.components.as_mut()?;
         components.refresh(true);

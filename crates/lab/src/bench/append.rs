@@ -1,7 +1,7 @@
-//! Unique messages a second that one log takes: [`EventLog::append_telemetry`] alone, in this process; beside COPY.
+//! Unique messages a second that one log takes: [`EventLog::append_telemetry`] alone, in this process, beside COPY.
 //!
-//! The two take turns, each in a database of its own, so that whatever else the machine does hits both alike. Messages
-//! and rows are made before the time is taken.
+//! The two take turns, each in its own database, so that any other load on the machine affects both alike. Messages and
+//! rows are prepared before the clock starts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +21,14 @@ use super::rows::{Rows, telemetry_log};
 use super::usage::{Used, Watch};
 use crate::bench::args::Append;
 
-/// How many messages, and then how many rows, are taken by turns.
+/// How many messages, and then how many rows, make a turn.
 const TURN: u64 = 100_000;
-/// Every so manieth message is a repeat: 5 %.
+/// One message in this many is a repeat: 5 %.
 const REPEAT_EVERY: u64 = 20;
-/// How many messages come between a delayed one and its repeat.
+/// How many messages lie between a message and its delayed repeat.
 const DELAYED_BY: u64 = 40;
 
-/// Measures.
+/// Runs the benchmark.
 pub(super) async fn run(args: &Append, lab: &Lab) -> anyhow::Result<Report> {
     let log = lab::event_log(lab.database()).await?;
     let report = lab.apart(async |connect| measure(args, lab, &log, connect).await).await;
@@ -72,7 +72,7 @@ async fn measure(
     Ok(report)
 }
 
-/// COPY of the same messages, without the repeats.
+/// The ceiling: COPY of the same messages, without the repeats.
 struct Ceiling {
     owner: PgConnection,
     log_id: LogId,
@@ -102,11 +102,11 @@ impl Ceiling {
     }
 }
 
-/// What is appended, and what became of it.
+/// The appends so far.
 struct Appends<'l> {
     log: &'l EventLog,
     log_id: LogId,
-    /// How long batches took, each from the end of the one before: nothing waits here but the log.
+    /// How long each batch took, counted from the end of the batch before: only the log is waited for.
     taken: Timings,
     stored: u64,
 }
@@ -122,7 +122,7 @@ impl Appends<'_> {
     }
 }
 
-/// The messages of a fleet as ingest hands them to the log, in batches.
+/// The messages of a fleet, as batches that ingest would append.
 struct Fleet {
     rows: Rows,
     batch: u64,
@@ -131,7 +131,7 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// So many messages, in batches.
+    /// The next `messages` messages, in batches.
     fn turn(&mut self, messages: u64) -> anyhow::Result<Vec<Arc<[Recorded]>>> {
         let until = self.sent + messages;
         let mut batches = Vec::new();
@@ -146,7 +146,8 @@ impl Fleet {
         Ok(batches)
     }
 
-    /// Which message comes now: a new one, or by turns the last again, one a few before it, and one of a batch before.
+    /// The number of the next message: a new one or, in turn, a repeat of the last, of one a few before it, or of one
+    /// in the batch before.
     fn number(&mut self) -> u64 {
         self.sent += 1;
         if self.sent.is_multiple_of(REPEAT_EVERY) && self.different > 0 {

@@ -1,4 +1,4 @@
-//! `fleetlog bench`: what can be measured, and under which load.
+//! `fleetlog bench`: the benchmarks and their options.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ pub enum What {
     Commands(Commands),
     /// The memory of idle MQTT connections on the server's own endpoint, beside a bare listener that holds as many.
     Connections(Connections),
-    /// The bare listener: says hello to whoever connects, and answers pings.
+    /// The bare listener: answers a CONNECT with CONNACK, and every later packet with PINGRESP.
     #[command(hide = true)]
     Listener {
         /// Where to listen.
@@ -37,12 +37,12 @@ pub enum What {
     },
     /// Reads over HTTP from a large log, beside a bare handler of the same queries.
     Query(Query),
-    /// That bare handler.
+    /// The bare handler that `query` is compared with.
     #[command(hide = true)]
     Handler(Bare),
 }
 
-/// Through which broker devices publish.
+/// The broker that devices publish through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Broker {
     /// A Mosquitto.
@@ -60,33 +60,33 @@ impl fmt::Display for Broker {
     }
 }
 
-/// The way from devices to the read models.
+/// From devices to the read models.
 #[derive(Debug, Args)]
 pub struct Ingest {
     /// How many devices publish.
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub devices: u32,
-    /// Over how many connections, as behind gateways; otherwise each device has its own.
+    /// How many connections the devices share, as behind gateways; otherwise each device has its own.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub connections: Option<u32>,
-    /// Through which broker.
+    /// The broker that devices publish through.
     #[arg(long, value_enum, default_value_t = Broker::Mosquitto)]
     pub broker: Broker,
-    /// Messages a second, of all devices together, where latencies are measured.
+    /// Messages a second, of all devices together, while latencies are measured.
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
-    /// For how many seconds; and as long again for as many messages as are taken.
+    /// How many seconds each of the two phases lasts: the one at the rate, and the one at full speed.
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub seconds: u32,
 }
 
 impl Ingest {
-    /// Over how many connections devices publish: no more than there are devices.
+    /// The number of connections, which is at most the number of devices.
     pub(crate) fn connections(&self) -> u32 {
         self.connections.unwrap_or(self.devices).min(self.devices)
     }
 
-    /// About as many messages as are published at the rate.
+    /// About how many messages are published at the rate.
     pub(crate) fn messages(&self) -> u64 {
         u64::from(self.rate) * u64::from(self.seconds)
     }
@@ -95,41 +95,41 @@ impl Ingest {
 /// The log alone.
 #[derive(Debug, Args)]
 pub struct Append {
-    /// How many devices the messages are of.
+    /// How many devices the messages come from.
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub devices: u32,
-    /// How many messages.
+    /// How many messages to append.
     #[arg(long, default_value_t = 2_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub messages: u64,
-    /// How many messages are appended at once.
+    /// How many messages are appended in one batch.
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub batch: u32,
 }
 
-/// The read models, made anew.
+/// A rebuild of the read models.
 #[derive(Debug, Args)]
 pub struct Projections {
-    /// How many devices the events are of.
+    /// How many devices the events belong to.
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub devices: u32,
-    /// How many events.
+    /// How many events to fold.
     #[arg(long, default_value_t = 5_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub events: u64,
 }
 
-/// How commands are measured.
+/// Commands under telemetry.
 #[derive(Debug, Args)]
 pub struct Commands {
     /// How many devices publish and answer.
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub devices: u32,
-    /// Messages of telemetry a second, of all devices together.
+    /// Telemetry messages a second, of all devices together.
     #[arg(long, default_value_t = 5000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub telemetry: u32,
     /// Commands a second.
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rate: u32,
-    /// For how many seconds; and as long again for as many commands as are accepted.
+    /// How many seconds each of the two phases lasts: the one at the rate, and the one at full speed.
     #[arg(long, default_value_t = 10, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub seconds: u32,
 }
@@ -140,15 +140,15 @@ pub struct Connections {
     /// How many devices are connected, all of which ping.
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub connections: u32,
-    /// How many of them publish after that, for two seconds, ten messages a second each.
+    /// How many of them publish at the end, for two seconds, ten messages a second each.
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub publishers: u32,
-    /// For how many seconds nothing is published.
+    /// How many seconds the connections stay idle.
     #[arg(long, default_value_t = 30, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub seconds: u32,
 }
 
-/// How reads over HTTP are measured.
+/// Reads over HTTP.
 #[derive(Debug, Args)]
 pub struct Query {
     /// How many devices there are.
@@ -157,23 +157,23 @@ pub struct Query {
     /// How many events are in the log.
     #[arg(long, default_value_t = 10_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1000..=1_000_000_000))]
     pub events: u64,
-    /// Requests a second, where latencies are measured.
+    /// Requests a second, while latencies are measured.
     #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub rate: u32,
-    /// For how many seconds each; and as long again for as many requests as are answered.
+    /// How many seconds each kind of request lasts in each of the two phases: at the rate, and at full speed.
     #[arg(long, default_value_t = 10, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub seconds: u32,
-    /// Appends and reads at a tenth of the events, at all, and at three times as many.
+    /// Measure appends and reads at a tenth of the events, at all of them, and at three times as many.
     #[arg(long)]
     pub growth: bool,
 }
 
-/// What the bare handler needs.
+/// The arguments of the bare handler.
 #[derive(Debug, Args)]
 pub struct Bare {
     /// Where to listen.
     pub address: SocketAddr,
-    /// Its database.
+    /// The database to read from.
     #[arg(long)]
     pub database_url: String,
 }

@@ -1,14 +1,14 @@
-//! What must be right at the end of a run, so that no figure comes from work that was lost, doubled or left undone.
+//! Checks at the end of a run, so that no figure comes from work that was lost, doubled or left undone.
 
 use anyhow::ensure;
 use sqlx::PgConnection;
 
 use super::load::{self, METRICS};
 
-/// Of how many devices every window is compared with what SQL makes of their events.
+/// About how many devices have all their windows compared with the result of SQL over their events.
 const SAMPLE: u32 = 20;
 
-/// So many different messages are on the record, each once, in positions without a hole.
+/// Checks that this many different messages are in the log, each once, in positions without a gap.
 pub(super) async fn events(owner: &mut PgConnection, messages: u64) -> anyhow::Result<String> {
     let (events, last, different): (i64, i64, i64) = sqlx::query_as(
         "SELECT count(DISTINCT position), coalesce(max(position), 0), count(DISTINCT (aggregate_id, msg_id))
@@ -24,7 +24,7 @@ pub(super) async fn events(owner: &mut PgConnection, messages: u64) -> anyhow::R
     Ok(format!("{messages} different messages are on the record, each once, in positions without a hole"))
 }
 
-/// So many messages came again, and each is counted.
+/// Checks that this many repeats are counted.
 pub(super) async fn repeats(owner: &mut PgConnection, repeats: u64) -> anyhow::Result<String> {
     let counted: i64 =
         sqlx::query_scalar("SELECT coalesce(sum(duplicates), 0)::bigint FROM telemetry_duplicates")
@@ -34,7 +34,7 @@ pub(super) async fn repeats(owner: &mut PgConnection, repeats: u64) -> anyhow::R
     Ok(format!("{repeats} repeats are counted"))
 }
 
-/// Every reading is in the windows, and those of some devices are what SQL makes of their events.
+/// Checks that every reading is in the windows, and that a sample of devices has the windows that SQL computes.
 pub(super) async fn windows(owner: &mut PgConnection, messages: u64, devices: u32) -> anyhow::Result<String> {
     let counted: Option<i64> =
         sqlx::query_scalar("SELECT sum(count)::bigint FROM telemetry_windows WHERE step = 60")
@@ -49,7 +49,8 @@ pub(super) async fn windows(owner: &mut PgConnection, messages: u64, devices: u3
     Ok(format!("{readings} readings are in the windows, and those of {} devices equal SQL's", sample.len()))
 }
 
-/// Windows that are on one side only, or differ. First and last by the device's clock, then by position.
+/// The number of windows that are on one side only, or differ. First and last are ordered by the device's clock, then
+/// by position.
 const DIFFERENT: &str = "
     WITH readings AS (
         SELECT aggregate_id, key AS metric, value::float8 AS value, occurred_at, position

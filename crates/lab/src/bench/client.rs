@@ -1,4 +1,4 @@
-//! Requests over HTTP, one after the other on a connection that is kept.
+//! Requests over HTTP, one after the other on one connection.
 
 use std::net::SocketAddr;
 
@@ -20,7 +20,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A connection, as nobody.
+    /// Connects without logging in.
     pub(super) async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -29,7 +29,7 @@ impl Client {
         Ok(Self { requests, host: address.to_string(), token: String::new() })
     }
 
-    /// A connection, as the administrator.
+    /// Connects, and logs in as the administrator.
     pub(super) async fn log_in(address: SocketAddr, password: &str) -> anyhow::Result<Self> {
         let mut client = Self::connect(address).await?;
         let login = json!({ "email": "admin@localhost", "password": password });
@@ -39,12 +39,12 @@ impl Client {
         Ok(client)
     }
 
-    /// Another connection to the same server, as the same.
+    /// Opens another connection to the same server with the same login.
     pub(super) async fn another(&self) -> anyhow::Result<Self> {
         Ok(Self { token: self.token.clone(), ..Self::connect(self.host.parse()?).await? })
     }
 
-    /// Requests a `ping` and returns its id.
+    /// Requests a `ping` and returns the command's id.
     pub(super) async fn ping(&mut self, uid: &str) -> anyhow::Result<Uuid> {
         let path = format!("/devices/{uid}/commands");
         let (status, answer) = self.post(&path, &json!({ "cmd": "ping" })).await?;
@@ -70,7 +70,7 @@ impl Client {
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }
 
-    /// The answer as it came.
+    /// Sends a request, and returns the status and the body as bytes.
     pub(super) async fn answer(
         &mut self,
         method: Method,
@@ -82,7 +82,7 @@ impl Client {
         Ok((status, answer.into_body().collect().await?.to_bytes()))
     }
 
-    /// Reads an answer to its end, and keeps nothing of it but how long it was, in bytes.
+    /// Sends a request, reads the body to its end and returns its length in bytes only.
     pub(super) async fn length(&mut self, method: Method, path: &str, body: String) -> anyhow::Result<usize> {
         let mut answer = self.request(method, path, body).await?;
         ensure!(answer.status() == StatusCode::OK, "{path}: {}", answer.status());

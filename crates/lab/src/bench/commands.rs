@@ -1,10 +1,11 @@
-//! Commands under telemetry: how many are accepted, and how long each step takes; beside plain inserts of the same size.
+//! Commands under telemetry: how many are accepted, and how long each step takes, beside plain inserts of the same
+//! size.
 //!
-//! Requests come at a rate, whether or not those before them have been answered, and count from the moment at which they
-//! were due: a server that falls behind shows it. After that, as many as it takes are sent at once, for the most that is
-//! accepted.
+//! Requests come at a rate, whether or not those before them have been answered, and their latency counts from the
+//! moment at which they were due, so a server that falls behind shows it. A second phase sends requests at full speed,
+//! for the most that is accepted.
 //!
-//! [`fleet`] has the devices that publish telemetry and answer every command.
+//! [`fleet`] holds the devices that publish telemetry and answer every command.
 
 mod fleet;
 
@@ -28,24 +29,24 @@ use super::usage::Watch;
 use crate::bench::args::Commands as Args;
 use fleet::Fleet;
 
-/// Connections that requests are sent over.
+/// Connections that send requests.
 const CONNECTIONS: usize = 16;
-/// How often the read model is asked for outcomes: the resolution of what is measured by it.
+/// The time between two looks at the read model: the resolution of the outcome's time.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long the last commands may take to end.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// When the steps of a command happened, as far as they have.
+/// When the steps of each command happened, as far as they have.
 #[derive(Default)]
 struct Steps {
-    /// By command: when it was due, when it was accepted.
+    /// By command: when it was due, and when it was accepted.
     accepted: HashMap<Uuid, (Instant, Instant)>,
     received: HashMap<Uuid, Instant>,
     answered: HashMap<Uuid, Instant>,
     visible: HashMap<Uuid, Instant>,
 }
 
-/// Measures.
+/// Runs the benchmark.
 pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
     let ceiling = lab.apart(ceiling).await?;
     let broker = lab.mosquitto().await?;
@@ -54,7 +55,7 @@ pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
         Watch::begin(&[("server", server.id()), ("postgres", lab.postgres()), ("mosquitto", broker.id())]);
     let steps = Arc::new(Mutex::new(Steps::default()));
     let fleet = Fleet::start(&server.mqtt(), args.devices, args.telemetry, &steps).await?;
-    // A young table has no statistics, and whoever looks must not be what keeps the machine busy.
+    // A young table has no statistics, and the looks themselves must not load the machine.
     let keyed = lab.database().options([("enable_seqscan", "off"), ("enable_bitmapscan", "off")]);
     let pool =
         PgPoolOptions::new().max_connections(2).connect_with(keyed.disable_statement_logging()).await?;
@@ -79,7 +80,7 @@ pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
     let ceiling_name = "inserts of one event each, over as many connections";
     report.figure(Figure::new("accepted at most", at_most, "commands/s").beside(ceiling_name, ceiling));
     let steps = steps.lock().await;
-    // Of those that came at a rate: the others wait for each other.
+    // Only the commands of the first phase: those of the second wait for each other.
     let ids = steps.first(accepted);
     let due = |id: &Uuid| Some(steps.accepted.get(id)?.0);
     report.timings(&times("POST to 202", &ids, |id| Some(steps.accepted.get(id)?.1 - due(id)?))?);
@@ -101,7 +102,7 @@ pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
 }
 
 impl Steps {
-    /// Those that were due first.
+    /// The ids of the `count` commands that were due first.
     fn first(&self, count: usize) -> Vec<Uuid> {
         let mut ids: Vec<_> = self.accepted.iter().map(|(id, (due, _))| (*due, *id)).collect();
         ids.sort();
@@ -133,7 +134,7 @@ async fn requests(args: &Args, server: &Server, steps: &Arc<Mutex<Steps>>) -> an
     Ok(())
 }
 
-/// Requests commands one after the other on each connection; how many were accepted a second.
+/// Requests commands one after the other on each connection. Returns how many were accepted a second.
 async fn most(args: &Args, server: &Server, steps: &Arc<Mutex<Steps>>) -> anyhow::Result<f64> {
     let mut workers: JoinSet<anyhow::Result<u32>> = JoinSet::new();
     let until = Instant::now() + Duration::from_secs(u64::from(args.seconds));
@@ -159,7 +160,7 @@ async fn most(args: &Args, server: &Server, steps: &Arc<Mutex<Steps>>) -> anyhow
     Ok(f64::from(accepted) / f64::from(args.seconds))
 }
 
-/// Notes when commands that were answered are seen to be.
+/// Records when the read model first shows each answered command as ended.
 async fn look(pool: PgPool, steps: Arc<Mutex<Steps>>) -> anyhow::Result<()> {
     loop {
         let waiting: Vec<Uuid> = {
@@ -167,7 +168,7 @@ async fn look(pool: PgPool, steps: Arc<Mutex<Steps>>) -> anyhow::Result<()> {
             steps.answered.keys().filter(|id| !steps.visible.contains_key(*id)).copied().collect()
         };
         let sql = "SELECT cmd_id FROM commands WHERE tenant = 't0' AND cmd_id = ANY($1) AND status = 'acked'";
-        // A plan that was made while the table was small, and reads all of it, would be kept.
+        // Not prepared: Postgres would keep a plan from when the table was small, which reads all of it.
         let looking = sqlx::query_scalar(sql).bind(waiting).persistent(false);
         let seen: Vec<Uuid> = looking.fetch_all(&pool).await?;
         let now = Instant::now();
@@ -184,7 +185,7 @@ async fn registered(pool: &PgPool, devices: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until every command that was accepted has ended well: no figure comes from lost work.
+/// Waits until every accepted command has been acked, so that no figure comes from lost work.
 async fn ended(pool: &PgPool, steps: &Arc<Mutex<Steps>>) -> anyhow::Result<()> {
     let accepted = steps.lock().await.accepted.len() as i64;
     let sql = "SELECT count(*), count(*) FILTER (WHERE status = 'acked' AND attempts = 1) FROM commands";

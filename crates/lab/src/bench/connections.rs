@@ -1,7 +1,7 @@
-//! The memory of idle connections on the built-in endpoint, beside that of a bare listener which holds as many.
+//! The memory of idle connections on the built-in endpoint, beside that of a bare listener with as many.
 //!
-//! The server is looked at with no connection at all, then with all of them, while each pings and nothing else happens.
-//! At the end some of them publish: those that are held can still be served.
+//! The server's memory is read with no connection, and then with all of them, while each pings and nothing else
+//! happens. At the end some of them publish, which shows that idle connections can still be served.
 
 use std::time::Duration;
 
@@ -18,29 +18,29 @@ use super::report::{Figure, Report, Timings};
 use super::usage::{Used, Watch};
 use crate::bench::args::Connections as Args;
 
-/// File descriptors of a process besides its connections.
+/// File descriptors that a process needs besides its connections.
 const BESIDES: u64 = 256;
-/// For how long some publish.
+/// How long some devices publish at the end.
 const PUBLISHING: Duration = Duration::from_secs(2);
-/// How many messages each of them publishes a second.
+/// How many messages a second each of them publishes.
 const RATE: u32 = 10;
-/// How long memory is looked at.
+/// How long each look at memory lasts.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// What some connections cost.
+/// The cost of held connections.
 struct Held {
-    /// How long each took to be accepted.
+    /// How long each connection took to be accepted.
     accepted: Timings,
-    /// All of them, a second.
+    /// Connections accepted a second.
     rate: f64,
     empty_mib: f64,
     full_mib: f64,
 }
 
-/// Measures.
+/// Runs the benchmark.
 pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
     let Args { connections, publishers, seconds } = *args;
-    // Of the server too, which takes over this process's limit.
+    // The server inherits this process's limit.
     descriptors::allow(u64::from(connections) + BESIDES)?;
     let bare = bare(lab, connections).await?;
 
@@ -81,7 +81,7 @@ pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// The same connections on a bare listener.
+/// Holds as many connections on a bare listener.
 async fn bare(lab: &Lab, connections: u32) -> anyhow::Result<Held> {
     let listener = lab.bare("listener", &[]).await?;
     let (held, ..) = hold(&listener.address().into(), listener.id(), connections, 0).await?;
@@ -89,7 +89,7 @@ async fn bare(lab: &Lab, connections: u32) -> anyhow::Result<Held> {
     Ok(held)
 }
 
-/// Connects to a server: those that stay idle, and those that do not.
+/// Connects the devices to a server: those that stay idle, and those that publish later.
 async fn hold(
     url: &Url,
     server: Option<u32>,
@@ -106,7 +106,7 @@ async fn hold(
     Ok((Held { accepted, rate, empty_mib, full_mib }, idle, publishing))
 }
 
-/// What a process holds now, in MiB.
+/// The resident memory of a process, in MiB.
 async fn look(process: Option<u32>) -> anyhow::Result<f64> {
     let watch = Watch::begin(&[("server", process)]);
     sleep(LOOK).await;

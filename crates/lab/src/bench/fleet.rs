@@ -1,5 +1,5 @@
-//! Devices that publish on time whether or not they are acknowledged, or as fast as they are: each over a connection of
-//! its own, or some over one, as behind a gateway.
+//! Devices that publish on time whether or not they are acknowledged, or as fast as they are acknowledged. Each device
+//! has its own connection, or several share one, as behind a gateway.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -22,35 +22,34 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::load::{self, Messages};
 use super::report::Timings;
 
-/// The messages of one device that are under way at a time, where they are as many as are taken. Few, as a device's
-/// buffer is small.
+/// The most unacknowledged messages of one device at [`Pace::Most`]. The number is small, as a device's buffer is.
 const UNDER_WAY: usize = 20;
 /// How often an idle device pings.
 const PING_EVERY: Duration = Duration::from_secs(20);
-/// How many connections are made at a time.
+/// How many connections are being made at the same time.
 const CONNECTING: usize = 64;
-/// How long the last messages may take to be acknowledged.
+/// How long the acknowledgements of the last messages may take.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How fast devices publish.
 #[derive(Debug, Clone)]
 pub(super) enum Pace {
-    /// So many messages a second, of all devices together, each at its time.
+    /// This many messages a second, of all devices together, each at its time.
     Rate(f64),
-    /// As many as are acknowledged, while no more than `ahead` of them are not `stored`.
+    /// As fast as messages are acknowledged, with at most `ahead` of them not yet `stored`.
     Most {
-        /// How many events there are in the log.
+        /// The number of events in the log.
         stored: watch::Receiver<u64>,
-        /// How far published messages may be ahead of that.
+        /// How many published messages may not be stored yet.
         ahead: u64,
     },
 }
 
-/// Devices that are connected.
+/// Connected devices.
 pub(super) struct Fleet {
     devices: u32,
     links: Vec<Link>,
-    /// Different messages, of all devices since they are there.
+    /// How many different messages all devices have published.
     different: Arc<AtomicU64>,
 }
 
@@ -61,7 +60,7 @@ struct Link {
     devices: Vec<(Arc<str>, Messages)>,
     reader: Reader,
     writer: Writer,
-    /// How many messages the server lets be under way.
+    /// The most unacknowledged messages that the server allows.
     granted: usize,
     packet_id: u16,
     unacknowledged: VecDeque<Sent>,
@@ -74,26 +73,27 @@ struct Sent {
     payload: Bytes,
 }
 
-/// When a connection sends what.
+/// When a connection sends its messages.
 struct Plan {
     pace: Pace,
     different: Arc<AtomicU64>,
     started: Instant,
     ends: Instant,
-    /// Between two messages of this connection; zero for as many as are taken.
+    /// The time between two messages of this connection; zero for full speed.
     every: Duration,
     first: Duration,
-    /// When the connection breaks.
+    /// When the connection is cut.
     cut: Option<Instant>,
 }
 
 impl Fleet {
-    /// Connects so many devices, over so many connections.
+    /// Connects `devices` devices over `connections` connections.
     pub(super) async fn connect(url: &Url, devices: u32, connections: u32) -> anyhow::Result<Self> {
         Self::connect_timed(url, 0..devices, connections, &mut Timings::new("connecting")).await
     }
 
-    /// Connects the devices of these numbers over so many connections, and notes how long each of them takes.
+    /// Connects the devices with these numbers over `connections` connections, and records how long each connection
+    /// takes.
     pub(super) async fn connect_timed(
         url: &Url,
         numbers: Range<u32>,
@@ -112,12 +112,12 @@ impl Fleet {
         Ok(Self { devices: numbers.len() as u32, links, different: Arc::default() })
     }
 
-    /// How many different messages have been published.
+    /// How many different messages all devices have published.
     pub(super) fn different(&self) -> u64 {
         self.different.load(Ordering::Relaxed)
     }
 
-    /// Publishes nothing for so long: every connection pings, each at its own time. How long the answers took.
+    /// Publishes nothing for `time` while every connection pings at its own moments. Returns how long the answers took.
     pub(super) async fn idle(&mut self, time: Duration) -> anyhow::Result<Timings> {
         let timings = Arc::new(Mutex::new(Timings::new("ping to answer")));
         let (started, count) = (Instant::now(), self.links.len());
@@ -134,14 +134,14 @@ impl Fleet {
         Ok(taken(&timings))
     }
 
-    /// One message of each device, which makes the devices known.
+    /// Publishes one message of each device, so that all are registered.
     pub(super) async fn introduce(&mut self) -> anyhow::Result<()> {
         // Each device's first message is due within this second, and its second one would be after it.
         self.publish(&Pace::Rate(self.devices.into()), Duration::from_secs(1)).await.map(drop)
     }
 
-    /// Publishes for so long, and returns when all of it is acknowledged: how long that took for each message. In a run
-    /// of some seconds at a rate each connection breaks once, and what was not acknowledged is sent again.
+    /// Publishes for `time`, and returns when every message is acknowledged: how long each acknowledgement took. In a
+    /// run of a few seconds at a rate each connection is cut once, and its unacknowledged messages are sent again.
     pub(super) async fn publish(&mut self, pace: &Pace, time: Duration) -> anyhow::Result<Timings> {
         let timings = Arc::new(Mutex::new(Timings::new("sent to acknowledged")));
         let (started, count) = (Instant::now(), self.links.len());
@@ -173,7 +173,7 @@ impl Fleet {
         Ok(taken(&timings))
     }
 
-    /// Waits for the connections to be done.
+    /// Waits until the connections are done.
     async fn back(&mut self, mut running: JoinSet<anyhow::Result<Link>>) -> anyhow::Result<()> {
         while let Some(link) = running.join_next().await {
             self.links.push(link??);
@@ -255,7 +255,8 @@ impl Link {
         Ok(())
     }
 
-    /// Sends the next message of the device whose turn it is; returns how many different ones it has become.
+    /// Sends the next message of the device whose turn it is. Returns how many different messages the device has
+    /// published.
     fn send(&mut self, number: u32, due: Instant) -> Result<u64, client::Error> {
         let turn = number as usize % self.devices.len();
         let (topic, messages) = &mut self.devices[turn];
@@ -271,7 +272,7 @@ impl Link {
     }
 
     fn acknowledged(&mut self, packet_id: u16, timings: &Mutex<Timings>) {
-        // Nearly always the first.
+        // Nearly always the first one matches.
         if let Some(nth) = self.unacknowledged.iter().position(|sent| sent.packet_id == packet_id)
             && let Some(sent) = self.unacknowledged.remove(nth)
         {
@@ -279,7 +280,7 @@ impl Link {
         }
     }
 
-    /// The connection breaks; another one is made, and over it goes again what was not acknowledged.
+    /// Cuts the connection, connects again and sends the unacknowledged messages again.
     async fn lose_connection(&mut self) -> anyhow::Result<()> {
         (self.reader, self.writer, self.granted) = timeout(PATIENCE, open(&self.url, &self.name)).await??;
         for sent in &self.unacknowledged {
@@ -296,7 +297,7 @@ fn put(writer: &mut Writer, sent: &Sent) -> Result<(), client::Error> {
 }
 
 impl Plan {
-    /// When the connection's message of this number is due; `None` after the last.
+    /// When the message with this number is due; `None` after the last.
     fn due(&self, number: u32) -> Option<Instant> {
         let due = if self.every.is_zero() {
             Instant::now()
@@ -306,7 +307,7 @@ impl Plan {
         (due < self.ends).then_some(due)
     }
 
-    /// Waits for room for another message.
+    /// Waits until another message may be published.
     async fn room(&mut self) -> anyhow::Result<()> {
         if let Pace::Most { stored, ahead } = &mut self.pace {
             let (different, ahead) = (&self.different, *ahead);

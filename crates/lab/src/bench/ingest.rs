@@ -1,6 +1,7 @@
-//! Unique durable messages a second, from devices into the log and every read model; beside COPY.
+//! Unique durable messages a second, from devices into the log and every read model, beside COPY.
 //!
-//! First at a rate, for how long each step takes, then as many as are taken, for the figure.
+//! The first phase publishes at a rate and measures how long each step takes. The second publishes at full speed and
+//! yields the figure.
 
 use std::time::Duration;
 
@@ -17,13 +18,13 @@ use super::rows::{Rows, telemetry_log};
 use super::usage::{Used, Watch};
 use crate::bench::args::{Broker, Ingest};
 
-/// The most messages that the broker is made to queue. With more, the run measures how slowly Mosquitto works off a
-/// long queue: 2.0.11 passes on 21,000 msg/s where it has 200,000 in store, 29,000 where it has these.
+/// The most messages that the broker has to queue. With more, the run measures how slowly Mosquitto works off a long
+/// queue: 2.0.11 passes on 21,000 msg/s with 200,000 queued, and 29,000 msg/s with this many.
 const AHEAD: u64 = 50_000;
 /// The most rows that the ceiling is measured with.
 const CEILING: u64 = 500_000;
 
-/// Measures.
+/// Runs the benchmark.
 pub(super) async fn run(args: &Ingest, lab: &Lab) -> anyhow::Result<Report> {
     let ceiling = ceiling(lab, args.devices, args.messages()).await?;
     let broker = match args.broker {
@@ -51,7 +52,7 @@ pub(super) async fn run(args: &Ingest, lab: &Lab) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// Rows a second by COPY into the same table, durable, in batches of the largest size.
+/// Rows a second by COPY into the same table, durable, as [`Rows::copy`] writes them.
 async fn ceiling(lab: &Lab, devices: u32, messages: u64) -> anyhow::Result<f64> {
     let rows = messages.clamp(1, CEILING);
     let taken = lab
@@ -66,7 +67,7 @@ async fn ceiling(lab: &Lab, devices: u32, messages: u64) -> anyhow::Result<f64> 
     Ok(rows as f64 / taken.as_secs_f64())
 }
 
-/// What a measurement goes on with.
+/// What both phases need.
 struct Run {
     fleet: Fleet,
     progress: Progress,
@@ -74,7 +75,7 @@ struct Run {
     processes: [(&'static str, Option<u32>); 3],
 }
 
-/// What was found while devices published in one way.
+/// The results of one phase.
 struct Phase {
     stored_per_s: f64,
     acknowledged: Timings,
@@ -122,7 +123,7 @@ impl Run {
         Ok(Phase { stored_per_s, acknowledged, lag: lag.end().await?, used: watch.end().await? })
     }
 
-    /// From the moment at which a message was due until it was recorded, by the events after a position.
+    /// How long messages took from their due time until they were recorded, for the events after a position.
     async fn recorded(&mut self, after: u64) -> anyhow::Result<Timings> {
         let sql = "SELECT (extract(epoch FROM recorded_at - occurred_at) * 1000)::bigint AS ms, count(*)
              FROM telemetry_events WHERE position > $1 GROUP BY ms";

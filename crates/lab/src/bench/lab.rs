@@ -1,7 +1,7 @@
-//! What a benchmark runs on: a Postgres, a broker and a server of its own, each a process apart from the load.
+//! The processes that a benchmark runs on: a Postgres, a broker and a server, each apart from the load.
 //!
-//! The server is this binary's own `serve`, as an operator starts it, so that its memory and its share of the processor
-//! are its own and not the generator's. All of it is durable as in production, and gone with the benchmark.
+//! The server is this binary's own `serve`, started as an operator starts it, so that its memory and processor time are
+//! measured apart from the generator's. Everything is durable as in production, and is deleted with the benchmark.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -23,14 +23,14 @@ use tokio::time::{Instant, sleep};
 
 use super::client::Client;
 
-/// The administrator's password of every server here.
+/// The administrator's password on every server of the lab.
 pub(super) const PASSWORD: &str = "a password for one benchmark";
-/// The database that servers work on.
+/// The servers' database.
 const DATABASE: &str = "fleetlog";
-/// How long a server may take to start, and to stop.
+/// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A Postgres, and a folder for whatever else there is.
+/// A Postgres, and a folder for the files of the other processes.
 pub(super) struct Lab {
     folder: TempDir,
     cluster: postgres::Cluster,
@@ -44,7 +44,7 @@ pub(super) enum Mqtt<'a> {
     Broker(&'a mosquitto::Broker),
 }
 
-/// A running server.
+/// A running `fleetlog serve`.
 pub(super) struct Server {
     process: Process,
     http: SocketAddr,
@@ -52,14 +52,14 @@ pub(super) struct Server {
     log: PathBuf,
 }
 
-/// A running process of little else than libraries, that a server is compared with.
+/// A running ceiling: a process of little else than libraries, which a server is compared with.
 pub(super) struct Bare {
     process: Process,
     address: SocketAddr,
 }
 
 impl Lab {
-    /// Starts a Postgres on an empty folder.
+    /// Starts a Postgres in an empty folder.
     pub(super) async fn open() -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("fleetlog-bench-").tempdir()?;
         let options = postgres::Options {
@@ -70,22 +70,22 @@ impl Lab {
         Ok(Self { folder, cluster })
     }
 
-    /// Postgres's process, which is the parent of all its others.
+    /// The id of Postgres's main process, the parent of all its others.
     pub(super) fn postgres(&self) -> Option<u32> {
         self.cluster.id()
     }
 
-    /// How to connect to the servers' database, as its owner.
+    /// Connect options for the servers' database, as its owner.
     pub(super) fn database(&self) -> PgConnectOptions {
         self.cluster.connect_options_for(DATABASE)
     }
 
-    /// A connection to it.
+    /// A connection to the servers' database, as its owner.
     pub(super) async fn owner(&self) -> anyhow::Result<PgConnection> {
         owner(&self.database()).await
     }
 
-    /// Does something in a database of its own, which is gone afterwards, and all of its pages with it.
+    /// Calls a function with a new database, and drops that database with all its pages afterwards.
     pub(super) async fn apart<T>(
         &self,
         work: impl AsyncFnOnce(PgConnectOptions) -> anyhow::Result<T>,
@@ -98,13 +98,13 @@ impl Lab {
         Ok(done)
     }
 
-    /// A Mosquitto.
+    /// Starts a Mosquitto.
     pub(super) async fn mosquitto(&self) -> anyhow::Result<mosquitto::Broker> {
         let dir = self.folder.path().join("mosquitto");
         Ok(mosquitto::Broker::start(mosquitto::Options { dir, port: None }).await?)
     }
 
-    /// Empties the servers' database, of which none may be running.
+    /// Recreates the servers' database empty. No server may be running.
     pub(super) async fn empty(&self) -> anyhow::Result<()> {
         let mut admin = owner(&self.cluster.connect_options_for("template1")).await?;
         admin.execute(format!("DROP DATABASE {DATABASE} WITH (FORCE)").as_str()).await?;
@@ -144,7 +144,7 @@ impl Lab {
         Ok(server)
     }
 
-    /// Starts one of the bare processes, by the name of its hidden command, and returns when it listens.
+    /// Starts a bare process by the name of its hidden command, and returns when it listens.
     pub(super) async fn bare(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Bare> {
         let address = free_address()?;
         let mut command = Command::new(std::env::current_exe()?);
@@ -159,7 +159,7 @@ impl Lab {
         Ok(Bare { process, address })
     }
 
-    /// The database as `DATABASE_URL` says it.
+    /// The servers' database as a `DATABASE_URL`.
     pub(super) fn url(&self) -> String {
         let options = self.database();
         let socket = options.get_socket().map(|socket| socket.display().to_string()).unwrap_or_default();
@@ -167,26 +167,26 @@ impl Lab {
         format!("postgres://{}@localhost/{DATABASE}?host={socket}", options.get_username())
     }
 
-    /// Stops Postgres, and leaves nothing behind.
+    /// Stops Postgres, and deletes the folder.
     pub(super) async fn close(self) -> anyhow::Result<()> {
-        // What it has written is thrown away: it needs no last checkpoint.
+        // The data is deleted next, so a last checkpoint would be wasted.
         self.cluster.stop_immediately().await.ok();
         Ok(self.folder.close()?)
     }
 }
 
 impl Bare {
-    /// Its process.
+    /// The process id.
     pub(super) fn id(&self) -> Option<u32> {
         self.process.id()
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Ends it, which it never does by itself.
+    /// Ends the process. One that ended by itself before is an error.
     pub(super) async fn stop(self) -> anyhow::Result<()> {
         let status = self.process.stop(&[(libc::SIGTERM, PATIENCE)]).await;
         ensure!(status.code().is_none(), "a bare process ended with {status}");
@@ -195,22 +195,22 @@ impl Bare {
 }
 
 impl Server {
-    /// Its process.
+    /// The process id.
     pub(super) fn id(&self) -> Option<u32> {
         self.process.id()
     }
 
-    /// Where devices connect: to it, or to its broker.
+    /// The address that devices connect to: the server's endpoint, or its broker.
     pub(super) fn mqtt(&self) -> Url {
         Url::from(self.mqtt)
     }
 
-    /// A connection to it, as the administrator.
+    /// A connection to the server's API, as the administrator.
     pub(super) async fn client(&self) -> anyhow::Result<Client> {
         Client::log_in(self.http, PASSWORD).await
     }
 
-    /// Stops it as an operator does. It must end well.
+    /// Stops the server as an operator does. An exit with an error fails the benchmark.
     pub(super) async fn stop(self) -> anyhow::Result<()> {
         let status = self.process.stop(&[(libc::SIGTERM, PATIENCE)]).await;
         ensure!(status.success(), "the server ended with {status}:\n{}", self.said());
@@ -239,11 +239,11 @@ impl Server {
 
 /// A connection as a database's owner.
 pub(super) async fn owner(connect: &PgConnectOptions) -> anyhow::Result<PgConnection> {
-    // Its statements read whole tables, and take as long as they take.
+    // These statements read whole tables, so slow ones need no log line.
     Ok(connect.clone().disable_statement_logging().connect().await?)
 }
 
-/// The log of a database, which this brings up to date. Nobody keeps its heads.
+/// The log of a database, with all migrations run. Nothing keeps its heads up to date.
 pub(super) async fn event_log(connect: PgConnectOptions) -> anyhow::Result<EventLog> {
     let options = database::Options::new(connect);
     options.migrate().await?;

@@ -1,17 +1,17 @@
-//! A bare listener, as a process of its own: what tokio and the kernel need to hold so many connections.
+//! A bare listener, as its own process: the least that tokio and the kernel need to hold this many connections.
 //!
-//! It knows of MQTT how to say CONNACK to the first packet and PINGRESP to any other, and nothing else.
+//! Of MQTT it knows only to answer the first packet with CONNACK, and every later one with PINGRESP.
 
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Success, without a session or properties.
+/// Success, without a session and without properties.
 const CONNACK: [u8; 5] = [0x20, 3, 0, 0, 0];
 const PINGRESP: [u8; 2] = [0xd0, 0];
 
-/// Holds whoever connects, until it is ended.
+/// Accepts connections and holds them until the process is ended.
 pub(super) async fn run(address: SocketAddr) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await?;
     loop {

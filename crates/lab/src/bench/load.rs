@@ -1,4 +1,4 @@
-//! What devices publish: readings of four metrics, of which one in twenty comes twice, as it does in a fleet.
+//! The messages that devices publish: readings of four metrics. One in twenty is a repeat, as in a real fleet.
 
 use std::collections::VecDeque;
 
@@ -6,14 +6,14 @@ use chrono::{DateTime, Utc};
 
 /// The metrics in each message.
 pub(super) const METRICS: [&str; 4] = ["temperature", "humidity", "battery", "rssi"];
-/// Every so manieth message is a repeat: 5 %.
+/// One message in this many is a repeat: 5 %.
 const REPEAT_EVERY: u64 = 20;
-/// How many messages of the device come between a delayed one and its repeat.
+/// How many of the device's messages lie between a message and its delayed repeat.
 const DELAYED_BY: usize = 10;
-/// Whose devices they are.
+/// The devices' tenant.
 pub(super) const TENANT: &str = "t0";
 
-/// A device's name.
+/// A device's uid.
 pub(super) fn uid(device: u32) -> String {
     format!("bench-{device:05}")
 }
@@ -23,12 +23,12 @@ pub(super) fn aggregate_id(device: u32) -> String {
     format!("{TENANT}/{}", uid(device))
 }
 
-/// Where a device publishes.
+/// The topic that a device publishes on.
 pub(super) fn topic(device: u32) -> String {
     format!("{TENANT}/devices/{}/telemetry", uid(device))
 }
 
-/// A message's own id, which its device gives it.
+/// The `msg_id` that a device gives a message.
 pub(super) fn msg_id(device: u32, number: u64) -> String {
     format!("{device}-{number}")
 }
@@ -50,20 +50,20 @@ pub(super) fn payload(device: u32, number: u64, at: DateTime<Utc>) -> String {
 /// One device's messages in the order in which it sends them.
 pub(super) struct Messages {
     device: u32,
-    /// How many different ones there have been.
+    /// How many different messages there have been.
     pub(super) different: u64,
     sent: u64,
-    /// The last ones, the newest first.
+    /// The last different messages, newest first.
     last: VecDeque<String>,
 }
 
 impl Messages {
     pub(super) fn of(device: u32) -> Self {
-        // So that not all devices repeat at once.
+        // The count starts at the device's number, so that devices do not repeat at the same time.
         Self { device, different: 0, sent: u64::from(device), last: VecDeque::new() }
     }
 
-    /// The next message, of which one in [`REPEAT_EVERY`] is an earlier one: by turns the last, and one before that.
+    /// The next message. One in [`REPEAT_EVERY`] is a repeat: in turn of the last message, and of an older one.
     pub(super) fn next(&mut self, at: DateTime<Utc>) -> String {
         self.sent += 1;
         if self.sent.is_multiple_of(REPEAT_EVERY) && !self.last.is_empty() {

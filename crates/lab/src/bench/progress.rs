@@ -1,4 +1,4 @@
-//! How far the log and its projections have got, seen from outside, as operators see it.
+//! How far the log and its projections have got, read from the database like an operator does.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::report::Timings;
 
-/// How often is looked, and so how exact a lag is.
+/// The time between two looks, which is the resolution of a lag.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long nothing may happen before a run is given up.
+/// A run without progress for this long fails.
 const STANDSTILL: Duration = Duration::from_secs(30);
 
-/// Looks at a tenant's telemetry log until it is dropped.
+/// Watches a tenant's telemetry log until it is dropped.
 pub(super) struct Progress {
     stored: watch::Receiver<u64>,
     folded: watch::Receiver<u64>,
@@ -34,7 +34,7 @@ impl Progress {
         let looking = tokio::spawn(async move {
             let mut looks = interval(LOOK_EVERY);
             looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            // Heads that are not folded yet, and when each was seen first.
+            // Heads that are not folded yet, each with the time when it was first seen.
             let mut heads: VecDeque<(u64, Instant)> = VecDeque::new();
             loop {
                 looks.tick().await;
@@ -53,22 +53,22 @@ impl Progress {
         Ok(Self { stored, folded, lag, looking })
     }
 
-    /// How many events there are.
+    /// The number of events in the log.
     pub(super) fn stored(&self) -> watch::Receiver<u64> {
         self.stored.clone()
     }
 
-    /// Waits until there are so many events.
+    /// Waits until the log has this many events.
     pub(super) async fn until_stored(&self, events: u64) -> anyhow::Result<()> {
         until(self.stored.clone(), events).await.context("nothing more is stored")
     }
 
-    /// Waits until every projection has folded so many.
+    /// Waits until every projection has folded this many events.
     pub(super) async fn until_folded(&self, events: u64) -> anyhow::Result<()> {
         until(self.folded.clone(), events).await.context("nothing more is folded")
     }
 
-    /// How far the projection that is furthest behind is behind, until the returned task is ended.
+    /// Measures the lag of the projection that is furthest behind, until [`Lag::end`].
     pub(super) fn lag(&self) -> Lag {
         let mut lag = self.lag.clone();
         let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
@@ -94,14 +94,14 @@ impl Drop for Progress {
     }
 }
 
-/// A measurement that goes on.
+/// A running measurement of a lag.
 pub(super) struct Lag {
     stop: tokio::sync::oneshot::Sender<()>,
     measuring: JoinHandle<Timings>,
 }
 
 impl Lag {
-    /// One value for each look.
+    /// The lag at each look.
     pub(super) async fn end(self) -> anyhow::Result<Timings> {
         let _ = self.stop.send(());
         Ok(self.measuring.await?)
@@ -119,7 +119,7 @@ async fn until(mut watched: watch::Receiver<u64>, events: u64) -> anyhow::Result
     }
 }
 
-/// The log's head, and how far the last of its projections has got.
+/// The log's head, and the least checkpoint of its projections.
 async fn look(connection: &mut PgConnection) -> sqlx::Result<(u64, u64)> {
     let found: Option<(i64, i64)> = sqlx::query_as(
         "SELECT logs.head, least(logs.head, min(coalesce(checkpoints.position, 0)))
@@ -131,7 +131,7 @@ async fn look(connection: &mut PgConnection) -> sqlx::Result<(u64, u64)> {
     )
     .fetch_optional(connection)
     .await?;
-    // Nothing, while no server has registered its projections.
+    // Zeros while no server has registered its projections.
     let (head, least) = found.unwrap_or_default();
     Ok((head as u64, least as u64))
 }

@@ -1,5 +1,5 @@
-//! Events a second of a rebuild: every read model from position 1, in a server; beside one SQL statement that computes
-//! the same windows from the same events.
+//! Events a second of a rebuild: a server folds every read model from position 1, beside one SQL statement that
+//! computes the same windows from the same events.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use super::rows::Rows;
 use super::usage::{Used, Watch};
 use crate::bench::args::Projections;
 
-/// Over so long a time the events occurred.
+/// The span over which the events occurred.
 const SPREAD: TimeDelta = TimeDelta::days(1);
-/// The parts of the way between which memory is compared.
+/// How many parts the rebuild is divided into, to compare memory over them.
 const PARTS: u64 = 4;
 
-/// Measures.
+/// Runs the benchmark.
 pub(super) async fn run(args: &Projections, lab: &Lab) -> anyhow::Result<Report> {
     let Projections { devices, events } = *args;
     record(args, lab).await?;
@@ -53,19 +53,19 @@ pub(super) async fn run(args: &Projections, lab: &Lab) -> anyhow::Result<Report>
     Ok(report)
 }
 
-/// Puts the events on the record.
+/// Appends the events.
 async fn record(Projections { devices, events }: &Projections, lab: &Lab) -> anyhow::Result<()> {
     let every = SPREAD / (*events).try_into().unwrap_or(i32::MAX);
     let rows = Rows { devices: *devices, since: Utc::now() - SPREAD, every };
     rows.fill(lab, *events).await?;
     let mut owner = lab.owner().await?;
-    // As it is where events have been for a while.
+    // The state of a table whose events have been there for a while.
     owner.execute("VACUUM (ANALYZE) telemetry_events").await?;
     owner.execute("CHECKPOINT").await?;
     Ok(())
 }
 
-/// Waits until everything is folded, and returns what was used in each part of the way.
+/// Waits until everything is folded, and returns what was used in each part.
 async fn rebuild(
     lab: &Lab,
     server: &Server,
@@ -81,7 +81,7 @@ async fn rebuild(
     Ok(parts)
 }
 
-/// How long the statement takes, with as many workers and as much memory as it likes.
+/// How long the statement takes, with ample workers and memory.
 async fn sql(owner: &mut PgConnection) -> anyhow::Result<Duration> {
     for setting in [
         "work_mem = '512MB'",
@@ -97,7 +97,7 @@ async fn sql(owner: &mut PgConnection) -> anyhow::Result<Duration> {
     Ok(started.elapsed())
 }
 
-/// The windows of the server are those of the statement.
+/// Checks that the server's windows equal those of the statement.
 async fn equal(owner: &mut PgConnection) -> anyhow::Result<String> {
     let (windows, different): (i64, i64) = sqlx::query_as(
         "SELECT count(*), count(*) FILTER (WHERE (a.count, a.sum, a.min, a.max, a.first, a.first_at, a.last, a.last_at)
@@ -110,9 +110,9 @@ async fn equal(owner: &mut PgConnection) -> anyhow::Result<String> {
     Ok(format!("{windows} windows equal those of the statement"))
 }
 
-/// The quickest statement that was found: minutes by one pass over the events, of all metrics at once, because every
-/// event has all of them; hours from minutes, days from hours. The first and the last are the least and the greatest
-/// of (time, position, values), which is quicker than to sort them.
+/// The fastest statement known: it computes minutes in one pass over the events, for all metrics at once, because every
+/// event has all of them; then hours from minutes, and days from hours. First and last are the least and the greatest
+/// of (time, position, values), which is faster than sorting them.
 fn windows() -> String {
     let every = |of: fn(&str) -> String| METRICS.map(of).join(", ");
     let values = every(str::to_owned);

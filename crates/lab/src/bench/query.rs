@@ -1,14 +1,14 @@
-//! Reads over HTTP from a large log, as a user who has logged in asks for them: how long each takes at a rate, and how
-//! many are answered at most, beside a bare handler that asks the same of the same Postgres.
+//! Reads over HTTP from a large log, by a user who has logged in: how long each takes at a rate, and how many are
+//! answered at most, beside a bare handler that reads the same from the same Postgres.
 //!
-//! Requests come at a rate whether or not those before them have been answered, and count from the moment at which they
-//! were due. One kind after the other, so that none hides behind another.
+//! Requests come at a rate whether or not those before them have been answered, and their latency counts from the
+//! moment at which they were due. The kinds of request run one after the other, so that none hides behind another.
 //!
 //! - [`large`]: the log, and its read models
-//! - [`asks`]: what is asked for, and whether the answers are right
-//! - [`load`]: many connections that ask
-//! - [`bare`]: the ceiling, a process of its own
-//! - [`growth`]: the same at several sizes
+//! - [`asks`]: the requests, and whether the answers are right
+//! - [`load`]: many connections that send them
+//! - [`bare`]: the ceiling, as its own process
+//! - [`growth`]: the benchmark at several sizes of the log
 
 mod asks;
 pub(super) mod bare;
@@ -26,7 +26,7 @@ use crate::bench::args::Query as Args;
 use asks::{Ask, Asks};
 use large::Large;
 
-/// Measures.
+/// Runs the benchmark.
 pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
     if args.growth {
         return growth::run(args, lab).await;
@@ -67,5 +67,5 @@ pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// How long something is asked for before it counts, so that every connection has prepared its statements.
+/// How long requests are sent before they count, so that every connection has prepared its statements.
 const WARM: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What a benchmark prints: for people, or as one JSON object.
+//! A benchmark's report, printed as text or as one JSON object.
 
 use std::fmt;
 use std::io::Write;
@@ -10,32 +10,32 @@ use tokio::time::Instant;
 
 use super::usage::Used;
 
-/// The upper ends of the buckets in which latencies are shown, in milliseconds.
+/// The upper ends of a latency histogram's buckets, in milliseconds.
 const BUCKETS_MS: [u32; 13] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000];
-/// The width of a histogram's longest bar.
+/// The width of a histogram's longest bar, in characters.
 const BAR: usize = 40;
 
-/// All that a run has found.
+/// The results of a run.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     bench: &'static str,
-    /// In what the load consisted.
+    /// A description of the load.
     load: String,
     figures: Vec<Figure>,
     latencies: Vec<Latencies>,
     usage: Vec<Usage>,
-    /// What was found to be right at the end.
+    /// The checks that passed at the end.
     checked: Vec<String>,
 }
 
-/// What was used in one part of the run.
+/// The resources that processes used in one part of the run.
 #[derive(Debug, Serialize)]
 struct Usage {
     during: &'static str,
     used: Vec<Used>,
 }
 
-/// One figure, beside what could be reached at best.
+/// A figure, beside the best that could be reached.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Figure {
     name: &'static str,
@@ -45,20 +45,21 @@ pub(super) struct Figure {
     ceiling: Option<Ceiling>,
 }
 
-/// What the same machine does without fleetlog, in the same run.
+/// The best that the same machine does without fleetlog, in the same run.
 #[derive(Debug, Clone, Serialize)]
 struct Ceiling {
     name: &'static str,
     value: f64,
-    /// Of the figure to it.
+    /// The figure divided by the ceiling.
     ratio: f64,
 }
 
-/// How long something took, each time from the moment at which it was due: what waits behind something slow counts.
+/// Durations, each counted from the moment at which the work was due, so that time spent waiting behind slow work
+/// counts.
 #[derive(Debug)]
 pub(super) struct Timings {
     name: &'static str,
-    /// Microseconds.
+    /// Durations in microseconds.
     histogram: Histogram<u64>,
 }
 
@@ -71,17 +72,17 @@ struct Latencies {
     p99_ms: f64,
     p999_ms: f64,
     max_ms: f64,
-    /// How many took at most so many milliseconds, and longer than the bucket before; the last has no end.
+    /// Upper end in milliseconds and count of each bucket; the last has no upper end.
     buckets: Vec<(Option<u32>, u64)>,
 }
 
 impl Figure {
-    /// A figure by itself.
+    /// A figure without a ceiling.
     pub(super) fn new(name: &'static str, value: f64, unit: &'static str) -> Self {
         Self { name, value, unit, ceiling: None }
     }
 
-    /// The same, beside a ceiling of the same unit.
+    /// Adds a ceiling of the same unit.
     pub(super) fn beside(self, name: &'static str, ceiling: f64) -> Self {
         let ratio = self.value / ceiling;
         Self { ceiling: Some(Ceiling { name, value: ceiling, ratio }), ..self }
@@ -89,7 +90,7 @@ impl Figure {
 }
 
 impl Timings {
-    /// None so far.
+    /// An empty set of durations.
     pub(super) fn new(name: &'static str) -> Self {
         let (lowest, highest, digits) = (1, Duration::from_hours(1).as_micros() as u64, 3);
         let histogram = Histogram::new_with_bounds(lowest, highest, digits);
@@ -97,22 +98,22 @@ impl Timings {
         Self { name, histogram: histogram.expect("bounds") }
     }
 
-    /// Something that was due then is done now.
+    /// Adds work that was due at `due` and is done now.
     pub(super) fn done(&mut self, due: Instant) {
         self.took(due.elapsed());
     }
 
-    /// Something took so long.
+    /// Adds a duration.
     pub(super) fn took(&mut self, time: Duration) {
         self.histogram.saturating_record(time.as_micros() as u64);
     }
 
-    /// Something took so long, so many times.
+    /// Adds a duration `times` times.
     pub(super) fn took_often(&mut self, time: Duration, times: u64) {
         self.histogram.saturating_record_n(time.as_micros() as u64, times);
     }
 
-    /// These and others of the same kind.
+    /// Adds the durations of others of the same kind.
     pub(super) fn and(mut self, others: &Self) -> anyhow::Result<Self> {
         self.histogram.add(&others.histogram)?;
         Ok(self)
@@ -141,7 +142,7 @@ impl Timings {
 }
 
 impl Report {
-    /// Nothing is known yet.
+    /// An empty report.
     pub(super) fn new(bench: &'static str, load: String) -> Self {
         Self { bench, load, figures: vec![], latencies: vec![], usage: vec![], checked: vec![] }
     }
@@ -161,13 +162,13 @@ impl Report {
         self
     }
 
-    /// Something that was looked at, and is right.
+    /// Adds a check that passed.
     pub(super) fn checked(&mut self, what: impl Into<String>) -> &mut Self {
         self.checked.push(what.into());
         self
     }
 
-    /// Prints it.
+    /// Prints the report to standard output.
     pub(super) fn print(&self, json: bool) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         if json {

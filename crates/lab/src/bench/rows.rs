@@ -1,4 +1,4 @@
-//! A fleet's messages as rows of the log, by COPY: the machine's own ceiling, and a quick way to a large log.
+//! A fleet's messages as rows of the log, written by COPY: the machine's own ceiling, and a quick way to a large log.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -16,24 +16,24 @@ use super::load;
 /// Rows in one COPY, and so in one transaction.
 const ROWS: u64 = 10_000;
 
-/// The messages of a fleet in the order in which they arrive: one of each device, then the next of each.
+/// The messages of a fleet in the order of arrival: the first of each device, then the second of each, and so on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rows {
-    /// How many devices.
+    /// The number of devices.
     pub(super) devices: u32,
-    /// When the first message was sent.
+    /// The time of the first message.
     pub(super) since: DateTime<Utc>,
-    /// Between one message and the next, of whichever device.
+    /// The time between one message and the next, over all devices.
     pub(super) every: TimeDelta,
 }
 
 impl Rows {
-    /// All sent about now.
+    /// Messages that are all sent now.
     pub(super) fn now(devices: u32) -> Self {
         Self { devices, since: Utc::now(), every: TimeDelta::zero() }
     }
 
-    /// Which device's message this is, which of its messages, and when it was sent. Counted from 0.
+    /// The message's device, its number within the device (from 0), and its time.
     pub(super) fn message(&self, number: u64) -> (u32, u64, DateTime<Utc>) {
         let devices = u64::from(self.devices);
         let at =
@@ -49,7 +49,8 @@ impl Rows {
         decide(message, String::new).map_err(|rejected| anyhow!("{}", rejected.detail))
     }
 
-    /// Fills the lab's database, which is empty, with so many of them, in whichever weeks they were sent.
+    /// Fills the lab's empty database with the first `events` messages, in the partitions of the weeks in which they
+    /// were sent.
     pub(super) async fn fill(&self, lab: &Lab, events: u64) -> anyhow::Result<()> {
         let log = lab::event_log(lab.database()).await?;
         let mut owner = lab.owner().await?;
@@ -60,8 +61,9 @@ impl Rows {
         Ok(())
     }
 
-    /// Appends these rows to a tenant's empty telemetry log, or to what this has put there, and moves its head. As the
-    /// owner: COPY is refused to a role that row-level security applies to. Returns how long the COPY itself took.
+    /// Appends these rows to a tenant's telemetry log that is empty or was filled by this function, and moves its head.
+    /// Needs the owner: Postgres refuses COPY to a role that row-level security applies to. Returns how long the COPY
+    /// itself took.
     pub(super) async fn copy(
         &self,
         owner: &mut PgConnection,

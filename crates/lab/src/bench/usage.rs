@@ -1,4 +1,4 @@
-//! What the processes of a run use: their share of the processor, and their memory at its highest.
+//! The resources that the processes of a run use: processor time and peak memory.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,22 +9,22 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// How often is looked. What lives shorter may be missed.
+/// The time between two looks. A process that lives shorter may be missed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// What one process used, with all its children, while it was watched.
+/// What one process, with all its children, used while it was watched.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Used {
-    /// Which.
+    /// The process's name in reports.
     name: &'static str,
-    /// How many processors it kept busy, on the average.
+    /// How many processors it kept busy, on average.
     cores: f64,
-    /// Its resident memory at its highest, in MiB, as far as was looked. Of several processes the sum, in which what
-    /// they share counts for each.
+    /// The peak of its resident memory at any look, in MiB. For several processes this is the sum, so memory that they
+    /// share counts once for each.
     peak_mib: f64,
 }
 
-/// Somebody who looks.
+/// A running measurement.
 pub(super) struct Watch {
     stop: oneshot::Sender<()>,
     looking: JoinHandle<anyhow::Result<Vec<Used>>>,
@@ -40,7 +40,7 @@ struct Watched {
 }
 
 impl Watch {
-    /// Watches these processes, and this one as `generator`.
+    /// Starts to watch these processes, and this one as `generator`.
     pub(super) fn begin(processes: &[(&'static str, Option<u32>)]) -> Self {
         let own = [("generator", Some(std::process::id()))];
         let mut watched: Vec<_> = processes
@@ -70,9 +70,9 @@ impl Watch {
         Self { stop, looking }
     }
 
-    /// What was used until now.
+    /// Ends the measurement and returns what each process used.
     pub(super) async fn end(self) -> anyhow::Result<Vec<Used>> {
-        // It looks until it is told.
+        // The watching task runs until this message, so it is still there to receive it.
         let _ = self.stop.send(());
         self.looking.await?
     }
@@ -85,7 +85,7 @@ fn look(system: &mut System, watched: &mut [Watched], first: bool) {
     for watched in watched {
         let mut memory = 0;
         for (&pid, process) in system.processes() {
-            // The nearest of the roots above it: the generator is the parent of the others.
+            // Count the process for the nearest watched one above it: the generator is the parent of the others.
             let mut above = Some(pid);
             while let Some(at) = above
                 && !roots.contains(&at)
@@ -94,7 +94,7 @@ fn look(system: &mut System, watched: &mut [Watched], first: bool) {
             }
             if above == Some(watched.root) {
                 let now = process.accumulated_cpu_time();
-                // What began in between has used all of it since.
+                // A process that started after the first look has used all of its time since then.
                 watched.processor.entry(pid).or_insert((if first { now } else { 0 }, now)).1 = now;
                 memory += process.memory();
             }
@@ -112,7 +112,7 @@ impl Watched {
 }
 
 impl Used {
-    /// The same processes over several times, all of one length.
+    /// The usage over several periods of equal length: mean of cores, peak of memory.
     pub(super) fn over(times: &[Vec<Self>]) -> Vec<Self> {
         let names = times.first().into_iter().flatten().map(|used| used.name);
         names
@@ -124,17 +124,17 @@ impl Used {
             .collect()
     }
 
-    /// Which process it was.
+    /// The process's name in reports.
     pub(super) fn name(&self) -> &'static str {
         self.name
     }
 
-    /// How many processors it kept busy, on the average.
+    /// How many processors it kept busy, on average.
     pub(super) fn cores(&self) -> f64 {
         self.cores
     }
 
-    /// Its resident memory at its highest, in MiB.
+    /// The peak of its resident memory, in MiB.
     pub(super) fn peak_mib(&self) -> f64 {
         self.peak_mib
     }

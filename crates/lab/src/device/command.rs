@@ -1,5 +1,5 @@
-//! What a device is told, and what it answers: each command is carried out once, however often it comes, and answered
-//! every time, with the same answer.
+//! A command as a device reads it, and its ack. A device carries out each command once, however many attempts arrive,
+//! and acknowledges every attempt with the same ack.
 
 use std::collections::VecDeque;
 
@@ -13,19 +13,19 @@ use uuid::Uuid;
 
 use super::Message;
 
-/// How many answers are remembered. A command comes again within minutes, or not at all.
+/// How many acks are remembered. A command arrives again within minutes, or not at all.
 const REMEMBERED: usize = 100;
-/// What `set_interval` may ask for, in seconds: as the command type that comes with fleetlog has it.
+/// The range of `set_interval`, in seconds, as in the command type that comes with fleetlog.
 const SECONDS: std::ops::RangeInclusive<u32> = 1..=86_400;
 
-/// A command, as far as a device needs to know it. It also says which attempt it is, and when that was made.
+/// The fields of a command that a device needs. The message also has the attempt's number and its time.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct Command {
     pub(crate) cmd_id: Uuid,
     pub(crate) cmd: String,
     #[serde(default)]
     pub(crate) params: Value,
-    /// Not to be carried out from here on.
+    /// The device must not carry out the command at or after this time.
     pub(crate) expires_at: DateTime<Utc>,
 }
 
@@ -36,25 +36,25 @@ struct Answer<'a> {
     ack: &'a Ack,
 }
 
-/// The last answers of one device.
+/// The last acks of one device.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     given: VecDeque<(Uuid, Ack)>,
 }
 
 impl Command {
-    /// Reads a message. What is no command is not answered: there is no id to answer with.
+    /// Parses a message. One that is not a command gets no ack, because it has no id to name in it.
     pub(crate) fn read(payload: &[u8]) -> Option<Self> {
         match serde_json::from_slice(payload) {
             Ok(command) => Some(command),
             Err(error) => {
-                tracing::warn!(%error, "ignored a message that is no command");
+                tracing::warn!(%error, "ignored a message that is not a command");
                 None
             }
         }
     }
 
-    /// The seconds of a `set_interval`, or the refusal.
+    /// The seconds of a `set_interval`, or a `failed` ack that says what is wrong.
     pub(crate) fn seconds(&self) -> Result<u32, Ack> {
         let seconds = self.params["seconds"].as_u64().and_then(|seconds| u32::try_from(seconds).ok());
         seconds.filter(|seconds| SECONDS.contains(seconds)).ok_or_else(|| {
@@ -64,7 +64,7 @@ impl Command {
 }
 
 impl Answers {
-    /// The answer to a command. `carry_out` is called for one that is new and has not expired.
+    /// The ack of a command. Calls `carry_out` if the command is new and has not expired.
     pub(crate) fn answer(
         &mut self,
         command: &Command,
@@ -83,17 +83,17 @@ impl Answers {
     }
 }
 
-/// It was done, with this result.
+/// An ack that says that the command was done, with this result.
 pub(crate) fn done(result: Value) -> Ack {
     Ack::Ack { result: Some(result) }
 }
 
-/// It was not done, and why.
+/// An ack that says that the command failed, and why.
 pub(crate) fn failed(why: &str) -> Ack {
     Ack::Failed { error: Some(json!(why)) }
 }
 
-/// An answer as it is published.
+/// An ack as the message to publish.
 pub(crate) fn message(command: &Command, ack: &Ack) -> Message {
     let payload = json!(Answer { cmd_id: command.cmd_id, ack }).to_string();
     Message { channel: Channel::CommandAck, payload, due: Instant::now() }

@@ -1,4 +1,4 @@
-//! What becomes of simulated messages, counted.
+//! Counts of what happens to simulated messages and commands.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +11,10 @@ use hdrhistogram::Histogram;
 use super::obey::Outcome;
 use crate::device::News;
 
-/// The longest latency that is told apart, in microseconds: an hour.
+/// The longest latency that the histogram holds, in microseconds: an hour.
 const LONGEST: u64 = 3_600_000_000;
 
-/// How far it has got.
+/// Counts so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Devices that are connected.
@@ -25,50 +25,50 @@ pub struct Progress {
     pub acked: u64,
     /// Messages that their device could not take, or that the broker refused.
     pub failed: u64,
-    /// The commands that came.
+    /// Commands received, by outcome.
     pub commands: Commands,
-    /// What went wrong last.
+    /// The last error.
     pub error: Option<String>,
 }
 
-/// What became of commands. One that came twice counts twice.
+/// Commands by outcome. One that is received twice counts twice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Commands {
-    /// All of the following.
+    /// All commands received.
     pub received: u64,
-    /// Those that were answered with `ack`.
+    /// Commands answered with `ack`.
     pub acked: u64,
-    /// Those that were answered with `failed`.
+    /// Commands answered with `failed`.
     pub failed: u64,
-    /// Those that get no answer.
+    /// Commands that get no answer.
     pub silent: u64,
-    /// Those that get their answer late.
+    /// Commands that are answered late.
     pub late: u64,
 }
 
-/// How it went.
+/// The result of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// The counts.
+    /// The counts at the end.
     pub total: Progress,
-    /// The median time from due to acknowledged.
+    /// The median time from a message's due time to its acknowledgement.
     pub p50: Duration,
-    /// 99 of 100 messages took no longer.
+    /// The 99th percentile of that time.
     pub p99: Duration,
-    /// How long it published.
+    /// How long the devices published.
     pub elapsed: Duration,
 }
 
-/// Counts for all devices together.
+/// Counts of all devices together.
 pub(super) struct Counts {
     connected: AtomicU64,
     sent: AtomicU64,
     acked: AtomicU64,
     failed: AtomicU64,
-    /// By outcome.
+    /// Commands by [`Outcome`].
     commands: [AtomicU64; 4],
     error: Mutex<Option<String>>,
-    /// In microseconds. Always there: its bounds are constants.
+    /// Latencies in microseconds. Always `Some`: the bounds are valid constants.
     latencies: Mutex<Option<Histogram<u64>>>,
 }
 
@@ -85,18 +85,18 @@ impl Counts {
         }
     }
 
-    /// A message became due, and was taken by its device or not.
+    /// Counts a message that became due; `taken` says whether the device had room for it.
     pub(super) fn due(&self, taken: bool) {
         let count = if taken { &self.sent } else { &self.failed };
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A command came, and this is what became of it.
+    /// Counts a command by its outcome.
     pub(super) fn commanded(&self, outcome: Outcome) {
         self.commands[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Messages are readings here: answers are counted with the commands that they answer.
+    /// Counts what happened to readings. Acks of commands are not counted here, but with their commands.
     pub(super) fn note(&self, news: News) {
         match news {
             News::Connected => drop(self.connected.fetch_add(1, Ordering::Relaxed)),
@@ -114,7 +114,9 @@ impl Counts {
                 self.failed.fetch_add(u64::from(message.channel == Channel::Telemetry), Ordering::Relaxed);
                 *lock(&self.error) = Some(why);
             }
-            News::Deaf(why) => *lock(&self.error) = Some(format!("commands do not get through: {why}")),
+            News::Deaf(why) => {
+                *lock(&self.error) = Some(format!("the subscription to commands was refused: {why}"))
+            }
             News::Acknowledged(_) | News::Command(_) => {}
         }
     }

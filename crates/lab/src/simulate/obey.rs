@@ -1,4 +1,4 @@
-//! What simulated devices do when they are told to: as told, or, as often as is asked for, what real ones do instead.
+//! How simulated devices answer commands: as told, or, for a chosen share, with the faults of real devices.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,27 +17,27 @@ use super::counts::Counts;
 use crate::device::Message;
 use crate::device::command::{self, Answers, Command, done, failed};
 
-/// Which part of all commands does not go well. Each part is 0 to 1, and they are no more than 1 together.
+/// The shares of commands that go wrong. Each is 0 to 1, and their sum is at most 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Faults {
     /// The device says that it failed.
     pub fail: f64,
     /// The device never answers.
     pub silent: f64,
-    /// The device answers [`Faults::late_by`] after it was told.
+    /// The device answers [`Faults::late_by`] after it received the command.
     pub late: f64,
-    /// How late that is.
+    /// The delay of a late answer.
     pub late_by: Duration,
 }
 
 impl Default for Faults {
-    /// All goes well. What is late is so by a minute: longer than an attempt waits by default.
+    /// No faults. The delay is a minute, which is longer than an attempt waits by default.
     fn default() -> Self {
         Self { fail: 0.0, silent: 0.0, late: 0.0, late_by: Duration::from_mins(1) }
     }
 }
 
-/// What a command meets with.
+/// How a device treats a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Obeyed,
@@ -46,7 +46,7 @@ enum Fate {
     Late,
 }
 
-/// What became of a command's message.
+/// What a device did with a command's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Acked,
@@ -58,12 +58,12 @@ pub(super) enum Outcome {
 impl Faults {
     pub(super) fn check(&self) -> Result<(), Error> {
         let parts = [self.fail, self.silent, self.late];
-        // Parts that were meant to add up to one may miss it by a rounding.
+        // Shares that are meant to add up to 1 may miss it by a rounding error.
         let fit = parts.iter().sum::<f64>() <= 1.0 + f64::EPSILON;
         if fit && parts.iter().all(|part| (0.0..=1.0).contains(part)) { Ok(()) } else { Err(Error::Faults) }
     }
 
-    /// Follows from the command's id alone, so that it meets with the same whenever it comes.
+    /// Depends on the command's id alone, so that every attempt of a command has the same fate.
     fn fate(&self, cmd_id: Uuid) -> Fate {
         let mut hasher = DefaultHasher::new();
         cmd_id.hash(&mut hasher);
@@ -77,21 +77,21 @@ impl Faults {
     }
 }
 
-/// One device that is told what to do.
+/// The command side of one simulated device.
 pub(super) struct Device<'a> {
     pub(super) uid: &'a Uid,
     pub(super) faults: &'a Faults,
     pub(super) counts: &'a Counts,
-    /// How long between two of its messages.
+    /// The time between two of the device's messages.
     pub(super) period: watch::Sender<Duration>,
     pub(super) outbox: mpsc::Sender<Message>,
 }
 
 impl Device<'_> {
-    /// Answers commands for as long as any can come.
+    /// Answers commands until the channel of commands closes.
     pub(super) async fn obey(self, mut commands: mpsc::Receiver<Command>) {
         let mut answers = Answers::default();
-        // In the order in which they are due: all wait equally long.
+        // In the order in which they are due, because all wait equally long.
         let mut late: VecDeque<(Instant, Message)> = VecDeque::new();
         loop {
             let due = async {
@@ -115,7 +115,7 @@ impl Device<'_> {
         }
     }
 
-    /// The answer to be sent now, if there is one.
+    /// The answer to send now, or `None` for a command that is answered late or never.
     fn answer(
         &self,
         command: &Command,

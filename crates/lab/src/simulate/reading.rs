@@ -1,14 +1,14 @@
-//! Readings that look real: a temperature with its day and its noise, humidity against it, a battery that empties, a
-//! radio signal that wavers.
+//! Readings that look real: a temperature with a daily cycle and noise, humidity that moves against it, a battery that
+//! empties, a radio signal that wavers.
 
 use std::f64::consts::TAU;
 use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
-/// What one device measures. Devices differ, a little.
+/// The state of one device's sensors. Devices differ a little.
 pub(super) struct Source {
-    /// Unlike that of any other run, so that two runs of one device are not taken for repeats.
+    /// Different in every run, so that the messages of two runs of one device are not duplicates.
     run: u32,
     count: u64,
     warmth: f64,
@@ -19,7 +19,7 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn new(number: u32) -> Self {
-        // Neighbours far apart, and the same each time.
+        // The golden ratio spreads neighbouring numbers far apart, in the same way each time.
         let spread = (f64::from(number) * 0.618_034).fract();
         Self {
             run: rand::random(),
@@ -31,13 +31,13 @@ impl Source {
         }
     }
 
-    /// The next message: about 110 bytes.
+    /// The next message, about 110 bytes of JSON.
     pub(super) fn next(&mut self, now: DateTime<Utc>) -> String {
         self.count += 1;
         self.battery = (self.battery - 0.000_5).max(3.0);
         let noise = || rand::random_range(-1.0..=1.0);
         let ts = now.timestamp_millis();
-        // Coldest at about four in the morning, warmest in the afternoon.
+        // The coldest time is about four in the morning, the warmest in the afternoon.
         let day = (TAU * ((ts as f64 / 86_400_000.0 + self.phase).fract() - 0.42)).sin();
         let temperature = self.warmth + 4.0 * day + 0.15 * noise();
         let humidity = (55.0 - 12.0 * day + 0.8 * noise()).clamp(0.0, 100.0);

@@ -18,13 +18,13 @@ use uuid::Uuid;
 use super::Steps;
 use crate::bench::load;
 
-/// Connections that telemetry is published over.
+/// Connections that publish telemetry.
 const PUBLISHERS: u32 = 8;
 const TICK: Duration = Duration::from_millis(10);
-/// How often whoever answers commands shows that it is there.
+/// How often the connection that answers commands pings.
 const PING_EVERY: Duration = Duration::from_secs(20);
 
-/// The devices, until they are dropped.
+/// The devices. Dropping the value stops them.
 pub(super) struct Fleet {
     _tasks: JoinSet<Result<(), client::Error>>,
 }
@@ -67,7 +67,7 @@ async fn connect(url: &Url, client_id: &str) -> Result<(Reader, Writer), client:
     Ok((reader, writer))
 }
 
-/// Publishes every `PUBLISHERS`th device's telemetry in turn, whether or not it keeps up.
+/// Publishes the telemetry of each `PUBLISHERS`th device in turn, at a fixed rate even if the broker falls behind.
 async fn publish(mut writer: Writer, publisher: u32, devices: u32, rate: u32) -> Result<(), client::Error> {
     let (mut ticks, started) = (interval(TICK), Instant::now());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -86,7 +86,7 @@ async fn publish(mut writer: Writer, publisher: u32, devices: u32, rate: u32) ->
     }
 }
 
-/// Answers every command, and notes when it came.
+/// Answers every command, and records when it arrived and when it was answered.
 async fn answer(
     mut reader: Reader,
     mut writer: Writer,

@@ -1,4 +1,4 @@
-//! What is asked for, and whether the answers are right.
+//! The requests, and whether the answers are right.
 
 use anyhow::{Context, ensure};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -10,27 +10,27 @@ use super::super::client::Client;
 use super::super::load;
 use super::large::Large;
 
-/// The metric whose windows are asked for.
+/// The metric whose windows are requested.
 const METRIC: &str = "temperature";
-/// Of how many devices answers are compared with what SQL says.
+/// About how many devices have their answers compared with the result of SQL.
 const SAMPLE: u32 = 20;
 
-/// What one request asks for.
+/// A kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ask {
     /// A device's newest 100 readings.
     Readings,
-    /// One metric of a device by the minute, over all that the log spans.
+    /// One metric of a device by the minute, over the whole span of the log.
     Windows,
-    /// The same, in GraphQL.
+    /// The windows of [`Ask::Windows`], in GraphQL.
     Graphql,
 }
 
 impl Ask {
-    /// All, each twin behind the one that it is compared with.
+    /// All kinds. [`Ask::Graphql`] comes right after the REST request that it is compared with.
     pub(super) const ALL: [Self; 3] = [Self::Readings, Self::Windows, Self::Graphql];
 
-    /// What it is called in reports.
+    /// The name in reports.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Readings => "newest 100 readings",
@@ -40,7 +40,7 @@ impl Ask {
     }
 }
 
-/// Requests about a large log.
+/// The requests about a large log.
 #[derive(Debug, Clone)]
 pub(super) struct Asks {
     devices: u32,
@@ -53,7 +53,8 @@ impl Asks {
         Self { devices: large.rows.devices, from: large.rows.since, to: large.until }
     }
 
-    /// Asks of one device after the other, and reads the answer to its end.
+    /// Sends a request about the device with this number, modulo the number of devices, and reads the answer to its
+    /// end.
     pub(super) async fn ask(&self, client: &mut Client, ask: Ask, number: u32) -> anyhow::Result<()> {
         let (method, path, body) = self.request(ask, number % self.devices);
         let length = client.length(method, &path, body).await?;
@@ -85,14 +86,15 @@ impl Asks {
         }
     }
 
-    /// The answers about some devices are what SQL says, and the same from all that answer.
+    /// Checks that the answers about a sample of devices equal the result of SQL, from the server and from the bare
+    /// handler.
     pub(super) async fn check(
         &self,
         client: &Client,
         bare: &Client,
         owner: &mut PgConnection,
     ) -> anyhow::Result<String> {
-        // Neither waits for long for a request on a connection that has had one.
+        // Fresh connections: neither server waits long for another request on a connection that has had one.
         let (mut client, mut bare) = (client.another().await?, bare.another().await?);
         let step = (self.devices / SAMPLE).max(1) as usize;
         let sample: Vec<_> = (0..self.devices).step_by(step).collect();
@@ -113,7 +115,7 @@ impl Asks {
         Ok(format!("the answers about {} devices are what SQL says, from all that answer", sample.len()))
     }
 
-    /// A device's minutes, out of its events: each one's count and sum, one behind the other.
+    /// The count and the sum of each of a device's minutes, computed from its events.
     async fn minutes(&self, owner: &mut PgConnection, device: u32) -> anyhow::Result<Vec<f64>> {
         let rows: Vec<(f64, f64)> = sqlx::query_as(
             "SELECT count(*)::float8, sum((payload ->> $2)::float8) FROM telemetry_events
@@ -148,7 +150,7 @@ const QUESTION: &str = "
         } }
     }";
 
-/// Some fields of the objects of a list, one behind the other, as REST writes them.
+/// The given fields of each object in a list, row by row, with times as REST writes them.
 fn columns(list: &Value, fields: &[&str]) -> Vec<Option<Value>> {
     let field = |row: &Value, field: &&str| match row.get(*field)? {
         Value::String(text) => Some(Value::String(text.replace("+00:00", "Z"))),
@@ -158,7 +160,7 @@ fn columns(list: &Value, fields: &[&str]) -> Vec<Option<Value>> {
     rows.flat_map(|row| fields.iter().map(|name| field(row, name)).collect::<Vec<_>>()).collect()
 }
 
-/// The same of fields that are numbers.
+/// The given fields of each object in a list, row by row, where they are numbers.
 fn numbers(list: &Value, fields: &[&str]) -> Vec<f64> {
     columns(list, fields).into_iter().filter_map(|value| value?.as_f64()).collect()
 }

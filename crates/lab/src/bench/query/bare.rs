@@ -1,7 +1,7 @@
-//! The ceiling: the same answers out of the same Postgres by axum and sqlx and nothing else. Nobody logs in, nothing is
-//! limited, logged or counted, and no row is hidden.
+//! The ceiling: the same answers from the same Postgres with axum and sqlx and nothing else: no login, no limits, no
+//! log lines, no metrics, no row-level security.
 //!
-//! A process of its own, like the server that it is compared with, whose pool and statements are as one would write them.
+//! It is its own process, like the server that it is compared with, and its pool and statements are straightforward.
 
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
@@ -18,9 +18,9 @@ use tokio::net::TcpListener;
 use super::super::load::TENANT;
 use crate::bench::args::Bare as Args;
 
-/// As many as the server has for requests.
+/// As many connections as the server has for requests.
 const CONNECTIONS: u32 = 10;
-/// Answers until the process is ended.
+/// Answers requests until the process is ended.
 pub(in super::super) async fn serve(args: &Args) -> anyhow::Result<()> {
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS).test_before_acquire(false);
     let pool = pool.connect(&args.database_url).await?;
@@ -137,7 +137,7 @@ struct Window {
     last_at: DateTime<Utc>,
 }
 
-/// The windows of a row, which holds ten.
+/// The windows of one row, up to ten.
 fn windows_of(row: &PgRow) -> sqlx::Result<Vec<Window>> {
     let times = |column| row.try_get::<Vec<DateTime<Utc>>, _>(column);
     let numbers = |column| row.try_get::<Vec<f64>, _>(column);

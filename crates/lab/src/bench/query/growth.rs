@@ -1,5 +1,5 @@
-//! Whether appends and reads stay as fast as the log grows: each at a tenth of the events, at all, and at three times as
-//! many, spread over the same span, so that the answers are of one size.
+//! Whether appends and reads stay as fast as the log grows. Both are measured at a tenth of the events, at all of them,
+//! and at three times as many, spread over the same span, so that the answers have the same size.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use super::large::Large;
 use super::load;
 use crate::bench::args::Query as Args;
 
-/// Messages in a batch that is appended.
+/// Messages in an appended batch.
 const BATCH: u64 = 1000;
-/// What is measured at each size.
+/// The figures of each size.
 const MEASURED: [[&str; 3]; 3] = [
     ["append, a tenth of the events", "append, all of them", "append, three times as many"],
     ["readings, a tenth of the events", "readings, all of them", "readings, three times as many"],
     ["windows, a tenth of the events", "windows, all of them", "windows, three times as many"],
 ];
 
-/// Measures.
+/// Runs the benchmark.
 pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
     let sizes = [args.events / 10, args.events, args.events * 3];
     let span = Large::new(args.devices, sizes[0]);
@@ -47,7 +47,7 @@ pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// Messages appended a second, readings' and windows' answers a second.
+/// Messages appended a second, and answers a second of readings and of windows.
 async fn measure(args: &Args, lab: &Lab, large: &Large, report: &mut Report) -> anyhow::Result<[f64; 3]> {
     let time = Duration::from_secs(args.seconds.into());
     let server = large.serve(lab).await?;
@@ -62,7 +62,7 @@ async fn measure(args: &Args, lab: &Lab, large: &Large, report: &mut Report) -> 
     Ok([append(lab, large, time).await?, readings, windows])
 }
 
-/// Appends the next messages of the devices, and nothing reads them meanwhile.
+/// Appends the devices' next messages while nothing reads.
 async fn append(lab: &Lab, large: &Large, time: Duration) -> anyhow::Result<f64> {
     let log = lab::event_log(lab.database()).await?;
     let log_id = telemetry_log(&log)?;

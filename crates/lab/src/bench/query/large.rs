@@ -1,4 +1,5 @@
-//! A large log: messages by COPY, folded by the real projections, in a database that is as tidy as autovacuum keeps one.
+//! A large log: messages written by COPY and folded by the real projections, in a database as tidy as autovacuum keeps
+//! it.
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use sqlx::{Executor, PgConnection};
@@ -8,27 +9,27 @@ use super::super::load;
 use super::super::progress::Progress;
 use super::super::rows::Rows;
 
-/// The longest span that messages are spread over.
+/// The longest span that the messages are spread over.
 const SPAN: TimeDelta = TimeDelta::days(1);
 
-/// What is in the log.
+/// The contents of the log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Large {
     pub(super) events: u64,
-    /// The first of them was sent in the first minute that is asked for.
+    /// The messages. The first is in the first minute that is requested.
     pub(super) rows: Rows,
-    /// The minute behind the last.
+    /// The end of the last minute that is requested.
     pub(super) until: DateTime<Utc>,
 }
 
 impl Large {
-    /// So many messages, one of each device a minute or, where that would take longer than a day, more.
+    /// `events` messages: one of each device a minute, or more often where that would span more than a day.
     pub(super) fn new(devices: u32, events: u64) -> Self {
         let minutes = (events / u64::from(devices)).clamp(1, SPAN.num_minutes().unsigned_abs());
         Self::within(devices, events, TimeDelta::minutes(minutes as i64))
     }
 
-    /// So many messages, spread evenly over the last so long.
+    /// `events` messages, spread evenly over the last `span`.
     pub(super) fn within(devices: u32, events: u64, span: TimeDelta) -> Self {
         let now = Utc::now();
         let until = now.duration_trunc(TimeDelta::minutes(1)).unwrap_or(now);
@@ -36,7 +37,8 @@ impl Large {
         Self { events, rows: Rows { devices, since: until - span, every }, until }
     }
 
-    /// Puts it into an empty database, and returns a server that has folded it and limits nobody.
+    /// Fills an empty database with the log, and returns a server that has folded it and whose tenant has no rate
+    /// limits.
     pub(super) async fn serve(&self, lab: &Lab) -> anyhow::Result<Server> {
         self.rows.fill(lab, self.events).await?;
         let mut owner = lab.owner().await?;
@@ -50,7 +52,7 @@ impl Large {
         Ok(server)
     }
 
-    /// Puts the devices on the record, as their first messages would have.
+    /// Appends the registration of each device, as its first message would have.
     async fn register(&self, owner: &mut PgConnection) -> anyhow::Result<()> {
         let devices: Vec<_> = (0..self.rows.devices).map(load::aggregate_id).collect();
         sqlx::query(REGISTERED).bind(devices).execute(owner).await?;
@@ -63,7 +65,7 @@ const REGISTERED: &str = r#"
     SELECT 'Device', device, 1, 'DeviceRegistered', '1.0', '{"DeviceRegistered":{"via":"telemetry"}}', '{}'
     FROM unnest($1::text[]) AS device"#;
 
-/// The tier of whoever is measured has no limits.
+/// Gives the measured tenant a tier without limits.
 const UNLIMITED: &str = "
     INSERT INTO tiers (tier) VALUES ('unlimited');
     UPDATE tenants SET tier = 'unlimited' WHERE tenant = 't0';

@@ -1,4 +1,4 @@
-//! Many connections that ask: each request at its time, or one after the other.
+//! Many connections that send requests: each at its time, or one after the other.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use super::super::report::Timings;
 use super::super::schedule::Schedule;
 use super::asks::{Ask, Asks};
 
-/// Connections for requests that come at a rate.
+/// Connections for requests at a rate.
 const CONNECTIONS: u32 = 64;
-/// Connections on each of which one request follows the other.
+/// Connections for requests at full speed, each with one request at a time.
 const BUSY: u32 = 16;
 
-/// Asks at a rate, of one device after the other.
+/// Sends requests at a rate, about one device after the other.
 pub(super) async fn at_rate(
     client: &Client,
     asks: &Asks,
@@ -47,13 +47,13 @@ pub(super) async fn at_rate(
     Ok(timings)
 }
 
-/// Asks as often as is answered. Answers a second.
+/// Sends each connection's next request when the last is answered. Returns the answers a second.
 pub(super) async fn most(client: &Client, asks: &Asks, ask: Ask, time: Duration) -> anyhow::Result<f64> {
     let mut workers: JoinSet<anyhow::Result<u32>> = JoinSet::new();
     let mut clients = Vec::new();
     for _ in 0..BUSY {
         let mut client = client.another().await?;
-        // So that every connection of the pool behind it has prepared its statements.
+        // One request first, so that the server's database connections have prepared their statements.
         asks.ask(&mut client, ask, 0).await?;
         clients.push(client);
     }
