@@ -6,8 +6,6 @@
 //!
 //! Stored for ever: only add to this.
 
-use std::fmt;
-
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
 use serde::de::DeserializeOwned;
@@ -179,13 +177,7 @@ macro_rules! word {
             $($(#[$case_doc])* $case,)*
         }
 
-        impl fmt::Display for $word {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self {
-                    $(Self::$case => $text,)*
-                })
-            }
-        }
+        $crate::words! { $word { $($case = $text,)* } }
     )*};
 }
 
@@ -231,6 +223,8 @@ word! {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+
     use super::*;
 
     fn stored<A: Act + PartialEq + fmt::Debug>(json: &str, act: &A) {

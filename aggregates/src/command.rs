@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::identity::Uid;
+use crate::words;
 
 /// How long an attempt may wait for the device, in seconds.
 pub const TIMEOUT_S: std::ops::RangeInclusive<u32> = 1..=86_400;
@@ -216,43 +217,22 @@ pub enum Status {
     Cancelled,
 }
 
+words! { Status {
+    Requested = "requested",
+    Sent = "sent",
+    Acked = "acked",
+    Failed = "failed",
+    TimedOut = "timed_out",
+    Cancelled = "cancelled",
+} }
+
 impl Status {
-    /// All of them, in the order of a life.
-    pub const ALL: [Self; 6] =
-        [Self::Requested, Self::Sent, Self::Acked, Self::Failed, Self::TimedOut, Self::Cancelled];
-
-    /// The public word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Requested => "requested",
-            Self::Sent => "sent",
-            Self::Acked => "acked",
-            Self::Failed => "failed",
-            Self::TimedOut => "timed_out",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
     /// Whether nothing but a late answer can follow.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         !matches!(self, Self::Requested | Self::Sent)
     }
 }
-
-impl std::str::FromStr for Status {
-    type Err = UnknownStatus;
-
-    fn from_str(word: &str) -> Result<Self, UnknownStatus> {
-        Self::ALL.into_iter().find(|status| status.as_str() == word).ok_or(UnknownStatus)
-    }
-}
-
-/// A word that is no status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected one of requested, sent, acked, failed, timed_out, cancelled")]
-pub struct UnknownStatus;
 
 /// What is to happen next, and not before when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::command::{MAX_LIFE, OutOfBounds, check_attempts, check_reason};
 use crate::identity::Uid;
+use crate::words;
 
 /// How many devices a batch has at most.
 pub const MAX_DEVICES: usize = 100_000;
@@ -153,18 +154,7 @@ pub enum Status {
     Cancelled,
 }
 
-impl Status {
-    /// The public word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Completed => "completed",
-            Self::Aborted => "aborted",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
+words! { Status { Running = "running", Completed = "completed", Aborted = "aborted", Cancelled = "cancelled" } }
 
 /// A batch as its events left it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

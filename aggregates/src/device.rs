@@ -191,7 +191,7 @@ impl EventType {
     }
 
     fn names(which: impl Fn(Self) -> bool) -> Vec<&'static str> {
-        Self::ALL.iter().filter(|event| which(**event)).map(|event| event.as_str()).collect()
+        Self::ALL.into_iter().filter(|event| which(*event)).map(Self::as_str).collect()
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use crate::identity::{Tenant, Uid, aggregate_id};
 use crate::metrics;
 use crate::topic::{Channel, Topic};
+use crate::words;
 
 /// The stream's type, and the type and version of its only event. Constants, and therefore not stored with each row.
 pub const AGGREGATE_TYPE: &str = "Telemetry";
@@ -105,29 +106,23 @@ pub enum Reason {
     Unstorable,
 }
 
-impl Reason {
-    /// The word that programs see.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BadTopic => "bad_topic",
-            Self::UnknownTenant => "unknown_tenant",
-            Self::UnknownDevice => "unknown_device",
-            Self::DeviceLimit => "device_limit",
-            Self::TenantSuspended => "tenant_suspended",
-            Self::Decommissioned => "decommissioned",
-            Self::UnknownCommand => "unknown_command",
-            Self::BadAck => "bad_ack",
-            Self::OtherAnswer => "other_answer",
-            Self::TooLarge => "too_large",
-            Self::NotUtf8 => "not_utf8",
-            Self::TooDeep => "too_deep",
-            Self::BadMsgId => "bad_msg_id",
-            Self::BadTs => "bad_ts",
-            Self::Unstorable => "unstorable",
-        }
-    }
-}
+words! { Reason {
+    BadTopic = "bad_topic",
+    UnknownTenant = "unknown_tenant",
+    UnknownDevice = "unknown_device",
+    DeviceLimit = "device_limit",
+    TenantSuspended = "tenant_suspended",
+    Decommissioned = "decommissioned",
+    UnknownCommand = "unknown_command",
+    BadAck = "bad_ack",
+    OtherAnswer = "other_answer",
+    TooLarge = "too_large",
+    NotUtf8 = "not_utf8",
+    TooDeep = "too_deep",
+    BadMsgId = "bad_msg_id",
+    BadTs = "bad_ts",
+    Unstorable = "unstorable",
+} }
 
 /// What was noticed about a stored message, as the bits of `telemetry_events.flags`. Stored for ever: only add bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

@@ -1,6 +1,7 @@
 //! Which device, and which of its channels, an MQTT topic names.
 
 use crate::identity::{Tenant, Uid};
+use crate::words;
 
 /// The subscription that receives every device's telemetry, for every tenant.
 pub const TELEMETRY_FILTER: &str = "+/devices/+/telemetry";
@@ -19,17 +20,8 @@ pub enum Channel {
     Commands,
 }
 
-impl Channel {
-    /// The topic's last segment.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Telemetry => "telemetry",
-            Self::CommandAck => "command_ack",
-            Self::Commands => "commands",
-        }
-    }
-}
+// The topic's last segment.
+words! { Channel { Telemetry = "telemetry", CommandAck = "command_ack", Commands = "commands" } }
 
 /// A topic of the contract, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,12 +44,7 @@ impl Topic {
             return None;
         }
         let uid = segments.next()?.parse().ok()?;
-        let channel = match segments.next()? {
-            "telemetry" => Channel::Telemetry,
-            "command_ack" => Channel::CommandAck,
-            "commands" => Channel::Commands,
-            _ => return None,
-        };
+        let channel = segments.next()?.parse().ok()?;
         segments.next().is_none().then_some(Self { tenant, uid, channel })
     }
 }

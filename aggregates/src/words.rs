@@ -11,40 +11,47 @@ pub struct UnknownWord {
     pub expected: &'static str,
 }
 
-/// Gives an enum `ALL`, `as_str`, `Display` and `FromStr`, from one list of its cases and their words.
+/// Gives an enum `ALL`, `as_str`, `Display` and `FromStr`, from one list of its cases and their words. An unknown word is an
+/// [`UnknownWord`], or, after `or`, a unit struct that says more.
 #[macro_export]
 macro_rules! words {
     ($name:ident { $first:ident = $first_word:literal $(, $case:ident = $word:literal)* $(,)? }) => {
+        $crate::words! {
+            @ $name, $crate::words::UnknownWord,
+            $crate::words::UnknownWord { expected: concat!($first_word $(, ", ", $word)*) };
+            $first = $first_word $(, $case = $word)*
+        }
+    };
+    ($name:ident or $unknown:ident { $($case:ident = $word:literal),+ $(,)? }) => {
+        $crate::words! { @ $name, $unknown, $unknown; $($case = $word),+ }
+    };
+    (@ $name:ident, $unknown:ty, $error:expr; $($case:ident = $word:literal),+) => {
         impl $name {
             /// Every case, in the order of its declaration.
-            pub const ALL: &'static [Self] = &[Self::$first $(, Self::$case)*];
+            pub const ALL: [Self; [$(Self::$case),+].len()] = [$(Self::$case),+];
 
             /// The word that stands for it.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
-                    Self::$first => $first_word,
-                    $(Self::$case => $word,)*
+                    $(Self::$case => $word,)+
                 }
             }
         }
 
         impl ::std::fmt::Display for $name {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-                f.pad(self.as_str())
+                f.write_str(self.as_str())
             }
         }
 
         impl ::std::str::FromStr for $name {
-            type Err = $crate::words::UnknownWord;
+            type Err = $unknown;
 
             fn from_str(word: &str) -> Result<Self, Self::Err> {
                 match word {
-                    $first_word => Ok(Self::$first),
-                    $($word => Ok(Self::$case),)*
-                    _ => Err($crate::words::UnknownWord {
-                        expected: concat!($first_word $(, ", ", $word)*),
-                    }),
+                    $($word => Ok(Self::$case),)+
+                    _ => Err($error),
                 }
             }
         }
@@ -58,7 +65,7 @@ mod tests {
 
     #[test]
     fn every_case_comes_back_from_its_word_and_no_other_word_does() {
-        for &via in Via::ALL {
+        for via in Via::ALL {
             assert_eq!(via.as_str().parse(), Ok(via));
         }
         for unknown in ["", "mail", "Api", "api "] {

@@ -1,9 +1,10 @@
 //! Connections, migration, and the durability that everything else assumes.
 
+use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Row};
 
 use crate::migrations;
 
@@ -12,6 +13,15 @@ pub const SERVICE_ROLE: &str = "fleetlog_service";
 
 /// The role that callers' requests act as: it owns nothing, and sees one tenant's rows.
 pub const REQUESTS_ROLE: &str = "fleetlog_requests";
+
+/// Reads a column whose text has a form: a tenant, a status. Text without that form is an error.
+pub fn parsed<T>(row: &PgRow, column: &str) -> sqlx::Result<T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    let text: &str = row.try_get(column)?;
+    text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
 
 /// What can go wrong between fleetlog and its database.
 #[derive(Debug, thiserror::Error)]

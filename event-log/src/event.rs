@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::telemetry::Flags;
+use fleetlog_aggregates::words;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -33,33 +33,7 @@ pub enum Lane {
     Telemetry,
 }
 
-impl Lane {
-    /// The stored word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Control => "control",
-            Self::Telemetry => "telemetry",
-        }
-    }
-}
-
-impl FromStr for Lane {
-    type Err = UnknownLane;
-
-    fn from_str(s: &str) -> Result<Self, UnknownLane> {
-        match s {
-            "control" => Ok(Self::Control),
-            "telemetry" => Ok(Self::Telemetry),
-            _ => Err(UnknownLane),
-        }
-    }
-}
-
-/// A lane that is neither `control` nor `telemetry`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a lane is control or telemetry")]
-pub struct UnknownLane;
+words! { Lane { Control = "control", Telemetry = "telemetry" } }
 
 /// One log and how far it has got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -11,6 +11,7 @@ use sqlx::postgres::{PgListener, PgRow};
 use sqlx::{Executor, PgPool, Postgres, Row};
 use tokio::sync::{Notify, watch};
 
+use crate::database::parsed;
 use crate::{Lane, Log, LogId, Position, Result};
 
 /// The notification channel that says "some head has moved".
@@ -144,11 +145,10 @@ pub(crate) async fn listen(pool: &PgPool) -> Result<PgListener> {
 
 /// A log's row.
 pub(crate) fn log(row: &PgRow) -> Result<Log> {
-    let lane: &str = row.try_get("lane")?;
     Ok(Log {
         log_id: row.try_get("log_id")?,
         tenant: row.try_get("tenant")?,
-        lane: lane.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        lane: parsed(row, "lane")?,
         shard: row.try_get("shard")?,
         head: row.try_get("head")?,
     })

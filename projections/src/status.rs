@@ -1,6 +1,8 @@
 //! How far each projection has got in each log, and what it could not fold.
 
 use chrono::{DateTime, Utc};
+use fleetlog_aggregates::words;
+use fleetlog_event_log::database::parsed;
 use fleetlog_event_log::{EventLog, LogId, Position, Result, TenantLog};
 use serde::Serialize;
 use sqlx::postgres::PgRow;
@@ -51,18 +53,7 @@ pub enum State {
     Stopped,
 }
 
-impl State {
-    /// The public word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Following => "following",
-            Self::Degraded => "degraded",
-            Self::Failed => "failed",
-            Self::Stopped => "stopped",
-        }
-    }
-}
+words! { State { Following = "following", Degraded = "degraded", Failed = "failed", Stopped = "stopped" } }
 
 /// How far a projection has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -185,17 +176,11 @@ const PARKED: &str = "
 async fn select_projections(connection: &mut PgConnection) -> Result<Vec<ProjectionStatus>> {
     let rows = sqlx::query(PROJECTIONS).fetch_all(connection).await?;
     let projections = rows.iter().map(|row| {
-        let state = match row.try_get("state")? {
-            "following" => State::Following,
-            "degraded" => State::Degraded,
-            "stopped" => State::Stopped,
-            _ => State::Failed,
-        };
         Ok(ProjectionStatus {
             projection: row.try_get("projection")?,
             version: row.try_get("version")?,
             live: row.try_get("live")?,
-            state,
+            state: parsed(row, "state")?,
             error: row.try_get("error")?,
             since: row.try_get("updated_at")?,
             parked: 0,

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
 use fleetlog_access::accounts::Refused;
-use fleetlog_access::directory::{Account, Status};
+use fleetlog_access::directory::Account;
 use fleetlog_access::{Role, console};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::EventLog;
@@ -97,12 +97,7 @@ fn shown_once(email: &str, password: &str) -> String {
 fn table(accounts: &[Account]) -> String {
     let width = accounts.iter().map(|account| account.email.len()).max().unwrap_or_default();
     let line = |Account { user_id, email, tenant, role, status, .. }: &Account| {
-        let status = match status {
-            Status::Active => "active",
-            Status::Invited => "invited",
-            Status::Deactivated => "deactivated",
-        };
-        format!("{user_id}  {email:width$}  {role:8}  {status:11}  {tenant}\n")
+        format!("{user_id}  {email:width$}  {role:8}  {:11}  {tenant}\n", status.as_str())
     };
     accounts.iter().map(line).collect()
 }

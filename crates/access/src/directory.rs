@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::Tenant;
+use fleetlog_aggregates::words;
 use fleetlog_event_log::TenantLog;
 use fleetlog_projections::paging::{self, BadCursor, Page};
 use serde::{Deserialize, Serialize};
@@ -52,15 +53,7 @@ pub enum Status {
     Deactivated,
 }
 
-impl Status {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Invited => "invited",
-            Self::Deactivated => "deactivated",
-        }
-    }
-}
+words! { Status { Active = "active", Invited = "invited", Deactivated = "deactivated" } }
 
 /// Which users to list.
 #[derive(Debug, Clone)]

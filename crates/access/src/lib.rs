@@ -58,16 +58,14 @@ mod tokens;
 pub mod users;
 
 use std::ops::Deref;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use fleetlog_event_log::{EventLog, database};
-use sqlx::Row;
-use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 pub use authorize::{Action, Device, Forbidden, Resource, authorize};
 pub use first_start::{FirstStart, first_start};
+pub(crate) use fleetlog_event_log::database::parsed;
 pub use key_ring::KeyRing;
 pub use principal::{Principal, Role, Who};
 pub use sealing::Secret;
@@ -166,15 +164,6 @@ pub enum Error {
     /// The first admin's e-mail address is none.
     #[error("take the first admin's e-mail address: 3 to 254 characters, with an @ and without spaces")]
     BadEmail,
-}
-
-/// Reads a column whose text has a form: a tenant, a role.
-fn parsed<T>(row: &PgRow, column: &str) -> sqlx::Result<T>
-where
-    T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
-{
-    let text: &str = row.try_get(column)?;
-    text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
 impl From<sqlx::Error> for Error {

@@ -1,10 +1,9 @@
 //! The caller: a user in a session, or a program with a key.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use fleetlog_aggregates::identity::Tenant;
+use fleetlog_aggregates::words;
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -117,36 +116,13 @@ pub enum Role {
     Viewer,
 }
 
-impl Role {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Admin, Self::Operator, Self::Analyst, Self::Auditor, Self::Viewer];
-
-    /// The stored word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Operator => "operator",
-            Self::Analyst => "analyst",
-            Self::Auditor => "auditor",
-            Self::Viewer => "viewer",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Role {
-    type Err = UnknownRole;
-
-    fn from_str(s: &str) -> Result<Self, UnknownRole> {
-        Self::ALL.into_iter().find(|role| role.as_str() == s).ok_or(UnknownRole)
-    }
-}
+words! { Role or UnknownRole {
+    Admin = "admin",
+    Operator = "operator",
+    Analyst = "analyst",
+    Auditor = "auditor",
+    Viewer = "viewer",
+} }
 
 /// A word that names no role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant as Name;
+use fleetlog_aggregates::words;
 use fleetlog_event_log::control::{Committed, Metadata};
 use fleetlog_event_log::record::Recorder;
 use fleetlog_event_log::{EventLog, Scope, TenantLog};
@@ -29,15 +30,7 @@ pub enum Registration {
     Open,
 }
 
-impl Registration {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Invite => "invite",
-            Self::Open => "open",
-        }
-    }
-}
+words! { Registration { Off = "off", Invite = "invite", Open = "open" } }
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use fleetlog_aggregates::command::Status;
+use fleetlog_event_log::database::parsed;
 use fleetlog_event_log::event::Json;
 use fleetlog_event_log::{Position, TenantLog};
 use serde::Serialize;
@@ -186,13 +188,13 @@ async fn counts_of(
     for row in rows.bind(tenant).bind(batch_ids).fetch_all(connection).await? {
         let counts = counted.entry(row.try_get("batch_id")?).or_default();
         let count = row.try_get("count")?;
-        match row.try_get("status")? {
-            "requested" => counts.requested = count,
-            "sent" => counts.sent = count,
-            "acked" => counts.acked = count,
-            "failed" => counts.failed = count,
-            "timed_out" => counts.timed_out = count,
-            _ => counts.cancelled = count,
+        match parsed(&row, "status")? {
+            Status::Requested => counts.requested = count,
+            Status::Sent => counts.sent = count,
+            Status::Acked => counts.acked = count,
+            Status::Failed => counts.failed = count,
+            Status::TimedOut => counts.timed_out = count,
+            Status::Cancelled => counts.cancelled = count,
         }
     }
     Ok(counted)

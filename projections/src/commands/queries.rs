@@ -6,6 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::command::Status;
 use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::database::parsed;
 use fleetlog_event_log::{LogId, Position, TenantLog};
 use sqlx::postgres::{PgRow, Postgres};
 use sqlx::{FromRow, PgPool, QueryBuilder, Row};
@@ -214,13 +215,12 @@ fn push_filter<'q>(sql: &mut QueryBuilder<'q, Postgres>, tenant: &'q Tenant, que
 
 impl FromRow<'_, PgRow> for Command {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let status: &str = row.try_get("status")?;
         Ok(Self {
             cmd_id: row.try_get("cmd_id")?,
             device_uid: row.try_get("device_uid")?,
             cmd: row.try_get("cmd")?,
             params: row.try_get("params")?,
-            status: status.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            status: parsed(row, "status")?,
             requested_by: row.try_get("requested_by")?,
             requested_at: row.try_get("requested_at")?,
             timeout_s: row.try_get("timeout_s")?,

@@ -12,10 +12,10 @@ mod listing;
 mod model;
 mod queries;
 
-use std::str::FromStr;
-
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::device::{Labels, Via};
+use fleetlog_aggregates::words;
+use fleetlog_aggregates::words::UnknownWord;
 use fleetlog_event_log::Position;
 use fleetlog_event_log::event::Json;
 use serde::{Deserialize, Serialize};
@@ -82,36 +82,7 @@ pub enum Status {
     Decommissioned,
 }
 
-impl Status {
-    /// The public word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Online => "online",
-            Self::Offline => "offline",
-            Self::Decommissioned => "decommissioned",
-        }
-    }
-}
-
-/// A word that is none of those it should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected one of {expected}")]
-pub struct UnknownWord {
-    /// Those it should be.
-    pub expected: &'static str,
-}
-
-impl FromStr for Status {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        [Self::Online, Self::Offline, Self::Decommissioned]
-            .into_iter()
-            .find(|status| status.as_str() == word)
-            .ok_or(UnknownWord { expected: "online, offline, decommissioned" })
-    }
-}
+words! { Status { Online = "online", Offline = "offline", Decommissioned = "decommissioned" } }
 
 /// What [`list`] and its like fail with.
 #[derive(Debug, thiserror::Error)]

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use fleetlog_aggregates::device::{EventType, Labels, Via};
+use fleetlog_aggregates::device::{EventType, Labels};
 use fleetlog_aggregates::identity::{Tenant, Uid};
+use fleetlog_event_log::database::parsed;
 use fleetlog_event_log::{LogId, TenantLog};
 use sqlx::postgres::{PgRow, Postgres};
 use sqlx::types::Json as SqlJson;
@@ -213,10 +214,6 @@ impl FromRow<'_, PgRow> for Device {
             (None, true) => Status::Online,
             (None, false) => Status::Offline,
         };
-        let registered_via = match row.try_get("registered_via")? {
-            "telemetry" => Via::Telemetry,
-            _ => Via::Api,
-        };
         Ok(Self {
             uid: row.try_get("uid")?,
             name: row.try_get("name")?,
@@ -226,7 +223,7 @@ impl FromRow<'_, PgRow> for Device {
                 .unwrap_or_default(),
             status,
             registered_at: row.try_get("registered_at")?,
-            registered_via,
+            registered_via: parsed(row, "registered_via")?,
             decommissioned_at,
             last_seen_at: row.try_get("last_seen_at")?,
             last_reading: last_reading(row)?,

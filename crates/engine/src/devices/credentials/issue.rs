@@ -178,7 +178,13 @@ async fn write(
             (Event::DeviceCredentialRevoked { credential_id, from }, _) => {
                 sqlx::query(EXPIRE).bind(credential_id).bind(from)
             }
-            _ => continue,
+            (Event::DeviceCredentialIssued { .. }, None)
+            | (
+                Event::DeviceRegistered { .. } | Event::DeviceUpdated { .. } | Event::DeviceDecommissioned {},
+                _,
+            ) => {
+                continue;
+            }
         };
         query.bind(device.tenant.as_str()).bind(device.uid.as_str()).execute(recorder.connection()).await?;
     }
