@@ -1,7 +1,7 @@
-//! Commands as people and programs ask for them: checked, put on the record once, cancelled. For REST, GraphQL and
-//! batches alike.
+//! Commands as people and programs request them: checked, appended once, cancelled. REST, GraphQL and batches share
+//! this code.
 //!
-//! What happens to a command after that is the [`dispatcher`](crate::dispatch)'s: it follows the log, which is its
+//! What happens to a command after that is up to the [`dispatcher`](crate::dispatch), which follows the log as its
 //! outbox. The modules:
 //!
 //! - [`idempotency`]: the same request twice is one command
@@ -26,46 +26,46 @@ use uuid::Uuid;
 
 use idempotency::{InFlight, Key};
 
-/// How long an attempt waits for its device, unless the requester says otherwise, in seconds.
+/// How long an attempt waits for its ack by default, in seconds.
 pub const TIMEOUT_S: u32 = 30;
-/// How many attempts there are, unless the requester says otherwise.
+/// How many attempts a command has by default.
 pub const MAX_ATTEMPTS: u32 = 3;
-/// How long a command is sent at all, unless the requester says otherwise.
+/// How long after its request a command may be sent by default.
 pub const LIFE: TimeDelta = TimeDelta::hours(24);
 /// The largest `params`, as JSON, in bytes.
 pub const MAX_PARAMS: usize = 32 << 10;
-/// The events that a request puts on a command's record.
+/// The types of the events that a request appends to a command's stream.
 const REQUEST: &[&str] = &["CommandRequested"];
 
-/// A command as it is asked for; what is absent has a default.
+/// A requested command. An absent field has a default.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NewCommand {
-    /// For which device.
+    /// The device that the command is for.
     pub device_uid: Uid,
-    /// What to do.
+    /// The command type.
     pub cmd: String,
-    /// With what; nothing is `{}`.
+    /// The parameters; `None` means `{}`.
     pub params: Option<Value>,
-    /// How long an attempt waits for the device, in seconds: 1 to 86,400, by default [`TIMEOUT_S`].
+    /// How long an attempt waits for the ack, in seconds: 1 to 86,400, by default [`TIMEOUT_S`].
     pub timeout_s: Option<u32>,
-    /// How many attempts there may be: 1 to 10, by default [`MAX_ATTEMPTS`].
+    /// The most attempts: 1 to 10, by default [`MAX_ATTEMPTS`].
     pub max_attempts: Option<u32>,
-    /// After this it is not sent any more: at most 30 days away, by default [`LIFE`].
+    /// The time after which the command is not sent any more: at most 30 days away, by default [`LIFE`] from now.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// What was put on the record.
+/// The result of an accepted request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
-    /// The command's, or the batch's, id.
+    /// The id of the command or the batch.
     pub id: Uuid,
-    /// Where it is on the record.
+    /// The position of the last event that the request appended.
     pub at: Committed,
-    /// Whether an earlier request with the same idempotency key had put it there.
+    /// Whether an earlier request with the same idempotency key appended it.
     pub repeated: bool,
 }
 
-/// Why a command was not put on the record.
+/// Why a request was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no such device.
@@ -74,34 +74,34 @@ pub enum Error {
     /// The device is out of service.
     #[error("the device is out of service")]
     Decommissioned,
-    /// The tenant's devices may not be told that.
+    /// The command is not on the tenant's list of command types.
     #[error("cmd: {0:?} is not one of the tenant's command types")]
     UnknownType(String),
     /// The parameters do not fit the command type's schema.
     #[error("params: {0}")]
     BadParams(String),
-    /// The command's record refuses it.
+    /// The command's aggregate refuses the request.
     #[error(transparent)]
     Command(#[from] command::Error),
-    /// The command type's record refuses it.
+    /// The command type's aggregate refuses the change.
     #[error(transparent)]
     Type(#[from] command_type::Error),
-    /// The batch's record refuses it.
+    /// The batch's aggregate refuses the request.
     #[error(transparent)]
     Batch(#[from] fleetlog_aggregates::command_batch::Error),
-    /// The selector chooses nothing, or what is not there.
+    /// The selector matches no device, or names one that does not exist.
     #[error("selector: {0}")]
     Selector(String),
     /// The idempotency key was used with another request.
     #[error("the idempotency key was used with another request")]
     KeyReused,
-    /// Another request with the same idempotency key is being worked on.
+    /// Another request with the same idempotency key is still running.
     #[error("another request with the same idempotency key is being worked on")]
     KeyInFlight,
-    /// Policies do not allow it for one of the devices.
+    /// A policy denies the request for one of the devices.
     #[error(transparent)]
     Forbidden(#[from] fleetlog_access::Forbidden),
-    /// Others keep changing the same thing.
+    /// The append kept conflicting with others to the same stream.
     #[error("append to a stream that others keep changing")]
     Conflict,
     /// The database failed.
@@ -121,7 +121,7 @@ impl<E: std::error::Error + Into<Error>> From<ExecuteError<E>> for Error {
 
 impl From<device::Error> for Error {
     fn from(_: device::Error) -> Self {
-        // Reading a device decides nothing, so nothing is refused.
+        // Reading a device decides nothing, so its aggregate refuses nothing.
         Self::UnknownDevice
     }
 }
@@ -137,14 +137,15 @@ impl From<fleetlog_projections::commands::Error> for Error {
     }
 }
 
-/// Puts the commands of all tenants on the record. Cheap to clone; clones share which idempotency keys are in flight.
+/// Accepts the commands of all tenants. Cheap to clone; clones share which idempotency keys are in flight.
 #[derive(Clone, Default)]
 pub struct Commands {
     in_flight: Arc<InFlight>,
 }
 
 impl Commands {
-    /// Puts a command on the record. It is committed when this returns, and will be sent.
+    /// Appends the request for a command. When this returns, the request is committed and the dispatcher will send the
+    /// command.
     pub async fn send(
         &self,
         log: &TenantLog,
@@ -178,13 +179,13 @@ impl Commands {
             request_digest: digest,
         };
         let input = Input::Request(request, now);
-        // As far as is known, nothing is on its record.
+        // A new id most likely has no events yet.
         let record = Some(Record::<Command>::default());
         let requested = log.execute_on(&stream, record, input, metadata).await;
         crash::point("command.requested");
         match requested {
             Ok(Some(at)) => Ok(Accepted { id, at, repeated: false }),
-            // Another node was faster with the same key.
+            // Another node was faster with the same idempotency key.
             Err(ExecuteError::Refused(command::Error::AlreadyRequested)) => {
                 self.repeated::<Command>(log, id, &stream, REQUEST, true).await
             }
@@ -195,7 +196,7 @@ impl Commands {
     }
 
     /// The answer that the first request with the same idempotency key got: the position of the last event that it
-    /// put on the record, which is one of `request`.
+    /// appended, whose type is one of `request`.
     async fn repeated<A: cqrs_es::Aggregate>(
         &self,
         log: &TenantLog,
@@ -213,7 +214,8 @@ impl Commands {
         Ok(Accepted { id, at: Committed { log_id: last.log_id, position: last.position }, repeated: true })
     }
 
-    /// Whether the device, if it is one device's command, and the command's type allow it. Returns the parameters.
+    /// Checks that the device may get commands, if a device is given, and that the command type allows the parameters.
+    /// Returns the parameters.
     async fn check(
         &self,
         log: &TenantLog,
@@ -244,7 +246,7 @@ impl Commands {
         Ok(params)
     }
 
-    /// Gives a command up, if it has not ended. The device may have done it all the same, if it was sent.
+    /// Cancels a command that has not ended. The device may still carry it out, if it was sent before.
     pub async fn cancel(
         &self,
         log: &TenantLog,
@@ -259,13 +261,13 @@ impl Commands {
         Ok(Accepted { id: cmd_id, at, repeated: false })
     }
 
-    /// What a command type says. `None` if it is not on the tenant's list.
+    /// The definition of a command type. `None` if it is not on the tenant's list.
     pub async fn type_of(&self, log: &TenantLog, name: &CommandName) -> Result<Option<Definition>, Error> {
         let command_type = log.load::<CommandType>(&format!("{}/{name}", log.tenant())).await?;
         Ok(command_type.definition().cloned())
     }
 
-    /// Puts a command type on the tenant's list, or changes it. `None` if there was nothing to change.
+    /// Adds a command type to the tenant's list, or changes it. `None` if nothing changed.
     pub async fn define_type(
         &self,
         log: &TenantLog,
@@ -277,7 +279,7 @@ impl Commands {
         Ok(log.execute::<CommandType>(&format!("{}/{name}", log.tenant()), input, metadata).await?)
     }
 
-    /// Takes a command type off the tenant's list. Commands that were requested before are still sent.
+    /// Removes a command type from the tenant's list. Commands that were requested before are still sent.
     pub async fn remove_type(
         &self,
         log: &TenantLog,

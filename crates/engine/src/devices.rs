@@ -1,8 +1,8 @@
 //! Devices, apart from their messages.
 //!
-//! - [`registration`]: puts a device on the record, where its tenant has room
+//! - [`registration`]: registers a device, within its tenant's limit
 //! - `admission`: which of a tenant's devices may write; registers unknown ones
-//! - [`credentials`]: what a device logs in with
+//! - [`credentials`]: the user names and passwords of devices
 
 pub(crate) mod admission;
 pub mod credentials;

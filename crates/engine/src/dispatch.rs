@@ -1,15 +1,15 @@
-//! Sends commands to devices, and gives them up in time.
+//! Sends commands to devices, and times them out.
 //!
-//! The control log is the outbox: what it says of a command decides what is to happen next and when, so nothing here
-//! needs to be remembered over a restart. One node dispatches for all; another takes over when it ends. A crash between
+//! The control log is the outbox: the events of a command decide what is due next and when, so the dispatcher has no
+//! state to keep over a restart. One node dispatches for all tenants; another takes over when it ends. A crash between
 //! a publish and the event that records it leads to one more delivery of the same command, never to none. The modules,
-//! in the order in which a command passes through:
+//! in the order in which a command passes through them:
 //!
-//! - [`tenant`]: one log's open commands: follows the log, and does what is due
-//! - `schedule`: which of them are open, in whose turn, and when each is to be looked at
-//! - `attempt`: one attempt, or one end, of one command
-//! - [`outlet`]: through which broker
-//! - `batch_runner`: requests the commands of all tenants' batches, at their rate
+//! - [`tenant`]: the open commands of one log: follows the log, and does what is due
+//! - `schedule`: which commands are open, whose turn it is, and when each is due
+//! - `attempt`: one attempt, or the time-out, of one command
+//! - [`outlet`]: the way to the devices
+//! - `batch_runner`: requests the commands of all tenants' batches, at their rates
 
 mod attempt;
 mod batch_runner;
@@ -32,32 +32,32 @@ use batch_runner::Notice;
 use outlet::CommandOutlet;
 use tenant::Desk;
 
-/// What the right to dispatch is called, among the advisory locks.
+/// The name of the advisory lock that a dispatching node holds.
 const NAME: &str = "fleetlog dispatcher";
-/// How often a node that does not dispatch asks whether it may, and one that does whether it still may.
+/// How often each node asks for the right to dispatch, or checks that it still has it.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
-/// The component. [`Dispatcher::run`] it.
+/// The dispatcher. Start it with [`Dispatcher::run`].
 pub struct Dispatcher {
     log: EventLog,
     outlet: Arc<dyn CommandOutlet>,
 }
 
 impl Dispatcher {
-    /// Prepares a dispatcher for all tenants.
+    /// Prepares the dispatcher for all tenants.
     #[must_use]
     pub fn new(log: EventLog, outlet: Arc<dyn CommandOutlet>) -> Self {
         Self { log, outlet }
     }
 
-    /// Dispatches, whenever it is this node's turn, until `shutdown`.
+    /// Dispatches, whenever this node has the right to, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut backoff = Backoff::new(ASK_EVERY, Duration::from_secs(10));
         while !shutdown.is_cancelled() {
             match Leadership::acquire(self.log.pool(), NAME).await {
                 Ok(Some(leadership)) => {
                     backoff.reset();
-                    tracing::info!("commands are dispatched here");
+                    tracing::info!("this node dispatches commands");
                     self.dispatch(leadership, &shutdown).await;
                 }
                 Ok(None) => backoff.reset(),
@@ -67,7 +67,8 @@ impl Dispatcher {
         }
     }
 
-    /// A desk for each control log, and one runner for the batches of all, for as long as this node leads.
+    /// Runs a desk for each control log, and one runner for the batches of all tenants, while this node has the right
+    /// to dispatch.
     async fn dispatch(&self, mut leadership: Leadership, shutdown: &CancellationToken) {
         let stop = shutdown.child_token();
         let mut desks = JoinSet::new();
@@ -86,12 +87,12 @@ impl Dispatcher {
                 () = stop.cancelled() => {}
                 _ = asks.tick() => {
                     if !leadership.is_held().await {
-                        tracing::warn!("commands are no longer dispatched here");
+                        tracing::warn!("this node no longer dispatches commands");
                         stop.cancel();
                     }
                 }
                 Some(ended) = desks.join_next() => {
-                    // None ends by itself. Starting over brings it back to what the log says.
+                    // No task ends by itself. Starting over restores the state from the log.
                     tracing::error!(?ended, "a desk ended; dispatching starts over");
                     stop.cancel();
                 }

@@ -1,14 +1,14 @@
-//! Ingest: the one path from a received message to the record, whichever broker it came through.
+//! Ingest: the only path from a received message to the log, whichever broker it came through.
 //!
-//! The built-in endpoint and the subscriber to an external broker submit messages and acknowledge each once its
-//! [`Receipt`] says that its fate is committed: an event, a repeat of one, or a row in quarantine. Nothing here knows
-//! MQTT. The modules, in the order in which data flows through them:
+//! The built-in endpoint and the subscriber to an external broker submit messages, and acknowledge each when its
+//! [`Receipt`] says that its fate is committed: an event, a duplicate of one, or a row in quarantine. Nothing here
+//! knows MQTT. The modules, in the order in which data flows through them:
 //!
-//! - [`handle`]: takes messages in, within a budget of memory
-//! - [`lanes`]: sorts them by the log that they belong to
-//! - [`lane`]: one log's batches, one at a time: decide, admit the devices, append, quarantine, answer
-//! - [`acks`]: devices' answers to commands, each decided by its command's record
-//! - [`retry`]: does it again until the database takes it
+//! - [`handle`]: accepts messages, within a budget of memory
+//! - [`lanes`]: sorts them by log
+//! - [`lane`]: the batches of one log, one at a time: decide, admit the devices, append, quarantine, answer
+//! - [`acks`]: devices' acks of commands, each decided by its command's record
+//! - [`retry`]: repeats a database call until it succeeds
 //! - [`unroutable`]: messages that belong to no log
 
 mod acks;
@@ -30,23 +30,25 @@ pub use handle::{Handle, Receipt};
 use handle::{Message, Room};
 use lanes::Lanes;
 
-/// How many messages are taken over at once.
+/// The most messages that are taken from the queue at once.
 const TAKE: usize = 4096;
 
-/// What acknowledgements of commands may hold, in bytes.
+/// The budget of acks of commands, in bytes.
 const ACKS: usize = 8 << 20;
 
-/// How much ingest may hold and do at once.
+/// Limits of what ingest holds and does at once.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The most messages in one batch.
     pub batch: usize,
-    /// What waits or is being stored, in bytes: payload, topic, and [`Handle::OVERHEAD`] for each message. Whoever
-    /// submits more waits. Decoding and encoding hold each batch's payloads about three times.
+    /// The budget of messages that wait or are being stored, in bytes: payload, topic, and [`Handle::OVERHEAD`] for
+    /// each message. Beyond it, [`Handle::submit`] waits. Decoding and encoding hold each batch's payloads about three
+    /// times.
     pub budget: usize,
-    /// Batches that are appended at the same time, each to another log. As many as the log has append connections.
+    /// The most batches that are appended at the same time, each to another log. Equals the number of the log's append
+    /// connections.
     pub appends: usize,
-    /// How long a shutdown waits for what was submitted.
+    /// How long a shutdown waits for submitted messages.
     pub drain: Duration,
 }
 
@@ -56,14 +58,14 @@ impl Default for Options {
     }
 }
 
-/// What became of a message. It is committed.
+/// The committed outcome of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It is an event of its tenant's telemetry log.
+    /// The message is the event at this position of its tenant's telemetry log.
     Recorded(Position),
-    /// It was on the record already.
+    /// An earlier message with the same `msg_id` is in the log.
     Duplicate,
-    /// It is in quarantine.
+    /// The message is in quarantine, for this reason.
     Quarantined(Reason),
 }
 
@@ -72,20 +74,20 @@ pub enum Fate {
 #[error("ingest is closing")]
 pub struct Closed;
 
-/// Why ingest ended before it was told to.
+/// Why ingest ended before the shutdown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The task that stores messages of one log ended.
+    /// The task that stores one log's messages ended.
     #[error("keep storing messages: {0}")]
     LaneEnded(#[source] tokio::task::JoinError),
 }
 
-/// The component. [`Ingest::run`] it, and give [`Handle`]s to those who receive messages.
+/// The ingest component. [`Ingest::run`] it, and give [`Handle`]s to the code that receives messages.
 pub struct Ingest {
     log: EventLog,
     options: Options,
     queue: mpsc::UnboundedReceiver<Message>,
-    /// For messages whose log turned up later.
+    /// Back to the queue, for messages whose tenant was found late.
     again: mpsc::WeakUnboundedSender<Message>,
     rooms: [Room; 2],
 }
@@ -94,7 +96,7 @@ impl Ingest {
     /// Prepares ingest into a log.
     #[must_use]
     pub fn new(log: EventLog, options: Options) -> (Self, Handle) {
-        // Its length is bounded by the permits that its messages hold.
+        // The queue's length is bounded by the permits that its messages hold.
         let (submit, queue) = mpsc::unbounded_channel();
         let rooms = [Room::new(options.budget), Room::new(ACKS)];
         let again = submit.downgrade();
@@ -102,8 +104,8 @@ impl Ingest {
         (Self { log, options, queue, again, rooms }, Handle::new(submit, telemetry, acks))
     }
 
-    /// Stores what is submitted until `shutdown`, then takes no more, finishes what it has, and returns. What is not
-    /// stored within [`Options::drain`] is answered with [`Closed`].
+    /// Stores submitted messages until `shutdown`, then accepts no more, finishes those that it has, and returns.
+    /// Messages that are not stored within [`Options::drain`] are answered with [`Closed`].
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
         let drain = self.options.drain;
         let mut lanes = Lanes::new(self.log, self.options, self.again);

@@ -1,10 +1,10 @@
 //! What fleetlog does with messages and commands, between a broker and the log. Names neither MQTT nor HTTP.
 //!
-//! - [`devices`]: which devices there are, what they log in with, and which may write
-//! - [`ingest`]: from a device's message to the log, once, acknowledged when committed
-//! - [`commands`]: a command as it is asked for: checked, put on the record once
-//! - [`dispatch`]: sends what the log says is to be sent, and gives it up in time
-//! - [`replay`]: the log told again, from its first event on
+//! - [`devices`]: registration, credentials, and which devices may write
+//! - [`ingest`]: from a device's message to the log, once; acknowledged when committed
+//! - [`commands`]: from a request to a command in the log: checked, appended once
+//! - [`dispatch`]: sends commands to devices, and times them out
+//! - [`replay`]: the story that the log tells, from its first event on
 
 pub mod commands;
 pub mod devices;

@@ -1,12 +1,12 @@
-//! The log told again, from its first event on: what happened to a command, or to a device and its commands, or which
-//! commands had not ended, as of any moment. For auditors, who ask the log itself and no read model.
+//! Replays the log from its first event: what happened to a command, or to a device and its commands, or which commands
+//! were open, as of any moment. For auditors, who ask the log itself and no read model.
 //!
-//! [`run`] reads and folds with the aggregates that decided, and hands each [`Line`] to its caller. It only reads, page
-//! by page, and remembers what has not ended, not what it has read.
+//! [`run`] folds the events with the same aggregates that decided them, and passes each [`Line`] to its caller. It only
+//! reads, page by page, and keeps open commands in memory, not the events that it has read.
 //!
-//! - [`life`]: a command, as its events left it
-//! - [`mod@line`]: what is told, as JSON
-//! - [`text`]: the same, for people
+//! - [`life`]: a command's state after its events
+//! - [`mod@line`]: the lines, as JSON
+//! - [`text`]: the lines, as text for people
 
 mod life;
 pub mod line;
@@ -27,74 +27,74 @@ use uuid::Uuid;
 use life::Life;
 use line::{Counts, Line, State, Step, What};
 
-/// How many events are read at a time, and how many bytes of them.
+/// The most events in a page, and their most bytes.
 const PAGE: i64 = 1000;
 const PAGE_BYTES: usize = 4 << 20;
-/// How many open commands are told at a time.
+/// The most open commands that are loaded at a time.
 const OPEN: usize = 100;
 
-/// What is told.
+/// What to replay.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scope {
-    /// One command's life.
+    /// The life of one command.
     Command(Uuid),
-    /// A device's own life and that of its commands, as recorded from `from` and before `to`.
+    /// The life of a device and of its commands, recorded at or after `from` and before `to`.
     Device {
-        /// Which device.
+        /// The device's uid.
         uid: Uid,
-        /// Not before this.
+        /// The start of the span, inclusive.
         from: Option<DateTime<Utc>>,
-        /// Before this.
+        /// The end of the span, exclusive.
         to: Option<DateTime<Utc>>,
     },
-    /// Every command that had not ended.
+    /// Every command that was open.
     Open,
 }
 
-/// What is told, and as of when.
+/// What to replay, and as of which moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// Whose log.
+    /// The tenant whose log is read.
     pub tenant: Tenant,
-    /// What of it.
+    /// What to replay.
     pub scope: Scope,
-    /// The last moment whose events count, by the server's clock; now, where none is given.
+    /// The last moment whose events count, by the server's clock; `None` means now.
     pub as_of: Option<DateTime<Utc>>,
 }
 
-/// Why nothing, or not all, could be told.
+/// Why a replay failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The tenant has no log.
     #[error("there is no tenant {0}")]
     NoTenant(Tenant),
-    /// Nothing was on the record.
+    /// The log has no event of this command or device.
     #[error("there {} no {what} of tenant {tenant}{}", if as_of.is_some() { "was" } else { "is" }, as_of.map_or_else(String::new, |at| format!(" at {}", line::time(at))))]
     Nothing {
         /// Which command or device.
         what: String,
-        /// Whose.
+        /// The tenant.
         tenant: Tenant,
-        /// When.
+        /// The moment of the replay; `None` means now.
         as_of: Option<DateTime<Utc>>,
     },
     /// An event cannot be read.
     #[error("failed to read the event at position {position}: {why}")]
     Corrupt {
-        /// Where it is.
+        /// The event's position.
         position: Position,
-        /// What is wrong with it.
+        /// What is wrong with the event.
         why: String,
     },
     /// The database failed.
     #[error("failed to {0}")]
     Log(#[from] fleetlog_event_log::Error),
-    /// What was told could not be written.
+    /// The caller could not write a line.
     #[error("failed to write: {0}")]
     Write(#[from] io::Error),
 }
 
-/// Reads the log and tells what was asked for, line by line.
+/// Reads the log, and passes each line to `tell`.
 pub async fn run(
     log: &EventLog,
     options: &Options,
@@ -131,7 +131,7 @@ impl Replay<'_> {
         self.life(events, tell)
     }
 
-    /// Tells one command's events, all of them.
+    /// Passes on all events of one command.
     fn life(&self, events: Vec<Event>, tell: &mut impl FnMut(&Line) -> io::Result<()>) -> Result<(), Error> {
         let mut life = Life::default();
         let mut id = None;
@@ -212,7 +212,7 @@ impl Replay<'_> {
                 if matches!(happened, command::Event::CommandRequested(_)) {
                     lives.insert(id, (event.position, Life::default()));
                 }
-                // What has ended is counted and forgotten; what comes after changes nothing.
+                // A command that has ended is only counted; later events do not change it.
                 let Some((_, life)) = lives.get_mut(&id) else { return Ok(()) };
                 life.apply(happened);
                 if life.has_ended() {
@@ -253,13 +253,13 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Reads the control log up to the moment asked for, or to where it ends now. Returns the last position that counts.
+    /// Reads the control log up to the chosen moment, or to its present head. Returns the last position that counts.
     async fn read(
         &self,
         aggregate_types: &[&str],
         mut each: impl AsyncFnMut(Event) -> Result<(), Error>,
     ) -> Result<Position, Error> {
-        // What is appended meanwhile is not told in part.
+        // Events that are appended meanwhile are left out, so that the replay ends at one position.
         let head = self.log.heads().log(self.control).map_or(0, |log| log.head);
         let mut last = 0;
         loop {

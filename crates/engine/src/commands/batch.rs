@@ -1,5 +1,5 @@
-//! One command for many devices: which devices, checked and put on the record. The
-//! [`dispatcher`](crate::dispatch) goes on with it from there.
+//! Batches: chooses the devices of a command for many, checks the request and appends it. The
+//! [`dispatcher`](crate::dispatch) then requests the commands.
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::command_batch::{self, CommandBatch, Input, Request};
@@ -15,22 +15,22 @@ use uuid::Uuid;
 use super::idempotency::{self, Key, NAMESPACE};
 use super::{Accepted, Commands, Error, LIFE, MAX_ATTEMPTS, TIMEOUT_S};
 
-/// The events that a request puts on a batch's record.
+/// The types of the events that a request appends to a batch's stream.
 const REQUEST: &[&str] = &["CommandBatchRequested", "CommandBatchTargeted"];
 
-/// Which devices: exactly one of these.
+/// The devices of a batch, chosen in exactly one of these ways.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case", try_from = "Said")]
 pub enum Selector {
-    /// These.
+    /// The devices with these uids.
     #[schema(value_type = Vec<String>)]
     Devices(Vec<Uid>),
-    /// All in service that carry all of these labels, at least one.
+    /// All devices in service that carry all of these labels; at least one label is needed.
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     Labels(Labels),
 }
 
-/// What a requester says about devices. Read field by field, so that a refusal names the one that is wrong.
+/// The JSON form of [`Selector`]. It is read field by field, so that a refusal names the wrong field.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Said {
@@ -50,18 +50,18 @@ impl TryFrom<Said> for Selector {
     }
 }
 
-/// A batch as it is asked for; what is absent has a command's default.
+/// A requested batch. An absent field has the default of a single command.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NewBatch {
-    /// For which devices.
+    /// The devices of the batch.
     pub selector: Selector,
-    /// What to do.
+    /// The command type.
     pub cmd: String,
-    /// With what; nothing is `{}`.
+    /// The parameters; `None` means `{}`.
     pub params: Option<Value>,
     /// How many commands are requested a second: 1 to 1,000.
     pub rate_per_s: u32,
-    /// So many commands that failed or timed out end the batch. `None`: it goes on whatever fails.
+    /// This many failed or timed-out commands end the batch. `None`: no failure ends it.
     pub abort_after_failures: Option<u32>,
     /// See [`NewCommand`](super::NewCommand).
     pub timeout_s: Option<u32>,
@@ -71,15 +71,15 @@ pub struct NewBatch {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// The id of the command that a device gets as part of a batch.
+/// The id of a device's command in a batch.
 #[must_use]
 pub fn cmd_id(batch_id: Uuid, device: &Uid) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("batch\n{batch_id}\n{device}").as_bytes())
 }
 
 impl Commands {
-    /// Puts a batch on the record, if `allow` lets the devices through that it has chosen. It is committed when this
-    /// returns, and will be sent.
+    /// Appends the request for a batch, if `allow` accepts the chosen devices. When this returns, the request is
+    /// committed and the dispatcher will request the commands.
     pub async fn send_batch<A: Future<Output = Result<Vec<Uid>, Error>>>(
         &self,
         log: &TenantLog,
@@ -133,8 +133,8 @@ impl Commands {
         }
     }
 
-    /// Requests no more of a batch's commands, and cancels those that no broker has taken over. Those that were sent
-    /// run to their end.
+    /// Cancels a batch: the dispatcher requests no more of its commands, and cancels those that no broker has taken.
+    /// Those that were sent run to their end.
     pub async fn cancel_batch(
         &self,
         log: &TenantLog,
@@ -149,7 +149,7 @@ impl Commands {
         Ok(Accepted { id: batch_id, at: at.ok_or(Error::Conflict)?, repeated: false })
     }
 
-    /// The devices that are meant, each once.
+    /// The chosen devices, each once.
     async fn choose(&self, log: &TenantLog, selector: &Selector) -> Result<Vec<Uid>, Error> {
         let limit = command_batch::MAX_DEVICES + 1;
         let chosen = match selector {
@@ -168,7 +168,7 @@ impl Commands {
                 uids
             }
             Selector::Labels(labels) if labels.is_empty() => {
-                // Every device there is, most likely by mistake.
+                // No label at all would choose every device, which is most likely a mistake.
                 return Err(Error::Selector("expected at least one label".to_owned()));
             }
             Selector::Labels(labels) => {

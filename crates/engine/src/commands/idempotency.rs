@@ -1,7 +1,7 @@
-//! The same request twice is one command: its id follows from the requester's `Idempotency-Key`.
+//! The same request twice is one command: its id is derived from the requester's `Idempotency-Key`.
 //!
-//! The log holds one stream of an id, so this lasts as long as the log. What is kept in memory only tells a request
-//! that another of the same key is being worked on here.
+//! An id has one stream in the log, so this holds as long as the log does. The keys in memory only detect that this
+//! process is still working on another request with the same key.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,16 +15,16 @@ use uuid::Uuid;
 
 use super::Error;
 
-/// The namespace of ids that follow from something else.
+/// The UUID namespace of derived ids.
 pub(crate) const NAMESPACE: Uuid = Uuid::from_u128(0x6b0e_6f1c_5b1f_4c52_9a52_6a0c_f1ee_7106);
 /// The longest key, in characters.
 const MAX_KEY: usize = 255;
 
-/// What a requester calls a request.
+/// An `Idempotency-Key`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key(String);
 
-/// A text that is no idempotency key.
+/// A text that is not an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected 1 to 255 visible ASCII characters")]
 pub struct BadKey;
@@ -39,34 +39,34 @@ impl std::str::FromStr for Key {
 }
 
 impl Key {
-    /// The id of what a tenant's actor asks for under this key.
+    /// The id of what a tenant's actor requests under this key; `kind` separates commands from batches.
     pub(super) fn id(&self, tenant: &Tenant, actor: &str, kind: &str) -> Uuid {
         Uuid::new_v5(&NAMESPACE, format!("{kind}\n{tenant}\n{actor}\n{}", self.0).as_bytes())
     }
 }
 
-/// What a request says, in short.
+/// A digest of a request.
 pub(super) fn digest(request: &impl Serialize) -> String {
-    // Requests are plain data: they always serialize.
+    // Requests are plain data, which always serializes.
     let mut request = serde_json::to_value(request).unwrap_or_default();
-    // The same request may come with its fields in another order.
+    // The same request may arrive with its fields in another order.
     request.sort_all_objects();
     let json = serde_json::to_vec(&request).unwrap_or_default();
     BASE64_URL_SAFE_NO_PAD.encode(hash(&SHA256, &json))
 }
 
-/// The keys that are being worked on in this process.
+/// The keys of the requests that this process is working on.
 #[derive(Debug, Default)]
 pub(super) struct InFlight(Mutex<HashSet<Uuid>>);
 
-/// A key that is being worked on, until this is dropped.
+/// Marks a key as in flight until it is dropped.
 pub(super) struct Guard {
     keys: Arc<InFlight>,
     id: Uuid,
 }
 
 impl InFlight {
-    /// Marks a key, unless it is marked.
+    /// Marks a key. Fails if it is marked already.
     pub(super) fn enter(self: &Arc<Self>, id: Uuid) -> Result<Guard, Error> {
         let fresh = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         if fresh { Ok(Guard { keys: Arc::clone(self), id }) } else { Err(Error::KeyInFlight) }

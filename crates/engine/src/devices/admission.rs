@@ -1,8 +1,8 @@
-//! Which of a tenant's devices may write. Registers unknown ones, where the tenant allows that.
+//! Which of a tenant's devices may write. Registers unknown devices, if the tenant allows that.
 //!
-//! What is known is kept, and brought up to the head of the tenant's control log before each batch: a device that
-//! was decommissioned on this node is refused from the next batch on, on another node as soon as its head is known
-//! here (heads are polled twice a second).
+//! Known devices are cached. Before each batch the cache is brought up to the head of the tenant's control log, so that
+//! a device that was decommissioned on this node is refused from the next batch on, and one that was decommissioned on
+//! another node as soon as the head is known here (heads are polled twice a second).
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -16,28 +16,29 @@ use lru::LruCache;
 use crate::devices::registration;
 use crate::ingest::retry::{failed, patience};
 
-/// How many devices of a tenant are remembered, about 10 MB of them. The rest are looked up, one query a batch.
+/// The most devices of a tenant in the cache, about 10 MB. The others are looked up with one query a batch.
 const REMEMBERED: usize = 100_000;
-/// Beyond this many events to catch up with, forgetting everything is cheaper.
+/// Beyond this many events to read, clearing the cache is cheaper.
 const CATCH_UP: Position = 10_000;
-/// How long a tenant without room for one more device is not asked again.
+/// How long unknown devices are refused without a query after the tenant was found to be at its limit.
 const FULL_FOR: Duration = Duration::from_secs(1);
-/// How many devices are registered in one transaction, while which nobody else appends to the tenant's control log.
+/// The most devices that are registered in one transaction. Nobody else appends to the tenant's control log meanwhile.
 const AT_ONCE: usize = 1000;
 
-/// Devices that may not write, by stream id, with the reason for programs and for people.
+/// Devices that may not write, by stream id, with the reason as a code and as a text.
 pub(crate) type RefusedDevices = HashMap<String, (Reason, &'static str)>;
 
-/// One tenant's devices.
+/// The devices of one tenant.
 pub(crate) struct Devices {
     log: EventLog,
     tenant: Tenant,
     control: LogId,
-    /// The control log's position up to which `known` is right.
+    /// The position of the control log up to which `known` is right.
     seen: Position,
-    /// At most [`REMEMBERED`]. It grows with the tenant: a cache of fixed size would take 2 MiB for its first device.
+    /// At most [`REMEMBERED`] devices. The cache grows with the tenant: one of fixed size would take 2 MiB for its
+    /// first device.
     known: LruCache<String, Status>,
-    /// Until when it is taken for granted that the tenant has as many devices as it may have.
+    /// Until when the tenant counts as being at its limit of devices.
     full_until: Option<Instant>,
 }
 
@@ -47,12 +48,12 @@ impl Devices {
         Self { log, tenant, control, seen, known: LruCache::unbounded(), full_until: None }
     }
 
-    /// Whether nobody of the tenant is let in.
+    /// Whether the tenant is suspended.
     pub(crate) fn are_suspended(&self) -> bool {
         self.log.terms().of(self.tenant.as_str()).suspended
     }
 
-    /// Which of these devices may not write. New ones are registered before this returns, however long it takes.
+    /// The devices among these that may not write. Registers new ones first, and tries until the database answers.
     pub(crate) async fn refused(&mut self, devices: &BTreeSet<&str>) -> RefusedDevices {
         let mut backoff = patience();
         loop {
@@ -89,7 +90,7 @@ impl Devices {
         Ok(refused)
     }
 
-    /// Notes what happened to devices since the last batch.
+    /// Applies the changes to devices since the last batch.
     async fn catch_up(&mut self) -> Result<(), Error> {
         let head = self.log.heads().log(self.control).map_or(self.seen, |log| log.head);
         if head - self.seen > CATCH_UP {
@@ -121,7 +122,7 @@ impl Devices {
         after(rows).collect()
     }
 
-    /// Learns about devices that are not remembered: reads them, and registers those that are new.
+    /// Looks up devices that are not cached, and registers the new ones.
     async fn meet(&mut self, devices: &[&str]) -> Result<HashMap<String, Status>, Error> {
         let mut statuses = self.recorded(devices).await?;
         let new = devices.iter().filter(|&&device| !statuses.contains_key(device));
@@ -164,12 +165,13 @@ impl Devices {
         self.full_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Registers devices, many at a time, and says what became of them. Those that the tenant has no room for are not in
-    /// what this returns.
+    /// Registers devices, up to [`AT_ONCE`] in a transaction, and returns their status. Devices beyond the tenant's
+    /// limit are absent from the result.
     async fn register(&mut self, devices: Vec<String>) -> Result<HashMap<String, Status>, Error> {
         let mut statuses = HashMap::new();
         for devices in devices.chunks(AT_ONCE) {
-            // The next ones are new too. Asked for each of a flood of strangers, the database would do nothing else.
+            // The tenant is at its limit, so the other devices, which are new too, would be refused as well. A query
+            // for each unknown device of a flood would overload the database.
             if self.is_full() {
                 break;
             }
@@ -180,7 +182,7 @@ impl Devices {
                 self.full_until = Some(Instant::now() + FULL_FOR);
             }
             statuses.extend(noticed.registered.into_iter().map(|device| (device, Status::Registered)));
-            // Someone else was faster with these.
+            // Another node or a person was faster with these.
             let others: Vec<&str> =
                 devices.iter().map(String::as_str).filter(|device| !statuses.contains_key(*device)).collect();
             if !others.is_empty() {
@@ -200,7 +202,7 @@ fn refuse(refused: &mut RefusedDevices, device: &str, status: Status) {
     refused.insert(device.to_owned(), why);
 }
 
-/// Where events leave their devices. Those of a type that leaves a device where it was say nothing.
+/// The status of each device after its event. Events that do not change a status are skipped.
 fn after(events: Vec<(String, String)>) -> impl Iterator<Item = Result<(String, Status), Error>> {
     events.into_iter().filter_map(|(device, event_type)| match event_type.parse::<EventType>() {
         Ok(event_type) => Some(Ok((device, event_type.status_after()?))),

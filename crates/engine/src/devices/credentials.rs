@@ -1,13 +1,13 @@
-//! Devices' credentials: what a device connects with, and what it may do then. Knows no MQTT and no HTTP.
+//! Devices' credentials: what a device logs in with, and which topics it may use. Knows no MQTT and no HTTP.
 //!
-//! - [`secret`]: made, hashed, compared
-//! - [`Device`]: which device, as its user name says, and its own topics
-//! - [`issue`]: issue, rotate, revoke, list: what a caller does with the tenant's devices
-//! - [`authenticate`]: whether a device is who it says
-//! - [`watch`]: whose access has ended lately; when each credential was used
+//! - [`secret`]: secrets: made, hashed, compared
+//! - [`Device`]: a device as its user name gives it, and its topics
+//! - [`issue`]: issue, rotate, revoke and list the credentials of a tenant's devices
+//! - [`authenticate`]: checks a user name and a password
+//! - [`watch`]: which accesses have ended; when each credential was last used
 //!
-//! A credential is an ordinary row, and holds the hash of its secret. What is done with it is on the record in the
-//! device's stream, in the same transaction.
+//! A credential is an ordinary row with the hash of its secret. Every change of it is also an event in the device's
+//! stream, in the same transaction.
 
 pub mod authenticate;
 pub mod issue;
@@ -27,46 +27,48 @@ use uuid::Uuid;
 
 pub use secret::Secret;
 
-/// How many logins look into the database at once. When a whole fleet comes back at once, the others wait here, and not
-/// for the connections that everything else needs too.
+/// The most logins that query the database at once. When a whole fleet connects at once, the other logins wait here
+/// instead of using up the connections that everything else needs.
 const LOOKUPS: usize = 4;
 
-/// Devices' credentials, across tenants. Cheap to clone.
+/// The credentials of all tenants' devices. Cheap to clone.
 #[derive(Clone)]
 pub struct Credentials(Arc<Inner>);
 
 struct Inner {
     log: EventLog,
     lookups: Semaphore,
-    /// What has let a device in since that was last written down.
+    /// The credentials that have let a device in since the last write.
     used: Mutex<HashSet<Uuid>>,
 }
 
 impl Credentials {
-    /// Those of a log's database. `log` sees all tenants: whose a device is, is not known before it has logged in.
+    /// Credentials in the database of a log. `log` must see all tenants: a device's tenant is not known before its
+    /// login.
     #[must_use]
     pub fn new(log: EventLog) -> Self {
         Self(Arc::new(Inner { log, lookups: Semaphore::new(LOOKUPS), used: Mutex::default() }))
     }
 }
 
-/// A device, and with it its user name: `tenant/uid`.
+/// A device. Its user name is `tenant/uid`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Device {
-    /// Whose it is.
+    /// The device's tenant.
     pub tenant: Tenant,
-    /// Its name there.
+    /// The device's uid.
     pub uid: Uid,
 }
 
 impl Device {
-    /// Whether it may publish there: its telemetry and its answers to commands.
+    /// Whether the device may publish on a topic: its telemetry and its acks.
     #[must_use]
     pub fn may_publish(&self, topic: &str) -> bool {
         matches!(self.channel(topic), Some(Channel::Telemetry | Channel::CommandAck))
     }
 
-    /// Whether it may subscribe to that: its commands. By exact segments, so no wildcard and no shared subscription.
+    /// Whether the device may subscribe to a filter: its own commands only. Segments must match exactly, so wildcards
+    /// and shared subscriptions are refused.
     #[must_use]
     pub fn may_subscribe(&self, filter: &str) -> bool {
         self.channel(filter) == Some(Channel::Commands)
@@ -77,7 +79,7 @@ impl Device {
         (tenant == self.tenant && uid == self.uid).then_some(channel)
     }
 
-    /// One of its topics.
+    /// One of the device's topics.
     #[must_use]
     pub fn topic(&self, channel: Channel) -> Topic {
         Topic { tenant: self.tenant.clone(), uid: self.uid.clone(), channel }
@@ -94,7 +96,7 @@ impl FromStr for Device {
     }
 }
 
-/// A user name that is no device's.
+/// A user name that does not have the form `tenant/uid`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a device's user name is <tenant>/<uid>")]
 pub struct NoDevice;

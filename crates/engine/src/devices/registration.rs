@@ -1,10 +1,10 @@
-//! Puts a device on the record, where its tenant has room for one more.
+//! Registers devices, within their tenant's limit.
 //!
-//! A tenant without a limit takes the fast way: one statement. Where there is one, registrations of the tenant take
-//! turns, over all nodes, from the count to the commit, so that two at once never share the last place.
+//! For a tenant without a limit a registration is one statement. With a limit, the registrations of the tenant take
+//! turns, over all nodes, from the count to the commit, so that two at once never take the last place.
 //!
-//! A person registers one device; telemetry may make itself noticed from thousands at once, which go on the record
-//! together.
+//! A person registers one device; telemetry may come from thousands of new devices at once, which are registered in one
+//! transaction.
 
 use fleetlog_aggregates::device::{self, Device, Event, Labels, Registration, Via};
 use fleetlog_aggregates::identity::{Tenant, Uid, aggregate_id};
@@ -14,13 +14,13 @@ use fleetlog_event_log::{EventLog, Lane, LogId, TenantLog};
 use fleetlog_projections::devices;
 use futures::future::BoxFuture;
 
-/// Why a device was not put on the record.
+/// Why a device was not registered.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The tenant has as many devices in service as it may have.
     #[error("the tenant has as many devices as it may have")]
     Full,
-    /// The device's record refuses it, or the log failed.
+    /// The device's aggregate refuses it, or the log failed.
     #[error(transparent)]
     Execute(#[from] ExecuteError<device::Error>),
 }
@@ -37,8 +37,8 @@ impl From<sqlx::Error> for Refused {
     }
 }
 
-/// Has a device's record decide on its registration, where its tenant has room.
-#[expect(clippy::disallowed_methods, reason = "this is what counts the tenant's devices")]
+/// Registers a device, if its tenant's limit allows one more.
+#[expect(clippy::disallowed_methods, reason = "this function counts the tenant's devices")]
 pub async fn register(
     log: &TenantLog,
     uid: &Uid,
@@ -67,16 +67,16 @@ pub async fn register(
     .await
 }
 
-/// What became of devices that made themselves noticed.
+/// The result of [`register_noticed`].
 pub(crate) struct Noticed {
-    /// Those that are on the record from here on.
+    /// The stream ids of the devices that this call registered.
     pub(crate) registered: Vec<String>,
-    /// The tenant has no room for another. Without it the rest were on the record already.
+    /// Whether the tenant has reached its limit. If not, all other devices were registered before.
     pub(crate) full: bool,
 }
 
-/// Registers those of these devices that are not on the record and that there is room for, in one transaction.
-/// `devices` are the ids of their streams, each once.
+/// Registers, in one transaction, the devices that are not registered yet, up to the tenant's limit. `devices` are the
+/// ids of their streams, each once.
 pub(crate) async fn register_noticed(
     log: &EventLog,
     tenant: &Tenant,
@@ -102,8 +102,8 @@ pub(crate) async fn register_noticed(
     .await
 }
 
-/// Waits for others who count this tenant's devices, before the devices' streams and the log are locked: everybody takes
-/// these in one order.
+/// Waits until other transactions that count this tenant's devices have ended. Taken before the locks of the devices'
+/// streams and the log: every caller takes these locks in the same order.
 async fn take_turns(recorder: &mut Recorder, tenant: &Tenant) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('fleetlog devices of ' || $1, 0))")
         .bind(tenant.as_str())

@@ -1,4 +1,4 @@
-//! One attempt, or one end, of one command: publish, then record.
+//! One attempt, or the time-out, of one command: publish, then record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,18 +21,18 @@ use super::schedule::{Done, Due, Open};
 /// How long a broker may take to answer. After that the command is published again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What it takes to do something with a command of one tenant.
+/// The shared parts that a task of one tenant needs.
 #[derive(Clone)]
 pub(super) struct Sender {
     pub(super) log: EventLog,
     pub(super) log_id: LogId,
     pub(super) tenant: Arc<str>,
     pub(super) outlet: Arc<dyn CommandOutlet>,
-    /// How many are worked on at a time.
+    /// Limits how many tasks run at the same time.
     pub(super) turns: Arc<Semaphore>,
 }
 
-/// A command, as far as it takes to send it.
+/// What is due for a command, with the parts of the command that it needs.
 pub(super) struct Task {
     cmd_id: Uuid,
     due: Due,
@@ -41,7 +41,7 @@ pub(super) struct Task {
     metadata: Metadata,
 }
 
-/// What a device receives.
+/// The JSON that a device receives.
 #[derive(Serialize)]
 struct Payload<'a> {
     cmd_id: Uuid,
@@ -62,7 +62,7 @@ impl Task {
 }
 
 impl Sender {
-    /// Does what is due.
+    /// Does what is due, and returns the outcome.
     pub(super) async fn work(self, task: Task) -> (Uuid, Done) {
         let _turn = self.turns.acquire().await;
         let done = match task.due {
@@ -78,7 +78,7 @@ impl Sender {
     }
 
     async fn send(&self, task: &Task, attempt: u32) -> Done {
-        // What is followed is a moment behind: somebody may have been told already that it is cancelled.
+        // The followed log is a moment behind the head: the command may already have been cancelled.
         let Some(known) = self.is_next(task.cmd_id, attempt).await else {
             return Done::Again;
         };
@@ -99,7 +99,7 @@ impl Sender {
         done
     }
 
-    /// The command's record, if it says that this attempt comes next. A suspended tenant's devices are told nothing.
+    /// Loads the command's record. `None` if this attempt is not next, or the tenant is suspended.
     async fn is_next(&self, cmd_id: Uuid, attempt: u32) -> Option<Record<Command>> {
         if self.log.terms().of(&self.tenant).suspended {
             return None;
@@ -116,7 +116,7 @@ impl Sender {
         }
     }
 
-    /// `None` where there is no time left to deliver it.
+    /// The message for the device. `None` if the command has expired.
     fn message(&self, task: &Task, request: &Request, attempt: u32) -> Option<Message> {
         let left = (request.expires_at - Utc::now()).num_seconds();
         let expires_in_s = u32::try_from(left).ok().filter(|&seconds| seconds > 0)?;
@@ -133,7 +133,8 @@ impl Sender {
         Some(Message { topic, payload: serde_json::to_string(&payload).ok()?, expires_in_s })
     }
 
-    /// However long the database takes: what was published must not be published again for want of an event.
+    /// Appends a step, and tries until the database takes it: a published command must not be published again because
+    /// its event is missing.
     async fn record(&self, task: &Task, mut known: Option<Record<Command>>, input: Input) -> Done {
         let stream = format!("{}/{}", self.tenant, task.cmd_id);
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
@@ -141,7 +142,7 @@ impl Sender {
             let (input, metadata) = (input.clone(), task.metadata.clone());
             match self.log.execute_on(&stream, known.take(), input, metadata).await {
                 Ok(Some(at)) => return Done::Recorded(at.position),
-                // The device, or somebody, was faster: the event that says so is on its way here.
+                // The device or a caller was faster: the event that says so is still to be read.
                 Ok(None) | Err(ExecuteError::Refused(_)) => return Done::Again,
                 Err(ExecuteError::Conflict) => {}
                 Err(ExecuteError::Log(error)) => {

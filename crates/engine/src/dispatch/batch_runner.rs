@@ -1,12 +1,13 @@
-//! Requests the commands of batches, at their rate, in the order of their devices; ends a batch when all of its
+//! Requests the commands of batches, at their rate, in the order of their devices. Ends a batch when all of its
 //! commands have ended, or too many have failed.
 //!
-//! A command's id follows from its batch and its device, so a batch that is begun again after a crash requests nothing
-//! twice. What a batch has come to is read from the read model, which is a moment behind: a batch may go a few commands
-//! past its threshold, never below it.
+//! A command's id is derived from its batch and its device, so a batch that starts again after a crash requests nothing
+//! twice. The runner reads a batch's counts from the read model, which is a moment behind: a batch may go a few
+//! commands past its threshold, but never stops before it.
 //!
-//! One task does this for all tenants. The tenants' desks, which follow the control logs, tell it of each batch that is
-//! requested. The read model is asked at the start, when a desk begins, and every [`LOOK_EVERY`] in case a word was lost.
+//! One task runs the batches of all tenants. Each tenant's desk, which follows the control log, notifies it of every
+//! requested batch. The runner also asks the read model at the start, when a desk begins, and every [`LOOK_EVERY`], in
+//! case a notice was lost.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,18 +30,19 @@ use uuid::Uuid;
 
 use crate::commands::batch::cmd_id;
 
-/// How often batches are looked for that no desk has told of. None should be missed: this is the guarantee.
+/// How often the runner looks for batches of which no desk has notified it. There should be none: this is the
+/// guarantee.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// The least time between two looks for batches, and how often a running batch is looked at.
+/// The least time between two looks for batches, and the time between two looks at a running batch.
 const PACE: Duration = Duration::from_millis(250);
-/// How long a shutdown waits for what is under way.
+/// How long a shutdown waits for running batches.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Commands that are requested, or cancelled, at the same time.
+/// The most commands of a batch that are requested, or cancelled, at the same time.
 const AT_ONCE: usize = 8;
-/// Commands that are cancelled between two looks.
+/// The most commands that are cancelled between two looks.
 const PAGE: i64 = 500;
 
-/// Why a batch could not be looked at, or gone on with.
+/// Why a batch cannot proceed now.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
@@ -55,16 +57,16 @@ enum Error {
     Corrupt(#[from] serde_json::Error),
 }
 
-/// What a desk tells the runner.
+/// A desk's notice to the runner.
 #[derive(Debug)]
 pub(super) enum Notice {
-    /// A desk follows its log from now on: a batch that was requested before is known from the read model only.
+    /// A desk starts to follow its log. Batches that were requested before are known from the read model only.
     Begun,
-    /// A batch has been requested.
+    /// A batch was requested.
     Requested(BatchId),
 }
 
-/// Which batch, and whose.
+/// A batch, by tenant and id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct BatchId {
     pub(super) tenant: Arc<str>,
@@ -78,7 +80,7 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) {
     let mut running = Running { log, stop: stop.clone(), tasks: JoinSet::new(), known: HashSet::new() };
-    // A node that has ended a batch may have stopped before it had cancelled the rest of its commands.
+    // A node that ended a batch may have stopped before it cancelled all of the batch's other commands.
     let mut is_first = true;
     let (mut looked, mut next_look) = (Instant::now(), Instant::now());
     loop {
@@ -109,12 +111,12 @@ pub(super) async fn run(
             }
         }
     }
-    // Each ends at its next look. What a failing database holds up is continued at the next start.
+    // Each batch ends at its next look. One that a failing database holds up continues at the next start.
     let finished = async { while running.tasks.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(DRAIN, finished).await;
 }
 
-/// The batches that have something left to do, as the read model knows them.
+/// The batches with something left to do, according to the read model.
 async fn look(log: &EventLog, is_first: bool) -> Result<Vec<BatchId>, commands::Error> {
     let mut batches = commands::running(log.pool()).await?;
     if is_first {
@@ -123,7 +125,7 @@ async fn look(log: &EventLog, is_first: bool) -> Result<Vec<BatchId>, commands::
     Ok(batches.into_iter().map(|(tenant, id)| BatchId { tenant: tenant.into(), id }).collect())
 }
 
-/// The batches that are run now, a task each.
+/// The running batches, each in its own task.
 struct Running {
     log: EventLog,
     stop: CancellationToken,
@@ -132,7 +134,7 @@ struct Running {
 }
 
 impl Running {
-    /// Runs a batch, unless it is run already.
+    /// Starts a batch, unless it is running.
     fn start(&mut self, batch: BatchId) {
         if self.known.insert(batch.clone()) {
             let BatchId { tenant, id } = batch.clone();
@@ -145,7 +147,7 @@ impl Running {
     }
 }
 
-/// One batch that has something left to do.
+/// A batch with something left to do.
 struct Batch {
     log: EventLog,
     tenant: Arc<str>,
@@ -173,7 +175,7 @@ impl Batch {
         let (mut batch, mut known) = (CommandBatch::default(), 0);
         take(&mut batch, &mut known, &events)?;
         let Some(request) = batch.request().cloned() else { return Ok(()) };
-        // Requested in this order, so those that are there are the first ones.
+        // Commands are requested in the order of the devices, so the ones that exist belong to the first devices.
         let counts = commands::counts(self.log.pool(), &self.tenant, self.id).await?;
         let mut next = (counts.ended() + counts.requested + counts.sent) as usize;
         let mut ticks = interval(PACE);
@@ -190,7 +192,7 @@ impl Batch {
             } else if counts.ended() >= devices.len() as i64 {
                 self.end(&stream, Input::Complete, &metadata).await?;
             } else if next < devices.len() {
-                // At least one, so that a rate below one a look gets there, too.
+                // At least 1, so that a rate below one command a look adds up to one, too.
                 allowance = (allowance + f64::from(request.rate_per_s) * PACE.as_secs_f64())
                     .min(f64::from(request.rate_per_s).max(1.0));
                 let until = devices.len().min(next + allowance as usize);
@@ -198,7 +200,8 @@ impl Batch {
                 self.request(&request, &devices[next..until], &metadata).await?;
                 next = until;
             }
-            // Whatever ended it: this, or somebody's cancellation. Its devices, which are many, are not read again.
+            // The batch may have been ended here or cancelled by a caller. Reading only the new events spares reading
+            // its many devices again.
             let events = self.log.stream_after(CommandBatch::TYPE, &stream, known).await?;
             take(&mut batch, &mut known, &events)?;
         }
@@ -230,9 +233,9 @@ impl Batch {
         self.append_all(requests.collect(), metadata).await
     }
 
-    /// Cancels what no broker has taken over. What was sent runs to its end.
+    /// Cancels the commands that no broker has taken. Those that were sent run to their end.
     async fn cancel_unsent(&self, metadata: &Metadata) -> Result<(), Error> {
-        // The read model is a moment behind: none twice in a row is none.
+        // The read model is a moment behind, so only two empty looks in a row mean that none are left.
         let mut looks_without = 0;
         while looks_without < 2 {
             let unsent = commands::unsent(self.log.pool(), &self.tenant, self.id, PAGE).await?;
@@ -257,7 +260,7 @@ impl Batch {
         futures::stream::iter(appends).buffer_unordered(AT_ONCE).try_collect().await
     }
 
-    /// A refusal means that it is done already, or that the command went another way.
+    /// Appends a step. A refusal means that the step was taken before, or that the command has ended.
     async fn append(&self, cmd_id: Uuid, input: command::Input, metadata: &Metadata) -> Result<(), Error> {
         let stream = format!("{}/{cmd_id}", self.tenant);
         match self.log.execute::<Command>(&stream, input, metadata.clone()).await {
@@ -276,14 +279,14 @@ impl Batch {
     }
 }
 
-/// The batch's requester and correlation id, for all that follows from its first event.
+/// Metadata for all events that follow from the batch's first: its requester and correlation id.
 fn metadata(first: &Event) -> Metadata {
     let word = |word| first.metadata.get(word);
     let actor = word("actor").unwrap_or_default();
     control::metadata(actor, word("correlation_id"), Some((first.log_id, first.position)))
 }
 
-/// Takes in what has happened to a batch.
+/// Applies events to a batch, and notes the last sequence number.
 fn take(batch: &mut CommandBatch, known: &mut i64, events: &[Event]) -> Result<(), Error> {
     for event in events {
         batch.apply(serde_json::from_str(&event.payload.0)?);

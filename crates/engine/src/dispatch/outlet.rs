@@ -1,4 +1,4 @@
-//! The way of commands to devices: what a broker is given, and what it answers.
+//! The outlet: how commands get to devices, and what the broker answers.
 //!
 //! The built-in endpoint and the publisher to an external broker implement [`CommandOutlet`]; the service picks one.
 
@@ -7,36 +7,36 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::sync::broadcast;
 
-/// A command on its way to a device.
+/// A command to be published to a device.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// `{tenant}/devices/{uid}/commands`.
+    /// The topic: `{tenant}/devices/{uid}/commands`.
     pub topic: String,
-    /// What it says.
+    /// The command as JSON.
     pub payload: String,
-    /// After so many seconds a broker is not to deliver it any more.
+    /// The broker must not deliver the message after this many seconds.
     pub expires_in_s: u32,
 }
 
-/// What the broker says to a message.
+/// The broker's answer to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// It has it, and a session to give it to.
+    /// The broker has the message, and a subscriber's session for it.
     Taken,
-    /// Nobody has subscribed: the device is not there.
+    /// Nobody has subscribed: the device is absent.
     NobodyThere,
 }
 
-/// There is no answer: whether the broker has the message is not known.
+/// The broker has not answered: whether it has the message is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the broker has not answered")]
 pub struct Lost;
 
-/// The way to the devices.
+/// A way to the devices.
 pub trait CommandOutlet: Send + Sync + 'static {
-    /// Returns once the broker has answered.
+    /// Publishes a message, and returns when the broker has answered.
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<Delivery, Lost>>;
 
-    /// The topics of devices that come back, where the broker tells.
+    /// The topics of devices that begin to listen. `None` if the broker does not report them.
     fn arrivals(&self) -> Option<broadcast::Receiver<Arc<str>>>;
 }

@@ -1,4 +1,4 @@
-//! The commands of one log that have not ended: whose turn it is, and when each is to be looked at.
+//! The open commands of one log: whose turn it is, and when each is due.
 //!
 //! A device gets its commands in the order in which they were requested, one at a time: while one is under way, those
 //! behind it wait, and may expire. Pure: no clock, no log, no broker.
@@ -12,28 +12,28 @@ use fleetlog_aggregates::command::{Command, Event, Next, Status};
 use fleetlog_event_log::Position;
 use uuid::Uuid;
 
-/// The first pause before a device that was not there is tried again, and the longest.
+/// The first pause before a command to an absent device is published again, and the longest.
 const ABSENT: (TimeDelta, TimeDelta) = (TimeDelta::seconds(1), TimeDelta::seconds(15));
-/// The pause after a broker that did not answer, or a record that was ahead of what is known here.
+/// The pause after the broker did not answer, or after the record turned out to be ahead of the followed log.
 const AGAIN: TimeDelta = TimeDelta::seconds(1);
 
-/// What is to be done with a command now.
+/// What is due for a command.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Due {
     /// Publish this attempt.
     Send { attempt: u32 },
-    /// Record that nothing is left.
+    /// Record that the command timed out.
     TimeOut,
 }
 
-/// What became of what was due.
+/// The outcome of what was due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Done {
-    /// There is an event at this position, which will come.
+    /// The event at this position was appended, and is still to be read.
     Recorded(Position),
-    /// Its device was not there.
+    /// The device was not there.
     Absent,
-    /// The broker did not answer, or the record knows better.
+    /// The broker did not answer, or the record was ahead of the followed log.
     Again,
 }
 
@@ -43,20 +43,20 @@ pub(super) struct Open {
     pub(super) uid: Arc<str>,
     pub(super) requested_at: DateTime<Utc>,
     pub(super) correlation_id: Option<String>,
-    /// The last of its events that is known here.
+    /// The position of the last event that was applied.
     pub(super) last: Position,
-    /// Its request's, which is its place in the device's queue.
+    /// The position of the request, which orders the device's queue.
     place: Position,
-    /// Something is being done with it, or an event of that is still to come.
+    /// Set while work is in flight, or until the event at this position has been applied.
     busy: Option<Position>,
     not_before: DateTime<Utc>,
     absences: u32,
-    /// Its device has come since it was due last.
+    /// Whether the device has begun to listen since the command was last due.
     arrived: bool,
     wake: Option<DateTime<Utc>>,
 }
 
-/// All of them.
+/// The open commands of one log.
 #[derive(Default)]
 pub(super) struct Commands {
     open: HashMap<Uuid, Open>,
@@ -64,7 +64,7 @@ pub(super) struct Commands {
     timers: BTreeSet<(DateTime<Utc>, Uuid)>,
 }
 
-/// An event of a command, as the log has it.
+/// An event of a command, as read from the log.
 pub(super) struct Happened {
     pub(super) cmd_id: Uuid,
     pub(super) event: Event,
@@ -74,7 +74,7 @@ pub(super) struct Happened {
 }
 
 impl Commands {
-    /// Takes in what happened. Events that are known already change nothing.
+    /// Applies an event. One that was applied before changes nothing.
     pub(super) fn apply(&mut self, happened: Happened) {
         let Happened { cmd_id, event, position, occurred_at, correlation_id } = happened;
         if let Event::CommandRequested(request) = &event
@@ -112,7 +112,7 @@ impl Commands {
         }
     }
 
-    /// How many there are.
+    /// The number of open commands.
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }
@@ -121,12 +121,12 @@ impl Commands {
         self.open.get(&cmd_id)
     }
 
-    /// When the next of them is to be looked at.
+    /// When the next command is due, or must be looked at.
     pub(super) fn next_wake(&self) -> Option<DateTime<Utc>> {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// What is due now. Each is busy until [`Commands::done`] says what became of it.
+    /// Takes what is due now. Each command stays busy until [`Commands::done`] reports its outcome.
     pub(super) fn due(&mut self, now: DateTime<Utc>) -> Vec<(Uuid, Due)> {
         let mut due = Vec::new();
         while let Some(&(at, cmd_id)) = self.timers.first() {
@@ -154,13 +154,13 @@ impl Commands {
         due
     }
 
-    /// Notes what became of what was due.
+    /// Reports the outcome of what was due.
     pub(super) fn done(&mut self, cmd_id: Uuid, done: Done, now: DateTime<Utc>) {
         let Some(open) = self.open.get_mut(&cmd_id) else { return };
         open.busy = None;
         match done {
             Done::Recorded(position) => open.busy = Some(position).filter(|&position| position > open.last),
-            // Nobody was there when it was published, but somebody is now.
+            // The device was absent at the publish, but listens now.
             Done::Absent if open.arrived => {}
             Done::Absent => {
                 open.not_before = now + (ABSENT.0 * (1 << open.absences.min(8))).min(ABSENT.1);
@@ -171,13 +171,13 @@ impl Commands {
         self.schedule(cmd_id);
     }
 
-    /// The devices that were not there when they were last tried.
+    /// The devices that were absent at the last attempt.
     pub(super) fn absent(&self) -> BTreeSet<Arc<str>> {
         let absent = self.open.values().filter(|open| open.absences > 0);
         absent.map(|open| Arc::clone(&open.uid)).collect()
     }
 
-    /// A device is back: what it was to get is tried at once.
+    /// A device listens again: its first command is tried at once.
     pub(super) fn arrived(&mut self, uid: &str) {
         let Some(&first) = self.queues.get(uid).and_then(|queue| queue.values().next()) else { return };
         if let Some(open) = self.open.get_mut(&first) {
@@ -210,7 +210,7 @@ impl Commands {
         self.timers.insert((wake, cmd_id));
     }
 
-    /// Forgets a command that has ended, and lets the device's next one have its turn.
+    /// Forgets a command that has ended, and gives the device's next command its turn.
     fn close(&mut self, cmd_id: Uuid) {
         let Some(open) = self.open.remove(&cmd_id) else { return };
         if let Some(wake) = open.wake {
@@ -240,7 +240,7 @@ mod tests {
         Uuid::from_u128(number)
     }
 
-    /// Commands as a log would tell of them.
+    /// Commands, as the events of a log change them.
     #[derive(Default)]
     struct Story {
         commands: Commands,

@@ -1,4 +1,4 @@
-//! One log's open commands: follows the log, does what is due, and tells the runner of batches which are requested.
+//! The open commands of one log: follows the log, does what is due, and notifies the runner of requested batches.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,15 +23,15 @@ use super::batch_runner::{BatchId, Notice};
 use super::outlet::CommandOutlet;
 use super::schedule::{Commands, Done, Happened};
 
-/// Commands that are worked on at a time. They take turns on the log's row, but not in getting there.
+/// The most tasks that run at a time. Their appends take turns on the log's row, but the steps before that overlap.
 const TURNS: usize = 24;
-/// Events that are taken in at once.
+/// The most events that are read at once.
 const PAGE: i64 = 500;
-/// How long a shutdown waits for what is under way.
+/// How long a shutdown waits for tasks that are under way.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How often devices that were not there are looked for among those that have been heard of.
+/// How often absent devices are looked for among the devices that have published.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The event that begins a batch.
+/// The type of the event that begins a batch.
 const BATCH_REQUESTED: &str = "CommandBatchRequested";
 
 pub(super) struct Desk {
@@ -54,7 +54,7 @@ impl Desk {
         Self { log, log_id: of.log_id, tenant: of.tenant.into(), outlet, batches, commands }
     }
 
-    /// Works until `stop`, and then to the end of what is under way.
+    /// Works until `stop`, and then finishes what is under way.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let Some(follower) = stop.run_until_cancelled(self.begin()).await else { return };
         self.tell(Notice::Begun);
@@ -62,11 +62,11 @@ impl Desk {
         stop.run_until_cancelled(self.follow(follower, &mut work)).await;
         let finished = async { while work.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN, finished).await.is_err() {
-            tracing::warn!("commands are left half done; they are gone on with at the next start");
+            tracing::warn!("stopped before the running commands were done; they continue at the next start");
         }
     }
 
-    /// Learns what is open, however long the database takes.
+    /// Reads the open commands, and tries until the database answers.
     async fn begin(&mut self) -> Follower {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
@@ -81,8 +81,8 @@ impl Desk {
         }
     }
 
-    /// The read model says which commands were open when it had got to a position; the log says what they are, and
-    /// what has happened since.
+    /// The read model knows which commands were open at its checkpoint; the log has their events, and all that happened
+    /// since.
     async fn try_begin(&mut self) -> Result<Follower, commands::Error> {
         let open = commands::open(self.log.pool(), &self.tenant, self.log_id).await?;
         let streams: Vec<String> = open.commands.iter().map(|id| format!("{}/{id}", self.tenant)).collect();
@@ -96,7 +96,7 @@ impl Desk {
     }
 
     async fn follow(&mut self, follower: Follower, work: &mut JoinSet<(Uuid, Done)>) {
-        // Goes on while other things happen: a read that is given up halfway costs the pool its connection.
+        // The read goes on across the loop's turns: dropping it halfway would cost the pool its connection.
         let mut reading = Box::pin(read(follower));
         let turns = Arc::new(Semaphore::new(TURNS));
         let mut arrivals = self.outlet.arrivals();
@@ -142,12 +142,12 @@ impl Desk {
         }
     }
 
-    /// The runner ends only when the dispatcher does.
+    /// The send cannot fail: the runner ends only when the dispatcher does.
     fn tell(&self, notice: Notice) {
         let _ = self.batches.send(notice);
     }
 
-    /// Takes in an event, if it is a command's or requests a batch.
+    /// Applies an event of a command, or notifies the runner of a requested batch. Ignores all others.
     fn take(&mut self, event: &Event) {
         let id = split_aggregate_id(&event.aggregate_id).and_then(|(_, id)| Uuid::parse_str(id).ok());
         if event.aggregate_type == CommandBatch::TYPE
@@ -160,7 +160,7 @@ impl Desk {
             return;
         }
         let (Some(cmd_id), Ok(parsed)) = (id, serde_json::from_str(&event.payload.0)) else {
-            tracing::error!(position = event.position, "an event of a command makes no sense; left aside");
+            tracing::error!(position = event.position, "skipped an unreadable event of a command");
             return;
         };
         self.commands.apply(Happened {
@@ -172,7 +172,7 @@ impl Desk {
         });
     }
 
-    /// A device listens, or, without a topic, any may.
+    /// A device listens, or, with `None`, any device may.
     fn arrived(&mut self, topic: Option<&str>) {
         match topic.map(Topic::parse) {
             Some(Some(topic)) if topic.tenant.as_str() == &*self.tenant => {
@@ -183,8 +183,8 @@ impl Desk {
         }
     }
 
-    /// Looks for absent devices among those that have been heard of since the last look: a broker of somebody else's
-    /// does not tell who comes back, but a device that publishes has.
+    /// Looks for absent devices among those that have published since the last look: an external broker does not report
+    /// who connects, but a device that publishes must be connected.
     async fn look(&mut self, since: DateTime<Utc>) -> DateTime<Utc> {
         let absent: Vec<String> = self.commands.absent().iter().map(ToString::to_string).collect();
         let now = Utc::now();
@@ -206,7 +206,7 @@ impl Desk {
     }
 }
 
-/// The next events, and the follower back.
+/// Reads the next events, and returns the follower for the next read.
 async fn read(mut follower: Follower) -> (Follower, Result<Vec<Event>, fleetlog_event_log::Error>) {
     let events = follower.next(PAGE).await;
     (follower, events)
@@ -219,7 +219,8 @@ async fn until(wake: Option<DateTime<Utc>>) {
     }
 }
 
-/// The topic of a device that listens; `None` if some were missed. Never, where the broker does not tell.
+/// The topic of a device that begins to listen; `None` if some were missed. Never resolves if the broker does not
+/// report them.
 async fn arrival(arrivals: Option<&mut broadcast::Receiver<Arc<str>>>) -> Option<Arc<str>> {
     let Some(arrivals) = arrivals else { return std::future::pending().await };
     match arrivals.recv().await {

@@ -1,5 +1,5 @@
-//! Devices' answers to commands: each is decided by the command's own record, and becomes an event there, or a row in
-//! quarantine. Several at a time; two of one command take turns at its stream.
+//! Devices' acks of commands. Each is decided by its command's record, and becomes an event there or a row in
+//! quarantine. Several are decided at a time; two acks of one command take turns at its stream.
 
 use chrono::Utc;
 use cqrs_es::Aggregate;
@@ -20,8 +20,8 @@ use super::handle::Message;
 use super::lane::{SUSPENDED, quarantine, refuse};
 use super::retry::{failed, patience};
 
-/// Acknowledgements that are decided at the same time. They take turns on the control log's row, but not in getting
-/// there.
+/// The most acks that are decided at the same time. Their appends take turns on the control log's row, but the steps
+/// before that overlap.
 const AT_ONCE: usize = 16;
 
 #[derive(Clone)]
@@ -29,7 +29,7 @@ pub(super) struct Acks {
     log: EventLog,
 }
 
-/// What became of an acknowledgement.
+/// The outcome of an ack.
 enum Decided {
     Recorded(i64),
     Duplicate,
@@ -86,7 +86,7 @@ impl Acks {
         metrics::gauge!("fleetlog_ingest_in_flight").decrement(1.0);
     }
 
-    /// However long the database takes.
+    /// Decides on an ack and appends it, and tries until the database takes it.
     async fn record(&self, topic: &Topic, cmd_id: Uuid, ack: Ack) -> Decided {
         let stream = format!("{}/{cmd_id}", topic.tenant);
         let mut backoff = patience();
@@ -107,7 +107,8 @@ impl Acks {
         }
     }
 
-    /// The command's record; and the device as actor, the request's correlation id, and the event that it answers.
+    /// Loads the command's record and makes the metadata of the ack: the device as actor, the request's correlation id,
+    /// and the position of the command's last event.
     async fn look(
         &self,
         stream: &str,
@@ -125,7 +126,7 @@ fn refused(refusal: &Refusal) -> Decided {
     let reason = match refusal {
         Refusal::AlreadyAnswered => return Decided::Duplicate,
         Refusal::OtherAnswer => Reason::OtherAnswer,
-        // An unknown command and another device's are the same to whoever asks.
+        // A device gets the same answer for an unknown command as for another device's command.
         _ => Reason::UnknownCommand,
     };
     let detail = match reason {

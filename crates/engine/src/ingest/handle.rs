@@ -1,4 +1,4 @@
-//! Takes messages in, within a budget of memory, and answers each when its fate is committed.
+//! Accepts messages, within a budget of memory, and answers each when its fate is committed.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{Closed, Fate};
 
-/// How the topic of an acknowledgement ends.
+/// The end of every topic for acks.
 const ACK: &str = "/command_ack";
 
 /// Submits messages. Cheap to clone.
@@ -20,41 +20,42 @@ const ACK: &str = "/command_ack";
 pub struct Handle {
     queue: mpsc::UnboundedSender<Message>,
     telemetry: Room,
-    /// Apart, so that no answer to a command waits behind telemetry.
+    /// A budget of its own, so that no ack waits behind telemetry.
     acks: Room,
 }
 
-/// What may be under way of one kind.
+/// The budget of one kind of message.
 #[derive(Clone)]
 pub(super) struct Room {
     bytes: Arc<Semaphore>,
     budget: usize,
 }
 
-/// A submitted message's answer, to be awaited.
+/// Resolves to the fate of a submitted message.
 #[derive(Debug)]
 pub struct Receipt(oneshot::Receiver<Fate>);
 
-/// A message on its way to the record.
+/// A message that is not answered yet.
 pub(super) struct Message {
     pub(super) topic: Arc<str>,
     pub(super) payload: Bytes,
     received_at: DateTime<Utc>,
     answer: oneshot::Sender<Fate>,
-    /// Gives the message's room back when it is answered or dropped.
+    /// The message's share of the budget, released when the message is answered or dropped.
     _room: OwnedSemaphorePermit,
 }
 
 impl Handle {
-    /// What a message costs of the budget besides its own bytes. It bounds their number: 64 MiB hold 65,536.
+    /// A message's share of the budget besides its own bytes. It also bounds the number of messages: 64 MiB hold
+    /// 65,536.
     pub const OVERHEAD: usize = 1024;
 
     pub(super) fn new(queue: mpsc::UnboundedSender<Message>, telemetry: Room, acks: Room) -> Self {
         Self { queue, telemetry, acks }
     }
 
-    /// Submits a message; waits while the budget is spent. Messages of one caller keep their order. Dropping the
-    /// call, or the receipt, loses the answer but nothing else.
+    /// Submits a message; waits while the budget is used up. Messages of one caller keep their order. Dropping the
+    /// future or the receipt loses only the answer.
     pub async fn submit(
         &self,
         topic: impl Into<Arc<str>>,
@@ -77,7 +78,7 @@ impl Room {
         Self { bytes: Arc::new(Semaphore::new(budget)), budget }
     }
 
-    /// Nothing more is let in.
+    /// Refuses all further messages.
     pub(super) fn close(&self) {
         self.bytes.close();
     }
@@ -92,17 +93,17 @@ impl Future for Receipt {
 }
 
 impl Message {
-    /// Whether it came on the channel of acknowledgements.
+    /// Whether the message came on a topic for acks.
     pub(super) fn is_ack(&self) -> bool {
         self.topic.ends_with(ACK)
     }
 
-    /// As the domain sees it.
+    /// The message as the domain takes it.
     pub(super) fn received(&self) -> telemetry::Message<'_> {
         telemetry::Message { topic: &self.topic, payload: &self.payload, received_at: self.received_at }
     }
 
-    /// As it goes into quarantine.
+    /// The message as a row for quarantine.
     pub(super) fn refused(&self, tenant: Option<String>, reason: Reason, detail: String) -> Refused {
         Refused {
             tenant,
@@ -114,7 +115,7 @@ impl Message {
         }
     }
 
-    /// Tells whoever submitted it. That nobody waits any more is no error: the fate is committed all the same.
+    /// Resolves the receipt. A caller that has dropped its receipt is not an error: the fate is committed all the same.
     pub(super) fn answer(self, fate: Fate) {
         let _ = self.answer.send(fate);
     }

@@ -1,8 +1,8 @@
-//! One log's batches, one at a time: decide, admit the devices, append, quarantine, answer.
+//! The batches of one log, one at a time: decide, admit the devices, append, quarantine, answer.
 //!
-//! While a batch is being appended the next one gathers, so a batch is as large as the load makes it. What a batch costs
-//! is for the most part the same whatever its size: between two small ones the lane rests, for some milliseconds, while a
-//! lone message never waits for company. A database that fails is tried again for ever; nothing is answered meanwhile.
+//! While a batch is being appended the next one gathers, so batches grow with the load. Most of a batch's cost does not
+//! depend on its size, so the lane pauses for some milliseconds after a small batch; a lone message never waits for
+//! company. While the database fails, the lane tries again without end and answers nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,21 +21,21 @@ use super::retry::until_done;
 use super::{Fate, TAKE};
 use crate::devices::admission::Devices;
 
-/// The most payload in one batch, in bytes. It keeps one transaction with the largest messages to about a second.
+/// The most payload in one batch, in bytes. It keeps a transaction with the largest messages to about a second.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// With so many messages a batch is no longer small: one that waits is begun at once.
+/// From this size on the next batch starts at once: the fixed cost is amortised.
 const LARGE: usize = 256;
-/// Up to so many messages are a few devices', each of which may be waiting for its answer to send the next.
+/// Up to this size the lane never pauses: the senders probably wait for their PUBACK before they send more.
 const FEW: usize = 8;
-/// How many times as long as a small batch took the lane rests after it, and for how long at most. At 10,000 messages/s
-/// this saves a third of what Postgres has to do, and adds some milliseconds to an acknowledgement.
+/// The pause after a small batch, as a multiple of the time that the batch took, and its maximum. At 10,000 messages/s
+/// the pause saves a third of Postgres's work, and adds some milliseconds to an acknowledgement.
 const REST: (u32, Duration) = (2, Duration::from_millis(10));
 
-/// Why nothing of a tenant's is stored.
+/// The reason in quarantine for all messages of a suspended tenant.
 pub(super) const SUSPENDED: &str = "the tenant is suspended";
 
-/// Stores one tenant's telemetry.
+/// Stores the telemetry of one tenant.
 pub(super) struct Lane {
     log: EventLog,
     log_id: LogId,
@@ -44,9 +44,9 @@ pub(super) struct Lane {
     batch: usize,
 }
 
-/// A message and the event that it is.
+/// A message and its event.
 type Decided = (Message, Recorded);
-/// A message and the row that it is in quarantine.
+/// A message, its row for quarantine, and the reason.
 type Refusal = (Message, Refused, Reason);
 
 impl Lane {
@@ -104,7 +104,7 @@ impl Lane {
         }
         let events: Arc<[Recorded]> = events.into();
         let started = Instant::now();
-        // The semaphore is never closed; without a permit this would merely wait in the pool instead.
+        // The semaphore is never closed; without a permit the append would merely wait in the pool instead.
         let permit = Arc::clone(&self.appends).acquire_owned().await;
         let append = || self.log.append_telemetry(self.log_id, Arc::clone(&events));
         let outcomes = until_done("append telemetry", append).await;
@@ -130,7 +130,7 @@ impl Lane {
     }
 }
 
-/// The next batch: whatever has come by now, at least one message. `None` when there will be no more.
+/// The next batch: all messages that have arrived, at least one. `None` when the queue is closed.
 pub(super) async fn gather(
     inbox: &mut mpsc::UnboundedReceiver<Message>,
     most: usize,
@@ -146,7 +146,7 @@ pub(super) async fn gather(
     Some(batch)
 }
 
-/// Decides what each message is, away from the tasks that keep connections alive: large payloads take a while.
+/// Decides on each message, on a blocking thread: large payloads take a while, and connections must be kept alive.
 async fn decide_apart(batch: Vec<Message>) -> (Vec<Decided>, Vec<Refusal>) {
     let decide = move || {
         let (mut decided, mut refusals) = (Vec::with_capacity(batch.len()), Vec::new());
@@ -162,7 +162,7 @@ async fn decide_apart(batch: Vec<Message>) -> (Vec<Decided>, Vec<Refusal>) {
     };
     match tokio::task::spawn_blocking(decide).await {
         Ok(decided) => decided,
-        // A panic goes on here, where the lane's owner sees it. A runtime that shuts down drops its messages.
+        // A panic continues here, where the lane's owner sees it. A runtime that shuts down drops the messages.
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => (Vec::new(), Vec::new()),
@@ -175,7 +175,7 @@ pub(super) fn refuse(message: Message, tenant: Option<Tenant>, reason: Reason, d
     (message, refused, reason)
 }
 
-/// Puts messages into quarantine, however long it takes, and answers them.
+/// Puts messages into quarantine, tries until the database takes them, and answers them.
 pub(super) async fn quarantine(log: &EventLog, refusals: Vec<Refusal>) {
     if refusals.is_empty() {
         return;
@@ -193,7 +193,7 @@ pub(super) async fn quarantine(log: &EventLog, refusals: Vec<Refusal>) {
     }
 }
 
-/// What became of one batch.
+/// Counts of one batch's outcomes.
 #[derive(Default)]
 struct Counts {
     recorded: u64,

@@ -1,4 +1,4 @@
-//! Sorts messages by the log that they belong to. Never waits for the database: a slow tenant holds up no other.
+//! Sorts messages by log. Never waits for the database: a slow tenant holds up no other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::devices::admission::Devices;
 
 type Inbox = mpsc::UnboundedSender<Message>;
 
-/// One task for each log that messages came for, and one for those that belong to none.
+/// One task for each log that has had messages, and one for messages that belong to none.
 pub(super) struct Lanes {
     log: EventLog,
     options: Options,
@@ -28,7 +28,7 @@ pub(super) struct Lanes {
     acks: Inbox,
     unplaced: Inbox,
     tasks: JoinSet<()>,
-    /// Ends the tasks, finished or not.
+    /// Ends the tasks, even if they are not finished.
     stop: CancellationToken,
 }
 
@@ -45,12 +45,12 @@ impl Lanes {
         Self { log, options, appends, inboxes: HashMap::new(), acks, unplaced, tasks, stop }
     }
 
-    /// Hands messages over to their lanes.
+    /// Hands messages to their lanes.
     pub(super) fn take(&mut self, messages: impl ExactSizeIterator<Item = Message>) {
         metrics::counter!("fleetlog_ingest_received_total").increment(messages.len() as u64);
         metrics::gauge!("fleetlog_ingest_in_flight").increment(messages.len() as f64);
         for message in messages {
-            // A lane that has ended drops its messages, which answers them.
+            // A lane that has ended drops its messages, which answers them with `Closed`.
             let _ = if self.is_ack(&message) {
                 self.acks.send(message)
             } else {
@@ -59,7 +59,7 @@ impl Lanes {
         }
     }
 
-    /// Whether it is a known tenant's device's answer to a command.
+    /// Whether a message is an ack from a device of a known tenant.
     fn is_ack(&self, message: &Message) -> bool {
         message.is_ack()
             && Topic::parse(&message.topic)
@@ -76,7 +76,7 @@ impl Lanes {
         self.inboxes.get(tenant).unwrap_or(&self.unplaced)
     }
 
-    /// Opens a tenant's lane. `None` if there is no such tenant, as far as this process knows.
+    /// Opens a tenant's lane. `None` if this process knows no such tenant.
     fn open(&mut self, tenant: &str) -> Option<Inbox> {
         let heads = self.log.heads();
         let (telemetry, control) =
@@ -89,7 +89,7 @@ impl Lanes {
         Some(sender)
     }
 
-    /// Returns when a lane has ended, which none does while there is this.
+    /// Resolves when a lane has ended. No lane ends while this value exists, except by a panic.
     pub(super) async fn ended(&mut self) -> JoinError {
         loop {
             match self.tasks.join_next().await {
@@ -100,13 +100,15 @@ impl Lanes {
         }
     }
 
-    /// Lets the lanes store what they have, for a while.
+    /// Lets the lanes store what they have, for up to `limit`.
     pub(super) async fn finish(self, limit: Duration) {
         let Self { inboxes, acks, unplaced, mut tasks, stop, .. } = self;
         drop((inboxes, acks, unplaced));
         let finished = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(limit, finished).await.is_err() {
-            tracing::warn!("ingest closes with messages not stored; they were not acknowledged");
+            tracing::warn!(
+                "ingest closes before all messages are stored; the rest is not acknowledged, so senders send it again"
+            );
         }
         stop.cancel();
     }

@@ -1,4 +1,5 @@
-//! Messages whose topic names no tenant that this process knows: looks for the tenant once more, else quarantine.
+//! Messages whose topic names no tenant that this process knows: looks the tenant up once more, or else quarantines
+//! them.
 
 use std::time::Duration;
 
@@ -12,13 +13,13 @@ use super::handle::Message;
 use super::lane::{gather, quarantine, refuse};
 use super::retry::until_done;
 
-/// The least time between two looks at the list of tenants, so that made-up names cannot wear the database out.
+/// The least time between two reads of the list of tenants, so that made-up names cannot overload the database.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const BATCH: usize = 1000;
 
 pub(super) struct Unplaced {
     log: EventLog,
-    /// Back to where lanes are chosen. Weak, because ingest ends when nobody can submit any more.
+    /// Back to where lanes are chosen. Weak, so that ingest ends when all handles are dropped.
     again: mpsc::WeakUnboundedSender<Message>,
 }
 
@@ -47,7 +48,7 @@ impl Unplaced {
                 None => (Reason::BadTopic, "the topic is not {tenant}/devices/{uid}/telemetry".to_owned()),
                 Some(topic) if self.log.heads().of(topic.tenant.as_str(), Lane::Telemetry).is_some() => {
                     if let Some(again) = self.again.upgrade() {
-                        // Where ingest is closing, the message is dropped unanswered.
+                        // If ingest is closing, the message is dropped unanswered.
                         let _ = again.send(message);
                     }
                     continue;

@@ -1,13 +1,13 @@
-//! A command, as its events left it: all of it while it goes on, and how it ended after that.
+//! A command after its events: the whole aggregate while it is open, only its end after that.
 
 use cqrs_es::Aggregate;
 use fleetlog_aggregates::command::{Command, Event, Status};
 
-/// A command's life so far.
+/// A command so far.
 pub(super) enum Life {
-    /// As its aggregate has it.
+    /// An open command's aggregate.
     Full(Box<Command>),
-    /// How it ended, which no event changes any more, and after how many attempts.
+    /// A final status, which no event changes any more, and the number of attempts.
     Ended(Status, u32),
 }
 
@@ -24,7 +24,7 @@ impl Life {
         }
     }
 
-    /// Lets go of everything but the end, once there is one: of a device's many commands few have not ended.
+    /// Keeps only the end of a command that has ended, to save memory: few of a device's many commands are open.
     pub(super) fn forget_if_ended(&mut self) {
         if let (true, Some(status)) = (self.has_ended(), self.status()) {
             *self = Self::Ended(status, self.attempts());
@@ -49,7 +49,7 @@ impl Life {
         }
     }
 
-    /// The public word for where it is.
+    /// The command's status as the API writes it.
     pub(super) fn state(&self) -> &'static str {
         self.status().map_or("unknown", Status::as_str)
     }

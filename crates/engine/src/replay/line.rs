@@ -1,4 +1,4 @@
-//! What is told, one line after the other. As JSON, each is an object whose `line` says what it is.
+//! The lines of a replay. As JSON, each is an object whose `line` says which kind it is.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use fleetlog_aggregates::command::{self, Request, Status};
@@ -8,88 +8,88 @@ use fleetlog_event_log::Event;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-/// One line.
+/// A line of a replay.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "line", rename_all = "snake_case")]
 pub enum Line {
-    /// A command, whose events follow.
+    /// A command; its events follow.
     Command {
-        /// Which.
+        /// The command's id.
         cmd_id: Uuid,
-        /// What was asked for, and by whom.
+        /// The request.
         #[serde(flatten)]
         request: Request,
     },
-    /// A device, whose events and whose commands' events follow.
+    /// A device; its events and those of its commands follow.
     Device {
-        /// Which.
+        /// The device's uid.
         device_uid: Uid,
     },
     /// An event.
     Event(Box<Step>),
-    /// Where a command or a device was after the events told before.
+    /// The state of a command or a device after the events before this line.
     State(State),
-    /// How many commands were in which state.
+    /// The number of commands in each state.
     Counts {
-        /// When; now, where it is absent.
+        /// The moment of the replay; absent means now.
         #[serde(skip_serializing_if = "Option::is_none")]
         as_of: Option<DateTime<Utc>>,
-        /// By state.
+        /// The number of commands by state.
         commands: Counts,
     },
 }
 
-/// An event, as it is stored, and what it changed.
+/// A stored event, and the state after it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
     /// The event.
     #[serde(flatten)]
     pub event: Event,
-    /// Where the command or the device was after it.
+    /// The state of the command or the device after the event.
     pub state: &'static str,
     #[serde(skip)]
     pub(super) what: What,
 }
 
-/// An event's payload, understood.
+/// A parsed payload.
 #[derive(Debug, Clone)]
 pub(super) enum What {
-    /// Of the command that is being told.
+    /// An event of the command that is replayed.
     Command(command::Event),
-    /// Of one of a device's commands.
+    /// An event of one of a device's commands.
     CommandOf(Uuid, command::Event),
-    /// Of a device.
+    /// An event of a device.
     Device(device::Event),
 }
 
-/// Where a command or a device was.
+/// The state of a command or a device.
 #[derive(Debug, Clone, Serialize)]
 pub struct State {
-    /// When; now, where it is absent.
+    /// The moment of the replay; absent means now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<DateTime<Utc>>,
-    /// Which command, if it is one.
+    /// The command's id; absent for a device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cmd_id: Option<Uuid>,
-    /// Which device, if it is one.
+    /// The device's uid; absent for a command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_uid: Option<Uid>,
-    /// Where it was.
+    /// The state.
     pub state: &'static str,
-    /// How many attempts there had been at a command.
+    /// The number of attempts; absent for a device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
-    /// A device's commands, by state.
+    /// The number of the device's commands by state; absent for a command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commands: Option<Counts>,
 }
 
-/// Commands by state.
+/// Numbers of commands by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts([u64; Status::ALL.len()]);
 
 impl Counts {
-    /// Each state with its count, in the order of a life.
+    /// Each state with its number, in the order of a command's life.
     pub fn iter(&self) -> impl Iterator<Item = (Status, u64)> {
         Status::ALL.into_iter().zip(self.0)
     }
@@ -117,7 +117,7 @@ impl Serialize for Counts {
     }
 }
 
-/// A time as people and programs read it, to the microsecond that is stored.
+/// A time in RFC 3339, to the microsecond, as it is stored.
 pub(super) fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

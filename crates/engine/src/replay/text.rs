@@ -1,5 +1,5 @@
-//! What is told, in words. What devices and people have said is shown as JSON: in quotes, on one line, and without the
-//! characters that a terminal would obey.
+//! The lines of a replay as text. Values from devices and people are shown as JSON: in quotes, on one line, and without
+//! the characters that a terminal would act on.
 
 use std::fmt::{self, Display, Formatter, Write};
 
@@ -30,7 +30,7 @@ impl Display for Line {
 impl Display for Step {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Event { position, recorded_at, .. } = &self.event;
-        // As many digits in each line.
+        // Always six decimals, so that lines align.
         let at = recorded_at.to_rfc3339_opts(SecondsFormat::Micros, true);
         write!(
             f,
@@ -153,7 +153,7 @@ fn device(event: &device::Event, f: &mut Formatter<'_>) -> fmt::Result {
     labels.iter().try_for_each(|labels| write!(f, ", labels {}", quoted(labels)))
 }
 
-/// As JSON, which leaves only those control characters to be escaped that it allows in strings.
+/// A value as JSON. JSON escapes most control characters; the rest is escaped here.
 fn quoted(value: &impl Serialize) -> String {
     plain(&serde_json::to_string(value).unwrap_or_default())
 }
@@ -171,8 +171,8 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// Whether a terminal does something else with it than show it: control characters, and those that turn the direction
-/// of what follows.
+/// Whether a terminal would act on a character instead of showing it: control characters, and those that change the
+/// direction of text.
 fn is_obeyed(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,5 +1,5 @@
-//! Whether a device is who it says. One indexed look-up, whatever is sent: a wrong password and a device that does not
-//! exist take the same way.
+//! Checks a device's user name and password with one indexed query. A wrong password and a device that does not exist
+//! take the same path.
 
 use std::sync::PoisonError;
 
@@ -12,25 +12,25 @@ use uuid::Uuid;
 use super::secret::Hash;
 use super::{Credentials, Device};
 
-/// A device that has proved to be it.
+/// A device that has logged in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
     /// The device.
     pub device: Device,
-    /// What it has proved it with.
+    /// The credential that the device used.
     pub credential_id: Uuid,
-    /// Until when that is good.
+    /// When the credential expires; `None` means never.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl Credentials {
-    /// Finds out whether a user name and a password are a device's. Nobody's, while its tenant is suspended.
+    /// Checks a user name and a password. `None` if they are wrong, or the tenant is suspended.
     pub async fn authenticate(&self, username: &str, password: &[u8]) -> Result<Option<Admitted>, Error> {
         let (Ok(device), Some(presented)) = (username.parse(), Hash::of_password(password)) else {
             return Ok(None);
         };
         let mut admitted = None;
-        // Each is compared, so that the time does not tell which one it was.
+        // Compare every hash, so that the time does not reveal which one matched.
         for (stored, credential_id, expires_at) in self.good(&device).await? {
             if presented.is(&stored) {
                 admitted = Some(Admitted { device: device.clone(), credential_id, expires_at });
@@ -42,12 +42,12 @@ impl Credentials {
         Ok(admitted)
     }
 
-    /// Whether a device has any credential that is good.
+    /// Whether a device has a valid credential.
     pub async fn may_be_here(&self, device: &Device) -> Result<bool, Error> {
         Ok(!self.good(device).await?.is_empty())
     }
 
-    /// The hashes of a device's credentials that are good at this moment.
+    /// The hash, id and expiry of each credential of a device that is valid now.
     async fn good(&self, device: &Device) -> Result<Vec<(Vec<u8>, Uuid, Option<DateTime<Utc>>)>, Error> {
         let _place = self.0.lookups.acquire().await;
         let rows = sqlx::query(GOOD)
@@ -63,7 +63,7 @@ impl Credentials {
     }
 }
 
-/// The device's rows are found first, by their index; whether each is good is asked of it by its key.
+/// Finds the device's rows by their index first; the function then checks each by its key.
 const GOOD: &str = "
     SELECT credential.secret_hash, credential_id, good.expires_at
     FROM device_credentials AS credential JOIN good_device_credentials($3) AS good USING (credential_id)

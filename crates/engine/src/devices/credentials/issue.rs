@@ -1,4 +1,4 @@
-//! Issue, rotate, revoke, list: what a caller does with the credentials of the tenant's devices.
+//! Issues, rotates, revokes and lists the credentials of a tenant's devices.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_aggregates::device::{self, Command, Device as Aggregate, Event, EventType, Status};
@@ -14,50 +14,50 @@ use uuid::Uuid;
 use super::Device;
 use super::secret::{Hash, Secret};
 
-/// How often it is decided anew when something else happened to the device at that moment.
+/// How often a change is decided again after a conflict with another change to the device.
 const MAX_CONFLICTS: u32 = 5;
-/// The most credentials that a list shows: the newest.
+/// The most credentials in a list; the newest are listed.
 const LISTED: i64 = 1000;
 
-/// Why nothing was done.
+/// Why a change failed.
 pub type Error = ExecuteError<device::Error>;
 
-/// What a new credential is to be like.
+/// Options of a new credential.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wish {
-    /// Until when it is good; for ever where absent.
+    /// When the credential expires; `None` means never.
     pub expires_at: Option<DateTime<Utc>>,
-    /// How long from now the device's other credentials stay good; as long as they are where absent.
+    /// How long from now the device's other credentials stay valid; `None` leaves them as they are.
     pub revoke_others_in: Option<TimeDelta>,
 }
 
-/// A new credential, and the one time that its secret is known.
+/// A new credential. Its secret is known only now.
 #[derive(Debug)]
 pub struct Issued {
-    /// Its id.
+    /// The credential's id.
     pub credential_id: Uuid,
-    /// The password of the device's user.
+    /// The secret: the password of the device's user.
     pub secret: Secret,
-    /// Where it is on the record.
+    /// The position of the event.
     pub position: Option<Committed>,
 }
 
-/// A credential, without its secret.
+/// A device's credential, without its secret.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Credential {
-    /// Its id.
+    /// The credential's id.
     pub credential_id: Uuid,
-    /// Whether it lets the device in.
+    /// Whether the credential is valid now.
     pub active: bool,
-    /// When it was issued.
+    /// When the credential was issued.
     pub created_at: DateTime<Utc>,
-    /// By whom: a user's id, or a key's.
+    /// Who issued the credential: the id of a user or of an API key.
     pub created_by: String,
-    /// Until when it is good, where that is decided.
+    /// When the credential expires; null if never.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it was revoked.
+    /// When the credential was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
-    /// When it has let the device in last, exact to a minute.
+    /// When the device last logged in with the credential, exact to a minute.
     pub last_used_at: Option<DateTime<Utc>>,
 }
 
@@ -100,7 +100,7 @@ pub async fn issue(
     Ok(Issued { credential_id, secret, position })
 }
 
-/// Takes a credential away from a device.
+/// Revokes a credential of a device.
 pub async fn revoke(
     log: &TenantLog,
     device: &Device,
@@ -125,7 +125,8 @@ pub async fn list(log: &TenantLog, device: &Device) -> Result<Option<Vec<Credent
     Ok(Some(listed.map_err(fleetlog_event_log::Error::from)?))
 }
 
-/// Decides on a command, and changes rows and record together. `hash` is the new credential's, where there is one.
+/// Decides on a command, and writes the rows and the events in one transaction. `hash` belongs to the new credential,
+/// if there is one.
 async fn change(
     log: &TenantLog,
     device: &Device,
@@ -152,7 +153,7 @@ async fn change(
     Err(ExecuteError::Conflict)
 }
 
-/// By the clock that decides on every login.
+/// The time by the database's clock, which also decides on every login.
 async fn now(recorder: &mut Recorder) -> Result<DateTime<Utc>, fleetlog_event_log::Error> {
     Ok(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(recorder.connection()).await?)
 }

@@ -1,16 +1,16 @@
-//! Secrets of devices: 128 random bits, of which only a hash is stored. There is nothing to guess, so the hash is a
-//! fast one.
+//! Secrets of devices: 128 random bits, stored as a hash only. Nobody can guess that many bits, so a fast hash is
+//! enough.
 
 use std::fmt;
 
 use fleetlog_access::secret;
 
-/// What every secret begins with, so that one which got where it does not belong can be found.
+/// The prefix of every secret, so that scanners find one that leaked.
 const PREFIX: &str = "fld_";
-/// The longest password that is looked at, in bytes: whatever is sent costs the same.
+/// The longest password that is hashed, in bytes, which bounds the cost of a login.
 const MAX: usize = 128;
 
-/// A secret. It is shown once, to whoever asked for it, and never formatted.
+/// A secret. Shown once, to the caller who requested it, and never formatted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -19,62 +19,62 @@ pub struct Secret(String);
 pub struct Hash([u8; 32]);
 
 impl Secret {
-    /// A new one.
+    /// A new random secret.
     #[must_use]
     pub fn random() -> Self {
         let bits: [u8; 16] = rand::random();
         Self(secret::text(PREFIX, &bits))
     }
 
-    /// Its text, to be shown.
+    /// The secret's text, to be shown.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Its hash, to be stored.
+    /// The hash to store.
     #[must_use]
     pub fn hash(&self) -> Hash {
         Hash::of(self.0.as_bytes())
     }
 
-    /// Whether a password is this secret. Takes as long whichever part of it is wrong.
+    /// Whether a password is this secret, in constant time.
     #[must_use]
     pub fn is(&self, password: &[u8]) -> bool {
         Hash::of_password(password).is_some_and(|hash| self.hash().is(hash.as_bytes()))
     }
 }
 
-/// fleetlog's own login at an external broker, as far as it takes to recognise it.
+/// fleetlog's own login at an external broker, in a form that can only be compared with.
 #[derive(Clone)]
 pub struct ServiceLogin {
     user: String,
-    /// `None` for a password that is too long to be anybody's.
+    /// `None` for a password longer than any secret may be.
     password: Option<Hash>,
 }
 
 impl ServiceLogin {
-    /// A login of this user and this password.
+    /// A login with this user name and password.
     #[must_use]
     pub fn new(user: impl Into<String>, password: &str) -> Self {
         Self { user: user.into(), password: Hash::of_password(password.as_bytes()) }
     }
 
-    /// Whether these are its user and its password.
+    /// Whether these are the login's user name and password.
     #[must_use]
     pub fn is(&self, user: &str, password: &str) -> bool {
         let given = Hash::of_password(password.as_bytes());
         given.zip(self.password).is_some_and(|(given, known)| given.is(known.as_bytes()) && self.user == user)
     }
 
-    /// Whether this is its user.
+    /// Whether this is the login's user name.
     #[must_use]
     pub fn is_of(&self, user: &str) -> bool {
         self.user == user
     }
 }
 
-/// Without the password.
+/// Omits the password.
 impl fmt::Debug for ServiceLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServiceLogin").field("user", &self.user).finish_non_exhaustive()
@@ -92,19 +92,19 @@ impl Hash {
         Self(secret::digest_of(secret))
     }
 
-    /// The hash of what somebody sent; `None` of what no secret is as long as.
+    /// The hash of a password that was sent; `None` if it is longer than any secret may be.
     #[must_use]
     pub fn of_password(password: &[u8]) -> Option<Self> {
         (password.len() <= MAX).then(|| Self::of(password))
     }
 
-    /// As it is stored.
+    /// The bytes to store.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Whether it is that stored one. Takes as long whichever part of it differs.
+    /// Whether this is the stored hash, in constant time.
     #[must_use]
     pub fn is(&self, stored: &[u8]) -> bool {
         secret::same(&self.0, stored)

@@ -1,4 +1,4 @@
-//! Whose access has ended lately, for those who hold connections; and when each credential was used.
+//! Reports which accesses have ended, so that connections can be closed, and writes when each credential was used.
 
 use std::collections::HashSet;
 use std::sync::PoisonError;
@@ -13,31 +13,31 @@ use uuid::Uuid;
 
 use super::Credentials;
 
-/// How far each look goes back behind the one before, in seconds. A change bears the time at which it was made, and is
-/// seen when it commits: after 60 s at most, when the database gives up a statement or an idle transaction.
+/// How far each look reaches back before the last one, in seconds. A change carries the time at which it was made, but
+/// is visible only when it commits: at most 60 s later, when the database aborts a statement or an idle transaction.
 const OVERLAP_S: f64 = 120.0;
-/// How often it is written down what was used.
+/// How often used credentials are written.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 
-/// Whose access has ended.
+/// The accesses that have ended.
 #[derive(Debug, Default)]
 pub struct Ended {
-    /// When the database was asked, by its own clock.
+    /// The time of the query, by the database's clock.
     pub as_of: DateTime<Utc>,
-    /// What was revoked, has expired, or belongs to a device that was decommissioned.
+    /// Credentials that were revoked, have expired, or belong to a device that was decommissioned.
     pub credentials: HashSet<Uuid>,
-    /// Who was suspended, and is.
+    /// Tenants that were suspended since then, and still are.
     pub tenants: HashSet<String>,
 }
 
 impl Credentials {
-    /// Whose access has ended since a moment of the database's clock, and a while before; since now where none is given.
+    /// The accesses that have ended since `since` minus an overlap, by the database's clock; `None` means now.
     pub async fn ended_since(&self, since: Option<DateTime<Utc>>) -> Result<Ended, Error> {
         let row = sqlx::query(ENDED)
             .bind(since)
             .bind(OVERLAP_S)
             .bind(EventType::that_end_service())
-            // Planned anew each time: only a plan that knows the types can use the index on these events.
+            // Planned for each call: only a plan that knows the event types can use the index on these events.
             .persistent(false)
             .fetch_one(self.0.log.pool())
             .await?;
@@ -50,7 +50,7 @@ impl Credentials {
         })
     }
 
-    /// Writes down what is used until `shutdown`.
+    /// Writes used credentials every 5 s until `shutdown`.
     pub async fn run(&self, shutdown: CancellationToken) {
         while shutdown.run_until_cancelled(tokio::time::sleep(WRITE_EVERY)).await.is_some() {
             self.write_used().await;
@@ -58,7 +58,8 @@ impl Credentials {
         self.write_used().await;
     }
 
-    /// Each at most once a minute. What cannot be written is forgotten: it is a note for people, not a fact.
+    /// Updates each credential at most once a minute. A failed write is dropped: the time of use is only information
+    /// for people.
     async fn write_used(&self) {
         let used = std::mem::take(&mut *self.0.used.lock().unwrap_or_else(PoisonError::into_inner));
         if used.is_empty() {
@@ -66,13 +67,13 @@ impl Credentials {
         }
         let written = sqlx::query(USED).bind(Vec::from_iter(used)).execute(self.0.log.pool()).await;
         if let Err(error) = written {
-            tracing::warn!(%error, "failed to write down which devices' credentials were used");
+            tracing::warn!(%error, "failed to write which devices' credentials were used; their last use stays out of date");
         }
     }
 }
 
-/// Each part reads an index of what has ended, from `since` on. A new type of event that ends service has to join the
-/// index `control_events_decommissioned`.
+/// Each part reads an index of what has ended, from `since` on. A new event type that ends a device's service must be
+/// added to the index `control_events_decommissioned`.
 const ENDED: &str = "
     WITH since AS (SELECT coalesce($1, now()) - $2 * interval '1 second' AS since)
     SELECT now() AS as_of,
