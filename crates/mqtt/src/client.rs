@@ -1,8 +1,8 @@
-//! A connection to a broker, MQTT 5, with its two directions apart: neither ever waits for the other.
+//! A connection to a broker, MQTT 5. Reading and writing are separate, so that neither waits for the other.
 //!
 //! rumqttc's event loop sends one acknowledgement for each nine messages that it reads, with a system call each, and
-//! pings only while it reads. Under load acknowledgements then fall behind by tens of thousands, and whoever holds the
-//! reading back lets the connection die. So this takes only rumqttc's packets, and writes as many at once as there are.
+//! pings only while it reads. Under load its acknowledgements fall behind by tens of thousands, and a caller that stops
+//! reading lets the connection die. So this client uses only rumqttc's packets, and writes all waiting packets at once.
 
 use std::io;
 use std::time::Duration;
@@ -19,66 +19,66 @@ use tokio::time::timeout;
 
 use crate::url::Url;
 
-/// How often a ping is sent. Its answer is a packet, so a reader that hears nothing for longer than twice this knows
+/// How often to ping. The broker answers each ping, so a reader that hears nothing for more than twice this time knows
 /// that the connection is dead.
 const PING_EVERY: Duration = Duration::from_secs(20);
-/// How long a broker may be silent, or take nothing from us.
+/// How long the broker may send nothing, or accept nothing, before the connection counts as dead.
 const SILENCE: Duration = Duration::from_secs(50);
-/// The keep-alive that is promised to the broker, in seconds.
+/// The keep-alive in CONNECT, in seconds.
 const KEEP_ALIVE: u16 = 60;
 /// How long connecting may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The largest packet that the broker may send, in bytes. It must drop larger ones.
+/// The largest packet that the broker may send, in bytes. The broker must drop larger ones.
 pub const MAX_PACKET: u32 = 1 << 20;
 
-/// Why there is no connection, or none any more.
+/// Why a connection failed or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The network says so.
+    /// A network error.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// Nothing was heard in time.
+    /// The broker sent nothing, or accepted nothing, in time.
     #[error("the broker is silent")]
     Silent,
-    /// What came was no MQTT 5.
-    #[error("the broker sent what is not MQTT 5: {0}")]
+    /// The broker sent bytes that are not MQTT 5.
+    #[error("the broker sent bytes that are not MQTT 5: {0}")]
     Malformed(#[from] mqttbytes::Error),
-    /// The broker does not let us in.
+    /// The broker refused the CONNECT.
     #[error("the broker refused the connection: {0:?}")]
     Refused(ConnectReturnCode),
-    /// The broker ended it.
+    /// The broker sent DISCONNECT.
     #[error("the broker disconnected: {0:?}")]
     Disconnected(DisconnectReasonCode),
-    /// The broker closed the connection without a word.
+    /// The broker closed the connection without DISCONNECT.
     #[error("the broker closed the connection")]
     Closed,
-    /// The broker sent a packet that has no place here.
+    /// The broker sent a packet of a type that is not allowed at this point.
     #[error("the broker sent an unexpected packet: {0}")]
     Unexpected(&'static str),
 }
 
-/// What the broker grants.
+/// What the broker grants in CONNACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Granted {
-    /// How many messages may be sent ahead of their acknowledgements.
+    /// The most unacknowledged messages that may be sent.
     pub receive_maximum: u16,
-    /// How often to [`Writer::ping`].
+    /// How often to call [`Writer::ping`].
     pub ping_every: Duration,
 }
 
-/// What the broker sends.
+/// The reading half of a connection.
 pub struct Reader {
     stream: OwnedReadHalf,
     buffer: BytesMut,
 }
 
-/// What is sent to the broker.
+/// The writing half of a connection.
 pub struct Writer {
     stream: OwnedWriteHalf,
     buffer: BytesMut,
 }
 
-/// Connects and logs in; returns the connection and what the broker grants.
+/// Connects and logs in. Returns both halves of the connection and what the broker grants.
 pub async fn open(url: &Url, mut connect: Connect) -> Result<(Reader, Writer, Granted), Error> {
     let open = async {
         let stream = TcpStream::connect((url.host(), url.port)).await?;
@@ -107,14 +107,14 @@ impl From<&ConnAck> for Granted {
         let ping_every = keep_alive.map(|seconds| Duration::from_secs(u64::from(seconds)) / 2);
         Self {
             receive_maximum: properties.and_then(|properties| properties.receive_max).unwrap_or(u16::MAX),
-            // A keep-alive of 0 is none at all.
+            // A keep-alive of 0 means that there is none.
             ping_every: ping_every.filter(|every| !every.is_zero()).unwrap_or(PING_EVERY).min(PING_EVERY),
         }
     }
 }
 
 impl Reader {
-    /// The next packet. Dropping the call loses nothing.
+    /// The next packet. Cancel-safe: dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Packet, Error> {
         loop {
             match Packet::read(&mut self.buffer, Some(MAX_PACKET)) {
@@ -132,13 +132,13 @@ impl Reader {
 }
 
 impl Writer {
-    /// Adds a packet to what the next [`Writer::flush`] sends.
+    /// Queues a packet for the next [`Writer::flush`].
     pub fn put(&mut self, packet: &Packet) -> Result<(), Error> {
         packet.write(&mut self.buffer, None)?;
         Ok(())
     }
 
-    /// Sends what was put. Where the call is dropped, the next one goes on.
+    /// Sends the queued packets. Cancel-safe: after a dropped call the next one continues.
     pub async fn flush(&mut self) -> Result<(), Error> {
         while !self.buffer.is_empty() {
             let written = timeout(SILENCE, self.stream.write_buf(&mut self.buffer)).await;
@@ -149,13 +149,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Shows the broker that this end is alive.
+    /// Sends a PINGREQ, which shows the broker that this client is alive.
     pub async fn ping(&mut self) -> Result<(), Error> {
         self.put(&Packet::PingReq(PingReq))?;
         self.flush().await
     }
 
-    /// Takes leave. The broker keeps a session that is to be kept.
+    /// Disconnects. The broker keeps a persistent session.
     pub async fn disconnect(mut self) -> Result<(), Error> {
         self.put(&Packet::Disconnect(Disconnect::new(DisconnectReasonCode::NormalDisconnection)))?;
         self.flush().await

@@ -1,35 +1,35 @@
-//! File descriptors: each connection is one, and how many a process may have is limited.
+//! File descriptors: each connection needs one, and a process has a limit.
 //!
-//! The limit that applies at first is often 1,024, whatever the machine can do. A process may raise it by itself, up to a
-//! hard limit that only the system's administrator raises.
+//! The initial limit is often 1,024, whatever the machine can do. A process may raise it up to a hard limit, which only
+//! the system's administrator can raise.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Why there are not enough.
+/// Why the limit is too low.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The administrator does not allow it.
+    /// The hard limit is too low.
     #[error(
         "open {needed} files and connections: at most {most} are allowed. Raise the hard limit, for instance with \
          `ulimit -Hn {needed}` as root, systemd's `LimitNOFILE={needed}`, or Docker's `--ulimit nofile={needed}`"
     )]
     TooFew {
-        /// How many are needed.
+        /// The number of descriptors needed.
         needed: u64,
-        /// How many there may be.
+        /// The hard limit.
         most: u64,
     },
-    /// The system says no.
+    /// The system refused to raise the limit.
     #[error("raise the number of open files and connections: {0}")]
     Raise(#[from] io::Error),
 }
 
-/// Makes sure that this process, and those that it starts from here on, may have so many open.
+/// Makes sure that this process, and those that it starts after this call, may have `needed` descriptors open.
 pub fn allow(needed: u64) -> Result<(), Error> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // `None` is no limit.
+    // `None` means no limit.
     if current.is_none_or(|current| current >= needed) {
         return Ok(());
     }

@@ -1,10 +1,10 @@
-//! MQTT: everything that speaks the protocol.
+//! MQTT: all code that speaks the protocol.
 //!
 //! - [`server`]: the built-in endpoint, which devices connect to
-//! - [`subscriber`]: devices' messages from an external broker
-//! - [`publisher`]: commands to devices, through an external broker
-//! - [`url`], [`client`]: where an external broker is; a connection to it
-//! - [`descriptors`]: room for connections
+//! - [`subscriber`]: receives devices' messages from an external broker
+//! - [`publisher`]: publishes commands to devices through an external broker
+//! - [`url`], [`client`]: an external broker's address, and a connection to it
+//! - [`descriptors`]: raises the limit of open connections
 
 pub mod client;
 pub mod descriptors;

@@ -1,6 +1,6 @@
-//! Publishes commands through a broker of somebody else's, each until the broker says that it has taken it over.
+//! Publishes commands through an external broker, and waits for the acknowledgement of each.
 //!
-//! The session is clean: what the broker has not acknowledged is told to whoever published it, and that one decides.
+//! The session is clean: an unacknowledged command is reported as lost to its publisher, which decides what to do.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,17 +21,17 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{self, Granted, Reader, Writer};
 use crate::url::Url;
 
-/// The most messages that wait for the broker.
+/// The most unacknowledged commands.
 const WINDOW: u16 = 256;
 
-/// The component. [`Outlet::run`] it.
+/// The connection that publishes. Start it with [`Outlet::run`].
 pub struct Outlet {
     url: Url,
     client_id: String,
     messages: mpsc::Receiver<Publication>,
 }
 
-/// Publishes. Cheap to clone.
+/// Publishes commands through the [`Outlet`]. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     messages: mpsc::Sender<Publication>,
@@ -43,8 +43,8 @@ struct Publication {
 }
 
 impl CommandOutlet for Handle {
-    /// Returns once the broker has taken the message over, or has said that it has nobody to give it to. Whatever
-    /// else: whether the broker has it is not known.
+    /// Returns when the broker has taken the message, or has answered that nobody has subscribed. In all other cases
+    /// whether the broker has the message is unknown.
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<Delivery, Lost>> {
         Box::pin(async move {
             let (answer, taken) = oneshot::channel();
@@ -59,7 +59,7 @@ impl CommandOutlet for Handle {
 }
 
 impl Outlet {
-    /// Prepares an outlet. It connects when it runs, as `client_id`.
+    /// Prepares an outlet. It connects as `client_id` when it runs.
     #[must_use]
     pub fn new(url: Url, client_id: impl Into<String>) -> (Self, Handle) {
         let (messages, published) = mpsc::channel(usize::from(WINDOW));
@@ -92,7 +92,7 @@ impl Outlet {
         let _ = shutdown.run_until_cancelled(keep_connected).await;
     }
 
-    /// One connection, to its end. It ends well only when nobody publishes any more.
+    /// Runs one connection to its end, which is an error unless all handles are dropped.
     async fn publish(
         &mut self,
         mut reader: Reader,
@@ -101,14 +101,14 @@ impl Outlet {
     ) -> Result<(), client::Error> {
         let window = usize::from(granted.receive_maximum.min(WINDOW));
         let mut pings = interval_at(Instant::now() + granted.ping_every, granted.ping_every);
-        // Dropped with the connection, which tells who waits that the answer will never come.
+        // Dropped with the connection, which reports the commands in it as lost.
         let mut waiting: HashMap<u16, oneshot::Sender<Delivery>> = HashMap::new();
         let mut packet_id = 0;
         loop {
             tokio::select! {
                 publication = self.messages.recv(), if waiting.len() < window => {
                     let Some(Publication { message, answer }) = publication else { return Ok(()) };
-                    // Whoever asked for it may have given up.
+                    // The caller may have given up waiting.
                     if answer.is_closed() {
                         continue;
                     }
@@ -131,13 +131,13 @@ impl Outlet {
     }
 }
 
-/// What the broker says. A refusal is no answer: it may be of this moment, and is in the log.
+/// The delivery that a PUBACK means. `None` for a refusal: it may be temporary, and is logged.
 fn delivery(puback: &PubAck) -> Option<Delivery> {
     match puback.reason {
         PubAckReason::Success => Some(Delivery::Taken),
         PubAckReason::NoMatchingSubscribers => Some(Delivery::NobodyThere),
         reason => {
-            tracing::error!(?reason, "the broker refuses to publish commands");
+            tracing::error!(?reason, "the broker refused a command; check its access rules");
             None
         }
     }

@@ -49,36 +49,37 @@ use connection::Connection;
 use sessions::Roster;
 use subscriptions::Audience;
 
-/// The largest packet, in bytes. A larger one ends its connection. It exceeds the largest payload that becomes an
-/// event, so that a payload a little too large is quarantined and acknowledged instead of sent again for ever.
+/// The largest packet, in bytes. A larger one ends its connection. The limit exceeds the largest payload that becomes
+/// an event, so that a slightly larger payload is quarantined and acknowledged instead of sent again for ever.
 const MAX_PACKET: usize = 1 << 20;
-/// The pause after a failure to accept, which is nearly always a lack of file descriptors.
+/// The pause after a failed accept. The cause is nearly always a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// File descriptors of this process besides those of its connections: those of HTTP and of the database's.
+/// File descriptors that this process needs besides those of MQTT connections: for HTTP and the database.
 const BESIDES: u64 = 2000;
 
-/// Where to listen, and for how many.
+/// Where to listen, for which clients, and how many.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where to listen. Port 0 takes a free one.
+    /// The address to listen on. Port 0 takes a free port.
     pub listen: SocketAddr,
-    /// Who is let in.
+    /// Which clients may connect.
     pub auth: Auth,
-    /// Lets the devices in that this process brings along, as whichever device they say. It is made at the start, and
+    /// The login of devices in this process: with this secret a client may be any device. It is made at the start, and
     /// never leaves the process.
     pub in_process: Option<Secret>,
-    /// The most connections at a time, those that have not said CONNECT yet among them. More are closed at once.
+    /// The most connections at a time, including those that have not sent CONNECT. Further ones are closed at once.
     pub connections: usize,
-    /// How long a publish waits to be stored before its connection is closed without an acknowledgement.
+    /// How long a publish may wait to be stored. After that its connection is closed, and the publish stays
+    /// unacknowledged.
     pub patience: Duration,
     /// How long a shutdown waits for publishes that are being stored.
     pub drain: Duration,
 }
 
 impl Options {
-    /// Listens for at most 11,000 connections, which is 10,000 devices and those that come back before it is noticed that
-    /// they were gone: of anyone on loopback, of devices with credentials anywhere else.
+    /// At most 11,000 connections: 10,000 devices, and devices that connect again before their old connection is known
+    /// to be dead. Without credentials on loopback, with credentials on any other address.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
         Self {
@@ -92,20 +93,20 @@ impl Options {
     }
 }
 
-/// Why the endpoint cannot serve.
+/// Why the endpoint does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address is taken, or not ours.
+    /// The address is in use, or does not belong to this machine.
     #[error("listen for MQTT on {address}: {source}")]
     Bind {
-        /// Where it should have listened.
+        /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
-/// The component, already listening. [`Endpoint::run`] it.
+/// The endpoint, already listening. Start it with [`Endpoint::run`].
 pub struct Endpoint {
     listener: TcpListener,
     address: SocketAddr,
@@ -144,20 +145,20 @@ impl Endpoint {
         Ok(Self { listener, address, server: Server::new(options, ingest, credentials) })
     }
 
-    /// Where it listens: the port that was taken, where port 0 was asked for.
+    /// The address that it listens on, with the port that was taken for port 0.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The way of commands to the devices that are connected here.
+    /// The outlet to the devices that are connected to this endpoint.
     #[must_use]
     pub fn outlet(&self) -> Outlet {
         Outlet::new(self.server.audience.clone())
     }
 
-    /// Serves until `shutdown`, then accepts no more, lets publishes that are being stored finish, says DISCONNECT to
-    /// everyone, and returns.
+    /// Serves until `shutdown`. Then it accepts no more connections, lets publishes that are being stored finish, sends
+    /// DISCONNECT to all clients, and returns.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { listener, server, .. } = self;
         let serve = server.accept(listener, shutdown.clone());

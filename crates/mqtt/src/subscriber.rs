@@ -1,13 +1,14 @@
-//! The subscriber to a broker of somebody else's: Mosquitto, EMQX, any that speaks MQTT 5.
+//! Subscribes to an external broker: Mosquitto, EMQX, any that speaks MQTT 5.
 //!
-//! It hands what it receives to ingest, and acknowledges each message to the broker when its fate is committed, in
-//! the order in which messages came. The session is persistent: what was not acknowledged comes again, after whatever
-//! failed. A connection has two halves, and only one waits for the other:
+//! The subscriber submits each message to ingest, and acknowledges it to the broker when its fate is committed, in the
+//! order of receipt. The session is persistent: after any failure, unacknowledged messages arrive again. A connection
+//! has two halves, and only one waits for the other:
 //!
-//! - [`Subscriber::receive`] reads, and waits while ingest has no room; meanwhile nothing is read, and TCP holds the broker back
+//! - [`Subscriber::receive`] reads, and waits while ingest has no room; meanwhile nothing is read, and TCP holds the
+//!   broker back
 //! - [`acknowledge`] waits until messages are committed, and keeps the connection alive
 //!
-//! Everything that belongs to a connection ends with it: a packet id means another message on the next one.
+//! All state of a connection ends with it: on the next one a packet id means another message.
 //!
 //! The [publisher](crate::publisher) is the other direction: commands to devices.
 
@@ -31,37 +32,37 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{self, Granted, MAX_PACKET, Reader, Writer};
 use crate::url::Url;
 
-/// How long the broker keeps the session, and with it what was not acknowledged, while no node is connected.
+/// How long the broker keeps the session, with its unacknowledged messages, while no node is connected.
 const SESSION_EXPIRY: Duration = Duration::from_hours(7 * 24);
-/// How many messages may wait for their acknowledgement. The receive maximum does not bound it: Mosquitto up to 2.0.12
-/// ignores that while it works off a queue. A broker has 65,535 packet ids, and must not need one twice.
+/// The most unacknowledged messages. The receive maximum does not bound them: Mosquitto up to 2.0.12 ignores it while
+/// it works off a queue. A broker has 65,535 packet ids, and must not need one twice.
 const UNACKNOWLEDGED: usize = 32_768;
 const SUBSCRIPTION: u16 = 1;
 
-/// Which broker, and as whom.
+/// Which broker to subscribe to, and with which session.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The broker.
+    /// The broker's address.
     pub url: Url,
-    /// The name of the session. It stays the same over restarts, and no two nodes share it.
+    /// The client id, which names the session. It stays the same over restarts, and no two nodes share it.
     pub client_id: String,
-    /// The group of nodes that share the devices' messages between them. A session that changes its group needs
-    /// another client id, or the broker keeps the old subscription beside the new one. A node that stops stays in the
-    /// group, because the broker drops what nobody has subscribed to: Mosquitto keeps the node's share for it until
-    /// it is back or the session expires; EMQX gives it to the others.
+    /// The shared subscription's group: its nodes share the devices' messages between them. A session that changes its
+    /// group needs another client id, or the broker keeps the old subscription beside the new one. A node that stops
+    /// stays in the group, because the broker drops messages without a subscription: Mosquitto keeps the node's share
+    /// until the node is back or the session expires; EMQX gives the share to the other nodes.
     pub group: Option<String>,
-    /// Which messages: [`TELEMETRY_FILTER`] or [`ACK_FILTER`](fleetlog_aggregates::topic::ACK_FILTER). Each in a
-    /// session of its own, so that no answer to a command waits behind telemetry at the broker.
+    /// The filter: [`TELEMETRY_FILTER`] or [`ACK_FILTER`](fleetlog_aggregates::topic::ACK_FILTER). Each has its own
+    /// session, so that no ack waits behind telemetry at the broker.
     pub filter: &'static str,
-    /// How many messages the broker may send ahead of their acknowledgements. Enough to fill a batch while another is
-    /// stored. Mosquitto sends at most its own `max_inflight_messages`, which is 20 unless set.
+    /// The most unacknowledged messages that the broker may send. It should suffice to fill a batch while another is
+    /// stored. Mosquitto sends at most its own `max_inflight_messages`, which is 20 by default.
     pub receive_maximum: u16,
     /// How long a shutdown waits for messages that are being stored.
     pub drain: Duration,
 }
 
 impl Options {
-    /// For telemetry, as `client_id`, alone, with up to 4,000 messages on the way.
+    /// Options for telemetry, without a group, with up to 4,000 unacknowledged messages.
     #[must_use]
     pub fn new(url: Url, client_id: impl Into<String>) -> Self {
         let client_id = client_id.into();
@@ -76,13 +77,13 @@ impl Options {
     }
 }
 
-/// Why the options make no subscriber.
+/// Why options are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A persistent session has a name.
-    #[error("subscribe without a client id")]
+    /// The client id is empty. A persistent session needs one.
+    #[error("subscribe without a client id; name one for this node")]
     NoClientId,
-    /// A group is one segment of a topic filter.
+    /// The group is not one segment of a topic filter.
     #[error("subscribe in group {0:?}: a group is not empty, and has no '/', '+' or '#'")]
     BadGroup(String),
 }
@@ -98,18 +99,18 @@ enum Lost {
     QoS2,
 }
 
-/// How the subscription is doing, for readiness.
+/// The state of the subscription, for readiness.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
-    /// There is a connection to the broker.
+    /// Whether there is a connection to the broker.
     pub connected: bool,
-    /// The broker has granted the subscription on this connection.
+    /// Whether the broker has granted the subscription on this connection.
     pub subscribed: bool,
-    /// What went wrong last, until it is subscribed again.
+    /// The last error; cleared by the next subscription.
     pub error: Option<String>,
 }
 
-/// The component. [`Subscriber::run`] it.
+/// The subscriber. Start it with [`Subscriber::run`].
 pub struct Subscriber {
     url: Url,
     connect: Connect,
@@ -119,14 +120,14 @@ pub struct Subscriber {
     status: watch::Sender<Status>,
 }
 
-/// A message that ingest has, on its way to an acknowledgement.
+/// A message that ingest has, and that is not acknowledged yet.
 struct Submitted {
     packet_id: u16,
     receipt: Receipt,
 }
 
 impl Subscriber {
-    /// Prepares a subscriber that gives its messages to `ingest`. It connects when it runs.
+    /// Prepares a subscriber that submits its messages to `ingest`. It connects when it runs.
     pub fn new(options: Options, ingest: ingest::Handle) -> Result<(Self, watch::Receiver<Status>), Error> {
         let Options { url, client_id, group, filter, receive_maximum, drain } = options;
         if client_id.is_empty() {
@@ -140,7 +141,7 @@ impl Subscriber {
             Some(group) => format!("$share/{group}/{filter}"),
         };
         let mut filter = Filter::new(filter, QoS::AtLeastOnce);
-        // A retained message was published once, and recorded then, not at each subscription.
+        // A retained message was recorded when it was published. It must not be recorded again at each subscription.
         filter.retain_forward_rule = RetainForwardRule::Never;
         let properties = ConnectProperties {
             session_expiry_interval: Some(SESSION_EXPIRY.as_secs() as u32),
@@ -153,8 +154,8 @@ impl Subscriber {
         Ok((Self { url, connect, filter, ingest, drain, status }, watched))
     }
 
-    /// Receives until `shutdown`, then takes no more messages, acknowledges what gets committed, and disconnects from
-    /// a session that the broker keeps.
+    /// Receives until `shutdown`. Then it takes no more messages, acknowledges those that get committed within
+    /// [`Options::drain`], and disconnects; the broker keeps the session.
     pub async fn run(self, shutdown: CancellationToken) {
         let overdue = async {
             shutdown.cancelled().await;
@@ -162,7 +163,7 @@ impl Subscriber {
         };
         tokio::select! {
             () = self.keep_connected(&shutdown) => {}
-            () = overdue => tracing::warn!("the broker or the database did not answer in time; its messages come again"),
+            () = overdue => tracing::warn!("the broker or the database did not answer in time; unacknowledged messages arrive again at the next start"),
         }
     }
 
@@ -180,27 +181,27 @@ impl Subscriber {
         }
     }
 
-    /// One connection, to its end. It ends well only by a shutdown.
+    /// Runs one connection to its end, which is an error except at a shutdown.
     async fn connection(&self, shutdown: &CancellationToken) -> Result<(), Lost> {
         let opened = shutdown.run_until_cancelled(client::open(&self.url, self.connect.clone())).await;
         let Some(opened) = opened else { return Ok(()) };
         let (reader, mut writer, granted) = opened?;
         self.status.send_modify(|status| status.connected = true);
-        // Also where the session is present: it may be of before the filter was this one.
+        // Subscribe even if the broker kept the session: it may predate a change of the filter.
         let subscribe =
             Subscribe { pkid: SUBSCRIPTION, filters: vec![self.filter.clone()], properties: None };
         writer.put(&Packet::Subscribe(subscribe))?;
         writer.flush().await?;
         let (submitted, submissions) = mpsc::channel(UNACKNOWLEDGED);
         let receive = async {
-            // The channel closes with it, at a shutdown: what is in it is still acknowledged.
+            // At a shutdown the reader is dropped and the channel closes; the messages in it are still acknowledged.
             shutdown.run_until_cancelled(self.receive(reader, submitted)).await.unwrap_or(Ok(()))
         };
         tokio::try_join!(receive, acknowledge(writer, granted, submissions))?;
         Ok(())
     }
 
-    /// Gives messages to ingest until the connection ends, or ingest closes.
+    /// Submits messages to ingest until the connection ends or ingest closes.
     async fn receive(&self, mut reader: Reader, submitted: mpsc::Sender<Submitted>) -> Result<(), Lost> {
         loop {
             match reader.next().await? {
@@ -234,8 +235,8 @@ impl Subscriber {
     }
 }
 
-/// Acknowledges in the order of receipt: whatever was committed waits for those before it. Ends, with a farewell, when
-/// nothing more can be acknowledged.
+/// Acknowledges messages in the order of receipt: a committed message waits for those before it. Disconnects and
+/// returns when no more messages can be acknowledged.
 async fn acknowledge(
     mut writer: Writer,
     granted: Granted,
@@ -247,7 +248,8 @@ async fn acknowledge(
         tokio::select! {
             committed = next_committed(&mut submissions, &mut first) => {
                 let mut committed = Some(committed);
-                // A batch is committed as a whole, so there are usually more, for one write to send.
+                // A batch is committed as a whole, so usually several messages are ready, and one write sends all
+                // acknowledgements.
                 while let Some(next) = committed {
                     let Some(packet_id) = next else {
                         return Ok(writer.disconnect().await?);
@@ -262,8 +264,8 @@ async fn acknowledge(
     }
 }
 
-/// The packet id of the next message in the order of receipt, once it is committed. `None` when no more messages come,
-/// or when ingest is closing: what follows is not stored either. Dropping the call loses nothing.
+/// The packet id of the next message in the order of receipt, once the message is committed. `None` when no more
+/// messages arrive, or when ingest closes: the messages behind are not stored either. Cancel-safe.
 async fn next_committed(
     submissions: &mut mpsc::Receiver<Submitted>,
     first: &mut Option<Submitted>,

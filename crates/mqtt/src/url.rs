@@ -1,4 +1,4 @@
-//! A broker's address, as every MQTT client here takes it: `mqtt://user:password@host:port`.
+//! A broker's address, as every MQTT client in this workspace takes it: `mqtt://user:password@host:port`.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use rumqttc::v5::mqttbytes::v5::Login;
 
 const DEFAULT_PORT: u16 = 1883;
 
-/// Where a broker is, and how to log in.
+/// A broker's host and port, and a login.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url {
     host: String,
@@ -18,15 +18,15 @@ pub struct Url {
     login: Option<(String, String)>,
 }
 
-/// Why a text is no broker's address.
+/// Why a text is not a broker's address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUrl {
-    /// It asks for TLS, which is not spoken here. Plain MQTT would show the password to the network.
+    /// The scheme asks for TLS, which is not supported. Plain MQTT in its place would show the password to the network.
     #[error(
         "a broker is reached without TLS (mqtt://host:port); terminate TLS in front of fleetlog, for example with stunnel"
     )]
     Tls,
-    /// It is something else.
+    /// The text has another form.
     #[error("a broker is given as mqtt://[user:password@]host[:port]")]
     Form,
 }
@@ -59,13 +59,13 @@ impl FromStr for Url {
     }
 }
 
-/// Replaces `%2F` and its like, which let a password hold any character.
+/// Decodes percent-encoding (`%2F`), with which a password can hold any character.
 fn decode(text: &str) -> Result<String, InvalidUrl> {
     percent_decode_str(text).decode_utf8().map(String::from).map_err(|_| InvalidUrl::Form)
 }
 
 impl Url {
-    /// As the resolver takes it: without the brackets of an IPv6 address.
+    /// The host as the resolver takes it: without the brackets of an IPv6 address.
     pub(crate) fn host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
     }
@@ -74,23 +74,23 @@ impl Url {
         self.login.as_ref().map(|(user, password)| Login::new(user, password))
     }
 
-    /// What fleetlog logs in with, if it does.
+    /// The login of fleetlog itself, if the address has one.
     #[must_use]
     pub fn service_login(&self) -> Option<ServiceLogin> {
         self.login.as_ref().map(|(user, password)| ServiceLogin::new(user, password))
     }
 
-    /// The same place, for another user.
+    /// The same host and port, with another login.
     #[must_use]
     pub fn with_login(&self, user: impl Into<String>, password: impl Into<String>) -> Self {
         Self { login: Some((user.into(), password.into())), ..self.clone() }
     }
 
-    /// The options of a client that connects there. Its outgoing window is `window` messages: rumqttc sets a table
-    /// aside for each that there may be.
+    /// The options of a client that connects to this broker with at most `window` unacknowledged messages: rumqttc
+    /// reserves a table entry for each.
     #[must_use]
     pub fn client(&self, client_id: &str, window: u16) -> MqttOptions {
-        // rumqttc puts host and port together with a colon, so an IPv6 address keeps its brackets.
+        // rumqttc joins host and port with a colon, so an IPv6 address keeps its brackets.
         let mut options = MqttOptions::new(client_id, &self.host, self.port);
         if let Some((user, password)) = &self.login {
             options.set_credentials(user, password);
@@ -113,14 +113,14 @@ impl From<SocketAddr> for Url {
     }
 }
 
-/// Without the password.
+/// Omits the password.
 impl std::fmt::Display for Url {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "mqtt://{}:{}", self.host, self.port)
     }
 }
 
-/// Without the password.
+/// Omits the password.
 impl std::fmt::Debug for Url {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{self}")
