@@ -1,4 +1,4 @@
-//! The command line: what can be said, and which variable says it too. Each command's body is in a file of its own.
+//! The command line: commands, options and their variables. Each command's code is in its own file.
 
 pub mod announce;
 pub mod device;
@@ -34,27 +34,27 @@ use crate::service::Broker;
 #[derive(Debug, Parser)]
 #[command(name = "fleetlog", version, propagate_version = true, arg_required_else_help = true)]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
-    /// How log lines look.
+    /// The format of log lines.
     #[arg(long, global = true, env = "FLEETLOG_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty)]
     pub log_format: LogFormat,
-    /// Which log lines are written, as `level` or `target=level,…`.
+    /// The log lines to write, as `level` or `target=level,…`.
     #[arg(long, global = true, env = "FLEETLOG_LOG", default_value = "info")]
     pub log: String,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Pretty,
     /// One JSON object a line.
     Json,
 }
 
-/// The commands.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start everything on this machine: a private Postgres, an MQTT endpoint, the service.
@@ -63,42 +63,42 @@ pub enum Command {
     Serve(Serve),
     /// Bring the database's schema up to date.
     Migrate(Migrate),
-    /// Publish and answer commands as many devices would.
+    /// Simulate devices that publish and answer commands.
     Simulate(Simulate),
     /// Publish this machine's own load, memory, disks, network and temperatures, and answer commands.
     Agent(Agent),
-    /// Give devices credentials, and tell a broker of one's own what they may do.
+    /// Give devices credentials, and write the ACL file for your own broker.
     Device(device::Device),
-    /// Tell what the log says of a command, a device or a moment.
+    /// Replay what the log says of a command, a device or a moment.
     Replay(replay::Replay),
-    /// Users, without a login: who there is, one more, another password.
+    /// List and add users and change passwords, without a login.
     User(user::User),
-    /// Measure, beside the machine's own ceiling.
+    /// Measure the speed of fleetlog, beside the machine's own ceiling.
     Bench(bench::args::Bench),
 }
 
-/// Everything on this machine.
+/// Options of `up`.
 #[derive(Debug, Args)]
 pub struct Up {
-    /// Where the data is kept; made where it is missing.
+    /// Where the data is kept; created if missing.
     #[arg(long, env = "FLEETLOG_DATA_DIR", default_value = "data")]
     pub data_dir: PathBuf,
-    /// Where the MQTT endpoint listens.
+    /// The address of the MQTT endpoint.
     #[arg(long, env = "FLEETLOG_MQTT_ADDR", default_value = "127.0.0.1:1883")]
     pub mqtt: SocketAddr,
-    /// Whether devices need credentials at the MQTT endpoint; where it is not given: only off loopback.
+    /// Whether devices need credentials at the MQTT endpoint; by default only off loopback.
     #[arg(long, env = "FLEETLOG_DEVICE_AUTH", value_enum)]
     pub device_auth: Option<DeviceAuth>,
-    /// A folder with Postgres's programs; otherwise they are looked for.
+    /// The folder of Postgres's programs; searched for by default.
     #[arg(long, env = "FLEETLOG_POSTGRES_BIN")]
     pub postgres_bin: Option<PathBuf>,
-    /// Also publish this machine's own readings.
+    /// Also run this machine as a device.
     #[arg(long, env = "FLEETLOG_UP_AGENT")]
     pub agent: bool,
     /// Also simulate this many devices, a message a second each.
     #[arg(long, env = "FLEETLOG_UP_DEVICES", default_value_t = 0, value_name = "N")]
     pub devices: u32,
-    /// What it has in common with `serve`.
+    /// The options that `serve` has, too.
     #[command(flatten)]
     pub service: Service,
 }
@@ -106,9 +106,9 @@ pub struct Up {
 /// Whether devices need credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DeviceAuth {
-    /// Devices with credentials.
+    /// Only devices with credentials may connect.
     Required,
-    /// Anyone. Whoever shows credentials must have the right ones, and is held to that device's topics.
+    /// Anyone may connect. A client that sends credentials must send valid ones, and may use only that device's topics.
     Open,
 }
 
@@ -121,10 +121,10 @@ impl From<DeviceAuth> for server::Auth {
     }
 }
 
-/// The service alone.
+/// Options of `serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// The database, as its owner.
+    /// The database to use.
     #[command(flatten)]
     pub database: Database,
     /// The MQTT broker that devices publish to, as `mqtt://user:password@host:port`.
@@ -137,54 +137,55 @@ pub struct Serve {
         conflicts_with = "mqtt"
     )]
     pub mqtt_url: Option<String>,
-    /// Without a broker: where the MQTT endpoint listens that devices connect to.
+    /// Without a broker: the address of the MQTT endpoint that devices connect to.
     #[arg(long, env = "FLEETLOG_MQTT_ADDR", value_name = "ADDR")]
     pub mqtt: Option<SocketAddr>,
-    /// Whether devices need credentials at the MQTT endpoint; where it is not given: only off loopback.
+    /// Whether devices need credentials at the MQTT endpoint; by default only off loopback.
     #[arg(long, env = "FLEETLOG_DEVICE_AUTH", value_enum, requires = "mqtt")]
     pub device_auth: Option<DeviceAuth>,
-    /// This server's name at the broker. Each node has its own, and keeps it: the broker holds messages for it.
+    /// This node's client id at the broker. Each node has its own, and keeps it: the broker holds messages for it.
     #[arg(long, env = "FLEETLOG_MQTT_CLIENT_ID", default_value = "fleetlog")]
     pub mqtt_client_id: String,
-    /// The shared subscription's group, where several nodes take messages from one broker.
+    /// The group of the shared subscription, if several nodes take messages from one broker.
     #[arg(long, env = "FLEETLOG_MQTT_SHARE", value_name = "GROUP")]
     pub mqtt_share: Option<String>,
-    /// Do not bring the schema up to date first.
+    /// Start without bringing the schema up to date.
     #[arg(long, env = "FLEETLOG_NO_MIGRATE")]
     pub no_migrate: bool,
-    /// What it has in common with `up`.
+    /// The options that `up` has, too.
     #[command(flatten)]
     pub service: Service,
 }
 
-/// What `up` and `serve` have in common.
+/// The options of both `up` and `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct Service {
-    /// Where the HTTP service listens.
+    /// The address of the HTTP service.
     #[arg(long, env = "FLEETLOG_HTTP_ADDR", default_value = "127.0.0.1:8080")]
     pub http: SocketAddr,
     /// The first administrator's e-mail address; used by the first start only.
     #[arg(long, env = "FLEETLOG_ADMIN_EMAIL")]
     pub admin_email: Option<String>,
-    /// The first administrator's password, at least 12 characters; otherwise one is made and printed once.
+    /// The first administrator's password, at least 12 characters; by default one is generated and printed once.
     #[arg(long, env = "FLEETLOG_ADMIN_PASSWORD", hide_env_values = true)]
     pub admin_password: Option<String>,
-    /// Seals the keys that sign access tokens, at least 32 characters: without it, whoever reads the database can sign.
-    /// Once it is set, keep it: the service does not start with another.
+    /// The secret that seals the keys for access tokens, at least 32 characters. Without it, anyone who reads the
+    /// database can sign tokens. Keep it once it is set: the service does not start with another.
     #[arg(long, env = "FLEETLOG_SECRET", hide_env_values = true)]
     pub secret: Option<String>,
-    /// Where people reach the service, such as `https://fleet.example.com`: for links in mails. With `https`, cookies
-    /// are sent over TLS only.
+    /// The address at which people reach the service, such as `https://fleet.example.com`, for links in mails. With
+    /// `https`, cookies are sent over TLS only.
     #[arg(long, env = "FLEETLOG_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<http::Uri>,
     /// The mail server, as `smtp://user:password@host:587`, which must offer STARTTLS unless `?tls=none` is added, or
     /// `smtps://user:password@host`. Without one, mails go into files.
     #[arg(long, env = "FLEETLOG_SMTP_URL", value_name = "URL", hide_env_values = true)]
     pub smtp_url: Option<String>,
-    /// Who mails are from.
+    /// The sender of mails.
     #[arg(long, env = "FLEETLOG_MAIL_FROM", value_name = "ADDRESS", default_value = transport::DEFAULT_FROM)]
     pub mail_from: String,
-    /// Where mails go without a mail server: `outbox` in the data directory of `up`, `data/outbox` of `serve`.
+    /// Where mails are written without a mail server; by default `outbox` in the data directory of `up`, or
+    /// `data/outbox` for `serve`.
     #[arg(long, env = "FLEETLOG_OUTBOX_DIR", value_name = "DIR")]
     pub outbox_dir: Option<PathBuf>,
     /// How many seconds after its last message a device counts as offline.
@@ -193,11 +194,11 @@ pub struct Service {
     /// Web origins that may call the API from a browser, separated by commas.
     #[arg(long, env = "FLEETLOG_CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGIN")]
     pub cors_origins: Vec<String>,
-    /// Proxies whose `X-Forwarded-For` is believed, as addresses or networks separated by commas: 10.0.0.0/8. Without
-    /// any, whoever connects is the client.
+    /// Proxies whose `X-Forwarded-For` is trusted, as addresses or networks separated by commas: 10.0.0.0/8. Without
+    /// any, the address that connects is the client's.
     #[arg(long, env = "FLEETLOG_TRUSTED_PROXIES", value_delimiter = ',', value_name = "CIDR")]
     pub trusted_proxies: Vec<rest::proxies::Proxies>,
-    /// The networks from which an EMQX or Mosquitto of one's own may ask about its clients, separated by commas.
+    /// The networks from which your own EMQX or Mosquitto may ask about its clients, separated by commas.
     #[arg(
         long,
         env = "FLEETLOG_BROKER_NETWORKS",
@@ -206,10 +207,10 @@ pub struct Service {
         default_value = "127.0.0.0/8,::1/128"
     )]
     pub broker_networks: Vec<ipnet::IpNet>,
-    /// Let `/metrics` be read without a login.
+    /// Allow reading `/metrics` without a login.
     #[arg(long, env = "FLEETLOG_METRICS_OPEN")]
     pub metrics_open: bool,
-    /// Let clients ask for the GraphQL schema.
+    /// Allow clients to query the GraphQL schema.
     #[arg(long, env = "FLEETLOG_GRAPHQL_INTROSPECTION", default_value_t = true, action = clap::ArgAction::Set)]
     pub graphql_introspection: bool,
 }
@@ -220,7 +221,7 @@ impl Service {
     }
 }
 
-/// A database of one's own.
+/// The database to use.
 #[derive(Debug, Args)]
 pub struct Database {
     /// The database, as its owner: `postgres://user:password@host/name`.
@@ -231,15 +232,15 @@ pub struct Database {
     pub database_connections: u32,
 }
 
-/// The schema.
+/// Options of `migrate`.
 #[derive(Debug, Args)]
 pub struct Migrate {
-    /// The database, as its owner.
+    /// The database to migrate.
     #[command(flatten)]
     pub database: Database,
 }
 
-/// Where devices publish.
+/// The broker to publish to.
 #[derive(Debug, Args)]
 pub struct Target {
     /// The broker, as `mqtt://user:password@host:port`; a `/` in a user's name is written `%2F`.
@@ -251,58 +252,58 @@ pub struct Target {
         hide_env_values = true
     )]
     pub mqtt_url: String,
-    /// Whose devices they are.
+    /// The devices' tenant.
     #[arg(long, default_value = "t0")]
     pub tenant: String,
 }
 
-/// Many devices.
+/// Options of `simulate`.
 #[derive(Debug, Args)]
 pub struct Simulate {
-    /// Where to publish.
+    /// The broker to publish to.
     #[command(flatten)]
     pub target: Target,
-    /// How many devices, each with a connection of its own.
+    /// How many devices, each with its own connection.
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub devices: u32,
-    /// A file with a device's name and password on each line, `uid,password`: these devices instead, each logged in.
+    /// A file with `uid,password` on each line: simulate these devices instead, each with its login.
     #[arg(long, value_name = "FILE", conflicts_with = "devices")]
     pub credentials: Option<PathBuf>,
-    /// How many messages a second, from all of them together.
+    /// How many messages a second, from all devices together.
     #[arg(long, default_value_t = 10.0, value_name = "R")]
     pub rate: f64,
-    /// For how many seconds; otherwise until Ctrl-C.
+    /// How many seconds to publish; by default until Ctrl-C.
     #[arg(long, value_name = "S")]
     pub duration: Option<f64>,
-    /// Which part of all commands fails, from 0 to 1. A command that comes again meets with the same.
+    /// The share of commands that fail, from 0 to 1. Every attempt of a command has the same fate.
     #[arg(long, default_value_t = 0.0, value_name = "F")]
     pub fail_rate: f64,
-    /// Which part gets no answer, from 0 to 1. The three parts are no more than 1 together.
+    /// The share of commands that get no answer, from 0 to 1. The three shares are at most 1 together.
     #[arg(long, default_value_t = 0.0, value_name = "F")]
     pub silent_rate: f64,
-    /// Which part is answered late, from 0 to 1.
+    /// The share of commands that are answered late, from 0 to 1.
     #[arg(long, default_value_t = 0.0, value_name = "F")]
     pub late_rate: f64,
-    /// How many seconds late that is; longer than a command's `timeout_s`, to be too late.
+    /// How many seconds a late answer takes. An answer is too late if this exceeds the command's `timeout_s`.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub late_by: u32,
 }
 
-/// This machine as a device.
+/// Options of `agent`.
 #[derive(Debug, Args)]
 pub struct Agent {
-    /// Where to publish.
+    /// The broker to publish to.
     #[command(flatten)]
     pub target: Target,
-    /// The device's name; this machine's own where it is not given.
+    /// The device's name; by default this machine's.
     #[arg(long)]
     pub uid: Option<String>,
-    /// Seconds between two readings, until a command `set_interval` changes it.
+    /// Seconds between two readings, until the command `set_interval` changes it.
     #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub interval: u32,
 }
 
-/// Does what was asked for. Boxed, so that all of it is compiled with the library, and not once more with the binary.
+/// Runs a command. The future is boxed, so that it is compiled once with the library, and not again with the binary.
 pub fn run(command: Command) -> LocalBoxFuture<'static, anyhow::Result<()>> {
     Box::pin(async {
         match command {
@@ -319,7 +320,7 @@ pub fn run(command: Command) -> LocalBoxFuture<'static, anyhow::Result<()>> {
     })
 }
 
-/// Makes this process count. The one static of the process, because the `metrics` crate has it so.
+/// Installs the metrics recorder of this process. It is the only static here, because the `metrics` crate requires one.
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     let recorder = rest::metrics::recorder()?;
     let handle = recorder.handle();
@@ -331,7 +332,7 @@ fn endpoint_options(listen: SocketAddr, auth: Option<server::Auth>) -> server::O
     let usual = server::Options::new(listen);
     let auth = auth.unwrap_or(usual.auth);
     if auth == server::Auth::Open && usual.auth == server::Auth::Required {
-        tracing::warn!(mqtt = %listen, "whoever reaches the MQTT endpoint may publish as any device");
+        tracing::warn!(mqtt = %listen, "anyone who reaches the MQTT endpoint may publish as any device; use --device-auth required to change that");
     }
     server::Options { auth, ..usual }
 }

@@ -1,9 +1,9 @@
-//! The wiring: what a person types, and the service that it starts.
+//! The wiring: the command line, and the service that it starts.
 //!
 //! - [`cli`]: the command line
-//! - [`service`]: starts the parts, stops them in order
-//! - [`shutdown`]: when to stop
-//! - [`memory`]: what the allocator is told
+//! - [`service`]: starts the parts, and stops them in order
+//! - [`shutdown`]: shutdown signals
+//! - [`memory`]: settings of the allocator
 
 pub mod cli;
 pub mod memory;

@@ -1,4 +1,4 @@
-//! The binary: settings, logging, and the command that was asked for.
+//! The binary: reads the settings, starts logging, and runs the command.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser};
 use fleetlog::cli::{self, Cli, environment};
 use fleetlog::memory;
 
-/// The exit code for settings that cannot be used, as clap's own.
+/// The exit code for invalid settings, the same as clap's.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -28,12 +28,12 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(cli::run(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
-        // One line: the chain of reasons, not a backtrace.
+        // Print the error and its causes on one line, without a backtrace.
         Err(error) => fail(&format!("{error:#}"), 1),
     }
 }
 
-/// The environment, but for what is not text: none of our settings is.
+/// The environment's variables that are text. fleetlog's own settings always are.
 fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -1,18 +1,18 @@
-//! What becomes of memory that is no longer needed.
+//! Returns freed memory to the system.
 
-/// From here on a block is mapped by itself, and given back as soon as it is free.
+/// From this size on, in bytes, glibc maps each block separately and returns it as soon as it is freed.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const LARGE: i32 = 1 << 20;
 
-/// Has large blocks given back to the system when they are freed: a projection that catches up then takes 126 MiB and not
-/// 221. Otherwise glibc raises the size that counts as large with each one that is freed, to 32 MiB in the end, and what
-/// folds and batches leave behind lies scattered over its heaps.
+/// Makes glibc return large blocks to the system when they are freed: a projection that catches up then takes 126 MiB
+/// instead of 221. By default glibc raises this threshold with each large block that is freed, up to 32 MiB, and memory
+/// freed by folds and batches stays scattered over its heaps.
 ///
-/// Does nothing but with glibc. To be called before there are other threads.
+/// Does nothing with other allocators. Call it before other threads exist.
 pub fn give_large_blocks_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(unsafe_code, reason = "the allocator's settings have no safe interface")]
-    // It sets one number of the allocator, and fails, if it does, by leaving it as it was.
+    // The call sets one number of the allocator, and changes nothing if it fails.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
     }

@@ -1,7 +1,8 @@
 //! The service: the log, ingest, projections, a broker and HTTP, started together and stopped in order.
 //!
-//! What takes work in stops first (HTTP, MQTT), then ingest and the dispatcher, which finish what they were given, then
-//! projections and the log. If one of them ends by itself the service stops with its error: half a service is worse than none.
+//! The parts that accept work (HTTP, MQTT) stop first, then ingest and the dispatcher, which finish their work, then
+//! projections and the log. If a part ends by itself, the service stops with its error, because half a service is worse
+//! than none.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -25,68 +26,68 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// What a service is made of.
+/// Options of a service.
 pub struct Options {
-    /// Its database.
+    /// The database to use.
     pub database: database::Options,
     /// Whether to bring the schema up to date first.
     pub migrate: bool,
-    /// Where HTTP listens. Port 0 takes a free one.
+    /// The address for HTTP. Port 0 takes a free port.
     pub http: SocketAddr,
-    /// Where messages come from.
+    /// The source of devices' messages.
     pub broker: Broker,
-    /// The first administrator's address; used by the first start only.
+    /// The first administrator's e-mail address; used by the first start only.
     pub admin_email: Option<String>,
     /// The first administrator's password; used by the first start only.
     pub admin_password: Option<String>,
-    /// Seals the keys that sign access tokens.
+    /// The secret that seals the keys for access tokens.
     pub secret: Option<access::Secret>,
-    /// What an operator may decide about users and their sessions.
+    /// Settings of users and sessions.
     pub identity: access::Settings,
-    /// Where mails go.
+    /// How mails are sent.
     pub mail: mail::Transport,
-    /// What an operator may decide about the API.
+    /// Settings of the API.
     pub settings: rest::Settings,
-    /// This process's counters.
+    /// Access to this process's metrics.
     pub metrics: PrometheusHandle,
 }
 
-/// Where messages come from.
+/// The source of devices' messages.
 pub enum Broker {
-    /// Devices connect to this process.
+    /// Devices connect to the endpoint in this process.
     Endpoint(server::Options),
-    /// Devices connect to a broker, and so does this process.
+    /// Devices and this process connect to an external broker.
     External(subscriber::Options),
 }
 
-/// Why a service did not start, or stopped.
+/// Why a service did not start, or why it stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The log or its database.
+    /// The log or its database failed.
     #[error("failed to {0}")]
     Database(#[from] database::Error),
-    /// Keys or the first administrator.
+    /// The signing keys or the first administrator could not be prepared.
     #[error("failed to {0}")]
     Identity(#[from] access::Error),
-    /// The MQTT endpoint.
+    /// The MQTT endpoint failed.
     #[error("failed to {0}")]
     Endpoint(#[from] server::Error),
-    /// The connection to the MQTT broker.
+    /// The options of the external broker are invalid.
     #[error("failed to {0}")]
     External(#[from] subscriber::Error),
-    /// The address for HTTP.
+    /// The address for HTTP could not be used.
     #[error("failed to serve HTTP on {0}: {1}")]
     Http(SocketAddr, #[source] std::io::Error),
-    /// Ingest.
+    /// Ingest failed.
     #[error("failed to {0}")]
     Ingest(#[from] ingest::Error),
-    /// The command types that come with fleetlog.
-    #[error("failed to put the shipped command types on the record: {0}")]
+    /// The built-in command types could not be stored.
+    #[error("failed to store the built-in command types: {0}")]
     Commands(#[from] ExecuteError<command_type::Error>),
-    /// The projections.
+    /// The projections failed.
     #[error("failed to {0}")]
     Projections(#[from] fleetlog_projections::runner::Error),
-    /// A part ended that should not have.
+    /// A part ended although no shutdown was requested.
     #[error("{0} ended by itself")]
     Ended(&'static str),
     /// A part panicked.
@@ -120,7 +121,7 @@ impl Stage {
         self.parts.spawn(async move { (name, part.await) });
     }
 
-    /// A part that runs until the stage stops, and cannot fail.
+    /// Adds a part that runs until the stage stops and cannot fail.
     fn run<F>(&mut self, name: &'static str, part: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -132,7 +133,7 @@ impl Stage {
         });
     }
 
-    /// Waits for a part that ends although nobody has asked it to. Never returns while the stage is empty.
+    /// Waits until a part ends although no shutdown was requested. Never returns while the stage is empty.
     async fn ended_early(&mut self) -> Error {
         match self.parts.join_next().await {
             None => std::future::pending().await,
@@ -153,7 +154,7 @@ impl Stage {
 }
 
 impl Service {
-    /// Prepares the database, takes the addresses and starts every part. Messages are accepted when it returns.
+    /// Prepares the database, binds the addresses and starts every part. When it returns, messages are accepted.
     pub async fn start(options: Options) -> Result<Self, Error> {
         if options.migrate {
             options.database.migrate().await?;
@@ -211,8 +212,8 @@ impl Service {
         })
     }
 
-    /// Runs until `shutdown` or until a part ends by itself; then stops all of it in order. What was acknowledged is
-    /// committed when it returns.
+    /// Runs until `shutdown` or until a part ends by itself, and then stops all parts in order. When it returns, all
+    /// acknowledged messages are committed.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let [mut edges, mut middle, mut core] = self.stages;
         let cause = tokio::select! {
@@ -241,32 +242,32 @@ impl Service {
         &self.projections
     }
 
-    /// Where HTTP listens.
+    /// The address of HTTP.
     #[must_use]
     pub fn http(&self) -> SocketAddr {
         self.http
     }
 
-    /// Where MQTT listens, if this process is the broker.
+    /// The address of the MQTT endpoint, if this process has one.
     #[must_use]
     pub fn mqtt(&self) -> Option<SocketAddr> {
         self.mqtt
     }
 
-    /// Says whether devices' messages reach this process.
+    /// A probe of whether devices' messages reach this process.
     #[must_use]
     pub fn broker(&self) -> rest::BrokerProbe {
         Arc::clone(&self.broker)
     }
 
-    /// The administrator that this start has made.
+    /// The administrator that this start created.
     #[must_use]
     pub fn admin(&self) -> Option<&Admin> {
         self.admin.as_ref()
     }
 }
 
-/// What users, sessions and limits need in the background.
+/// Starts the background tasks of users, sessions and quotas.
 fn keep_identity(identity: &Identity, core: &mut Stage) {
     let (keys, limits) = (identity.keys.clone(), identity.limits.clone());
     let denials = identity.clone();
@@ -275,7 +276,7 @@ fn keep_identity(identity: &Identity, core: &mut Stage) {
     core.run("the record of denials", async move |stop| denials.record_denials(stop).await);
 }
 
-/// Starts what brings devices' messages in, and returns the way of commands out.
+/// Starts the source of devices' messages, and returns the outlet for commands.
 async fn start_broker(
     broker: Broker,
     inlet: ingest::Handle,
@@ -333,7 +334,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).map_err(|error| Error::Http(address, error))
 }
 
-/// Where a browser on this machine finds what listens on an address.
+/// The address with which a browser on this machine reaches a listener.
 fn reachable(address: SocketAddr) -> Option<::http::Uri> {
     let url = if address.ip().is_unspecified() {
         format!("http://localhost:{}", address.port())

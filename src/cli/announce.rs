@@ -1,4 +1,4 @@
-//! What a person sees when the service is ready: where it is, how to get in, what to try.
+//! The text that people see when the service is ready: its addresses, how to log in, what to try.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use fleetlog_mqtt::server::Auth;
 
 use crate::service::Service;
 
-/// After `fleetlog up`.
+/// Announces a service that `fleetlog up` started.
 pub fn ready(
     service: &Service,
     auth: Auth,
@@ -46,7 +46,7 @@ fn how_to_log_in(auth: Auth) -> &'static str {
     }
 }
 
-/// The administrator of a first start: the one time that the password is shown.
+/// Prints the administrator that a first start created. The password is shown only here.
 pub fn admin(service: &Service, out: &mut impl Write) -> io::Result<()> {
     let Some(admin) = service.admin() else { return Ok(()) };
     writeln!(out)?;

@@ -1,4 +1,4 @@
-//! `fleetlog device`: credentials for many devices at once, and the ACL file of a Mosquitto of one's own.
+//! `fleetlog device`: credentials for many devices at once, and the ACL file for your own Mosquitto.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -19,61 +19,61 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::source::{Source, WRITERS};
 
-/// Who does it, on the record: whoever can reach the database.
+/// The actor in the events: anyone who can reach the database.
 const ACTOR: &str = "cli";
 
-/// What about devices.
+/// Devices' credentials and topics.
 #[derive(Debug, Args)]
 pub struct Device {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub what: What,
 }
 
-/// What can be done.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum What {
-    /// Register devices where they are unknown, give each a credential, and write a file of `uid,password`.
+    /// Register devices that are unknown, give each a credential, and write a file of `uid,password`.
     Credentials(Credentials),
-    /// Print the ACL file of a Mosquitto: for each device with a credential that is good, its own topics.
+    /// Print the ACL file for a Mosquitto: the topics of each device that has a valid credential.
     Acl(Acl),
 }
 
-/// Which devices get credentials.
+/// The devices that get credentials.
 #[derive(Debug, Args)]
 pub struct Credentials {
-    /// Where they are kept.
+    /// The log to use.
     #[command(flatten)]
     pub source: Source,
-    /// Whose devices they are.
+    /// The devices' tenant.
     #[arg(long, default_value = "t0")]
     pub tenant: Tenant,
-    /// How many.
+    /// How many devices.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub count: u32,
-    /// What their names begin with; a number of five digits follows.
+    /// The start of the devices' names; a number of five digits follows.
     #[arg(long, default_value = "sim-")]
     pub prefix: String,
-    /// End the credentials that they have already.
+    /// Revoke the credentials that the devices have already.
     #[arg(long)]
     pub replace: bool,
-    /// The file to write, for its owner's eyes only. It must not exist.
+    /// The file to write, readable for its owner only. It must not exist.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }
 
-/// Whose topics an ACL file lists.
+/// Options of the ACL file.
 #[derive(Debug, Args)]
 pub struct Acl {
-    /// Where devices' credentials are kept.
+    /// The log to use.
     #[command(flatten)]
     pub source: Source,
-    /// The name that fleetlog itself logs in with at the broker.
+    /// The user name with which fleetlog itself logs in at the broker.
     #[arg(long, default_value = "fleetlog")]
     pub user: String,
 }
 
-/// Does what was asked for.
+/// Runs the subcommand.
 pub async fn run(args: Device) -> anyhow::Result<()> {
     match args.what {
         What::Credentials(args) => credentials(args).await,
@@ -113,7 +113,8 @@ fn create(path: &Path) -> anyhow::Result<File> {
     created.with_context(|| format!("failed to create {}", path.display()))
 }
 
-/// A line is written as soon as its credential is good: what is lost by a failure can be revoked, and no more than that.
+/// Writes each line as soon as its credential is valid, so that after a failure at most one credential is not in the
+/// file.
 async fn issue_all(
     log: &EventLog,
     devices: Vec<Named>,
@@ -141,7 +142,7 @@ async fn issue_one(log: &EventLog, device: &Named, wish: issue::Wish) -> anyhow:
     Ok(issue::issue(&log, device, wish, metadata).await?)
 }
 
-/// All devices with a credential that is good.
+/// All devices that have a valid credential.
 async fn good(log: &EventLog) -> Result<Vec<Named>, fleetlog_event_log::Error> {
     let users: Vec<String> = sqlx::query_scalar(
         "SELECT DISTINCT (tenant || '/' || uid) COLLATE \"C\" AS username

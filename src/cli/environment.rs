@@ -1,36 +1,36 @@
-//! The environment: `.env` is read into it, and a setting that fleetlog does not know is refused.
+//! The environment: loads `.env` into it, and refuses settings that fleetlog does not know.
 //!
-//! A misspelt option is an error everywhere; a misspelt variable would otherwise be ignored in silence, and the server
-//! would run with a default that nobody chose.
+//! A misspelt option is always an error. Without this check a misspelt variable would be ignored silently, and the
+//! server would run with a default that nobody chose.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use clap::Command;
 
-/// What every variable of ours begins with.
+/// The prefix of all variables of fleetlog.
 const PREFIX: &str = "FLEETLOG_";
 
-/// A setting that cannot be used.
+/// Why a setting is refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    /// No command reads it.
+    /// No command has a setting of this name.
     #[error("{name} is not a setting of fleetlog{}", nearest.as_ref().map_or_else(String::new, |near| format!("; did you mean {near}?")))]
     Unknown {
         /// The variable.
         name: String,
-        /// The known one that is most like it.
+        /// The most similar known setting.
         nearest: Option<String>,
     },
-    /// It is set to nothing.
+    /// The variable is set to an empty value.
     #[error("{0} is set but empty; give it a value or unset it")]
     Empty(String),
-    /// `.env` is there but cannot be read.
+    /// `.env` exists but cannot be read.
     #[error("failed to read .env: {0}")]
     File(String),
 }
 
-/// Reads a `.env` file, where there is one. Variables that are set already win.
+/// Loads a `.env` file, if there is one. Variables that are set already win.
 pub fn load(file: &Path) -> Result<(), Error> {
     match dotenvy::from_path(file) {
         Err(error) if !error.not_found() => Err(Error::File(error.to_string())),
@@ -63,7 +63,7 @@ fn collect(command: &Command, known: &mut BTreeSet<String>) {
     command.get_subcommands().for_each(|subcommand| collect(subcommand, known));
 }
 
-/// How many letters must be inserted, removed or replaced (Levenshtein).
+/// The Levenshtein distance: how many letters must be inserted, removed or replaced.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {

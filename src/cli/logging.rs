@@ -1,5 +1,5 @@
-//! Log lines: pretty for people, one JSON object a line for programs. To standard error; standard output is for
-//! answers.
+//! Log lines: pretty for people, or one JSON object a line for programs. They go to standard error; standard output is
+//! for results.
 
 use std::io::IsTerminal;
 
@@ -8,14 +8,14 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 use super::LogFormat;
 
-/// What is quieter than the rest unless asked for: the libraries' own notes.
+/// Levels of libraries whose notes are too detailed by default.
 ///
-/// mqtt5 warns of each login and each publish that is refused, which are counted, and not for a stranger to fill the log
-/// with.
+/// mqtt5 warns of each refused login and publish. These are counted as metrics, and strangers must not be able to fill
+/// the log.
 const QUIET: &str =
     "mqtt5=warn,mqtt5::broker::client_handler=error,sqlx=warn,rumqttc=warn,h2=warn,hyper=warn";
 
-/// Starts logging. `filter` is `level` or `target=level,…`.
+/// Starts logging. `filter` has the form `level` or `target=level,…`.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
     let filter = EnvFilter::builder().parse(format!("{QUIET},{filter}"))?;
     let lines = tracing_subscriber::fmt()

@@ -1,4 +1,4 @@
-//! `fleetlog simulate` and `fleetlog agent`: devices, made up and real.
+//! `fleetlog simulate` and `fleetlog agent`: simulated devices, and this machine as a device.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,7 +12,7 @@ use fleetlog_lab::simulate;
 use super::{Agent, Simulate};
 use crate::shutdown;
 
-/// Publishes as many devices until the duration is over or Ctrl-C, and reports.
+/// Runs the simulated devices until the duration is over or Ctrl-C, and prints a report.
 pub async fn simulate(args: Simulate) -> anyhow::Result<()> {
     let duration = args.duration.map(Duration::try_from_secs_f64).transpose()?;
     let (url, tenant) = (args.target.mqtt_url.parse()?, args.target.tenant.parse()?);
@@ -42,7 +42,7 @@ pub async fn simulate(args: Simulate) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads lines of `uid,password`. What is wrong with one is said by its number: the file is full of secrets.
+/// Reads lines of `uid,password`. An error names only the line's number, because the file is full of secrets.
 fn read_credentials(file: &Path) -> anyhow::Result<Vec<(Uid, String)>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
@@ -52,11 +52,15 @@ fn read_credentials(file: &Path) -> anyhow::Result<Vec<(Uid, String)>> {
         parts.with_context(|| format!("{}: line {number} is not uid,password", file.display()))
     });
     let devices = devices.collect::<anyhow::Result<Vec<_>>>()?;
-    anyhow::ensure!(!devices.is_empty(), "{}: no device in it", file.display());
+    anyhow::ensure!(
+        !devices.is_empty(),
+        "{}: the file has no devices; put uid,password on each line",
+        file.display()
+    );
     Ok(devices)
 }
 
-/// Publishes this machine's own readings until Ctrl-C.
+/// Publishes this machine's readings until Ctrl-C.
 pub async fn agent(args: Agent) -> anyhow::Result<()> {
     let uid = args.uid.unwrap_or_else(agent::hostname).parse()?;
     let mut options = agent::Options::new(args.target.mqtt_url.parse()?, args.target.tenant.parse()?, uid);

@@ -1,4 +1,4 @@
-//! `fleetlog replay`: the log told again, for auditors.
+//! `fleetlog replay`: replays the log for auditors.
 
 use std::io::{BufWriter, ErrorKind, Write};
 
@@ -11,48 +11,48 @@ use uuid::Uuid;
 
 use super::source::Source;
 
-/// What is told: a command, a device with its commands, or, with `--as-of` alone, every command that had not ended.
+/// Replay a command, a device with its commands or, with `--as-of` alone, every command that had not ended.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["command", "device", "as_of"]))]
 pub struct Replay {
-    /// One command's life, by its id.
+    /// Replay the life of one command, by its id.
     #[arg(long, value_name = "ID", conflicts_with = "device")]
     pub command: Option<Uuid>,
-    /// A device's own life and that of its commands, in the order of the log.
+    /// Replay a device and its commands, in the order of the log.
     #[arg(long, value_name = "UID")]
     pub device: Option<Uid>,
-    /// With --device: only what was recorded from this time on, as 2026-11-20T13:32:47Z.
+    /// With --device: only events recorded from this time on, as 2026-11-20T13:32:47Z.
     #[arg(long, value_name = "TIME", requires = "device", value_parser = time)]
     pub from: Option<DateTime<Utc>>,
-    /// With --device: only what was recorded before this time.
+    /// With --device: only events recorded before this time.
     #[arg(long, value_name = "TIME", requires = "device", value_parser = time)]
     pub to: Option<DateTime<Utc>>,
-    /// As it was at this time: what was recorded later is left out. Alone: every command that had not ended then, and
-    /// how many commands were in which state.
+    /// Leave out events recorded after this time. Alone: list every command that had not ended then, and count the
+    /// commands in each state.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub as_of: Option<DateTime<Utc>>,
-    /// Whose log.
+    /// The tenant whose log is replayed.
     #[arg(long, default_value = "t0")]
     pub tenant: Tenant,
-    /// How it is told.
+    /// The output format.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
-    /// Where the log is.
+    /// The log to use.
     #[command(flatten)]
     pub source: Source,
 }
 
-/// How it is told.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// In words, an event a line.
+    /// As text, an event a line.
     Text,
     /// One JSON object a line. Its `line` is `command`, `device`, `event` (as stored, with the `state` after it),
     /// `state` or `counts`.
     Json,
 }
 
-/// Reads and tells.
+/// Replays the log to standard output.
 pub async fn run(args: Replay) -> anyhow::Result<()> {
     let Replay { command, device, from, to, as_of, tenant, format, source } = args;
     let scope = match (command, device) {
@@ -70,11 +70,11 @@ pub async fn run(args: Replay) -> anyhow::Result<()> {
         }
     };
     let told = replay::run(&reading.log, &Options { tenant, scope, as_of }, &mut tell).await;
-    // What was told before an error is shown, too.
+    // Flush the lines before an error, too.
     let told = told.and(out.flush().map_err(Into::into));
     reading.close().await?;
     match told {
-        // Whoever was reading has read enough.
+        // The reader has closed the pipe because it has read enough.
         Err(replay::Error::Write(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         told => Ok(told?),
     }

@@ -1,4 +1,5 @@
-//! `fleetlog serve`: the service against a Postgres and a broker of one's own. And `fleetlog migrate`.
+//! `fleetlog serve`: runs the service against your own Postgres and, if given, your own broker. Also `fleetlog
+//! migrate`.
 
 use std::io::Write;
 use std::path::Path;
@@ -28,7 +29,7 @@ pub async fn run(args: Serve, metrics: metrics_exporter_prometheus::PrometheusHa
     Ok(())
 }
 
-/// Where messages come from, and this service's own login at the broker, if it has one.
+/// The source of messages, and the login of this service at the broker, if it has one.
 fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<ServiceLogin>)> {
     let Some(url) = &args.mqtt_url else {
         let listen = args.mqtt.context("FLEETLOG_MQTT_URL or FLEETLOG_MQTT_ADDR is needed")?;
@@ -42,7 +43,7 @@ fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<ServiceLogin>)> {
     Ok((Broker::External(options), login))
 }
 
-/// Brings the schema up to date.
+/// Brings the database's schema up to date.
 pub async fn migrate(args: Migrate) -> anyhow::Result<()> {
     let migrations = database(&args.database)?.migrate().await?;
     writeln!(std::io::stdout(), "the schema is up to date: {migrations} migrations")?;

@@ -1,4 +1,4 @@
-//! Where commands that are not the service find the log: in a database of one's own, or in the one that `up` keeps.
+//! How commands other than the service find the log: in a database that is given, or in the one that `up` keeps.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -15,21 +15,21 @@ use super::up;
 /// Connections of a command that writes.
 pub const WRITERS: u32 = 4;
 
-/// Which log.
+/// The log to use.
 #[derive(Debug, Args)]
 pub struct Source {
-    /// The database, as anyone who may do this to it: `postgres://user:password@host/name`.
+    /// The database, with a user who may do this: `postgres://user:password@host/name`.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// Without a database: where `up` keeps its data, whether it runs there or not.
+    /// Without a database: where `up` keeps its data, whether or not `up` is running.
     #[arg(long, env = "FLEETLOG_DATA_DIR", default_value = "data")]
     pub data_dir: PathBuf,
-    /// A folder with Postgres's programs; otherwise they are looked for.
+    /// The folder of Postgres's programs; searched for by default.
     #[arg(long, env = "FLEETLOG_POSTGRES_BIN")]
     pub postgres_bin: Option<PathBuf>,
 }
 
-/// A log that is open. Close it: a Postgres that was started for it goes on otherwise.
+/// An open log. Close it, or a Postgres that was started for it keeps running.
 pub struct Reading {
     /// The log.
     pub log: EventLog,
@@ -37,13 +37,13 @@ pub struct Reading {
 }
 
 impl Source {
-    /// Opens the log. Nothing can be written through it.
+    /// Opens the log for reading only.
     pub async fn open(self) -> anyhow::Result<Reading> {
         self.open_by(read).await
     }
 
-    /// Opens the log as a service does, of a database that one has migrated. As few connections as will do: `up` may be
-    /// running on it.
+    /// Opens the log for writing. The schema must be up to date. Uses few connections, because `up` may be running on
+    /// the same database.
     pub async fn open_to_write(self) -> anyhow::Result<Reading> {
         self.open_by(async |connect| {
             let mut options = database::Options::new(connect);
@@ -79,8 +79,8 @@ impl Source {
     }
 }
 
-/// Over one connection. With more of them sqlx 0.8 closes a pool without waiting for as many as are idle, and warns when
-/// the server that was started for it stops under one that is still being given back.
+/// Opens the log with one connection. With more of them sqlx 0.8 closes a pool without waiting for idle ones, and warns
+/// when the server that was started for it stops while one is still being returned.
 async fn read(connect: PgConnectOptions) -> fleetlog_event_log::Result<EventLog> {
     let mut options = database::Options::new(connect);
     options.connections = 1;
@@ -88,7 +88,7 @@ async fn read(connect: PgConnectOptions) -> fleetlog_event_log::Result<EventLog>
 }
 
 impl Reading {
-    /// Leaves everything as it was found.
+    /// Closes the log, and stops a Postgres that was started for it.
     pub async fn close(self) -> anyhow::Result<()> {
         self.log.close().await;
         if let Some(visit) = self.visit {

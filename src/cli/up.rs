@@ -1,4 +1,4 @@
-//! `fleetlog up`: everything on this machine, started with one command.
+//! `fleetlog up`: starts everything on this machine with one command.
 
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -20,14 +20,14 @@ use super::{Up, announce, endpoint_options, service_options};
 use crate::service::{Broker, Service};
 use crate::shutdown;
 
-/// Whose devices this machine and the simulated ones are.
+/// The tenant of the devices that `up` itself runs.
 const TENANT: &str = "t0";
 
 /// Runs until Ctrl-C.
 pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandle) -> anyhow::Result<()> {
     let started = Instant::now();
     let shutdown = shutdown::on_signal()?;
-    // Before anything is made.
+    // Check the secret before any file is created.
     args.service.secret()?;
     let cluster_options = postgres::Options {
         binaries: args.postgres_bin.clone(),
@@ -36,7 +36,7 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
     };
     let cluster = Cluster::start(cluster_options.clone(), progress).await?;
     let mut endpoint = endpoint_options(args.mqtt, args.device_auth.map(Into::into));
-    // For the devices that this process brings along itself.
+    // The secret with which the devices in this process log in.
     endpoint.in_process = (args.agent || args.devices > 0).then(Secret::random);
     let (auth, in_process) = (endpoint.auth, endpoint.in_process.clone());
     let options = service_options(
@@ -61,7 +61,7 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
     let served = service.run(shutdown.clone()).await;
     shutdown.cancel();
     publishers.join_all().await;
-    // Only now: the service drains into it.
+    // Postgres stops only now, because the service needs it while it drains.
     postgres.cancel();
     let stopped = watch.await?;
     served?;
@@ -69,7 +69,7 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
     Ok(())
 }
 
-/// This machine and simulated devices, if asked for, as devices of the endpoint.
+/// Runs the agent and the simulated devices, if requested, as devices of the endpoint.
 fn publish(
     args: &Up,
     service: &Service,
@@ -78,7 +78,7 @@ fn publish(
 ) -> Result<JoinSet<()>, identity::Invalid> {
     let mut publishers = JoinSet::new();
     let (Some(mqtt), Some(secret)) = (service.mqtt(), secret) else { return Ok(publishers) };
-    // Whoever listens everywhere is reached here.
+    // An endpoint that listens on all addresses is reached over loopback.
     let mqtt = if mqtt.ip().is_unspecified() { (Ipv4Addr::LOCALHOST, mqtt.port()).into() } else { mqtt };
     let (url, tenant) = (Url::from(mqtt), TENANT.parse::<identity::Tenant>()?);
     if args.agent {
@@ -95,15 +95,15 @@ fn publish(
         let shutdown = shutdown.clone();
         publishers.spawn(async move {
             if let Err(error) = simulate::run(options, shutdown, |_| ()).await {
-                tracing::warn!(%error, "the simulated devices ended");
+                tracing::warn!(%error, "the simulated devices stopped");
             }
         });
     }
     Ok(publishers)
 }
 
-/// Keeps Postgres running until `stop`: one that was killed is started again, and the service finds it there. Where
-/// that fails, everything stops.
+/// Keeps Postgres running until `stop`: a server that was killed is started again, and the service reconnects to it.
+/// Stops everything if that fails.
 async fn keep(
     mut cluster: Cluster,
     options: postgres::Options,
@@ -113,7 +113,7 @@ async fn keep(
     loop {
         tokio::select! {
             () = stop.cancelled() => return cluster.stop().await,
-            error = cluster.ended() => tracing::error!(%error, "Postgres ended; starting it again"),
+            error = cluster.ended() => tracing::error!(%error, "Postgres ended by itself; starting it again"),
         }
         drop(cluster);
         cluster = match Cluster::start(options.clone(), progress).await {
@@ -134,6 +134,6 @@ pub(super) fn progress(phase: Phase) {
         Phase::Recovering => "Postgres recovers from a crash; nothing is lost",
         Phase::Ready => return,
     };
-    // Without a standard error there is nobody to tell.
+    // The write fails only if standard error is closed, and then nobody reads it.
     let _ = writeln!(std::io::stderr(), "fleetlog: {doing} …");
 }

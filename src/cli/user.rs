@@ -1,4 +1,4 @@
-//! `fleetlog user`: users without a login, for whoever has the database: also when nobody can log in any more.
+//! `fleetlog user`: manages users directly in the database, so that it also works when nobody can log in.
 
 use std::io::{self, Write};
 
@@ -14,17 +14,17 @@ use super::source::Source;
 /// Users.
 #[derive(Debug, Args)]
 pub struct User {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub what: What,
 }
 
-/// What can be done.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum What {
-    /// Tell who there is, of all tenants.
+    /// List the users of all tenants.
     List {
-        /// Where the log is.
+        /// The log to use.
         #[command(flatten)]
         source: Source,
     },
@@ -39,10 +39,10 @@ pub enum What {
         /// What people call the user.
         #[arg(long)]
         name: Option<String>,
-        /// Whose user it is.
+        /// The user's tenant.
         #[arg(long, default_value = "t0")]
         tenant: Tenant,
-        /// Where the log is.
+        /// The log to use.
         #[command(flatten)]
         source: Source,
     },
@@ -51,13 +51,13 @@ pub enum What {
         /// The address to log in with.
         #[arg(long)]
         email: String,
-        /// Where the log is.
+        /// The log to use.
         #[command(flatten)]
         source: Source,
     },
 }
 
-/// Does it, on the record.
+/// Runs the subcommand. Changes become events in the log.
 pub async fn run(User { what }: User) -> anyhow::Result<()> {
     match what {
         What::List { source } => {
@@ -77,7 +77,7 @@ pub async fn run(User { what }: User) -> anyhow::Result<()> {
     }
 }
 
-/// Does something with the log, and prints what it tells.
+/// Opens the log, calls a function with it, and prints the text that the function returns.
 async fn within(
     source: Source,
     work: impl AsyncFnOnce(&EventLog) -> Result<String, Refused>,
