@@ -1,9 +1,9 @@
-//! The servers that `fleetlog up` and the tests start for themselves: a private Postgres, a Mosquitto.
+//! The servers that `fleetlog up` and the tests start for themselves: a private Postgres, and a Mosquitto.
 //!
-//! Each is a direct child of this process, reachable from this machine only, and dies with its owner. Nothing here knows
-//! fleetlog.
+//! Each is a direct child of this process, is reachable from this machine only, and dies with its owner. Nothing in
+//! this crate knows fleetlog.
 //!
-//! - [`postgres`]: a cluster in a folder of its own
+//! - [`postgres`]: a cluster in its own folder
 //! - [`mosquitto`]: a broker, for benchmarks and tests
 //! - [`process`]: a child process that does not outlive this one
 
@@ -11,5 +11,5 @@ pub mod mosquitto;
 pub mod postgres;
 pub mod process;
 
-/// Where `scripts/install-tools` puts a Postgres, seen from the project's folder.
+/// Where `scripts/install-tools` puts a Postgres, relative to the project's folder.
 pub const TOOLS: &str = ".tools/postgres";

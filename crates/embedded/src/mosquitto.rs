@@ -1,4 +1,4 @@
-//! A private Mosquitto, for the tests and the benchmark: a broker that keeps what it has acknowledged, on loopback only.
+//! A private Mosquitto, for tests and benchmarks: a persistent broker, on loopback only.
 //!
 //! It dies with its owner, and can be stopped and started again on the same port with the same sessions.
 
@@ -13,38 +13,38 @@ use tokio::time::{sleep, timeout};
 
 use super::process::{Process, RunAs, effective_user};
 
-/// Where packages put it besides PATH, which often lacks `sbin`.
+/// Where packages install it besides PATH, which often lacks `sbin`.
 const SBIN: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"];
-/// How long it may take to listen, or to write its sessions to disk and end.
+/// How long the broker may take to listen, or to write its sessions to disk and end.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How many free ports are tried: another program may take one before the broker does.
+/// How many free ports are tried, because another program may take one before the broker does.
 const ATTEMPTS: usize = 5;
 
-/// What to start and where.
+/// Where to run the broker.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The directory for the configuration, the sessions and the log; created where it is missing. Where it has files
-    /// `passwords` and `acl`, these say who is let in; otherwise anyone is.
+    /// The directory for the configuration, the sessions and the log; created if missing. Its files `passwords` and
+    /// `acl`, if there are any, say who may connect; without them anyone may.
     pub dir: PathBuf,
-    /// The port on 127.0.0.1; a free one where none is given.
+    /// The port on 127.0.0.1; `None` takes a free one.
     pub port: Option<u16>,
 }
 
 /// Why a private Mosquitto does not start or stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is not installed.
+    /// Mosquitto is not installed.
     #[error("find mosquitto: apt-get install mosquitto, or run scripts/install-tools test")]
     NotInstalled,
-    /// It ended before it was asked to.
+    /// Mosquitto ended by itself.
     #[error("keep mosquitto running: it ended by itself ({status}):\n{log}")]
     Ended {
-        /// How it ended.
+        /// The exit status.
         status: ExitStatus,
-        /// Its log.
+        /// The broker's log.
         log: String,
     },
-    /// It runs and does not listen.
+    /// Mosquitto runs, but does not listen.
     #[error("reach mosquitto on {0}: no answer")]
     Silent(SocketAddr),
     /// A file or process operation failed.
@@ -52,12 +52,12 @@ pub enum Error {
     Io {
         /// The directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// A running broker. Dropping it asks it to stop and does not wait.
+/// A running broker. Dropping it signals the broker to stop, and does not wait.
 #[derive(Debug)]
 pub struct Broker {
     process: Process,
@@ -80,32 +80,32 @@ impl Broker {
         Self::start_on(&program, &options.dir, port).await
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The broker's process id; none once it has ended.
+    /// The broker's process id; `None` once it has ended.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         self.process.id()
     }
 
-    /// Writes the sessions to disk and stops. Start again with the same options to resume them.
+    /// Stops the broker, which writes its sessions to disk. A start with the same options resumes them.
     pub async fn stop(self) -> Result<(), Error> {
         let status = self.process.stop(&[(libc::SIGTERM, PATIENCE)]).await;
         if status.success() { Ok(()) } else { Err(ended(status, &self.dir)) }
     }
 
-    /// Stops and starts again, on the same port with the same sessions.
+    /// Stops and starts the broker, on the same port with the same sessions.
     pub async fn restart(self) -> Result<Self, Error> {
         let options = Options { dir: self.dir.clone(), port: Some(self.address.port()) };
         self.stop().await?;
         Self::start(options).await
     }
 
-    /// Kills it, as a crash would: it has what it wrote at its last `autosave`.
+    /// Kills the broker as a crash would: it keeps what it wrote at its last `autosave`.
     pub async fn kill(self) {
         self.process.stop(&[(libc::SIGKILL, PATIENCE)]).await;
     }
@@ -137,7 +137,7 @@ fn prepare(program: &Path, dir: &Path, port: u16) -> io::Result<Command> {
 }
 
 fn configuration(dir: &Path, port: u16, root: bool) -> String {
-    // Without this, root's broker becomes the user mosquitto, who cannot write to root's directories.
+    // Without this line root's broker becomes the user mosquitto, who cannot write to root's directories.
     let user = if root { "user root\n" } else { "" };
     let (passwords, acl) = (dir.join("passwords"), dir.join("acl"));
     let access = if passwords.exists() && acl.exists() {
@@ -179,7 +179,7 @@ fn free_port(dir: &Path) -> Result<u16, Error> {
         .map_err(|source| Error::Io { dir: dir.to_owned(), source })
 }
 
-/// Its log tells, and a connection does not: another program may be the one that listens there.
+/// Reads the broker's log, because a connection would not prove that this broker listens on the port.
 async fn listening(dir: &Path) {
     while !log(dir).contains(" running") {
         sleep(Duration::from_millis(5)).await;
@@ -214,7 +214,7 @@ mod tests {
         let broker = Broker::start(Options { dir: dir.path().join("broker"), port: None }).await.unwrap();
         let address = broker.address();
         let session = ["-i", "reader", "-c", "-q", "1", "-t", "readings"];
-        // Ends as soon as it is subscribed: the broker keeps the session.
+        // The client ends as soon as it has subscribed, and the broker keeps the session.
         run("mosquitto_sub", &broker, &[&session[..], &["-E"]].concat()).await;
         run("mosquitto_pub", &broker, &["-q", "1", "-t", "readings", "-m", "21.5"]).await;
         let broker = broker.restart().await.unwrap();

@@ -1,7 +1,7 @@
-//! A private Postgres: our own launcher over an installed one.
+//! A private Postgres: a launcher for an installed one.
 //!
-//! `fleetlog up` and the tests call [`Cluster::start`]. The server is a direct child that listens on a Unix socket only,
-//! and dies with its owner without loss. Nothing here knows what is stored in it.
+//! `fleetlog up` and the tests call [`Cluster::start`]. The server is a direct child that listens on a Unix socket
+//! only, and dies with its owner without loss. Nothing here knows what is stored in it.
 
 mod account;
 mod binaries;
@@ -27,46 +27,46 @@ use self::directory::Directory;
 use self::log::Log;
 use super::process::Process;
 
-/// The oldest major version that is supported.
+/// The oldest supported major version.
 const OLDEST_MAJOR: u32 = 15;
-/// The name of the superuser and of the database that is made for it.
+/// The name of the superuser, and of the database that is created.
 const NAME: &str = "fleetlog";
 
 /// How long a stop waits for the server to write its last checkpoint.
 const FAST_STOP: Duration = Duration::from_mins(1);
-/// How long a stop without a checkpoint takes at most: the server itself kills what is left after 5 s.
+/// The longest time that a stop without a checkpoint takes: the server itself kills what is left after 5 s.
 const IMMEDIATE_STOP: Duration = Duration::from_secs(15);
 
-/// What to start and where.
+/// Where to run the server, and with what.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The directory for the cluster, its lock, its socket and its log; created where it is missing.
+    /// The directory for the cluster, its lock, its socket and its log; created if missing.
     pub data_dir: PathBuf,
-    /// The directory of `initdb` and `postgres`; searched for where none is given.
+    /// The directory of `initdb` and `postgres`; `None` searches for it.
     pub binaries: Option<PathBuf>,
-    /// Where `scripts/install-tools` puts a Postgres on machines without one: searched last.
+    /// Where `scripts/install-tools` puts a Postgres on machines without one. Searched last.
     pub tools: Option<PathBuf>,
-    /// More settings for the server, as in `postgresql.conf`. They override the built-in ones, but for those that make
-    /// commits durable.
+    /// More settings for the server, as in `postgresql.conf`. They override the built-in ones, except for those that
+    /// make commits durable.
     pub settings: Vec<(String, String)>,
 }
 
 impl Options {
-    /// A cluster in `data_dir` with an installed Postgres, wherever it is.
+    /// A cluster in `data_dir`, run by any installed Postgres.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self { data_dir: data_dir.into(), binaries: None, tools: None, settings: Vec::new() }
     }
 }
 
-/// How far a start has come, to show while it lasts.
+/// The phase of a start, to show progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// There is no cluster yet: one is made.
+    /// A new cluster is being created.
     Creating,
     /// The server starts.
     Starting,
-    /// What remains of a killed server holds the directory for some seconds.
+    /// Processes of a killed server still hold the directory, for some seconds.
     Waiting,
     /// The server was killed and replays its write-ahead log.
     Recovering,
@@ -74,19 +74,19 @@ pub enum Phase {
     Ready,
 }
 
-/// A running server. Dropping it asks the server to stop and does not wait: call [`Cluster::stop`].
+/// A running server. Dropping it signals the server to stop, and does not wait: call [`Cluster::stop`] to wait.
 #[derive(Debug)]
 pub struct Cluster {
     process: Process,
     socket_dir: PathBuf,
     log: Log,
-    // Last, so that a dropped server has its signal before the lock is given up.
+    // The last field, so that a dropped server is signalled before the lock is released.
     directory: Directory,
 }
 
 impl Cluster {
-    /// Starts the server, making the cluster and the database `fleetlog` where they are missing. Calls `progress` at the
-    /// beginning of each phase.
+    /// Starts the server, and creates the cluster and the database `fleetlog` if they are missing. Calls `progress` at
+    /// the start of each phase.
     pub async fn start(options: Options, mut progress: impl FnMut(Phase)) -> Result<Self, Error> {
         let directory = Directory::open(&options.data_dir)?;
         let binaries = Binaries::find(&options, directory.run_as(), &directory.cluster())?;
@@ -97,39 +97,40 @@ impl Cluster {
         launch::launch(&binaries, directory, &options.settings, &mut progress).await
     }
 
-    /// How to connect to the database `fleetlog`, as a superuser.
+    /// Connect options for the database `fleetlog`, as a superuser.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
         self.connect_options_for(NAME)
     }
 
-    /// How to connect to another database of this cluster, as a superuser.
+    /// Connect options for another database of this cluster, as a superuser.
     #[must_use]
     pub fn connect_options_for(&self, database: &str) -> PgConnectOptions {
         connect_options(&self.socket_dir, database)
     }
 
-    /// The directory that holds everything of this cluster, with no symbolic link in it.
+    /// The directory of this cluster, with symbolic links resolved.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         self.directory.root()
     }
 
-    /// The server's process id; none once it has ended.
+    /// The server's process id; `None` once it has ended.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         self.process.id()
     }
 
-    /// Resolves when the server ends, to why. A service that has not asked for it must stop with that error.
+    /// Resolves when the server ends, with the reason. A service that did not request the end must stop with this
+    /// error.
     pub fn ended(&self) -> impl Future<Output = Error> + Send + use<> {
         let exited = self.process.exited();
         let log = self.log.clone();
         async move { Error::Ended { status: exited.await, log: log.tail() } }
     }
 
-    /// Ends all connections, writes a checkpoint and stops. After 60 s it stops without the checkpoint, which costs
-    /// recovery at the next start and loses nothing.
+    /// Ends all connections, writes a checkpoint and stops. After 60 s it stops without the checkpoint: the next start
+    /// then has to recover, and nothing is lost.
     pub async fn stop(self) -> Result<(), Error> {
         self.end(&[(libc::SIGINT, FAST_STOP), (libc::SIGQUIT, IMMEDIATE_STOP)]).await
     }
@@ -139,7 +140,7 @@ impl Cluster {
         self.end(&[(libc::SIGQUIT, IMMEDIATE_STOP)]).await
     }
 
-    /// Kills the server's main process, for tests of what happens then; [`Cluster::ended`] tells when it is dead.
+    /// Kills the server's main process, for tests of such a crash. [`Cluster::ended`] resolves when it is dead.
     pub fn kill(&self) {
         self.process.signal(libc::SIGKILL);
     }
@@ -147,7 +148,7 @@ impl Cluster {
     async fn end(self, signals: &[(libc::c_int, Duration)]) -> Result<(), Error> {
         let already_ended = self.id().is_none();
         let status = self.process.stop(signals).await;
-        // It is made again by the next start; where the server was killed it is not empty and stays.
+        // The next start creates the directory again. After a kill it is not empty, and stays.
         let _ = std::fs::remove_dir(&self.socket_dir);
         if already_ended || !status.success() {
             return Err(Error::Ended { status, log: self.log.tail() });

@@ -1,7 +1,7 @@
 //! A child process that cannot outlive its owner.
 //!
-//! Linux sends a child its parent-death signal when the *thread* that started it ends, so every child has a thread of
-//! its own that starts it, waits for it and reaps it.
+//! Linux sends a child its parent-death signal when the *thread* that started it ends. So every child has its own
+//! thread, which starts it, waits for it and reaps it.
 
 use std::fs::File;
 use std::io;
@@ -15,17 +15,18 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-/// A signal's number, as in [`libc`].
+/// A signal number, as in [`libc`].
 pub type Signal = libc::c_int;
 
-/// As whom a child runs.
+/// The user that a child runs as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunAs {
-    /// As whoever started this process.
+    /// The user of this process.
     Caller,
-    /// As the owner of root's files, but in a user namespace without root's powers: for servers that refuse root.
+    /// Root in a user namespace without root's powers, but still the owner of root's files: for servers that refuse
+    /// root.
     UnprivilegedRoot,
-    /// As another user; only root may.
+    /// Another user; only root may choose this.
     User {
         /// The user's id.
         uid: u32,
@@ -72,19 +73,19 @@ impl Process {
 
     /// Sends a signal, unless the child has ended.
     pub fn signal(&self, signal: Signal) {
-        // The lock is what keeps the child from being reaped, and its id from being given away, in between.
+        // The lock keeps the child from being reaped, so that its id cannot belong to another process.
         if let Some(pid) = *lock(&self.pid) {
             let _ = sys::kill(pid, signal);
         }
     }
 
-    /// The child's id; none once it has ended.
+    /// The child's id; `None` once it has ended.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         *lock(&self.pid)
     }
 
-    /// Resolves when the child has ended and is reaped, however often and from wherever it is called.
+    /// Resolves when the child has ended and is reaped. May be called any number of times.
     pub fn exited(&self) -> impl Future<Output = ExitStatus> + Send + use<> {
         let mut exit = self.exit.clone();
         async move {
@@ -96,7 +97,7 @@ impl Process {
         }
     }
 
-    /// Sends each signal in turn and waits as long as given with it; then SIGKILL.
+    /// Sends each signal in turn and waits for the time given with it, and finally sends SIGKILL.
     pub async fn stop(&self, signals: &[(Signal, Duration)]) -> ExitStatus {
         for (signal, patience) in signals {
             self.signal(*signal);
@@ -115,7 +116,7 @@ impl Drop for Process {
     }
 }
 
-/// The life of the thread that owns a child.
+/// The body of the thread that owns a child.
 fn own(mut command: Command, on_drop: Signal, started: oneshot::Sender<io::Result<Process>>) {
     let mut child = match command.spawn() {
         Ok(child) => child,
@@ -126,7 +127,7 @@ fn own(mut command: Command, on_drop: Signal, started: oneshot::Sender<io::Resul
     };
     let pid = Arc::new(Mutex::new(Some(child.id())));
     let (sender, exit) = watch::channel(None);
-    // Nobody there to receive it: the returned process is dropped, which signals it.
+    // If the receiver is gone, the returned process is dropped, which signals the child.
     let _ = started.send(Ok(Process { pid: Arc::clone(&pid), exit, on_drop }));
     sys::wait_until_ended(child.id());
     let mut pid = lock(&pid);
@@ -139,13 +140,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The effective user of this process.
+/// The effective user id of this process.
 #[must_use]
 pub fn effective_user() -> u32 {
     sys::effective_user()
 }
 
-/// Writes what is cached of the file system that holds `path` to its disk. Does nothing but on Linux.
+/// Writes all cached data of the file system that holds `path` to its disk. Does nothing on systems other than Linux.
 pub fn sync_filesystem(path: &Path) -> io::Result<()> {
     sys::sync_filesystem(&File::open(path)?)
 }
@@ -175,10 +176,10 @@ mod sys {
                     // SAFETY: a plain system call; the forked child has one thread.
                     check(unsafe { libc::unshare(libc::CLONE_NEWUSER) })?;
                 }
-                // Last, since changing user clears it.
+                // Last, because changing the user clears it.
                 // SAFETY: a plain system call with integer arguments.
                 check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, on_owner_death) })?;
-                // The owner may have died before that.
+                // The owner may have died before the prctl.
                 // SAFETY: a plain system call that cannot fail.
                 if unsafe { libc::getppid() }.cast_unsigned() != owner {
                     return Err(io::Error::from_raw_os_error(libc::ESRCH));

@@ -1,7 +1,7 @@
-//! Which user the server runs as, and giving that user what it must own.
+//! Chooses the user that the server runs as, and gives that user the files that it must own.
 //!
-//! Postgres refuses root. As root it runs as the owner of the data, where that is another user; else in a user
-//! namespace, where root's files need no new owner; else, where containers forbid that, as the user `postgres`.
+//! Postgres refuses to run as root. If root starts it, it runs as the owner of the data if that is another user; else
+//! in a user namespace, where root's files need no new owner; else, if containers forbid that, as the user `postgres`.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, lchown};
@@ -11,7 +11,7 @@ use std::process::Command;
 use super::Error;
 use crate::process::{RunAs, effective_user};
 
-/// Whom to run as with the data in `root`.
+/// Chooses the user for a server with its data in `root`.
 pub(super) fn choose(root: &Path) -> Result<RunAs, Error> {
     if effective_user() != 0 {
         return Ok(RunAs::Caller);
@@ -29,7 +29,7 @@ pub(super) fn choose(root: &Path) -> Result<RunAs, Error> {
     find_postgres(&accounts).ok_or(Error::NoUser)
 }
 
-/// Gives a file or directory to whom the server runs as.
+/// Gives a file or directory to the server's user.
 pub(super) fn give(run_as: RunAs, path: &Path) -> Result<(), Error> {
     match run_as {
         RunAs::User { uid, gid } => {
@@ -39,8 +39,8 @@ pub(super) fn give(run_as: RunAs, path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Gives a directory with all that is in it, unless it is that user's already. The directory itself comes last, so that
-/// an interrupted run is taken up again.
+/// Gives a directory with all its contents to the server's user, unless that user owns it already. The directory itself
+/// comes last, so that an interrupted run is repeated.
 pub(super) fn give_all(run_as: RunAs, dir: &Path) -> Result<(), Error> {
     let found = fs::symlink_metadata(dir).map_err(Error::file("open", dir))?;
     if owns(run_as, &found) {
@@ -54,7 +54,7 @@ pub(super) fn give_all(run_as: RunAs, dir: &Path) -> Result<(), Error> {
     give(run_as, dir)
 }
 
-/// Whether a file belongs to whom the server runs as.
+/// Whether the server's user owns a file.
 pub(super) fn owns(run_as: RunAs, file: &fs::Metadata) -> bool {
     let user = match run_as {
         RunAs::User { uid, .. } => uid,

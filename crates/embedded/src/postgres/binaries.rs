@@ -1,4 +1,4 @@
-//! Finding an installed Postgres that can run here.
+//! Finds an installed Postgres that can run here.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use super::{Error, OLDEST_MAJOR, Options};
 use crate::process::RunAs;
 
-/// Where the packages of the common systems put each version.
+/// Where the packages of common systems install each version.
 const PACKAGE_ROOTS: [(&str, &str); 4] = [
     ("/usr/lib/postgresql", ""),
     ("/usr", "pgsql-"),
@@ -15,7 +15,7 @@ const PACKAGE_ROOTS: [(&str, &str); 4] = [
     ("/usr/local/opt", "postgresql@"),
 ];
 
-/// One installation.
+/// An installation.
 #[derive(Debug)]
 pub(super) struct Binaries {
     dir: PathBuf,
@@ -23,9 +23,9 @@ pub(super) struct Binaries {
 }
 
 impl Binaries {
-    /// Finds the installation to use: the one asked for, else the first that fits of PATH, the packages' (newest first)
-    /// and the tools directory. To fit is to run as `run_as` in the data directory and, where there is a cluster, to be
-    /// of its version.
+    /// Finds the installation to use: the requested one, or else the first that fits from PATH, the packages (newest
+    /// first) and the tools directory. An installation fits if it runs as `run_as` in the data directory and has the
+    /// version of the cluster, if there is one.
     pub(super) fn find(options: &Options, run_as: RunAs, cluster: &Path) -> Result<Self, Error> {
         let wanted = std::fs::read_to_string(cluster.join("PG_VERSION")).ok();
         let wanted = wanted.as_deref().map(str::trim);
@@ -38,7 +38,7 @@ impl Binaries {
                 .and_then(|found| found.fitting(wanted, cluster))
             {
                 Ok(found) => return Ok(found),
-                // Too old or broken says less than anything else that is wrong.
+                // An installation that is too old or broken is the least helpful error to report.
                 Err(Error::UnusableBinaries { .. }) => {}
                 Err(error) => refused = refused.or(Some(error)),
             }
@@ -46,8 +46,8 @@ impl Binaries {
         Err(refused.unwrap_or(Error::NoBinaries))
     }
 
-    /// A command that runs one of the programs. Nothing of the caller's environment reaches it that could change what
-    /// the server does (`PGPORT`, `PGTZ` and the like) or the language of what it says.
+    /// A command that runs one of the programs. It gets none of the caller's variables that could change what the
+    /// server does (`PGPORT`, `PGTZ` and the like) or the language of its messages.
     pub(super) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.dir.join(program));
         command.env_clear().env("LC_ALL", "C").stdin(Stdio::null());
@@ -66,7 +66,7 @@ impl Binaries {
         }
         let dir = std::path::absolute(dir).map_err(Error::file("resolve", dir))?;
         let mut command = Command::new("/bin/sh");
-        // The shell tells the two apart: what cannot be entered, and what cannot be run.
+        // The shell tells two failures apart: a directory that cannot be entered, and a program that cannot be run.
         command.args(["-c", r#"cd "$1" || exit 3; exec "$0" --version"#]);
         command.arg(dir.join("postgres")).arg(data_dir).env("LC_ALL", "C").stdin(Stdio::null());
         run_as.prepare(&mut command, libc::SIGKILL);
@@ -105,12 +105,12 @@ fn installed(tools: Option<&Path>) -> Vec<PathBuf> {
         dirs.extend(versions(Path::new(root), prefix));
     }
     dirs.extend(tools.and_then(|tools| std::path::absolute(tools.join("bin")).ok()));
-    // A relative entry of PATH means another place after every change of directory.
+    // A relative entry of PATH means another place after each change of directory.
     dirs.retain(|dir| dir.is_absolute() && is_installation(dir));
     dirs
 }
 
-/// `<root>/<prefix><version>/bin`, newest first.
+/// Directories of the form `<root>/<prefix><version>/bin`, newest first.
 fn versions(root: &Path, prefix: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
     let mut found: Vec<(u32, PathBuf)> = entries
@@ -123,7 +123,7 @@ fn versions(root: &Path, prefix: &str) -> Vec<PathBuf> {
     found.into_iter().map(|(_, dir)| dir).collect()
 }
 
-/// A client package alone brings `psql` and no server.
+/// Whether a directory has a server: a client package alone brings only `psql`.
 fn is_installation(dir: &Path) -> bool {
     ["initdb", "postgres"].iter().all(|program| dir.join(program).is_file())
 }

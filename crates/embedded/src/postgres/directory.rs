@@ -1,11 +1,11 @@
-//! The data directory: what lies in it, who owns it, and the lock that keeps it one process's.
+//! The data directory: its contents, their owner, and the lock that keeps other processes out.
 //!
 //! ```text
-//! postgres.lock    held locked as long as the owner lives
+//! postgres.lock    locked while the owner lives
 //! postgres/        the cluster, complete or absent
-//! postgres.new/    a cluster being made; rubbish once its maker is dead
+//! postgres.new/    a cluster being created; rubbish if its creator is dead
 //! postgres.socket/ the socket, closed to other users
-//! postgres.log     what the server says; postgres.log.old once it has grown
+//! postgres.log     the server's log; postgres.log.old is the one before
 //! ```
 
 use std::env;
@@ -20,16 +20,16 @@ use super::account;
 use super::log::Log;
 use crate::process::{RunAs, effective_user};
 
-/// What every Unix takes for a socket's path, in bytes.
+/// The longest path of a socket that every Unix accepts, in bytes.
 const LONGEST_SOCKET_PATH: usize = 102;
 const SOCKET: &str = ".s.PGSQL.5432";
 
-/// Where the cluster of a data directory is.
+/// The cluster's directory in a data directory.
 pub(super) fn cluster(root: &Path) -> PathBuf {
     root.join("postgres")
 }
 
-/// A data directory, locked.
+/// A locked data directory.
 #[derive(Debug)]
 pub(super) struct Directory {
     root: PathBuf,
@@ -38,7 +38,7 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Creates the directory where it is missing and locks it.
+    /// Creates the directory if it is missing, and locks it.
     pub(super) fn open(root: &Path) -> Result<Self, Error> {
         fs::create_dir_all(root).map_err(Error::file("create", root))?;
         let root = fs::canonicalize(root).map_err(Error::file("open", root))?;
@@ -74,7 +74,7 @@ impl Directory {
         self.cluster().exists()
     }
 
-    /// An empty directory to make a cluster in; what another maker left there is removed.
+    /// An empty directory to create a cluster in. Removes what an interrupted creation left there.
     pub(super) fn new_cluster(&self) -> Result<PathBuf, Error> {
         let path = self.root.join("postgres.new");
         match fs::remove_dir_all(&path) {
@@ -87,21 +87,22 @@ impl Directory {
         Ok(path)
     }
 
-    /// Makes a finished cluster the one: in one step, so that there never is half a cluster.
+    /// Gives a finished cluster its final name. The rename is one step, so there is never half a cluster.
     pub(super) fn adopt(&self, new_cluster: &Path) -> Result<(), Error> {
         let cluster = self.cluster();
         fs::rename(new_cluster, &cluster).map_err(Error::file("rename to", &cluster))?;
         File::open(&self.root).and_then(|dir| dir.sync_all()).map_err(Error::file("sync", &self.root))
     }
 
-    /// Opens the log for a server to write to.
+    /// Opens the server's log.
     pub(super) fn log(&self) -> Result<Log, Error> {
         let log = Log::open(&self.root.join("postgres.log"))?;
         account::give(self.run_as, log.path())?;
         Ok(log)
     }
 
-    /// The socket's directory: here, or by a short name in the temporary directory where this path is too long.
+    /// The socket's directory: in the data directory or, if that path is too long, under a short name in the temporary
+    /// directory.
     pub(super) fn socket_dir(&self) -> Result<PathBuf, Error> {
         let mut hasher = DefaultHasher::new();
         self.root.hash(&mut hasher);
@@ -110,16 +111,16 @@ impl Directory {
             [self.root.join("postgres.socket"), env::temp_dir().join(&short), Path::new("/tmp").join(&short)];
         let fits = |dir: &&PathBuf| {
             let path = dir.as_os_str().as_encoded_bytes();
-            // The server's setting for it takes no quotes.
+            // The server's setting for this path takes no quotes.
             path.len() + 1 + SOCKET.len() <= LONGEST_SOCKET_PATH && !path.contains(&b'"')
         };
-        // The last one always fits.
+        // The last candidate always fits.
         let dir = candidates.iter().find(fits).unwrap_or(&candidates[2]);
         self.private_dir(dir)?;
         Ok(dir.clone())
     }
 
-    /// Creates a directory for the server alone, or makes sure that one which is there is that.
+    /// Creates a directory that only the server's user may enter, or checks that an existing one is that.
     fn private_dir(&self, path: &Path) -> Result<(), Error> {
         match fs::DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => account::give(self.run_as, path),
@@ -138,7 +139,8 @@ impl Directory {
 }
 
 impl Drop for Directory {
-    /// Closing the file would not do: a child that is being forked elsewhere in this process has it open for a moment.
+    /// Closing the file would not release the lock while another thread forks a child, which holds the file open for a
+    /// moment.
     fn drop(&mut self) {
         let _ = self.lock.unlock();
     }

@@ -1,4 +1,4 @@
-//! Why a private Postgres does not start or does not live; each message says what to do next.
+//! Why a private Postgres does not start, or ends. Each message says what to do next.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 
 use super::OLDEST_MAJOR;
 
-/// Why a private Postgres does not start or does not live.
+/// Why a private Postgres does not start, or ends.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No usable installation was found.
@@ -15,15 +15,15 @@ pub enum Error {
          apt-get install postgresql, or run scripts/install-tools"
     )]
     NoBinaries,
-    /// The installation that was asked for cannot be used.
+    /// The requested installation cannot be used.
     #[error("use the PostgreSQL in {}: {reason}", dir.display())]
     UnusableBinaries {
         /// The directory that should hold `initdb` and `postgres`.
         dir: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the installation.
         reason: String,
     },
-    /// The data belongs to another major version of Postgres than is installed.
+    /// The data belongs to another major version than any that is installed.
     #[error(
         "open {}: it was made by PostgreSQL {data}, and this is PostgreSQL {installed}; install PostgreSQL {data}, \
          or move the data over with pg_upgrade", dir.display()
@@ -42,22 +42,22 @@ pub enum Error {
         /// The data directory.
         dir: PathBuf,
     },
-    /// There is nothing to use.
+    /// The data directory has no cluster.
     #[error("find a database in {}: fleetlog up makes one; or name another data directory, or a DATABASE_URL", dir.display())]
     NoCluster {
         /// The data directory.
         dir: PathBuf,
     },
-    /// Another process has only begun to start the server.
+    /// Another process is starting the server at this moment.
     #[error("reach PostgreSQL: it is only starting; try again in a moment")]
     NotYet,
-    /// Postgres refuses to run as root, and there is nobody else to run it as.
+    /// Postgres refuses to run as root, and there is no other user to run it as.
     #[error(
         "run PostgreSQL as root, which it refuses: this system allows no user namespace and has no user postgres; \
          run fleetlog as another user, or add that one"
     )]
     NoUser,
-    /// Whoever Postgres runs as cannot enter the data directory.
+    /// The user that Postgres runs as cannot enter the data directory.
     #[error(
         "enter {} as the user PostgreSQL runs as ({reason}); every directory above it must be open to that user: \
          choose another data directory, or run fleetlog as its owner", dir.display()
@@ -65,29 +65,29 @@ pub enum Error {
     Unreachable {
         /// The data directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
-    /// There is no safe place for the socket.
+    /// The socket's directory is not safe.
     #[error("put a socket in {}: it must be a directory of this user, closed to others; remove it", dir.display())]
     SocketDirectory {
-        /// The directory in question.
+        /// The directory.
         dir: PathBuf,
     },
-    /// The directory for the new cluster could not be filled.
+    /// `initdb` failed.
     #[error("create a cluster in {} ({status}):\n{log}", dir.display())]
     Creation {
         /// The cluster's directory.
         dir: PathBuf,
-        /// How `initdb` ended.
+        /// The exit status of `initdb`.
         status: ExitStatus,
-        /// What it said.
+        /// The output of `initdb`.
         log: String,
     },
-    /// The server ended before it was asked to.
+    /// The server ended by itself.
     #[error("keep PostgreSQL running: it ended by itself ({status}):\n{log}")]
     Ended {
-        /// How it ended.
+        /// The exit status.
         status: ExitStatus,
         /// The last lines of its log.
         log: String,
@@ -97,17 +97,17 @@ pub enum Error {
     Silent {
         /// The data directory.
         dir: PathBuf,
-        /// How long it was waited for.
+        /// How long the launcher waited, in seconds.
         seconds: u64,
     },
     /// A file operation failed.
     #[error("{doing} {}", path.display())]
     File {
-        /// What was being done, as a verb.
+        /// The failed operation, as a verb.
         doing: &'static str,
-        /// With which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The server refused a connection or a statement.
@@ -116,7 +116,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// For `map_err` on file operations.
+    /// Makes the `map_err` function of a file operation.
     pub(super) fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { doing, path, source }

@@ -1,4 +1,4 @@
-//! Making a cluster, starting its server, and waiting until it answers.
+//! Creates a cluster, starts its server, and waits until the server answers.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -17,14 +17,14 @@ use super::log::Log;
 use super::{Cluster, Error, NAME, Phase, connect_options, settings};
 use crate::process::{self, Process};
 
-/// How long what remains of a killed server may hold the directory.
+/// How long processes of a killed server may hold the directory.
 const PREDECESSOR: Duration = Duration::from_secs(15);
-/// How long a server may say nothing at all. One that says it recovers has all the time it needs.
+/// How long a server may give no answer at all. A recovering server has unlimited time.
 const SILENCE: Duration = Duration::from_mins(1);
-/// A start that takes longer than this is a recovery.
+/// A start that takes longer than this is shown as a recovery.
 const ORDINARY_START: Duration = Duration::from_secs(1);
 
-/// Makes a cluster. It is complete and on the disk when it gets its name, so a crash leaves all of it or nothing.
+/// Creates a cluster. It is complete and on the disk when it gets its name, so a crash leaves all of it or nothing.
 pub(super) async fn create(binaries: &Binaries, directory: &Directory) -> Result<(), Error> {
     let dir = directory.new_cluster()?;
     let log = directory.log()?;
@@ -39,10 +39,10 @@ pub(super) async fn create(binaries: &Binaries, directory: &Directory) -> Result
         "--no-instructions",
     ]);
     if cfg!(target_os = "linux") {
-        // Below, in one call: initdb would do it file by file, and there are about a thousand.
+        // One sync of the file system below replaces initdb's, which would sync about a thousand files one by one.
         command.arg("--no-sync");
     }
-    // Nothing is worth keeping of a cluster that is not finished.
+    // An unfinished cluster is worthless, so it may be killed.
     let process = spawn(command, directory, &log, libc::SIGKILL, libc::SIGKILL).await?;
     let status = process.exited().await;
     if !status.success() {
@@ -54,7 +54,7 @@ pub(super) async fn create(binaries: &Binaries, directory: &Directory) -> Result
     directory.adopt(&dir)
 }
 
-/// Starts the server and returns when it answers.
+/// Starts the server, and returns when it answers.
 pub(super) async fn launch(
     binaries: &Binaries,
     directory: Directory,
@@ -71,10 +71,10 @@ pub(super) async fn launch(
         let mut command = binaries.command("postgres");
         command.args(&arguments);
         if let Some(pid) = foreign_pid(&directory.cluster()) {
-            // Postgres disregards a lock file with the id of its starter's starter, as pg_ctl tells it that way.
+            // Postgres ignores a lock file with the id of its grandparent process; pg_ctl passes that id in this way.
             command.env("PG_GRANDPARENT_PID", pid.to_string());
         }
-        // Without a checkpoint, which could take long with nobody there to wait for it.
+        // These signals stop without a checkpoint, which could take long with nobody left to wait for it.
         let process = spawn(command, &directory, &log, libc::SIGQUIT, libc::SIGINT).await?;
         let outcome = tokio::select! {
             status = process.exited() => Err(Error::Ended { status, log: log.tail() }),
@@ -108,20 +108,21 @@ async fn spawn(
         .map_err(Error::file("run", Path::new(&program)))
 }
 
-/// Whether the log of a server that ended says that another one is not gone yet.
+/// Whether the log of an ended server says that another one still holds the directory.
 fn is_held(log: &str) -> bool {
     ["lock file \"", "pre-existing shared memory block"].iter().any(|sign| log.contains(sign))
 }
 
-/// The process id in a killed server's lock file, where it now is some other program's: after a container's restart the
-/// ids begin anew, and Postgres would wait for that program for ever. It still checks that no server uses the memory.
+/// The process id in a killed server's lock file, if another program has that id now. After a container's restart the
+/// ids begin anew, and Postgres would wait for that program for ever. Postgres still checks that no server uses the
+/// shared memory.
 fn foreign_pid(cluster: &Path) -> Option<u32> {
     let pid = fs::read_to_string(cluster.join("postmaster.pid")).ok()?.lines().next()?.parse().ok()?;
     let program = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     (program.trim() != "postgres").then_some(pid)
 }
 
-/// Returns when the server answers from its database, which is the first start's to name.
+/// Returns when the server answers from its database. On the first start, gives the database its name.
 async fn answer(socket_dir: &Path, root: &Path, progress: &mut impl FnMut(Phase)) -> Result<(), Error> {
     let began = Instant::now();
     let mut heard = began;
@@ -130,8 +131,8 @@ async fn answer(socket_dir: &Path, root: &Path, progress: &mut impl FnMut(Phase)
         match timeout(SILENCE, query(&connect_options(socket_dir, NAME), "SELECT 1")).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) if has_code(&error, "3D000") => {
-                // The empty database of a new cluster gets our name: copying a template takes 0.3 s here and 0.6 s more
-                // at the first stop.
+                // Renames the empty database of a new cluster: copying a template takes 0.3 s here and 0.6 s more at
+                // the first stop.
                 let template = connect_options(socket_dir, "template1");
                 query(&template, &format!("ALTER DATABASE postgres RENAME TO {NAME}")).await?;
                 continue;
@@ -149,7 +150,7 @@ async fn answer(socket_dir: &Path, root: &Path, progress: &mut impl FnMut(Phase)
         if heard.elapsed() > SILENCE {
             return Err(Error::Silent { dir: root.to_owned(), seconds: SILENCE.as_secs() });
         }
-        // Each attempt at a server that recovers is a line in its log.
+        // Each attempt at a recovering server writes a line to its log.
         sleep(Duration::from_millis(if recovering { 200 } else { 5 })).await;
     }
 }
@@ -164,7 +165,7 @@ fn has_code(error: &sqlx::Error, code: &str) -> bool {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|found| found == code)
 }
 
-/// Whether there is no server to talk to: not yet, or no longer, which its end tells.
+/// Whether there is no server to talk to: it does not listen yet, or it has ended, which [`Cluster::ended`] reports.
 fn is_unreachable(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Io(error) if error.kind() != ErrorKind::PermissionDenied)
 }

@@ -1,4 +1,4 @@
-//! The server's log file, and the part of it that a failure is explained with.
+//! The server's log file, and the part of it that error messages show.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use super::Error;
 
-/// From this size on a log is put aside when a server starts.
+/// A log larger than this, in bytes, is renamed when a server starts.
 const LARGE: u64 = 10 << 20;
-/// As much of it as an error shows.
+/// How many of its last lines an error shows.
 const SHOWN_LINES: usize = 12;
 
-/// A log, remembering where it ended when it was opened.
+/// A log file, with its length at the time when it was opened.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
     path: PathBuf,
@@ -22,7 +22,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens a log for appending. Two are kept: this one and the one before.
+    /// Opens a log for appending. A large one is renamed first; one renamed log is kept.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         if fs::metadata(path).is_ok_and(|found| found.len() > LARGE) {
             fs::rename(path, path.with_extension("log.old")).map_err(Error::file("put aside", path))?;
@@ -40,12 +40,12 @@ impl Log {
         &self.path
     }
 
-    /// A handle to write with.
+    /// A handle to write to the log.
     pub(super) fn writer(&self) -> Result<File, Error> {
         self.file.try_clone().map_err(Error::file("open", &self.path))
     }
 
-    /// The last lines written since it was opened.
+    /// The last lines written since the log was opened.
     pub(super) fn tail(&self) -> String {
         let mut text = Vec::new();
         let read = File::open(&self.path).and_then(|mut file| {

@@ -1,4 +1,4 @@
-//! The server's settings, given on its command line: what is there, `ALTER SYSTEM` cannot change.
+//! The server's settings, given on its command line so that `ALTER SYSTEM` cannot override them.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -7,36 +7,37 @@ use sysinfo::System;
 
 const MIB: u64 = 1 << 20;
 
-/// What is acknowledged survives a power cut; nothing overrides these.
+/// Settings that make acknowledged commits survive a power cut; nothing overrides them.
 const DURABLE: [(&str, &str); 3] =
     [("fsync", "on"), ("full_page_writes", "on"), ("synchronous_commit", "on")];
 
-/// The settings that do not depend on the machine, each with its reason.
+/// Settings that do not depend on the machine, each with its reason.
 const FIXED: [(&str, &str); 13] = [
-    // Reachable through the socket in a private directory only.
+    // The server is reachable only through the socket in a private directory.
     ("listen_addresses", ""),
     ("unix_socket_permissions", "0700"),
-    // Part of the socket's name, which clients must know.
+    // The port is part of the socket's name, which clients must know.
     ("port", "5432"),
-    // The service's pools take about 40; the rest is for tools and tests.
+    // The service's pools take about 40 connections; the rest is for tools and tests.
     ("max_connections", "60"),
-    // After a checkpoint every page first touched is logged whole: compressed, that costs less of the disk.
+    // After a checkpoint each page is logged whole when it is first changed; compression makes that cheaper for the
+    // disk.
     ("wal_compression", "on"),
-    // Few checkpoints under a stream of inserts; bounds recovery to replaying this much.
+    // Few checkpoints under a stream of inserts. It also bounds how much a recovery has to replay.
     ("max_wal_size", "4GB"),
     ("checkpoint_timeout", "15min"),
     // Queries are short; compiling them would take longer than running them.
     ("jit", "off"),
-    // Times in the log and in casts do not depend on the machine.
+    // Times in the log and in casts must not depend on the machine.
     ("timezone", "UTC"),
     ("log_timezone", "UTC"),
-    // The log is this process's to place and to quote in errors.
+    // This process chooses the log's place, and quotes the log in errors.
     ("logging_collector", "off"),
     ("log_destination", "stderr"),
     ("log_line_prefix", "%m [%p] "),
 ];
 
-/// The server's arguments: the last of two values for one setting wins.
+/// The server's arguments. If a setting has two values, the last one wins.
 pub(super) fn arguments(cluster: &Path, socket_dir: &Path, extra: &[(String, String)]) -> Vec<OsString> {
     let mut arguments = vec!["-D".into(), cluster.into()];
     let mut set = |name: &str, value: OsString| {
@@ -48,7 +49,7 @@ pub(super) fn arguments(cluster: &Path, socket_dir: &Path, extra: &[(String, Str
         set(name, value.into());
     }
     set("shared_buffers", format!("{}MB", shared_buffers(memory()) / MIB).into());
-    // The setting is a list: the quotes keep a comma in the path from dividing it.
+    // The setting is a list: quotes keep a comma in the path from splitting it.
     let mut quoted = OsString::from("\"");
     quoted.push(socket_dir);
     quoted.push("\"");
@@ -62,12 +63,12 @@ pub(super) fn arguments(cluster: &Path, socket_dir: &Path, extra: &[(String, Str
     arguments
 }
 
-/// An eighth of the memory, within what pays off on one node: the service and the system's cache need the rest.
+/// An eighth of the memory, within bounds that pay off on one node: the service and the system's cache need the rest.
 fn shared_buffers(memory: u64) -> u64 {
     (memory / 8).clamp(128 * MIB, 1024 * MIB)
 }
 
-/// The bytes of memory this process may use: the machine's, or its container's where that is less; 0 if unknown.
+/// The memory that this process may use, in bytes: the machine's, or its container's if that is less; 0 if unknown.
 fn memory() -> u64 {
     let Ok(mut system) = System::new() else { return 0 };
     system.refresh_memory();

@@ -1,4 +1,4 @@
-//! What the launcher promises, tried on a real server.
+//! The launcher's promises, tested on a real server.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -13,7 +13,7 @@ use crate::process::effective_user;
 
 const BOUND: Duration = Duration::from_secs(20);
 
-/// A small server without the machine's share of memory.
+/// A small server, with little memory.
 fn options(dir: &Path) -> Options {
     Options { settings: vec![("shared_buffers".into(), "16MB".into())], ..Options::new(dir) }
 }
@@ -184,7 +184,7 @@ async fn a_long_path_with_odd_characters_is_no_obstacle() {
     assert!(!socket_dir.exists());
 }
 
-/// What root makes for another user is served as that user: also the way of containers that forbid user namespaces.
+/// Root runs another user's data as that user, which also works in containers that forbid user namespaces.
 #[tokio::test]
 async fn root_serves_the_data_of_another_user_as_that_user() {
     if effective_user() != 0 {
@@ -225,7 +225,7 @@ async fn a_visitor_reads_beside_the_owner_or_alone_and_makes_nothing() {
 
 const OWNER_DIR: &str = "FLEETLOG_TEST_OWNER_DIR";
 
-/// The other process of the next test; on its own it does nothing.
+/// The owner process of the next test; on its own it does nothing.
 #[tokio::test]
 async fn an_owner_that_waits_to_be_killed() {
     let Some(dir) = std::env::var_os(OWNER_DIR) else { return };

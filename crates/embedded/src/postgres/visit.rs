@@ -1,4 +1,4 @@
-//! Using a cluster for a while: beside the process that runs it, or alone.
+//! Uses a cluster for a while: beside the process that runs it, or alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::{Cluster, Error, NAME, Options, Phase, connect_options, directory};
 
-/// A cluster that somebody else runs, or that runs for as long as it is needed here.
+/// A cluster that another process runs, or that this process runs while it is needed.
 #[derive(Debug)]
 pub struct Visit {
     connect: PgConnectOptions,
@@ -15,8 +15,8 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// Finds the server that runs in the data directory; where none does, starts it. Makes nothing: where there is no
-    /// cluster, there is nothing to use.
+    /// Connects to the server that runs in the data directory, or starts one. Creates nothing: without a cluster it
+    /// fails with [`Error::NoCluster`].
     pub async fn begin(options: Options, progress: impl FnMut(Phase)) -> Result<Self, Error> {
         let cluster = directory::cluster(&options.data_dir);
         if !cluster.exists() {
@@ -26,20 +26,20 @@ impl Visit {
             Ok(own) => Ok(Self { connect: own.connect_options(), own: Some(own) }),
             Err(Error::InUse { dir }) => {
                 let connect = connect_options(&socket_dir(&cluster)?, NAME);
-                tracing::debug!(dir = %dir.display(), "reads beside the process that runs the cluster");
+                tracing::debug!(dir = %dir.display(), "connecting beside the process that runs the cluster");
                 Ok(Self { connect, own: None })
             }
             Err(error) => Err(error),
         }
     }
 
-    /// How to connect to the database `fleetlog`, as a superuser.
+    /// Connect options for the database `fleetlog`, as a superuser.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
         self.connect.clone()
     }
 
-    /// Stops what was started.
+    /// Stops the server, if this visit started it.
     pub async fn end(self) -> Result<(), Error> {
         match self.own {
             Some(own) => own.stop().await,
@@ -48,8 +48,8 @@ impl Visit {
     }
 }
 
-/// Where a running server's socket is, as the server itself says: the fifth line of its lock file. Another process may
-/// have chosen it by another temporary directory than this one's.
+/// The directory of a running server's socket, from the fifth line of its lock file. Another process may have chosen it
+/// by another temporary directory.
 fn socket_dir(cluster: &Path) -> Result<PathBuf, Error> {
     let path = cluster.join("postmaster.pid");
     let lock = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
