@@ -1,4 +1,4 @@
-//! The HTTP API over a database of its own, its projections running, and callers of every role.
+//! The HTTP API on a database of the test, with running projections, and callers of every role.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) struct Api {
     pub(crate) log: EventLog,
     pub(crate) app: App,
     pub(crate) broker_is_up: Arc<AtomicBool>,
-    /// Of this API alone; a test that wants it to count sets it as its thread's.
+    /// The metrics of this API alone; a test that reads them installs the recorder for its thread.
     pub(crate) recorder: PrometheusRecorder,
     projections: Handle,
     url: String,
@@ -42,7 +42,7 @@ pub(crate) struct Api {
     _stopping: DropGuard,
 }
 
-/// What was answered.
+/// An HTTP response.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -50,7 +50,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The body as JSON; null if it is none.
+    /// The body as JSON; null if the body is not JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_default()
     }
@@ -70,14 +70,14 @@ impl Api {
         Self::start_with(Settings::default()).await
     }
 
-    /// With other settings than the usual.
+    /// Starts the API with changed settings.
     pub(crate) async fn start_with(settings: Settings) -> Self {
         let api = Self::on(Arc::new(Database::fresh().await), settings).await;
         add_users(&api.database, "t0").await;
         api
     }
 
-    /// One more node on the same database.
+    /// Starts one more node on the same database.
     pub(crate) async fn another_node(&self) -> Self {
         Self::on(Arc::clone(&self.database), Settings::default()).await
     }
@@ -129,14 +129,14 @@ impl Api {
         &self.url
     }
 
-    /// A token for a tenant's user of a role, past the login.
+    /// A token for a tenant's user of a role, issued without a login.
     pub(crate) fn token(&self, tenant: &str, role: Role) -> String {
         let user_id = user_id(tenant, role);
         let user = User { user_id, tenant: tenant.parse().expect("a tenant"), role, password_hash: None };
         self.app.identity.keys.issue(&user, user_id, Utc::now()).expect("a token")
     }
 
-    /// A request as it comes from anyone.
+    /// A request without a token.
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))
     }
@@ -165,17 +165,17 @@ impl Api {
         self.send_as(Role::Admin, method, path, Some(body)).await
     }
 
-    /// Asks a question, and gets the whole answer.
+    /// Sends a GraphQL query, and returns the whole answer.
     pub(crate) async fn ask(&self, query: &str) -> Value {
         let answer = self.send(Method::POST, "/graphql", serde_json::json!({ "query": query })).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
         answer.json()
     }
 
-    /// One more tenant.
+    /// Adds a tenant.
     pub(crate) async fn add_tenant(&self, tenant: &str) {
         let mut owner = self.database.owner().await;
-        // As much as the default tenant may: what is tested is not how often.
+        // The tier of the default tenant, so that rate limits do not disturb.
         sqlx::query("INSERT INTO tenants (tenant, tier) VALUES ($1, 'enterprise')")
             .bind(tenant)
             .execute(&mut owner)
@@ -185,17 +185,17 @@ impl Api {
         add_users(&self.database, tenant).await;
     }
 
-    /// Gives every tenant the command types that come with fleetlog, as the service does when it starts.
+    /// Gives every tenant the built-in command types, as the service does at its start.
     pub(crate) async fn ship_types(&self) {
         fleetlog_access::starter_types::give_to_all(&self.log).await.expect("shipped");
     }
 
-    /// Stores messages of a default tenant's device, as ingest does. Returns the last position.
+    /// Stores messages of a device of the default tenant, as ingest does. Returns the last position.
     pub(crate) async fn publish(&self, uid: &str, payloads: impl IntoIterator<Item = Value>) -> i64 {
         self.publish_of("t0", uid, payloads).await
     }
 
-    /// The same for any tenant.
+    /// Stores messages of a device of any tenant, as ingest does. Returns the last position.
     pub(crate) async fn publish_of(
         &self,
         tenant: &str,
@@ -226,7 +226,7 @@ impl Api {
         self.log.heads().of(tenant, lane).expect("a log")
     }
 
-    /// Waits until the read models show everything.
+    /// Waits until the read models are up to date with the log.
     pub(crate) async fn catch_up(&self) {
         self.projections.catch_up(Duration::from_secs(20)).await.expect("caught up");
     }
@@ -237,7 +237,7 @@ pub(crate) fn user_id(tenant: &str, role: Role) -> Uuid {
     Uuid::new_v5(&Uuid::nil(), format!("{tenant}/{role}").as_bytes())
 }
 
-/// A tenant's users, one of each role, who have logged in.
+/// Adds a tenant's users, one for each role, with a session each.
 async fn add_users(database: &Database, tenant: &str) {
     let mut owner = database.owner().await;
     sqlx::query(

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 use tokio_util::sync::CancellationToken;
 
-/// A database that nobody else uses. It is gone with the next run.
+/// A database of one test. The next run drops it.
 pub(crate) struct Database {
     options: PgConnectOptions,
     _upkeep: tokio_util::sync::DropGuard,
@@ -18,7 +18,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Copies the migrated template.
+    /// Creates a copy of the migrated template.
     pub(crate) async fn fresh() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let cluster = cluster();
@@ -33,12 +33,12 @@ impl Database {
         Self { options: cluster.clone().database(&name), _upkeep: stopping.clone().drop_guard(), stopping }
     }
 
-    /// How a service connects to it.
+    /// The connect options that a service uses.
     pub(crate) fn options(&self) -> PgConnectOptions {
         self.options.clone()
     }
 
-    /// Ends every connection to it, and lets nobody connect any more.
+    /// Ends every connection to the database, and refuses new ones.
     pub(crate) async fn go_away(&self) {
         let mut admin = cluster().clone().connect().await.expect("connect");
         let name = self.options.get_database().expect("a name");
@@ -53,7 +53,7 @@ impl Database {
             .expect("ended");
     }
 
-    /// A connection as the owner, past the service's role.
+    /// A connection as the owner, which row-level security does not apply to.
     pub(crate) async fn owner(&self) -> PgConnection {
         self.options().connect().await.expect("connect")
     }
@@ -63,13 +63,13 @@ impl Database {
         self.options().options([("role", database::SERVICE_ROLE)]).connect().await.expect("connect")
     }
 
-    /// A connection as the role of callers' requests, in a tenant.
+    /// A connection as the role of callers' requests, for a tenant.
     pub(crate) async fn requests(&self, tenant: &str) -> PgConnection {
         let options = [("role", database::REQUESTS_ROLE), ("fleetlog.tenant", tenant)];
         self.options().options(options).connect().await.expect("connect")
     }
 
-    /// The log on it, with its upkeep running until the database goes out of scope.
+    /// The database's log. Its upkeep runs until the database goes out of scope.
     pub(crate) async fn event_log(&self) -> EventLog {
         let log = EventLog::open(database::Options::new(self.options())).await.expect("open");
         let (upkeep, stopping) = (log.clone(), self.stopping.clone());
@@ -78,13 +78,13 @@ impl Database {
     }
 }
 
-/// The default tenant's log in a lane.
+/// The default tenant's log of a lane.
 pub(crate) fn log_of(log: &EventLog, lane: fleetlog_event_log::Lane) -> LogId {
     log.heads().of("t0", lane).expect("a log")
 }
 
-/// The shared cluster, as its owner connects. It lives on a thread of its own, because each test has a runtime of its
-/// own, and it ends with this process. Its files stay until the next run.
+/// Connect options of the shared cluster, as its owner. The cluster runs on its own thread, because each test has its
+/// own runtime, and ends with this process. Its files stay until the next run.
 fn cluster() -> &'static PgConnectOptions {
     static CLUSTER: OnceLock<PgConnectOptions> = OnceLock::new();
     CLUSTER.get_or_init(|| {
@@ -95,7 +95,7 @@ fn cluster() -> &'static PgConnectOptions {
             runtime.block_on(async {
                 let mut cluster = start().await;
                 if !left(&cluster).await.is_empty() {
-                    // To drop hundreds of databases takes a minute; to make a cluster, a second.
+                    // Dropping hundreds of databases takes a minute; creating a cluster takes a second.
                     cluster.stop_immediately().await.expect("stopped");
                     std::fs::remove_dir_all(DIRECTORY).expect("removed");
                     cluster = start().await;
@@ -113,13 +113,13 @@ const DIRECTORY: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/postgres");
 
 async fn start() -> postgres::Cluster {
     let mut options = postgres::Options::new(DIRECTORY);
-    // One test alone may start two nodes with all their pools, and there is a test for each core.
+    // One test may start two nodes with all their pools, and as many tests run at a time as there are cores.
     options.settings.push(("max_connections".to_owned(), "500".to_owned()));
     let cluster = postgres::Cluster::start(options, |_| ()).await;
     cluster.unwrap_or_else(|error| panic!("a private Postgres: {error}"))
 }
 
-/// The databases of an earlier run.
+/// The databases that an earlier run left.
 async fn left(cluster: &postgres::Cluster) -> Vec<String> {
     let mut admin = cluster.connect_options().connect().await.expect("connect");
     let left =
@@ -127,7 +127,7 @@ async fn left(cluster: &postgres::Cluster) -> Vec<String> {
     sqlx::query_scalar(left).fetch_all(&mut admin).await.expect("list")
 }
 
-/// Migrates the template.
+/// Creates and migrates the template.
 async fn prepare(cluster: &postgres::Cluster) {
     let mut admin = cluster.connect_options().connect().await.expect("connect");
     admin.execute("CREATE DATABASE template_fleetlog").await.expect("create");

@@ -1,4 +1,4 @@
-//! What every test starts from: a database of its own in a Postgres that all share.
+//! What every test starts from: its own database, in a Postgres that all tests share.
 
 pub(crate) mod api;
 mod database;
@@ -15,8 +15,8 @@ pub(crate) use server::{Server, binary, tool, url};
 
 use fleetlog_aggregates::device::{Command, Labels, Registration, Via};
 
-/// The command that registers a device, whatever room its tenant has.
-#[expect(clippy::disallowed_methods, reason = "these tests are about devices, and not about their number")]
+/// The command that registers a device, regardless of the tenant's limit.
+#[expect(clippy::disallowed_methods, reason = "these tests are not about the limit of devices")]
 pub(crate) fn register_device(via: Via, name: Option<String>, labels: Labels) -> Command {
     Registration { via, name, labels }.admit()
 }

@@ -15,11 +15,11 @@ pub(crate) const V5: u8 = 5;
 /// Longer than anything takes that works.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// One connection.
+/// A connection, as seen by the device.
 pub(crate) struct Device {
     stream: TcpStream,
     version: u8,
-    /// Messages that came while an acknowledgement was waited for.
+    /// Messages that arrived while an acknowledgement was awaited.
     early: VecDeque<Vec<u8>>,
 }
 
@@ -28,12 +28,12 @@ impl Device {
         Self { stream, version, early: VecDeque::new() }
     }
 
-    /// A TCP connection on which nothing has been said.
+    /// Opens a TCP connection, and sends nothing.
     pub(crate) async fn dial(address: SocketAddr, version: u8) -> Self {
         Self::new(TcpStream::connect(address).await.expect("connect"), version)
     }
 
-    /// A connection that was accepted.
+    /// Connects, and expects success.
     pub(crate) async fn connect(address: SocketAddr, version: u8, client_id: &str) -> Self {
         let mut device = Self::dial(address, version).await;
         device.send(&connect(version, client_id, None)).await;
@@ -42,7 +42,7 @@ impl Device {
         device
     }
 
-    /// A connection with a user name and a password, or the code with which it was refused.
+    /// Connects with a user name and a password. Returns the code of a refusal.
     pub(crate) async fn log_in(
         address: SocketAddr,
         version: u8,
@@ -56,7 +56,7 @@ impl Device {
         if connack[3] == 0 { Ok(device) } else { Err(connack[3]) }
     }
 
-    /// Asks for a subscription with `QoS` 1. Returns the code of the answer.
+    /// Requests a subscription with `QoS` 1. Returns the code of the answer.
     pub(crate) async fn ask_for(&mut self, filter: &str) -> Option<u8> {
         let request = subscribe(self.version, 9, filter);
         self.send(&request).await;
@@ -65,14 +65,14 @@ impl Device {
         suback.last().copied()
     }
 
-    /// The other end of a connection that a client has made: the test is the broker.
+    /// Accepts a client's connection: the test is the broker.
     pub(crate) async fn accept(listener: &TcpListener) -> Self {
         let accepted = tokio::time::timeout(LIMIT, listener.accept()).await.expect("a client");
         Self::new(accepted.expect("accept").0, V5)
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        // Writing to a connection that the other side has closed is for the next read to notice.
+        // If the other side has closed the connection, the next read notices it.
         let _ = self.stream.write_all(bytes).await;
     }
 
@@ -80,7 +80,7 @@ impl Device {
         self.send(&publish(self.version, qos, id, topic.as_bytes(), payload.as_ref())).await;
     }
 
-    /// The next packet, with its header; `None` when the connection is closed.
+    /// The next packet, with its header; `None` if the connection is closed.
     pub(crate) async fn packet(&mut self) -> Option<Vec<u8>> {
         tokio::time::timeout(LIMIT, self.read()).await.expect("a packet or the end")
     }
@@ -102,7 +102,7 @@ impl Device {
         Some(packet)
     }
 
-    /// Subscribes, with `QoS` 1.
+    /// Subscribes with `QoS` 1, and expects success.
     pub(crate) async fn subscribe(&mut self, filter: &str) {
         let properties: &[u8] = if self.version == V5 { &[0] } else { &[] };
         let body = [&[0, 9][..], properties, &string(filter.as_bytes()), &[1]].concat();
@@ -111,17 +111,17 @@ impl Device {
         assert_eq!((suback[0], suback.last()), (0x90, Some(&1)), "granted: {suback:02x?}");
     }
 
-    /// The payload of the next packet, which is a message of `QoS` 1; acknowledged.
+    /// Reads a message of `QoS` 1, acknowledges it and returns its payload.
     pub(crate) async fn message(&mut self) -> Vec<u8> {
         tokio::time::timeout(LIMIT, self.topic_and_message_or_wait()).await.expect("a message").1
     }
 
-    /// The same, however long it takes.
+    /// Reads a message like [`Device::message`], however long it takes.
     pub(crate) async fn message_or_wait(&mut self) -> Vec<u8> {
         self.topic_and_message_or_wait().await.1
     }
 
-    /// The same, with its topic.
+    /// Reads a message like [`Device::message_or_wait`], and returns its topic, too.
     pub(crate) async fn topic_and_message_or_wait(&mut self) -> (String, Vec<u8>) {
         let packet = match self.early.pop_front() {
             Some(packet) => packet,
@@ -136,12 +136,12 @@ impl Device {
         (topic, packet[id + 2 + properties..].to_vec())
     }
 
-    /// The packet id of the next packet, which is an acknowledgement.
+    /// Reads an acknowledgement, and returns its packet id.
     pub(crate) async fn puback(&mut self) -> u16 {
         acknowledged(&self.packet().await.expect("PUBACK"))
     }
 
-    /// Publishes with `QoS` 1 and waits for the acknowledgement. What an answer sets off may be faster.
+    /// Publishes with `QoS` 1, and waits for the acknowledgement. Messages that arrive before it are kept.
     pub(crate) async fn report(&mut self, topic: &str, payload: impl AsRef<[u8]>) {
         self.publish(1, 1, topic, payload).await;
         let mut packet = self.packet().await.expect("PUBACK");
@@ -152,14 +152,14 @@ impl Device {
         assert_eq!(acknowledged(&packet), 1);
     }
 
-    /// Whether nothing has come that was not read.
+    /// Whether all that has arrived was read.
     pub(crate) fn is_silent(&self) -> bool {
         let mut byte = [0];
         self.early.is_empty()
             && matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
     }
 
-    /// Everything that is still said, up to the end of the connection.
+    /// All packets up to the end of the connection.
     pub(crate) async fn last_words(&mut self) -> Vec<Vec<u8>> {
         let mut words = Vec::new();
         while let Some(packet) = self.packet().await {
@@ -175,7 +175,7 @@ fn acknowledged(packet: &[u8]) -> u16 {
     u16::from_be_bytes([packet[2], packet[3]])
 }
 
-/// A packet of this first byte and body.
+/// A packet with this first byte and this body.
 pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = vec![first];
     let mut length = body.len();
@@ -195,12 +195,12 @@ fn string(text: &[u8]) -> Vec<u8> {
     [&(text.len() as u16).to_be_bytes(), text].concat()
 }
 
-/// A clean CONNECT with a keep-alive of a minute, and a will of `QoS` 1.
+/// A clean CONNECT with a keep-alive of a minute and, if given, a will of `QoS` 1.
 pub(crate) fn connect(version: u8, client_id: &str, will: Option<(&str, &[u8])>) -> Vec<u8> {
     connect_as(version, client_id, None, will)
 }
 
-/// The same with a user name and a password.
+/// A CONNECT like [`connect`]'s, with a user name and a password.
 pub(crate) fn connect_as(
     version: u8,
     client_id: &str,
@@ -221,15 +221,14 @@ pub(crate) fn connect_as(
     packet(0x10, &body)
 }
 
-/// A PUBLISH, of any `QoS` up to 3.
+/// A PUBLISH of any `QoS` up to 3.
 pub(crate) fn publish(version: u8, qos: u8, id: u16, topic: &[u8], payload: &[u8]) -> Vec<u8> {
     let id = if qos == 0 { Vec::new() } else { id.to_be_bytes().to_vec() };
     let properties: &[u8] = if version == V5 { &[0] } else { &[] };
     packet(0x30 | qos << 1, &[&string(topic)[..], &id, properties, payload].concat())
 }
 
-/// What a client of MQTT 5 has published with `QoS` 1: the topic, the packet id and the payload. `None` if the packet is
-/// something else.
+/// The topic, packet id and payload of an MQTT 5 PUBLISH with `QoS` 1. `None` for any other packet.
 pub(crate) fn published(packet: &[u8]) -> Option<(String, u16, Vec<u8>)> {
     if packet[0] & 0xf6 != 0x32 {
         return None;

@@ -1,4 +1,4 @@
-//! Ingest and the built-in endpoint over a database of their own.
+//! Ingest and the built-in endpoint on a database of the test.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,9 +21,9 @@ use super::mqtt::{Device, V5};
 pub(crate) struct Node {
     pub(crate) log: EventLog,
     pub(crate) ingest: ingest::Handle,
-    /// The built-in endpoint's.
+    /// The address of the built-in endpoint.
     pub(crate) address: SocketAddr,
-    /// The way of commands to the devices that are connected to the built-in endpoint.
+    /// The outlet to the devices that are connected to the built-in endpoint.
     pub(crate) outlet: server::Outlet,
     /// Ends when the node has stopped.
     pub(crate) running: JoinHandle<()>,
@@ -38,19 +38,19 @@ impl Node {
         Self::start_with(|_, _| ()).await
     }
 
-    /// With other options than the usual.
+    /// Starts a node with changed options.
     pub(crate) async fn start_with(change: impl FnOnce(&mut ingest::Options, &mut server::Options)) -> Self {
         let database = Database::fresh().await;
         let node = Self::start_on(database.options(), change).await;
         Self { _database: Some(database), ..node }
     }
 
-    /// Another node on the same database.
+    /// Starts another node on the same database.
     pub(crate) async fn join(&self) -> Self {
         Self::start_on(self.options.clone(), |_, _| ()).await
     }
 
-    /// On a migrated database of somebody else's.
+    /// Starts a node on an existing migrated database.
     pub(crate) async fn start_on(
         options: PgConnectOptions,
         change: impl FnOnce(&mut ingest::Options, &mut server::Options),
@@ -79,12 +79,12 @@ impl Node {
         self.options.connect().await.expect("connect")
     }
 
-    /// A device of MQTT 5.
+    /// Connects a device with MQTT 5.
     pub(crate) async fn device(&self, client_id: &str) -> Device {
         Device::connect(self.address, V5, client_id).await
     }
 
-    /// Submits a message past any broker, and waits for its fate.
+    /// Submits a message directly to ingest, and waits for its fate.
     pub(crate) async fn ingest(&self, topic: &str, payload: impl AsRef<[u8]>) -> Result<Fate, Closed> {
         self.ingest.submit(topic, Bytes::copy_from_slice(payload.as_ref()), Utc::now()).await?.await
     }
@@ -96,14 +96,14 @@ impl Node {
         sqlx::query_scalar(select).bind(device).fetch_all(&mut owner).await.expect("select")
     }
 
-    /// Why the messages of a topic are in quarantine, in order.
+    /// The tenants and reasons of a topic's messages in quarantine, in order.
     pub(crate) async fn quarantined(&self, topic: &str) -> Vec<(Option<String>, String)> {
         let mut owner = self.owner().await;
         let select = "SELECT tenant, reason FROM quarantine WHERE topic = $1 ORDER BY quarantine_id";
         sqlx::query_as(select).bind(topic).fetch_all(&mut owner).await.expect("select")
     }
 
-    /// Holds up every append to the default tenant's telemetry log until the connection is dropped.
+    /// Blocks every append to the default tenant's telemetry log until the connection is dropped.
     pub(crate) async fn hold_appends(&self) -> PgConnection {
         let mut owner = self.owner().await;
         let lock = "SELECT FROM logs WHERE tenant = 't0' AND lane = 'telemetry' FOR UPDATE";

@@ -1,4 +1,4 @@
-//! Devices as a careful firmware is written: what is not acknowledged is sent again.
+//! Devices with careful firmware: they send unacknowledged messages again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Starts `devices` devices, each with `each` messages, at the broker on `port`.
+    /// Starts `devices` devices with `each` messages each, at the broker on `port`.
     pub(crate) fn start(port: u16, devices: usize, each: usize) -> Self {
         let (acknowledged, progress) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let mut tasks = JoinSet::new();
@@ -43,7 +43,7 @@ impl Publisher {
         Self { devices: tasks, acknowledged, progress }
     }
 
-    /// Returns when so many have been acknowledged.
+    /// Returns when `count` messages have been acknowledged.
     pub(crate) async fn acknowledged(&self, count: usize) {
         loop {
             let progress = self.progress.notified();
@@ -54,13 +54,13 @@ impl Publisher {
         }
     }
 
-    /// Returns when all have been.
+    /// Returns when all messages have been acknowledged.
     pub(crate) async fn finish(self) {
         self.devices.join_all().await;
     }
 }
 
-/// The payload of a message. Quarters, so that sums are exact.
+/// The payload of a message. The values are quarters, so that sums are exact.
 pub(crate) fn payload(number: usize) -> String {
     format!(
         r#"{{"msg_id":"m{number}","temperature":{}.25,"nested":{{"n":{number}}},"on":{}}}"#,
@@ -69,7 +69,7 @@ pub(crate) fn payload(number: usize) -> String {
     )
 }
 
-/// Publishes until `pending` is empty or the connection ends; what was not acknowledged is pending again then.
+/// Publishes until `pending` is empty or the connection ends. Unacknowledged messages are put back into `pending`.
 async fn publish(port: u16, uid: &str, pending: &mut VecDeque<usize>, mut acknowledged: impl FnMut()) {
     let mut options = MqttOptions::new(uid, "127.0.0.1", port);
     options.set_outgoing_inflight_upper_limit(WINDOW as u16);

@@ -1,4 +1,4 @@
-//! The real binary, as a process: started, spoken to over HTTP, killed.
+//! The real binary as a process: start it, talk to it over HTTP, kill it.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 pub(crate) const EMAIL: &str = "auditor@example.com";
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
-/// A server that dies with its test.
+/// A server process that dies with its test.
 pub(crate) struct Server {
     child: Child,
     http: String,
@@ -23,12 +23,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// `fleetlog up` on a data directory: the private Postgres, the built-in endpoint.
+    /// Starts `fleetlog up` on a data directory: with the private Postgres and the built-in endpoint.
     pub(crate) async fn up(data_dir: &Path) -> Self {
         Self::up_on(data_dir, free_port()).await
     }
 
-    /// The same, with the endpoint on a known port.
+    /// Starts `fleetlog up` with the endpoint on a given port.
     pub(crate) async fn up_on(data_dir: &Path, mqtt: u16) -> Self {
         let http = free_port();
         let mut command = binary("up", http);
@@ -36,7 +36,7 @@ impl Server {
         Self::start(command, http, mqtt).await
     }
 
-    /// The same, with the endpoint on an address, and more to say to it.
+    /// Starts `fleetlog up` with the endpoint on a given address, and with more arguments.
     pub(crate) async fn up_with(data_dir: &Path, host: &str, arguments: &[&str]) -> Self {
         let (http, mqtt) = (free_port(), free_port());
         let mut command = binary("up", http);
@@ -44,7 +44,7 @@ impl Server {
         Self::start(command, http, mqtt).await
     }
 
-    /// `fleetlog serve` against a database and a broker on a port.
+    /// Starts `fleetlog serve` with a database and a broker on a port.
     pub(crate) async fn serve(database: &PgConnectOptions, broker: u16, arguments: &[&str]) -> Self {
         let http = free_port();
         let mut command = binary("serve", http);
@@ -55,7 +55,7 @@ impl Server {
         Self::start(command, http, broker).await
     }
 
-    /// The same, to be killed where the code has passed a point: `kill -9`, by itself.
+    /// Starts `fleetlog serve` so that it kills itself with `kill -9` when the code passes a crash point.
     pub(crate) async fn serve_until_killed(database: &PgConnectOptions, broker: u16, point: &str) -> Self {
         let http = free_port();
         let mut command = binary("serve", http);
@@ -66,7 +66,7 @@ impl Server {
         Self::start(command, http, broker).await
     }
 
-    /// Waits until it has killed itself.
+    /// Waits until the server has killed itself.
     pub(crate) async fn wait_killed(mut self) {
         use std::os::unix::process::ExitStatusExt;
         let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await.expect("killed");
@@ -76,7 +76,7 @@ impl Server {
     async fn start(mut command: Command, http: u16, mqtt: u16) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary");
         let mut log = BufReader::new(child.stderr.take().expect("piped")).lines();
-        // Shown with a failing test's output; a pipe that nobody reads would stop the server.
+        // Passes the output on to a failing test; a pipe that nobody reads would stop the server.
         tokio::spawn(async move {
             while let Ok(Some(line)) = log.next_line().await {
                 eprintln!("{line}");
@@ -98,7 +98,7 @@ impl Server {
         self.child.id().expect("running")
     }
 
-    /// Polls an answer until it is as expected: what it waits for is another process.
+    /// Polls a path until the answer is as expected. Polling is needed because the server is another process.
     pub(crate) async fn until(&mut self, path: &str, expected: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
         for _ in 0..1200 {
@@ -141,12 +141,12 @@ impl Server {
         request.send().await.expect("an answer").json().await.expect("JSON")
     }
 
-    /// `kill -9`.
+    /// Kills the server with `kill -9`.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.expect("killed");
     }
 
-    /// Ctrl-C, and waits for the end.
+    /// Sends Ctrl-C, and waits for the end.
     pub(crate) async fn stop(mut self) {
         let pid = self.id().to_string();
         let sent = Command::new("kill").args(["-INT", &pid]).status().await.expect("kill");
@@ -162,7 +162,7 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// The binary, without this machine's own settings.
+/// The binary, without settings from this machine's environment.
 pub(crate) fn tool(command: &str) -> Command {
     let mut tool = Command::new(env!("CARGO_BIN_EXE_fleetlog"));
     for (name, _) in std::env::vars_os() {
@@ -174,7 +174,7 @@ pub(crate) fn tool(command: &str) -> Command {
     tool
 }
 
-/// The same, as a server.
+/// The binary as a server.
 pub(crate) fn binary(command: &str, http: u16) -> Command {
     let mut binary = tool(command);
     binary
@@ -185,7 +185,7 @@ pub(crate) fn binary(command: &str, http: u16) -> Command {
     binary
 }
 
-/// A database as `DATABASE_URL` says it.
+/// The `DATABASE_URL` of a database.
 pub(crate) fn url(options: &PgConnectOptions) -> String {
     let socket = options.get_socket().expect("a socket").display();
     let (user, name) = (options.get_username(), options.get_database().expect("a name"));
