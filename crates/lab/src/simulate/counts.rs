@@ -115,7 +115,7 @@ impl Counts {
                 *lock(&self.error) = Some(why);
             }
             News::Deaf(why) => {
-                *lock(&self.error) = Some(format!("the subscription to commands was refused: {why}"))
+                *lock(&self.error) = Some(format!("the subscription to commands was refused: {why}"));
             }
             News::Acknowledged(_) | News::Command(_) => {}
         }
