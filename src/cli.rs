@@ -25,6 +25,7 @@ use fleetlog_mqtt::server;
 use futures::future::LocalBoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use crate::instruments;
 use crate::service;
 use crate::service::Broker;
 
@@ -322,7 +323,7 @@ pub fn run(command: Command) -> LocalBoxFuture<'static, anyhow::Result<()>> {
 
 /// Installs the metrics recorder of this process. It is the only static here, because the `metrics` crate requires one.
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {
-    let recorder = rest::metrics::recorder()?;
+    let recorder = rest::metrics::recorder(instruments::all())?;
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)?;
     Ok(handle)

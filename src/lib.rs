@@ -4,8 +4,10 @@
 //! - [`service`]: starts the parts, and stops them in order
 //! - [`shutdown`]: shutdown signals
 //! - [`memory`]: settings of the allocator
+//! - [`instruments`]: what the process counts about itself
 
 pub mod cli;
+pub mod instruments;
 pub mod memory;
 pub mod service;
 pub mod shutdown;

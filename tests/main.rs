@@ -15,6 +15,7 @@ mod graphql;
 mod identity;
 mod idle;
 mod ingest;
+mod instruments;
 mod limits;
 mod log;
 mod projections;

@@ -11,7 +11,7 @@ mod bad_input;
 mod command_batches;
 mod command_types;
 pub(crate) mod commands;
-mod contract;
+pub(crate) mod contract;
 mod devices;
 mod idempotency;
 mod log;

@@ -23,6 +23,7 @@
 //! - [`leadership`]: who does what only one node may do
 //! - [`follow`]: a log from a position on, for as long as it grows
 //! - [`backoff`]: the waits between attempts on what fails
+//! - [`instrument`]: what the process counts about itself
 //! - [`crash`]: points at which a test kills the process
 //!
 //! Only this crate writes `control_events`, `telemetry_events` and `logs`.
@@ -35,6 +36,7 @@ pub mod event;
 pub mod follow;
 mod group;
 pub mod heads;
+pub mod instrument;
 pub mod leadership;
 mod migrations;
 pub mod moment;

@@ -9,12 +9,14 @@
 //! - [`commands`]: every command with its outcome, batches of them, and the command types
 //! - [`telemetry_windows`]: each metric of each device by the minute, hour and day, and by any step on top
 //! - [`status`]: how far each projection has got, and what it could not fold
+//! - [`instruments`]: what this crate counts
 //! - [`paging`]: pages of a list, and the cursors between them
 
 pub mod commands;
 pub mod devices;
 #[cfg(test)]
 mod given;
+pub mod instruments;
 pub mod paging;
 pub mod read_model;
 pub mod runner;

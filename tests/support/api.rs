@@ -90,7 +90,7 @@ impl Api {
         let handle = projections.handle();
         let broker_is_up = Arc::new(AtomicBool::new(true));
         let probe = Arc::clone(&broker_is_up);
-        let recorder = rest::metrics::recorder().expect("a recorder");
+        let recorder = rest::metrics::recorder(fleetlog::instruments::all()).expect("a recorder");
         let broker = Arc::new(move || probe.load(Ordering::Relaxed));
         let identity = Identity::new(log.clone(), keys, fleetlog_access::Settings::default());
         identity.limits.load().await.expect("the tiers");

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Action, Error, Identity, Principal};
+use crate::instruments;
 
 /// For how long the same refusals are counted before they are told of again.
 const WINDOW: Duration = Duration::from_mins(1);
@@ -52,7 +53,7 @@ impl Denials {
         let refusal = Refusal { tenant: principal.tenant.clone(), actor: principal.actor(), action };
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= REMEMBERED && !counts.contains_key(&refusal) {
-            metrics::counter!("fleetlog_denials_dropped_total").increment(1);
+            instruments::DENIALS_DROPPED.increment(1);
             return;
         }
         let count = counts.entry(refusal).or_default();

@@ -21,6 +21,7 @@
 //! - [`quota`]: how many requests may be made
 //! - [`starter_types`]: the command types that every tenant starts with
 //! - [`tiers`]: how many requests which tenants may make
+//! - [`instruments`]: what this crate counts
 //! - [`mod@first_start`]: the keys and the first admin
 //!
 //! Users, sessions and keys are ordinary rows. What is done with them is on the record, in the same transaction.
@@ -35,6 +36,7 @@ pub mod console;
 pub mod denials;
 pub mod directory;
 pub mod first_start;
+pub mod instruments;
 pub mod invitations;
 pub mod key_ring;
 pub mod keys;

@@ -2,6 +2,8 @@
 //!
 //! - [`rest`]: REST over HTTP, and what GraphQL shares with it
 //! - [`graphql`]: GraphQL over HTTP
+//! - [`instruments`]: what this crate counts
 
 pub mod graphql;
+pub mod instruments;
 pub mod rest;

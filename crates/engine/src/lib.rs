@@ -5,9 +5,11 @@
 //! - [`commands`]: from a request to a command in the log: checked, appended once
 //! - [`dispatch`]: sends commands to devices, and times them out
 //! - [`replay`]: the story that the log tells, from its first event on
+//! - [`instruments`]: what this crate counts
 
 pub mod commands;
 pub mod devices;
 pub mod dispatch;
 pub mod ingest;
+pub mod instruments;
 pub mod replay;

@@ -5,9 +5,11 @@
 //! - [`publisher`]: publishes commands to devices through an external broker
 //! - [`url`], [`client`]: an external broker's address, and a connection to it
 //! - [`descriptors`]: raises the limit of open connections
+//! - [`instruments`]: what this crate counts
 
 pub mod client;
 pub mod descriptors;
+pub mod instruments;
 pub mod publisher;
 pub mod server;
 pub mod subscriber;

@@ -43,6 +43,7 @@ pub use auth::Auth;
 pub use subscriptions::Outlet;
 
 use crate::descriptors;
+use crate::instruments;
 use acks::{Answers, UNDER_WAY};
 use auth::Gate;
 use connection::Connection;
@@ -169,7 +170,7 @@ impl Endpoint {
 /// A connection that panics takes nothing else with it, but must not go unseen.
 fn note_end(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        metrics::counter!("fleetlog_mqtt_panics_total").increment(1);
+        instruments::PANICS.increment(1);
         tracing::error!(%error, "an MQTT connection ended in a panic");
     }
 }
@@ -224,7 +225,7 @@ impl Server {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => match Arc::clone(&room).try_acquire_owned() {
                         Ok(room) => drop(connections.spawn(self.serve(stream, peer, room, shutdown.clone()))),
-                        Err(_) => metrics::counter!("fleetlog_mqtt_connections_refused_total").increment(1),
+                        Err(_) => instruments::CONNECTIONS_REFUSED.increment(1),
                     },
                     Err(error) => {
                         tracing::warn!(%error, "failed to accept an MQTT connection");
@@ -278,9 +279,9 @@ impl Server {
         // Boxed here, it is not part of the task as well.
         let run = Box::pin(handler.run());
         async move {
-            metrics::gauge!("fleetlog_mqtt_connections").increment(1.0);
+            instruments::CONNECTIONS.increment(1.0);
             connection.serve(run, shutdown, drain).await;
-            metrics::gauge!("fleetlog_mqtt_connections").decrement(1.0);
+            instruments::CONNECTIONS.decrement(1.0);
             drop(room);
         }
     }

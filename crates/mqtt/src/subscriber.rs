@@ -30,6 +30,7 @@ use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{self, Granted, MAX_PACKET, Reader, Writer};
+use crate::instruments;
 use crate::url::Url;
 
 /// How long the broker keeps the session, with its unacknowledged messages, while no node is connected.
@@ -174,7 +175,7 @@ impl Subscriber {
             if self.status.borrow().subscribed {
                 backoff.reset();
             }
-            metrics::counter!("fleetlog_mqtt_connections_lost_total").increment(1);
+            instruments::BROKER_CONNECTIONS_LOST.increment(1);
             tracing::warn!(error = %lost, "lost the broker; connecting again");
             self.status.send_replace(Status { error: Some(lost.to_string()), ..Status::default() });
             let _ = shutdown.run_until_cancelled(backoff.wait()).await;

@@ -19,6 +19,7 @@ use super::apply::{Applied, Applier, Unapplied};
 use super::checkpoints::{Checkpoints, ParkedStreams};
 use super::handle::Progress;
 use super::pace::{Pace, Turns};
+use crate::instruments;
 use crate::read_model::ReadModel;
 use crate::status::State;
 
@@ -169,8 +170,7 @@ impl<M: ReadModel> Runner<M> {
                 Err(Unapplied::Moved) => round.lost = true,
                 Err(Unapplied::Database(error)) => {
                     tracing::warn!(projection = M::NAME, log = log.log_id.0, %error, "failed to apply a batch; trying again");
-                    metrics::counter!("fleetlog_projection_failures_total", "projection" => M::NAME)
-                        .increment(1);
+                    instruments::FAILURES.with([M::NAME.into()]).increment(1);
                     round.failed = Some(error.to_string());
                 }
             }
@@ -225,7 +225,7 @@ impl<M: ReadModel> Runner<M> {
     /// Shows how it is in the projection's row, where that has changed.
     async fn show(&mut self, failed: Option<&str>) {
         let parked: usize = self.parked.values().map(ParkedStreams::len).sum();
-        metrics::gauge!("fleetlog_projection_parked_streams", "projection" => M::NAME).set(parked as f64);
+        instruments::PARKED_STREAMS.with([M::NAME.into()]).set(parked as f64);
         let state = match (failed, parked) {
             (Some(_), _) => State::Failed,
             (None, 1..) => State::Degraded,
@@ -241,12 +241,10 @@ impl<M: ReadModel> Runner<M> {
 }
 
 fn measure<M: ReadModel>(log_id: LogId, applied: &Applied, head: Position, took: Duration) {
-    let log = log_id.to_string();
-    metrics::counter!("fleetlog_projection_events_total", "projection" => M::NAME).increment(applied.events);
-    metrics::gauge!("fleetlog_projection_lag", "projection" => M::NAME, "log" => log)
-        .set((head - applied.to).max(0) as f64);
-    metrics::histogram!("fleetlog_projection_batch_seconds", "projection" => M::NAME)
-        .record(took.as_secs_f64());
+    let lag = (head - applied.to).max(0) as f64;
+    instruments::EVENTS.with([M::NAME.into()]).increment(applied.events);
+    instruments::LAG.with([M::NAME.into(), log_id.to_string().into()]).set(lag);
+    instruments::BATCH_SECONDS.with([M::NAME.into()]).record(took.as_secs_f64());
 }
 
 /// How long to wait after so many failures in a row.

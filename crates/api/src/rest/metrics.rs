@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use fleetlog_access::{Action, Resource, authorize};
+use fleetlog_event_log::instrument::Instrument;
 use http::header;
 use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
@@ -16,9 +17,8 @@ use utoipa_axum::routes;
 use super::App;
 use super::error::Error;
 use super::extract::Caller;
+use crate::instruments;
 
-const REQUESTS: &str = "fleetlog_http_requests_total";
-const SECONDS: &str = "fleetlog_http_request_duration_seconds";
 /// The bounds of every histogram of seconds. From a cached answer to the longest a request may take.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 /// How often histograms are tidied; without it they grow.
@@ -28,11 +28,16 @@ pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(read_metrics))
 }
 
-/// A recorder with our buckets. The binary installs it for the process; tests keep theirs to themselves.
-pub fn recorder() -> Result<PrometheusRecorder, BuildError> {
+/// A recorder with our buckets, and the help texts of these instruments. The binary installs it for the process; tests
+/// keep theirs to themselves.
+pub fn recorder(
+    instruments: impl IntoIterator<Item = &'static Instrument>,
+) -> Result<PrometheusRecorder, BuildError> {
     let seconds = Matcher::Suffix("_seconds".to_owned());
     let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &BUCKETS)?;
-    Ok(builder.build_recorder())
+    let recorder = builder.build_recorder();
+    instruments.into_iter().for_each(|instrument| instrument.describe(&recorder));
+    Ok(recorder)
 }
 
 /// Keeps the histograms small until `shutdown`.
@@ -45,9 +50,8 @@ pub async fn upkeep(handle: PrometheusHandle, shutdown: CancellationToken) {
 
 /// Counts an answer.
 pub(super) fn answered(method: &'static str, path: String, status: u16, elapsed: Duration) {
-    metrics::counter!(REQUESTS, "method" => method, "path" => path.clone(), "status" => status.to_string())
-        .increment(1);
-    metrics::histogram!(SECONDS, "method" => method, "path" => path).record(elapsed.as_secs_f64());
+    instruments::REQUESTS.with([method.into(), path.clone().into(), status.to_string().into()]).increment(1);
+    instruments::REQUEST_SECONDS.with([method.into(), path.into()]).record(elapsed.as_secs_f64());
 }
 
 /// The service's counters, as Prometheus reads them.

@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use super::error::Error;
 use super::extract::Peer;
 use super::{App, PREFIX};
+use crate::instruments;
 
 /// What is left of the limit that holds for the request.
 pub(super) const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -81,7 +82,7 @@ fn call(request: &Request) -> Option<(Method, String)> {
 }
 
 fn refuse(by: &'static str, exceeded: Exceeded) -> Response {
-    metrics::counter!("fleetlog_http_rate_limited_total", "by" => by).increment(1);
+    instruments::RATE_LIMITED.with([by.into()]).increment(1);
     let standing = exceeded.0.clone();
     let mut response = Error::TooManyRequests(exceeded).into_response();
     tell(&standing, response.headers_mut());

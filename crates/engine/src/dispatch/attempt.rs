@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::outlet::{CommandOutlet, Delivery, Message};
 use super::schedule::{Done, Due, Open};
+use crate::instruments;
 
 /// How long a broker may take to answer. After that the command is published again.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,7 +94,7 @@ impl Sender {
             Ok(Err(_)) | Err(_) => return Done::Again,
         }
         crash::point("command.published");
-        metrics::counter!("fleetlog_commands_published_total").increment(1);
+        instruments::COMMANDS_PUBLISHED.increment(1);
         let done = self.record(task, Some(known), Input::MarkSent { attempt, at: Utc::now() }).await;
         crash::point("command.sent");
         done

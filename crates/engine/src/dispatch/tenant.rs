@@ -22,6 +22,7 @@ use super::attempt::{Sender, Task};
 use super::batch_runner::{BatchId, Notice};
 use super::outlet::CommandOutlet;
 use super::schedule::{Commands, Done, Happened};
+use crate::instruments;
 
 /// The most tasks that run at a time. Their appends take turns on the log's row, but the steps before that overlap.
 const TURNS: usize = 24;
@@ -108,8 +109,7 @@ impl Desk {
                 let task = Task::new(self.log_id, cmd_id, due, open);
                 work.spawn(self.sender(&turns).work(task));
             }
-            metrics::gauge!("fleetlog_commands_open", "tenant" => self.tenant.to_string())
-                .set(self.commands.len() as f64);
+            instruments::COMMANDS_OPEN.with([self.tenant.to_string().into()]).set(self.commands.len() as f64);
             tokio::select! {
                 (follower, events) = &mut reading => {
                     reading = Box::pin(read(follower));

@@ -19,6 +19,7 @@ use super::Fate;
 use super::handle::Message;
 use super::lane::{SUSPENDED, quarantine, refuse};
 use super::retry::{failed, patience};
+use crate::instruments;
 
 /// The most acks that are decided at the same time. Their appends take turns on the control log's row, but the steps
 /// before that overlap.
@@ -82,8 +83,8 @@ impl Acks {
                 "quarantined"
             }
         };
-        metrics::counter!("fleetlog_command_acks_total", "outcome" => outcome).increment(1);
-        metrics::gauge!("fleetlog_ingest_in_flight").decrement(1.0);
+        instruments::COMMAND_ACKS.with([outcome.into()]).increment(1);
+        instruments::IN_FLIGHT.decrement(1.0);
     }
 
     /// Decides on an ack and appends it, and tries until the database takes it.

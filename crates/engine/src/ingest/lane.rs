@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::telemetry::{self, Flags, Reason, Recorded, Rejected};
+use fleetlog_event_log::instrument::Counter;
 use fleetlog_event_log::quarantine::Refused;
 use fleetlog_event_log::telemetry::Outcome;
 use fleetlog_event_log::{EventLog, LogId};
@@ -20,6 +21,7 @@ use super::handle::Message;
 use super::retry::until_done;
 use super::{Fate, TAKE};
 use crate::devices::admission::Devices;
+use crate::instruments;
 
 /// The most payload in one batch, in bytes. It keeps a transaction with the largest messages to about a second.
 const BATCH_BYTES: usize = 8 << 20;
@@ -63,11 +65,11 @@ impl Lane {
     pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>) {
         while let Some(batch) = gather(&mut inbox, self.batch).await {
             let size = batch.len();
-            metrics::counter!("fleetlog_ingest_batches_total").increment(1);
-            metrics::histogram!("fleetlog_ingest_batch_size").record(size as f64);
+            instruments::BATCHES.increment(1);
+            instruments::BATCH_SIZE.record(size as f64);
             let began = Instant::now();
             self.store(batch).await;
-            metrics::gauge!("fleetlog_ingest_in_flight").decrement(size as f64);
+            instruments::IN_FLIGHT.decrement(size as f64);
             if (FEW + 1..LARGE).contains(&size) && inbox.len() < LARGE {
                 tokio::time::sleep((began.elapsed() * REST.0).min(REST.1)).await;
             }
@@ -109,7 +111,7 @@ impl Lane {
         let append = || self.log.append_telemetry(self.log_id, Arc::clone(&events));
         let outcomes = until_done("append telemetry", append).await;
         drop(permit);
-        metrics::histogram!("fleetlog_ingest_append_seconds").record(started.elapsed().as_secs_f64());
+        instruments::APPEND_SECONDS.record(started.elapsed().as_secs_f64());
         let mut counts = Counts::default();
         for ((message, event), outcome) in messages.into_iter().zip(events.iter()).zip(outcomes) {
             match outcome {
@@ -188,7 +190,7 @@ pub(super) async fn quarantine(log: &EventLog, refusals: Vec<Refusal>) {
     }
     until_done("quarantine messages", || log.quarantine(&rows)).await;
     for (message, reason) in answers {
-        metrics::counter!("fleetlog_ingest_quarantined_total", "reason" => reason.as_str()).increment(1);
+        instruments::QUARANTINED.with([reason.as_str().into()]).increment(1);
         message.answer(Fate::Quarantined(reason));
     }
 }
@@ -201,11 +203,11 @@ struct Counts {
     flags: [u64; FLAGS.len()],
 }
 
-const FLAGS: [(Flags, &str); 4] = [
-    (Flags::RAW, "fleetlog_ingest_raw_total"),
-    (Flags::LATE, "fleetlog_ingest_late_total"),
-    (Flags::CLOCK_AHEAD, "fleetlog_ingest_clock_ahead_total"),
-    (Flags::NO_MSG_ID, "fleetlog_ingest_no_msg_id_total"),
+const FLAGS: [(Flags, Counter<0>); 4] = [
+    (Flags::RAW, instruments::RAW),
+    (Flags::LATE, instruments::LATE),
+    (Flags::CLOCK_AHEAD, instruments::CLOCK_AHEAD),
+    (Flags::NO_MSG_ID, instruments::NO_MSG_ID),
 ];
 
 impl Counts {
@@ -217,10 +219,10 @@ impl Counts {
     }
 
     fn publish(self) {
-        metrics::counter!("fleetlog_ingest_recorded_total").increment(self.recorded);
-        metrics::counter!("fleetlog_ingest_duplicates_total").increment(self.duplicates);
-        for (count, (_, name)) in self.flags.into_iter().zip(FLAGS) {
-            metrics::counter!(name).increment(count);
+        instruments::RECORDED.increment(self.recorded);
+        instruments::DUPLICATES.increment(self.duplicates);
+        for (count, (_, counter)) in self.flags.into_iter().zip(FLAGS) {
+            counter.increment(count);
         }
     }
 }

@@ -16,6 +16,7 @@ use super::handle::Message;
 use super::lane::Lane;
 use super::unroutable::Unplaced;
 use crate::devices::admission::Devices;
+use crate::instruments;
 
 type Inbox = mpsc::UnboundedSender<Message>;
 
@@ -47,8 +48,8 @@ impl Lanes {
 
     /// Hands messages to their lanes.
     pub(super) fn take(&mut self, messages: impl ExactSizeIterator<Item = Message>) {
-        metrics::counter!("fleetlog_ingest_received_total").increment(messages.len() as u64);
-        metrics::gauge!("fleetlog_ingest_in_flight").increment(messages.len() as f64);
+        instruments::RECEIVED.increment(messages.len() as u64);
+        instruments::IN_FLIGHT.increment(messages.len() as f64);
         for message in messages {
             // A lane that has ended drops its messages, which answers them with `Closed`.
             let _ = if self.is_ack(&message) {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use fleetlog_event_log::Error;
 use fleetlog_event_log::backoff::Backoff;
 
+use crate::instruments;
+
 /// The pauses between attempts on a failing database.
 pub(crate) fn patience() -> Backoff {
     Backoff::new(Duration::from_millis(50), Duration::from_secs(2))
@@ -27,6 +29,6 @@ where
 
 /// Logs and counts an attempt that failed and will be repeated.
 pub(crate) fn failed(what: &'static str, error: &Error) {
-    metrics::counter!("fleetlog_ingest_retries_total", "step" => what).increment(1);
+    instruments::RETRIES.with([what.into()]).increment(1);
     tracing::warn!(%error, "failed to {what}; trying again");
 }

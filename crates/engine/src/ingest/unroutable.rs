@@ -12,6 +12,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::handle::Message;
 use super::lane::{gather, quarantine, refuse};
 use super::retry::until_done;
+use crate::instruments;
 
 /// The least time between two reads of the list of tenants, so that made-up names cannot overload the database.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -58,6 +59,6 @@ impl Unplaced {
             refusals.push(refuse(message, None, reason, detail));
         }
         quarantine(&self.log, refusals).await;
-        metrics::gauge!("fleetlog_ingest_in_flight").decrement(size as f64);
+        instruments::IN_FLIGHT.decrement(size as f64);
     }
 }

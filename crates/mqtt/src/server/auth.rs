@@ -22,6 +22,7 @@ use mqtt5::types::ReasonCode;
 use uuid::Uuid;
 
 use super::connection::Connection;
+use crate::instruments;
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -150,7 +151,7 @@ impl AuthProvider for Connection {
                     AuthResult::success_with_user(user)
                 }
                 Err(reason) => {
-                    metrics::counter!("fleetlog_mqtt_logins_refused_total").increment(1);
+                    instruments::LOGINS_REFUSED.increment(1);
                     AuthResult::fail(reason)
                 }
             })

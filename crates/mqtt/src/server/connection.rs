@@ -26,6 +26,7 @@ use super::acks::Answers;
 use super::auth::{Access, Gate};
 use super::sessions::{Client, Ends, Roster};
 use super::subscriptions::{Audience, Listener};
+use crate::instruments;
 
 type Called<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -174,7 +175,7 @@ impl Connection {
         let allowed = !self.ends.dismissed.is_cancelled()
             && self.access().is_some_and(|access| access.may_publish(topic));
         if !allowed {
-            metrics::counter!("fleetlog_mqtt_publishes_refused_total").increment(1);
+            instruments::PUBLISHES_REFUSED.increment(1);
         }
         allowed
     }
@@ -241,7 +242,7 @@ impl Connection {
     /// Ends the connection without an answer to the publish at hand, or to any that is under way.
     fn end_unacknowledged(&self) {
         if !self.closing.swap(true, Ordering::Relaxed) {
-            metrics::counter!("fleetlog_mqtt_unacknowledged_total").increment(1);
+            instruments::UNACKNOWLEDGED.increment(1);
         }
         self.abandoned.cancel();
         let _ = self.hang_up.send(());

@@ -1,0 +1,10 @@
+//! What this crate counts about itself.
+
+fleetlog_event_log::instruments! {
+    /// HTTP requests answered, by method, route and status.
+    REQUESTS: Counter, "fleetlog_http_requests_total", Count, ["method", "path", "status"];
+    /// Seconds from an HTTP request to the start of its answer, by method and route.
+    REQUEST_SECONDS: Histogram, "fleetlog_http_request_duration_seconds", Seconds, ["method", "path"];
+    /// HTTP requests refused because too many came, by whose limit it was: address or caller.
+    RATE_LIMITED: Counter, "fleetlog_http_rate_limited_total", Count, ["by"];
+}

@@ -1,0 +1,36 @@
+//! What this crate counts about itself.
+
+fleetlog_event_log::instruments! {
+    /// Messages received from devices: readings, acknowledgements, and messages that are refused.
+    RECEIVED: Counter, "fleetlog_ingest_received_total", Count, [];
+    /// Messages received that are neither stored nor refused yet.
+    IN_FLIGHT: Gauge, "fleetlog_ingest_in_flight", Count, [];
+    /// Readings stored as new events.
+    RECORDED: Counter, "fleetlog_ingest_recorded_total", Count, [];
+    /// Readings that were stored before, and are acknowledged again.
+    DUPLICATES: Counter, "fleetlog_ingest_duplicates_total", Count, [];
+    /// Readings stored whose payload is not a JSON object.
+    RAW: Counter, "fleetlog_ingest_raw_total", Count, [];
+    /// Readings stored that were more than 24 hours old when they arrived.
+    LATE: Counter, "fleetlog_ingest_late_total", Count, [];
+    /// Readings stored from a device whose clock was more than 5 minutes ahead.
+    CLOCK_AHEAD: Counter, "fleetlog_ingest_clock_ahead_total", Count, [];
+    /// Readings stored without a `msg_id`, which cannot be recognised when they come again.
+    NO_MSG_ID: Counter, "fleetlog_ingest_no_msg_id_total", Count, [];
+    /// Messages put into quarantine, by the reason.
+    QUARANTINED: Counter, "fleetlog_ingest_quarantined_total", Count, ["reason"];
+    /// Batches of readings that were stored together.
+    BATCHES: Counter, "fleetlog_ingest_batches_total", Count, [];
+    /// Readings in a batch, before duplicates and refusals are taken out.
+    BATCH_SIZE: Histogram, "fleetlog_ingest_batch_size", Count, [];
+    /// Seconds that it takes to store a batch of readings, with the wait for its turn.
+    APPEND_SECONDS: Histogram, "fleetlog_ingest_append_seconds", Seconds, [];
+    /// Attempts at the database that failed and are made again, by what was attempted.
+    RETRIES: Counter, "fleetlog_ingest_retries_total", Count, ["step"];
+    /// Acknowledgements of commands, by their outcome: recorded, duplicate or quarantined.
+    COMMAND_ACKS: Counter, "fleetlog_command_acks_total", Count, ["outcome"];
+    /// Commands sent to devices; a command that is sent again counts again.
+    COMMANDS_PUBLISHED: Counter, "fleetlog_commands_published_total", Count, [];
+    /// Commands of a tenant that have not ended.
+    COMMANDS_OPEN: Gauge, "fleetlog_commands_open", Count, ["tenant"];
+}
