@@ -60,7 +60,27 @@ pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, BadCursor> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_cursor_comes_back_as_it_went(name in ".{0,64}", number in any::<i64>()) {
+            let text = encode(&(&name, number));
+            prop_assert!(text.len() <= MAX_CURSOR);
+            prop_assert_eq!(decode::<(String, i64)>(&text), Ok((name, number)));
+        }
+
+        #[test]
+        fn any_text_is_a_cursor_or_malformed(text in "1?[A-Za-z0-9_-]{0,40}|.{0,40}") {
+            if let Ok(cursor) = decode::<(String, i64)>(&text) {
+                prop_assert!(decode::<(String, i64)>(&encode(&cursor)) == Ok(cursor));
+            }
+        }
+    }
 
     #[test]
     fn a_cursor_comes_back_as_it_went() {

@@ -171,6 +171,10 @@ impl Device {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::given::{at, given, reading};
     use crate::telemetry_windows::Model;
@@ -216,6 +220,40 @@ mod tests {
             named("t0/dev-01 t", "12:01:00", 1, -1.0),
         ];
         assert_eq!(windows(&fold), expected);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_value_counts_once_in_its_minute_in_whatever_order_it_comes(
+            readings in prop::collection::vec((0..3_u8, 0..4_u8, 0..300_u32, -1e280..1e280_f64), 0..60),
+        ) {
+            let mut expected = BTreeMap::<_, Vec<f64>>::new();
+            let events = readings.into_iter().map(|(device, metric, second, value)| {
+                let (uid, metric) = (format!("dev-{device}"), format!("m{metric}"));
+                let occurred_at = format!("12:{:02}:{:02}", second / 60, second % 60);
+                let event = reading(&uid, &occurred_at, &format!(r#"{{"{metric}":{value}}}"#));
+                let parsed = serde_json::from_str::<f64>(&value.to_string()).expect("a number");
+                let start = i64::from(second / 60) * 60 + at("12:00:00").timestamp();
+                expected.entry((format!("t0/{uid}"), metric, start)).or_default().push(parsed);
+                event
+            });
+            let events: Vec<_> = events.collect();
+            let fold = folded(events);
+            prop_assert_eq!(fold.windows.len(), expected.len());
+            for window in &fold.windows {
+                let (device, metric) = fold.name(window.series);
+                let values = &expected[&(device.to_owned(), metric.to_owned(), window.start)];
+                prop_assert_eq!(window.count as usize, values.len());
+                let sum = values[1..].iter().fold(values[0], |sum, value| sum + value);
+                let min = values.iter().copied().fold(f64::INFINITY, f64::min);
+                let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                prop_assert_eq!((window.sum, window.min, window.max), (sum, min, max));
+                prop_assert!(window.first_at <= window.last_at && window.sum.is_finite());
+                prop_assert!(values.contains(&window.first) && values.contains(&window.last));
+            }
+        }
     }
 
     #[test]

@@ -118,7 +118,70 @@ fn describe(error: &DetailedError, source: &str) -> Invalid {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// The words of a policy, those that the bound counts, and what may hide them.
+    const WORDS: [&str; 32] = [
+        "permit",
+        "forbid",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "principal",
+        "action",
+        "resource",
+        ",",
+        ";",
+        "when",
+        "unless",
+        "if",
+        "then",
+        "else",
+        "true",
+        "&&",
+        "||",
+        "+",
+        "-",
+        "*",
+        ".",
+        "==",
+        "\"",
+        "\\",
+        "//",
+        "\n",
+        "é",
+        "context",
+    ];
+
+    proptest! {
+        // Validation takes a millisecond: fewer texts, each of many words.
+        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_is_a_policy_or_is_refused_in_few_words(
+            words in prop::collection::vec(prop::sample::select(WORDS.to_vec()), 0..200),
+            spaced in any::<bool>(),
+        ) {
+            let source = words.join(if spaced { " " } else { "" });
+            if let Err(refusal) = check("mine", &source) {
+                prop_assert!(refusal.to_string().len() <= source.len() + 1_000, "{refusal}");
+            }
+        }
+
+        #[test]
+        fn the_bound_is_the_same_for_a_policy_within_a_comment_or_in_quotes(
+            words in prop::collection::vec(prop::sample::select(WORDS.to_vec()), 0..200),
+        ) {
+            let hidden = words.concat().replace(['"', '\\', '\n'], "");
+            prop_assert_eq!(bound(&format!("// {hidden}")), Ok(()));
+            prop_assert_eq!(bound(&format!("\"{hidden}\"")), Ok(()));
+        }
+    }
 
     fn refusal(source: &str) -> String {
         check("mine", source).expect_err("refused").to_string()

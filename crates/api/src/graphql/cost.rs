@@ -193,7 +193,61 @@ impl<'d> Measure<'d> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// The words of a question, and what may hide brackets.
+    const WORDS: [&str; 24] = [
+        "{",
+        "}",
+        "(",
+        ")",
+        "[",
+        "]",
+        "a",
+        "fields",
+        "__schema",
+        "query",
+        "fragment F on Q",
+        "fragment G on Q",
+        "...F",
+        "...G",
+        "... on Q",
+        ":",
+        "$v",
+        "1",
+        "\"",
+        "\"\"\"",
+        "\\",
+        "#",
+        "\n",
+        "é",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_is_a_question_or_is_refused(
+            words in prop::collection::vec(prop::sample::select(WORDS.to_vec()), 0..200),
+        ) {
+            let text = words.join(" ");
+            if let Err(Refused::Malformed(error)) = read(&text) {
+                prop_assert!(error.to_string().len() <= 2 * text.len() + 1_000, "{error}");
+            }
+        }
+
+        #[test]
+        fn brackets_in_a_comment_or_a_string_count_for_nothing(
+            brackets in prop::collection::vec(prop::sample::select(vec!["{", "(", "[", "}", "é"]), 0..200),
+        ) {
+            let hidden = brackets.concat();
+            for text in [format!("# {hidden}"), format!("\"{hidden}\""), format!("\"\"\"{hidden}\"\"\"")] {
+                prop_assert!(check_brackets(&text).is_ok(), "{text}");
+            }
+        }
+    }
 
     #[test]
     fn fragments_that_double_each_other_are_refused_at_once() {

@@ -1,0 +1,104 @@
+//! Any bytes at all, and those that real devices and brokers send, damaged in all ways.
+
+#![expect(clippy::expect_used, reason = "a test that cannot go on says why and fails")]
+
+mod invariants;
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+const ACK: &[u8] =
+    br#"{"cmd_id":"019a0000-0000-7000-8000-000000000001","status":"failed","error":{"code":-1.5e3}}"#;
+
+/// Payloads of real devices and gateways, and those that once were read wrongly somewhere.
+fn corpus() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/payload");
+    let files = fs::read_dir(folder).expect("the corpus");
+    let read =
+        |file: std::io::Result<fs::DirEntry>| fs::read(file.expect("a file").path()).expect("its bytes");
+    let mut seeds: Vec<_> = files.map(read).collect();
+    seeds.push(ACK.to_vec());
+    seeds
+}
+
+/// What a number, a key or an end is made of. Put into a seed, it leads further than any byte would.
+fn pieces() -> impl Strategy<Value = Vec<u8>> {
+    let pieces = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\\",
+        "\\u0000",
+        "\\ud800",
+        "null",
+        "true",
+        "-0",
+        "1e308",
+        "1e-400",
+        "9e99999",
+        "18446744073709551616",
+        "\"msg_id\":",
+        "\"ts\":",
+        "\"ts\":1e300,",
+        "\"msg_id\":\"\",",
+        "\u{feff}",
+        "°",
+    ];
+    prop_oneof![
+        prop::sample::select(pieces.to_vec()).prop_map(|piece| piece.as_bytes().to_vec()),
+        prop::collection::vec(any::<u8>(), 1..4),
+    ]
+}
+
+/// A seed with some of its bytes replaced by others.
+fn damaged() -> impl Strategy<Value = Vec<u8>> {
+    let damage = prop::collection::vec((any::<Index>(), 0..8_usize, pieces()), 0..6);
+    (prop::sample::select(corpus()), damage).prop_map(|(mut bytes, damage)| {
+        for (at, gone, piece) in damage {
+            let at = at.index(bytes.len() + 1);
+            let end = bytes.len().min(at + gone);
+            bytes.splice(at..end, piece);
+        }
+        bytes
+    })
+}
+
+#[test]
+fn what_real_devices_send_keeps_the_invariants() {
+    let seeds = corpus();
+    assert!(seeds.len() > 30, "the corpus is there");
+    for seed in seeds {
+        invariants::payload(&seed);
+        invariants::acknowledgement(&seed);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_damaged_payload_keeps_the_invariants(bytes in damaged()) {
+        invariants::payload(&bytes);
+        invariants::acknowledgement(&bytes);
+    }
+
+    #[test]
+    fn any_bytes_keep_the_invariants(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        invariants::payload(&bytes);
+        invariants::acknowledgement(&bytes);
+    }
+
+    #[test]
+    fn a_topic_can_be_put_together_again(
+        segments in prop::collection::vec("[a-zA-Z0-9_.+#$ é-]{0,6}|devices|telemetry|command_ack|commands", 0..6),
+    ) {
+        invariants::topic(&segments.join("/"));
+    }
+}

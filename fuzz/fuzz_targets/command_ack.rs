@@ -1,0 +1,8 @@
+//! Bytes on a device's topic for acknowledgements.
+
+#![no_main]
+
+#[path = "../../aggregates/tests/invariants/mod.rs"]
+mod invariants;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| invariants::acknowledgement(bytes));

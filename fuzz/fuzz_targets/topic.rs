@@ -1,0 +1,8 @@
+//! The topic of a message.
+
+#![no_main]
+
+#[path = "../../aggregates/tests/invariants/mod.rs"]
+mod invariants;
+
+libfuzzer_sys::fuzz_target!(|text: &str| invariants::topic(text));
