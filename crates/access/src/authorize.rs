@@ -44,7 +44,25 @@ macro_rules! actions {
                 }
             }
         }
+
+        /// Each action as a type, for what is about one action only.
+        pub mod typed {
+            $(
+                $(#[$doc])*
+                pub enum $name {}
+
+                impl super::ActionType for $name {
+                    const ACTION: super::Action = super::Action::$name;
+                }
+            )*
+        }
     };
+}
+
+/// An action as a type.
+pub trait ActionType: 'static {
+    /// Which one.
+    const ACTION: Action;
 }
 
 actions! {
