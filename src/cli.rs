@@ -363,7 +363,7 @@ fn service_options(
         secret: args.secret()?,
         identity: access::Settings { public_url: args.public_url.clone() },
         mail,
-        settings: rest::Settings {
+        settings: fleetlog_api::Settings {
             online_within: std::time::Duration::from_secs(args.online_within.into()),
             open_metrics: args.metrics_open,
             cors_origins: origins.collect::<anyhow::Result<_>>()?,

@@ -12,6 +12,7 @@ use fleetlog_access::first_start::Admin;
 use fleetlog_access::{Identity, mail, starter_types};
 use fleetlog_aggregates::command_type;
 use fleetlog_aggregates::topic::ACK_FILTER;
+use fleetlog_api::app::BrokerProbe;
 use fleetlog_api::rest;
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_engine::dispatch::Dispatcher;
@@ -47,7 +48,7 @@ pub struct Options {
     /// How mails are sent.
     pub mail: mail::Transport,
     /// Settings of the API.
-    pub settings: rest::Settings,
+    pub settings: fleetlog_api::Settings,
     /// Access to this process's metrics.
     pub metrics: PrometheusHandle,
 }
@@ -104,7 +105,7 @@ pub struct Service {
     projections: fleetlog_projections::Handle,
     http: SocketAddr,
     mqtt: Option<SocketAddr>,
-    broker: rest::BrokerProbe,
+    broker: BrokerProbe,
     admin: Option<Admin>,
     stages: [Stage; 3],
 }
@@ -191,7 +192,7 @@ impl Service {
         starter_types::give_to_all(&log).await?;
         let dispatcher = Dispatcher::new(log.clone(), outlet);
         middle.run("the dispatcher", async move |stop| dispatcher.run(stop).await);
-        let app = rest::App::new(
+        let app = fleetlog_api::App::new(
             log.clone(),
             projections.clone(),
             identity,
@@ -256,7 +257,7 @@ impl Service {
 
     /// A probe of whether devices' messages reach this process.
     #[must_use]
-    pub fn broker(&self) -> rest::BrokerProbe {
+    pub fn broker(&self) -> BrokerProbe {
         Arc::clone(&self.broker)
     }
 
@@ -282,7 +283,7 @@ async fn start_broker(
     inlet: ingest::Handle,
     devices: Credentials,
     edges: &mut Stage,
-) -> Result<(rest::BrokerProbe, Option<SocketAddr>, Arc<dyn CommandOutlet>), Error> {
+) -> Result<(BrokerProbe, Option<SocketAddr>, Arc<dyn CommandOutlet>), Error> {
     match broker {
         Broker::Endpoint(options) => {
             let endpoint = server::Endpoint::bind(options, inlet, devices).await?;
@@ -344,7 +345,7 @@ fn reachable(address: SocketAddr) -> Option<::http::Uri> {
     url.parse().ok()
 }
 
-fn start_http(listener: TcpListener, address: SocketAddr, app: rest::App, edges: &mut Stage) {
+fn start_http(listener: TcpListener, address: SocketAddr, app: fleetlog_api::App, edges: &mut Stage) {
     let stop = edges.stop.clone();
     edges.add("HTTP", async move {
         rest::serve(listener, rest::router(app), stop).await.map_err(|error| Error::Http(address, error))

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fleetlog_access::Role;
+use fleetlog_api::Settings;
 use fleetlog_api::graphql::Schemas;
-use fleetlog_api::rest::Settings;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};

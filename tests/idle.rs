@@ -64,8 +64,8 @@ async fn an_idle_service_with_a_thousand_tenants_asks_the_database_fewer_than_fi
         secret: None,
         identity: fleetlog_access::Settings::default(),
         mail: Transport::Files(outbox.path().to_owned()),
-        settings: rest::Settings::default(),
         metrics: rest::metrics::recorder(fleetlog::instruments::all()).expect("a recorder").handle(),
+        settings: fleetlog_api::Settings::default(),
     });
     let service = service.await.expect("started");
     let stop = CancellationToken::new();

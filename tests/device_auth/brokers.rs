@@ -1,6 +1,6 @@
 //! What EMQX and mosquitto-go-auth ask over HTTP.
 
-use fleetlog_api::rest::Settings;
+use fleetlog_api::Settings;
 use fleetlog_engine::devices::credentials::secret::ServiceLogin;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! The address that a request is counted by.
 
 use fleetlog_access::Role;
-use fleetlog_api::rest::Settings;
+use fleetlog_api::Settings;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 

@@ -121,9 +121,9 @@ async fn whoever_is_nobody_is_limited_by_address() {
 
 #[tokio::test]
 async fn pages_of_other_origins_may_read_what_is_left() {
-    let api = Api::start_with(fleetlog_api::rest::Settings {
+    let api = Api::start_with(fleetlog_api::Settings {
         cors_origins: vec!["https://fleet.example".parse().expect("a value")],
-        ..fleetlog_api::rest::Settings::default()
+        ..fleetlog_api::Settings::default()
     })
     .await;
     let request = api.request(Method::GET, "/devices").header("origin", "https://fleet.example");

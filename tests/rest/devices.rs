@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleetlog_access::Role;
-use fleetlog_api::rest::Settings;
+use fleetlog_api::Settings;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

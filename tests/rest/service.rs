@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::sync::atomic::Ordering;
 
 use fleetlog_access::Role;
-use fleetlog_api::rest::Settings;
+use fleetlog_api::Settings;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 

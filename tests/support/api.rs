@@ -10,7 +10,7 @@ use fleetlog_access::users::User;
 use fleetlog_access::{FirstStart, Identity, Role, first_start};
 use fleetlog_aggregates::device::{self, Device, Labels, Via};
 use fleetlog_aggregates::telemetry::{Message, decide};
-use fleetlog_api::rest::{self, App, Settings};
+use fleetlog_api::{App, Settings, rest};
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_event_log::control::{ExecuteError, Metadata};
 use fleetlog_event_log::telemetry::Outcome;

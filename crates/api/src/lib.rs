@@ -1,9 +1,17 @@
 //! What people and programs call: REST and GraphQL, through the same functions. Holds no SQL.
 //!
+//! - [`app`]: what every handler shares
+//! - [`door`]: who may do what, and the only way to a tenant's log
+//! - [`resource`]: what paths name
 //! - [`rest`]: REST over HTTP, and what GraphQL shares with it
 //! - [`graphql`]: GraphQL over HTTP
 //! - [`instruments`]: what this crate counts
 
+pub mod app;
+pub mod door;
 pub mod graphql;
 pub mod instruments;
+pub mod resource;
 pub mod rest;
+
+pub use app::{App, Settings};

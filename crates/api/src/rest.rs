@@ -1,12 +1,10 @@
 //! REST over HTTP: the reads, the writes and the login. Holds no SQL and decides nothing about the domain.
 //!
-//! - [`App`]: what every handler shares
 //! - [`serve()`]: a socket, a router, and their end
 //! - [`middleware`]: what happens to every request and every answer
 //! - [`rate_limits`], [`proxies`]: how often one may ask; from behind which address
 //! - [`authentication`]: who is calling, and in whose tenant the rest is done
-//! - [`guard`]: whether that caller may, where it depends on the device
-//! - [`error`], [`problem`]: the one table of errors, and the one form of their answers
+//! - [`error`], [`problem`]: what domain errors are in HTTP, and the one form of their answers
 //! - [`extract`], [`parameters`]: what a request may say, checked
 //! - [`page`], [`min_position`]: pages of lists; waiting for one's own writes
 //! - [`cookies`]: a browser's session
@@ -35,7 +33,6 @@ pub mod docs;
 pub mod error;
 pub mod events;
 pub mod extract;
-pub mod guard;
 pub mod health;
 pub mod logs;
 pub mod metrics;
@@ -60,132 +57,22 @@ pub mod users;
 pub mod windows;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use chrono::{DateTime, Utc};
-use fleetlog_access::{Identity, Principal};
-use fleetlog_aggregates::identity::Tenant;
-use fleetlog_engine::commands::Commands;
-use fleetlog_engine::devices::credentials::Credentials;
-use fleetlog_engine::devices::credentials::secret::ServiceLogin;
-use fleetlog_event_log::{EventLog, Lane, LogId, TenantLog};
-use http::HeaderValue;
-use ipnet::IpNet;
-use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use error::Error;
 pub use middleware::RequestId;
 pub use serve::serve;
 
-use crate::graphql::{self, Schemas};
+use crate::app::App;
+use crate::graphql;
 
 /// The service's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Where the versioned API lies. The same routes answer without it too.
 pub const PREFIX: &str = "/api/v1";
-
-/// Whether the broker is connected, as its connection knows at this moment.
-pub type BrokerProbe = Arc<dyn Fn() -> bool + Send + Sync>;
-
-/// What every handler shares. Cheap to clone.
-#[derive(Clone)]
-pub struct App {
-    log: EventLog,
-    /// Puts commands on the record.
-    pub commands: Commands,
-    /// The projections, to wait for.
-    pub projections: fleetlog_projections::Handle,
-    /// Who there is, and who is calling.
-    pub identity: Identity,
-    /// What devices log in with.
-    pub devices: Credentials,
-    /// The `GraphQL` schema.
-    pub graphql: Schemas,
-    /// The service's own counters.
-    pub metrics: PrometheusHandle,
-    /// Whether the broker is connected.
-    pub broker: BrokerProbe,
-    /// The rest.
-    pub settings: Arc<Settings>,
-}
-
-/// What an operator may decide about the API.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// How long after its last message a device counts as online.
-    pub online_within: Duration,
-    /// Whether `/metrics` answers without a login.
-    pub open_metrics: bool,
-    /// The origins whose pages may call the API from a browser. `*` is every one.
-    pub cors_origins: Vec<HeaderValue>,
-    /// Whether the `GraphQL` schema can be asked for its types.
-    pub introspection: bool,
-    /// Whose word is believed about the address that a request was made from.
-    pub trusted_proxies: Vec<proxies::Proxies>,
-    /// Where brokers of one's own ask from.
-    pub broker_networks: Vec<IpNet>,
-    /// The service's own login at the broker that it is connected to.
-    pub broker: Option<ServiceLogin>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            online_within: Duration::from_mins(5),
-            open_metrics: false,
-            cors_origins: vec![],
-            introspection: true,
-            trusted_proxies: vec![],
-            broker_networks: brokers::loopback(),
-            broker: None,
-        }
-    }
-}
-
-impl App {
-    /// Everything that handlers share.
-    #[must_use]
-    pub fn new(
-        log: EventLog,
-        projections: fleetlog_projections::Handle,
-        identity: Identity,
-        devices: Credentials,
-        metrics: PrometheusHandle,
-        broker: BrokerProbe,
-        settings: Settings,
-    ) -> Self {
-        let graphql = Schemas::new(settings.introspection);
-        let commands = Commands::default();
-        let settings = Arc::new(settings);
-        Self { log, commands, projections, identity, devices, graphql, metrics, broker, settings }
-    }
-
-    /// The log of the caller's tenant.
-    #[must_use]
-    pub fn tenant_log(&self, caller: &Principal) -> TenantLog {
-        self.log.for_tenant(&caller.tenant)
-    }
-
-    /// The moment since which an online device has been heard of.
-    #[must_use]
-    pub fn online_since(&self) -> DateTime<Utc> {
-        Utc::now() - self.settings.online_within
-    }
-
-    /// The moment before which no reading of a tenant's is shown.
-    #[must_use]
-    pub fn shown_since(&self, tenant: &Tenant) -> Option<DateTime<Utc>> {
-        self.log.terms().of(tenant.as_str()).shown_since(Utc::now())
-    }
-
-    /// A tenant's log in a lane.
-    pub fn log_of(&self, tenant: &Tenant, lane: Lane) -> Result<LogId, Error> {
-        self.log.heads().of(tenant.as_str(), lane).ok_or(Error::NotFound(error::NO_LOG))
-    }
-}
 
 /// The whole service over HTTP.
 pub fn router(app: App) -> Router {

@@ -12,9 +12,11 @@ use super::loaders::{LifeOf, Loaders};
 use super::query::{moment, page_size};
 use super::request::Asker;
 use super::scalars::{Json, Long};
-use crate::rest::extract::{self, parse};
+use crate::door::guard;
+use crate::resource::uuid;
+use crate::rest::Error;
+use crate::rest::extract::parse;
 use crate::rest::parameters::check_span;
-use crate::rest::{Error, guard};
 
 /// How many steps a life has, for its cost: most have three or four.
 pub(super) const STEPS: usize = 5;
@@ -286,7 +288,7 @@ impl CommandFilter {
     fn query(self, first: Option<i32>, after: Option<&str>) -> Result<commands::Query, Error> {
         let (from, to) = (moment("from", self.from)?, moment("to", self.to)?);
         check_span(from, to).map_err(|bad| Error::field("from", bad))?;
-        let batch_id = self.batch_id.map(|id| extract::id(&id).ok_or(id));
+        let batch_id = self.batch_id.map(|id| uuid(&id).ok_or(id));
         Ok(commands::Query {
             device_uid: self.device_uid,
             status: self.status.map(command::Status::from),
@@ -310,12 +312,12 @@ pub(super) async fn list(
     after: Option<&str>,
 ) -> Result<Connection<String, Command, CommandTotal>, Error> {
     let query = filter.query(first, after)?;
-    let page = commands::list(&asker.log, &query).await?;
+    let page = commands::list(asker.log(), &query).await?;
     let mut connection =
         Connection::with_additional_fields(query.after.is_some(), page.has_more, CommandTotal(query));
     connection.edges.extend(page.items.into_iter().map(|command| edge(command.into())));
     let uid = |edge: &CommandEdge| edge.node.row.device_uid.clone();
-    guard::retain_commands(&asker.app, &asker.principal, &mut connection.edges, uid).await?;
+    guard::retain_commands(&asker.door.caller, asker.log(), &mut connection.edges, uid).await?;
     Ok(connection)
 }
 
@@ -335,10 +337,10 @@ impl CommandTotal {
     #[graphql(complexity = "10 * QUERY")]
     async fn total_count(&self, context: &Context<'_>) -> Result<Option<Long>> {
         let asker = context.data::<Asker>()?;
-        if asker.principal.is_ruled(Action::CommandsRead) {
+        if asker.door.caller.is_ruled(Action::CommandsRead) {
             return Ok(None);
         }
-        let count = commands::count(&asker.log, &self.0).await;
+        let count = commands::count(asker.log(), &self.0).await;
         Ok(Some(Long(count.map_err(Error::from)?)))
     }
 }

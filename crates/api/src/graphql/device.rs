@@ -19,7 +19,7 @@ use super::windows::{Windows, windows_cost};
 use crate::rest::Error;
 use crate::rest::extract::parse;
 use crate::rest::parameters::{Order, Step, Zone, check_span};
-use crate::rest::telemetry::Place;
+use crate::rest::telemetry::{Place, shown_since};
 use crate::rest::windows::query;
 
 /// A device as the log left it.
@@ -176,7 +176,7 @@ impl Device {
         let tz: Zone = parse("tz", tz.as_deref())?.unwrap_or_default();
         let points = points.map(usize::try_from).transpose();
         let points = points.map_err(|_| Error::field("points", "expected 2 or more"))?;
-        let since = asker.log.terms().of(asker.log.tenant().as_str()).shown_since(asker.now);
+        let since = shown_since(asker.log(), asker.now);
         let query = query(metric, (from, to), step, tz, points, since);
         let wanted = WindowsOf { stream: self.stream(asker), cut: query.clone().into() };
         let series = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
@@ -186,7 +186,7 @@ impl Device {
 
 impl Device {
     fn stream(&self, asker: &Asker) -> String {
-        format!("{}/{}", asker.principal.tenant, self.0.uid)
+        format!("{}/{}", asker.door.caller.tenant, self.0.uid)
     }
 }
 

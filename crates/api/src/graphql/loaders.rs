@@ -15,7 +15,10 @@ use fleetlog_projections::telemetry_windows::{self, Series, WindowsQuery};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::rest::{App, Error as HttpError};
+use crate::app::App;
+use crate::rest::Error as HttpError;
+use crate::rest::logs::in_lane;
+use crate::rest::telemetry::shown_since;
 
 /// How long it is waited for what else a question wants. All that one step of it wants comes at once: the library's own
 /// millisecond would make every question of two steps take two.
@@ -49,7 +52,7 @@ impl Loader<DeviceOf> for Fetch {
         let uids: Vec<_> = wanted.iter().map(|DeviceOf(uid)| uid.clone()).collect();
         let found = devices::get(&self.log, &uids, self.app.online_since()).await;
         let found = found.map_err(HttpError::from)?;
-        let shown = self.app.shown_since(self.log.tenant());
+        let shown = shown_since(&self.log, Utc::now());
         let shown = |device: Device| (DeviceOf(device.uid.clone()), device.shown_since(shown));
         Ok(found.into_iter().map(shown).collect())
     }
@@ -77,12 +80,12 @@ impl Loader<ReadingsOf> for Fetch {
     type Error = Error;
 
     async fn load(&self, wanted: &[ReadingsOf]) -> Result<HashMap<ReadingsOf, Vec<Reading>>, Error> {
-        let log_id = self.app.log_of(self.log.tenant(), Lane::Telemetry)?;
+        let log_id = in_lane(&self.log, Lane::Telemetry)?;
         let mut found: HashMap<_, _> = wanted.iter().map(|wanted| (wanted.clone(), vec![])).collect();
         for (page, streams) in by(wanted, |wanted| wanted.page, |wanted| &wanted.stream) {
             let ReadingsPage { from, to, ascending, beyond, limit } = page;
             // No moment is less than none.
-            let from = from.max(self.app.shown_since(self.log.tenant()));
+            let from = from.max(shown_since(&self.log, Utc::now()));
             let span = Span { from, to, ascending, beyond };
             let readings = self.log.readings(log_id, &streams, span, limit).await.map_err(HttpError::from)?;
             for reading in readings {
@@ -132,7 +135,7 @@ impl Loader<WindowsOf> for Fetch {
     type Error = Error;
 
     async fn load(&self, wanted: &[WindowsOf]) -> Result<HashMap<WindowsOf, Vec<Series>>, Error> {
-        let log_id = self.app.log_of(self.log.tenant(), Lane::Telemetry)?;
+        let log_id = in_lane(&self.log, Lane::Telemetry)?;
         let mut found: HashMap<_, _> = wanted.iter().map(|wanted| (wanted.clone(), vec![])).collect();
         for (cut, streams) in by(wanted, |wanted| wanted.cut.clone(), |wanted| &wanted.stream) {
             let query = cut.clone().into();

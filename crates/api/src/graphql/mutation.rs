@@ -6,15 +6,16 @@ use fleetlog_access::Action;
 use fleetlog_engine::commands::idempotency::Key;
 use fleetlog_engine::commands::{Accepted, NewCommand};
 use fleetlog_projections::commands;
+use fleetlog_projections::devices::Device;
 
 use super::command::Command;
 use super::cost::QUERY;
 use super::query::moment;
 use super::request::Asker;
 use super::scalars::Json;
+use crate::resource::uuid;
 use crate::rest::Error;
-use crate::rest::error::{NO_COMMAND, NO_DEVICE};
-use crate::rest::extract::{self, parse};
+use crate::rest::extract::parse;
 use crate::rest::parameters::LogPosition;
 use crate::rest::rate_limits::take_command;
 
@@ -48,7 +49,7 @@ impl SendCommandInput {
         // What is stored as JSON is JSON, or it would not have been read.
         let params = self.params.and_then(|Json(params)| serde_json::from_str(&params.0).ok());
         Ok(NewCommand {
-            device_uid: self.device_uid.parse().map_err(|_| Error::NotFound(NO_DEVICE))?,
+            device_uid: self.device_uid.parse().map_err(|_| Error::missing::<Device>())?,
             cmd: self.cmd,
             params,
             timeout_s: self.timeout_s,
@@ -89,10 +90,10 @@ impl Mutation {
     async fn send_command(&self, context: &Context<'_>, input: SendCommandInput) -> Result<Written> {
         let asker = context.data::<Asker>()?;
         asker.may_named(Action::CommandsWrite, Some(&input.cmd), &input.device_uid).await?;
-        take_command(&asker.app, &asker.principal).await?;
+        take_command(&asker.door.app, &asker.door.caller).await?;
         let key: Option<Key> = parse("idempotency_key", input.idempotency_key.as_deref())?;
         let command = input.command()?;
-        let sent = asker.app.commands.send(&asker.log, command, key.as_ref(), asker.metadata()).await;
+        let sent = asker.door.app.commands.send(asker.log(), command, key.as_ref(), asker.metadata()).await;
         Ok(written(asker, sent.map_err(Error::from)?).await?)
     }
 
@@ -100,16 +101,16 @@ impl Mutation {
     #[graphql(complexity = "WRITE + child_complexity")]
     async fn cancel_command(&self, context: &Context<'_>, id: ID, reason: Option<String>) -> Result<Written> {
         let asker = context.data::<Asker>()?;
-        let id = extract::id(&id);
+        let id = uuid(&id);
         asker.may_recorded(Action::CommandsWrite, id).await?;
-        let id = id.ok_or(Error::NotFound(NO_COMMAND))?;
-        let cancelled = asker.app.commands.cancel(&asker.log, id, reason, asker.metadata()).await;
+        let id = id.ok_or_else(Error::missing::<commands::Command>)?;
+        let cancelled = asker.door.app.commands.cancel(asker.log(), id, reason, asker.metadata()).await;
         Ok(written(asker, cancelled.map_err(Error::from)?).await?)
     }
 }
 
 async fn written(asker: &Asker, accepted: Accepted) -> Result<Written, Error> {
-    let found = commands::history(&asker.log, accepted.id, None).await?;
-    let command = Command::written(found.ok_or(Error::NotFound(NO_COMMAND))?);
+    let found = commands::history(asker.log(), accepted.id, None).await?;
+    let command = Command::written(found.ok_or_else(Error::missing::<commands::Command>)?);
     Ok(Written { command, accepted })
 }

@@ -14,9 +14,12 @@ use super::log::Log;
 use super::projection::Projection;
 use super::request::Asker;
 use super::scalars::Long;
-use crate::rest::extract::{self, parse};
+use crate::door::guard;
+use crate::resource::uuid;
+use crate::rest::extract::parse;
 use crate::rest::parameters::{Limit, Moment};
-use crate::rest::{Error, guard, logs, projections};
+use crate::rest::telemetry::shown_since;
+use crate::rest::{Error, logs, projections};
 
 /// What can be asked for.
 pub(super) struct Query;
@@ -84,14 +87,15 @@ impl Query {
             after: parse("after", after.as_deref())?,
             limit: page_size(first)?,
         };
-        let page = devices::list(&asker.log, &query, asker.app.online_since()).await.map_err(Error::from)?;
-        let (after, shown) = (query.after.is_some(), asker.app.shown_since(asker.log.tenant()));
+        let page =
+            devices::list(asker.log(), &query, asker.door.app.online_since()).await.map_err(Error::from)?;
+        let (after, shown) = (query.after.is_some(), shown_since(asker.log(), asker.now));
         let mut connection = Connection::with_additional_fields(after, page.has_more, Total(query));
         connection.edges.extend(page.items.into_iter().map(|device| {
             let cursor = Cursor::of(&device, sort).to_string();
             Edge::new(cursor, Device(device.shown_since(shown)))
         }));
-        guard::retain_devices(&asker.principal, &mut connection.edges, |edge| &edge.node.0);
+        guard::retain_devices(&asker.door.caller, &mut connection.edges, |edge| &edge.node.0);
         Ok(connection)
     }
 
@@ -124,7 +128,7 @@ impl Query {
         id: ID,
         as_of: Option<DateTime<Utc>>,
     ) -> Result<Option<Command>> {
-        let cmd_id = extract::id(&id);
+        let cmd_id = uuid(&id);
         context.data::<Asker>()?.may_recorded(Action::CommandsRead, cmd_id).await?;
         let before = moment("as_of", as_of)?.map(|at| at.0);
         let Some(cmd_id) = cmd_id else { return Ok(None) };
@@ -137,7 +141,7 @@ impl Query {
     async fn logs(&self, context: &Context<'_>) -> Result<Vec<Log>> {
         let asker = context.data::<Asker>()?;
         asker.may(Action::LogsRead)?;
-        Ok(logs::of(&asker.app, &asker.principal).into_iter().map(Log).collect())
+        Ok(logs::of(asker.log()).into_iter().map(Log).collect())
     }
 
     /// Every projection, as far as it concerns the tenant's logs.
@@ -145,7 +149,7 @@ impl Query {
     async fn projections(&self, context: &Context<'_>) -> Result<Vec<Projection>> {
         let asker = context.data::<Asker>()?;
         asker.may(Action::ProjectionsRead)?;
-        let statuses = projections::of(&asker.app, &asker.principal).await?;
+        let statuses = projections::of(&asker.door.caller, asker.log()).await?;
         Ok(statuses.into_iter().map(Projection).collect())
     }
 }
@@ -170,10 +174,10 @@ impl Total {
     #[graphql(complexity = "10 * QUERY")]
     async fn total_count(&self, context: &Context<'_>) -> Result<Option<Long>> {
         let asker = context.data::<Asker>()?;
-        if asker.principal.is_ruled(Action::DevicesRead) {
+        if asker.door.caller.is_ruled(Action::DevicesRead) {
             return Ok(None);
         }
-        let count = devices::count(&asker.log, &self.0, asker.app.online_since()).await;
+        let count = devices::count(asker.log(), &self.0, asker.door.app.online_since()).await;
         Ok(Some(Long(count.map_err(Error::from)?)))
     }
 }

@@ -1,75 +1,97 @@
 //! The route, and one question's way through: read, measured, answered. One question a request: no batches.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use async_graphql::{Request, Response, ServerError, Variables};
-use axum::Extension;
-use axum::extract::State;
 use chrono::{DateTime, Utc};
-use fleetlog_access::{Action, Principal, Resource, authorize};
+use fleetlog_access::authorize::typed::GraphqlQuery;
+use fleetlog_access::{Action, Forbidden};
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::Metadata;
-use fleetlog_projections::devices;
+use fleetlog_projections::devices::Device;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::answer::Answer;
 use super::cost;
-use super::error::{denied, with_codes};
+use super::error::with_codes;
 use super::loaders::loaders;
-use crate::rest::error::{Denied, NO_DEVICE};
-use crate::rest::extract::{Body, Caller};
-use crate::rest::{App, Error, RequestId, guard};
+use crate::app::App;
+use crate::door::action::guarded;
+use crate::door::guard::Refused;
+use crate::door::{May, guard};
+use crate::resource::Resource;
+use crate::rest::extract::Body;
+use crate::rest::{Error, RequestId};
 
 /// `POST /graphql`.
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(ask))
+    guarded!(ask)
 }
 
 /// Who is asking. Resolvers find it in their context.
 pub(super) struct Asker {
-    pub(super) app: App,
-    pub(super) principal: Principal,
-    /// The log of the asker's tenant.
-    pub(super) log: TenantLog,
+    pub(super) door: May<GraphqlQuery>,
     request: RequestId,
     /// One moment for the whole question.
     pub(super) now: DateTime<Utc>,
+    /// What was refused so far. A question is one request, however many of its fields are refused for one reason.
+    refused: Mutex<BTreeSet<Action>>,
 }
 
 impl Asker {
+    /// The log of the asker's tenant.
+    pub(super) fn log(&self) -> &TenantLog {
+        self.door.log()
+    }
+
     /// Whether the asker may do that to the tenant's things.
     pub(super) fn may(&self, action: Action) -> Result<(), Error> {
-        Ok(authorize(&self.principal, action, &Resource::Tenant(&self.principal.tenant))?)
+        self.noted(guard::tenant(&self.door.caller, action, None).map_err(Refused::from))
     }
 
     /// Whether the asker may do that to one device of theirs, whose labels are known.
-    pub(super) fn may_device(&self, action: Action, device: &devices::Device) -> Result<(), Error> {
-        let uid = device.uid.parse().map_err(|_| Error::NotFound(NO_DEVICE))?;
-        Ok(guard::known(&self.principal, action, None, &uid, &device.labels)?)
+    pub(super) fn may_device(&self, action: Action, device: &Device) -> Result<(), Error> {
+        let uid = Device::id(&device.uid).ok_or_else(Error::missing::<Device>)?;
+        let decided = guard::known(&self.door.caller, action, None, &uid, &device.labels);
+        self.noted(decided.map_err(Refused::from))
     }
 
     /// Whether the asker may do that, with that command, to the device of that name.
     pub(super) async fn may_named(&self, action: Action, cmd: Option<&str>, uid: &str) -> Result<(), Error> {
-        match uid.parse() {
-            Ok(uid) => guard::command(&self.app, &self.principal, action, cmd, &uid).await,
+        match Device::id(uid) {
+            Some(uid) => self.noted(guard::command(&self.door.caller, self.log(), action, cmd, &uid).await),
             // What cannot be the name of a device is the name of none.
-            Err(_) => self.may(action),
+            None => self.may(action),
         }
     }
 
     /// Whether the asker may do that to a command that is on the record; `None` is the id of none.
     pub(super) async fn may_recorded(&self, action: Action, cmd_id: Option<Uuid>) -> Result<(), Error> {
         match cmd_id {
-            Some(cmd_id) => guard::recorded(&self.app, &self.principal, action, cmd_id).await,
+            Some(cmd_id) => self.noted(guard::recorded(&self.door.caller, self.log(), action, cmd_id).await),
             None => self.may(action),
         }
     }
 
+    fn noted(&self, decided: Result<(), Refused>) -> Result<(), Error> {
+        decided.map_err(|refused| {
+            let is_noted = |Forbidden(action): &Forbidden| {
+                !self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(*action)
+            };
+            match refused {
+                Refused::Forbidden(forbidden) if is_noted(&forbidden) => forbidden.into(),
+                refused => refused.noted(&self.door.app, &self.door.caller),
+            }
+        })
+    }
+
     /// What goes on the record with what the asker writes.
     pub(super) fn metadata(&self) -> Metadata {
-        self.request.metadata(&self.principal)
+        self.request.metadata(&self.door.caller)
     }
 }
 
@@ -106,37 +128,28 @@ struct Answered {
 #[utoipa::path(
     post, path = "/graphql", tag = "graphql", operation_id = "ask_graphql", request_body = Ask,
     responses((status = 200, description = "The answer", body = Answered)),
-    extensions(("x-action" = json!("graphql.query"))),
 )]
-async fn ask(
-    State(app): State<App>,
-    Caller(principal): Caller,
-    request_id: RequestId,
-    ask: Result<Body<Ask>, Error>,
-) -> Result<(Extension<Denied>, Answer), Error> {
-    authorize(&principal, Action::GraphqlQuery, &Resource::Tenant(&principal.tenant))?;
-    let Body(ask) = ask?;
+async fn ask(door: May<GraphqlQuery>, request_id: RequestId, Body(ask): Body<Ask>) -> Answer {
     let question = match cost::read(&ask.query) {
         Ok(question) => question,
-        Err(refused) => return Ok(refuse(refused.to_string())),
+        Err(refused) => return refuse(refused.to_string()),
     };
-    let schema = match (&app.graphql.types, question.about_types) {
+    let schemas = &door.app.graphql;
+    let schema = match (&schemas.types, question.about_types) {
         (Some(types), true) => types.clone(),
-        (None, true) => return Ok(refuse("the schema cannot be asked for its types here".to_owned())),
-        (_, false) => app.graphql.data.clone(),
+        (None, true) => return refuse("the schema cannot be asked for its types here".to_owned()),
+        (_, false) => schemas.data.clone(),
     };
-    let log = app.tenant_log(&principal);
+    let loaders = loaders(door.app.clone(), door.log().clone());
     let mut request = Request::new(ask.query)
         .variables(Variables::from_json(ask.variables.unwrap_or_default()))
-        .data(loaders(app.clone(), log.clone()))
-        .data(Asker { app, principal, log, request: request_id, now: Utc::now() });
+        .data(loaders)
+        .data(Asker { door, request: request_id, now: Utc::now(), refused: Mutex::default() });
     request.operation_name = ask.operation_name;
     request.set_parsed_query(question.document);
-    let answer = schema.execute(request).await;
-    Ok((Extension(Denied(denied(&answer))), Answer(with_codes(answer))))
+    Answer(with_codes(schema.execute(request).await))
 }
 
-fn refuse(why: String) -> (Extension<Denied>, Answer) {
-    let answer = with_codes(Response::from_errors(vec![ServerError::new(why, None)]));
-    (Extension(Denied([].into())), Answer(answer))
+fn refuse(why: String) -> Answer {
+    Answer(with_codes(Response::from_errors(vec![ServerError::new(why, None)])))
 }

@@ -1,66 +1,51 @@
 //! One's own account.
 
 use axum::Json;
-use axum::extract::State;
 use fleetlog_access::accounts::Refused;
+use fleetlog_access::authorize::ActionType;
+use fleetlog_access::authorize::typed::{UserRead, UserWrite};
 use fleetlog_access::directory::{self, Account};
 use fleetlog_access::recovery::Oneself;
-use fleetlog_access::{Action, Forbidden, Principal, Resource, Who, authorize};
 use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::RequestId;
 use super::error::Error;
-use super::extract::{Body, Caller, Peer, present};
+use super::extract::{Body, Peer, present};
 use super::problem::Problem;
 use super::registration::{ACCEPTED, Accepted};
-use super::{App, RequestId};
+use crate::app::App;
+use crate::door::May;
+use crate::door::action::guarded;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
-        .routes(routes!(me, change_me))
-        .routes(routes!(user_me))
-        .routes(routes!(change_password))
-        .routes(routes!(resend_verification))
+    guarded!(me, change_me, user_me, change_password, resend_verification)
 }
 
-/// The user that the caller is; a program is none.
-fn oneself(caller: &Principal, action: Action) -> Result<Oneself, Error> {
-    authorize(caller, action, &Resource::Tenant(&caller.tenant))?;
-    let Who::User { user_id, session_id, .. } = caller.who else { return Err(Forbidden(action).into()) };
-    Ok(Oneself { tenant: caller.tenant.clone(), user_id, session_id })
-}
-
-async fn account(app: &App, caller: &Principal, oneself: &Oneself) -> Result<Json<Account>, Error> {
-    let account = directory::get(&app.tenant_log(caller), oneself.user_id).await?;
-    account.map(Json).ok_or(Error::Unauthenticated)
+/// The account of the user that the door is to.
+pub(super) async fn own<A: ActionType>(door: &May<A, Oneself>) -> Result<Json<Account>, Error> {
+    let account = directory::get(door.log(), door.id.user_id).await?;
+    account.map(Json).ok_or_else(Error::unauthenticated)
 }
 
 /// Who one is.
 #[utoipa::path(
     get, path = "/auth/me", tag = "auth", operation_id = "me",
     responses((status = 200, description = "The user", body = Account)),
-    extensions(("x-action" = json!("user.read"))),
 )]
-async fn me(State(app): State<App>, Caller(caller): Caller) -> Result<Json<Account>, Error> {
-    me_of(&app, &caller).await
-}
-
-/// The same for whoever asks in another way.
-pub(super) async fn me_of(app: &App, caller: &Principal) -> Result<Json<Account>, Error> {
-    account(app, caller, &oneself(caller, Action::UserRead)?).await
+async fn me(door: May<UserRead, Oneself>) -> Result<Json<Account>, Error> {
+    own(&door).await
 }
 
 /// Who one is: the same as `/auth/me`.
 #[utoipa::path(
     get, path = "/users/me", tag = "users", operation_id = "user_me",
     responses((status = 200, description = "The user", body = Account)),
-    extensions(("x-action" = json!("user.read"))),
 )]
-async fn user_me(app: State<App>, caller: Caller) -> Result<Json<Account>, Error> {
-    me(app, caller).await
+async fn user_me(door: May<UserRead, Oneself>) -> Result<Json<Account>, Error> {
+    own(&door).await
 }
 
 /// What to change about oneself; the rest stays.
@@ -83,29 +68,25 @@ struct Change {
 #[utoipa::path(
     patch, path = "/auth/me", tag = "auth", operation_id = "change_me", request_body = Change,
     responses((status = 200, description = "The user", body = Account)),
-    extensions(("x-action" = json!("user.write"))),
 )]
 async fn change_me(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<UserWrite, Oneself>,
     Peer(peer): Peer,
     request: RequestId,
-    change: Result<Body<Change>, Error>,
+    Body(Change { name, email, current }): Body<Change>,
 ) -> Result<Json<Account>, Error> {
-    let oneself = oneself(&caller, Action::UserWrite)?;
-    let Body(Change { name, email, current }) = change?;
-    let metadata = request.metadata(&caller);
+    let metadata = request.metadata(&door.caller);
     if name.is_none() && email.is_none() {
         return Err(Error::field("", "expected name or email"));
     }
     if let Some(email) = email {
         let current = current.ok_or_else(|| Error::field("current", "needed to change the address"))?;
-        app.identity.request_address(oneself.clone(), &email, current, peer, metadata.clone()).await?;
+        door.app.identity.request_address(door.id.clone(), &email, current, peer, metadata.clone()).await?;
     }
     if let Some(name) = name {
-        app.identity.rename(&app.tenant_log(&caller), oneself.clone(), &name, metadata).await?;
+        door.app.identity.rename(door.log(), door.id.clone(), &name, metadata).await?;
     }
-    account(&app, &caller, &oneself).await
+    own(&door).await
 }
 
 /// Another password.
@@ -127,18 +108,15 @@ struct NewPassword {
         (status = 422, description = "Not the current password, or too easy to guess", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many attempts", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("user.write"))),
 )]
 async fn change_password(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<UserWrite, Oneself>,
     Peer(peer): Peer,
     request: RequestId,
-    passwords: Result<Body<NewPassword>, Error>,
+    Body(NewPassword { current, new }): Body<NewPassword>,
 ) -> Result<StatusCode, Error> {
-    let oneself = oneself(&caller, Action::UserWrite)?;
-    let Body(NewPassword { current, new }) = passwords?;
-    let changed = app.identity.change_password(oneself, current, new, peer, request.metadata(&caller)).await;
+    let metadata = request.metadata(&door.caller);
+    let changed = door.app.identity.change_password(door.id, current, new, peer, metadata).await;
     changed.map_err(|refused| match refused {
         Refused::Weak(weak) => Error::field("new", weak),
         other => other.into(),
@@ -153,14 +131,11 @@ async fn change_password(
         (status = 202, description = "A mail says how to go on", body = Accepted),
         (status = 409, description = "It is confirmed already", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("user.write"))),
 )]
 async fn resend_verification(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<UserWrite, Oneself>,
     Peer(peer): Peer,
 ) -> Result<(StatusCode, Json<Accepted>), Error> {
-    let oneself = oneself(&caller, Action::UserWrite)?;
-    app.identity.resend_verification(oneself, peer).await?;
+    door.app.identity.resend_verification(door.id, peer).await?;
     Ok(ACCEPTED)
 }

@@ -1,43 +1,51 @@
 //! API keys: what programs call with instead of a login.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::IntoResponse;
 use chrono::{DateTime, Utc};
+use fleetlog_access::Action;
 use fleetlog_access::api_keys::{self, ApiKey, NewKey};
-use fleetlog_access::{Action, Principal, Resource, authorize};
+use fleetlog_access::authorize::typed::{ApiKeysRead, ApiKeysWrite};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::error::{Error, NO_KEY};
-use super::extract::{Body, Caller, KeyId, present};
+use super::error::Error;
+use super::extract::{Body, present};
 use super::page::List;
 use super::parameters::LogPosition;
 use super::problem::Problem;
-use super::{App, PREFIX, RequestId};
+use super::{PREFIX, RequestId};
+use crate::app::App;
+use crate::door::May;
+use crate::door::action::guarded;
+use crate::resource::{Resource, uuid};
 
 /// The most characters of a key's name.
 const MAX_NAME: usize = 200;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
-        .routes(routes!(list_api_keys, issue_api_key))
-        .routes(routes!(read_api_key, revoke_api_key))
+    guarded!(list_api_keys, issue_api_key, read_api_key, revoke_api_key)
+}
+
+impl Resource for ApiKey {
+    type Id = Uuid;
+    const MISSING: &'static str = "there is no such API key";
+
+    fn id(name: &str) -> Option<Uuid> {
+        uuid(name)
+    }
 }
 
 /// The tenant's API keys, the newest first; those that are good no more, too.
 #[utoipa::path(
     get, path = "/api-keys", tag = "api-keys", operation_id = "list_api_keys",
     responses((status = 200, description = "The keys, without their secrets", body = List<ApiKey>)),
-    extensions(("x-action" = json!("api_keys.read"))),
 )]
-async fn list_api_keys(State(app): State<App>, Caller(caller): Caller) -> Result<Json<List<ApiKey>>, Error> {
-    authorize(&caller, Action::ApiKeysRead, &Resource::Tenant(&caller.tenant))?;
-    Ok(Json(List::whole(api_keys::list(&app.tenant_log(&caller)).await?)))
+async fn list_api_keys(door: May<ApiKeysRead>) -> Result<Json<List<ApiKey>>, Error> {
+    Ok(Json(List::whole(api_keys::list(door.log()).await?)))
 }
 
 /// One API key.
@@ -48,15 +56,9 @@ async fn list_api_keys(State(app): State<App>, Caller(caller): Caller) -> Result
         (status = 200, description = "The key, without its secret", body = ApiKey),
         (status = 404, description = "No such key", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("api_keys.read"))),
 )]
-async fn read_api_key(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    KeyId(id): KeyId,
-) -> Result<Json<ApiKey>, Error> {
-    authorize(&caller, Action::ApiKeysRead, &Resource::Tenant(&caller.tenant))?;
-    api_keys::get(&app.tenant_log(&caller), id).await?.map(Json).ok_or(Error::NotFound(NO_KEY))
+async fn read_api_key(door: May<ApiKeysRead, ApiKey>) -> Result<Json<ApiKey>, Error> {
+    api_keys::get(door.log(), door.id).await?.map(Json).ok_or_else(Error::missing::<ApiKey>)
 }
 
 /// A key to issue.
@@ -75,7 +77,7 @@ struct NewApiKey {
 }
 
 impl NewApiKey {
-    fn check(self, issuer: &Principal) -> Result<NewKey, Error> {
+    fn check(self, may: impl Fn(Action) -> Result<(), Error>) -> Result<NewKey, Error> {
         let length = self.name.chars().count();
         if !(1..=MAX_NAME).contains(&length) || self.name.chars().any(char::is_control) {
             return Err(Error::field("name", "expected 1 to 200 characters without control characters"));
@@ -90,7 +92,7 @@ impl NewApiKey {
                 return Err(Error::field("actions", format_args!("{word} is for users only")));
             }
             // Nobody gives away what they have not got.
-            authorize(issuer, action, &Resource::Tenant(&issuer.tenant))?;
+            may(action)?;
             if !actions.contains(&action) {
                 actions.push(action);
             }
@@ -119,18 +121,14 @@ struct Issued {
 #[utoipa::path(
     post, path = "/api-keys", tag = "api-keys", operation_id = "issue_api_key", request_body = NewApiKey,
     responses((status = 201, description = "Issued", body = Issued, headers(("Location" = String)))),
-    extensions(("x-action" = json!("api_keys.write"))),
 )]
 async fn issue_api_key(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<ApiKeysWrite>,
     request: RequestId,
-    new: Result<Body<NewApiKey>, Error>,
+    Body(new): Body<NewApiKey>,
 ) -> Result<impl IntoResponse, Error> {
-    authorize(&caller, Action::ApiKeysWrite, &Resource::Tenant(&caller.tenant))?;
-    let Body(new) = new?;
-    let (new, metadata) = (new.check(&caller)?, request.metadata(&caller));
-    let issued = api_keys::issue(&app.tenant_log(&caller), new, caller.actor(), metadata).await?;
+    let (new, metadata) = (new.check(|action| door.also(action))?, request.metadata(&door.caller));
+    let issued = api_keys::issue(door.log(), new, door.caller.actor(), metadata).await?;
     let location = format!("{PREFIX}/api-keys/{}", issued.key_id);
     let position = LogPosition::from(issued.at).to_string();
     let issued = Issued { key_id: issued.key_id, key: issued.key, position };
@@ -145,15 +143,8 @@ async fn issue_api_key(
         (status = 204, description = "Revoked"),
         (status = 404, description = "No such key, or it is revoked", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("api_keys.write"))),
 )]
-async fn revoke_api_key(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    request: RequestId,
-    KeyId(id): KeyId,
-) -> Result<StatusCode, Error> {
-    authorize(&caller, Action::ApiKeysWrite, &Resource::Tenant(&caller.tenant))?;
-    let revoked = api_keys::revoke(&app.tenant_log(&caller), id, request.metadata(&caller)).await?;
-    revoked.map(|_| StatusCode::NO_CONTENT).ok_or(Error::NotFound(NO_KEY))
+async fn revoke_api_key(door: May<ApiKeysWrite, ApiKey>, request: RequestId) -> Result<StatusCode, Error> {
+    let revoked = api_keys::revoke(door.log(), door.id, request.metadata(&door.caller)).await?;
+    revoked.map(|_| StatusCode::NO_CONTENT).ok_or_else(Error::missing::<ApiKey>)
 }

@@ -13,11 +13,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::RequestId;
 use super::cookies::{self, SetCookie};
 use super::error::Error;
 use super::extract::{Body, Caller, OptionalBody, Peer};
 use super::problem::Problem;
-use super::{App, RequestId};
+use crate::app::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default().routes(routes!(log_in)).routes(routes!(refresh)).routes(routes!(log_out))
@@ -142,7 +143,7 @@ async fn refresh(
     headers: HeaderMap,
     OptionalBody(refresh): OptionalBody<Refresh>,
 ) -> Result<Response, Error> {
-    let (token, to) = refresh.token(&app, &headers).ok_or(Error::Unauthenticated)?;
+    let (token, to) = refresh.token(&app, &headers).ok_or_else(Error::unauthenticated)?;
     let tokens = app.identity.refresh(&token, client, request.as_str().to_owned()).await?;
     Ok(LoggedIn::answer(&app, tokens, to, &headers))
 }

@@ -1,8 +1,8 @@
 //! Who is calling: found out once for each request, before anything else is done for it.
 //!
-//! In this order: an access token or an API key as `Authorization: Bearer`, or the session's cookie. Whoever has none,
-//! or a bad one, is nobody; that is refused where somebody is needed, and not before: a login with the token of a
-//! session that is over is a login.
+//! In this order: an access token or an API key as `Authorization: Bearer`, or the session's cookie. A request without
+//! one, or with a bad one, is nobody's. That is refused at the [`door`](crate::door), and not before: a login with the
+//! token of a session that is over is a login.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use fleetlog_access::Principal;
 use http::{HeaderMap, Method, header};
 
-use super::error::{Denied, Error};
-use super::{App, cookies};
+use super::cookies;
+use super::error::Error;
+use crate::app::App;
 
 /// Finds out who is calling.
 pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
@@ -25,14 +26,8 @@ pub(super) async fn authenticate(State(app): State<App>, mut request: Request, n
         Err(error) => return Error::from(error).into_response(),
     };
     tracing::Span::current().record("actor", principal.actor());
-    request.extensions_mut().insert(principal.clone());
-    let mut answer = next.run(request).await;
-    if let Some(Denied(actions)) = answer.extensions_mut().remove() {
-        for action in actions {
-            app.identity.denials.note(&principal, action);
-        }
-    }
-    answer
+    request.extensions_mut().insert(principal);
+    next.run(request).await
 }
 
 async fn principal(app: &App, method: &Method, headers: &HeaderMap) -> Result<Option<Principal>, Error> {

@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::App;
 use super::extract::Peer;
+use crate::app::App;
 
 pub(super) fn router() -> Router<App> {
     Router::new()

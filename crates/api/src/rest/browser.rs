@@ -4,7 +4,9 @@
 
 use axum::Json;
 use axum::extract::State;
+use fleetlog_access::authorize::typed::UserRead;
 use fleetlog_access::directory::Account;
+use fleetlog_access::recovery::Oneself;
 use fleetlog_access::sessions::Client;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -12,16 +14,19 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::RequestId;
 use super::accounts;
 use super::auth;
 use super::cookies::{self, SetCookie};
 use super::error::Error;
 use super::extract::{Body, Caller, Peer};
 use super::problem::Problem;
-use super::{App, RequestId};
+use crate::app::App;
+use crate::door::May;
+use crate::door::action::guarded;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(log_in)).routes(routes!(log_out)).routes(routes!(me))
+    OpenApiRouter::default().routes(routes!(log_in)).routes(routes!(log_out)).merge(guarded!(me))
 }
 
 /// Who wants to log in.
@@ -56,14 +61,14 @@ async fn log_in(
 ) -> Result<(SetCookie, Json<Account>), Error> {
     let settings = &app.identity.settings;
     if !cookies::is_own_page(&headers, settings) {
-        return Err(Error::ForeignPage);
+        return Err(Error::foreign_page());
     }
     let Credentials { email, password } = credentials;
     let request_id = request.as_str().to_owned();
     let tokens = app.identity.log_in(&email, &password, peer, client, request_id).await?;
-    let caller = app.identity.in_session(tokens.session_id).await?.ok_or(Error::Unauthenticated)?;
+    let caller = app.identity.in_session(tokens.session_id).await?.ok_or_else(Error::unauthenticated)?;
     let cookie = SetCookie::session(tokens.refresh, tokens.expires_at, settings);
-    let me = accounts::me_of(&app, &caller).await?;
+    let me = accounts::own(&May::<UserRead, Oneself>::after_login(app, caller).await?).await?;
     Ok((cookie, me))
 }
 
@@ -87,8 +92,7 @@ async fn log_out(
 #[utoipa::path(
     get, path = "/api/me", tag = "browser", operation_id = "browser_me",
     responses((status = 200, description = "The user", body = Account)),
-    extensions(("x-action" = json!("user.read"))),
 )]
-async fn me(State(app): State<App>, Caller(caller): Caller) -> Result<Json<Account>, Error> {
-    accounts::me_of(&app, &caller).await
+async fn me(door: May<UserRead, Oneself>) -> Result<Json<Account>, Error> {
+    accounts::own(&door).await
 }

@@ -1,38 +1,57 @@
 //! Batches: one command for many devices, at a rate, until all have it or too many fail.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::IntoResponse;
-use fleetlog_access::{Action, Resource, authorize};
+use fleetlog_access::authorize::typed::{CommandsRead, CommandsWrite};
+use fleetlog_access::{Action, Principal};
 use fleetlog_aggregates::command_batch::Status;
 use fleetlog_engine::commands::Accepted;
 use fleetlog_engine::commands::batch::{NewBatch, Selector};
+use fleetlog_event_log::TenantLog;
 use fleetlog_projections::commands::{self, Batch, Cursor};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::commands::{Cancel, replayed};
-use super::error::{Error, NO_BATCH};
-use super::extract::{BatchId, Body, Caller, IdempotencyKey, OptionalBody, Query, parse, present};
+use super::error::Error;
+use super::extract::{Body, IdempotencyKey, OptionalBody, Query, parse, present};
 use super::min_position::When;
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment};
 use super::problem::Problem;
-use super::{App, PREFIX, RequestId, guard, min_position};
+use super::{PREFIX, RequestId, min_position};
+use crate::app::App;
+use crate::door::action::guarded;
+use crate::door::{Knock, May, guard};
+use crate::resource::{Resource, uuid};
 
 /// How many commands are requested a second, unless the requester says otherwise.
 const RATE_PER_S: u32 = 10;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
-        .routes(routes!(list_command_batches, send_command_batch))
-        .routes(routes!(read_command_batch))
-        .routes(routes!(cancel_command_batch))
+    guarded!(list_command_batches, send_command_batch, read_command_batch, cancel_command_batch)
+}
+
+impl Resource for Batch {
+    type Id = Uuid;
+    const MISSING: &'static str = "there is no such batch";
+
+    fn id(name: &str) -> Option<Uuid> {
+        uuid(name)
+    }
+
+    async fn decide(
+        caller: &Principal,
+        log: &TenantLog,
+        action: Action,
+        id: &Uuid,
+    ) -> Result<(), guard::Refused> {
+        guard::batch(caller, log, action, *id).await
+    }
 }
 
 /// A batch to put on the record.
@@ -118,26 +137,20 @@ impl Written {
         )),
         (status = 409, description = "The key is being worked on", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("commands.write"))),
 )]
 async fn send_command_batch(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    knock: Knock<CommandsWrite>,
     request: RequestId,
     key: Result<IdempotencyKey, Error>,
     batch: Result<Body<New>, Error>,
 ) -> Result<impl IntoResponse, Error> {
     let cmd = batch.as_ref().ok().map(|Body(new)| new.cmd.clone());
-    let of_tenant = Resource::Tenant(&caller.tenant);
-    let resource = cmd.as_deref().map_or(of_tenant, |cmd| Resource::Command(&caller.tenant, cmd, None));
-    authorize(&caller, Action::CommandsWrite, &resource)?;
+    let door = knock.with_command(cmd.as_deref())?;
     let (IdempotencyKey(key), Body(batch)) = (key?, batch?);
-    let metadata = request.metadata(&caller);
-    let allow = |devices| guard::all(&app, &caller, Action::CommandsWrite, cmd.as_deref(), devices);
-    let accepted = app
-        .commands
-        .send_batch(&app.tenant_log(&caller), batch.into(), key.as_ref(), metadata, allow)
-        .await?;
+    let metadata = request.metadata(&door.caller);
+    let allow = |devices| door.to_all(cmd.as_deref(), devices);
+    let sent = door.app.commands.send_batch(door.log(), batch.into(), key.as_ref(), metadata, allow);
+    let accepted = sent.await?;
     let location = format!("{PREFIX}/command-batches/{}", accepted.id);
     let written = Written::new(accepted, Status::Running);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], replayed(&accepted), Json(written)))
@@ -163,20 +176,16 @@ struct Which {
 #[utoipa::path(
     get, path = "/command-batches", tag = "commands", operation_id = "list_command_batches", params(Which),
     responses((status = 200, description = "A page of batches", body = List<Batch>)),
-    extensions(("x-action" = json!("commands.read"))),
 )]
 async fn list_command_batches(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    which: Result<Query<Which>, Error>,
+    door: May<CommandsRead>,
+    Query(which): Query<Which>,
 ) -> Result<Json<List<Batch>>, Error> {
-    authorize(&caller, Action::CommandsRead, &Resource::Tenant(&caller.tenant))?;
-    let Query(which) = which?;
     let after = parse("cursor", which.cursor.as_deref())?;
-    min_position::of_projection::<commands::Model>(&app, &caller.tenant, which.min_position).await?;
-    let page = commands::batches(&app.tenant_log(&caller), after, which.limit.0).await?;
+    min_position::of_projection::<commands::Model>(&door.app, door.log(), which.min_position).await?;
+    let page = commands::batches(door.log(), after, which.limit.0).await?;
     let mut list: List<Batch> = List::page(page, |batch| Cursor::of_batch(batch).to_string());
-    guard::retain_batches(&app, &caller, &mut list.items).await?;
+    guard::retain_batches(&door.caller, door.log(), &mut list.items).await?;
     Ok(Json(list))
 }
 
@@ -188,19 +197,14 @@ async fn list_command_batches(
         (status = 200, description = "The batch", body = Batch),
         (status = 404, description = "No such batch", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("commands.read"))),
 )]
 async fn read_command_batch(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    BatchId(id): BatchId,
-    when: Result<Query<When>, Error>,
+    door: May<CommandsRead, Batch>,
+    Query(when): Query<When>,
 ) -> Result<Json<Batch>, Error> {
-    guard::batch(&app, &caller, Action::CommandsRead, id).await?;
-    let Query(when) = when?;
-    min_position::of_projection::<commands::Model>(&app, &caller.tenant, when.min_position).await?;
-    let batch = commands::batch(&app.tenant_log(&caller), id).await?;
-    batch.map(Json).ok_or(Error::NotFound(NO_BATCH))
+    min_position::of_projection::<commands::Model>(&door.app, door.log(), when.min_position).await?;
+    let batch = commands::batch(door.log(), door.id).await?;
+    batch.map(Json).ok_or_else(Error::missing::<Batch>)
 }
 
 /// Requests no more of a batch's commands, and cancels those that were not sent yet.
@@ -213,18 +217,13 @@ async fn read_command_batch(
         (status = 404, description = "No such batch", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It has ended already", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("commands.write"))),
 )]
 async fn cancel_command_batch(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<CommandsWrite, Batch>,
     request: RequestId,
-    BatchId(id): BatchId,
-    cancel: Result<OptionalBody<Cancel>, Error>,
+    OptionalBody(cancel): OptionalBody<Cancel>,
 ) -> Result<Json<Written>, Error> {
-    guard::batch(&app, &caller, Action::CommandsWrite, id).await?;
-    let OptionalBody(cancel) = cancel?;
-    let metadata = request.metadata(&caller);
-    let accepted = app.commands.cancel_batch(&app.tenant_log(&caller), id, cancel.reason, metadata).await?;
+    let metadata = request.metadata(&door.caller);
+    let accepted = door.app.commands.cancel_batch(door.log(), door.id, cancel.reason, metadata).await?;
     Ok(Json(Written::new(accepted, Status::Cancelled)))
 }

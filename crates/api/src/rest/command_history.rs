@@ -1,23 +1,22 @@
 //! One command from the log itself: what it is, and every step to it, now or at any moment before.
 
 use axum::Json;
-use axum::extract::State;
-use fleetlog_access::{Action, Principal};
+use fleetlog_access::authorize::typed::CommandsRead;
 use fleetlog_projections::commands::{self, Command, Step};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-use uuid::Uuid;
 
-use super::error::{Error, NO_COMMAND};
-use super::extract::{Caller, CommandId, Query};
+use super::error::Error;
+use super::extract::Query;
 use super::parameters::Moment;
 use super::problem::Problem;
-use super::{App, guard};
+use crate::app::App;
+use crate::door::May;
+use crate::door::action::guarded;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(read_command)).routes(routes!(read_command_history))
+    guarded!(read_command, read_command_history)
 }
 
 /// As of when.
@@ -48,15 +47,12 @@ struct History {
         (status = 200, description = "The command", body = Command),
         (status = 404, description = "No such command", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("commands.read"))),
 )]
 async fn read_command(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    CommandId(id): CommandId,
-    when: Result<Query<When>, Error>,
+    door: May<CommandsRead, Command>,
+    Query(when): Query<When>,
 ) -> Result<Json<Command>, Error> {
-    read(&app, &caller, id, when).await.map(|(command, _)| Json(command))
+    read(&door, when).await.map(|(command, _)| Json(command))
 }
 
 /// Every step of a command's life, with who did it and where it left the command; from the log itself.
@@ -67,25 +63,15 @@ async fn read_command(
         (status = 200, description = "The command and its steps", body = History),
         (status = 404, description = "No such command", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("commands.read"))),
 )]
 async fn read_command_history(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    CommandId(id): CommandId,
-    when: Result<Query<When>, Error>,
+    door: May<CommandsRead, Command>,
+    Query(when): Query<When>,
 ) -> Result<Json<History>, Error> {
-    read(&app, &caller, id, when).await.map(|(command, steps)| Json(History { command, steps }))
+    read(&door, when).await.map(|(command, steps)| Json(History { command, steps }))
 }
 
-async fn read(
-    app: &App,
-    caller: &Principal,
-    id: Uuid,
-    when: Result<Query<When>, Error>,
-) -> Result<(Command, Vec<Step>), Error> {
-    guard::recorded(app, caller, Action::CommandsRead, id).await?;
-    let Query(when) = when?;
-    let found = commands::history(&app.tenant_log(caller), id, when.as_of.map(|at| at.0)).await?;
-    found.ok_or(Error::NotFound(NO_COMMAND))
+async fn read(door: &May<CommandsRead, Command>, when: When) -> Result<(Command, Vec<Step>), Error> {
+    let found = commands::history(door.log(), door.id, when.as_of.map(|at| at.0)).await?;
+    found.ok_or_else(Error::missing::<Command>)
 }

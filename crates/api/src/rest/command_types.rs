@@ -1,8 +1,7 @@
 //! Command types: which commands the tenant's devices may be told, and what their parameters must be.
 
 use axum::Json;
-use axum::extract::State;
-use fleetlog_access::{Action, Resource, authorize};
+use fleetlog_access::authorize::typed::{CommandTypesRead, CommandTypesWrite};
 use fleetlog_aggregates::command_type::Definition;
 use fleetlog_aggregates::identity::CommandName;
 use fleetlog_event_log::control::Committed;
@@ -11,39 +10,48 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use super::error::{Error, NO_TYPE};
-use super::extract::{Body, Caller, NoParameters, Query, TypeName, present};
+use super::error::Error;
+use super::extract::{Body, NewName, NoParameters, Query, present};
 use super::min_position::When;
 use super::page::List;
 use super::parameters::LogPosition;
 use super::problem::Problem;
-use super::{App, RequestId, min_position};
+use super::{RequestId, min_position};
+use crate::app::App;
+use crate::door::May;
+use crate::door::action::guarded;
+use crate::resource::{Nameable, Resource};
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(list_command_types)).routes(routes!(
-        read_command_type,
-        define_command_type,
-        remove_command_type
-    ))
+    guarded!(list_command_types, read_command_type, define_command_type, remove_command_type)
+}
+
+impl Resource for CommandType {
+    type Id = CommandName;
+    const MISSING: &'static str = "there is no such command type";
+
+    fn id(name: &str) -> Option<CommandName> {
+        name.parse().ok()
+    }
+}
+
+impl Nameable for CommandType {
+    const PARAMETER: &'static str = "name";
+    const NAMES: &'static str = "expected 1 to 64 characters of A-Z, a-z, 0-9, '_', '.' and '-'";
 }
 
 /// The tenant's command types, by name. A command that is not one of them is never sent.
 #[utoipa::path(
     get, path = "/command-types", tag = "commands", operation_id = "list_command_types", params(When),
     responses((status = 200, description = "The command types", body = List<CommandType>)),
-    extensions(("x-action" = json!("command_types.read"))),
 )]
 async fn list_command_types(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    when: Result<Query<When>, Error>,
+    door: May<CommandTypesRead>,
+    Query(when): Query<When>,
 ) -> Result<Json<List<CommandType>>, Error> {
-    authorize(&caller, Action::CommandTypesRead, &Resource::Tenant(&caller.tenant))?;
-    let Query(when) = when?;
-    min_position::of_projection::<commands::Model>(&app, &caller.tenant, when.min_position).await?;
-    Ok(Json(List::whole(commands::types(&app.tenant_log(&caller)).await?)))
+    min_position::of_projection::<commands::Model>(&door.app, door.log(), when.min_position).await?;
+    Ok(Json(List::whole(commands::types(door.log()).await?)))
 }
 
 /// What a command type says.
@@ -67,19 +75,14 @@ struct Named {
         (status = 200, description = "The command type", body = Named),
         (status = 404, description = "No such command type", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("command_types.read"))),
 )]
 async fn read_command_type(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    TypeName(name): TypeName,
-    nothing: Result<Query<NoParameters>, Error>,
+    door: May<CommandTypesRead, CommandType>,
+    _: Query<NoParameters>,
 ) -> Result<Json<Named>, Error> {
-    authorize(&caller, Action::CommandTypesRead, &Resource::Tenant(&caller.tenant))?;
-    nothing?;
-    let definition = app.commands.type_of(&app.tenant_log(&caller), &name).await?;
-    let Definition { description, params } = definition.ok_or(Error::NotFound(NO_TYPE))?;
-    Ok(Json(Named { name: name.into(), description, params }))
+    let definition = door.app.commands.type_of(door.log(), &door.id).await?;
+    let Definition { description, params } = definition.ok_or_else(Error::missing::<CommandType>)?;
+    Ok(Json(Named { name: door.id.into(), description, params }))
 }
 
 /// What a command type is to say.
@@ -117,21 +120,15 @@ impl Written {
     put, path = "/command-types/{name}", tag = "commands", operation_id = "define_command_type", request_body = New,
     params(("name" = String, Path, description = "The command type: 1 to 64 of `A-Z a-z 0-9 _ . -`")),
     responses((status = 200, description = "On the list in this form", body = Written)),
-    extensions(("x-action" = json!("command_types.write"))),
 )]
 async fn define_command_type(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<CommandTypesWrite>,
     request: RequestId,
-    name: Result<TypeName, Error>,
-    definition: Result<Body<New>, Error>,
+    NewName(name): NewName<CommandType>,
+    Body(New { description, params }): Body<New>,
 ) -> Result<Json<Written>, Error> {
-    authorize(&caller, Action::CommandTypesWrite, &Resource::Tenant(&caller.tenant))?;
-    let why = "expected 1 to 64 characters of A-Z, a-z, 0-9, '_', '.' and '-'";
-    let TypeName(name) = name.map_err(|_| Error::field("name", why))?;
-    let Body(New { description, params }) = definition?;
-    let (definition, metadata) = (Definition { description, params }, request.metadata(&caller));
-    let at = app.commands.define_type(&app.tenant_log(&caller), &name, definition, metadata).await?;
+    let (definition, metadata) = (Definition { description, params }, request.metadata(&door.caller));
+    let at = door.app.commands.define_type(door.log(), &name, definition, metadata).await?;
     Ok(Json(Written::new(name, at)))
 }
 
@@ -143,15 +140,11 @@ async fn define_command_type(
         (status = 200, description = "Off the list", body = Written),
         (status = 404, description = "No such command type", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("command_types.write"))),
 )]
 async fn remove_command_type(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<CommandTypesWrite, CommandType>,
     request: RequestId,
-    TypeName(name): TypeName,
 ) -> Result<Json<Written>, Error> {
-    authorize(&caller, Action::CommandTypesWrite, &Resource::Tenant(&caller.tenant))?;
-    let at = app.commands.remove_type(&app.tenant_log(&caller), &name, request.metadata(&caller)).await?;
-    Ok(Json(Written::new(name, at)))
+    let at = door.app.commands.remove_type(door.log(), &door.id, request.metadata(&door.caller)).await?;
+    Ok(Json(Written::new(door.id, at)))
 }

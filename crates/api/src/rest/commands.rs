@@ -1,38 +1,55 @@
 //! Commands: send, list, cancel. What became of one is in [`command_history`](super::command_history).
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::IntoResponse;
-use fleetlog_access::{Action, Principal, Resource, authorize};
+use fleetlog_access::authorize::typed::{CommandsRead, CommandsWrite};
+use fleetlog_access::{Action, Principal};
 use fleetlog_aggregates::command::Status;
-use fleetlog_aggregates::device::{self, Device};
-use fleetlog_aggregates::identity::{Uid, aggregate_id};
+use fleetlog_aggregates::device;
+use fleetlog_aggregates::identity::aggregate_id;
 use fleetlog_engine::commands::{Accepted, NewCommand};
+use fleetlog_event_log::TenantLog;
 use fleetlog_projections::commands::{self, Command, Cursor};
+use fleetlog_projections::devices::Device;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::error::{Error, NO_DEVICE};
-use super::extract::{
-    Body, Caller, CommandId, DeviceUid, IdempotencyKey, OptionalBody, Query, parse, present,
-};
+use super::error::Error;
+use super::extract::{Body, IdempotencyKey, OptionalBody, Query, parse, present};
 use super::middleware::IDEMPOTENT_REPLAYED;
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment, check_span};
 use super::problem::Problem;
-use super::{App, PREFIX, RequestId, guard, min_position};
+use super::{PREFIX, RequestId, min_position};
+use crate::app::App;
+use crate::door::action::guarded;
+use crate::door::{Knock, May, Target, guard};
+use crate::resource::{Resource, uuid};
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
-        .routes(routes!(list_device_commands, send_command))
-        .routes(routes!(send_command_alias))
-        .routes(routes!(list_commands))
-        .routes(routes!(cancel_command))
+    guarded!(list_device_commands, send_command, send_command_alias, list_commands, cancel_command)
+}
+
+impl Resource for Command {
+    type Id = Uuid;
+    const MISSING: &'static str = "there is no such command";
+
+    fn id(name: &str) -> Option<Uuid> {
+        uuid(name)
+    }
+
+    async fn decide(
+        caller: &Principal,
+        log: &TenantLog,
+        action: Action,
+        id: &Uuid,
+    ) -> Result<(), guard::Refused> {
+        guard::recorded(caller, log, action, *id).await
+    }
 }
 
 /// A command to put on the record.
@@ -90,17 +107,14 @@ struct Written {
         (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Out of service, or the key is being worked on", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("commands.write"))),
 )]
 async fn send_command(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    knock: Knock<CommandsWrite, Device>,
     request: RequestId,
-    DeviceUid(uid): DeviceUid,
     key: Result<IdempotencyKey, Error>,
     command: Result<Body<New>, Error>,
 ) -> Result<impl IntoResponse, Error> {
-    send(&app, &caller, &request, uid, key, command).await
+    send(knock, &request, key, command).await
 }
 
 /// The same at the path of the original clients.
@@ -116,35 +130,29 @@ async fn send_command(
         (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Out of service, or the key is being worked on", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("commands.write"))),
 )]
 async fn send_command_alias(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    knock: Knock<CommandsWrite, Device>,
     request: RequestId,
-    DeviceUid(uid): DeviceUid,
     key: Result<IdempotencyKey, Error>,
     command: Result<Body<New>, Error>,
 ) -> Result<impl IntoResponse, Error> {
-    send(&app, &caller, &request, uid, key, command).await
+    send(knock, &request, key, command).await
 }
 
 async fn send(
-    app: &App,
-    caller: &Principal,
+    knock: Knock<CommandsWrite, Device>,
     request: &RequestId,
-    device_uid: Uid,
     key: Result<IdempotencyKey, Error>,
     command: Result<Body<New>, Error>,
 ) -> Result<impl IntoResponse + use<>, Error> {
-    let cmd = command.as_ref().ok().map(|Body(new)| new.cmd.as_str());
-    guard::command(app, caller, Action::CommandsWrite, cmd, &device_uid).await?;
+    let door = knock.with_command(command.as_ref().ok().map(|Body(new)| new.cmd.as_str())).await?;
     let (IdempotencyKey(key), Body(command)) = (key?, command?);
     let New { cmd, params, timeout_s, max_attempts, expires_at } = command;
-    let expires_at = expires_at.map(|at| at.0);
+    let (device_uid, expires_at) = (door.id.clone(), expires_at.map(|at| at.0));
     let command = NewCommand { device_uid, cmd, params, timeout_s, max_attempts, expires_at };
-    let accepted =
-        app.commands.send(&app.tenant_log(caller), command, key.as_ref(), request.metadata(caller)).await?;
+    let metadata = request.metadata(&door.caller);
+    let accepted = door.app.commands.send(door.log(), command, key.as_ref(), metadata).await?;
     let location = format!("{PREFIX}/commands/{}", accepted.id);
     let written = Written::new(accepted, Status::Requested);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], replayed(&accepted), Json(written)))
@@ -204,16 +212,12 @@ struct Which {
 #[utoipa::path(
     get, path = "/commands", tag = "commands", operation_id = "list_commands", params(Which),
     responses((status = 200, description = "A page of commands", body = List<Command>)),
-    extensions(("x-action" = json!("commands.read"))),
 )]
 async fn list_commands(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    which: Result<Query<Which>, Error>,
+    door: May<CommandsRead>,
+    Query(which): Query<Which>,
 ) -> Result<Json<List<Command>>, Error> {
-    authorize(&caller, Action::CommandsRead, &Resource::Tenant(&caller.tenant))?;
-    let Query(which) = which?;
-    list(&app, &caller, which).await.map(Json)
+    list(&door, which).await.map(Json)
 }
 
 /// Which of a device's commands.
@@ -248,31 +252,26 @@ struct WhichOfDevice {
         (status = 200, description = "A page of commands", body = List<Command>),
         (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("commands.read"))),
 )]
 async fn list_device_commands(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    DeviceUid(uid): DeviceUid,
-    which: Result<Query<WhichOfDevice>, Error>,
+    door: May<CommandsRead, Device>,
+    Query(WhichOfDevice { status, cmd, limit, cursor, count, min_position }): Query<WhichOfDevice>,
 ) -> Result<Json<List<Command>>, Error> {
-    guard::device(&app, &caller, Action::CommandsRead, &uid).await?;
-    let Query(WhichOfDevice { status, cmd, limit, cursor, count, min_position }) = which?;
-    let device = Some(uid.to_string());
+    let device = Some(door.id.to_string());
     let which = Which { device, status, cmd, limit, cursor, count, min_position, ..Which::default() };
-    let commands = list(&app, &caller, which).await?;
+    let commands = list(&door, which).await?;
     // A device that was told nothing differs from one that does not exist.
     if commands.items.is_empty()
         && !commands.has_more
-        && app.tenant_log(&caller).load::<Device>(&aggregate_id(&caller.tenant, &uid)).await?.status()
+        && door.log().load::<device::Device>(&aggregate_id(&door.caller.tenant, &door.id)).await?.status()
             == device::Status::Unknown
     {
-        return Err(Error::NotFound(NO_DEVICE));
+        return Err(Error::missing::<Device>());
     }
     Ok(Json(commands))
 }
 
-async fn list(app: &App, caller: &Principal, which: Which) -> Result<List<Command>, Error> {
+async fn list<T: Target>(door: &May<CommandsRead, T>, which: Which) -> Result<List<Command>, Error> {
     check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
     let query = commands::Query {
         device_uid: which.device,
@@ -286,17 +285,18 @@ async fn list(app: &App, caller: &Principal, which: Which) -> Result<List<Comman
         after: parse("cursor", which.cursor.as_deref())?,
         limit: which.limit.0,
     };
-    min_position::of_projection::<commands::Model>(app, &caller.tenant, which.min_position).await?;
-    let page = commands::list(&app.tenant_log(caller), &query).await?;
+    min_position::of_projection::<commands::Model>(&door.app, door.log(), which.min_position).await?;
+    let page = commands::list(door.log(), &query).await?;
     // Where policies choose among the items, their number would tell of those that are not shown.
-    let total = if which.count && !caller.is_ruled(Action::CommandsRead) {
-        Some(commands::count(&app.tenant_log(caller), &query).await?)
+    let total = if which.count && !door.caller.is_ruled(Action::CommandsRead) {
+        Some(commands::count(door.log(), &query).await?)
     } else {
         None
     };
     let mut list: List<Command> =
         List::page(page, |command| Cursor::of(command).to_string()).with_total(total);
-    guard::retain_commands(app, caller, &mut list.items, |command| command.device_uid.clone()).await?;
+    guard::retain_commands(&door.caller, door.log(), &mut list.items, |command| command.device_uid.clone())
+        .await?;
     Ok(list)
 }
 
@@ -320,18 +320,13 @@ pub(super) struct Cancel {
         (status = 404, description = "No such command", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It has ended already", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("commands.write"))),
 )]
 async fn cancel_command(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<CommandsWrite, Command>,
     request: RequestId,
-    CommandId(id): CommandId,
-    cancel: Result<OptionalBody<Cancel>, Error>,
+    OptionalBody(cancel): OptionalBody<Cancel>,
 ) -> Result<Json<Written>, Error> {
-    guard::recorded(&app, &caller, Action::CommandsWrite, id).await?;
-    let OptionalBody(cancel) = cancel?;
-    let metadata = request.metadata(&caller);
-    let accepted = app.commands.cancel(&app.tenant_log(&caller), id, cancel.reason, metadata).await?;
+    let metadata = request.metadata(&door.caller);
+    let accepted = door.app.commands.cancel(door.log(), door.id, cancel.reason, metadata).await?;
     Ok(Json(Written::new(accepted, Status::Cancelled)))
 }

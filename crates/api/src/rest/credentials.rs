@@ -1,35 +1,46 @@
 //! Devices' credentials: list, issue and rotate, revoke. A secret is in one answer, and nowhere else.
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, State};
 use axum::response::IntoResponse;
 use chrono::TimeDelta;
-use fleetlog_access::Action;
+use fleetlog_access::authorize::ActionType;
+use fleetlog_access::authorize::typed::{CredentialsRead, CredentialsWrite};
 use fleetlog_aggregates::device;
-use fleetlog_aggregates::identity::Uid;
-use fleetlog_engine::devices::credentials::{Device, issue};
-use http::request::Parts;
+use fleetlog_engine::devices::credentials::Device as Owner;
+use fleetlog_engine::devices::credentials::issue::{self, Credential};
+use fleetlog_event_log::control::ExecuteError;
+use fleetlog_projections::devices::Device;
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::error::{Error, NO_CREDENTIAL, NO_DEVICE};
-use super::extract::{Body, Caller, DeviceUid, id, present};
+use super::error::Error;
+use super::extract::{Body, Named, present};
 use super::page::List;
 use super::parameters::{LogPosition, Moment};
 use super::problem::Problem;
-use super::{App, PREFIX, RequestId, guard};
+use super::{PREFIX, RequestId};
+use crate::app::App;
+use crate::door::May;
+use crate::door::action::guarded;
+use crate::resource::{Resource, uuid};
 
 /// The longest overlap of a rotation, in seconds: a year.
 const MAX_OVERLAP: u32 = 31_536_000;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
-        .routes(routes!(list_device_credentials, issue_device_credential))
-        .routes(routes!(revoke_device_credential))
+    guarded!(list_device_credentials, issue_device_credential, revoke_device_credential)
+}
+
+impl Resource for Credential {
+    type Id = Uuid;
+    const MISSING: &'static str = "there is no such credential";
+
+    fn id(name: &str) -> Option<Uuid> {
+        uuid(name)
+    }
 }
 
 /// A device's credentials, newest first. Never a secret.
@@ -37,19 +48,15 @@ pub(super) fn router() -> OpenApiRouter<App> {
     get, path = "/devices/{uid}/credentials", tag = "devices", operation_id = "list_device_credentials",
     params(("uid" = String, Path, description = "The device")),
     responses(
-        (status = 200, description = "The newest thousand", body = List<issue::Credential>),
+        (status = 200, description = "The newest thousand", body = List<Credential>),
         (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("credentials.read"))),
 )]
 async fn list_device_credentials(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    DeviceUid(uid): DeviceUid,
-) -> Result<Json<List<issue::Credential>>, Error> {
-    guard::device(&app, &caller, Action::CredentialsRead, &uid).await?;
-    let listed = issue::list(&app.tenant_log(&caller), &Device { tenant: caller.tenant, uid }).await?;
-    listed.map(|listed| Json(List::whole(listed))).ok_or(Error::NotFound(NO_DEVICE))
+    door: May<CredentialsRead, Device>,
+) -> Result<Json<List<Credential>>, Error> {
+    let listed = issue::list(door.log(), &named(&door)).await?;
+    listed.map(|listed| Json(List::whole(listed))).ok_or_else(Error::missing::<Device>)
 }
 
 /// What a new credential is to be like.
@@ -92,17 +99,12 @@ struct IssuedCredential {
         (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Out of service, or it has five already", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("credentials.write"))),
 )]
 async fn issue_device_credential(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<CredentialsWrite, Device>,
     request: RequestId,
-    DeviceUid(uid): DeviceUid,
-    wish: Result<Body<NewCredential>, Error>,
+    Body(NewCredential { expires_at, revoke_others_in_s }): Body<NewCredential>,
 ) -> Result<impl IntoResponse, Error> {
-    guard::device(&app, &caller, Action::CredentialsWrite, &uid).await?;
-    let Body(NewCredential { expires_at, revoke_others_in_s }) = wish?;
     if revoke_others_in_s.is_some_and(|overlap| overlap > MAX_OVERLAP) {
         return Err(Error::field("revoke_others_in_s", "expected at most 31536000, which is a year"));
     }
@@ -110,11 +112,11 @@ async fn issue_device_credential(
         expires_at: expires_at.map(|Moment(at)| at),
         revoke_others_in: revoke_others_in_s.map(|overlap| TimeDelta::seconds(overlap.into())),
     };
-    let metadata = request.metadata(&caller);
-    let (log, device) = (app.tenant_log(&caller), Device { tenant: caller.tenant, uid });
-    let issued = issue::issue(&log, &device, wish, metadata).await.map_err(|error| match error.into() {
-        Error::Device(refused @ device::Error::AlreadyExpired) => Error::field("expires_at", refused),
-        other => other,
+    let metadata = request.metadata(&door.caller);
+    let device = named(&door);
+    let issued = issue::issue(door.log(), &device, wish, metadata).await.map_err(|error| match error {
+        ExecuteError::Refused(refused @ device::Error::AlreadyExpired) => Error::field("expires_at", refused),
+        other => other.into(),
     })?;
     let location = format!("{PREFIX}/devices/{}/credentials/{}", device.uid, issued.credential_id);
     let body = IssuedCredential {
@@ -148,32 +150,19 @@ struct Revoked {
         (status = 404, description = "No such device, or no such credential that is good", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Out of service", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("credentials.write"))),
 )]
 async fn revoke_device_credential(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<CredentialsWrite, Device>,
     request: RequestId,
-    Named(uid, credential_id): Named,
+    Named(credential_id): Named<Credential>,
 ) -> Result<Json<Revoked>, Error> {
-    guard::device(&app, &caller, Action::CredentialsWrite, &uid).await?;
-    let metadata = request.metadata(&caller);
-    let (log, device) = (app.tenant_log(&caller), Device { tenant: caller.tenant, uid });
-    let position = issue::revoke(&log, &device, credential_id, metadata).await?;
+    let metadata = request.metadata(&door.caller);
+    let position = issue::revoke(door.log(), &named(&door), credential_id, metadata).await?;
     let position = position.map(|at| LogPosition::from(at).to_string());
     Ok(Json(Revoked { credential_id, position }))
 }
 
-/// The device and the credential that the path names.
-struct Named(Uid, Uuid);
-
-impl FromRequestParts<App> for Named {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
-        let path = Path::<(String, String)>::from_request_parts(parts, app).await;
-        let Path((uid, credential)) = path.map_err(|_| Error::NotFound(NO_DEVICE))?;
-        let uid = uid.parse().map_err(|_| Error::NotFound(NO_DEVICE))?;
-        id(&credential).map(|credential| Self(uid, credential)).ok_or(Error::NotFound(NO_CREDENTIAL))
-    }
+/// The device that a door is to, as credentials know it.
+fn named<A: ActionType>(door: &May<A, Device>) -> Owner {
+    Owner { tenant: door.caller.tenant.clone(), uid: door.id.clone() }
 }

@@ -1,33 +1,53 @@
 //! Devices: list, read, register, change, decommission.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::IntoResponse;
-use fleetlog_access::{Action, Principal, Resource, authorize};
+use chrono::Utc;
+use fleetlog_access::authorize::typed::{DevicesRead, DevicesWrite};
+use fleetlog_access::{Action, Principal};
 use fleetlog_aggregates::device::{Command, Device as Aggregate, Labels, Registration, Via};
 use fleetlog_aggregates::identity::{Uid, aggregate_id};
 use fleetlog_engine::devices::registration;
+use fleetlog_event_log::TenantLog;
 use fleetlog_projections::devices::{self, Cursor, Device, Sort, Status};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use super::error::{Error, NO_DEVICE};
-use super::extract::{Body, Caller, DeviceUid, Query, parse, present};
+use super::error::Error;
+use super::extract::{Body, Query, parse, present};
 use super::min_position::When;
 use super::page::List;
 use super::parameters::{Limit, LogPosition};
 use super::problem::Problem;
-use super::{App, PREFIX, RequestId, guard, min_position};
+use super::telemetry::shown_since;
+use super::{PREFIX, RequestId, min_position};
+use crate::app::App;
+use crate::door::action::guarded;
+use crate::door::{Knock, May, guard};
+use crate::resource::Resource;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(list_devices, register_device)).routes(routes!(
-        read_device,
-        change_device,
-        decommission_device
-    ))
+    guarded!(list_devices, register_device, read_device, change_device, decommission_device)
+}
+
+impl Resource for Device {
+    type Id = Uid;
+    const MISSING: &'static str = "there is no such device";
+
+    fn id(name: &str) -> Option<Uid> {
+        name.parse().ok()
+    }
+
+    async fn decide(
+        caller: &Principal,
+        log: &TenantLog,
+        action: Action,
+        uid: &Uid,
+    ) -> Result<(), guard::Refused> {
+        guard::command(caller, log, action, None, uid).await
+    }
 }
 
 /// Which devices.
@@ -61,15 +81,11 @@ struct Which {
 #[utoipa::path(
     get, path = "/devices", tag = "devices", operation_id = "list_devices", params(Which),
     responses((status = 200, description = "A page of devices", body = List<Device>)),
-    extensions(("x-action" = json!("devices.read"))),
 )]
 async fn list_devices(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    which: Result<Query<Which>, Error>,
+    door: May<DevicesRead>,
+    Query(which): Query<Which>,
 ) -> Result<Json<List<Device>>, Error> {
-    authorize(&caller, Action::DevicesRead, &Resource::Tenant(&caller.tenant))?;
-    let Query(which) = which?;
     let sort: Sort = parse("sort", which.sort.as_deref())?.unwrap_or_default();
     let query = devices::Query {
         q: which.q,
@@ -78,20 +94,20 @@ async fn list_devices(
         after: parse("cursor", which.cursor.as_deref())?,
         limit: which.limit.0,
     };
-    min_position::of_projection::<devices::Model>(&app, &caller.tenant, which.min_position).await?;
-    let since = app.online_since();
-    let mut page = devices::list(&app.tenant_log(&caller), &query, since).await?;
-    let shown = app.shown_since(&caller.tenant);
+    min_position::of_projection::<devices::Model>(&door.app, door.log(), which.min_position).await?;
+    let since = door.app.online_since();
+    let mut page = devices::list(door.log(), &query, since).await?;
+    let shown = shown_since(door.log(), Utc::now());
     page.items = page.items.into_iter().map(|device| device.shown_since(shown)).collect();
     // Where policies choose among the items, their number would tell of those that are not shown.
-    let total = if which.count && !caller.is_ruled(Action::DevicesRead) {
-        Some(devices::count(&app.tenant_log(&caller), &query, since).await?)
+    let total = if which.count && !door.caller.is_ruled(Action::DevicesRead) {
+        Some(devices::count(door.log(), &query, since).await?)
     } else {
         None
     };
     let mut list: List<Device> =
         List::page(page, |device| Cursor::of(device, sort).to_string()).with_total(total);
-    guard::retain_devices(&caller, &mut list.items, |device| device);
+    guard::retain_devices(&door.caller, &mut list.items, |device| device);
     Ok(Json(list))
 }
 
@@ -103,20 +119,15 @@ async fn list_devices(
         (status = 200, description = "The device", body = Device),
         (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("devices.read"))),
 )]
 async fn read_device(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    DeviceUid(uid): DeviceUid,
-    when: Result<Query<When>, Error>,
+    door: May<DevicesRead, Device>,
+    Query(when): Query<When>,
 ) -> Result<Json<Device>, Error> {
-    guard::device(&app, &caller, Action::DevicesRead, &uid).await?;
-    let Query(when) = when?;
-    min_position::of_projection::<devices::Model>(&app, &caller.tenant, when.min_position).await?;
-    let found = devices::get(&app.tenant_log(&caller), &[uid.into()], app.online_since()).await?;
-    let device = found.into_iter().next().ok_or(Error::NotFound(NO_DEVICE))?;
-    Ok(Json(device.shown_since(app.shown_since(&caller.tenant))))
+    min_position::of_projection::<devices::Model>(&door.app, door.log(), when.min_position).await?;
+    let found = devices::get(door.log(), &[door.id.as_str().to_owned()], door.app.online_since()).await?;
+    let device = found.into_iter().next().ok_or_else(Error::missing::<Device>)?;
+    Ok(Json(device.shown_since(shown_since(door.log(), Utc::now()))))
 }
 
 /// A device to put on the record.
@@ -165,20 +176,16 @@ struct Written {
         (status = 201, description = "Registered", body = Written, headers(("Location" = String))),
         (status = 409, description = "Registered already, or as many as the tenant may have", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("devices.write"))),
 )]
 async fn register_device(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<DevicesWrite>,
     request: RequestId,
-    device: Result<Body<NewDevice>, Error>,
+    Body(device): Body<NewDevice>,
 ) -> Result<impl IntoResponse, Error> {
-    authorize(&caller, Action::DevicesWrite, &Resource::Tenant(&caller.tenant))?;
-    let Body(device) = device?;
-    guard::written(&app, &caller, &device.uid, Some(&device.labels)).await?;
+    door.with_labels(&device.uid, &device.labels).await?;
     let registration = Registration { via: Via::Api, name: device.name, labels: device.labels };
-    let (log, uid) = (app.tenant_log(&caller), device.uid);
-    let at = registration::register(&log, &uid, registration, request.metadata(&caller)).await?;
+    let (uid, metadata) = (device.uid, request.metadata(&door.caller));
+    let at = registration::register(door.log(), &uid, registration, metadata).await?;
     let written = Written { uid: uid.into(), position: at.map(|at| LogPosition::from(at).to_string()) };
     let location = format!("{PREFIX}/devices/{}", written.uid);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(written)))
@@ -193,23 +200,20 @@ async fn register_device(
         (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Out of service", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("devices.write"))),
 )]
 async fn change_device(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    knock: Knock<DevicesWrite, Device>,
     request: RequestId,
-    DeviceUid(uid): DeviceUid,
     change: Result<Body<Change>, Error>,
 ) -> Result<Json<Written>, Error> {
     let labels = change.as_ref().ok().and_then(|Body(change)| change.labels.as_ref());
-    guard::written(&app, &caller, &uid, labels).await?;
+    let door = knock.with_labels(labels).await?;
     let Body(change) = change?;
     if change.name.is_none() && change.labels.is_none() {
         return Err(Error::field("", "expected name or labels"));
     }
     let command = Command::Update { name: change.name, labels: change.labels };
-    execute(&app, &caller, &request, uid, command).await.map(Json)
+    execute(door, &request, command).await.map(Json)
 }
 
 /// Takes a device out of service. Its history stays; its telemetry is quarantined from then on.
@@ -221,28 +225,21 @@ async fn change_device(
         (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Out of service already", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("devices.write"))),
 )]
 async fn decommission_device(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<DevicesWrite, Device>,
     request: RequestId,
-    DeviceUid(uid): DeviceUid,
 ) -> Result<Json<Written>, Error> {
-    guard::written(&app, &caller, &uid, None).await?;
-    execute(&app, &caller, &request, uid, Command::Decommission).await.map(Json)
+    execute(door, &request, Command::Decommission).await.map(Json)
 }
 
 async fn execute(
-    app: &App,
-    caller: &Principal,
+    door: May<DevicesWrite, Device>,
     request: &RequestId,
-    uid: Uid,
     command: Command,
 ) -> Result<Written, Error> {
-    let stream = aggregate_id(&caller.tenant, &uid);
-    let committed =
-        app.tenant_log(caller).execute::<Aggregate>(&stream, command, request.metadata(caller)).await?;
+    let (stream, metadata) = (aggregate_id(&door.caller.tenant, &door.id), request.metadata(&door.caller));
+    let committed = door.log().execute::<Aggregate>(&stream, command, metadata).await?;
     let position = committed.map(|at| LogPosition::from(at).to_string());
-    Ok(Written { uid: uid.into(), position })
+    Ok(Written { uid: door.id.into(), position })
 }

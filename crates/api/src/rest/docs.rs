@@ -11,9 +11,7 @@ use utoipa::openapi::{Content, Ref, ResponseBuilder};
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::problem::{self, Problem};
-
-/// Marks an operation that needs a login, and names what it is.
-pub const ACTION: &str = "x-action";
+pub use crate::door::action::ACTION;
 
 #[derive(OpenApi)]
 #[openapi(

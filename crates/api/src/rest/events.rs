@@ -3,28 +3,31 @@
 use std::borrow::Cow;
 
 use axum::Json;
-use axum::extract::State;
 use chrono::{DateTime, Utc};
-use fleetlog_access::{Action, Resource, authorize};
-use fleetlog_aggregates::identity::Tenant;
+use fleetlog_access::authorize::typed::EventsRead;
 use fleetlog_event_log::event::{Json as StoredJson, Metadata};
 use fleetlog_event_log::read::Filter;
-use fleetlog_event_log::{self as event_log, LogId};
+use fleetlog_event_log::{self as event_log, LogId, TenantLog};
 use fleetlog_projections::paging::Page;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use super::error::{Error, NO_LOG};
-use super::extract::{Caller, Query};
+use super::error::Error;
+use super::extract::Query;
+use super::logs::{Log, in_lane};
+use super::min_position;
 use super::page::List;
 use super::parameters::{After, Limit, LogPosition};
 use super::problem::Problem;
-use super::{App, min_position};
+use super::telemetry::shown_since;
+use crate::app::App;
+use crate::door::May;
+use crate::door::action::guarded;
+use crate::resource::Resource;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(read_events))
+    guarded!(read_events)
 }
 
 /// Which events.
@@ -115,32 +118,28 @@ impl From<event_log::Event> for Item {
         (status = 200, description = "A page of events", body = List<Item>),
         (status = 404, description = "No such log", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("events.read"))),
 )]
-async fn read_events(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    which: Result<Query<Which>, Error>,
-) -> Result<Json<List<Item>>, Error> {
-    authorize(&caller, Action::EventsRead, &Resource::Tenant(&caller.tenant))?;
-    let Query(which) = which?;
-    let log_id = log_named(&app, &caller.tenant, which.log.as_deref().unwrap_or("control"))?;
-    let within = |stream| format!("{}/{stream}", caller.tenant);
+async fn read_events(door: May<EventsRead>, Query(which): Query<Which>) -> Result<Json<List<Item>>, Error> {
+    let log_id = log_named(door.log(), which.log.as_deref().unwrap_or("control"))?;
+    let within = |stream| format!("{}/{stream}", door.caller.tenant);
     let aggregate_id =
         which.aggregate.map(|stream| if stream.contains('/') { stream } else { within(stream) });
-    let since = app.shown_since(&caller.tenant);
+    let since = shown_since(door.log(), Utc::now());
     let filter = Filter { aggregate_id, event_type: which.r#type, since };
-    min_position::of_log(&app, &caller.tenant, which.min_position).await?;
+    min_position::of_log(door.log(), which.min_position).await?;
     let limit = which.limit.0;
-    let events = app.tenant_log(&caller).read(log_id, which.after.0, limit as i64 + 1, &filter).await?;
+    let events = door.log().read(log_id, which.after.0, limit as i64 + 1, &filter).await?;
     Ok(Json(List::page(Page::cut(events, limit), |event| event.position.to_string())))
 }
 
 /// One of the tenant's logs, by lane or by number. Another tenant's is none.
-fn log_named(app: &App, tenant: &Tenant, name: &str) -> Result<LogId, Error> {
+fn log_named(log: &TenantLog, name: &str) -> Result<LogId, Error> {
     if let Ok(lane) = name.parse() {
-        return app.log_of(tenant, lane);
+        return in_lane(log, lane);
     }
-    let log = name.parse().ok().and_then(|number| app.log.heads().log(LogId(number)));
-    log.filter(|log| log.tenant == tenant.as_str()).map(|log| log.log_id).ok_or(Error::NotFound(NO_LOG))
+    let named = Log::id(name).and_then(|log_id| log.heads().log(log_id));
+    named
+        .filter(|named| named.tenant == log.tenant().as_str())
+        .map(|named| named.log_id)
+        .ok_or_else(Error::missing::<Log>)
 }

@@ -7,24 +7,26 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request};
+use axum::extract::{
+    ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, RawPathParams, Request,
+};
 use axum::response::IntoResponse;
 use fleetlog_access::Principal;
 use fleetlog_access::sessions::Client;
-use fleetlog_aggregates::identity::{CommandName, PolicyName, Uid};
 use fleetlog_engine::commands::idempotency::{BadKey, Key};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, header};
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
-use super::error::{Error, NO_BATCH, NO_COMMAND, NO_DEVICE, NO_KEY, NO_POLICY, NO_SESSION, NO_TYPE, NO_USER};
+use super::RequestId;
+use super::error::Error;
 use super::middleware::IDEMPOTENCY_KEY;
 use super::problem::FieldError;
 use super::proxies::{self, Proxies};
-use super::{App, RequestId};
+use crate::app::App;
+use crate::resource::{Nameable, Resource};
 
-/// The caller, as [`authentication`](super::authentication) has found out. Refuses whoever is nobody.
+/// The caller, as [`authentication`](super::authentication) has found out. Refuses a request that is nobody's.
 #[derive(Debug, Clone)]
 pub struct Caller(pub Principal);
 
@@ -32,7 +34,7 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
-        parts.extensions.get::<Principal>().cloned().map(Self).ok_or(Error::Unauthenticated)
+        parts.extensions.get::<Principal>().cloned().map(Self).ok_or_else(Error::unauthenticated)
     }
 }
 
@@ -84,47 +86,34 @@ impl FromRequestParts<App> for RequestId {
     }
 }
 
-macro_rules! named {
-    ($($(#[$doc:meta])* $name:ident($of:ty) = $read:expr, or $nothing:expr;)*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Clone)]
-        pub struct $name(pub $of);
+/// What the last part of the path names, behind a door that is not to it.
+#[derive(Debug, Clone)]
+pub struct Named<R: Resource>(pub R::Id);
 
-        impl FromRequestParts<App> for $name {
-            type Rejection = Error;
+impl<R: Resource> FromRequestParts<App> for Named<R> {
+    type Rejection = Error;
 
-            async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
-                // What cannot be the name of such a thing is the name of none.
-                let name = <Path<String> as FromRequestParts<App>>::from_request_parts(parts, app).await;
-                name.ok().and_then(|Path(name)| $read(&name)).map(Self).ok_or(Error::NotFound($nothing))
-            }
-        }
-    )*};
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        last_name::<R>(parts, app).await.map(Self).ok_or_else(Error::missing::<R>)
+    }
 }
 
-named! {
-    /// The device that the path names.
-    DeviceUid(Uid) = |uid: &str| uid.parse().ok(), or NO_DEVICE;
-    /// The command that the path names.
-    CommandId(Uuid) = id, or NO_COMMAND;
-    /// The batch that the path names.
-    BatchId(Uuid) = id, or NO_BATCH;
-    /// The session that the path names.
-    SessionId(Uuid) = id, or NO_SESSION;
-    /// The API key that the path names.
-    KeyId(Uuid) = id, or NO_KEY;
-    /// The user that the path names.
-    UserId(Uuid) = id, or NO_USER;
-    /// The command type that the path names.
-    TypeName(CommandName) = |name: &str| name.parse().ok(), or NO_TYPE;
-    /// The policy that the path names.
-    NamedPolicy(PolicyName) = |name: &str| name.parse().ok(), or NO_POLICY;
+/// The name that the path gives to what is to be made. What cannot be one is a wrong field.
+#[derive(Debug, Clone)]
+pub struct NewName<R: Nameable>(pub R::Id);
+
+impl<R: Nameable> FromRequestParts<App> for NewName<R> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        let name = last_name::<R>(parts, app).await;
+        name.map(Self).ok_or_else(|| Error::field(R::PARAMETER, R::NAMES))
+    }
 }
 
-/// An id as it is given out. Other spellings of the same number are no ids.
-#[must_use]
-pub fn id(text: &str) -> Option<Uuid> {
-    Uuid::try_parse(text).ok().filter(|id| text == id.hyphenated().to_string())
+async fn last_name<R: Resource>(parts: &mut Parts, app: &App) -> Option<R::Id> {
+    let path = RawPathParams::from_request_parts(parts, app).await.ok()?;
+    path.iter().last().and_then(|(_, name)| R::id(name))
 }
 
 /// What the requester calls this request, so that it is done once however often it is sent.
@@ -181,7 +170,7 @@ fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
             text.ok().filter(|text| !text.contains('\0'))
         };
         let name = plain(name).ok_or_else(|| Error::field("", "a parameter's name is not plain text"))?;
-        let refuse = |reason| Error::Invalid(vec![FieldError::new(name.clone(), reason)]);
+        let refuse = |reason| Error::fields(vec![FieldError::new(name.clone(), reason)]);
         plain(value).ok_or_else(|| refuse("not plain text"))?;
         if !seen.insert(name.clone()) {
             return Err(refuse("given more than once"));
@@ -201,7 +190,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Error> {
         if !is_json(request.headers()) {
-            return Err(Error::UnsupportedMediaType);
+            return Err(Error::unsupported_media_type());
         }
         parse_json(&read(request, app).await?).map(Self)
     }
@@ -219,7 +208,7 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
         let body = read(request, app).await?;
         match (body.is_empty(), is_json) {
             (true, _) => Ok(Self(T::default())),
-            (false, false) => Err(Error::UnsupportedMediaType),
+            (false, false) => Err(Error::unsupported_media_type()),
             (false, true) => parse_json(&body).map(Self),
         }
     }
@@ -227,8 +216,8 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
 
 async fn read(request: Request, app: &App) -> Result<Bytes, Error> {
     Bytes::from_request(request, app).await.map_err(|rejection| match rejection.into_response().status() {
-        http::StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
-        _ => Error::Malformed("the body broke off".to_owned()),
+        http::StatusCode::PAYLOAD_TOO_LARGE => Error::too_large(),
+        _ => Error::malformed("the body broke off"),
     })
 }
 
@@ -243,7 +232,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
-    let malformed = |error: &serde_json::Error| Error::Malformed(format!("the body is not JSON: {error}"));
+    let malformed = |error: &serde_json::Error| Error::malformed(format!("the body is not JSON: {error}"));
     if body.trim_ascii_start().first() != Some(&b'{') {
         // The parser would take a list for the fields in their order.
         let other = serde_json::from_slice::<serde::de::IgnoredAny>(body);
@@ -269,7 +258,7 @@ fn field_error<E: std::error::Error>(error: &serde_path_to_error::Error<E>) -> E
         },
         path => path,
     };
-    Error::Invalid(vec![FieldError { field, reason }])
+    Error::fields(vec![FieldError { field, reason }])
 }
 
 /// A field that may be absent, but not null.
@@ -293,10 +282,7 @@ mod tests {
     }
 
     fn refusal(query: &str) -> String {
-        match parse_query::<Parameters>(query) {
-            Err(Error::Invalid(errors)) => format!("{}: {}", errors[0].field, errors[0].reason),
-            other => format!("{other:?}"),
-        }
+        parse_query::<Parameters>(query).map_or_else(|error| error.message(), |good| format!("{good:?}"))
     }
 
     #[test]
@@ -312,16 +298,6 @@ mod tests {
     }
 
     #[test]
-    fn an_id_has_one_spelling() {
-        let text = "019a0000-0000-7000-8000-00000000000a";
-        assert_eq!(id(text).map(|id| id.to_string()).as_deref(), Some(text));
-        for other in ["", "dev-01", &text.to_uppercase(), &text.replace('-', ""), &format!("urn:uuid:{text}")]
-        {
-            assert_eq!(id(other), None, "{other}");
-        }
-    }
-
-    #[test]
     fn good_parameters_are_read() {
         let parameters: Parameters =
             parse_query("limit=7&name=a+b%C3%A9").unwrap_or_else(|error| panic!("{error:?}"));
@@ -331,11 +307,10 @@ mod tests {
 
     #[test]
     fn a_body_that_is_not_json_differs_from_one_with_a_wrong_field() {
-        assert!(matches!(parse_json::<Parameters>(b"{"), Err(Error::Malformed(_))));
-        assert!(matches!(parse_json::<Parameters>(b"{} x"), Err(Error::Malformed(_))));
-        let Err(Error::Invalid(errors)) = parse_json::<Parameters>(br#"{"limit":"7"}"#) else {
-            panic!("refused")
-        };
-        assert_eq!(errors[0].field, "limit");
+        let code = |body| parse_json::<Parameters>(body).map_err(|error| error.code());
+        assert!(matches!(code(b"{"), Err("malformed")));
+        assert!(matches!(code(b"{} x"), Err("malformed")));
+        let wrong = parse_json::<Parameters>(br#"{"limit":"7"}"#).map_err(|error| error.message());
+        assert!(wrong.is_err_and(|message| message.starts_with("limit: ")));
     }
 }

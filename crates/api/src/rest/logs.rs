@@ -1,20 +1,22 @@
 //! The tenant's logs, and how far each has got.
 
 use axum::Json;
-use axum::extract::State;
-use fleetlog_access::{Action, Principal, Resource, authorize};
+use fleetlog_access::authorize::typed::LogsRead;
+use fleetlog_event_log::{Lane, LogId, TenantLog};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use super::App;
 use super::error::Error;
-use super::extract::{Caller, NoParameters, Query};
+use super::extract::{NoParameters, Query};
 use super::page::List;
+use crate::app::App;
+use crate::door::May;
+use crate::door::action::guarded;
+use crate::resource::Resource;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(list_logs))
+    guarded!(list_logs)
 }
 
 /// A log: one gapless sequence of events.
@@ -31,26 +33,33 @@ pub struct Log {
     pub head: i64,
 }
 
-/// The caller's logs; for REST and GraphQL alike.
+impl Resource for Log {
+    type Id = LogId;
+    const MISSING: &'static str = "there is no such log";
+
+    fn id(name: &str) -> Option<LogId> {
+        name.parse().ok().map(LogId)
+    }
+}
+
+/// The tenant's logs; for REST and GraphQL alike.
 #[must_use]
-pub fn of(app: &App, caller: &Principal) -> Vec<Log> {
-    let logs = app.log.heads().logs().into_iter().filter(|log| log.tenant == caller.tenant.as_str());
+pub fn of(tenant: &TenantLog) -> Vec<Log> {
+    let logs = tenant.heads().logs().into_iter().filter(|log| log.tenant == tenant.tenant().as_str());
     logs.map(|log| Log { log_id: log.log_id.0, lane: log.lane.as_str(), shard: log.shard, head: log.head })
         .collect()
+}
+
+/// The tenant's log in a lane.
+pub fn in_lane(tenant: &TenantLog, lane: Lane) -> Result<LogId, Error> {
+    tenant.log_in(lane).ok_or_else(Error::missing::<Log>)
 }
 
 /// The tenant's logs.
 #[utoipa::path(
     get, path = "/logs", tag = "log", operation_id = "list_logs",
     responses((status = 200, description = "The logs", body = List<Log>)),
-    extensions(("x-action" = json!("logs.read"))),
 )]
-async fn list_logs(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    none: Result<Query<NoParameters>, Error>,
-) -> Result<Json<List<Log>>, Error> {
-    authorize(&caller, Action::LogsRead, &Resource::Tenant(&caller.tenant))?;
-    let Query(NoParameters {}) = none?;
-    Ok(Json(List::whole(of(&app, &caller))))
+async fn list_logs(door: May<LogsRead>, _: Query<NoParameters>) -> Result<Json<List<Log>>, Error> {
+    Ok(Json(List::whole(of(door.log()))))
 }

@@ -2,21 +2,24 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::FromRequestParts;
 use axum::response::IntoResponse;
-use fleetlog_access::{Action, Resource, authorize};
+use fleetlog_access::Action;
+use fleetlog_access::authorize::ActionType;
+use fleetlog_access::authorize::typed::MetricsRead;
 use fleetlog_event_log::instrument::Instrument;
 use http::header;
+use http::request::Parts;
 use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use super::App;
 use super::error::Error;
-use super::extract::Caller;
+use crate::app::App;
+use crate::door::action::{Door, guarded};
+use crate::door::{May, Platform};
 use crate::instruments;
 
 /// The bounds of every histogram of seconds. From a cached answer to the longest a request may take.
@@ -25,7 +28,7 @@ const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 const UPKEEP: Duration = Duration::from_secs(5);
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(read_metrics))
+    guarded!(read_metrics)
 }
 
 /// A recorder with our buckets, and the help texts of these instruments. The binary installs it for the process; tests
@@ -58,14 +61,26 @@ pub(super) fn answered(method: &'static str, path: String, status: u16, elapsed:
 #[utoipa::path(
     get, path = "/metrics", tag = "service", operation_id = "read_metrics",
     responses((status = 200, description = "The counters", content_type = "text/plain", body = String)),
-    extensions(("x-action" = json!("metrics.read"))),
 )]
-async fn read_metrics(
-    State(app): State<App>,
-    caller: Result<Caller, Error>,
-) -> Result<impl IntoResponse, Error> {
-    if !app.settings.open_metrics {
-        authorize(&caller?.0, Action::MetricsRead, &Resource::Platform)?;
+async fn read_metrics(scraper: Scraper) -> impl IntoResponse {
+    let Scraper(app) = scraper;
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render())
+}
+
+/// Who reads the counters: who may, or everybody where an operator has decided so.
+struct Scraper(App);
+
+impl FromRequestParts<App> for Scraper {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        if !app.settings.open_metrics {
+            May::<MetricsRead, Platform>::from_request_parts(parts, app).await?;
+        }
+        Ok(Self(app.clone()))
     }
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render()))
+}
+
+impl Door for Scraper {
+    const ACTION: Action = MetricsRead::ACTION;
 }

@@ -143,7 +143,7 @@ fn known_method(method: &Method) -> &'static str {
 async fn within_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(TIMEOUT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Error::TimedOut.into_response(),
+        Err(_) => Error::timed_out().into_response(),
     }
 }
 
@@ -152,7 +152,7 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let message = panic.downcast_ref::<&str>().copied();
     let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(message = message.unwrap_or("not a text"), "a handler panicked");
-    Error::Panicked.into_response()
+    Error::internal("a handler panicked").into_response()
 }
 
 #[cfg(test)]

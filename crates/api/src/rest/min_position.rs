@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::TenantLog;
 use fleetlog_projections::WaitError;
 use fleetlog_projections::read_model::ReadModel;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::App;
-use super::error::{Error, NO_LOG};
+use super::error::Error;
+use super::logs::Log;
 use super::parameters::LogPosition;
+use crate::app::App;
+use crate::resource::Resource;
 
 /// What a read waits for.
 #[derive(Deserialize, IntoParams)]
@@ -26,32 +28,31 @@ pub(super) struct When {
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Waits until the log itself has got as far.
-pub async fn of_log(app: &App, tenant: &Tenant, at: Option<LogPosition>) -> Result<(), Error> {
+pub async fn of_log(log: &TenantLog, at: Option<LogPosition>) -> Result<(), Error> {
     let Some(at) = at else { return Ok(()) };
-    let known = app.log.heads().log(at.log_id).is_some_and(|log| log.tenant == tenant.as_str());
+    let known = log.heads().log(at.log_id).is_some_and(|known| known.tenant == log.tenant().as_str());
     if !known {
-        return Err(Error::field("min_position", NO_LOG));
+        return Err(Error::field("min_position", Log::MISSING));
     }
-    let mut heads = app.log.heads().watch();
+    let mut heads = log.heads().watch();
     let reached = heads.wait_for(|logs| logs.get(&at.log_id).is_some_and(|log| log.head >= at.position));
     match tokio::time::timeout(PATIENCE, reached).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Error::NotYet),
+        Ok(Err(_)) | Err(_) => Err(Error::not_yet()),
     }
 }
 
 /// Waits until a projection has got as far. One that does not follow that log has nothing to wait for.
 pub async fn of_projection<M: ReadModel>(
     app: &App,
-    tenant: &Tenant,
+    log: &TenantLog,
     at: Option<LogPosition>,
 ) -> Result<(), Error> {
     let Some(LogPosition { log_id, position }) = at else { return Ok(()) };
-    of_log(app, tenant, at).await?;
+    of_log(log, at).await?;
     match app.projections.wait_for(M::NAME, log_id, position, PATIENCE).await {
         // A projection that does not run stands still: there is nothing to wait for.
         Ok(()) | Err(WaitError::UnknownProjection) => Ok(()),
-        Err(WaitError::TimedOut) => Err(Error::NotYet),
-        Err(WaitError::Database(error)) => Err(Error::Log(error)),
+        Err(error) => Err(error.into()),
     }
 }

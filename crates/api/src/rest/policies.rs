@@ -1,33 +1,48 @@
 //! Policies: what a tenant adds to what roles and keys allow; and what they would decide.
 
 use axum::Json;
-use axum::extract::State;
 use chrono::{DateTime, Utc};
 use fleetlog_access::api_keys;
 use fleetlog_access::authorize::decide;
+use fleetlog_access::authorize::typed::{PoliciesRead, PoliciesWrite};
 use fleetlog_access::policy::store::{self, Stored};
-use fleetlog_access::{Action, Device, Principal, Resource, Who, authorize};
+use fleetlog_access::{self as access, Device, Who};
 use fleetlog_aggregates::device::{Device as Aggregate, Labels};
-use fleetlog_aggregates::identity::{Uid, aggregate_id};
+use fleetlog_aggregates::identity::{PolicyName, Uid, aggregate_id};
+use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::Committed;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::error::{Error, NO_POLICY};
-use super::extract::{Body, Caller, NamedPolicy, NoParameters, Query, parse, present};
+use super::RequestId;
+use super::error::Error;
+use super::extract::{Body, NewName, NoParameters, Query, parse, present};
 use super::page::List;
 use super::parameters::LogPosition;
 use super::problem::Problem;
-use super::{App, RequestId};
+use crate::app::App;
+use crate::door::May;
+use crate::door::action::guarded;
+use crate::resource::{Nameable, Resource};
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
-        .routes(routes!(list_policies))
-        .routes(routes!(read_policy, define_policy, remove_policy))
-        .routes(routes!(check_policies))
+    guarded!(list_policies, read_policy, define_policy, remove_policy, check_policies)
+}
+
+impl Resource for Stored {
+    type Id = PolicyName;
+    const MISSING: &'static str = "there is no such policy";
+
+    fn id(name: &str) -> Option<PolicyName> {
+        name.parse().ok()
+    }
+}
+
+impl Nameable for Stored {
+    const PARAMETER: &'static str = "name";
+    const NAMES: &'static str = "expected 1 to 64 characters of A-Z, a-z, 0-9, '_', '.' and '-'";
 }
 
 /// A policy, as it holds.
@@ -55,16 +70,9 @@ impl From<Stored> for Policy {
 #[utoipa::path(
     get, path = "/policies", tag = "policies", operation_id = "list_policies",
     responses((status = 200, description = "The policies", body = List<Policy>)),
-    extensions(("x-action" = json!("policies.read"))),
 )]
-async fn list_policies(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    nothing: Result<Query<NoParameters>, Error>,
-) -> Result<Json<List<Policy>>, Error> {
-    authorize(&caller, Action::PoliciesRead, &Resource::Tenant(&caller.tenant))?;
-    nothing?;
-    let policies = store::list(&app.tenant_log(&caller)).await?;
+async fn list_policies(door: May<PoliciesRead>, _: Query<NoParameters>) -> Result<Json<List<Policy>>, Error> {
+    let policies = store::list(door.log()).await?;
     Ok(Json(List::whole(policies.into_iter().map(Policy::from).collect())))
 }
 
@@ -76,18 +84,10 @@ async fn list_policies(
         (status = 200, description = "The policy", body = Policy),
         (status = 404, description = "No such policy", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("policies.read"))),
 )]
-async fn read_policy(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    name: Result<NamedPolicy, Error>,
-    nothing: Result<Query<NoParameters>, Error>,
-) -> Result<Json<Policy>, Error> {
-    authorize(&caller, Action::PoliciesRead, &Resource::Tenant(&caller.tenant))?;
-    let (NamedPolicy(name), _) = (name?, nothing?);
-    let policy = store::get(&app.tenant_log(&caller), &name).await?;
-    policy.map(Policy::from).map(Json).ok_or(Error::NotFound(NO_POLICY))
+async fn read_policy(door: May<PoliciesRead, Stored>, _: Query<NoParameters>) -> Result<Json<Policy>, Error> {
+    let policy = store::get(door.log(), &door.id).await?;
+    policy.map(Policy::from).map(Json).ok_or_else(Error::missing::<Stored>)
 }
 
 /// What a policy is to say.
@@ -127,27 +127,21 @@ impl Written {
     put, path = "/policies/{name}", tag = "policies", operation_id = "define_policy", request_body = New,
     params(("name" = String, Path, description = "The policy: 1 to 64 of `A-Z a-z 0-9 _ . -`")),
     responses((status = 200, description = "It holds", body = Written)),
-    extensions(("x-action" = json!("policies.write"))),
 )]
 async fn define_policy(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<PoliciesWrite>,
     request: RequestId,
-    name: Result<NamedPolicy, Error>,
-    policy: Result<Body<New>, Error>,
+    NewName(name): NewName<Stored>,
+    Body(New { source, description }): Body<New>,
 ) -> Result<Json<Written>, Error> {
-    authorize(&caller, Action::PoliciesWrite, &Resource::Tenant(&caller.tenant))?;
-    let why = "expected 1 to 64 characters of A-Z, a-z, 0-9, '_', '.' and '-'";
-    let NamedPolicy(name) = name.map_err(|_| Error::field("name", why))?;
-    let Body(New { source, description }) = policy?;
     if description
         .as_ref()
         .is_some_and(|text| !(1..=500).contains(&text.chars().count()) || text.chars().any(char::is_control))
     {
         return Err(Error::field("description", "expected 1 to 500 characters without control characters"));
     }
-    let metadata = request.metadata(&caller);
-    let at = store::define(&app.tenant_log(&caller), &name, source, description, metadata).await?;
+    let metadata = request.metadata(&door.caller);
+    let at = store::define(door.log(), &name, source, description, metadata).await?;
     Ok(Json(Written::new(name.into(), at)))
 }
 
@@ -159,18 +153,10 @@ async fn define_policy(
         (status = 200, description = "It holds no more", body = Written),
         (status = 404, description = "No such policy", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("policies.write"))),
 )]
-async fn remove_policy(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    request: RequestId,
-    name: Result<NamedPolicy, Error>,
-) -> Result<Json<Written>, Error> {
-    authorize(&caller, Action::PoliciesWrite, &Resource::Tenant(&caller.tenant))?;
-    let NamedPolicy(name) = name?;
-    let at = store::remove(&app.tenant_log(&caller), &name, request.metadata(&caller)).await?;
-    Ok(Json(Written::new(name.into(), Some(at))))
+async fn remove_policy(door: May<PoliciesWrite, Stored>, request: RequestId) -> Result<Json<Written>, Error> {
+    let at = store::remove(door.log(), &door.id, request.metadata(&door.caller)).await?;
+    Ok(Json(Written::new(door.id.into(), Some(at))))
 }
 
 /// A question about what would be decided.
@@ -213,50 +199,44 @@ struct Answer {
 #[utoipa::path(
     post, path = "/policies/check", tag = "policies", operation_id = "check_policies", request_body = Question,
     responses((status = 200, description = "The decision", body = Answer)),
-    extensions(("x-action" = json!("policies.read"))),
 )]
 async fn check_policies(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    question: Result<Body<Question>, Error>,
+    door: May<PoliciesRead>,
+    Body(Question { action, user_id, key_id, device, cmd }): Body<Question>,
 ) -> Result<Json<Answer>, Error> {
-    authorize(&caller, Action::PoliciesRead, &Resource::Tenant(&caller.tenant))?;
-    let Body(Question { action, user_id, key_id, device, cmd }) = question?;
     let action = parse("action", Some(&action))?.ok_or_else(|| Error::field("action", "missing"))?;
     let who = match (user_id, key_id) {
-        (Some(user_id), None) => user(&app, &caller, user_id).await?,
-        (None, Some(key_id)) => key(&app, &caller, key_id).await?,
-        (None, None) => caller.who.clone(),
+        (Some(user_id), None) => user(door.log(), user_id).await?,
+        (None, Some(key_id)) => key(door.log(), key_id).await?,
+        (None, None) => door.caller.who.clone(),
         (Some(_), Some(_)) => return Err(Error::field("key_id", "expected either a user or a key")),
     };
     let labels = match &device {
-        Some(uid) => app
-            .tenant_log(&caller)
-            .load::<Aggregate>(&aggregate_id(&caller.tenant, uid))
-            .await?
-            .labels()
-            .clone(),
+        Some(uid) => {
+            let stream = aggregate_id(&door.caller.tenant, uid);
+            door.log().load::<Aggregate>(&stream).await?.labels().clone()
+        }
         None => Labels::new(),
     };
     let device = device.as_ref().map(|uid| Device { uid, labels: &labels });
     let resource = match (&cmd, device) {
-        (Some(cmd), device) => Resource::Command(&caller.tenant, cmd, device),
-        (None, Some(device)) => Resource::Device(&caller.tenant, device),
-        (None, None) => Resource::Tenant(&caller.tenant),
+        (Some(cmd), device) => access::Resource::Command(&door.caller.tenant, cmd, device),
+        (None, Some(device)) => access::Resource::Device(&door.caller.tenant, device),
+        (None, None) => access::Resource::Tenant(&door.caller.tenant),
     };
-    let decision = decide(&caller.colleague(who), action, &resource);
+    let decision = decide(&door.caller.colleague(who), action, &resource);
     Ok(Json(Answer { allowed: decision.allowed, policies: decision.policies }))
 }
 
-async fn user(app: &App, caller: &Principal, user_id: Uuid) -> Result<Who, Error> {
-    let role = store::role_of(&app.tenant_log(caller), user_id).await?;
+async fn user(log: &TenantLog, user_id: Uuid) -> Result<Who, Error> {
+    let role = store::role_of(log, user_id).await?;
     let role = role.and_then(|role| role.parse().ok());
     let role = role.ok_or_else(|| Error::field("user_id", "there is no such user"))?;
     Ok(Who::User { user_id, role, session_id: Uuid::nil() })
 }
 
-async fn key(app: &App, caller: &Principal, key_id: Uuid) -> Result<Who, Error> {
-    let key = api_keys::get(&app.tenant_log(caller), key_id).await?;
+async fn key(log: &TenantLog, key_id: Uuid) -> Result<Who, Error> {
+    let key = api_keys::get(log, key_id).await?;
     let key = key.ok_or_else(|| Error::field("key_id", "there is no such key"))?;
     let actions = key.actions.iter().filter_map(|action| action.parse().ok()).collect();
     Ok(Who::Key { key_id, actions })

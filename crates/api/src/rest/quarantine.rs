@@ -1,24 +1,25 @@
 //! What was acknowledged but could not become an event, with the reason.
 
 use axum::Json;
-use axum::extract::State;
 use chrono::{DateTime, Utc};
+use fleetlog_access::authorize::typed::QuarantineRead;
 use fleetlog_access::{Action, Resource, authorize};
 use fleetlog_event_log::quarantine;
 use fleetlog_projections::paging::{self, BadCursor, Page};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use super::App;
 use super::error::Error;
-use super::extract::{Caller, Query};
+use super::extract::Query;
 use super::page::List;
 use super::parameters::Limit;
+use crate::app::App;
+use crate::door::May;
+use crate::door::action::guarded;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(list_quarantine))
+    guarded!(list_quarantine)
 }
 
 /// Which messages.
@@ -72,19 +73,15 @@ impl From<quarantine::Quarantined> for Quarantined {
 #[utoipa::path(
     get, path = "/quarantine", tag = "log", operation_id = "list_quarantine", params(Which),
     responses((status = 200, description = "A page of messages", body = List<Quarantined>)),
-    extensions(("x-action" = json!("quarantine.read"))),
 )]
 async fn list_quarantine(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    which: Result<Query<Which>, Error>,
+    door: May<QuarantineRead>,
+    Query(which): Query<Which>,
 ) -> Result<Json<List<Quarantined>>, Error> {
-    authorize(&caller, Action::QuarantineRead, &Resource::Tenant(&caller.tenant))?;
-    let Query(which) = which?;
-    let everyones = authorize(&caller, Action::QuarantineRead, &Resource::Platform).is_ok();
+    let everyones = authorize(&door.caller, Action::QuarantineRead, &Resource::Platform).is_ok();
     let before = which.cursor.as_deref().map(paging::decode::<i64>).transpose();
     let before = before.map_err(|bad: BadCursor| Error::field("cursor", bad))?;
     let limit = which.limit.0;
-    let messages = app.tenant_log(&caller).quarantined(everyones, before, limit as i64 + 1).await?;
+    let messages = door.log().quarantined(everyones, before, limit as i64 + 1).await?;
     Ok(Json(List::page(Page::cut(messages, limit), |message| paging::encode(&message.quarantine_id))))
 }

@@ -11,9 +11,10 @@ use fleetlog_access::quota::rule::{COMMAND, Call};
 use fleetlog_access::quota::{ANONYMOUS, Exceeded, Standing, Whose};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use super::PREFIX;
 use super::error::Error;
 use super::extract::Peer;
-use super::{App, PREFIX};
+use crate::app::App;
 use crate::instruments;
 
 /// What is left of the limit that holds for the request.
@@ -69,7 +70,7 @@ pub(super) async fn by_caller(State(app): State<App>, request: Request, next: Ne
 /// Takes a command of a caller's that does not come over the path of commands.
 pub(crate) async fn take_command(app: &App, caller: &Principal) -> Result<(), Error> {
     let taken = app.identity.limits.take(Whose::from(caller), &caller.tier, COMMAND).await;
-    taken.map(|_| ()).map_err(Error::TooManyRequests)
+    taken.map(|_| ()).map_err(Error::from)
 }
 
 /// The request as limits tell them apart; `None` if it is exempt.
@@ -84,7 +85,7 @@ fn call(request: &Request) -> Option<(Method, String)> {
 fn refuse(by: &'static str, exceeded: Exceeded) -> Response {
     instruments::RATE_LIMITED.with([by.into()]).increment(1);
     let standing = exceeded.0.clone();
-    let mut response = Error::TooManyRequests(exceeded).into_response();
+    let mut response = Error::from(exceeded).into_response();
     tell(&standing, response.headers_mut());
     response
 }

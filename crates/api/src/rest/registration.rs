@@ -11,10 +11,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::RequestId;
 use super::error::Error;
 use super::extract::{Body, Peer, present};
 use super::problem::Problem;
-use super::{App, RequestId};
+use crate::app::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default()

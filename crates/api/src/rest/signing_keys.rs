@@ -1,22 +1,23 @@
 //! The key that signs access tokens: replaced when somebody may have seen it, or from time to time.
 
 use axum::Json;
-use axum::extract::State;
-use fleetlog_access::{Action, Resource, authorize, key_ring};
+use fleetlog_access::authorize::typed::SigningKeysWrite;
+use fleetlog_access::key_ring;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::RequestId;
 use super::error::Error;
-use super::extract::Caller;
 use super::parameters::LogPosition;
-use super::{App, RequestId};
+use crate::app::App;
+use crate::door::action::guarded;
+use crate::door::{May, Platform};
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(rotate_signing_key))
+    guarded!(rotate_signing_key)
 }
 
 /// The key that signs from now on.
@@ -35,14 +36,11 @@ struct Rotated {
 #[utoipa::path(
     post, path = "/signing-keys/rotate", tag = "platform", operation_id = "rotate_signing_key",
     responses((status = 201, description = "Replaced", body = Rotated)),
-    extensions(("x-action" = json!("signing_keys.write"))),
 )]
 async fn rotate_signing_key(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<SigningKeysWrite, Platform>,
     request: RequestId,
 ) -> Result<(StatusCode, Json<Rotated>), Error> {
-    authorize(&caller, Action::SigningKeysWrite, &Resource::Platform)?;
-    let (kid, at) = key_ring::rotate(&app.identity, request.metadata(&caller)).await?;
+    let (kid, at) = key_ring::rotate(&door.app.identity, request.metadata(&door.caller)).await?;
     Ok((StatusCode::CREATED, Json(Rotated { kid, position: LogPosition::from(at).to_string() })))
 }

@@ -1,28 +1,30 @@
 //! A device's readings, as they are on the record.
 
 use axum::Json;
-use axum::extract::State;
 use chrono::{DateTime, Utc};
-use fleetlog_access::{Action, Principal};
-use fleetlog_aggregates::identity::{Uid, aggregate_id};
+use fleetlog_access::authorize::typed::TelemetryRead;
+use fleetlog_aggregates::identity::aggregate_id;
 use fleetlog_event_log::event::Json as StoredJson;
-use fleetlog_event_log::{Lane, moment, read};
-use fleetlog_projections::devices;
+use fleetlog_event_log::{Lane, TenantLog, moment, read};
+use fleetlog_projections::devices::{self, Device};
 use fleetlog_projections::paging::{self, BadCursor, Page};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use super::error::{Error, NO_DEVICE};
-use super::extract::{Caller, DeviceUid, Query, parse};
+use super::error::Error;
+use super::extract::{Query, parse};
+use super::logs::in_lane;
+use super::min_position;
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment, Order, check_span};
 use super::problem::Problem;
-use super::{App, guard, min_position};
+use crate::app::App;
+use crate::door::May;
+use crate::door::action::guarded;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(read_telemetry))
+    guarded!(read_telemetry)
 }
 
 /// Which readings.
@@ -123,6 +125,12 @@ impl std::str::FromStr for Place {
     }
 }
 
+/// The moment before which no reading of the tenant's is shown.
+#[must_use]
+pub fn shown_since(log: &TenantLog, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    log.terms().of(log.tenant().as_str()).shown_since(now)
+}
+
 /// A device's readings, newest first unless told otherwise.
 #[utoipa::path(
     get, path = "/telemetry/{uid}", tag = "telemetry", operation_id = "read_telemetry",
@@ -131,36 +139,32 @@ impl std::str::FromStr for Place {
         (status = 200, description = "A page of readings", body = List<Item>),
         (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("telemetry.read"))),
 )]
 async fn read_telemetry(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    DeviceUid(uid): DeviceUid,
-    which: Result<Query<Which>, Error>,
+    door: May<TelemetryRead, Device>,
+    Query(which): Query<Which>,
 ) -> Result<Json<List<Item>>, Error> {
-    guard::device(&app, &caller, Action::TelemetryRead, &uid).await?;
-    let Query(which) = which?;
     check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
     let span = read::Span {
         // No moment is less than none.
-        from: which.from.map(|from| from.0).max(app.shown_since(&caller.tenant)),
+        from: which.from.map(|from| from.0).max(shown_since(door.log(), Utc::now())),
         to: which.to.map(|to| to.0),
         ascending: which.order == Order::Asc,
         beyond: parse("cursor", which.cursor.as_deref())?.map(Place::beyond),
     };
-    min_position::of_log(&app, &caller.tenant, which.min_position).await?;
-    let (log_id, limit) = (app.log_of(&caller.tenant, Lane::Telemetry)?, which.limit.0);
-    let stream = aggregate_id(&caller.tenant, &uid);
-    let readings = app.tenant_log(&caller).readings(log_id, &[stream], span, limit as i64 + 1).await?;
+    min_position::of_log(door.log(), which.min_position).await?;
+    let (log_id, limit) = (in_lane(door.log(), Lane::Telemetry)?, which.limit.0);
+    let stream = aggregate_id(&door.caller.tenant, &door.id);
+    let readings = door.log().readings(log_id, &[stream], span, limit as i64 + 1).await?;
     if readings.is_empty() {
-        must_exist(&app, &caller, uid).await?;
+        must_exist(&door).await?;
     }
     Ok(Json(List::page(Page::cut(readings, limit), |reading| Place::of(reading).to_string())))
 }
 
 /// Tells a device that has sent nothing from one that does not exist.
-pub(super) async fn must_exist(app: &App, caller: &Principal, uid: Uid) -> Result<(), Error> {
-    let known = devices::get(&app.tenant_log(caller), &[uid.into()], app.online_since()).await?;
-    if known.is_empty() { Err(Error::NotFound(NO_DEVICE)) } else { Ok(()) }
+pub(super) async fn must_exist(door: &May<TelemetryRead, Device>) -> Result<(), Error> {
+    let uid = door.id.as_str().to_owned();
+    let known = devices::get(door.log(), &[uid], door.app.online_since()).await?;
+    if known.is_empty() { Err(Error::missing::<Device>()) } else { Ok(()) }
 }

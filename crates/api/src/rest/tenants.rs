@@ -1,11 +1,11 @@
 //! Tenants, for those who run the platform; and one's own, for its admins.
 
 use axum::Json;
-use axum::extract::{Path, State};
 use axum::response::IntoResponse;
+use fleetlog_access::authorize::typed::{TenantRead, TenantWrite, TenantsRead, TenantsWrite};
 use fleetlog_access::tenants::{self, Change, FirstAdmin, Registration, Tenant};
 use fleetlog_access::users::Email;
-use fleetlog_access::{Action, Resource, authorize};
+use fleetlog_access::{self as access, Principal};
 use fleetlog_aggregates::identity::Tenant as Name;
 use fleetlog_event_log::control::Committed;
 use fleetlog_projections::paging::{self, BadCursor, Page};
@@ -13,20 +13,33 @@ use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use super::error::{Error, NO_TENANT};
-use super::extract::{Body, Caller, NoParameters, Query, present};
+use super::error::Error;
+use super::extract::{Body, NoParameters, Query, present};
 use super::page::List;
 use super::parameters::{Limit, LogPosition};
 use super::problem::Problem;
-use super::{App, PREFIX, RequestId};
+use super::{PREFIX, RequestId};
+use crate::app::App;
+use crate::door::action::guarded;
+use crate::door::{May, Platform};
+use crate::resource::Resource;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
-        .routes(routes!(list_tenants, create_tenant))
-        .routes(routes!(read_tenant, change_tenant))
-        .routes(routes!(read_own_tenant, change_own_tenant))
+    guarded!(list_tenants, create_tenant, read_tenant, change_tenant, read_own_tenant, change_own_tenant)
+}
+
+impl Resource for Tenant {
+    type Id = Name;
+    const MISSING: &'static str = "there is no such tenant";
+
+    fn id(name: &str) -> Option<Name> {
+        name.parse().ok()
+    }
+
+    fn all(_: &Principal) -> access::Resource<'_> {
+        access::Resource::Platform
+    }
 }
 
 /// Which tenants.
@@ -46,19 +59,15 @@ struct Which {
 #[utoipa::path(
     get, path = "/tenants", tag = "platform", operation_id = "list_tenants", params(Which),
     responses((status = 200, description = "A page of tenants", body = List<Tenant>)),
-    extensions(("x-action" = json!("tenants.read"))),
 )]
 async fn list_tenants(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    which: Result<Query<Which>, Error>,
+    door: May<TenantsRead, Platform>,
+    Query(which): Query<Which>,
 ) -> Result<Json<List<Tenant>>, Error> {
-    authorize(&caller, Action::TenantsRead, &Resource::Platform)?;
-    let Query(which) = which?;
     let after = which.cursor.as_deref().map(paging::decode::<Name>).transpose();
     let after = after.map_err(|bad: BadCursor| Error::field("cursor", bad))?;
     let limit = which.limit.0;
-    let tenants = app.identity.tenants(after.as_ref().map(Name::as_str), limit as i64 + 1).await?;
+    let tenants = door.app.identity.tenants(after.as_ref().map(Name::as_str), limit as i64 + 1).await?;
     Ok(Json(List::page(Page::cut(tenants, limit), |tenant| paging::encode(&tenant.tenant))))
 }
 
@@ -70,16 +79,9 @@ async fn list_tenants(
         (status = 200, description = "The tenant", body = Tenant),
         (status = 404, description = "No such tenant", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("tenants.read"))),
 )]
-async fn read_tenant(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    Path(tenant): Path<String>,
-) -> Result<Json<Tenant>, Error> {
-    authorize(&caller, Action::TenantsRead, &Resource::Platform)?;
-    let tenant = named(&tenant)?;
-    app.identity.tenant(tenant.as_str()).await?.map(Json).ok_or(Error::NotFound(NO_TENANT))
+async fn read_tenant(door: May<TenantsRead, Tenant>) -> Result<Json<Tenant>, Error> {
+    door.app.identity.tenant(door.id.as_str()).await?.map(Json).ok_or_else(Error::missing::<Tenant>)
 }
 
 /// A tenant to be.
@@ -201,16 +203,12 @@ impl From<(Tenant, Option<Committed>)> for Written {
         (status = 201, description = "Made", body = Written, headers(("Location" = String))),
         (status = 409, description = "There is one of that name, or the admin's address is taken", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("tenants.write"))),
 )]
 async fn create_tenant(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<TenantsWrite, Platform>,
     request: RequestId,
-    wanted: Result<Body<NewTenant>, Error>,
+    Body(wanted): Body<NewTenant>,
 ) -> Result<impl IntoResponse, Error> {
-    authorize(&caller, Action::TenantsWrite, &Resource::Platform)?;
-    let Body(wanted) = wanted?;
     let settings = Change {
         suspended: None,
         tier: wanted.tier,
@@ -222,9 +220,9 @@ async fn create_tenant(
     };
     check(&settings)?;
     let admin = wanted.admin.map(NewAdmin::check).transpose()?;
-    let metadata = request.metadata(&caller);
+    let metadata = request.metadata(&door.caller);
     let location = format!("{PREFIX}/tenants/{}", wanted.tenant);
-    let created = app.identity.create_tenant(wanted.tenant, settings, admin, metadata).await?;
+    let created = door.app.identity.create_tenant(wanted.tenant, settings, admin, metadata).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(Written::from(created))))
 }
 
@@ -236,18 +234,12 @@ async fn create_tenant(
         (status = 200, description = "Changed", body = Written),
         (status = 404, description = "No such tenant", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("tenants.write"))),
 )]
 async fn change_tenant(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<TenantsWrite, Tenant>,
     request: RequestId,
-    Path(tenant): Path<String>,
-    wanted: Result<Body<PlatformChange>, Error>,
+    Body(wanted): Body<PlatformChange>,
 ) -> Result<Json<Written>, Error> {
-    authorize(&caller, Action::TenantsWrite, &Resource::Platform)?;
-    let tenant = named(&tenant)?;
-    let Body(wanted) = wanted?;
     let wanted = Change {
         suspended: wanted.suspended,
         tier: wanted.tier,
@@ -258,7 +250,8 @@ async fn change_tenant(
         max_users: wanted.max_users,
     };
     check(&wanted)?;
-    let changed = app.identity.change_tenant(tenant, wanted, request.metadata(&caller)).await?;
+    let metadata = request.metadata(&door.caller);
+    let changed = door.app.identity.change_tenant(door.id, wanted, metadata).await?;
     Ok(Json(changed.into()))
 }
 
@@ -266,44 +259,28 @@ async fn change_tenant(
 #[utoipa::path(
     get, path = "/tenant", tag = "tenant", operation_id = "read_own_tenant",
     responses((status = 200, description = "The tenant", body = Tenant)),
-    extensions(("x-action" = json!("tenant.read"))),
 )]
-async fn read_own_tenant(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    nothing: Result<Query<NoParameters>, Error>,
-) -> Result<Json<Tenant>, Error> {
-    authorize(&caller, Action::TenantRead, &Resource::Tenant(&caller.tenant))?;
-    nothing?;
-    let tenant = tenants::get(&app.tenant_log(&caller)).await?;
-    tenant.map(Json).ok_or(Error::NotFound(NO_TENANT))
+async fn read_own_tenant(door: May<TenantRead>, _: Query<NoParameters>) -> Result<Json<Tenant>, Error> {
+    let tenant = tenants::get(door.log()).await?;
+    tenant.map(Json).ok_or_else(Error::missing::<Tenant>)
 }
 
 /// Changes the settings of one's own tenant.
 #[utoipa::path(
     patch, path = "/tenant", tag = "tenant", operation_id = "change_own_tenant", request_body = OwnChange,
     responses((status = 200, description = "Changed", body = Written)),
-    extensions(("x-action" = json!("tenant.write"))),
 )]
 async fn change_own_tenant(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<TenantWrite>,
     request: RequestId,
-    wanted: Result<Body<OwnChange>, Error>,
+    Body(OwnChange { self_registration, registration, retention_days }): Body<OwnChange>,
 ) -> Result<Json<Written>, Error> {
-    authorize(&caller, Action::TenantWrite, &Resource::Tenant(&caller.tenant))?;
-    let Body(OwnChange { self_registration, registration, retention_days }) = wanted?;
     let wanted = Change { self_registration, registration, retention_days, ..Change::default() };
     check(&wanted)?;
-    let metadata = request.metadata(&caller);
-    let changed = tenants::change(&app.tenant_log(&caller), caller.tenant, wanted, metadata).await?;
-    app.identity.tenant_changed().await?;
+    let metadata = request.metadata(&door.caller);
+    let changed = tenants::change(door.log(), door.caller.tenant.clone(), wanted, metadata).await?;
+    door.app.identity.tenant_changed().await?;
     Ok(Json(changed.into()))
-}
-
-/// What cannot be a tenant's name is the name of none.
-fn named(tenant: &str) -> Result<Name, Error> {
-    tenant.parse().map_err(|_| Error::NotFound(NO_TENANT))
 }
 
 fn check(change: &Change) -> Result<(), Error> {

@@ -3,44 +3,61 @@
 use std::collections::HashSet;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use fleetlog_access::authorize::typed::{TiersRead, TiersWrite};
 use fleetlog_access::quota::rule::Pattern;
 use fleetlog_access::tiers::{Limit, Tier};
-use fleetlog_access::{Action, Resource, authorize};
+use fleetlog_access::{self as access, Principal};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use super::error::{Error, NO_TIER};
-use super::extract::{Body, Caller, NoParameters, Query, present};
+use super::RequestId;
+use super::error::Error;
+use super::extract::{Body, NewName, NoParameters, Query, present};
 use super::page::List;
 use super::parameters::LogPosition;
 use super::problem::{FieldError, Problem};
-use super::{App, RequestId};
+use crate::app::App;
+use crate::door::action::guarded;
+use crate::door::{May, Platform};
+use crate::resource::{Nameable, Resource};
 
 /// The most limits a tier has.
 const MAX_LIMITS: usize = 100;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(list_tiers)).routes(routes!(read_tier, put_tier, remove_tier))
+    guarded!(list_tiers, read_tier, put_tier, remove_tier)
+}
+
+impl Resource for Tier {
+    type Id = String;
+    const MISSING: &'static str = "there is no such tier";
+
+    fn id(name: &str) -> Option<String> {
+        is_name(name).then(|| name.to_owned())
+    }
+
+    fn all(_: &Principal) -> access::Resource<'_> {
+        access::Resource::Platform
+    }
+}
+
+impl Nameable for Tier {
+    const PARAMETER: &'static str = "tier";
+    const NAMES: &'static str = "expected 1 to 64 characters of a-z, 0-9, '_' and '-'";
 }
 
 /// The tiers, by name.
 #[utoipa::path(
     get, path = "/tiers", tag = "platform", operation_id = "list_tiers",
     responses((status = 200, description = "The tiers", body = List<Tier>)),
-    extensions(("x-action" = json!("tiers.read"))),
 )]
 async fn list_tiers(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    nothing: Result<Query<NoParameters>, Error>,
+    door: May<TiersRead, Platform>,
+    _: Query<NoParameters>,
 ) -> Result<Json<List<Tier>>, Error> {
-    authorize(&caller, Action::TiersRead, &Resource::Platform)?;
-    nothing?;
-    Ok(Json(List::whole(app.identity.tiers().await?)))
+    Ok(Json(List::whole(door.app.identity.tiers().await?)))
 }
 
 /// One tier.
@@ -51,18 +68,9 @@ async fn list_tiers(
         (status = 200, description = "The tier", body = Tier),
         (status = 404, description = "No such tier", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("tiers.read"))),
 )]
-async fn read_tier(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    Path(tier): Path<String>,
-) -> Result<Json<Tier>, Error> {
-    authorize(&caller, Action::TiersRead, &Resource::Platform)?;
-    if !is_name(&tier) {
-        return Err(Error::NotFound(NO_TIER));
-    }
-    app.identity.tier(&tier).await?.map(Json).ok_or(Error::NotFound(NO_TIER))
+async fn read_tier(door: May<TiersRead, Tier>) -> Result<Json<Tier>, Error> {
+    door.app.identity.tier(&door.id).await?.map(Json).ok_or_else(Error::missing::<Tier>)
 }
 
 /// What a tier is to say.
@@ -92,23 +100,16 @@ struct Written {
     put, path = "/tiers/{tier}", tag = "platform", operation_id = "put_tier", request_body = NewTier,
     params(("tier" = String, Path, description = "The tier: 1 to 64 of `a-z 0-9 _ -`")),
     responses((status = 200, description = "The tier is so", body = Written)),
-    extensions(("x-action" = json!("tiers.write"))),
 )]
 async fn put_tier(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<TiersWrite, Platform>,
     request: RequestId,
-    Path(tier): Path<String>,
-    wanted: Result<Body<NewTier>, Error>,
+    NewName(tier): NewName<Tier>,
+    Body(NewTier { description, limits }): Body<NewTier>,
 ) -> Result<Json<Written>, Error> {
-    authorize(&caller, Action::TiersWrite, &Resource::Platform)?;
-    if !is_name(&tier) {
-        return Err(Error::field("tier", "expected 1 to 64 characters of a-z, 0-9, '_' and '-'"));
-    }
-    let Body(NewTier { description, limits }) = wanted?;
     check(description.as_deref(), &limits)?;
     let wanted = Tier { tier: tier.clone(), description, limits };
-    let at = app.identity.put_tier(wanted, request.metadata(&caller)).await?;
+    let at = door.app.identity.put_tier(wanted, request.metadata(&door.caller)).await?;
     Ok(Json(Written { tier, position: at.map(|at| LogPosition::from(at).to_string()) }))
 }
 
@@ -121,19 +122,10 @@ async fn put_tier(
         (status = 404, description = "No such tier", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "In use", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("tiers.write"))),
 )]
-async fn remove_tier(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    request: RequestId,
-    Path(tier): Path<String>,
-) -> Result<StatusCode, Error> {
-    authorize(&caller, Action::TiersWrite, &Resource::Platform)?;
-    if !is_name(&tier) {
-        return Err(Error::NotFound(NO_TIER));
-    }
-    app.identity.remove_tier(tier, request.metadata(&caller)).await?;
+async fn remove_tier(door: May<TiersWrite, Tier>, request: RequestId) -> Result<StatusCode, Error> {
+    let metadata = request.metadata(&door.caller);
+    door.app.identity.remove_tier(door.id, metadata).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -167,5 +159,5 @@ fn check(description: Option<&str>, limits: &[Limit]) -> Result<(), Error> {
             refuse("window_s", "expected 1 to 86400");
         }
     }
-    if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
+    if errors.is_empty() { Ok(()) } else { Err(Error::fields(errors)) }
 }

@@ -1,28 +1,41 @@
 //! The tenant's users, for its admins.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::IntoResponse;
+use fleetlog_access::Role;
 use fleetlog_access::administration;
+use fleetlog_access::authorize::typed::{UsersRead, UsersWrite};
 use fleetlog_access::directory::{self, Account, Cursor, Status};
 use fleetlog_access::invitations::Invitation;
-use fleetlog_access::{Action, Principal, Resource, Role, authorize};
+use fleetlog_event_log::TenantLog;
 use http::{StatusCode, header};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::error::{Error, NO_USER};
-use super::extract::{Body, Caller, NoParameters, Query, UserId, parse, present};
+use super::error::Error;
+use super::extract::{Body, NoParameters, Query, parse, present};
 use super::page::List;
 use super::parameters::Limit;
 use super::problem::Problem;
-use super::{App, PREFIX, RequestId};
+use super::{PREFIX, RequestId};
+use crate::app::App;
+use crate::door::May;
+use crate::door::action::guarded;
+use crate::resource::{Resource, uuid};
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(list_users, add_user)).routes(routes!(read_user, change_user))
+    guarded!(list_users, add_user, read_user, change_user)
+}
+
+impl Resource for Account {
+    type Id = Uuid;
+    const MISSING: &'static str = "there is no such user";
+
+    fn id(name: &str) -> Option<Uuid> {
+        uuid(name)
+    }
 }
 
 /// Which users.
@@ -53,19 +66,15 @@ struct Which {
 #[utoipa::path(
     get, path = "/users", tag = "users", operation_id = "list_users", params(Which),
     responses((status = 200, description = "A page of users", body = List<Account>)),
-    extensions(("x-action" = json!("users.read"))),
 )]
 async fn list_users(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    which: Result<Query<Which>, Error>,
+    door: May<UsersRead>,
+    Query(Which { q, role, status, limit, cursor, count }): Query<Which>,
 ) -> Result<Json<List<Account>>, Error> {
-    authorize(&caller, Action::UsersRead, &Resource::Tenant(&caller.tenant))?;
-    let Query(Which { q, role, status, limit, cursor, count }) = which?;
     let after = parse("cursor", cursor.as_deref())?;
     let query = directory::Query { q, role, status, after, limit: limit.0 };
-    let page = directory::list(&app.tenant_log(&caller), &query).await?;
-    let total = if count { Some(directory::count(&app.tenant_log(&caller), &query).await?) } else { None };
+    let page = directory::list(door.log(), &query).await?;
+    let total = if count { Some(directory::count(door.log(), &query).await?) } else { None };
     Ok(Json(List::page(page, |account: &Account| Cursor(account.user_id).to_string()).with_total(total)))
 }
 
@@ -77,18 +86,9 @@ async fn list_users(
         (status = 200, description = "The user", body = Account),
         (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("users.read"))),
 )]
-async fn read_user(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    user: Result<UserId, Error>,
-    nothing: Result<Query<NoParameters>, Error>,
-) -> Result<Json<Account>, Error> {
-    authorize(&caller, Action::UsersRead, &Resource::Tenant(&caller.tenant))?;
-    let UserId(user_id) = user?;
-    nothing?;
-    account(&app, &caller, user_id).await.map(Json)
+async fn read_user(door: May<UsersRead, Account>, _: Query<NoParameters>) -> Result<Json<Account>, Error> {
+    account(door.log(), door.id).await.map(Json)
 }
 
 /// A user to be.
@@ -116,21 +116,17 @@ struct NewUser {
         (status = 201, description = "Added", body = Account, headers(("Location" = String))),
         (status = 409, description = "The address has an account, or the tenant has as many users as it may have", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("users.write"))),
 )]
 async fn add_user(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<UsersWrite>,
     request: RequestId,
-    user: Result<Body<NewUser>, Error>,
+    Body(NewUser { email, role, name, password }): Body<NewUser>,
 ) -> Result<impl IntoResponse, Error> {
-    authorize(&caller, Action::UsersWrite, &Resource::Tenant(&caller.tenant))?;
-    let Body(NewUser { email, role, name, password }) = user?;
     let invitation = Invitation { email, role, name, password };
-    let metadata = request.metadata(&caller);
-    let user_id = app.identity.invite(&app.tenant_log(&caller), invitation, metadata).await?;
+    let metadata = request.metadata(&door.caller);
+    let user_id = door.app.identity.invite(door.log(), invitation, metadata).await?;
     let location = format!("{PREFIX}/users/{user_id}");
-    let account = account(&app, &caller, user_id).await?;
+    let account = account(door.log(), user_id).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(account)))
 }
 
@@ -159,28 +155,22 @@ struct Change {
         (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The last active admin stays one", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("users.write"))),
 )]
 async fn change_user(
-    State(app): State<App>,
-    Caller(caller): Caller,
+    door: May<UsersWrite, Account>,
     request: RequestId,
-    user: Result<UserId, Error>,
-    change: Result<Body<Change>, Error>,
+    Body(Change { name, role, active }): Body<Change>,
 ) -> Result<Json<Account>, Error> {
-    authorize(&caller, Action::UsersWrite, &Resource::Tenant(&caller.tenant))?;
-    let UserId(user_id) = user?;
-    let Body(Change { name, role, active }) = change?;
     if name.is_none() && role.is_none() && active.is_none() {
         return Err(Error::field("", "expected name, role or active"));
     }
     let change = administration::Change { name, role, active };
-    let metadata = request.metadata(&caller);
-    app.identity.change_user(&app.tenant_log(&caller), user_id, change, metadata).await?;
-    account(&app, &caller, user_id).await.map(Json)
+    let metadata = request.metadata(&door.caller);
+    door.app.identity.change_user(door.log(), door.id, change, metadata).await?;
+    account(door.log(), door.id).await.map(Json)
 }
 
-async fn account(app: &App, caller: &Principal, user_id: Uuid) -> Result<Account, Error> {
-    let account = directory::get(&app.tenant_log(caller), user_id).await?;
-    account.ok_or(Error::NotFound(NO_USER))
+async fn account(log: &TenantLog, user_id: Uuid) -> Result<Account, Error> {
+    let account = directory::get(log, user_id).await?;
+    account.ok_or_else(Error::missing::<Account>)
 }

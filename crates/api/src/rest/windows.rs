@@ -1,26 +1,29 @@
 //! What a device's metrics did, by windows of time.
 
 use axum::Json;
-use axum::extract::State;
 use chrono::{DateTime, TimeDelta, Utc};
-use fleetlog_access::Action;
+use fleetlog_access::authorize::typed::TelemetryRead;
 use fleetlog_aggregates::identity::aggregate_id;
 use fleetlog_event_log::Lane;
+use fleetlog_projections::devices::Device;
 use fleetlog_projections::telemetry_windows::{self, Series, Window, WindowsQuery};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::error::Error;
-use super::extract::{Caller, DeviceUid, Query};
+use super::extract::Query;
+use super::logs::in_lane;
+use super::min_position;
 use super::parameters::{LogPosition, Moment, Step, Zone};
 use super::problem::Problem;
-use super::telemetry::must_exist;
-use super::{App, guard, min_position};
+use super::telemetry::{must_exist, shown_since};
+use crate::app::App;
+use crate::door::May;
+use crate::door::action::guarded;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(read_windows))
+    guarded!(read_windows)
 }
 
 /// Which windows.
@@ -109,27 +112,23 @@ pub fn query(
         (status = 200, description = "The windows", body = Windows),
         (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
     ),
-    extensions(("x-action" = json!("telemetry.read"))),
 )]
 async fn read_windows(
-    State(app): State<App>,
-    Caller(caller): Caller,
-    DeviceUid(uid): DeviceUid,
-    which: Result<Query<Which>, Error>,
+    door: May<TelemetryRead, Device>,
+    Query(which): Query<Which>,
 ) -> Result<Json<Windows>, Error> {
-    guard::device(&app, &caller, Action::TelemetryRead, &uid).await?;
-    let Query(which) = which?;
-    let since = app.shown_since(&caller.tenant);
+    let since = shown_since(door.log(), Utc::now());
     let query = query(which.metric, (which.from, which.to), which.step, which.tz, which.points, since);
-    min_position::of_projection::<telemetry_windows::Model>(&app, &caller.tenant, which.min_position).await?;
-    let log_id = app.log_of(&caller.tenant, Lane::Telemetry)?;
-    let stream = aggregate_id(&caller.tenant, &uid);
-    let series = telemetry_windows::windows(&app.tenant_log(&caller), log_id, &[stream], &query).await?;
+    min_position::of_projection::<telemetry_windows::Model>(&door.app, door.log(), which.min_position)
+        .await?;
+    let log_id = in_lane(door.log(), Lane::Telemetry)?;
+    let stream = aggregate_id(&door.caller.tenant, &door.id);
+    let series = telemetry_windows::windows(door.log(), log_id, &[stream], &query).await?;
     if series.is_empty() {
-        must_exist(&app, &caller, uid.clone()).await?;
+        must_exist(&door).await?;
     }
     Ok(Json(Windows {
-        device_uid: uid.into(),
+        device_uid: door.id.into(),
         from: query.from,
         to: query.to,
         step: Step(query.step).to_string(),

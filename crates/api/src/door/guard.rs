@@ -1,7 +1,8 @@
 //! Whether a caller may do something to a device, a command or a batch, where the answer may depend on the device: its
 //! labels are looked up, from the log itself, where the tenant's own policies have a say, and only there.
 //!
-//! For REST and GraphQL alike. The decision itself is [`authorize()`]'s.
+//! For REST and GraphQL alike. The decision itself is [`authorize()`]'s. Nothing is noted here: a list that leaves out what
+//! its caller may not see refuses nothing.
 
 use fleetlog_access::{Action, Device, Forbidden, Principal, Resource, authorize};
 use fleetlog_aggregates::command::Command;
@@ -9,15 +10,71 @@ use fleetlog_aggregates::command_batch::CommandBatch;
 use fleetlog_aggregates::device::{Device as Aggregate, Labels, Status};
 use fleetlog_aggregates::identity::{Uid, aggregate_id};
 use fleetlog_engine::commands;
+use fleetlog_event_log::TenantLog;
+use fleetlog_event_log::control::ExecuteError;
 use fleetlog_projections::commands::Batch;
 use fleetlog_projections::devices;
 use uuid::Uuid;
 
-use super::App;
-use super::error::Error;
+use crate::app::App;
+use crate::rest::Error;
+
+/// Why a door stays shut.
+#[derive(Debug)]
+pub enum Refused {
+    /// The caller may not do that.
+    Forbidden(Forbidden),
+    /// Whether the caller may could not be found out.
+    Failed(Error),
+}
+
+impl From<Forbidden> for Refused {
+    fn from(forbidden: Forbidden) -> Self {
+        Self::Forbidden(forbidden)
+    }
+}
+
+impl From<fleetlog_event_log::Error> for Refused {
+    fn from(error: fleetlog_event_log::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<ExecuteError<fleetlog_aggregates::device::Error>> for Refused {
+    fn from(error: ExecuteError<fleetlog_aggregates::device::Error>) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<commands::Error> for Refused {
+    fn from(error: commands::Error) -> Self {
+        match error {
+            commands::Error::Forbidden(forbidden) => Self::Forbidden(forbidden),
+            error => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl Refused {
+    /// What the caller is told. A refusal goes on the record.
+    pub(crate) fn noted(self, app: &App, caller: &Principal) -> Error {
+        match self {
+            Self::Forbidden(forbidden) => {
+                note(app, caller, forbidden);
+                forbidden.into()
+            }
+            Self::Failed(error) => error,
+        }
+    }
+}
+
+/// Puts a refusal on the record.
+pub(crate) fn note(app: &App, caller: &Principal, Forbidden(action): Forbidden) {
+    app.identity.denials.note(caller, action);
+}
 
 /// Whether the caller may do that to the tenant's things of that kind.
-fn tenant(caller: &Principal, action: Action, cmd: Option<&str>) -> Result<(), Forbidden> {
+pub(crate) fn tenant(caller: &Principal, action: Action, cmd: Option<&str>) -> Result<(), Forbidden> {
     let tenant = &caller.tenant;
     let resource = cmd.map_or(Resource::Tenant(tenant), |cmd| Resource::Command(tenant, cmd, None));
     authorize(caller, action, &resource)
@@ -38,33 +95,38 @@ pub fn known(
 }
 
 /// Whether the caller may do that to one device. A device that does not exist has no labels.
-pub async fn device(app: &App, caller: &Principal, action: Action, uid: &Uid) -> Result<(), Error> {
-    command(app, caller, action, None, uid).await
+pub async fn device(caller: &Principal, log: &TenantLog, action: Action, uid: &Uid) -> Result<(), Refused> {
+    command(caller, log, action, None, uid).await
 }
 
-/// The same for a command to it.
+/// Whether the caller may do that to one device with the command of that name.
 pub async fn command(
-    app: &App,
     caller: &Principal,
+    log: &TenantLog,
     action: Action,
     cmd: Option<&str>,
     uid: &Uid,
-) -> Result<(), Error> {
+) -> Result<(), Refused> {
     if !caller.is_ruled(action) {
         return Ok(tenant(caller, action, cmd)?);
     }
-    let device = app.tenant_log(caller).load::<Aggregate>(&aggregate_id(&caller.tenant, uid)).await?;
+    let device = log.load::<Aggregate>(&aggregate_id(&caller.tenant, uid)).await?;
     Ok(known(caller, action, cmd, uid, device.labels())?)
 }
 
 /// Whether the caller may write a device, with the labels that it is to have: as it is, if there is one, and as it would
-/// be. Or whoever may change one site's devices could move others there.
-pub async fn written(app: &App, caller: &Principal, uid: &Uid, labels: Option<&Labels>) -> Result<(), Error> {
-    let action = Action::DevicesWrite;
+/// be. Otherwise a caller who may change one site's devices could move others there.
+pub async fn written(
+    caller: &Principal,
+    log: &TenantLog,
+    action: Action,
+    uid: &Uid,
+    labels: Option<&Labels>,
+) -> Result<(), Refused> {
     if !caller.is_ruled(action) {
         return Ok(tenant(caller, action, None)?);
     }
-    let device = app.tenant_log(caller).load::<Aggregate>(&aggregate_id(&caller.tenant, uid)).await?;
+    let device = log.load::<Aggregate>(&aggregate_id(&caller.tenant, uid)).await?;
     if labels.is_none() || device.status() != Status::Unknown {
         known(caller, action, None, uid, device.labels())?;
     }
@@ -72,35 +134,44 @@ pub async fn written(app: &App, caller: &Principal, uid: &Uid, labels: Option<&L
 }
 
 /// Whether the caller may do that to a command that is on the record.
-pub async fn recorded(app: &App, caller: &Principal, action: Action, cmd_id: Uuid) -> Result<(), Error> {
+pub async fn recorded(
+    caller: &Principal,
+    log: &TenantLog,
+    action: Action,
+    cmd_id: Uuid,
+) -> Result<(), Refused> {
     if !caller.is_ruled(action) {
         return Ok(tenant(caller, action, None)?);
     }
-    let recorded = app.tenant_log(caller).load::<Command>(&format!("{}/{cmd_id}", caller.tenant)).await;
+    let recorded = log.load::<Command>(&format!("{}/{cmd_id}", caller.tenant)).await;
     let recorded = recorded.map_err(commands::Error::from)?;
     let Some(request) = recorded.request() else { return Ok(tenant(caller, action, None)?) };
     let cmd = (action == Action::CommandsWrite).then_some(request.cmd.as_str());
-    command(app, caller, action, cmd, &request.device_uid).await
+    command(caller, log, action, cmd, &request.device_uid).await
 }
 
 /// Whether the caller may do that to a batch that is on the record: to the tenant's batches, and to each of its devices.
-pub async fn batch(app: &App, caller: &Principal, action: Action, batch_id: Uuid) -> Result<(), Error> {
+pub async fn batch(
+    caller: &Principal,
+    log: &TenantLog,
+    action: Action,
+    batch_id: Uuid,
+) -> Result<(), Refused> {
     if !caller.is_ruled(action) {
         return Ok(tenant(caller, action, None)?);
     }
-    let recorded =
-        app.tenant_log(caller).load::<CommandBatch>(&format!("{}/{batch_id}", caller.tenant)).await;
+    let recorded = log.load::<CommandBatch>(&format!("{}/{batch_id}", caller.tenant)).await;
     let recorded = recorded.map_err(commands::Error::from)?;
     let cmd = recorded.request().map(|request| request.cmd.as_str());
     let cmd = cmd.filter(|_| action == Action::CommandsWrite);
     tenant(caller, action, cmd)?;
-    Ok(all(app, caller, action, cmd, recorded.devices().to_vec()).await.map(drop)?)
+    Ok(all(caller, log, action, cmd, recorded.devices().to_vec()).await.map(drop)?)
 }
 
 /// Whether the caller may do that to all of these devices, by the labels that the read model knows. Returns them.
 pub async fn all(
-    app: &App,
     caller: &Principal,
+    log: &TenantLog,
     action: Action,
     cmd: Option<&str>,
     uids: Vec<Uid>,
@@ -109,7 +180,7 @@ pub async fn all(
         tenant(caller, action, cmd)?;
         return Ok(uids);
     }
-    let labels = devices::labels(&app.tenant_log(caller), &uids).await?;
+    let labels = devices::labels(log, &uids).await?;
     let (caller, cmd) = (caller.clone(), cmd.map(str::to_owned));
     // There may be 100,000 of them, at some microseconds each.
     let decided = tokio::task::spawn_blocking(move || {
@@ -135,8 +206,8 @@ pub fn retain_devices<T>(caller: &Principal, items: &mut Vec<T>, device: impl Fn
 
 /// Leaves the commands that the caller may see, by the labels that the read model knows of their devices.
 pub async fn retain_commands<T>(
-    app: &App,
     caller: &Principal,
+    log: &TenantLog,
     items: &mut Vec<T>,
     device_uid: impl Fn(&T) -> String,
 ) -> Result<(), Error> {
@@ -147,23 +218,27 @@ pub async fn retain_commands<T>(
     let mut uids: Vec<Uid> = items.iter().filter_map(|item| device_uid(item).parse().ok()).collect();
     uids.sort_unstable();
     uids.dedup();
-    let (labels, none) = (devices::labels(&app.tenant_log(caller), &uids).await?, Labels::new());
+    let (labels, none) = (devices::labels(log, &uids).await?, Labels::new());
     uids.retain(|uid| known(caller, action, None, uid, labels.get(uid.as_str()).unwrap_or(&none)).is_ok());
     items.retain(|item| uids.binary_search_by(|uid| uid.as_str().cmp(&device_uid(item))).is_ok());
     Ok(())
 }
 
 /// Leaves the batches that the caller may see: those of which every device is.
-pub async fn retain_batches(app: &App, caller: &Principal, items: &mut Vec<Batch>) -> Result<(), Error> {
+pub async fn retain_batches(
+    caller: &Principal,
+    log: &TenantLog,
+    items: &mut Vec<Batch>,
+) -> Result<(), Error> {
     if !caller.is_ruled(Action::CommandsRead) {
         return Ok(());
     }
     let mut seen = vec![];
     for item in items.drain(..) {
-        match batch(app, caller, Action::CommandsRead, item.batch_id).await {
+        match batch(caller, log, Action::CommandsRead, item.batch_id).await {
             Ok(()) => seen.push(item),
-            Err(Error::Forbidden(_)) => {}
-            Err(error) => return Err(error),
+            Err(Refused::Forbidden(_)) => {}
+            Err(Refused::Failed(error)) => return Err(error),
         }
     }
     *items = seen;

@@ -1,0 +1,266 @@
+//! The door: who may do what, and the only way to a tenant's log.
+//!
+//! A handler's first argument is its door: `May<DevicesRead>` for the tenant's things, `May<DevicesRead, Device>` for the
+//! device that the path names, `May<TiersRead, Platform>` for the platform's. It refuses nobody's requests with 401 and
+//! others with 403, before the arguments behind it look at the rest of the request, and notes what it refuses. Who has
+//! passed has a [`TenantLog`]; who has not has nothing to read with.
+//!
+//! - [`guard`]: decisions that depend on a device's labels
+//! - [`action`]: what a door says in the `OpenAPI` document
+
+pub mod action;
+pub mod guard;
+
+use std::marker::PhantomData;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use fleetlog_access::authorize::ActionType;
+use fleetlog_access::recovery::Oneself;
+use fleetlog_access::{self as access, Action, Forbidden, Principal, Who, authorize};
+use fleetlog_aggregates::device::Labels;
+use fleetlog_aggregates::identity::Uid;
+use fleetlog_engine::commands;
+use fleetlog_event_log::{EventLog, TenantLog};
+use fleetlog_projections::devices::Device;
+use http::request::Parts;
+
+use self::guard::Refused;
+use crate::app::App;
+use crate::resource::Resource;
+use crate::rest::Error;
+use crate::rest::extract::Caller;
+
+/// The log of all tenants, which only the door opens, to one tenant's.
+#[derive(Clone)]
+pub(crate) struct Locked(EventLog);
+
+impl From<EventLog> for Locked {
+    fn from(log: EventLog) -> Self {
+        Self(log)
+    }
+}
+
+/// What a door is to: the tenant's things, one of them, the platform's, or the caller's own user.
+pub trait Target: 'static {
+    /// Which one.
+    type Id: Send + Sync;
+
+    /// Which one is meant, by the path or by who is calling.
+    fn named(path: Option<&str>, caller: &Principal) -> Result<Self::Id, Error>;
+
+    /// Whether the caller may do that. `None`: the path names nothing that could be there.
+    fn decide(
+        caller: &Principal,
+        log: &TenantLog,
+        action: Action,
+        id: Option<&Self::Id>,
+    ) -> impl Future<Output = Result<(), Refused>> + Send;
+}
+
+/// The caller's tenant: lists, and what is made anew.
+pub enum OwnTenant {}
+
+impl Target for OwnTenant {
+    type Id = ();
+
+    fn named(_: Option<&str>, _: &Principal) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn decide(
+        caller: &Principal,
+        _: &TenantLog,
+        action: Action,
+        _: Option<&()>,
+    ) -> Result<(), Refused> {
+        Ok(authorize(caller, action, &access::Resource::Tenant(&caller.tenant))?)
+    }
+}
+
+/// The platform, across tenants.
+pub enum Platform {}
+
+impl Target for Platform {
+    type Id = ();
+
+    fn named(_: Option<&str>, _: &Principal) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn decide(
+        caller: &Principal,
+        _: &TenantLog,
+        action: Action,
+        _: Option<&()>,
+    ) -> Result<(), Refused> {
+        Ok(authorize(caller, action, &access::Resource::Platform)?)
+    }
+}
+
+/// The user that the caller is. A program is none, and is refused.
+impl Target for Oneself {
+    type Id = Self;
+
+    fn named(_: Option<&str>, caller: &Principal) -> Result<Self, Error> {
+        match caller.who {
+            Who::User { user_id, session_id, .. } => {
+                Ok(Self { tenant: caller.tenant.clone(), user_id, session_id })
+            }
+            Who::Key { .. } => Err(Error::unauthenticated()),
+        }
+    }
+
+    async fn decide(
+        caller: &Principal,
+        _: &TenantLog,
+        action: Action,
+        id: Option<&Self>,
+    ) -> Result<(), Refused> {
+        authorize(caller, action, &access::Resource::Tenant(&caller.tenant))?;
+        Ok(id.map(drop).ok_or(Forbidden(action))?)
+    }
+}
+
+impl<R: Resource> Target for R {
+    type Id = R::Id;
+
+    fn named(path: Option<&str>, _: &Principal) -> Result<R::Id, Error> {
+        path.and_then(R::id).ok_or_else(Error::missing::<R>)
+    }
+
+    async fn decide(
+        caller: &Principal,
+        log: &TenantLog,
+        action: Action,
+        id: Option<&R::Id>,
+    ) -> Result<(), Refused> {
+        match id {
+            Some(id) => R::decide(caller, log, action, id).await,
+            None => Ok(authorize(caller, action, &R::all(caller))?),
+        }
+    }
+}
+
+/// A door that is open: the caller may do `A` to `T`.
+pub struct May<A, T: Target = OwnTenant> {
+    /// What every handler shares.
+    pub app: App,
+    /// Who is calling.
+    pub caller: Principal,
+    /// Which one of `T` it is.
+    pub id: T::Id,
+    log: TenantLog,
+    action: PhantomData<fn() -> A>,
+}
+
+/// A door that is shut: the decision depends on the body, which the handler reads first.
+pub struct Knock<A, T: Target = OwnTenant> {
+    app: App,
+    caller: Principal,
+    id: Result<T::Id, Error>,
+    log: TenantLog,
+    action: PhantomData<fn() -> A>,
+}
+
+impl<A: ActionType, T: Target> FromRequestParts<App> for Knock<A, T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        let Caller(caller) = Caller::from_request_parts(parts, app).await?;
+        let path = RawPathParams::from_request_parts(parts, app).await.ok();
+        let first = path.as_ref().and_then(|path| path.iter().next()).map(|(_, name)| name);
+        let (id, log) = (T::named(first, &caller), app.log.0.for_tenant(&caller.tenant));
+        Ok(Self { app: app.clone(), caller, id, log, action: PhantomData })
+    }
+}
+
+impl<A: ActionType, T: Target> FromRequestParts<App> for May<A, T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        Knock::<A, T>::from_request_parts(parts, app).await?.open().await
+    }
+}
+
+impl<A: ActionType, T: Target> Knock<A, T> {
+    /// Opens the door, if the caller may.
+    async fn open(self) -> Result<May<A, T>, Error> {
+        let decided = T::decide(&self.caller, &self.log, A::ACTION, self.id.as_ref().ok()).await;
+        self.opened(decided)
+    }
+
+    fn opened(self, decided: Result<(), Refused>) -> Result<May<A, T>, Error> {
+        let Self { app, caller, id, log, action } = self;
+        decided.map_err(|refused| refused.noted(&app, &caller))?;
+        Ok(May { app, caller, id: id?, log, action })
+    }
+}
+
+impl<A: ActionType> Knock<A> {
+    /// Opens the door, if the caller may do that with the command of that name. `None`: the request names none.
+    pub fn with_command(self, cmd: Option<&str>) -> Result<May<A>, Error> {
+        let decided = guard::tenant(&self.caller, A::ACTION, cmd).map_err(Refused::from);
+        self.opened(decided)
+    }
+}
+
+impl<A: ActionType> Knock<A, Device> {
+    /// Opens the door, if the caller may do that to the device with the command of that name. `None`: the request names
+    /// none.
+    pub async fn with_command(self, cmd: Option<&str>) -> Result<May<A, Device>, Error> {
+        let decided = match &self.id {
+            Ok(uid) => guard::command(&self.caller, &self.log, A::ACTION, cmd, uid).await,
+            Err(_) => guard::tenant(&self.caller, A::ACTION, cmd).map_err(Refused::from),
+        };
+        self.opened(decided)
+    }
+
+    /// Opens the door, if the caller may write the device with the labels that it is to have. `None`: they stay.
+    pub async fn with_labels(self, labels: Option<&Labels>) -> Result<May<A, Device>, Error> {
+        let decided = match &self.id {
+            Ok(uid) => guard::written(&self.caller, &self.log, A::ACTION, uid, labels).await,
+            Err(_) => guard::tenant(&self.caller, A::ACTION, None).map_err(Refused::from),
+        };
+        self.opened(decided)
+    }
+}
+
+impl<A: ActionType, T: Target> May<A, T> {
+    /// The log of the caller's tenant.
+    #[must_use]
+    pub fn log(&self) -> &TenantLog {
+        &self.log
+    }
+
+    /// Whether the caller may do something else to the tenant's things as well.
+    pub fn also(&self, action: Action) -> Result<(), Error> {
+        let decided = guard::tenant(&self.caller, action, None).map_err(Refused::from);
+        decided.map_err(|refused| refused.noted(&self.app, &self.caller))
+    }
+}
+
+impl<A: ActionType> May<A> {
+    /// Whether the caller may write a device with these labels as well.
+    pub async fn with_labels(&self, uid: &Uid, labels: &Labels) -> Result<(), Error> {
+        let decided = guard::written(&self.caller, &self.log, A::ACTION, uid, Some(labels)).await;
+        decided.map_err(|refused| refused.noted(&self.app, &self.caller))
+    }
+
+    /// Whether the caller may do that, with that command, to all of these devices. Returns them.
+    pub async fn to_all(&self, cmd: Option<&str>, devices: Vec<Uid>) -> Result<Vec<Uid>, commands::Error> {
+        let decided = guard::all(&self.caller, &self.log, A::ACTION, cmd, devices).await;
+        decided.inspect_err(|error| {
+            if let commands::Error::Forbidden(forbidden) = error {
+                guard::note(&self.app, &self.caller, *forbidden);
+            }
+        })
+    }
+}
+
+impl<A: ActionType> May<A, Oneself> {
+    /// The door to the own user, for a caller who has logged in within this request.
+    pub async fn after_login(app: App, caller: Principal) -> Result<Self, Error> {
+        let (id, log) = (Oneself::named(None, &caller), app.log.0.for_tenant(&caller.tenant));
+        Knock { app, caller, id, log, action: PhantomData }.open().await
+    }
+}

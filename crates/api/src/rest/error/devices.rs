@@ -1,0 +1,54 @@
+//! The errors of devices and of their registration.
+
+use fleetlog_aggregates::device;
+use fleetlog_engine::devices::credentials::issue::Credential;
+use fleetlog_engine::devices::registration;
+use fleetlog_event_log::control::ExecuteError;
+use fleetlog_projections::devices::Device;
+use http::StatusCode;
+
+use super::Error;
+
+impl From<registration::Refused> for Error {
+    fn from(refused: registration::Refused) -> Self {
+        match refused {
+            registration::Refused::Full => {
+                Self::conflict("device_limit", "the tenant has as many devices as it may have")
+            }
+            registration::Refused::Execute(error) => error.into(),
+        }
+    }
+}
+
+impl From<ExecuteError<device::Error>> for Error {
+    fn from(error: ExecuteError<device::Error>) -> Self {
+        match error {
+            ExecuteError::Refused(refused) => refused.into(),
+            ExecuteError::Conflict => Self::changing(),
+            ExecuteError::Log(error) => error.into(),
+        }
+    }
+}
+
+impl Error {
+    /// Others keep changing the same thing.
+    pub(super) fn changing() -> Self {
+        Self::conflict("conflict", "others keep changing this; try again").soon()
+    }
+}
+
+impl From<device::Error> for Error {
+    fn from(error: device::Error) -> Self {
+        let detail = error.to_string();
+        match error {
+            device::Error::AlreadyRegistered => Self::conflict("already_registered", detail),
+            device::Error::Decommissioned => Self::conflict("decommissioned", detail),
+            device::Error::NotRegistered => Self::missing::<Device>(),
+            device::Error::TooManyCredentials => Self::conflict("too_many_credentials", detail),
+            device::Error::UnknownCredential => Self::missing::<Credential>(),
+            device::Error::Invalid(_) | device::Error::AlreadyExpired => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
+            }
+        }
+    }
+}

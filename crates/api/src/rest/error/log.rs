@@ -1,0 +1,27 @@
+//! The log's errors.
+
+use fleetlog_event_log as event_log;
+use http::StatusCode;
+
+use super::Error;
+use crate::rest::logs::Log;
+
+impl From<event_log::Error> for Error {
+    fn from(error: event_log::Error) -> Self {
+        match error {
+            event_log::Error::Unavailable(_) => {
+                let detail = "the service cannot do this right now; try again";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).soon().because(error)
+            }
+            event_log::Error::NoSuchLog(_) => Self::missing::<Log>(),
+            // What is sent is checked before it gets this far; this is the net below.
+            error if error.is_bad_data() => {
+                let detail = "a value cannot be stored or compared";
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
+            }
+            event_log::Error::Database(_)
+            | event_log::Error::Migrate(_)
+            | event_log::Error::NotDurable { .. } => Self::internal(error),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The read models' errors.
+
+use fleetlog_engine::commands;
+use fleetlog_projections::telemetry_windows::{self, Invalid};
+use fleetlog_projections::{WaitError, devices};
+
+use super::Error;
+
+impl From<devices::Error> for Error {
+    fn from(error: devices::Error) -> Self {
+        match error {
+            devices::Error::Cursor(bad) => Self::field("cursor", bad),
+            devices::Error::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<fleetlog_projections::commands::Error> for Error {
+    fn from(error: fleetlog_projections::commands::Error) -> Self {
+        commands::Error::from(error).into()
+    }
+}
+
+impl From<telemetry_windows::Error> for Error {
+    fn from(error: telemetry_windows::Error) -> Self {
+        match error {
+            telemetry_windows::Error::Database(error) => error.into(),
+            telemetry_windows::Error::Invalid(invalid) => {
+                let field = match invalid {
+                    Invalid::Range => "from",
+                    Invalid::Points => "points",
+                    Invalid::Step | Invalid::TooManyBuckets => "step",
+                    Invalid::TooManyWindows => "metric",
+                };
+                Self::field(field, invalid)
+            }
+        }
+    }
+}
+
+impl From<WaitError> for Error {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::UnknownProjection => Self::internal(error),
+            WaitError::TimedOut => Self::not_yet(),
+            WaitError::Database(error) => error.into(),
+        }
+    }
+}
