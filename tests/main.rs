@@ -25,3 +25,4 @@ mod rest;
 mod spine;
 mod support;
 mod tenants;
+mod walls;

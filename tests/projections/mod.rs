@@ -1,6 +1,7 @@
 //! The projections: each equal to the fold of its log, whatever happens on the way.
 
 mod devices;
+mod example;
 mod faults;
 mod poison;
 mod runners;
