@@ -14,7 +14,6 @@ use utoipa_axum::router::OpenApiRouter;
 use super::RequestId;
 use super::error::Error;
 use super::extract::{Body, Peer, present};
-use super::problem::Problem;
 use super::registration::{ACCEPTED, Accepted};
 use crate::app::App;
 use crate::door::May;
@@ -105,8 +104,8 @@ struct NewPassword {
     post, path = "/auth/password", tag = "auth", operation_id = "change_password", request_body = NewPassword,
     responses(
         (status = 204, description = "This is the password from here on"),
-        (status = 422, description = "Not the current password, or too easy to guess", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many attempts", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Not the current password, or too easy to guess"),
+        (status = 429, description = "Too many attempts"),
     ),
 )]
 async fn change_password(
@@ -129,7 +128,7 @@ async fn change_password(
     post, path = "/auth/verify/resend", tag = "auth", operation_id = "resend_verification",
     responses(
         (status = 202, description = "A mail says how to go on", body = Accepted),
-        (status = 409, description = "It is confirmed already", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is confirmed already"),
     ),
 )]
 async fn resend_verification(

@@ -16,7 +16,6 @@ use super::error::Error;
 use super::extract::{Body, present};
 use super::page::List;
 use super::parameters::LogPosition;
-use super::problem::Problem;
 use super::{PREFIX, RequestId};
 use crate::app::App;
 use crate::door::May;
@@ -54,7 +53,7 @@ async fn list_api_keys(door: May<ApiKeysRead>) -> Result<Json<List<ApiKey>>, Err
     params(("id" = Uuid, Path, description = "The key's id")),
     responses(
         (status = 200, description = "The key, without its secret", body = ApiKey),
-        (status = 404, description = "No such key", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such key"),
     ),
 )]
 async fn read_api_key(door: May<ApiKeysRead, ApiKey>) -> Result<Json<ApiKey>, Error> {
@@ -141,7 +140,7 @@ async fn issue_api_key(
     params(("id" = Uuid, Path, description = "The key's id")),
     responses(
         (status = 204, description = "Revoked"),
-        (status = 404, description = "No such key, or it is revoked", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such key, or it is revoked"),
     ),
 )]
 async fn revoke_api_key(door: May<ApiKeysWrite, ApiKey>, request: RequestId) -> Result<StatusCode, Error> {

@@ -17,7 +17,6 @@ use super::RequestId;
 use super::cookies::{self, SetCookie};
 use super::error::Error;
 use super::extract::{Body, Caller, OptionalBody, Peer};
-use super::problem::Problem;
 use crate::app::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -87,8 +86,8 @@ impl LoggedIn {
     request_body = Credentials,
     responses(
         (status = 200, description = "Logged in", body = LoggedIn, headers(("Set-Cookie" = String))),
-        (status = 401, description = "Wrong address or password", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many attempts", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Wrong address or password"),
+        (status = 429, description = "Too many attempts"),
     ),
 )]
 async fn log_in(
@@ -133,7 +132,7 @@ impl Refresh {
     request_body = Option<Refresh>,
     responses(
         (status = 200, description = "The next tokens", body = LoggedIn, headers(("Set-Cookie" = String))),
-        (status = 401, description = "Not a good refresh token", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Not a good refresh token"),
     ),
 )]
 async fn refresh(

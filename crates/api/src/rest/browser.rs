@@ -20,7 +20,6 @@ use super::auth;
 use super::cookies::{self, SetCookie};
 use super::error::Error;
 use super::extract::{Body, Caller, Peer};
-use super::problem::Problem;
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -46,9 +45,9 @@ struct Credentials {
     post, path = "/api/login", tag = "browser", operation_id = "browser_log_in", request_body = Credentials,
     responses(
         (status = 200, description = "Logged in", body = Account, headers(("Set-Cookie" = String))),
-        (status = 401, description = "Wrong address or password", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "From a page of another origin", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many attempts", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Wrong address or password"),
+        (status = 403, description = "From a page of another origin"),
+        (status = 429, description = "Too many attempts"),
     ),
 )]
 async fn log_in(

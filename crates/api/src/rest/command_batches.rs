@@ -22,7 +22,6 @@ use super::extract::{Body, IdempotencyKey, OptionalBody, Query, parse, present};
 use super::min_position::When;
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment};
-use super::problem::Problem;
 use super::{PREFIX, RequestId, min_position};
 use crate::app::App;
 use crate::door::action::guarded;
@@ -135,7 +134,7 @@ impl Written {
             ("Location" = String),
             ("Idempotent-Replayed" = String, description = "`true` where an earlier request with the same key had put it there"),
         )),
-        (status = 409, description = "The key is being worked on", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The key is being worked on"),
     ),
 )]
 async fn send_command_batch(
@@ -195,7 +194,7 @@ async fn list_command_batches(
     params(("id" = String, Path, description = "The batch"), When),
     responses(
         (status = 200, description = "The batch", body = Batch),
-        (status = 404, description = "No such batch", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such batch"),
     ),
 )]
 async fn read_command_batch(
@@ -214,8 +213,8 @@ async fn read_command_batch(
     params(("id" = String, Path, description = "The batch")),
     responses(
         (status = 200, description = "Cancelled", body = Written),
-        (status = 404, description = "No such batch", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It has ended already", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such batch"),
+        (status = 409, description = "It has ended already"),
     ),
 )]
 async fn cancel_command_batch(

@@ -10,7 +10,6 @@ use utoipa_axum::router::OpenApiRouter;
 use super::error::Error;
 use super::extract::Query;
 use super::parameters::Moment;
-use super::problem::Problem;
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -45,7 +44,7 @@ struct History {
     params(("id" = String, Path, description = "The command"), When),
     responses(
         (status = 200, description = "The command", body = Command),
-        (status = 404, description = "No such command", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such command"),
     ),
 )]
 async fn read_command(
@@ -61,7 +60,7 @@ async fn read_command(
     params(("id" = String, Path, description = "The command"), When),
     responses(
         (status = 200, description = "The command and its steps", body = History),
-        (status = 404, description = "No such command", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such command"),
     ),
 )]
 async fn read_command_history(

@@ -16,7 +16,6 @@ use super::extract::{Body, NewName, NoParameters, Query, present};
 use super::min_position::When;
 use super::page::List;
 use super::parameters::LogPosition;
-use super::problem::Problem;
 use super::{RequestId, min_position};
 use crate::app::App;
 use crate::door::May;
@@ -73,7 +72,7 @@ struct Named {
     params(("name" = String, Path, description = "The command type")),
     responses(
         (status = 200, description = "The command type", body = Named),
-        (status = 404, description = "No such command type", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such command type"),
     ),
 )]
 async fn read_command_type(
@@ -138,7 +137,7 @@ async fn define_command_type(
     params(("name" = String, Path, description = "The command type")),
     responses(
         (status = 200, description = "Off the list", body = Written),
-        (status = 404, description = "No such command type", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such command type"),
     ),
 )]
 async fn remove_command_type(

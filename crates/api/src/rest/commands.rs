@@ -23,7 +23,6 @@ use super::extract::{Body, IdempotencyKey, OptionalBody, Query, parse, present};
 use super::middleware::IDEMPOTENT_REPLAYED;
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment, check_span};
-use super::problem::Problem;
 use super::{PREFIX, RequestId, min_position};
 use crate::app::App;
 use crate::door::action::guarded;
@@ -104,8 +103,8 @@ struct Written {
             ("Location" = String),
             ("Idempotent-Replayed" = String, description = "`true` where an earlier request with the same key had put it there"),
         )),
-        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Out of service, or the key is being worked on", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such device"),
+        (status = 409, description = "Out of service, or the key is being worked on"),
     ),
 )]
 async fn send_command(
@@ -127,8 +126,8 @@ async fn send_command(
     ),
     responses(
         (status = 202, description = "On the record, and will be sent", body = Written, headers(("Location" = String))),
-        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Out of service, or the key is being worked on", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such device"),
+        (status = 409, description = "Out of service, or the key is being worked on"),
     ),
 )]
 async fn send_command_alias(
@@ -250,7 +249,7 @@ struct WhichOfDevice {
     params(("uid" = String, Path, description = "The device"), WhichOfDevice),
     responses(
         (status = 200, description = "A page of commands", body = List<Command>),
-        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such device"),
     ),
 )]
 async fn list_device_commands(
@@ -317,8 +316,8 @@ pub(super) struct Cancel {
     params(("id" = String, Path, description = "The command")),
     responses(
         (status = 200, description = "Cancelled", body = Written),
-        (status = 404, description = "No such command", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It has ended already", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such command"),
+        (status = 409, description = "It has ended already"),
     ),
 )]
 async fn cancel_command(

@@ -20,7 +20,6 @@ use super::error::Error;
 use super::extract::{Body, Named, present};
 use super::page::List;
 use super::parameters::{LogPosition, Moment};
-use super::problem::Problem;
 use super::{PREFIX, RequestId};
 use crate::app::App;
 use crate::door::May;
@@ -49,7 +48,7 @@ impl Resource for Credential {
     params(("uid" = String, Path, description = "The device")),
     responses(
         (status = 200, description = "The newest thousand", body = List<Credential>),
-        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such device"),
     ),
 )]
 async fn list_device_credentials(
@@ -96,8 +95,8 @@ struct IssuedCredential {
     params(("uid" = String, Path, description = "The device")),
     responses(
         (status = 201, description = "Issued", body = IssuedCredential, headers(("Location" = String))),
-        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Out of service, or it has five already", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such device"),
+        (status = 409, description = "Out of service, or it has five already"),
     ),
 )]
 async fn issue_device_credential(
@@ -147,8 +146,8 @@ struct Revoked {
     ),
     responses(
         (status = 200, description = "Revoked", body = Revoked),
-        (status = 404, description = "No such device, or no such credential that is good", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Out of service", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such device, or no such credential that is good"),
+        (status = 409, description = "Out of service"),
     ),
 )]
 async fn revoke_device_credential(

@@ -20,7 +20,6 @@ use super::extract::{Body, Query, parse, present};
 use super::min_position::When;
 use super::page::List;
 use super::parameters::{Limit, LogPosition};
-use super::problem::Problem;
 use super::telemetry::shown_since;
 use super::{PREFIX, RequestId, min_position};
 use crate::app::App;
@@ -117,7 +116,7 @@ async fn list_devices(
     params(("uid" = String, Path, description = "The device"), When),
     responses(
         (status = 200, description = "The device", body = Device),
-        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such device"),
     ),
 )]
 async fn read_device(
@@ -174,7 +173,7 @@ struct Written {
     post, path = "/devices", tag = "devices", operation_id = "register_device", request_body = NewDevice,
     responses(
         (status = 201, description = "Registered", body = Written, headers(("Location" = String))),
-        (status = 409, description = "Registered already, or as many as the tenant may have", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Registered already, or as many as the tenant may have"),
     ),
 )]
 async fn register_device(
@@ -197,8 +196,8 @@ async fn register_device(
     params(("uid" = String, Path, description = "The device")),
     responses(
         (status = 200, description = "Changed", body = Written),
-        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Out of service", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such device"),
+        (status = 409, description = "Out of service"),
     ),
 )]
 async fn change_device(
@@ -222,8 +221,8 @@ async fn change_device(
     params(("uid" = String, Path, description = "The device")),
     responses(
         (status = 200, description = "Out of service", body = Written),
-        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Out of service already", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such device"),
+        (status = 409, description = "Out of service already"),
     ),
 )]
 async fn decommission_device(

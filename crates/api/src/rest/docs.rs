@@ -7,7 +7,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Content, Ref, ResponseBuilder};
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::problem::{self, Problem};
@@ -32,7 +32,7 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
     Base::openapi()
 }
 
-/// Adds to every operation what all have in common.
+/// Adds to every operation what all have in common: the login it needs, and the problem documents of its errors.
 pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(bearer));
@@ -56,11 +56,20 @@ fn add_problems(operation: &mut Operation) {
     if operation.parameters.is_some() || operation.request_body.is_some() {
         shared.push(("422", "A field is wrong, unknown or missing"));
     }
+    let responses = &mut operation.responses.responses;
     for (status, description) in shared {
-        let content = Content::new(Some(Ref::from_schema_name("Problem")));
-        let response =
-            ResponseBuilder::new().description(description).content(problem::CONTENT_TYPE, content);
-        operation.responses.responses.entry(status.to_owned()).or_insert(response.build().into());
+        let response = || ResponseBuilder::new().description(description).build().into();
+        responses.entry(status.to_owned()).or_insert_with(response);
+    }
+    for (status, response) in responses {
+        // One with a body of its own says so; every other error's answer is a problem document.
+        if let RefOr::T(response) = response
+            && !status.starts_with('2')
+            && response.content.is_empty()
+        {
+            let content = Content::new(Some(Ref::from_schema_name("Problem")));
+            response.content.insert(problem::CONTENT_TYPE.to_owned(), content.into());
+        }
     }
 }
 

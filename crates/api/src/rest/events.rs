@@ -19,7 +19,6 @@ use super::logs::{Log, in_lane};
 use super::min_position;
 use super::page::List;
 use super::parameters::{After, Limit, LogPosition};
-use super::problem::Problem;
 use super::telemetry::shown_since;
 use crate::app::App;
 use crate::door::May;
@@ -116,7 +115,7 @@ impl From<event_log::Event> for Item {
     get, path = "/events", tag = "log", operation_id = "read_events", params(Which),
     responses(
         (status = 200, description = "A page of events", body = List<Item>),
-        (status = 404, description = "No such log", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such log"),
     ),
 )]
 async fn read_events(door: May<EventsRead>, Query(which): Query<Which>) -> Result<Json<List<Item>>, Error> {

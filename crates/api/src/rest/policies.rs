@@ -21,7 +21,6 @@ use super::error::Error;
 use super::extract::{Body, NewName, NoParameters, Query, parse, present};
 use super::page::List;
 use super::parameters::LogPosition;
-use super::problem::Problem;
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -82,7 +81,7 @@ async fn list_policies(door: May<PoliciesRead>, _: Query<NoParameters>) -> Resul
     params(("name" = String, Path, description = "The policy")),
     responses(
         (status = 200, description = "The policy", body = Policy),
-        (status = 404, description = "No such policy", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such policy"),
     ),
 )]
 async fn read_policy(door: May<PoliciesRead, Stored>, _: Query<NoParameters>) -> Result<Json<Policy>, Error> {
@@ -151,7 +150,7 @@ async fn define_policy(
     params(("name" = String, Path, description = "The policy")),
     responses(
         (status = 200, description = "It holds no more", body = Written),
-        (status = 404, description = "No such policy", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such policy"),
     ),
 )]
 async fn remove_policy(door: May<PoliciesWrite, Stored>, request: RequestId) -> Result<Json<Written>, Error> {

@@ -14,7 +14,6 @@ use utoipa_axum::routes;
 use super::RequestId;
 use super::error::Error;
 use super::extract::{Body, Peer, present};
-use super::problem::Problem;
 use crate::app::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -63,9 +62,9 @@ struct Applicant {
     post, path = "/auth/register", tag = "auth", operation_id = "register", request_body = Applicant,
     responses(
         (status = 202, description = "A mail says how to go on", body = Accepted),
-        (status = 403, description = "Nobody can register there", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "An address or a password that is not taken, and why", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many attempts", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Nobody can register there"),
+        (status = 422, description = "An address or a password that is not taken, and why"),
+        (status = 429, description = "Too many attempts"),
     ),
 )]
 async fn register(
@@ -95,7 +94,7 @@ struct Mailed {
     post, path = "/auth/verify", tag = "auth", operation_id = "verify_address", request_body = Mailed,
     responses(
         (status = 204, description = "Confirmed"),
-        (status = 422, description = "The token is not valid, or not any more", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The token is not valid, or not any more"),
     ),
 )]
 async fn verify(
@@ -122,7 +121,7 @@ struct Forgotten {
     post, path = "/auth/password/forgot", tag = "auth", operation_id = "forgot_password", request_body = Forgotten,
     responses(
         (status = 202, description = "If there is such an account, a mail says how to go on", body = Accepted),
-        (status = 429, description = "Too many attempts", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many attempts"),
     ),
 )]
 async fn forgot_password(
@@ -150,7 +149,7 @@ struct Reset {
     post, path = "/auth/password/reset", tag = "auth", operation_id = "reset_password", request_body = Reset,
     responses(
         (status = 204, description = "This is the password from here on"),
-        (status = 422, description = "The token is not valid, or not any more; or the password is too easy to guess, in which case the token stays good", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The token is not valid, or not any more; or the password is too easy to guess, in which case the token stays good"),
     ),
 )]
 async fn reset_password(
@@ -181,7 +180,7 @@ struct Answer {
     post, path = "/auth/invitation/accept", tag = "auth", operation_id = "accept_invitation", request_body = Answer,
     responses(
         (status = 204, description = "The user can log in"),
-        (status = 422, description = "The token is not valid, or not any more; or the password is too easy to guess, in which case the token stays good", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The token is not valid, or not any more; or the password is too easy to guess, in which case the token stays good"),
     ),
 )]
 async fn accept_invitation(

@@ -15,7 +15,6 @@ use super::RequestId;
 use super::error::Error;
 use super::extract::Named;
 use super::page::List;
-use super::problem::Problem;
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -61,7 +60,7 @@ async fn list_sessions(door: May<UserRead, Oneself>) -> Result<Json<List<Own>>, 
     params(("id" = Uuid, Path, description = "The session")),
     responses(
         (status = 204, description = "Ended"),
-        (status = 404, description = "No such session, or it is over", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such session, or it is over"),
     ),
 )]
 async fn end_session(

@@ -18,7 +18,6 @@ use super::logs::in_lane;
 use super::min_position;
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment, Order, check_span};
-use super::problem::Problem;
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -137,7 +136,7 @@ pub fn shown_since(log: &TenantLog, now: DateTime<Utc>) -> Option<DateTime<Utc>>
     params(("uid" = String, Path, description = "The device"), Which),
     responses(
         (status = 200, description = "A page of readings", body = List<Item>),
-        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such device"),
     ),
 )]
 async fn read_telemetry(

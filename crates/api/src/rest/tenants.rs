@@ -18,7 +18,6 @@ use super::error::Error;
 use super::extract::{Body, NoParameters, Query, present};
 use super::page::List;
 use super::parameters::{Limit, LogPosition};
-use super::problem::Problem;
 use super::{PREFIX, RequestId};
 use crate::app::App;
 use crate::door::action::guarded;
@@ -77,7 +76,7 @@ async fn list_tenants(
     params(("tenant" = String, Path, description = "The tenant")),
     responses(
         (status = 200, description = "The tenant", body = Tenant),
-        (status = 404, description = "No such tenant", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such tenant"),
     ),
 )]
 async fn read_tenant(door: May<TenantsRead, Tenant>) -> Result<Json<Tenant>, Error> {
@@ -201,7 +200,7 @@ impl From<(Tenant, Option<Committed>)> for Written {
     post, path = "/tenants", tag = "platform", operation_id = "create_tenant", request_body = NewTenant,
     responses(
         (status = 201, description = "Made", body = Written, headers(("Location" = String))),
-        (status = 409, description = "There is one of that name, or the admin's address is taken", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "There is one of that name, or the admin's address is taken"),
     ),
 )]
 async fn create_tenant(
@@ -232,7 +231,7 @@ async fn create_tenant(
     params(("tenant" = String, Path, description = "The tenant")),
     responses(
         (status = 200, description = "Changed", body = Written),
-        (status = 404, description = "No such tenant", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such tenant"),
     ),
 )]
 async fn change_tenant(

@@ -17,7 +17,7 @@ use super::error::Error;
 use super::extract::{Body, NewName, NoParameters, Query, present};
 use super::page::List;
 use super::parameters::LogPosition;
-use super::problem::{FieldError, Problem};
+use super::problem::FieldError;
 use crate::app::App;
 use crate::door::action::guarded;
 use crate::door::{May, Platform};
@@ -66,7 +66,7 @@ async fn list_tiers(
     params(("tier" = String, Path, description = "The tier")),
     responses(
         (status = 200, description = "The tier", body = Tier),
-        (status = 404, description = "No such tier", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such tier"),
     ),
 )]
 async fn read_tier(door: May<TiersRead, Tier>) -> Result<Json<Tier>, Error> {
@@ -119,8 +119,8 @@ async fn put_tier(
     params(("tier" = String, Path, description = "The tier")),
     responses(
         (status = 204, description = "Removed"),
-        (status = 404, description = "No such tier", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "In use", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such tier"),
+        (status = 409, description = "In use"),
     ),
 )]
 async fn remove_tier(door: May<TiersWrite, Tier>, request: RequestId) -> Result<StatusCode, Error> {

@@ -18,7 +18,6 @@ use super::error::Error;
 use super::extract::{Body, NoParameters, Query, parse, present};
 use super::page::List;
 use super::parameters::Limit;
-use super::problem::Problem;
 use super::{PREFIX, RequestId};
 use crate::app::App;
 use crate::door::May;
@@ -84,7 +83,7 @@ async fn list_users(
     params(("id" = Uuid, Path, description = "The user")),
     responses(
         (status = 200, description = "The user", body = Account),
-        (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such user"),
     ),
 )]
 async fn read_user(door: May<UsersRead, Account>, _: Query<NoParameters>) -> Result<Json<Account>, Error> {
@@ -114,7 +113,7 @@ struct NewUser {
     post, path = "/users", tag = "users", operation_id = "add_user", request_body = NewUser,
     responses(
         (status = 201, description = "Added", body = Account, headers(("Location" = String))),
-        (status = 409, description = "The address has an account, or the tenant has as many users as it may have", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The address has an account, or the tenant has as many users as it may have"),
     ),
 )]
 async fn add_user(
@@ -152,8 +151,8 @@ struct Change {
     params(("id" = Uuid, Path, description = "The user")),
     responses(
         (status = 200, description = "The user", body = Account),
-        (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The last active admin stays one", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such user"),
+        (status = 409, description = "The last active admin stays one"),
     ),
 )]
 async fn change_user(

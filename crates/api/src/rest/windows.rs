@@ -16,7 +16,6 @@ use super::extract::Query;
 use super::logs::in_lane;
 use super::min_position;
 use super::parameters::{LogPosition, Moment, Step, Zone};
-use super::problem::Problem;
 use super::telemetry::{must_exist, shown_since};
 use crate::app::App;
 use crate::door::May;
@@ -110,7 +109,7 @@ pub fn query(
     params(("uid" = String, Path, description = "The device"), Which),
     responses(
         (status = 200, description = "The windows", body = Windows),
-        (status = 404, description = "No such device", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such device"),
     ),
 )]
 async fn read_windows(
