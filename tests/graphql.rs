@@ -25,6 +25,27 @@ fn the_committed_schema_is_what_the_code_builds() {
     assert_committed("schema.graphql", &Schemas::new(false).sdl());
 }
 
+#[test]
+fn every_description_has_three_words_or_more() {
+    let sdl = Schemas::new(false).sdl();
+    let texts: Vec<_> = sdl.split("\"\"\"").skip(1).step_by(2).collect();
+    assert!(texts.len() > 100, "{}", texts.len());
+    let short = texts.iter().filter(|text| text.split_whitespace().count() < 3);
+    assert_eq!(short.collect::<Vec<_>>(), Vec::<&&str>::new());
+}
+
+#[test]
+fn every_field_and_every_value_is_described() {
+    let sdl = Schemas::new(false).sdl();
+    let (types, _roots) = sdl.split_once("\nschema {").expect("roots");
+    // What follows a description up to the next one: the thing described, and nothing else of a type.
+    let between = types.split("\"\"\"").step_by(2).skip(1);
+    let others = between.flat_map(|text| text.trim_start().lines().skip(1));
+    let bare =
+        others.filter(|line| line.trim_start().starts_with(char::is_alphanumeric) && line.starts_with('\t'));
+    assert_eq!(bare.collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
 #[tokio::test]
 async fn devices_come_with_their_telemetry_and_windows() {
     let api = Api::start().await;

@@ -15,9 +15,9 @@ pub const MAX_PARKED_SHOWN: usize = 10;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProjectionStatus {
-    /// Its name.
+    /// The name of the projection, such as `devices`.
     pub projection: String,
-    /// Its version.
+    /// The version of its table: 1, 2, 3 …
     pub version: i32,
     /// Whether this is the version that readers see.
     pub live: bool,
@@ -71,14 +71,14 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogProgress {
-    /// Which log.
+    /// The number of the log.
     #[cfg_attr(feature = "openapi", schema(value_type = i32))]
     pub log_id: LogId,
     /// Whose it is.
     pub tenant: String,
     /// Which of the tenant's two.
     pub lane: String,
-    /// How far.
+    /// How far it has got there.
     #[serde(flatten)]
     pub progress: Progress,
 }
@@ -87,16 +87,16 @@ pub struct LogProgress {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ParkedStream {
-    /// Its log.
+    /// The number of the log that it is in.
     #[cfg_attr(feature = "openapi", schema(value_type = i32))]
     pub log_id: LogId,
     /// The stream's kind.
     pub aggregate_type: String,
-    /// Which stream.
+    /// The stream: the tenant and the name within it, such as `t0/dev-01`.
     pub aggregate_id: String,
     /// The event that could not be folded.
     pub position: Position,
-    /// Why not.
+    /// Why its event could not be folded.
     pub error: String,
     /// When that was found.
     pub parked_at: DateTime<Utc>,

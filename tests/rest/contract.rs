@@ -99,6 +99,61 @@ fn every_operation_is_described_with_its_action_and_its_problems() {
     }
 }
 
+/// What a description of the document says, where it is not the value of a property of that name.
+fn descriptions<'d>(node: &'d Value, path: &str, found: &mut Vec<(String, &'d str)>) {
+    match node {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = format!("{path}/{name}");
+                match value {
+                    Value::String(text) if ["description", "summary"].contains(&name.as_str()) => {
+                        found.push((path, text));
+                    }
+                    value => descriptions(value, &path, found),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (nth, item) in items.iter().enumerate() {
+                descriptions(item, &format!("{path}/{nth}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_description_has_three_words_or_more() {
+    let document: Value = serde_json::from_str(&rest::docs::text(&rest::document())).expect("JSON");
+    let mut found = vec![];
+    descriptions(&document, "", &mut found);
+    assert!(found.len() > 1_000, "{}", found.len());
+    let short = found.iter().filter(|(_, text)| text.split_whitespace().count() < 3);
+    assert_eq!(short.collect::<Vec<_>>(), Vec::<&(String, &str)>::new());
+}
+
+#[test]
+fn every_property_and_every_parameter_is_described() {
+    let document: Value = serde_json::from_str(&rest::docs::text(&rest::document())).expect("JSON");
+    let mut bare = vec![];
+    for (name, schema) in document["components"]["schemas"].as_object().expect("schemas") {
+        let parts = schema["allOf"].as_array().map_or_else(|| vec![schema], |parts| parts.iter().collect());
+        for (property, says) in parts.iter().filter_map(|part| part["properties"].as_object()).flatten() {
+            if !says.to_string().contains("\"description\"") && !says["$ref"].is_string() {
+                bare.push(format!("{name}.{property}"));
+            }
+        }
+    }
+    for operation in operations() {
+        for parameter in operation.description["parameters"].as_array().into_iter().flatten() {
+            if !parameter["description"].is_string() {
+                bare.push(format!("{} {}", operation.name(), parameter["name"]));
+            }
+        }
+    }
+    assert_eq!(bare, Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn every_operation_needs_a_login_but_those_that_are_public() {
     let api = Api::start().await;

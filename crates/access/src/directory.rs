@@ -45,11 +45,11 @@ pub struct Account {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Yes.
+    /// The user is let in.
     Active,
     /// Once the user has chosen a password.
     Invited,
-    /// No more.
+    /// The user is let in no more, and has no session left.
     Deactivated,
 }
 

@@ -45,7 +45,7 @@ pub struct Tokens {
     pub access: String,
     /// Good once, for the next two.
     pub refresh: String,
-    /// The session.
+    /// The id of the session.
     pub session_id: Uuid,
     /// When it ends at the latest.
     pub expires_at: DateTime<Utc>,
@@ -54,7 +54,7 @@ pub struct Tokens {
 /// A session that is not over.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Session {
-    /// The session.
+    /// The id of the session.
     pub session_id: Uuid,
     /// When its user logged in.
     pub created_at: DateTime<Utc>,
@@ -62,7 +62,7 @@ pub struct Session {
     pub last_used_at: DateTime<Utc>,
     /// When it ends at the latest.
     pub expires_at: DateTime<Utc>,
-    /// Where from.
+    /// The address that its user logged in from.
     pub address: Option<String>,
     /// The program, as it called itself.
     pub user_agent: Option<String>,

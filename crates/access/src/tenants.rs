@@ -22,17 +22,17 @@ use crate::quota::{ANONYMOUS, EVERYONE};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Registration {
-    /// Nobody.
+    /// Nobody can make themselves an account.
     Off,
     /// Whoever was invited.
     Invite,
-    /// Everyone.
+    /// Everyone can make themselves an account.
     Open,
 }
 
 words! { Registration { Off = "off", Invite = "invite", Open = "open" } }
 
-/// A tenant.
+/// A tenant, and what is decided about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Tenant {
     /// Its name, as topics and streams begin with it.

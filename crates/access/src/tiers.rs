@@ -26,10 +26,10 @@ pub struct Limit {
     pub window_s: i32,
 }
 
-/// A tier.
+/// A tier: which rate limits apply to the tenants that have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Tier {
-    /// Its name.
+    /// The name of the tier: 1 to 64 of `a-z 0-9 _ -`.
     #[schema(example = "free")]
     pub tier: String,
     /// Whom it is for.

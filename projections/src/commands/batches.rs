@@ -20,21 +20,21 @@ use crate::paging::Page;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = CommandBatch))]
 pub struct Batch {
-    /// Its id.
+    /// The id of the batch.
     pub batch_id: Uuid,
     /// How the devices were chosen.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub selector: Json,
     /// What to do.
     pub cmd: String,
-    /// With what.
+    /// The parameters of each command: JSON, at most 32 KiB.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub params: Json,
     /// `running`, `completed`, `aborted` or `cancelled`.
     pub status: String,
     /// Who wanted it.
     pub requested_by: String,
-    /// When.
+    /// When it was requested, by the server's clock.
     pub requested_at: DateTime<Utc>,
     /// After this nothing is sent any more.
     pub expires_at: DateTime<Utc>,
@@ -50,7 +50,7 @@ pub struct Batch {
     pub ended_at: Option<DateTime<Utc>>,
     /// Who cancelled it.
     pub cancelled_by: Option<String>,
-    /// Why.
+    /// Why it was cancelled, in the words of who did: 1 to 500 characters.
     pub cancel_reason: Option<String>,
     /// The position of its request in the control log.
     pub position: Position,
@@ -91,13 +91,13 @@ pub struct Counts {
     pub requested: i64,
     /// With a broker.
     pub sent: i64,
-    /// Done.
+    /// How many commands their devices did.
     pub acked: i64,
     /// Failed, says the device.
     pub failed: i64,
     /// Without an answer in time.
     pub timed_out: i64,
-    /// Cancelled.
+    /// How many commands were cancelled.
     pub cancelled: i64,
 }
 

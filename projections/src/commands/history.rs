@@ -25,7 +25,7 @@ pub struct Step {
     pub sequence: i64,
     /// Its number in the control log.
     pub position: Position,
-    /// What happened.
+    /// What happened: the name of the event, such as `CommandSent`.
     pub event_type: String,
     /// The event's own words.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]

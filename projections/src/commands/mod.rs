@@ -38,7 +38,7 @@ pub struct Command {
     pub device_uid: String,
     /// What to do.
     pub cmd: String,
-    /// With what.
+    /// Its parameters: JSON, at most 32 KiB.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub params: Json,
     /// Where it is in its life.
@@ -46,7 +46,7 @@ pub struct Command {
     pub status: Status,
     /// Who wanted it.
     pub requested_by: String,
-    /// When.
+    /// When it was requested, by the server's clock.
     pub requested_at: DateTime<Utc>,
     /// How long an attempt waits for the device, in seconds.
     pub timeout_s: i32,
@@ -70,12 +70,12 @@ pub struct Command {
     pub error: Option<Json>,
     /// Who cancelled it.
     pub cancelled_by: Option<String>,
-    /// Why.
+    /// Why it was cancelled, in the words of who did: 1 to 500 characters.
     pub cancel_reason: Option<String>,
     /// What the device answered after the command had timed out or was cancelled. It changes nothing.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub late_ack: Option<Json>,
-    /// When.
+    /// When the late answer arrived, by the server's clock.
     pub late_ack_at: Option<DateTime<Utc>>,
     /// What ties it to the requester's own records: the request's id, unless the requester gave one.
     pub correlation_id: Option<String>,

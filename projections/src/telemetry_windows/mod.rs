@@ -85,13 +85,13 @@ pub struct Window {
     pub end: DateTime<Utc>,
     /// How many readings.
     pub count: i64,
-    /// Their sum.
+    /// The sum of its values.
     pub sum: f64,
-    /// Their mean.
+    /// The mean of its values: `sum` by `count`.
     pub avg: f64,
-    /// The smallest.
+    /// The smallest of its values.
     pub min: f64,
-    /// The largest.
+    /// The largest of its values.
     pub max: f64,
     /// The earliest by the device's clock; of several at one moment, the one recorded first.
     pub first: f64,

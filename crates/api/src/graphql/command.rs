@@ -84,7 +84,7 @@ impl Command {
         &self.row.cmd
     }
 
-    /// With what.
+    /// Its parameters: JSON, at most 32 KiB.
     async fn params(&self) -> Json {
         Json(self.row.params.clone())
     }
@@ -99,7 +99,7 @@ impl Command {
         &self.row.requested_by
     }
 
-    /// When.
+    /// When it was requested, by the server's clock.
     async fn requested_at(&self) -> DateTime<Utc> {
         self.row.requested_at
     }
@@ -154,7 +154,7 @@ impl Command {
         self.row.cancelled_by.as_deref()
     }
 
-    /// Why.
+    /// Why it was cancelled, in the words of who did: 1 to 500 characters.
     async fn cancel_reason(&self) -> Option<&str> {
         self.row.cancel_reason.as_deref()
     }
@@ -164,7 +164,7 @@ impl Command {
         self.row.late_ack.clone().map(Json)
     }
 
-    /// When.
+    /// When the late answer arrived, by the server's clock.
     async fn late_ack_at(&self) -> Option<DateTime<Utc>> {
         self.row.late_ack_at
     }
@@ -217,7 +217,7 @@ impl Step {
         Long(self.0.position)
     }
 
-    /// What happened.
+    /// What happened: the name of the event, such as `CommandSent`.
     async fn event_type(&self) -> &str {
         &self.0.event_type
     }
@@ -263,7 +263,7 @@ impl Step {
     }
 }
 
-/// Which commands.
+/// Which commands to list; without any of these, all.
 #[derive(Default, InputObject)]
 pub(super) struct CommandFilter {
     /// Only for this device.

@@ -13,7 +13,7 @@ use crate::rest::parameters::MAX_LIMIT;
 
 /// How deep fields may lie in each other.
 pub(super) const DEPTH: usize = 10;
-/// The same where the schema itself is asked for.
+/// How deep fields may lie in each other where the schema itself is asked for.
 pub(super) const TYPES_DEPTH: usize = 15;
 /// The most fields, counted as often as they are answered.
 pub(super) const COMPLEXITY: usize = 1_000;

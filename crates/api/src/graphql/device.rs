@@ -43,7 +43,7 @@ pub(super) enum Status {
 enum RegisteredVia {
     /// Its own first message.
     Telemetry,
-    /// A request.
+    /// A request over REST or from the command line.
     Api,
 }
 

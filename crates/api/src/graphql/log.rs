@@ -10,7 +10,7 @@ pub(super) struct Log(pub(super) logs::Log);
 
 #[Object]
 impl Log {
-    /// Its number.
+    /// The number of the log.
     async fn log_id(&self) -> i32 {
         self.0.log_id
     }

@@ -28,7 +28,7 @@ pub(super) struct Mutation;
 /// A command to put on the record.
 #[derive(InputObject)]
 struct SendCommandInput {
-    /// The device.
+    /// The uid of the device.
     device_uid: String,
     /// What to do: one of the tenant's command types.
     cmd: String,

@@ -25,12 +25,12 @@ enum State {
 
 #[Object]
 impl Projection {
-    /// Its name.
+    /// The name of the projection, such as `devices`.
     async fn name(&self) -> &str {
         &self.0.projection
     }
 
-    /// Its version.
+    /// The version of its table: 1, 2, 3 …
     async fn version(&self) -> i32 {
         self.0.version
     }

@@ -24,7 +24,7 @@ use crate::rest::{Error, logs, projections};
 /// What can be asked for.
 pub(super) struct Query;
 
-/// Which devices.
+/// Which devices to list; without any of these, all that are in service.
 #[derive(InputObject)]
 struct DeviceFilter {
     /// Part of the uid or the name, in any case.
@@ -36,7 +36,7 @@ struct DeviceFilter {
 /// The order of devices.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 enum DeviceSort {
-    /// By uid.
+    /// By uid, from the first.
     Uid,
     /// By uid, from the last.
     UidDesc,

@@ -95,7 +95,7 @@ impl Asker {
     }
 }
 
-/// A question.
+/// A question in `GraphQL`, and the values of its variables.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Ask {
@@ -109,7 +109,7 @@ struct Ask {
     /// Which of its operations is meant, if it has several.
     #[serde(default)]
     operation_name: Option<String>,
-    /// Ignored.
+    /// Taken, and not looked at.
     #[serde(default, rename = "extensions")]
     #[schema(value_type = Option<Object>)]
     _extensions: Option<serde_json::Value>,
@@ -120,14 +120,16 @@ struct Ask {
 #[expect(dead_code, reason = "only its schema is used")]
 #[schema(as = Answer)]
 struct Answered {
+    /// What was asked for, by the names of the fields; null where an error left nothing of it.
     data: serde_json::Value,
+    /// What could not be answered, each with the path of its field. Absent, if that is nothing.
     errors: Option<Vec<serde_json::Value>>,
 }
 
 /// A `GraphQL` question. Its errors come with status 200.
 #[utoipa::path(
     post, path = "/graphql", tag = "graphql", operation_id = "ask_graphql", request_body = Ask,
-    responses((status = 200, description = "The answer", body = Answered)),
+    responses((status = 200, description = "The answer, or why there is none", body = Answered)),
 )]
 async fn ask(door: May<GraphqlQuery>, request_id: RequestId, Body(ask): Body<Ask>) -> Answer {
     let question = match cost::read(&ask.query) {

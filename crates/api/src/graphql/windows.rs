@@ -48,7 +48,7 @@ impl Windows {
         self.query.tz.name()
     }
 
-    /// Each metric.
+    /// The metrics of the device, each with its windows.
     async fn series(&self) -> Vec<Metric<'_>> {
         self.series.iter().map(Metric).collect()
     }
@@ -59,7 +59,7 @@ struct Metric<'s>(&'s Series);
 
 #[Object(name = "MetricSeries")]
 impl Metric<'_> {
-    /// Its name.
+    /// The name of the metric, such as `temperature`.
     async fn metric(&self) -> &str {
         &self.0.metric
     }
@@ -191,22 +191,22 @@ impl Window<'_> {
         Long(self.0.count)
     }
 
-    /// Their sum.
+    /// The sum of its values.
     async fn sum(&self) -> f64 {
         self.0.sum
     }
 
-    /// Their mean.
+    /// The mean of its values: `sum` by `count`.
     async fn avg(&self) -> f64 {
         self.0.avg
     }
 
-    /// The smallest.
+    /// The smallest of its values.
     async fn min(&self) -> f64 {
         self.0.min
     }
 
-    /// The largest.
+    /// The largest of its values.
     async fn max(&self) -> f64 {
         self.0.max
     }

@@ -32,7 +32,7 @@ pub(super) async fn own<A: ActionType>(door: &May<A, Oneself>) -> Result<Json<Ac
 /// Who one is.
 #[utoipa::path(
     get, path = "/auth/me", tag = "auth", operation_id = "me",
-    responses((status = 200, description = "The user", body = Account)),
+    responses((status = 200, description = "The user, as of now", body = Account)),
 )]
 async fn me(door: May<UserRead, Oneself>) -> Result<Json<Account>, Error> {
     own(&door).await
@@ -41,7 +41,7 @@ async fn me(door: May<UserRead, Oneself>) -> Result<Json<Account>, Error> {
 /// Who one is: the same as `/auth/me`.
 #[utoipa::path(
     get, path = "/users/me", tag = "users", operation_id = "user_me",
-    responses((status = 200, description = "The user", body = Account)),
+    responses((status = 200, description = "The user, as of now", body = Account)),
 )]
 async fn user_me(door: May<UserRead, Oneself>) -> Result<Json<Account>, Error> {
     own(&door).await
@@ -66,7 +66,7 @@ struct Change {
 /// Changes one's name, or asks for another address. The answer shows what counts now.
 #[utoipa::path(
     patch, path = "/auth/me", tag = "auth", operation_id = "change_me", request_body = Change,
-    responses((status = 200, description = "The user", body = Account)),
+    responses((status = 200, description = "The user, as of now", body = Account)),
 )]
 async fn change_me(
     door: May<UserWrite, Oneself>,
@@ -88,7 +88,7 @@ async fn change_me(
     own(&door).await
 }
 
-/// Another password.
+/// Another password for the own user.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PasswordChange)]

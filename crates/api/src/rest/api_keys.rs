@@ -107,7 +107,7 @@ impl NewApiKey {
 #[derive(Serialize, ToSchema)]
 #[schema(as = IssuedApiKey)]
 struct Issued {
-    /// Its id.
+    /// The id of the key, to revoke it by.
     key_id: Uuid,
     /// What to send as `Authorization: Bearer <key>`. Shown only now.
     key: String,
@@ -119,7 +119,7 @@ struct Issued {
 /// Issues an API key. Its secret is shown in this answer and never again.
 #[utoipa::path(
     post, path = "/api-keys", tag = "api-keys", operation_id = "issue_api_key", request_body = NewApiKey,
-    responses((status = 201, description = "Issued", body = Issued, headers(("Location" = String)))),
+    responses((status = 201, description = "The key, with its secret", body = Issued, headers(("Location" = String)))),
 )]
 async fn issue_api_key(
     door: May<ApiKeysWrite>,
@@ -139,7 +139,7 @@ async fn issue_api_key(
     delete, path = "/api-keys/{id}", tag = "api-keys", operation_id = "revoke_api_key",
     params(("id" = Uuid, Path, description = "The key's id")),
     responses(
-        (status = 204, description = "Revoked"),
+        (status = 204, description = "The key is revoked"),
         (status = 404, description = "No such key, or it is revoked"),
     ),
 )]

@@ -54,7 +54,7 @@ enum RefreshIn {
 struct LoggedIn {
     /// The access token.
     access_token: String,
-    /// Always `bearer`.
+    /// Always the word `bearer`.
     token_type: &'static str,
     /// How long it is good for, in seconds.
     expires_in: u64,
@@ -85,7 +85,7 @@ impl LoggedIn {
     post, path = "/auth/login", tag = "auth", operation_id = "log_in",
     request_body = Credentials,
     responses(
-        (status = 200, description = "Logged in", body = LoggedIn, headers(("Set-Cookie" = String))),
+        (status = 200, description = "Logged in, with what to send along from now on", body = LoggedIn, headers(("Set-Cookie" = String))),
         (status = 401, description = "Wrong address or password"),
         (status = 429, description = "Too many attempts"),
     ),
@@ -147,12 +147,12 @@ async fn refresh(
     Ok(LoggedIn::answer(&app, tokens, to, &headers))
 }
 
-/// Ends the session: its access tokens and its refresh token are good no more, from this moment. Whoever is in none is
-/// out already.
+/// Ends the session: its access tokens and its refresh token are good no more, from this moment. Without a session there
+/// is nothing to end, and the answer is the same.
 #[utoipa::path(
     post, path = "/auth/logout", tag = "auth", operation_id = "log_out",
     request_body = Option<Refresh>,
-    responses((status = 204, description = "Logged out", headers(("Set-Cookie" = String)))),
+    responses((status = 204, description = "Logged out, if one was logged in", headers(("Set-Cookie" = String)))),
 )]
 async fn log_out(
     State(app): State<App>,

@@ -1,7 +1,7 @@
 //! What a broker of one's own asks: whether a client may connect, publish, subscribe. In the words of EMQX 5, and of
 //! Mosquitto's plugin mosquitto-go-auth.
 //!
-//! For the broker alone: whoever asks from elsewhere, or through a proxy, finds nothing here. So they are no part of the
+//! For the broker alone: a request from elsewhere, or through a proxy, finds nothing here. So they are no part of the
 //! described API. What cannot be answered is denied: EMQX goes on to the next source at any status but 200.
 
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
@@ -36,7 +36,7 @@ pub fn loopback() -> Vec<IpNet> {
     ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect()
 }
 
-/// Whoever asks is a broker of ours.
+/// The request comes from a broker of ours.
 struct Broker;
 
 impl FromRequestParts<App> for Broker {
@@ -96,7 +96,7 @@ struct MosquittoAccess {
     acc: u8,
 }
 
-/// The same for both.
+/// What a client wants to do, in the words of neither broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wish {
     Publish,
@@ -187,7 +187,7 @@ fn mosquitto(allowed: bool) -> Response {
     }
 }
 
-/// What fails is denied, and told to whoever runs this.
+/// What fails is denied, and written to the log.
 fn or_not<T>(answer: Result<Option<T>, access::Error>) -> Option<T> {
     answer.unwrap_or_else(|error| {
         tracing::warn!(%error, "failed to answer a broker; denied");

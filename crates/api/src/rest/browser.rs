@@ -44,7 +44,7 @@ struct Credentials {
 #[utoipa::path(
     post, path = "/api/login", tag = "browser", operation_id = "browser_log_in", request_body = Credentials,
     responses(
-        (status = 200, description = "Logged in", body = Account, headers(("Set-Cookie" = String))),
+        (status = 200, description = "Logged in: the cookie is set", body = Account, headers(("Set-Cookie" = String))),
         (status = 401, description = "Wrong address or password"),
         (status = 403, description = "From a page of another origin"),
         (status = 429, description = "Too many attempts"),
@@ -74,7 +74,7 @@ async fn log_in(
 /// Ends a browser's session, and removes its cookie.
 #[utoipa::path(
     post, path = "/api/logout", tag = "browser", operation_id = "browser_log_out",
-    responses((status = 204, description = "Logged out", headers(("Set-Cookie" = String)))),
+    responses((status = 204, description = "Logged out, if one was logged in", headers(("Set-Cookie" = String)))),
 )]
 async fn log_out(
     State(app): State<App>,
@@ -90,7 +90,7 @@ async fn log_out(
 /// Who one is.
 #[utoipa::path(
     get, path = "/api/me", tag = "browser", operation_id = "browser_me",
-    responses((status = 200, description = "The user", body = Account)),
+    responses((status = 200, description = "The user, as of now", body = Account)),
 )]
 async fn me(door: May<UserRead, Oneself>) -> Result<Json<Account>, Error> {
     accounts::own(&door).await

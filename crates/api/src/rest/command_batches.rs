@@ -108,7 +108,7 @@ impl From<New> for NewBatch {
 #[derive(Serialize, ToSchema)]
 #[schema(as = CommandBatchWritten)]
 struct Written {
-    /// The batch.
+    /// The id of the batch.
     batch_id: Uuid,
     /// What it is by that.
     #[schema(example = "running")]
@@ -191,9 +191,9 @@ async fn list_command_batches(
 /// One batch, and how its commands are.
 #[utoipa::path(
     get, path = "/command-batches/{id}", tag = "commands", operation_id = "read_command_batch",
-    params(("id" = String, Path, description = "The batch"), When),
+    params(("id" = String, Path, description = "The batch's id"), When),
     responses(
-        (status = 200, description = "The batch", body = Batch),
+        (status = 200, description = "The batch, and how its commands are", body = Batch),
         (status = 404, description = "No such batch"),
     ),
 )]
@@ -210,9 +210,9 @@ async fn read_command_batch(
 #[utoipa::path(
     post, path = "/command-batches/{id}/cancel", tag = "commands", operation_id = "cancel_command_batch",
     request_body = Option<Cancel>,
-    params(("id" = String, Path, description = "The batch")),
+    params(("id" = String, Path, description = "The batch's id")),
     responses(
-        (status = 200, description = "Cancelled", body = Written),
+        (status = 200, description = "The batch is cancelled", body = Written),
         (status = 404, description = "No such batch"),
         (status = 409, description = "It has ended already"),
     ),

@@ -41,9 +41,9 @@ struct History {
 /// One command, from the log itself: never behind.
 #[utoipa::path(
     get, path = "/commands/{id}", tag = "commands", operation_id = "read_command",
-    params(("id" = String, Path, description = "The command"), When),
+    params(("id" = String, Path, description = "The command's id"), When),
     responses(
-        (status = 200, description = "The command", body = Command),
+        (status = 200, description = "The command, as the log has it", body = Command),
         (status = 404, description = "No such command"),
     ),
 )]
@@ -57,7 +57,7 @@ async fn read_command(
 /// Every step of a command's life, with who did it and where it left the command; from the log itself.
 #[utoipa::path(
     get, path = "/commands/{id}/history", tag = "commands", operation_id = "read_command_history",
-    params(("id" = String, Path, description = "The command"), When),
+    params(("id" = String, Path, description = "The command's id"), When),
     responses(
         (status = 200, description = "The command and its steps", body = History),
         (status = 404, description = "No such command"),

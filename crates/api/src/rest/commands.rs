@@ -81,7 +81,7 @@ struct New {
 #[derive(Serialize, ToSchema)]
 #[schema(as = CommandWritten)]
 struct Written {
-    /// The command.
+    /// The id of the command.
     cmd_id: Uuid,
     /// What it is by that.
     #[schema(example = "requested")]
@@ -95,7 +95,7 @@ struct Written {
 #[utoipa::path(
     post, path = "/devices/{uid}/commands", tag = "commands", operation_id = "send_command", request_body = New,
     params(
-        ("uid" = String, Path, description = "The device"),
+        ("uid" = String, Path, description = "The device's uid"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key and body again is the same command: 1 to 255 visible ASCII characters"),
     ),
     responses(
@@ -116,12 +116,12 @@ async fn send_command(
     send(knock, &request, key, command).await
 }
 
-/// The same at the path of the original clients.
+/// Puts a command on the record, at the path that the original clients use.
 #[utoipa::path(
     post, path = "/devices/{uid}/command", tag = "commands", operation_id = "send_command_alias",
     request_body = New,
     params(
-        ("uid" = String, Path, description = "The device"),
+        ("uid" = String, Path, description = "The device's uid"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key and body again is the same command: 1 to 255 visible ASCII characters"),
     ),
     responses(
@@ -246,7 +246,7 @@ struct WhichOfDevice {
 /// A device's commands, newest first. `GET /commands?device=` searches them by more.
 #[utoipa::path(
     get, path = "/devices/{uid}/commands", tag = "commands", operation_id = "list_device_commands",
-    params(("uid" = String, Path, description = "The device"), WhichOfDevice),
+    params(("uid" = String, Path, description = "The device's uid"), WhichOfDevice),
     responses(
         (status = 200, description = "A page of commands", body = List<Command>),
         (status = 404, description = "No such device"),
@@ -313,9 +313,9 @@ pub(super) struct Cancel {
 #[utoipa::path(
     post, path = "/commands/{id}/cancel", tag = "commands", operation_id = "cancel_command",
     request_body = Option<Cancel>,
-    params(("id" = String, Path, description = "The command")),
+    params(("id" = String, Path, description = "The command's id")),
     responses(
-        (status = 200, description = "Cancelled", body = Written),
+        (status = 200, description = "The command is cancelled", body = Written),
         (status = 404, description = "No such command"),
         (status = 409, description = "It has ended already"),
     ),

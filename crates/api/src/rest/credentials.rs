@@ -45,7 +45,7 @@ impl Resource for Credential {
 /// A device's credentials, newest first. Never a secret.
 #[utoipa::path(
     get, path = "/devices/{uid}/credentials", tag = "devices", operation_id = "list_device_credentials",
-    params(("uid" = String, Path, description = "The device")),
+    params(("uid" = String, Path, description = "The device's uid")),
     responses(
         (status = 200, description = "The newest thousand", body = List<Credential>),
         (status = 404, description = "No such device"),
@@ -92,9 +92,9 @@ struct IssuedCredential {
 #[utoipa::path(
     post, path = "/devices/{uid}/credentials", tag = "devices", operation_id = "issue_device_credential",
     request_body = NewCredential,
-    params(("uid" = String, Path, description = "The device")),
+    params(("uid" = String, Path, description = "The device's uid")),
     responses(
-        (status = 201, description = "Issued", body = IssuedCredential, headers(("Location" = String))),
+        (status = 201, description = "The credential, with its secret", body = IssuedCredential, headers(("Location" = String))),
         (status = 404, description = "No such device"),
         (status = 409, description = "Out of service, or it has five already"),
     ),
@@ -130,7 +130,7 @@ async fn issue_device_credential(
 /// What a write has done.
 #[derive(Serialize, ToSchema)]
 struct Revoked {
-    /// The credential.
+    /// The id of the credential.
     credential_id: Uuid,
     /// Where it is on the record.
     #[schema(example = "1:42")]
@@ -141,11 +141,11 @@ struct Revoked {
 #[utoipa::path(
     delete, path = "/devices/{uid}/credentials/{id}", tag = "devices", operation_id = "revoke_device_credential",
     params(
-        ("uid" = String, Path, description = "The device"),
-        ("id" = Uuid, Path, description = "The credential"),
+        ("uid" = String, Path, description = "The device's uid"),
+        ("id" = Uuid, Path, description = "The credential's id"),
     ),
     responses(
-        (status = 200, description = "Revoked", body = Revoked),
+        (status = 200, description = "The credential is revoked", body = Revoked),
         (status = 404, description = "No such device, or no such credential that is good"),
         (status = 409, description = "Out of service"),
     ),

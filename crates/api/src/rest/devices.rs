@@ -113,9 +113,9 @@ async fn list_devices(
 /// One device, in service or not.
 #[utoipa::path(
     get, path = "/devices/{uid}", tag = "devices", operation_id = "read_device",
-    params(("uid" = String, Path, description = "The device"), When),
+    params(("uid" = String, Path, description = "The device's uid"), When),
     responses(
-        (status = 200, description = "The device", body = Device),
+        (status = 200, description = "The device, in service or not", body = Device),
         (status = 404, description = "No such device"),
     ),
 )]
@@ -161,7 +161,7 @@ struct Change {
 /// What a write has done.
 #[derive(Serialize, ToSchema)]
 struct Written {
-    /// The device.
+    /// The uid of the device.
     uid: String,
     /// Where it is on the record, to wait for with `min_position`; null if there was nothing to change.
     #[schema(example = "1:42")]
@@ -172,7 +172,7 @@ struct Written {
 #[utoipa::path(
     post, path = "/devices", tag = "devices", operation_id = "register_device", request_body = NewDevice,
     responses(
-        (status = 201, description = "Registered", body = Written, headers(("Location" = String))),
+        (status = 201, description = "The device is registered", body = Written, headers(("Location" = String))),
         (status = 409, description = "Registered already, or as many as the tenant may have"),
     ),
 )]
@@ -193,9 +193,9 @@ async fn register_device(
 /// Changes what people call a device.
 #[utoipa::path(
     patch, path = "/devices/{uid}", tag = "devices", operation_id = "change_device", request_body = Change,
-    params(("uid" = String, Path, description = "The device")),
+    params(("uid" = String, Path, description = "The device's uid")),
     responses(
-        (status = 200, description = "Changed", body = Written),
+        (status = 200, description = "The device is changed", body = Written),
         (status = 404, description = "No such device"),
         (status = 409, description = "Out of service"),
     ),
@@ -218,7 +218,7 @@ async fn change_device(
 /// Takes a device out of service. Its history stays; its telemetry is quarantined from then on.
 #[utoipa::path(
     delete, path = "/devices/{uid}", tag = "devices", operation_id = "decommission_device",
-    params(("uid" = String, Path, description = "The device")),
+    params(("uid" = String, Path, description = "The device's uid")),
     responses(
         (status = 200, description = "Out of service", body = Written),
         (status = 404, description = "No such device"),

@@ -65,12 +65,12 @@ struct Item {
     /// The kind of stream it belongs to.
     #[schema(value_type = String, example = "Device")]
     aggregate_type: Cow<'static, str>,
-    /// The stream.
+    /// The stream: the tenant and the name within it.
     #[schema(example = "t0/dev-01")]
     aggregate_id: String,
     /// Its place in the stream.
     sequence: i64,
-    /// What happened.
+    /// What happened: the name of the event.
     #[schema(value_type = String, example = "DeviceRegistered")]
     event_type: Cow<'static, str>,
     /// The version of the payload's form.

@@ -57,7 +57,7 @@ impl FromRequestParts<App> for Client {
     }
 }
 
-/// The address of whoever asks: the one that has connected, or the one that trusted proxies name.
+/// The address that a request comes from: the one that has connected, or the one that trusted proxies name.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub Option<IpAddr>);
 
@@ -196,7 +196,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     }
 }
 
-/// The same where there may be no body at all, which says nothing.
+/// A JSON body, or none at all, which says nothing.
 #[derive(Debug, Clone)]
 pub struct OptionalBody<T>(pub T);
 

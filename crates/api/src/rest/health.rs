@@ -24,7 +24,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 /// The process answers.
 #[derive(Serialize, ToSchema)]
 struct Alive {
-    /// Always `alive`.
+    /// Always the word `alive`.
     status: &'static str,
     /// The service's version.
     version: &'static str,
@@ -33,7 +33,7 @@ struct Alive {
 /// Whether the process answers, whatever it stands on.
 #[utoipa::path(
     get, path = "/healthz", tag = "service", operation_id = "alive",
-    responses((status = 200, description = "It does", body = Alive)),
+    responses((status = 200, description = "The process answers", body = Alive)),
 )]
 async fn alive() -> Json<Alive> {
     Json(Alive { status: "alive", version: VERSION })
@@ -71,7 +71,7 @@ impl Part {
     get, path = "/readyz", tag = "service", operation_id = "ready",
     responses(
         (status = 200, description = "Ready, or degraded", body = Ready),
-        (status = 503, description = "Not ready", body = Ready),
+        (status = 503, description = "The database is not there", body = Ready),
     ),
 )]
 async fn ready(State(app): State<App>) -> (StatusCode, Json<Ready>) {

@@ -22,7 +22,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 /// A log: one gapless sequence of events.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Log {
-    /// Its number.
+    /// The number of the log.
     pub log_id: i32,
     /// `control`: devices, commands, users' acts. `telemetry`: readings.
     #[schema(example = "control")]
@@ -58,7 +58,7 @@ pub fn in_lane(tenant: &TenantLog, lane: Lane) -> Result<LogId, Error> {
 /// The tenant's logs.
 #[utoipa::path(
     get, path = "/logs", tag = "log", operation_id = "list_logs",
-    responses((status = 200, description = "The logs", body = List<Log>)),
+    responses((status = 200, description = "All of the logs", body = List<Log>)),
 )]
 async fn list_logs(door: May<LogsRead>, _: Query<NoParameters>) -> Result<Json<List<Log>>, Error> {
     Ok(Json(List::whole(of(door.log()))))

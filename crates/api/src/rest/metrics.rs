@@ -60,7 +60,7 @@ pub(super) fn answered(method: &'static str, path: String, status: u16, elapsed:
 /// The service's counters, as Prometheus reads them.
 #[utoipa::path(
     get, path = "/metrics", tag = "service", operation_id = "read_metrics",
-    responses((status = 200, description = "The counters", content_type = "text/plain", body = String)),
+    responses((status = 200, description = "The counters, one a line", content_type = "text/plain", body = String)),
 )]
 async fn read_metrics(scraper: Scraper) -> impl IntoResponse {
     let Scraper(app) = scraper;

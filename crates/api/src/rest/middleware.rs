@@ -126,7 +126,7 @@ async fn observe(mut request: Request, next: Next) -> Response {
     .await
 }
 
-/// A method as a label: whoever makes up methods must not make up time series.
+/// A method as a label: made-up methods must not make up time series.
 fn known_method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct List<T> {
-    /// The items.
+    /// The items of this page, in the order of the list.
     pub items: Vec<T>,
     /// What to pass on to get the next page; null on the last one.
     pub next_cursor: Option<String>,

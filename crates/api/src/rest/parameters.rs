@@ -79,9 +79,9 @@ pub fn check_span(from: Option<Moment>, to: Option<Moment>) -> Result<(), BadVal
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
-    /// Oldest first.
+    /// The oldest first.
     Asc,
-    /// Newest first.
+    /// The newest first.
     #[default]
     Desc,
 }

@@ -68,19 +68,19 @@ impl From<Stored> for Policy {
 /// The tenant's own policies, by name.
 #[utoipa::path(
     get, path = "/policies", tag = "policies", operation_id = "list_policies",
-    responses((status = 200, description = "The policies", body = List<Policy>)),
+    responses((status = 200, description = "All of the policies", body = List<Policy>)),
 )]
 async fn list_policies(door: May<PoliciesRead>, _: Query<NoParameters>) -> Result<Json<List<Policy>>, Error> {
     let policies = store::list(door.log()).await?;
     Ok(Json(List::whole(policies.into_iter().map(Policy::from).collect())))
 }
 
-/// One policy.
+/// One policy of the tenant.
 #[utoipa::path(
     get, path = "/policies/{name}", tag = "policies", operation_id = "read_policy",
-    params(("name" = String, Path, description = "The policy")),
+    params(("name" = String, Path, description = "The policy's name")),
     responses(
-        (status = 200, description = "The policy", body = Policy),
+        (status = 200, description = "The policy, as it holds", body = Policy),
         (status = 404, description = "No such policy"),
     ),
 )]
@@ -108,7 +108,7 @@ struct New {
 #[derive(Serialize, ToSchema)]
 #[schema(as = PolicyWritten)]
 struct Written {
-    /// The policy.
+    /// The name of the policy.
     name: String,
     /// Where it is on the record; null if there was nothing to change.
     #[schema(example = "1:42")]
@@ -125,7 +125,7 @@ impl Written {
 #[utoipa::path(
     put, path = "/policies/{name}", tag = "policies", operation_id = "define_policy", request_body = New,
     params(("name" = String, Path, description = "The policy: 1 to 64 of `A-Z a-z 0-9 _ . -`")),
-    responses((status = 200, description = "It holds", body = Written)),
+    responses((status = 200, description = "The policy holds so", body = Written)),
 )]
 async fn define_policy(
     door: May<PoliciesWrite>,
@@ -147,7 +147,7 @@ async fn define_policy(
 /// Takes a policy away: from the next request on it holds no more.
 #[utoipa::path(
     delete, path = "/policies/{name}", tag = "policies", operation_id = "remove_policy",
-    params(("name" = String, Path, description = "The policy")),
+    params(("name" = String, Path, description = "The policy's name")),
     responses(
         (status = 200, description = "It holds no more", body = Written),
         (status = 404, description = "No such policy"),
@@ -197,7 +197,7 @@ struct Answer {
 /// What would be decided at this moment, and by which policies.
 #[utoipa::path(
     post, path = "/policies/check", tag = "policies", operation_id = "check_policies", request_body = Question,
-    responses((status = 200, description = "The decision", body = Answer)),
+    responses((status = 200, description = "What would be decided", body = Answer)),
 )]
 async fn check_policies(
     door: May<PoliciesRead>,

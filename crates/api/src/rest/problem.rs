@@ -43,7 +43,7 @@ pub struct FieldError {
     /// The query parameter, or the path within the body; empty for the whole of it.
     #[schema(example = "limit")]
     pub field: String,
-    /// Why.
+    /// What is wrong with it, for people.
     #[schema(example = "a limit is 1 to 1000")]
     pub reason: String,
 }

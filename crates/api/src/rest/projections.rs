@@ -33,7 +33,7 @@ pub async fn of(caller: &Principal, log: &TenantLog) -> Result<Vec<ProjectionSta
 /// Every projection, as far as it concerns the tenant's logs.
 #[utoipa::path(
     get, path = "/projections", tag = "projections", operation_id = "list_projections",
-    responses((status = 200, description = "The projections", body = List<ProjectionStatus>)),
+    responses((status = 200, description = "All of the projections", body = List<ProjectionStatus>)),
 )]
 async fn list_projections(
     door: May<ProjectionsRead>,

@@ -40,7 +40,7 @@ struct Which {
 struct Quarantined {
     /// Its number, in the order of arrival.
     quarantine_id: i64,
-    /// Its topic.
+    /// The topic that it was published to.
     topic: String,
     /// How many bytes it has.
     bytes: i32,

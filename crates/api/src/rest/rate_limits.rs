@@ -22,7 +22,7 @@ pub(super) const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// That limit.
 pub(super) const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// What whoever watches over the service asks, however often.
+/// What monitoring asks, without a limit.
 const EXEMPT: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// What is another path's second name shares its limit.
 const ALIASES: [(&str, &str); 2] = [("/devices/{uid}/command", COMMAND.path), ("/api/login", "/auth/login")];

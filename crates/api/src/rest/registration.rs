@@ -85,7 +85,7 @@ async fn register(
 #[serde(deny_unknown_fields)]
 #[schema(as = MailedToken)]
 struct Mailed {
-    /// The token.
+    /// The token, as it was mailed.
     token: String,
 }
 
@@ -93,7 +93,7 @@ struct Mailed {
 #[utoipa::path(
     post, path = "/auth/verify", tag = "auth", operation_id = "verify_address", request_body = Mailed,
     responses(
-        (status = 204, description = "Confirmed"),
+        (status = 204, description = "The address is confirmed"),
         (status = 422, description = "The token is not valid, or not any more"),
     ),
 )]

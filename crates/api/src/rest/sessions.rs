@@ -46,7 +46,7 @@ struct Own {
 /// The caller's sessions that are not over, the newest first.
 #[utoipa::path(
     get, path = "/auth/sessions", tag = "auth", operation_id = "list_sessions",
-    responses((status = 200, description = "The sessions", body = List<Own>)),
+    responses((status = 200, description = "All of the sessions", body = List<Own>)),
 )]
 async fn list_sessions(door: May<UserRead, Oneself>) -> Result<Json<List<Own>>, Error> {
     let sessions = sessions::list(door.log(), door.id.user_id).await?.into_iter();
@@ -57,9 +57,9 @@ async fn list_sessions(door: May<UserRead, Oneself>) -> Result<Json<List<Own>>, 
 /// Ends one of the caller's sessions: its tokens are good no more, from this moment.
 #[utoipa::path(
     delete, path = "/auth/sessions/{id}", tag = "auth", operation_id = "end_session",
-    params(("id" = Uuid, Path, description = "The session")),
+    params(("id" = Uuid, Path, description = "The session's id")),
     responses(
-        (status = 204, description = "Ended"),
+        (status = 204, description = "The session is ended"),
         (status = 404, description = "No such session, or it is over"),
     ),
 )]
@@ -77,7 +77,7 @@ async fn end_session(
 /// Ends all of the caller's sessions but the one of this request.
 #[utoipa::path(
     delete, path = "/auth/sessions", tag = "auth", operation_id = "end_other_sessions",
-    responses((status = 204, description = "Ended")),
+    responses((status = 204, description = "The other sessions are ended")),
 )]
 async fn end_other_sessions(door: May<UserWrite, Oneself>, request: RequestId) -> Result<StatusCode, Error> {
     let metadata = request.metadata(&door.caller);

@@ -35,7 +35,7 @@ struct Rotated {
 /// expires. For the platform's administrators.
 #[utoipa::path(
     post, path = "/signing-keys/rotate", tag = "platform", operation_id = "rotate_signing_key",
-    responses((status = 201, description = "Replaced", body = Rotated)),
+    responses((status = 201, description = "The key is replaced", body = Rotated)),
 )]
 async fn rotate_signing_key(
     door: May<SigningKeysWrite, Platform>,

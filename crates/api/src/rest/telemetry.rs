@@ -31,10 +31,10 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Which {
-    /// Not before this.
+    /// Only readings from this moment on, by the device's clock.
     #[param(value_type = Option<DateTime<Utc>>)]
     from: Option<Moment>,
-    /// Before this.
+    /// Only readings before this moment, by the device's clock.
     #[param(value_type = Option<DateTime<Utc>>)]
     to: Option<Moment>,
     /// Oldest (`asc`) or newest (`desc`) first. Without it: newest.
@@ -52,7 +52,7 @@ struct Which {
     min_position: Option<LogPosition>,
 }
 
-/// A reading.
+/// A reading, as it is on the record.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Reading)]
 pub struct Item {
@@ -133,7 +133,7 @@ pub fn shown_since(log: &TenantLog, now: DateTime<Utc>) -> Option<DateTime<Utc>>
 /// A device's readings, newest first unless told otherwise.
 #[utoipa::path(
     get, path = "/telemetry/{uid}", tag = "telemetry", operation_id = "read_telemetry",
-    params(("uid" = String, Path, description = "The device"), Which),
+    params(("uid" = String, Path, description = "The device's uid"), Which),
     responses(
         (status = 200, description = "A page of readings", body = List<Item>),
         (status = 404, description = "No such device"),

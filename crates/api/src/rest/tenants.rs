@@ -70,12 +70,12 @@ async fn list_tenants(
     Ok(Json(List::page(Page::cut(tenants, limit), |tenant| paging::encode(&tenant.tenant))))
 }
 
-/// One tenant.
+/// One tenant and its settings.
 #[utoipa::path(
     get, path = "/tenants/{tenant}", tag = "platform", operation_id = "read_tenant",
-    params(("tenant" = String, Path, description = "The tenant")),
+    params(("tenant" = String, Path, description = "The tenant's name")),
     responses(
-        (status = 200, description = "The tenant", body = Tenant),
+        (status = 200, description = "The tenant and its settings", body = Tenant),
         (status = 404, description = "No such tenant"),
     ),
 )]
@@ -120,7 +120,7 @@ struct NewAdmin {
     /// The address to log in with.
     #[schema(example = "boss@acme.example")]
     email: String,
-    /// The password.
+    /// The password to log in with: 12 characters or more, at most 256 bytes, and hard to guess.
     password: String,
 }
 
@@ -199,7 +199,7 @@ impl From<(Tenant, Option<Committed>)> for Written {
 #[utoipa::path(
     post, path = "/tenants", tag = "platform", operation_id = "create_tenant", request_body = NewTenant,
     responses(
-        (status = 201, description = "Made", body = Written, headers(("Location" = String))),
+        (status = 201, description = "The tenant is made", body = Written, headers(("Location" = String))),
         (status = 409, description = "There is one of that name, or the admin's address is taken"),
     ),
 )]
@@ -228,9 +228,9 @@ async fn create_tenant(
 /// Changes, suspends or resumes a tenant.
 #[utoipa::path(
     patch, path = "/tenants/{tenant}", tag = "platform", operation_id = "change_tenant", request_body = PlatformChange,
-    params(("tenant" = String, Path, description = "The tenant")),
+    params(("tenant" = String, Path, description = "The tenant's name")),
     responses(
-        (status = 200, description = "Changed", body = Written),
+        (status = 200, description = "The tenant is changed", body = Written),
         (status = 404, description = "No such tenant"),
     ),
 )]
@@ -257,7 +257,7 @@ async fn change_tenant(
 /// One's own tenant.
 #[utoipa::path(
     get, path = "/tenant", tag = "tenant", operation_id = "read_own_tenant",
-    responses((status = 200, description = "The tenant", body = Tenant)),
+    responses((status = 200, description = "The tenant and its settings", body = Tenant)),
 )]
 async fn read_own_tenant(door: May<TenantRead>, _: Query<NoParameters>) -> Result<Json<Tenant>, Error> {
     let tenant = tenants::get(door.log()).await?;
@@ -267,7 +267,7 @@ async fn read_own_tenant(door: May<TenantRead>, _: Query<NoParameters>) -> Resul
 /// Changes the settings of one's own tenant.
 #[utoipa::path(
     patch, path = "/tenant", tag = "tenant", operation_id = "change_own_tenant", request_body = OwnChange,
-    responses((status = 200, description = "Changed", body = Written)),
+    responses((status = 200, description = "The tenant is changed", body = Written)),
 )]
 async fn change_own_tenant(
     door: May<TenantWrite>,

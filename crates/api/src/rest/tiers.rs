@@ -51,7 +51,7 @@ impl Nameable for Tier {
 /// The tiers, by name.
 #[utoipa::path(
     get, path = "/tiers", tag = "platform", operation_id = "list_tiers",
-    responses((status = 200, description = "The tiers", body = List<Tier>)),
+    responses((status = 200, description = "All of the tiers", body = List<Tier>)),
 )]
 async fn list_tiers(
     door: May<TiersRead, Platform>,
@@ -60,12 +60,12 @@ async fn list_tiers(
     Ok(Json(List::whole(door.app.identity.tiers().await?)))
 }
 
-/// One tier.
+/// One tier and its rate limits.
 #[utoipa::path(
     get, path = "/tiers/{tier}", tag = "platform", operation_id = "read_tier",
-    params(("tier" = String, Path, description = "The tier")),
+    params(("tier" = String, Path, description = "The tier's name")),
     responses(
-        (status = 200, description = "The tier", body = Tier),
+        (status = 200, description = "The tier and its limits", body = Tier),
         (status = 404, description = "No such tier"),
     ),
 )]
@@ -88,7 +88,7 @@ struct NewTier {
 #[derive(Serialize, ToSchema)]
 #[schema(as = TierWritten)]
 struct Written {
-    /// The tier.
+    /// The name of the tier.
     tier: String,
     /// Where it is on the record, to wait for with `min_position`; null if there was nothing to change.
     #[schema(example = "1:42")]
@@ -116,11 +116,11 @@ async fn put_tier(
 /// Removes a tier that no tenant has.
 #[utoipa::path(
     delete, path = "/tiers/{tier}", tag = "platform", operation_id = "remove_tier",
-    params(("tier" = String, Path, description = "The tier")),
+    params(("tier" = String, Path, description = "The tier's name")),
     responses(
-        (status = 204, description = "Removed"),
+        (status = 204, description = "The tier is removed"),
         (status = 404, description = "No such tier"),
-        (status = 409, description = "In use"),
+        (status = 409, description = "A tenant has it"),
     ),
 )]
 async fn remove_tier(door: May<TiersWrite, Tier>, request: RequestId) -> Result<StatusCode, Error> {

@@ -47,7 +47,7 @@ struct Which {
     /// Only those of this role.
     #[param(inline)]
     role: Option<Role>,
-    /// Only these.
+    /// Only those who are let in, or only those who are not.
     #[param(inline)]
     status: Option<Status>,
     /// At most so many.
@@ -80,9 +80,9 @@ async fn list_users(
 /// One of the tenant's users.
 #[utoipa::path(
     get, path = "/users/{id}", tag = "users", operation_id = "read_user",
-    params(("id" = Uuid, Path, description = "The user")),
+    params(("id" = Uuid, Path, description = "The user's id")),
     responses(
-        (status = 200, description = "The user", body = Account),
+        (status = 200, description = "The user, as of now", body = Account),
         (status = 404, description = "No such user"),
     ),
 )]
@@ -112,7 +112,7 @@ struct NewUser {
 #[utoipa::path(
     post, path = "/users", tag = "users", operation_id = "add_user", request_body = NewUser,
     responses(
-        (status = 201, description = "Added", body = Account, headers(("Location" = String))),
+        (status = 201, description = "The user is added or invited", body = Account, headers(("Location" = String))),
         (status = 409, description = "The address has an account, or the tenant has as many users as it may have"),
     ),
 )]
@@ -148,9 +148,9 @@ struct Change {
 /// Changes one of the tenant's users, with effect from the next request on.
 #[utoipa::path(
     patch, path = "/users/{id}", tag = "users", operation_id = "change_user", request_body = Change,
-    params(("id" = Uuid, Path, description = "The user")),
+    params(("id" = Uuid, Path, description = "The user's id")),
     responses(
-        (status = 200, description = "The user", body = Account),
+        (status = 200, description = "The user, as of now", body = Account),
         (status = 404, description = "No such user"),
         (status = 409, description = "The last active admin stays one"),
     ),

@@ -56,11 +56,11 @@ struct Which {
 /// A device's windows, and how they were cut.
 #[derive(Serialize, ToSchema)]
 struct Windows {
-    /// The device.
+    /// The uid of the device.
     device_uid: String,
-    /// The range that was asked for.
+    /// The start of the range that was asked for.
     from: DateTime<Utc>,
-    /// See `from`.
+    /// The end of the range that was asked for.
     to: DateTime<Utc>,
     /// How long each window is.
     #[schema(example = "5m")]
@@ -68,14 +68,14 @@ struct Windows {
     /// Whose midnight days begin at.
     #[schema(example = "UTC")]
     tz: &'static str,
-    /// Each metric.
+    /// The metrics of the device, each with its windows.
     series: Vec<Metric>,
 }
 
-/// One metric.
+/// One metric over time.
 #[derive(Serialize, ToSchema)]
 struct Metric {
-    /// Its name.
+    /// The name of the metric, such as `temperature`.
     metric: String,
     /// Its windows by time; one without readings is not there.
     windows: Vec<Window>,
@@ -106,9 +106,9 @@ pub fn query(
 /// What a device's metrics did in each window of time: count, sum, mean, extremes, first and last.
 #[utoipa::path(
     get, path = "/telemetry/{uid}/windows", tag = "telemetry", operation_id = "read_windows",
-    params(("uid" = String, Path, description = "The device"), Which),
+    params(("uid" = String, Path, description = "The device's uid"), Which),
     responses(
-        (status = 200, description = "The windows", body = Windows),
+        (status = 200, description = "The windows of each metric", body = Windows),
         (status = 404, description = "No such device"),
     ),
 )]
