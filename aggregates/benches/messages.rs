@@ -1,4 +1,4 @@
-//! What a message costs before it is stored: `cargo bench -p fleetlog-aggregates`.
+//! The cost of a message before it is stored: `cargo bench -p fleetlog-aggregates`.
 
 use chrono::DateTime;
 use divan::Bencher;

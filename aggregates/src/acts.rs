@@ -1,8 +1,9 @@
-//! What people and administrators do: the events that tell who may do what, since when, and who decided so.
+//! What people and administrators do, as audit events: who may do what, since when, and who decided it.
 //!
-//! Users, sessions, keys and policies are ordinary rows, because the log is no place for secrets or for what a person
-//! may ask to be erased. So there is nothing to decide or to fold here: these events only tell. None carries a
-//! password, a token, an e-mail address or a name of a person. Who did it is the `actor` of an event's metadata.
+//! Users, sessions, keys and policies are ordinary rows, because the log is no place for secrets or for personal data
+//! that a person may ask to have erased. These events only inform an auditor: nothing is decided from them or folded.
+//! None carries a password, a token, an e-mail address or a person's name. The `actor` in an event's metadata says
+//! who did it.
 //!
 //! Stored for ever: only add to this.
 
@@ -12,9 +13,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A kind of event that only tells.
+/// A kind of audit event.
 pub trait Act: DomainEvent + Serialize + DeserializeOwned {
-    /// The aggregate type of the streams that these events make up.
+    /// The aggregate type of the streams that hold these events.
     const TYPE: &'static str;
 }
 
@@ -48,121 +49,121 @@ macro_rules! acts {
 acts! {
     /// What happens to a user. Stream `tenant/<user id>`.
     User as "User" {
-        /// There is this user from here on.
+        /// The user exists from this event on.
         UserRegistered {
-            /// What the user may do: the role's name.
+            /// The name of the user's role.
             role: String,
-            /// How it came to be.
+            /// How the user was registered.
             via: Registration,
         },
-        /// May do something else from here on.
+        /// The user has another role from this event on.
         UserRoleChanged {
             /// The new role's name.
             role: String,
         },
-        /// Has changed the name or the address.
+        /// The user's name or e-mail address changed.
         UserProfileChanged {},
-        /// The address has proved to be the user's.
+        /// The user confirmed the e-mail address.
         UserVerified {},
-        /// Has another password from here on.
+        /// The user has a new password from this event on.
         UserPasswordChanged {
-            /// How it was chosen.
+            /// How the password was chosen.
             how: PasswordChange,
         },
-        /// Is let in no more.
+        /// The user may no longer log in.
         UserDeactivated {},
-        /// Is let in again.
+        /// The user may log in again.
         UserReactivated {},
-        /// Somebody tried to log in as this user, and was refused.
+        /// A login as this user was refused.
         UserLoginFailed {},
     }
 
-    /// From a login to its end. Stream `tenant/<session id>`.
+    /// A session, from login to its end. Stream `tenant/<session id>`.
     Session as "Session" {
         /// The user has logged in.
         SessionStarted {
-            /// The user.
+            /// The user who logged in.
             user_id: Uuid,
         },
-        /// None of the session's tokens is good any more.
+        /// None of the session's tokens is valid any more.
         SessionEnded {
-            /// The user.
+            /// The user whose session ended.
             user_id: Uuid,
-            /// Why.
+            /// Why the session ended.
             why: SessionEnd,
         },
     }
 
-    /// A key of a program. Stream `tenant/<key id>`.
+    /// A program's API key. Stream `tenant/<key id>`.
     ApiKey as "ApiKey" {
-        /// There is this key from here on.
+        /// The key exists from this event on.
         ApiKeyIssued {
-            /// What it may be used for: actions' names.
+            /// The names of the actions that the key may perform.
             actions: Vec<String>,
-            /// Until when; never ends where absent.
+            /// When the key expires. `None` means never.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             expires_at: Option<DateTime<Utc>>,
         },
-        /// It is good no more.
+        /// The key is no longer valid.
         ApiKeyRevoked {},
     }
 
-    /// A rule of the tenant about who may do what. Stream `tenant/<name>`.
+    /// A tenant's own rule about who may do what. Stream `tenant/<name>`.
     Policy as "Policy" {
-        /// It says this from here on.
+        /// The policy has this text from this event on.
         PolicyDefined {
-            /// The rule, in Cedar.
+            /// The policy's text, in Cedar.
             source: String,
         },
-        /// It holds no more.
+        /// The policy no longer applies.
         PolicyRemoved {},
     }
 
-    /// What is decided about a tenant. Stream `tenant/<tenant>`.
+    /// What administrators decide about a tenant. Stream `tenant/<tenant>`.
     Tenant as "Tenant" {
-        /// There is this tenant from here on.
+        /// The tenant exists from this event on.
         TenantCreated {},
-        /// Nobody of it is let in from here on, neither people nor devices.
+        /// No user and no device of the tenant may log in from this event on.
         TenantSuspended {},
-        /// They are let in again.
+        /// The tenant's users and devices may log in again.
         TenantResumed {},
-        /// These settings have these values from here on.
+        /// The tenant's settings have these values from this event on.
         TenantSettingsChanged {
-            /// The settings by name.
+            /// The new values, by the setting's name.
             settings: serde_json::Map<String, serde_json::Value>,
         },
     }
 
-    /// What was refused. Stream `tenant/<an id of its own>`.
+    /// A refusal. Stream `tenant/<id>`, one for each event.
     Denial as "Denial" {
-        /// Somebody without an account here tried to log in. Of an unknown account nothing is kept.
+        /// A login named an account that does not exist. The event does not keep the account's name.
         LoginRefused {},
-        /// The actor may not do that.
+        /// The actor asked for an action that it may not perform.
         AccessDenied {
-            /// What was to be done: the action's name.
+            /// The name of the action.
             action: String,
-            /// How often, within the minute that this event speaks for.
+            /// How many times it was refused within the minute that this event covers.
             times: u64,
         },
     }
 
-    /// What is decided about the platform. Stream `t0/<what it is about>`.
+    /// What administrators decide about the platform. Stream `t0/<subject>`.
     Platform as "Platform" {
-        /// Access tokens are signed with this key from here on.
+        /// Access tokens are signed with this key from this event on.
         SigningKeyRotated {
             /// The key's id.
             kid: Uuid,
         },
-        /// A tier's limits are these from here on.
+        /// A tier has these limits from this event on.
         TierChanged {
-            /// The tier.
+            /// The tier's name.
             tier: String,
-            /// Its limits.
+            /// The tier's new limits.
             limits: serde_json::Value,
         },
-        /// There is no such tier from here on.
+        /// The tier no longer exists.
         TierRemoved {
-            /// The tier.
+            /// The tier's name.
             tier: String,
         },
     }
@@ -182,27 +183,27 @@ macro_rules! word {
 }
 
 word! {
-    /// How a user came to be.
+    /// How a user was registered.
     Registration {
-        /// The first start made the first admin.
+        /// The platform's first start created the first admin.
         FirstStart = "first_start",
-        /// By oneself.
+        /// The user signed up.
         Oneself = "oneself",
-        /// An admin's invitation.
+        /// The user accepted an admin's invitation.
         Invitation = "invitation",
-        /// An admin.
+        /// An admin created the user.
         Admin = "admin",
     }
 
     /// How a password was chosen.
     PasswordChange {
-        /// By whoever knew the one before.
+        /// The user changed it and knew the previous one.
         Changed = "changed",
-        /// By whoever got the mail.
+        /// The user reset it with the link of an e-mail.
         Reset = "reset",
-        /// By an invited user.
+        /// The user chose it when accepting an invitation.
         Invited = "invited",
-        /// By whoever runs the service, on the machine itself.
+        /// The operator of the service set it, on the machine itself.
         Assigned = "assigned",
     }
 
@@ -210,9 +211,9 @@ word! {
     SessionEnd {
         /// The user logged out.
         Logout = "logout",
-        /// The user, or an admin, ended it from elsewhere.
+        /// The user or an admin ended the session from elsewhere.
         Revoked = "revoked",
-        /// A refresh token came a second time: somebody else has it too.
+        /// A refresh token was used twice: a second party holds it.
         Reuse = "reuse",
         /// The password was changed or reset.
         Password = "password",

@@ -1,7 +1,7 @@
-//! The `Command` aggregate, stream `tenant/cmd_id`: one command's life on the record, from the request to its outcome.
+//! The `Command` aggregate, stream `tenant/cmd_id`: one command, from the request to its outcome.
 //!
-//! Exactly one terminal event ends it, whatever races. An acknowledgement that comes after that is recorded as late,
-//! once, and changes nothing. Read top to bottom: commands, events, errors, state, `decide`, `apply`, tests.
+//! Exactly one terminal event ends a command, whatever races. An acknowledgement that arrives later is recorded as
+//! late, once, and changes nothing. Read top to bottom: commands, events, errors, state, `decide`, `apply`, tests.
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use cqrs_es::event_sink::EventSink;
@@ -12,71 +12,71 @@ use serde_json::Value;
 use crate::identity::Uid;
 use crate::words;
 
-/// How long an attempt may wait for the device, in seconds.
+/// How long an attempt may wait for the device's answer, in seconds.
 pub const TIMEOUT_S: std::ops::RangeInclusive<u32> = 1..=86_400;
-/// How many attempts there may be.
+/// How many attempts a command may have.
 pub const MAX_ATTEMPTS: std::ops::RangeInclusive<u32> = 1..=10;
-/// The longest a command may wait for its device.
+/// The longest time from a command's request to its expiry.
 pub const MAX_LIFE: TimeDelta = TimeDelta::days(30);
 /// The longest reason of a cancellation, in characters.
 pub const MAX_REASON: usize = 500;
-/// The pause after the first attempt; it doubles with each, up to [`LONGEST_PAUSE`].
+/// The pause after the first attempt. It doubles with each further attempt, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: TimeDelta = TimeDelta::seconds(1);
 const LONGEST_PAUSE: TimeDelta = TimeDelta::seconds(60);
 
-/// What may be asked of a command's record.
+/// What the `Command` aggregate decides on.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// Put it on the record, to be sent.
+    /// Request the command at this time.
     Request(Request, DateTime<Utc>),
-    /// The broker has taken over an attempt.
+    /// Record that the broker has taken over an attempt.
     MarkSent {
-        /// Which attempt: one more than before.
+        /// The attempt's number: one more than the last.
         attempt: u32,
-        /// When.
+        /// When the broker took it over.
         at: DateTime<Utc>,
     },
-    /// The device has answered.
+    /// Record the device's answer.
     Acknowledge {
-        /// Which device.
+        /// The device that answered.
         device_uid: Uid,
-        /// What it said.
+        /// The device's answer.
         ack: Ack,
-        /// When.
+        /// When the answer arrived.
         at: DateTime<Utc>,
     },
-    /// No attempt, or no time, is left.
+    /// End the command at this time, because no attempt, or no time, is left.
     TimeOut(DateTime<Utc>),
-    /// Somebody does not want it any more.
+    /// Cancel the command.
     Cancel {
-        /// Who.
+        /// The principal who cancels it, such as `user:1`.
         by: String,
-        /// Why, for people.
+        /// The reason, for people.
         reason: Option<String>,
     },
 }
 
-/// A command as it was asked for. What the command's type demands of `cmd` and `params` has been checked before.
+/// A command as requested. The caller has checked `cmd` and `params` against the command type.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// For which device.
+    /// The device that the command is for.
     pub device_uid: Uid,
-    /// What to do.
+    /// The name of the command type.
     pub cmd: String,
-    /// With what.
+    /// The command's parameters.
     pub params: Value,
-    /// Who wants it.
+    /// The principal who requested the command, such as `user:1`.
     pub requested_by: String,
-    /// How long an attempt waits for the device, in seconds.
+    /// How long an attempt waits for the device's answer, in seconds.
     pub timeout_s: u32,
-    /// How many attempts there may be.
+    /// How many attempts the command may have.
     pub max_attempts: u32,
-    /// After this it is not sent any more.
+    /// The command is not sent after this time.
     pub expires_at: DateTime<Utc>,
-    /// The batch that it is part of.
+    /// The batch that the command is part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<String>,
-    /// What the requester's words hashed to, where an idempotency key came with them.
+    /// A digest of the request, if it came with an idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_digest: Option<String>,
 }
@@ -85,15 +85,15 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Ack {
-    /// It did what it was told.
+    /// The device did the command.
     Ack {
-        /// What came of it.
+        /// The result, as the device reports it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<Value>,
     },
-    /// It could not, or would not.
+    /// The device could not do the command, or refused to.
     Failed {
-        /// Why.
+        /// The error, as the device reports it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<Value>,
     },
@@ -102,24 +102,24 @@ pub enum Ack {
 /// What has happened to a command. Stored for ever: only add to this.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// It is to be sent.
+    /// The command is to be sent.
     CommandRequested(Request),
     /// The broker has taken over an attempt.
     CommandSent {
-        /// Which attempt: 1, 2, 3 …
+        /// The attempt's number, from 1.
         attempt: u32,
-        /// Until when the device may answer it.
+        /// The time until which the device may answer the attempt.
         deadline: DateTime<Utc>,
     },
-    /// The device did it.
+    /// The device did the command.
     CommandAcknowledged {
-        /// What came of it.
+        /// The result, as the device reported it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<Value>,
     },
-    /// The device says that it failed.
+    /// The device reported that the command failed.
     CommandFailed {
-        /// Why.
+        /// The error, as the device reported it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<Value>,
     },
@@ -128,11 +128,11 @@ pub enum Event {
         /// How many attempts there were.
         attempts: u32,
     },
-    /// Somebody did not want it any more. The device may have done it all the same, if it was sent.
+    /// The command was cancelled. The device may have done it anyway, if an attempt was sent.
     CommandCancelled {
-        /// Who.
+        /// The principal who cancelled it, such as `user:1`.
         by: String,
-        /// Why.
+        /// The reason, for people.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
@@ -165,30 +165,30 @@ pub enum Error {
     /// There is no such command.
     #[error("there is no such command")]
     Unknown,
-    /// It was asked for already, in the same words.
+    /// The same request is on the record already.
     #[error("the command was requested already")]
     AlreadyRequested,
-    /// Its id was used for other words.
+    /// The command's id was used for a different request.
     #[error("the command was requested already, in other words")]
     OtherRequest,
-    /// A bound is not kept.
+    /// A field is out of bounds.
     #[error("{field}: {why}")]
     Invalid {
-        /// Which field.
+        /// The field's name.
         field: &'static str,
-        /// What it should be.
+        /// What the field should be.
         why: &'static str,
     },
-    /// It has ended.
+    /// The command has ended.
     #[error("the command has ended: {}", .0.as_str())]
     Ended(Status),
-    /// Attempts are counted one by one.
+    /// The attempt is not the next one: attempts are counted one by one.
     #[error("attempt {0} is not the next one")]
     NotNext(u32),
-    /// There is still time.
+    /// The command still has time, so it cannot time out yet.
     #[error("the command is not due")]
     NotDue,
-    /// Another device answers.
+    /// The answer comes from a device that the command is not for.
     #[error("the command is another device's")]
     OtherDevice,
     /// The same answer is on the record.
@@ -203,17 +203,17 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// On the record, and not yet with a broker.
+    /// The command is on the record, but no broker has taken it over yet.
     Requested,
     /// The broker has taken over at least one attempt.
     Sent,
-    /// The device did it.
+    /// The device did the command.
     Acked,
-    /// The device says that it failed.
+    /// The device reported that the command failed.
     Failed,
     /// The device did not answer in time.
     TimedOut,
-    /// Somebody did not want it any more.
+    /// The command was cancelled.
     Cancelled,
 }
 
@@ -227,33 +227,33 @@ words! { Status {
 } }
 
 impl Status {
-    /// Whether nothing but a late answer can follow.
+    /// Whether the command has ended: only a late answer can follow.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         !matches!(self, Self::Requested | Self::Sent)
     }
 }
 
-/// What is to happen next, and not before when.
+/// A command's next step, and its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Publish this attempt, as soon as the device is there; [`Next::TimeOut`] follows at `or_time_out`.
+    /// Publish this attempt as soon as the device can be reached; [`Next::TimeOut`] follows at `or_time_out`.
     Send {
-        /// Which attempt.
+        /// The attempt's number.
         attempt: u32,
-        /// Not before this.
+        /// The earliest time to publish.
         at: DateTime<Utc>,
-        /// When there is no time left for it.
+        /// When the command times out if the attempt could not be published.
         or_time_out: DateTime<Utc>,
     },
-    /// Give up.
+    /// Record the timeout: no attempt, or no time, is left.
     TimeOut {
-        /// When.
+        /// The earliest time of the timeout.
         at: DateTime<Utc>,
     },
 }
 
-/// A command as its events left it.
+/// A command's state, folded from its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Command {
     request: Option<Request>,
@@ -264,13 +264,13 @@ pub struct Command {
 }
 
 impl Command {
-    /// Where it is in its life. `None` if there is no such command.
+    /// The command's status. `None` if the command does not exist.
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         self.status
     }
 
-    /// What was asked for.
+    /// The command as requested. `None` if the command does not exist.
     #[must_use]
     pub fn request(&self) -> Option<&Request> {
         self.request.as_ref()
@@ -282,7 +282,7 @@ impl Command {
         self.attempts
     }
 
-    /// What is to happen next. `None` once it has ended.
+    /// The command's next step. `None` if the command has ended or does not exist.
     #[must_use]
     pub fn next(&self) -> Option<Next> {
         let request = self.request.as_ref()?;
@@ -303,13 +303,13 @@ impl Command {
         }
     }
 
-    /// What follows from an input. Pure: the same state and input always give the same answer.
+    /// The events that follow from an input. Pure: the same state and input always give the same answer.
     pub fn decide(&self, input: Input) -> Result<Vec<Event>, Error> {
         let Some((request, status)) = self.request.as_ref().zip(self.status) else {
             return match input {
                 Input::Request(mut request, at) => {
                     check(&request, at)?;
-                    // As precise as the database is, so that log and read model say the same.
+                    // Cut to the database's precision, microseconds, so that log and read model show the same time.
                     request.expires_at = request.expires_at.trunc_subsecs(6);
                     Ok(vec![Event::CommandRequested(request)])
                 }
@@ -327,7 +327,8 @@ impl Command {
                 }
                 Ok(vec![sent(request, attempt, at)])
             }
-            // The device has it, so the broker took it over: whoever published was interrupted before saying so.
+            // The device has the command, so the broker took it over: the publisher was interrupted before recording
+            // it.
             (Input::Acknowledge { ack, at, .. }, Status::Requested) => {
                 Ok(vec![sent(request, self.attempts + 1, at), answered(ack)])
             }
@@ -359,7 +360,7 @@ impl Command {
     }
 }
 
-/// The pause between the end of an attempt's time and the next attempt.
+/// The pause between an attempt's deadline and the next attempt.
 fn pause(attempts: u32) -> TimeDelta {
     (FIRST_PAUSE * 2_i32.saturating_pow(attempts.saturating_sub(1).min(16))).min(LONGEST_PAUSE)
 }
@@ -376,7 +377,7 @@ fn answered(ack: Ack) -> Event {
     }
 }
 
-/// Why a request for a command that exists is refused: it is the same one again, or another.
+/// Why a second request for the same command is refused: it is the same request, or a different one.
 fn repeated(request: &Request, again: &Request) -> Error {
     match (&request.request_digest, &again.request_digest) {
         (Some(first), Some(second)) if first != second => Error::OtherRequest,
@@ -400,10 +401,10 @@ fn invalid((field, why): OutOfBounds) -> Error {
     Error::Invalid { field, why }
 }
 
-/// A field, and what it should be.
+/// The name of a field that is out of bounds, and what it should be.
 pub(crate) type OutOfBounds = (&'static str, &'static str);
 
-/// Whether attempts are within their bounds: a command's, and those of a batch's commands.
+/// Checks the bounds on attempts, for a command and for a batch's commands.
 pub(crate) fn check_attempts(timeout_s: u32, max_attempts: u32) -> Result<(), OutOfBounds> {
     if !TIMEOUT_S.contains(&timeout_s) {
         return Err(("timeout_s", "expected 1 to 86400 seconds"));
@@ -414,7 +415,7 @@ pub(crate) fn check_attempts(timeout_s: u32, max_attempts: u32) -> Result<(), Ou
     Ok(())
 }
 
-/// Whether the reason of a cancellation can be shown.
+/// Checks that the reason of a cancellation can be shown.
 pub(crate) fn check_reason(reason: Option<&str>) -> Result<(), OutOfBounds> {
     match reason {
         Some(reason) if !is_text(reason) => {

@@ -1,4 +1,4 @@
-//! From the bytes of a `command_ack` to the answer that they are, or the reason why they are none.
+//! Decodes a `command_ack` payload into the device's answer, or says why it is not one.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,10 +8,10 @@ use uuid::Uuid;
 use crate::command::Ack;
 use crate::telemetry::Reason;
 
-/// The largest acknowledgement, in bytes. Its result or error is kept for ever.
+/// The largest acknowledgement, in bytes. It is bounded because its result or error is kept for ever.
 pub const MAX_ACK: usize = 64 << 10;
 
-/// What a device sends.
+/// The JSON that a device sends.
 #[derive(Deserialize)]
 struct Wire<'a> {
     cmd_id: Uuid,
@@ -29,8 +29,8 @@ enum Status {
     Failed,
 }
 
-/// Reads an acknowledgement: the command's id, and the answer; or the reason why it is none, for programs and for
-/// people. Fields that it does not know are ignored: devices may say more than they must.
+/// Decodes an acknowledgement into the command's id and the device's answer. The error is a reason for programs and a
+/// text for people. Unknown fields are ignored: devices may send more than the contract asks.
 pub fn decode(payload: &[u8]) -> Result<(Uuid, Ack), (Reason, String)> {
     if payload.len() > MAX_ACK {
         return Err((Reason::TooLarge, format!("{} bytes; at most {MAX_ACK}", payload.len())));

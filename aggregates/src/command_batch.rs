@@ -1,8 +1,8 @@
-//! The `CommandBatch` aggregate, stream `tenant/batch_id`: one command for many devices, at a rate, until all have it or
-//! too many fail.
+//! The `CommandBatch` aggregate, stream `tenant/batch_id`: one command for many devices, sent at a rate until every
+//! command has ended or too many have failed.
 //!
-//! The devices are chosen when the batch is requested, and stay. Each gets a `Command` of its own, whose id follows from
-//! the batch and the device: whoever goes on with a batch after a crash cannot send anything twice. Read top to bottom:
+//! The devices are chosen when the batch is requested and do not change. Each gets a `Command` of its own, whose id
+//! is derived from the batch and the device: resuming a batch after a crash sends nothing twice. Read top to bottom:
 //! commands, events, errors, state, `decide`, `apply`, tests.
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
@@ -15,58 +15,58 @@ use crate::command::{MAX_LIFE, OutOfBounds, check_attempts, check_reason};
 use crate::identity::Uid;
 use crate::words;
 
-/// How many devices a batch has at most.
+/// The most devices a batch may have.
 pub const MAX_DEVICES: usize = 100_000;
-/// How many of them one event names.
+/// The most devices that one event names.
 const CHUNK: usize = 1000;
-/// Commands a second.
+/// How many commands a batch may request per second.
 pub const RATE_PER_S: std::ops::RangeInclusive<u32> = 1..=1000;
 
-/// What may be asked of a batch's record.
+/// What the `CommandBatch` aggregate decides on.
 #[expect(clippy::large_enum_variant, reason = "it lives for one decision")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// Put it on the record, to be sent to these devices.
+    /// Request the batch for these devices, at this time.
     Request(Request, Vec<Uid>, DateTime<Utc>),
-    /// Every command has ended.
+    /// Record that every command has ended.
     Complete,
-    /// Too many commands have failed.
+    /// End the batch because too many commands have failed.
     Abort {
-        /// How many.
+        /// How many commands failed or timed out.
         failures: u32,
     },
-    /// Somebody does not want the rest of it.
+    /// Cancel the rest of the batch.
     Cancel {
-        /// Who.
+        /// The principal who cancels it, such as `user:1`.
         by: String,
-        /// Why, for people.
+        /// The reason, for people.
         reason: Option<String>,
     },
 }
 
-/// A batch as it was asked for.
+/// A batch as requested.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// How the devices were chosen, in the requester's words.
+    /// How the devices were chosen: the selector as the requester wrote it.
     pub selector: Value,
-    /// What to do.
+    /// The name of the command type.
     pub cmd: String,
-    /// With what.
+    /// The parameters of every command.
     pub params: Value,
-    /// Who wants it.
+    /// The principal who requested the batch, such as `user:1`.
     pub requested_by: String,
-    /// How long an attempt waits for its device, in seconds.
+    /// How long an attempt waits for its device's answer, in seconds.
     pub timeout_s: u32,
     /// How many attempts each command may have.
     pub max_attempts: u32,
-    /// After this nothing is sent any more.
+    /// No command is sent after this time.
     pub expires_at: DateTime<Utc>,
-    /// How many commands are requested a second.
+    /// How many commands are requested per second.
     pub rate_per_s: u32,
-    /// So many commands that failed or timed out end the batch.
+    /// The batch ends once this many commands have failed or timed out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abort_after_failures: Option<u32>,
-    /// What the requester's words hashed to, where an idempotency key came with them.
+    /// A digest of the request, if it came with an idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_digest: Option<String>,
 }
@@ -74,25 +74,25 @@ pub struct Request {
 /// What has happened to a batch. Stored for ever: only add to this.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// It is to be sent.
+    /// The batch is to be sent.
     CommandBatchRequested(Request),
-    /// To these devices, after those named before.
+    /// The batch is for these devices too, after those of earlier events.
     CommandBatchTargeted {
-        /// At most 1,000 of them.
+        /// At most 1,000 devices.
         devices: Vec<Uid>,
     },
     /// Every command has ended.
     CommandBatchCompleted {},
     /// Too many commands failed; no more are requested.
     CommandBatchAborted {
-        /// How many had failed.
+        /// How many commands had failed or timed out.
         failures: u32,
     },
-    /// Somebody did not want the rest of it.
+    /// The rest of the batch was cancelled.
     CommandBatchCancelled {
-        /// Who.
+        /// The principal who cancelled it, such as `user:1`.
         by: String,
-        /// Why.
+        /// The reason, for people.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
@@ -121,21 +121,21 @@ pub enum Error {
     /// There is no such batch.
     #[error("there is no such batch")]
     Unknown,
-    /// It was asked for already, in the same words.
+    /// The same request is on the record already.
     #[error("the batch was requested already")]
     AlreadyRequested,
-    /// Its id was used for other words.
+    /// The batch's id was used for a different request.
     #[error("the batch was requested already, in other words")]
     OtherRequest,
-    /// A bound is not kept.
+    /// A field is out of bounds.
     #[error("{field}: {why}")]
     Invalid {
-        /// Which field.
+        /// The field's name.
         field: &'static str,
-        /// What it should be.
+        /// What the field should be.
         why: &'static str,
     },
-    /// It has ended.
+    /// The batch has ended.
     #[error("the batch has ended: {}", .0.as_str())]
     Ended(Status),
 }
@@ -144,19 +144,19 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Commands are being requested, or have not all ended.
+    /// Commands are still being requested, or have not all ended.
     Running,
     /// Every command has ended.
     Completed,
-    /// Too many failed.
+    /// Too many commands failed.
     Aborted,
-    /// Somebody did not want the rest of it.
+    /// The rest of the batch was cancelled.
     Cancelled,
 }
 
 words! { Status { Running = "running", Completed = "completed", Aborted = "aborted", Cancelled = "cancelled" } }
 
-/// A batch as its events left it.
+/// A batch's state, folded from its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CommandBatch {
     request: Option<Request>,
@@ -165,25 +165,25 @@ pub struct CommandBatch {
 }
 
 impl CommandBatch {
-    /// Where it is in its life. `None` if there is no such batch.
+    /// The batch's status. `None` if the batch does not exist.
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         self.status
     }
 
-    /// What was asked for.
+    /// The batch as requested. `None` if the batch does not exist.
     #[must_use]
     pub fn request(&self) -> Option<&Request> {
         self.request.as_ref()
     }
 
-    /// Its devices, in the order in which they get the command.
+    /// The batch's devices, in the order in which they get the command.
     #[must_use]
     pub fn devices(&self) -> &[Uid] {
         &self.devices
     }
 
-    /// What follows from an input. Pure: the same state and input always give the same answer.
+    /// The events that follow from an input. Pure: the same state and input always give the same answer.
     pub fn decide(&self, input: Input) -> Result<Vec<Event>, Error> {
         let Some((request, status)) = self.request.as_ref().zip(self.status) else {
             let Input::Request(mut request, devices, at) = input else { return Err(Error::Unknown) };
@@ -220,7 +220,7 @@ fn check(request: &Request, devices: &[Uid], at: DateTime<Utc>) -> Result<(), Er
     if request.abort_after_failures.is_some_and(|failures| !(1..=MAX_DEVICES as u32).contains(&failures)) {
         return Err(invalid(("abort_after_failures", "expected 1 to 100000")));
     }
-    // Commands are requested one after the other; the last of them must still have time.
+    // Commands are requested at the batch's rate, and the last one must still have time before it expires.
     let takes = TimeDelta::seconds(devices.len() as i64 / i64::from(request.rate_per_s));
     if request.expires_at <= at + takes || request.expires_at > at + MAX_LIFE {
         return Err(invalid((

@@ -1,5 +1,5 @@
-//! The `CommandType` aggregate, stream `tenant/name`: a command that a tenant's devices may be told, and the JSON
-//! Schema that its parameters must fit. What is not on this list is never sent.
+//! The `CommandType` aggregate, stream `tenant/name`: a command that a tenant's devices may be sent, and the JSON
+//! Schema that its parameters must fit. A command whose type is not defined is never sent.
 //!
 //! Read top to bottom: commands, events, errors, state, `decide`, `apply`, tests.
 
@@ -13,22 +13,22 @@ use serde_json::{Value, json};
 pub const MAX_SCHEMA: usize = 16 << 10;
 /// The longest description, in characters.
 pub const MAX_DESCRIPTION: usize = 500;
-/// The most reasons that a refusal of parameters names.
+/// The most reasons that a refusal of parameters lists.
 const MAX_REASONS: usize = 5;
 
-/// What may be asked of a command type's record.
+/// What the `CommandType` aggregate decides on.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// Put it on the list, or change it.
+    /// Define the type, or change its definition.
     Define(Definition),
-    /// Take it off the list. Commands that were requested before are still sent.
+    /// Remove the type. Commands that were requested before are still sent.
     Remove,
 }
 
-/// What a command type says.
+/// A command type's description and schema.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Definition {
-    /// What it does, for people.
+    /// What the command does, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The JSON Schema that `params` must fit.
@@ -38,9 +38,9 @@ pub struct Definition {
 /// What has happened to a command type. Stored for ever: only add to this.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// It is on the list, in this form.
+    /// The type has this definition from this event on.
     CommandTypeDefined(Definition),
-    /// It is off the list.
+    /// The type is removed.
     CommandTypeRemoved {},
 }
 
@@ -61,18 +61,18 @@ impl DomainEvent for Event {
 /// Why an input was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// It is not on the list.
+    /// There is no such command type.
     #[error("there is no such command type")]
     Unknown,
-    /// The schema is none, or too large.
+    /// `params` is not a valid JSON Schema, or is too large.
     #[error("params: {0}")]
     BadSchema(String),
-    /// The description cannot be shown.
+    /// The description is empty, too long, or holds a control character.
     #[error("description: expected 1 to 500 characters without control characters")]
     BadDescription,
 }
 
-/// A command type as its events left it.
+/// A command type's state, folded from its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CommandType {
     definition: Option<Definition>,
@@ -102,9 +102,9 @@ pub fn shipped() -> Vec<(&'static str, Definition)> {
 }
 
 impl Definition {
-    /// Whether parameters fit; if not, why, for people: each with the place where it is wrong.
+    /// Checks parameters against the schema. The error lists what is wrong and where, for people.
     pub fn check(&self, params: &Value) -> Result<(), String> {
-        // It was compiled before it was stored.
+        // The schema was compiled once before it was stored, so this does not fail.
         let schema = compile(&self.params)?;
         let reason = |error: jsonschema::ValidationError<'_>| {
             let place = error.instance_path().to_string();
@@ -115,7 +115,8 @@ impl Definition {
     }
 }
 
-/// No references to anywhere else, and no pattern whose matching takes more than linear time.
+/// Compiles a schema. It refuses references to other documents, and patterns that take more than linear time to
+/// match.
 fn compile(schema: &Value) -> Result<Validator, String> {
     jsonschema::options()
         .with_pattern_options(PatternOptions::regex())
@@ -124,13 +125,13 @@ fn compile(schema: &Value) -> Result<Validator, String> {
 }
 
 impl CommandType {
-    /// What it says, while it is on the list.
+    /// The type's definition. `None` if the type is not defined, or was removed.
     #[must_use]
     pub fn definition(&self) -> Option<&Definition> {
         self.definition.as_ref()
     }
 
-    /// What follows from an input. Pure: the same state and input always give the same answer.
+    /// The events that follow from an input. Pure: the same state and input always give the same answer.
     pub fn decide(&self, input: Input) -> Result<Vec<Event>, Error> {
         match (input, &self.definition) {
             (Input::Define(definition), present) => {

@@ -1,7 +1,7 @@
-//! The `Device` aggregate, stream `tenant/uid`: a device's life on the record, from registration to decommissioning.
+//! The `Device` aggregate, stream `tenant/uid`: one device, from registration to decommissioning.
 //!
-//! Telemetry does not pass through here; it is a lane of its own. Read top to bottom: commands, events, errors,
-//! state, `decide`, `apply`, tests.
+//! Telemetry does not pass through this aggregate; it has a lane of its own. Read top to bottom: commands, events,
+//! errors, state, `decide`, `apply`, tests.
 
 use std::collections::BTreeMap;
 
@@ -15,68 +15,69 @@ use crate::words;
 
 /// The longest display name, in characters.
 pub const MAX_DISPLAY_NAME: usize = 200;
-/// The most labels a device carries.
+/// The most labels a device may carry.
 pub const MAX_LABELS: usize = 64;
 /// The longest label key or value, in characters.
 pub const MAX_LABEL: usize = 128;
-/// The most credentials a device has that are good at a time.
+/// The most valid credentials a device may have at a time.
 pub const MAX_CREDENTIALS: usize = 5;
 
-/// Key and value pairs that people and policies find devices by.
+/// Key and value pairs by which people and policies find devices.
 pub type Labels = BTreeMap<String, String>;
 
-/// What may be asked of a device's record.
+/// What the `Device` aggregate decides on.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Put the device on the record.
+    /// Register the device.
     Register(Admitted),
-    /// Change what people call it; `None` leaves a field as it is.
+    /// Change the device's name or labels; `None` leaves a field as it is.
     Update {
         /// The new name.
         name: Option<String>,
-        /// The new labels, all of them.
+        /// The new labels, which replace all the old ones.
         labels: Option<Labels>,
     },
-    /// Take it out of service: its telemetry is quarantined from then on, its history stays.
+    /// Take the device out of service: its telemetry is quarantined from then on, and its history stays.
     Decommission,
-    /// Give it a credential to connect with. The secret is kept elsewhere.
+    /// Issue a credential for the device to connect with. The secret is kept elsewhere.
     IssueCredential {
         /// The credential's id.
         credential_id: Uuid,
-        /// Until when; never ends where absent.
+        /// When the credential expires. `None` means never.
         expires_at: Option<DateTime<Utc>>,
-        /// From when on its other credentials are good no more; they stay as they are where absent.
+        /// From when on the device's other credentials are no longer valid. `None` leaves them as they are.
         revoke_others: Option<DateTime<Utc>>,
-        /// Now.
+        /// The current time.
         at: DateTime<Utc>,
     },
-    /// Take a credential away from it.
+    /// Revoke one of the device's credentials.
     RevokeCredential {
-        /// The credential.
+        /// The credential's id.
         credential_id: Uuid,
-        /// Now.
+        /// The current time.
         at: DateTime<Utc>,
     },
 }
 
-/// A device that is to be put on the record.
+/// A device that is to be registered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Registration {
-    /// Who noticed it first.
+    /// What the registration came through.
     pub via: Via,
-    /// A name for people.
+    /// A display name, for people.
     pub name: Option<String>,
-    /// Its first labels.
+    /// The device's first labels.
     pub labels: Labels,
 }
 
-/// A registration for which the tenant has room.
+/// A registration that fits within the tenant's device limit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Admitted(Registration);
 
 impl Registration {
-    /// The command that registers the device. Only for a caller that has counted the tenant's devices: how many there may
-    /// be is not this aggregate's to know. `clippy.toml` holds everyone else to `fleetlog_engine::devices::registration`.
+    /// The command that registers the device. Only for a caller that has counted the tenant's devices: this aggregate
+    /// does not know the tenant's limit. `clippy.toml` holds all other code to
+    /// `fleetlog_engine::devices::registration`.
     #[must_use]
     pub fn admit(self) -> Command {
         Command::Register(Admitted(self))
@@ -98,47 +99,47 @@ words! { Via { Telemetry = "telemetry", Api = "api" } }
 /// What has happened to a device. Stored for ever: only add to this.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// The device is known from here on.
+    /// The device is registered from this event on.
     DeviceRegistered {
-        /// Who noticed it first.
+        /// What the registration came through.
         via: Via,
-        /// A name for people.
+        /// A display name, for people.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
-        /// Its labels.
+        /// The device's labels.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         labels: Labels,
     },
-    /// Its name or labels changed; what is absent stayed.
+    /// The device's name or labels changed; an absent field stayed as it was.
     DeviceUpdated {
         /// The new name.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
-        /// The new labels, all of them.
+        /// The new labels, which replace all the old ones.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         labels: Option<Labels>,
     },
-    /// It is out of service, and none of its credentials is good any more.
+    /// The device is out of service, and none of its credentials is valid any more.
     DeviceDecommissioned {},
-    /// It may connect with this credential from here on.
+    /// The device may connect with this credential from this event on.
     DeviceCredentialIssued {
         /// The credential's id.
         credential_id: Uuid,
-        /// Until when; never ends where absent.
+        /// When the credential expires. `None` means never.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_at: Option<DateTime<Utc>>,
     },
-    /// A credential is good no more.
+    /// A credential is no longer valid.
     DeviceCredentialRevoked {
         /// The credential's id.
         credential_id: Uuid,
-        /// From when on; at once where absent.
+        /// From when on the credential is no longer valid. `None` means at once.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<DateTime<Utc>>,
     },
 }
 
-/// The kinds of event, by the names that they are stored under.
+/// The types of a device's events, by the names that they are stored under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventType {
     /// See [`Event::DeviceRegistered`].
@@ -162,7 +163,7 @@ words! { EventType {
 } }
 
 impl EventType {
-    /// Where an event of this kind leaves a device in its life; `None` where it was before.
+    /// The status that an event of this type leaves a device in; `None` if the status stays as it was.
     #[must_use]
     pub fn status_after(self) -> Option<Status> {
         match self {
@@ -172,19 +173,20 @@ impl EventType {
         }
     }
 
-    /// The names of the kinds that change where a device is in its life.
+    /// The names of the event types that change a device's status.
     #[must_use]
     pub fn that_change_status() -> Vec<&'static str> {
         Self::names(|event| event.status_after().is_some())
     }
 
-    /// The names of the kinds that put a device into service.
+    /// The names of the event types that put a device into service.
     #[must_use]
     pub fn that_begin_service() -> Vec<&'static str> {
         Self::names(|event| event.status_after().is_some_and(Status::is_in_service))
     }
 
-    /// The names of the kinds that take a device out of service. Credentials that were issued before are good no more.
+    /// The names of the event types that take a device out of service. Credentials issued earlier are no longer
+    /// valid.
     #[must_use]
     pub fn that_end_service() -> Vec<&'static str> {
         Self::names(|event| event.status_after().is_some_and(|status| !status.is_in_service()))
@@ -196,7 +198,7 @@ impl EventType {
 }
 
 impl Event {
-    /// Its kind.
+    /// The event's type.
     #[must_use]
     pub fn kind(&self) -> EventType {
         match self {
@@ -228,16 +230,16 @@ pub enum Error {
     /// There is no such device.
     #[error("the device is not registered")]
     NotRegistered,
-    /// It has been taken out of service.
+    /// The device has been taken out of service.
     #[error("the device is decommissioned")]
     Decommissioned,
-    /// It has as many credentials as a device may have.
+    /// The device has as many valid credentials as it may have.
     #[error("a device has at most 5 credentials that are good; revoke one first")]
     TooManyCredentials,
-    /// It has no such credential, or one that is good no more.
+    /// The device has no such credential, or the credential is no longer valid.
     #[error("the device has no such credential")]
     UnknownCredential,
-    /// A credential that would never be good.
+    /// The credential's expiry is not in the future.
     #[error("a credential's end lies in the future")]
     AlreadyExpired,
     /// A name or label is too long, empty, or holds a control character.
@@ -245,33 +247,33 @@ pub enum Error {
     Invalid(&'static str),
 }
 
-/// A device as its events left it.
+/// A device's state, folded from its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Device {
     status: Status,
     name: Option<String>,
     labels: Labels,
-    /// Those that were not revoked, and until when each is good.
+    /// The credentials that have not been revoked yet, each with the time until which it is valid.
     #[serde(default)]
     credentials: BTreeMap<Uuid, Option<DateTime<Utc>>>,
 }
 
-/// Where a device is in its life.
+/// A device's status.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
-    /// Not on the record.
+    /// The device is not on the record.
     #[default]
     Unknown,
-    /// In service.
+    /// The device is in service.
     Registered,
-    /// Out of service.
+    /// The device is out of service.
     Decommissioned,
 }
 
 words! { Status { Unknown = "unknown", Registered = "registered", Decommissioned = "decommissioned" } }
 
 impl Status {
-    /// Whether it counts among its tenant's devices and may connect.
+    /// Whether the device may connect and counts among its tenant's devices.
     #[must_use]
     pub fn is_in_service(self) -> bool {
         match self {
@@ -282,23 +284,23 @@ impl Status {
 }
 
 impl Device {
-    /// Where it is in its life.
+    /// The device's status.
     #[must_use]
     pub fn status(&self) -> Status {
         self.status
     }
 
-    /// What policies find it by.
+    /// The labels by which policies find the device.
     #[must_use]
     pub fn labels(&self) -> &Labels {
         &self.labels
     }
 
-    /// What follows from a command. Pure: the same state and command always give the same answer.
+    /// The events that follow from a command. Pure: the same state and command always give the same answer.
     pub fn decide(&self, command: Command) -> Result<Vec<Event>, Error> {
         match (command, self.status) {
             (Command::Register(_), Status::Registered) => Err(Error::AlreadyRegistered),
-            // A forgotten transmitter must not bring its device back to life; a person may.
+            // A forgotten transmitter must not bring its device back into service; a person may.
             (
                 Command::Register(Admitted(Registration { via: Via::Telemetry, .. }))
                 | Command::Update { .. }
@@ -343,7 +345,7 @@ impl Device {
         }
     }
 
-    /// The credentials that are good at a moment, and until when.
+    /// The credentials that are valid at a time, each with the time until which it is valid.
     fn good(&self, at: DateTime<Utc>) -> impl Iterator<Item = (Uuid, Option<DateTime<Utc>>)> {
         let credentials = self.credentials.iter().map(|(id, until)| (*id, *until));
         credentials.filter(move |(_, until)| until.is_none_or(|until| until > at))

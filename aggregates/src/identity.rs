@@ -1,10 +1,11 @@
-//! Tenants and device uids: the two names that every topic, path and stream id is made of.
+//! The names of tenants and devices, which make up every topic, path and stream id, and of command types and
+//! policies.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest a tenant or a uid may be, in characters (docs: "MQTT" in the design).
+/// The longest name, in characters.
 pub const MAX_NAME: usize = 64;
 
 /// A name that is not `[A-Za-z0-9_.-]{1,64}`.
@@ -65,7 +66,7 @@ macro_rules! name {
 }
 
 name! {
-    /// Who owns a device, a user, a log: everything belongs to exactly one tenant.
+    /// An organisation: every device, user and log belongs to exactly one tenant.
     Tenant, "tenant"
 }
 
@@ -84,13 +85,13 @@ name! {
     PolicyName, "policy"
 }
 
-/// The id of a device's streams: `tenant/uid`, in both lanes.
+/// The id of a device's streams: `tenant/uid`, the same in both lanes.
 #[must_use]
 pub fn aggregate_id(tenant: &Tenant, uid: &Uid) -> String {
     format!("{tenant}/{uid}")
 }
 
-/// The tenant and the rest of a stream id, or `None` if it is not made of the two.
+/// Splits a stream id into the tenant and the rest. `None` if the id has no `/`.
 #[must_use]
 pub fn split_aggregate_id(aggregate_id: &str) -> Option<(&str, &str)> {
     aggregate_id.split_once('/')

@@ -4,16 +4,16 @@
 //! data flows through them:
 //!
 //! - [`identity`]: tenants and device uids, and the stream id that is made of them
-//! - [`topic`]: which device, and which of its channels, an MQTT topic names
-//! - [`telemetry`]: from a message's bytes to the event that is stored, or the reason why not
+//! - [`topic`]: the device and the channel that an MQTT topic names
+//! - [`telemetry`]: from a message's bytes to the event that is stored, or the reason why it is not stored
 //! - [`metrics`]: the numbers in a telemetry payload
 //! - [`device`]: the `Device` aggregate
-//! - [`command_type`]: the `CommandType` aggregate: what a tenant's devices may be told
+//! - [`command_type`]: the `CommandType` aggregate: which commands a tenant's devices may be sent
 //! - [`command`]: the `Command` aggregate: one command, from the request to its outcome
-//! - [`command_ack`]: from a device's acknowledgement to the answer that it is
+//! - [`command_ack`]: from a device's acknowledgement to its answer
 //! - [`command_batch`]: the `CommandBatch` aggregate: one command for many devices
-//! - [`acts`]: what people and administrators do, told
-//! - [`words`]: enums whose cases are words
+//! - [`acts`]: what people and administrators do, as audit events
+//! - [`words`]: enums whose cases are stored and sent as words
 
 pub mod acts;
 pub mod command;

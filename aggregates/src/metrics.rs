@@ -6,10 +6,10 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// How deep objects and arrays may lie in each other.
+/// How deep objects and arrays may be nested.
 pub const MAX_DEPTH: usize = 64;
-/// The most metrics one message contributes. Further leaves stay in the payload only: a device that sends ten
-/// thousand numbers a message must not open ten thousand series.
+/// The most metrics that one message contributes. Further leaves stay in the payload only: a device that sends ten
+/// thousand numbers in a message must not open ten thousand series.
 pub const MAX_METRICS: usize = 256;
 /// The longest metric name, in bytes.
 pub const MAX_METRIC_NAME: usize = 128;
@@ -17,25 +17,25 @@ pub const MAX_METRIC_NAME: usize = 128;
 /// (2^63 of them) finite.
 pub const MAX_MAGNITUDE: f64 = 1e280;
 
-/// The keys of a telemetry object that are about the message, not about the world.
+/// The keys of a telemetry object that describe the message and are not measurements.
 const RESERVED: [&str; 2] = ["msg_id", "ts"];
 
-/// What a scan found, apart from the metrics that it gave to its caller.
+/// What a scan counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// Leaves that were passed on.
+    /// Leaves that were passed to the caller.
     pub metrics: usize,
-    /// Numeric leaves that were not: too many, too large, or with a name that cannot be stored.
+    /// Numeric leaves that were skipped: too many, too large, or with a name that cannot be stored.
     pub skipped: usize,
 }
 
 /// Why a payload has no metrics.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Not a JSON object.
+    /// The payload is not a JSON object.
     #[error("not a JSON object: {0}")]
     NotAnObject(String),
-    /// Nested deeper than [`MAX_DEPTH`].
+    /// The payload is nested deeper than [`MAX_DEPTH`].
     #[error("nested deeper than {MAX_DEPTH}")]
     TooDeep,
 }
@@ -46,7 +46,7 @@ pub fn for_each(payload: &str, mut each: impl FnMut(&str, f64)) -> Result<Scan, 
     let mut walk =
         Walk { each: &mut each, name: String::new(), scan: Scan::default(), depth: 0, too_deep: false };
     let mut json = serde_json::Deserializer::from_str(payload);
-    // The depth is counted here, by the contract's number rather than the parser's.
+    // The walk counts the depth itself: the contract's limit holds, not the parser's.
     let parsed = Object(&mut walk).deserialize(&mut json).and_then(|()| json.end());
     match parsed {
         Ok(()) => Ok(walk.scan),
@@ -57,7 +57,7 @@ pub fn for_each(payload: &str, mut each: impl FnMut(&str, f64)) -> Result<Scan, 
 
 struct Walk<'f> {
     each: &'f mut dyn FnMut(&str, f64),
-    /// The name of the leaf at hand, grown and cut back in place.
+    /// The name of the current leaf, extended and truncated in place.
     name: String,
     scan: Scan,
     depth: usize,
@@ -87,7 +87,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Joins a segment to the name.
+    /// Appends a segment to the name.
     fn push(&mut self, segment: &str) {
         if self.depth > 1 {
             self.name.push('.');
@@ -122,7 +122,7 @@ impl Walk<'_> {
     }
 }
 
-/// A key, which goes from the payload's bytes to the name without a copy in between.
+/// Reads a key from the payload's bytes into the name, without a copy in between.
 struct Key<'w, 'f>(&'w mut Walk<'f>);
 
 impl<'de> DeserializeSeed<'de> for Key<'_, '_> {
@@ -146,7 +146,7 @@ impl Visitor<'_> for Key<'_, '_> {
     }
 }
 
-/// The payload itself: an object, nothing else.
+/// Reads the payload itself, which must be an object.
 struct Object<'w, 'f>(&'w mut Walk<'f>);
 
 impl<'de> DeserializeSeed<'de> for Object<'_, '_> {
@@ -169,7 +169,7 @@ impl<'de> Visitor<'de> for Object<'_, '_> {
     }
 }
 
-/// Anything inside it.
+/// Reads any value inside the payload.
 struct Value<'w, 'f>(&'w mut Walk<'f>);
 
 impl<'de> DeserializeSeed<'de> for Value<'_, '_> {

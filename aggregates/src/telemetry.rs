@@ -1,7 +1,7 @@
-//! From a message's bytes to the telemetry event that is stored, or the reason why it cannot be one.
+//! Turns a message's bytes into the telemetry event that is stored, or says why they cannot become one.
 //!
-//! Ingest calls [`decide`] for every message, whichever broker it came through. The payload is stored byte for byte;
-//! what is noticed about it goes into [`Flags`].
+//! Ingest calls [`decide`] for every message, whichever broker delivered it. The payload is stored byte for byte;
+//! [`Flags`] notes what is unusual about it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize, Serializer};
@@ -12,97 +12,98 @@ use crate::metrics;
 use crate::topic::{Channel, Topic};
 use crate::words;
 
-/// The stream's type, and the type and version of its only event. Constants, and therefore not stored with each row.
+/// The aggregate type of a telemetry stream. This and the event's type and version are constants, so no row stores
+/// them.
 pub const AGGREGATE_TYPE: &str = "Telemetry";
-/// See [`AGGREGATE_TYPE`].
+/// The type of the only event in a telemetry stream.
 pub const EVENT_TYPE: &str = "TelemetryRecorded";
-/// See [`AGGREGATE_TYPE`].
+/// The version of the only event in a telemetry stream.
 pub const EVENT_VERSION: &str = "1.0";
 
 /// The largest payload that becomes an event, in bytes.
 pub const MAX_PAYLOAD: usize = 256 * 1024;
 /// The longest `msg_id`, in characters.
 pub const MAX_MSG_ID: usize = 128;
-/// How far a device's clock may be ahead before `occurred_at` is clamped.
+/// How far a device's clock may be ahead of the server's before `occurred_at` is clamped.
 pub const MAX_AHEAD: TimeDelta = TimeDelta::minutes(5);
 /// How old a reading may be before it is flagged late.
 pub const LATE_AFTER: TimeDelta = TimeDelta::hours(24);
-/// The earliest time a reading may carry: year 0, in milliseconds of the epoch.
+/// The earliest time a reading may carry: year 0, in milliseconds of the Unix epoch.
 const EARLIEST_MS: i64 = -62_167_219_200_000;
 
-/// A message as a broker handed it over.
+/// A message as a broker delivered it.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
-    /// Its topic.
+    /// The message's topic.
     pub topic: &'a str,
-    /// Its bytes.
+    /// The message's payload.
     pub payload: &'a [u8],
-    /// When it reached the server.
+    /// When the server received the message.
     pub received_at: DateTime<Utc>,
 }
 
 /// A telemetry event, ready to be appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
-    /// Whose it is.
+    /// The tenant that owns the device.
     pub tenant: Tenant,
-    /// Which device sent it.
+    /// The device that sent the message.
     pub uid: Uid,
-    /// The stream: `tenant/uid`.
+    /// The stream's id: `tenant/uid`.
     pub aggregate_id: String,
-    /// The device's message id, or one that was made for it.
+    /// The device's message id, or a generated one.
     pub msg_id: String,
-    /// When it happened, clamped to at most [`MAX_AHEAD`] after it was received.
+    /// When the reading was taken, clamped to at most [`MAX_AHEAD`] after the server received it.
     pub occurred_at: DateTime<Utc>,
     /// The stored payload: the message's own text, or `{"raw": text}`.
     pub payload: String,
-    /// What was noticed.
+    /// What is unusual about the message.
     pub flags: Flags,
 }
 
 /// A message that cannot become an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
-    /// Whose it is, where the topic says so.
+    /// The tenant, if the topic names one.
     pub tenant: Option<Tenant>,
-    /// Why, for programs.
+    /// The reason, for programs.
     pub reason: Reason,
-    /// Why, for people.
+    /// The reason, for people.
     pub detail: String,
 }
 
 /// Why a message is in quarantine. The words are public and stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The topic is none that devices publish to.
+    /// Devices do not publish to the topic.
     BadTopic,
     /// The topic names a tenant that does not exist.
     UnknownTenant,
     /// The device is not registered, and its tenant registers devices by hand.
     UnknownDevice,
-    /// The device is not registered, and its tenant has as many as it may have.
+    /// The device is not registered, and its tenant has reached its device limit.
     DeviceLimit,
-    /// Nobody of the tenant is let in, for now.
+    /// The tenant is suspended.
     TenantSuspended,
     /// The device is out of service.
     Decommissioned,
-    /// An acknowledgement of a command that was never sent to this device.
+    /// The acknowledgement is for a command that was never sent to this device.
     UnknownCommand,
-    /// An acknowledgement that is not of the contract's form.
+    /// The acknowledgement does not have the contract's form.
     BadAck,
-    /// An acknowledgement that contradicts the one on the record.
+    /// The acknowledgement contradicts the one on the record.
     OtherAnswer,
-    /// Over [`MAX_PAYLOAD`]; an acknowledgement over [`MAX_ACK`](crate::command_ack::MAX_ACK).
+    /// The payload exceeds [`MAX_PAYLOAD`], or the acknowledgement [`MAX_ACK`](crate::command_ack::MAX_ACK).
     TooLarge,
-    /// Not UTF-8.
+    /// The payload is not UTF-8.
     NotUtf8,
-    /// Nested deeper than [`metrics::MAX_DEPTH`].
+    /// The payload is nested deeper than [`metrics::MAX_DEPTH`].
     TooDeep,
     /// `msg_id` is not 1 to [`MAX_MSG_ID`] characters, or not a string or integer.
     BadMsgId,
     /// `ts` is neither RFC 3339 nor milliseconds of the epoch, or before year 0.
     BadTs,
-    /// The database cannot hold it.
+    /// The database cannot store the message.
     Unstorable,
 }
 
@@ -124,22 +125,22 @@ words! { Reason {
     Unstorable = "unstorable",
 } }
 
-/// What was noticed about a stored message, as the bits of `telemetry_events.flags`. Stored for ever: only add bits.
+/// What is unusual about a stored message, as the bits of `telemetry_events.flags`. Stored for ever: only add bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Flags(i16);
 
 impl Flags {
-    /// Not a JSON object; stored as `{"raw": text}`.
+    /// The payload is not a JSON object; it is stored as `{"raw": text}`.
     pub const RAW: Self = Self(1);
-    /// Older than [`LATE_AFTER`] when it was received.
+    /// The reading was older than [`LATE_AFTER`] when the server received it.
     pub const LATE: Self = Self(1 << 1);
     /// The device's clock was more than [`MAX_AHEAD`] ahead; `occurred_at` was clamped.
     pub const CLOCK_AHEAD: Self = Self(1 << 2);
-    /// It came without `msg_id`, and is never taken for a duplicate.
+    /// The message came without `msg_id`, and is never taken for a duplicate.
     pub const NO_MSG_ID: Self = Self(1 << 3);
-    /// It came without `ts`; `occurred_at` is when it was received.
+    /// The message came without `ts`; `occurred_at` is the time of receipt.
     pub const NO_TS: Self = Self(1 << 4);
-    /// Some of its numbers are not metrics (too many, too large, or with a name that cannot be stored).
+    /// Some numbers of the message are not metrics: too many, too large, or with a name that cannot be stored.
     pub const PARTIAL: Self = Self(1 << 5);
 
     const NAMES: [(Self, &'static str); 6] = [
@@ -151,13 +152,13 @@ impl Flags {
         (Self::PARTIAL, "partial"),
     ];
 
-    /// The stored form.
+    /// The bits as they are stored.
     #[must_use]
     pub fn bits(self) -> i16 {
         self.0
     }
 
-    /// From the stored form. Unknown bits are kept.
+    /// Makes flags from stored bits. Unknown bits are kept.
     #[must_use]
     pub fn from_bits(bits: i16) -> Self {
         Self(bits)
@@ -169,7 +170,7 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
-    /// The words for the bits that are set.
+    /// The names of the flags that are set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.into_iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, name)| name)
     }
@@ -181,14 +182,14 @@ impl Flags {
     }
 }
 
-/// Serializes as the words for its bits.
+/// Serializes as the names of the flags that are set.
 impl Serialize for Flags {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.names())
     }
 }
 
-/// Decides what a message is. Pure: `make_id` is called for a message without `msg_id`.
+/// Decides whether a message becomes an event. Pure; `make_id` is called only for a message without `msg_id`.
 pub fn decide(message: Message<'_>, make_id: impl FnOnce() -> String) -> Result<Recorded, Rejected> {
     let Some(Topic { tenant, uid, channel }) = Topic::parse(message.topic) else {
         let detail = "the topic is not {tenant}/devices/{uid}/telemetry".into();
@@ -234,7 +235,7 @@ fn read(message: Message<'_>, make_id: impl FnOnce() -> String) -> Result<Readin
         Ok(scan) => {
             flags.set_if(scan.skipped > 0, Flags::PARTIAL);
             let header = serde_json::from_str::<Header<'_>>(text).map_err(|error| {
-                // The object itself has been read already: what is left is msg_id or ts given twice.
+                // The object itself has parsed already: what is left is a duplicate `msg_id` or `ts`.
                 let reason =
                     if error.to_string().contains("`ts`") { Reason::BadTs } else { Reason::BadMsgId };
                 (reason, error.to_string())
@@ -258,7 +259,7 @@ fn read(message: Message<'_>, make_id: impl FnOnce() -> String) -> Result<Readin
     Ok(Reading { msg_id: msg_id.unwrap_or_else(make_id), occurred_at: ts.min(latest), payload, flags })
 }
 
-/// The two keys of a payload that are about the message. `null` is taken for absent.
+/// The two keys of a payload that describe the message. `null` counts as absent.
 #[derive(Default, Deserialize)]
 struct Header<'a> {
     #[serde(borrow, default)]

@@ -1,12 +1,12 @@
-//! Which device, and which of its channels, an MQTT topic names.
+//! The device and the channel that an MQTT topic names.
 
 use crate::identity::{Tenant, Uid};
 use crate::words;
 
-/// The subscription that receives every device's telemetry, for every tenant.
+/// The topic filter that matches every device's telemetry, in every tenant.
 pub const TELEMETRY_FILTER: &str = "+/devices/+/telemetry";
 
-/// The subscription that receives every device's answers to commands, for every tenant.
+/// The topic filter that matches every device's answers to commands, in every tenant.
 pub const ACK_FILTER: &str = "+/devices/+/command_ack";
 
 /// What a device uses a topic for.
@@ -23,19 +23,19 @@ pub enum Channel {
 // The topic's last segment.
 words! { Channel { Telemetry = "telemetry", CommandAck = "command_ack", Commands = "commands" } }
 
-/// A topic of the contract, taken apart.
+/// A topic of the contract, split into its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic {
-    /// Whose device it is.
+    /// The tenant that owns the device.
     pub tenant: Tenant,
-    /// Which device.
+    /// The device's uid.
     pub uid: Uid,
-    /// What for.
+    /// The channel of the device.
     pub channel: Channel,
 }
 
 impl Topic {
-    /// Takes a topic apart, by exact segments. `None` if it is none of the contract's.
+    /// Parses a topic by exact segments. `None` if the contract has no topic of that form.
     #[must_use]
     pub fn parse(topic: &str) -> Option<Self> {
         let mut segments = topic.split('/');

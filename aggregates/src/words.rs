@@ -1,18 +1,18 @@
-//! Enums whose cases are words: stored in a column, sent in JSON, part of a topic.
+//! Enums whose cases are stored, sent and parsed as words: in columns, in JSON and in topics.
 //!
-//! [`words!`](crate::words) writes both directions from one list. A case that is not on the list does not compile, and
-//! a word that is not on it is an [`UnknownWord`], never some other case.
+//! [`words!`](crate::words) generates both directions from one list. A case that is not on the list does not compile,
+//! and a word that is not on it is an [`UnknownWord`], never some other case.
 
-/// A word that is none of those it should be.
+/// A word that stands for none of the enum's cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected one of {expected}")]
 pub struct UnknownWord {
-    /// Those it should be, separated by commas.
+    /// The expected words, separated by commas.
     pub expected: &'static str,
 }
 
-/// Gives an enum `ALL`, `as_str`, `Display` and `FromStr`, from one list of its cases and their words. An unknown word is an
-/// [`UnknownWord`], or, after `or`, a unit struct that says more.
+/// Implements `ALL`, `as_str`, `Display` and `FromStr` for an enum, from one list of its cases and their words.
+/// Parsing an unknown word fails with [`UnknownWord`] or, after `or`, with the unit struct named there.
 #[macro_export]
 macro_rules! words {
     ($name:ident { $first:ident = $first_word:literal $(, $case:ident = $word:literal)* $(,)? }) => {
@@ -30,7 +30,7 @@ macro_rules! words {
             /// Every case, in the order of its declaration.
             pub const ALL: [Self; [$(Self::$case),+].len()] = [$(Self::$case),+];
 
-            /// The word that stands for it.
+            /// The word that stands for this case.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {

@@ -1,4 +1,4 @@
-//! Any bytes at all, and those that real devices and brokers send, damaged in all ways.
+//! Feeds the parsers random bytes, and payloads of real devices and brokers with random damage.
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says why and fails")]
 
@@ -13,7 +13,7 @@ use proptest::sample::Index;
 const ACK: &[u8] =
     br#"{"cmd_id":"019a0000-0000-7000-8000-000000000001","status":"failed","error":{"code":-1.5e3}}"#;
 
-/// Payloads of real devices and gateways, and those that once were read wrongly somewhere.
+/// Payloads of real devices and gateways, and payloads that some parser once read wrongly.
 fn corpus() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/payload");
     let files = fs::read_dir(folder).expect("the corpus");
@@ -24,7 +24,8 @@ fn corpus() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// What a number, a key or an end is made of. Put into a seed, it leads further than any byte would.
+/// Pieces of JSON syntax, numbers and keys. Put into a seed, they reach further into the parsers than random bytes
+/// do.
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
     let pieces = [
         "{",
@@ -57,7 +58,7 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// A seed with some of its bytes replaced by others.
+/// A seed with some of its bytes replaced.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let damage = prop::collection::vec((any::<Index>(), 0..8_usize, pieces()), 0..6);
     (prop::sample::select(corpus()), damage).prop_map(|(mut bytes, damage)| {

@@ -1,4 +1,4 @@
-//! The table of the design: every state with every input, and what no sequence of inputs can make happen.
+//! Every state with every input, as one table, and what no sequence of inputs can make happen.
 
 use std::fmt::Write;
 
@@ -196,7 +196,7 @@ fn inputs() -> impl Strategy<Value = Input> {
     ]
 }
 
-/// Whether the table has a way from one status to the next.
+/// Whether the event may follow the status.
 fn is_legal(from: Option<Status>, event: &Event) -> bool {
     match event {
         Event::CommandRequested(_) => from.is_none(),
@@ -238,7 +238,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100_000, ..ProptestConfig::default() })]
 
-    /// Both decide on the state that they have read; the log takes the first to append, and the other decides anew.
+    /// Both decide on the state that they have read. The log accepts the first append, and the other decides again.
     #[test]
     fn of_an_ack_and_a_timeout_that_race_exactly_one_ends_the_command(
         ack_first in any::<bool>(), ack_reads_first in any::<bool>(), late_by in 0_i64..50
@@ -246,7 +246,7 @@ proptest! {
         let mut command = given([requested(), sent(1, 0), sent(2, 11)]);
         let (ack, timeout) = (answer(done(), 21), Input::TimeOut(at(21 + late_by)));
         let (first, second) = if ack_first { (ack, timeout) } else { (timeout, ack) };
-        // What the second decided before the first was appended is thrown away by the log.
+        // The log rejects what the second decided before the first was appended.
         if ack_reads_first {
             prop_assert!(command.decide(second.clone()).is_ok());
         }

@@ -29,7 +29,7 @@ fn id(n: u128) -> Uuid {
     Uuid::from_u128(n)
 }
 
-/// Asked for at second 10.
+/// Issues credential `n` at second 10.
 fn issue(n: u128, expires: Option<i64>, revoke_others: Option<i64>) -> Command {
     let (expires_at, revoke_others) = (expires.map(at), revoke_others.map(at));
     Command::IssueCredential { credential_id: id(n), expires_at, revoke_others, at: at(10) }

@@ -1,4 +1,5 @@
-//! What holds for any bytes that arrive over MQTT. Property tests check it here, the targets in `fuzz/` too.
+//! Invariants for any bytes that arrive over MQTT. The property tests here check them, and so do the targets in
+//! `fuzz/`.
 
 #![expect(clippy::expect_used, reason = "an invariant that does not hold ends the process")]
 
@@ -10,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 const TOPIC: &str = "t0/devices/dev-01/telemetry";
 
-/// A telemetry payload: what is decided about it is always the same, bounded, and can be read again.
+/// Checks a telemetry payload: its decision is repeatable and bounded, and what is stored can be read again.
 pub(crate) fn payload(bytes: &[u8]) {
     let received_at: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().expect("a time");
     let decide = |payload: &[u8]| {
@@ -36,7 +37,7 @@ pub(crate) fn payload(bytes: &[u8]) {
     measured(&recorded.payload);
 }
 
-/// The metrics of a stored payload: finite, named, and no more than a message may have.
+/// Checks the metrics of a stored payload: finite, named, and no more than one message may have.
 fn measured(payload: &str) {
     let mut found = 0;
     let scan = metrics::for_each(payload, |name, value| {
@@ -49,7 +50,7 @@ fn measured(payload: &str) {
     assert!(found <= metrics::MAX_METRICS);
 }
 
-/// An acknowledgement: read the same way each time, and again from what is stored of it.
+/// Checks an acknowledgement: decoding is repeatable, and what is stored of it decodes again.
 pub(crate) fn acknowledgement(bytes: &[u8]) {
     let decoded = command_ack::decode(bytes);
     assert_eq!(decoded, command_ack::decode(bytes), "the same bytes are read the same");
@@ -64,7 +65,7 @@ pub(crate) fn acknowledgement(bytes: &[u8]) {
     }
 }
 
-/// A topic: what is taken apart can be put together again.
+/// Checks a topic: parsing and formatting it gives the same text.
 pub(crate) fn topic(text: &str) {
     if let Some(topic) = Topic::parse(text) {
         assert_eq!(topic.to_string(), text);
