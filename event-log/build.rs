@@ -7,7 +7,7 @@ use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = Path::new("../migrations").canonicalize()?;
-    // The folder is watched for files that come and go, each file by `include_str!`.
+    // Cargo watches the folder for files that are added or removed; `include_str!` watches each file.
     println!("cargo:rerun-if-changed=../migrations");
 
     let mut migrations = Vec::new();
@@ -36,7 +36,7 @@ struct Migration {
 }
 
 impl Migration {
-    /// `0001_tenants.sql` is version 1, "tenants": as sqlx reads a file's name.
+    /// Reads a file's name as sqlx does: `0001_tenants.sql` is version 1, "tenants".
     fn at(path: PathBuf) -> Result<Self, String> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let parts = name.strip_suffix(".sql").and_then(|stem| stem.split_once('_'));

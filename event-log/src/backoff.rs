@@ -1,6 +1,7 @@
-//! How long to wait before trying again: exponentially longer, with full jitter, up to a ceiling.
+//! How long to wait before a retry: exponentially longer, with jitter, up to a ceiling.
 //!
-//! Jitter, because all devices of a fleet, or all batches of a node, lose the same server at the same moment.
+//! Jitter spreads the retries, because all devices of a fleet, or all batches of a node, lose the same server at the
+//! same moment.
 
 use std::time::Duration;
 
@@ -13,13 +14,13 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits of at most `first`, doubling with each failure up to `longest`.
+    /// Waits of at most `first`, doubling with each failure up to `longest`. A wait lasts at least half of that.
     #[must_use]
     pub fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, failures: 0 }
     }
 
-    /// It worked: the next failure is a first one again.
+    /// Starts over after a success: the next failure counts as the first.
     pub fn reset(&mut self) {
         self.failures = 0;
     }

@@ -1,8 +1,8 @@
-//! Appends single events: a command to an aggregate, which cqrs-es and postgres-es load in event store mode.
+//! Executes commands: loads an aggregate from its stream, lets it decide, and appends the events that follow.
 //!
 //! The snapshot and aggregate store modes of cqrs-es 0.5 apply events twice, and its `Query` runs after the commit
-//! and loses updates in a crash; neither is used. Nor is its append: that holds the log's row from the insert, over a
-//! round trip, to the commit. See `group`.
+//! and loses updates in a crash, so neither is used. Its append is not used either: it holds the log's row from the
+//! insert, over a round trip, to the commit. See `group`.
 
 use std::collections::HashMap;
 
@@ -14,15 +14,15 @@ use crate::group::{self, Append};
 use crate::scope::Scope;
 use crate::{Error, EventLog, LogId, Position};
 
-/// How often a command is decided anew when another one was faster on the same stream.
+/// How many times a command is decided in all, if others keep appending to the same stream.
 const MAX_CONFLICTS: u32 = 5;
 
-/// Who did it and why: `actor`, `correlation_id`, `causation_id`, and `occurred_at` (RFC 3339) where that is not the
-/// moment of the append.
+/// An event's metadata: `actor`, `correlation_id`, `causation_id`, and `occurred_at` (RFC 3339) if it differs from
+/// the time of the append.
 pub type Metadata = HashMap<String, String>;
 
-/// What goes on the record with what `actor` does: the requester's records that it belongs to, and the event that it
-/// follows from, where there are such.
+/// The metadata of an event that `actor` causes: the requester's correlation id and the event that it follows from,
+/// if there are any.
 #[must_use]
 pub fn metadata(
     actor: impl Into<String>,
@@ -35,25 +35,25 @@ pub fn metadata(
     words.into_iter().filter_map(|(word, value)| Some((word.to_owned(), value?))).collect()
 }
 
-/// Where a command's last event is.
+/// The place of a command's last event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
-    /// The log.
+    /// The log that holds the event.
     pub log_id: LogId,
-    /// The position there.
+    /// The event's position in the log.
     pub position: Position,
 }
 
-/// What is on an aggregate's record; by default nothing.
+/// An aggregate as its stream leaves it. The default is an aggregate without events.
 #[derive(Debug, Clone, Default)]
 pub struct Record<A> {
-    /// What follows from it.
+    /// The aggregate's state.
     pub aggregate: A,
-    /// How many events it has.
+    /// How many events the stream has.
     pub(crate) events: i64,
 }
 
-/// An aggregate that can decide in a task of its own, and again where another was faster.
+/// An aggregate that can decide in a task of its own, and decide again after a conflict.
 pub trait Deciding:
     Aggregate<
         Services = (),
@@ -77,10 +77,10 @@ impl<A> Deciding for A where
 /// Why a command has appended nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError<E: std::error::Error> {
-    /// The aggregate refused it.
+    /// The aggregate refused the command.
     #[error(transparent)]
     Refused(E),
-    /// Others kept changing the same stream. Trying again may help.
+    /// Others kept appending to the same stream. Trying again may help.
     #[error("append to a stream that others keep changing")]
     Conflict,
     /// The database failed. Unless the error is definite, the event may have been appended.
@@ -98,10 +98,10 @@ impl<E: std::error::Error> From<group::Refused> for ExecuteError<E> {
 }
 
 impl<S: Scope> EventLog<S> {
-    /// Has an aggregate decide on a command, and appends what follows. `None` if nothing did.
+    /// Lets an aggregate decide on a command, and appends the events that follow. `None` if none followed.
     ///
-    /// The work goes on in a task of its own if the caller is dropped: a transaction under a dropped future would go
-    /// back to the pool open.
+    /// The work runs in a task of its own and goes on if the caller is dropped: a dropped future would give its
+    /// connection back to the pool with the transaction still open.
     pub async fn execute<A: Deciding>(
         &self,
         aggregate_id: &str,
@@ -111,8 +111,8 @@ impl<S: Scope> EventLog<S> {
         self.execute_on(aggregate_id, None::<Record<A>>, command, metadata).await
     }
 
-    /// The same for an aggregate whose record was read a moment ago, if it was: it need not be read again unless it has
-    /// grown.
+    /// Executes a command like [`EventLog::execute`], on a record that was loaded a moment ago, if the caller has
+    /// one. The stream is read again only if it has grown since.
     pub async fn execute_on<A: Deciding>(
         &self,
         aggregate_id: &str,
@@ -137,7 +137,7 @@ impl<S: Scope> EventLog<S> {
         task.await.unwrap_or_else(|_| Err(Error::Unavailable(sqlx::Error::WorkerCrashed).into()))
     }
 
-    /// An aggregate's present state; its default if nothing has happened to it.
+    /// Loads an aggregate's current state, which is the default if the aggregate has no events.
     pub async fn load<A>(&self, aggregate_id: &str) -> Result<A, ExecuteError<A::Error>>
     where
         A: Aggregate<Services = ()>,
@@ -146,7 +146,7 @@ impl<S: Scope> EventLog<S> {
         Ok(self.load_record(aggregate_id).await?.aggregate)
     }
 
-    /// The present states of two aggregates, in one statement and of one moment.
+    /// Loads the current states of two aggregates in one statement, as of the same moment.
     pub async fn load_both<A: Aggregate, B: Aggregate>(
         &self,
         (one, other): (&str, &str),
@@ -165,7 +165,7 @@ impl<S: Scope> EventLog<S> {
         Ok((Record::of(of(true))?.aggregate, Record::of(of(false))?.aggregate))
     }
 
-    /// What is on an aggregate's record.
+    /// Loads an aggregate's state and the number of its events.
     pub async fn load_record<A>(&self, aggregate_id: &str) -> Result<Record<A>, ExecuteError<A::Error>>
     where
         A: Aggregate<Services = ()>,
@@ -198,7 +198,7 @@ impl<S: Scope> EventLog<S> {
     }
 }
 
-/// What is on an aggregate's record, as a transaction sees it.
+/// Loads an aggregate as the connection's transaction sees it.
 pub(crate) async fn replay<A: Aggregate>(
     connection: &mut PgConnection,
     aggregate_id: &str,
@@ -224,7 +224,7 @@ const BOTH: &str = "
     ORDER BY is_one, sequence";
 
 impl<A: Aggregate> Record<A> {
-    /// Made by these events, each as its payload.
+    /// Folds the payloads of a stream's events, in their order.
     pub fn of<'p>(payloads: impl Iterator<Item = &'p str>) -> Result<Self, Error> {
         let mut record = Self::default();
         for payload in payloads {

@@ -1,7 +1,7 @@
-//! Named points at which a test can have the process killed, as `kill -9` would: between any two steps that must not
-//! be taken for one. In a release build there are none.
+//! Named points at which a test can kill the process, as `kill -9` would: between two steps that do not happen as
+//! one. Release builds have none.
 
-/// Ends this process here and now, if the variable `CRASH_AT` names this point.
+/// Kills this process if the variable `CRASH_AT` names this point.
 #[inline]
 pub fn point(name: &str) {
     #[cfg(debug_assertions)]

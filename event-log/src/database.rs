@@ -1,4 +1,4 @@
-//! Connections, migration, and the durability that everything else assumes.
+//! Connections, migration, and the durability that the rest of fleetlog assumes.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Row};
 
 use crate::migrations;
 
-/// The role that the service acts as: it owns nothing, and may only read and append events.
+/// The role that the service acts as. It owns nothing, and may only read and append events.
 pub const SERVICE_ROLE: &str = "fleetlog_service";
 
-/// The role that callers' requests act as: it owns nothing, and sees one tenant's rows.
+/// The role that callers' requests act as. It owns nothing, and sees one tenant's rows.
 pub const REQUESTS_ROLE: &str = "fleetlog_requests";
 
-/// Reads a column whose text has a form: a tenant, a status. Text without that form is an error.
+/// Reads a text column and parses it, for example as a tenant or a status. Text that does not parse is an error.
 pub fn parsed<T>(row: &PgRow, column: &str) -> sqlx::Result<T>
 where
     T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
@@ -26,7 +26,7 @@ where
 /// What can go wrong between fleetlog and its database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database cannot be reached, or broke off. Trying again may help.
+    /// The database cannot be reached, or the connection broke off. Trying again may help.
     #[error("reach the database: {0}")]
     Unavailable(#[source] sqlx::Error),
     /// The database refused a statement.
@@ -35,14 +35,14 @@ pub enum Error {
     /// The schema could not be brought up to date.
     #[error("migrate the database: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// Postgres is set to acknowledge what it may lose.
+    /// Postgres is set to acknowledge writes that a power cut may lose.
     #[error(
         "trust the database: {setting} is {value}, but only \"on\" survives a power cut; turn it on and start again"
     )]
     NotDurable {
         /// The setting's name.
         setting: &'static str,
-        /// What it is set to.
+        /// The setting's value.
         value: String,
     },
     /// The log does not exist.
@@ -54,12 +54,12 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// Something has no form as JSON.
+    /// A value that cannot be written as JSON.
     pub(crate) fn unwritable(error: serde_json::Error) -> Self {
         Self::Database(sqlx::Error::Encode(Box::new(error)))
     }
 
-    /// A task that worked for somebody panicked, or its runtime ended.
+    /// A background task panicked, or its runtime ended.
     #[must_use]
     pub fn task_ended() -> Self {
         Self::Unavailable(sqlx::Error::WorkerCrashed)
@@ -71,7 +71,7 @@ impl Error {
         matches!(self, Self::Unavailable(_))
     }
 
-    /// Whether the statement's own data was refused: the same data will be refused again.
+    /// Whether the database refused the statement's data: the same data will be refused again.
     #[must_use]
     pub fn is_bad_data(&self) -> bool {
         match self {
@@ -107,14 +107,14 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// How to connect.
+/// How to connect to the database.
 #[derive(Debug, Clone)]
 pub struct Options {
     connect: PgConnectOptions,
-    /// Connections for everything but batches. At least 2.
+    /// Connections for everything but telemetry batches. At least 2.
     pub connections: u32,
-    /// Connections for batches of telemetry. One log takes one batch at a time, so more than the number of busy
-    /// tenants is of no use.
+    /// Connections for telemetry batches. One log takes one batch at a time, so more connections than busy tenants
+    /// are of no use.
     pub append_connections: u32,
 }
 
@@ -137,14 +137,14 @@ impl Options {
     fn acting_as(&self, role: &str) -> PgConnectOptions {
         self.connect.clone().application_name("fleetlog").options([
             ("role", role),
-            // A transaction that was begun and forgotten would hold its locks, and vacuum, for ever.
+            // A forgotten transaction would hold its locks, and hold up vacuum, for ever.
             ("idle_in_transaction_session_timeout", "60s"),
             ("timezone", "UTC"),
         ])
     }
 
     fn service(&self) -> PgConnectOptions {
-        // No page of an API or a projection takes this long; a runaway statement must not outlive its reader.
+        // No page of an API or a projection needs this long, and a runaway statement must not outlive its reader.
         self.acting_as(SERVICE_ROLE).options([("statement_timeout", "60s"), ("jit", "off")])
     }
 
@@ -164,15 +164,15 @@ impl Options {
         Ok(self.requests().connect().await?)
     }
 
-    /// Connections that show one tenant's rows once they are given to it, and none before.
+    /// Connections that show no rows until they are scoped to a tenant, and then that tenant's rows.
     pub(crate) fn requests_pool(&self) -> PgPool {
         pool_options(self.connections.max(2))
-            // Its place is taken by what gives the connection to a tenant.
+            // The statement that scopes the connection to a tenant takes the place of this test.
             .test_before_acquire(false)
             .connect_lazy_with(self.requests())
     }
 
-    /// As whoever connects, who need not be a member of [`SERVICE_ROLE`] to read.
+    /// A read-only pool for the user who connects. The user need not be a member of [`SERVICE_ROLE`].
     pub(crate) async fn reading_pool(&self) -> Result<PgPool> {
         let options = self.connect.clone().application_name("fleetlog").options([
             ("default_transaction_read_only", "on"),
@@ -187,8 +187,8 @@ impl Options {
         let options = self.acting_as(SERVICE_ROLE).options([
             // A plan made while a partition was empty turns the anti-join quadratic as it fills.
             ("plan_cache_mode", "force_custom_plan"),
-            // Without statistics, which a new partition has none of, the planner takes it for small and likes to read
-            // all of it: once a batch, or once and keep it.
+            // A new partition has no statistics, so the planner takes it for small and prefers plans that read all of
+            // it: once a batch, or once and kept in memory.
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
             ("enable_material", "off"),
@@ -205,12 +205,12 @@ fn pool_options(connections: u32) -> PgPoolOptions {
     PgPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(5))
 }
 
-/// Refuses a server that acknowledges what it may lose in a power cut.
+/// Refuses a server that acknowledges writes that a power cut may lose.
 pub(crate) async fn check_durability(pool: &PgPool) -> Result<()> {
     for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
         let value: String =
             sqlx::query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(pool).await?;
-        // Every mode of synchronous_commit but these two flushes to this server's disk before it answers.
+        // Every mode of `synchronous_commit` but `off` flushes to this server's disk before it answers.
         let durable = match setting {
             "synchronous_commit" => value != "off",
             _ => value == "on",

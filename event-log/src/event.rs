@@ -1,4 +1,4 @@
-//! What is read back from the log: events, and the logs themselves.
+//! The types that reads return: events, and the logs themselves.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,12 +9,12 @@ use fleetlog_aggregates::words;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// Which log.
+/// A log's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct LogId(pub i32);
 
-/// An event's number in its log: 1, 2, 3 … head, without a hole. 0 is before the first.
+/// An event's number in its log: 1, 2, 3 … head, without a gap. 0 is before the first.
 pub type Position = i64;
 
 impl fmt::Display for LogId {
@@ -27,7 +27,7 @@ impl fmt::Display for LogId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
-    /// Devices, commands, what users did: small, kept for ever.
+    /// Devices, commands and audit events: small, kept for ever.
     Control,
     /// Readings: large, may be retired by age.
     Telemetry,
@@ -35,22 +35,22 @@ pub enum Lane {
 
 words! { Lane { Control = "control", Telemetry = "telemetry" } }
 
-/// One log and how far it has got.
+/// One log and its head.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Log {
-    /// Its number.
+    /// The log's id.
     pub log_id: LogId,
-    /// Whose it is.
+    /// The tenant that owns the log.
     pub tenant: String,
-    /// Which of the tenant's two.
+    /// Which of the tenant's two lanes the log belongs to.
     pub lane: Lane,
-    /// Which part of the lane, for tenants too large for one log.
+    /// Which part of the lane the log is, for tenants too large for one log.
     pub shard: i32,
-    /// Its last position; 0 while it is empty.
+    /// The log's last position; 0 while the log is empty.
     pub head: Position,
 }
 
-/// JSON text as it is stored, byte for byte. Serializes as the value that it is.
+/// JSON text as it is stored, byte for byte. Serializes as the JSON value, not as a string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Json(pub String);
 
@@ -60,21 +60,21 @@ impl Serialize for Json {
     }
 }
 
-/// What an event's metadata holds.
+/// An event's metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Metadata {
-    /// A control event's: actor, correlation and causation, as they are stored.
+    /// A control event's actor, correlation and causation, as they are stored.
     Control(Json),
-    /// A reading's: what ingest noticed about it.
+    /// A reading's flags.
     Telemetry {
-        /// The words for its flags.
+        /// What ingest noticed about the reading, by name.
         flags: Flags,
     },
 }
 
 impl Metadata {
-    /// A word of a control event's metadata.
+    /// A value of a control event's metadata, by its key. `None` if the key is absent, and for readings.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<String> {
         let Self::Control(Json(text)) = self else { return None };
@@ -86,23 +86,23 @@ impl Metadata {
 /// One event, of either lane.
 #[derive(Debug, Clone, Serialize)]
 pub struct Event {
-    /// The log it is in.
+    /// The log that holds the event.
     pub log_id: LogId,
-    /// Its number there.
+    /// The event's number in the log.
     pub position: Position,
-    /// The kind of stream it belongs to.
+    /// The type of the aggregate whose stream holds the event.
     pub aggregate_type: Cow<'static, str>,
-    /// The stream: `tenant/…`.
+    /// The stream's id: `tenant/…`.
     pub aggregate_id: String,
-    /// Its place in the stream.
+    /// The event's number in the stream.
     pub sequence: i64,
-    /// What happened.
+    /// The event's type, such as `DeviceRegistered`.
     pub event_type: Cow<'static, str>,
-    /// The version of the payload's form.
+    /// The version of the payload's format.
     pub event_version: Cow<'static, str>,
     /// The payload, as it is stored.
     pub payload: Json,
-    /// Who and why.
+    /// The event's actor, correlation and causation, or a reading's flags.
     pub metadata: Metadata,
     /// When it happened, by the device's or caller's clock.
     pub occurred_at: DateTime<Utc>,

@@ -1,4 +1,4 @@
-//! Follows a log from a position on, for as long as it grows.
+//! Follows a log from a position, for as long as the log grows.
 
 use tokio::sync::watch;
 
@@ -6,8 +6,8 @@ use crate::heads::Logs;
 use crate::read::Filter;
 use crate::{Error, Event, EventLog, LogId, Position, Result};
 
-/// A reader that stays behind the head of one log and waits there. Dropping a call to it loses no event; where
-/// that happens often, keep the call instead, because it may cost the pool a connection.
+/// A reader that follows one log: it reads up to the head and waits there for more. Dropping a call to it loses no
+/// event. Where that happens often, keep the call instead, because a dropped call may cost the pool a connection.
 pub struct Follower {
     log: EventLog,
     log_id: LogId,
@@ -24,20 +24,20 @@ impl EventLog {
 }
 
 impl Follower {
-    /// The last position that was handed out.
+    /// The last position that was returned.
     #[must_use]
     pub fn position(&self) -> Position {
         self.after
     }
 
-    /// The next events, at least one and at most `limit`, in order; waits for them if there are none yet.
+    /// The next events in order, at least one and at most `limit`. Waits if there are none yet.
     pub async fn next(&mut self, limit: i64) -> Result<Vec<Event>> {
         loop {
             let after = self.after;
             let grown = |logs: &Logs| logs.get(&self.log_id).is_none_or(|log| log.head > after);
-            // What it returns must not be held over the reads that follow.
+            // `wait_for` returns a borrow of the heads, which must not be held over the reads that follow.
             if self.heads.wait_for(grown).await.is_err() {
-                // The sender lives as long as `self.log`.
+                // This cannot happen: the sender lives as long as `self.log`.
                 return Err(Error::NoSuchLog(self.log_id));
             }
             let events = self.log.read(self.log_id, after, limit, &Filter::default()).await?;
@@ -45,7 +45,7 @@ impl Follower {
                 self.after = last.position;
                 return Ok(events);
             }
-            // Only a retired partition leaves a grown log with nothing to read: wait for what comes.
+            // Only a retired partition leaves a grown log with nothing to read. Wait for the next append.
             let _ = self.heads.changed().await;
         }
     }

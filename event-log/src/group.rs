@@ -1,8 +1,8 @@
-//! Appends to a control log that come at the same time go into one transaction.
+//! Puts appends that wait for the same control log into one transaction.
 //!
-//! An append holds the log's row until it has reached the disk, so one after the other there can be only as many as the
-//! disk takes waits. Here whoever finds the log busy joins the others who wait; when it is free, one of them writes for
-//! all of them, in the order in which they came. Nobody ever waits for company.
+//! An append holds the log's row until it has reached the disk, so one by one a log takes only as many appends as the
+//! disk takes flushes. Here an append that finds the log busy joins a queue. When the log is free, one of the waiting
+//! appends writes the whole queue, in the order of arrival. No append waits for others to arrive.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,36 +16,36 @@ use crate::Error;
 use crate::control::{Committed, Metadata};
 use crate::scope::Scope;
 
-/// The most appends of one transaction, which bounds how long it holds the log's row.
+/// The most appends in one transaction, which bounds how long the transaction holds the log's row.
 const GROUP: usize = 256;
-/// The key that two who append to one stream at once meet at.
+/// The unique key that two simultaneous appends to one stream violate.
 const STREAM: &str = "control_events_stream";
 
-/// Events for the end of one stream, all or none.
+/// Events for the end of one stream, appended all or none.
 pub(crate) struct Append {
     aggregate_type: &'static str,
     aggregate_id: String,
     metadata: String,
-    /// Sequence, type, version and payload of each. At least one.
+    /// Sequence, type, version and payload of each event. At least one.
     events: Vec<(i64, String, String, String)>,
 }
 
-/// Why there was no append.
+/// Why an append was refused.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// The stream has gone on meanwhile.
+    /// The stream has grown since it was read.
     Conflict,
     /// The database failed.
     Log(Error),
 }
 
-/// The appends that wait for their turn.
+/// The queues of appends that wait for their turn.
 #[derive(Default)]
 pub(crate) struct Groups {
     queues: Mutex<HashMap<Key, Arc<Queue>>>,
 }
 
-/// Who goes together: appends to one log, on behalf of the same tenant.
+/// The appends that share a transaction: those to one log, on behalf of the same tenant.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
     on_behalf_of: Option<Tenant>,
@@ -64,7 +64,7 @@ struct Waiting {
 }
 
 impl Append {
-    /// Events behind the `known` ones of a stream.
+    /// An append of these events after the first `known` events of a stream.
     pub(crate) fn new<A: Aggregate>(
         aggregate_id: &str,
         known: i64,
@@ -85,7 +85,8 @@ impl Append {
 }
 
 impl Groups {
-    /// Appends, together with whoever else waits. The caller must not be dropped meanwhile: others may depend on it.
+    /// Appends, together with the appends that wait. The caller must not be dropped meanwhile: it may be writing for
+    /// others.
     pub(crate) async fn append(&self, scope: &impl Scope, append: Append) -> Result<Committed, Refused> {
         let queue = self.queue(scope.on_behalf_of().cloned(), &append);
         let (answer, mut answered) = oneshot::channel();
@@ -111,7 +112,7 @@ impl Groups {
     }
 
     fn queue(&self, on_behalf_of: Option<Tenant>, append: &Append) -> Arc<Queue> {
-        // A stream of nobody's is refused by the database.
+        // A stream id without a tenant is refused by the database.
         let tenant = split_aggregate_id(&append.aggregate_id).map_or("", |(tenant, _)| tenant).to_owned();
         Arc::clone(lock(&self.queues).entry(Key { on_behalf_of, tenant }).or_default())
     }
@@ -126,13 +127,13 @@ impl Queue {
 }
 
 impl Waiting {
-    /// That nobody waits any more is no error: it is committed all the same.
+    /// Sends the answer. It is no error if the receiver is gone: the append is committed all the same.
     fn tell(self, answer: Result<Committed, Refused>) {
         let _ = self.answer.send(answer);
     }
 }
 
-/// The first for each stream, and those who have come too late for theirs.
+/// The first append for each stream, and the appends that come too late for theirs.
 fn firsts(waiting: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
     let mut streams = HashSet::new();
     waiting.into_iter().partition(|Waiting { append, .. }| {
@@ -140,8 +141,8 @@ fn firsts(waiting: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
     })
 }
 
-/// Writes a group and answers everyone in it. What the database refuses of one of them refuses them all: then each half
-/// goes by itself, down to the one at fault.
+/// Writes a group and answers each append in it. If the database refuses the data of one append, it refuses the whole
+/// group: the group is then halved until the append at fault is alone.
 async fn write(scope: &impl Scope, group: Vec<Waiting>) {
     let mut groups = vec![group];
     while let Some(mut group) = groups.pop() {
@@ -179,7 +180,7 @@ async fn write(scope: &impl Scope, group: Vec<Waiting>) {
 }
 
 /// Appends to streams of one log in one statement, and so without a round trip between taking the log's row and the
-/// commit: every other append to the log waits for that long. Returns where the last event of each is.
+/// commit: every other append to the log waits for that long. Returns the place of each append's last event.
 pub(crate) async fn insert(
     executor: impl PgExecutor<'_>,
     appends: &[&Append],
@@ -216,7 +217,7 @@ const INSERT: &str = "
     ORDER BY ordinal
     RETURNING log_id, position";
 
-/// What befell several at once, for one of them.
+/// Copies an error for each waiter: `sqlx::Error` is not `Clone`, so its text and kind are kept.
 fn same(error: &Error) -> Error {
     let cause = sqlx::Error::Protocol(error.to_string());
     if error.is_transient() { Error::Unavailable(cause) } else { Error::Database(cause) }

@@ -1,4 +1,4 @@
-//! What the process counts about itself: counters, gauges and histograms, each declared once.
+//! The process's metrics: counters, gauges and histograms, each declared once.
 //!
 //! A crate that counts has a file `instruments.rs`, which declares them with [`instruments!`](crate::instruments!). A
 //! declaration's doc comment is also its help text: `/metrics` serves it, and docs/METRICS.md lists it. No other crate
@@ -20,7 +20,7 @@ pub enum Kind {
 /// What the value of an instrument counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Things; the help text says which.
+    /// Things, which the help text names.
     Count,
     /// Seconds, with fractions.
     Seconds,
@@ -31,17 +31,17 @@ pub enum Unit {
 pub struct Instrument {
     /// The name in `/metrics`, which begins with `fleetlog_`.
     pub name: &'static str,
-    /// How it behaves.
+    /// How the instrument behaves.
     pub kind: Kind,
-    /// What its value counts.
+    /// What the instrument's value counts.
     pub unit: Unit,
-    /// The names of its labels, in the order in which code gives their values.
+    /// The names of the labels, in the order in which code gives their values.
     pub labels: &'static [&'static str],
     help: &'static str,
 }
 
 impl Instrument {
-    /// What [`instruments!`](crate::instruments!) declares. `help` is a doc comment.
+    /// An instrument as [`instruments!`](crate::instruments!) declares it. `help` is a doc comment.
     #[must_use]
     pub const fn declared(
         name: &'static str,
@@ -53,14 +53,14 @@ impl Instrument {
         Self { name, kind, unit, labels, help }
     }
 
-    /// What it tells, in plain English.
+    /// The help text, in plain English.
     #[must_use]
     pub const fn help(&self) -> &'static str {
         // A doc comment begins with a space.
         self.help.trim_ascii()
     }
 
-    /// Gives a recorder the help text, for it to serve.
+    /// Registers the help text with a recorder, which serves it.
     pub fn describe(&self, recorder: &dyn Recorder) {
         let name = KeyName::from_const_str(self.name);
         let unit = Some(match self.unit {
@@ -89,7 +89,7 @@ pub struct Gauge<const LABELS: usize>(Name<LABELS>);
 pub struct Histogram<const LABELS: usize>(Name<LABELS>);
 
 impl<const LABELS: usize> Counter<LABELS> {
-    /// What [`instruments!`](crate::instruments!) declares.
+    /// A counter as [`instruments!`](crate::instruments!) declares it.
     #[must_use]
     pub const fn declared(name: &'static str, labels: [&'static str; LABELS]) -> Self {
         Self(Name { name, labels })
@@ -102,14 +102,14 @@ impl<const LABELS: usize> Counter<LABELS> {
 }
 
 impl Counter<0> {
-    /// Adds to it.
+    /// Adds to the counter.
     pub fn increment(&self, by: u64) {
         self.with([]).increment(by);
     }
 }
 
 impl<const LABELS: usize> Gauge<LABELS> {
-    /// What [`instruments!`](crate::instruments!) declares.
+    /// A gauge as [`instruments!`](crate::instruments!) declares it.
     #[must_use]
     pub const fn declared(name: &'static str, labels: [&'static str; LABELS]) -> Self {
         Self(Name { name, labels })
@@ -122,19 +122,19 @@ impl<const LABELS: usize> Gauge<LABELS> {
 }
 
 impl Gauge<0> {
-    /// Adds to it.
+    /// Adds to the gauge.
     pub fn increment(&self, by: f64) {
         self.with([]).increment(by);
     }
 
-    /// Takes from it.
+    /// Subtracts from the gauge.
     pub fn decrement(&self, by: f64) {
         self.with([]).decrement(by);
     }
 }
 
 impl<const LABELS: usize> Histogram<LABELS> {
-    /// What [`instruments!`](crate::instruments!) declares.
+    /// A histogram as [`instruments!`](crate::instruments!) declares it.
     #[must_use]
     pub const fn declared(name: &'static str, labels: [&'static str; LABELS]) -> Self {
         Self(Name { name, labels })
@@ -165,7 +165,7 @@ impl<const LABELS: usize> Name<LABELS> {
     }
 }
 
-/// How many labels these are.
+/// The number of labels.
 #[must_use]
 pub const fn count(labels: &[&str]) -> usize {
     labels.len()
@@ -189,7 +189,7 @@ macro_rules! instruments {
                 $crate::instrument::$kind::declared($name, [$($label),*]);
         )+
 
-        /// All that this crate counts.
+        /// All instruments that this crate declares.
         pub const INSTRUMENTS: &[$crate::instrument::Instrument] = &[
             $($crate::instrument::Instrument::declared(
                 $name,

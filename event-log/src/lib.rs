@@ -5,25 +5,25 @@
 //! up to `n`, for ever. The modules, in the order in which data flows through them:
 //!
 //! - [`database`]: connections, migration, and the durability that everything else assumes
-//! - `migrations`: the files that the schema is made by
-//! - [`event`]: what is read back
-//! - `sql`: how its types are bound and read
+//! - `migrations`: the files that make the schema
+//! - [`event`]: the types that reads return
+//! - `sql`: how the types of this crate are bound and read
 //! - [`moment`]: times as text
-//! - [`heads`]: the logs and how far each has got; wakes who waits
+//! - [`heads`]: the logs and their heads; wakes the followers of a log
 //! - [`control`]: append single events, through cqrs-es
-//! - `group`: those that come at the same time, in one transaction
+//! - `group`: appends that wait at the same time, in one transaction
 //! - [`telemetry`]: append batches of readings, each once
-//! - [`quarantine`]: keep what could not become an event
+//! - [`quarantine`]: keep messages that could not become events
 //! - [`read`]: ranges and streams of events
-//! - [`scope`]: which tenants' rows a handle shows: all, or one's
-//! - `readers`: connections that are kept for a tenant's reads
-//! - [`record`]: changes of other tables, together with the events that tell of them
-//! - [`terms`]: what is decided about each tenant
-//! - `upkeep`: reads heads and terms anew, both in one statement
-//! - [`leadership`]: who does what only one node may do
-//! - [`follow`]: a log from a position on, for as long as it grows
-//! - [`backoff`]: the waits between attempts on what fails
-//! - [`instrument`]: what the process counts about itself
+//! - [`scope`]: which tenants' rows a handle shows: all, or one tenant's
+//! - `readers`: the read pool, whose connections are kept for a tenant
+//! - [`record`]: change other tables and append the events that report it, in one transaction
+//! - [`terms`]: each tenant's suspension and limits
+//! - `upkeep`: reads heads and terms again, both in one statement
+//! - [`leadership`]: tasks that only one node at a time may do
+//! - [`follow`]: follow a log from a position, for as long as it grows
+//! - [`backoff`]: the waits between retries
+//! - [`instrument`]: the process's metrics
 //! - [`crash`]: points at which a test kills the process
 //!
 //! Only this crate writes `control_events`, `telemetry_events` and `logs`.
@@ -61,22 +61,22 @@ pub use database::{Error, Result};
 pub use event::{Event, Lane, Log, LogId, Position};
 pub use scope::{AllTenants, OneTenant, Scope};
 
-/// The handle on the log, of all tenants unless it says otherwise. Cheap to clone.
+/// A handle on the logs of all tenants, or of one: `S` says which. Cheap to clone.
 #[derive(Clone)]
 pub struct EventLog<S = AllTenants> {
-    /// For single events, reads and everything that is not a batch of telemetry.
+    /// For single events, reads, and everything else that is not a telemetry batch.
     scope: S,
     inner: Arc<Inner>,
 }
 
-/// One tenant's log: what callers' requests read and write through. Row-level security holds it to that tenant.
+/// One tenant's log, through which callers' requests read and write. Row-level security restricts it to that tenant.
 pub type TenantLog = EventLog<OneTenant>;
 
 struct Inner {
     options: database::Options,
-    /// For batches of telemetry: sessions whose plans are pinned.
+    /// For telemetry batches: sessions whose plans are pinned.
     append_pool: PgPool,
-    /// For the requests of callers.
+    /// For callers' requests.
     requests: Arc<scope::Requests>,
     /// Single events that wait for their turn.
     groups: group::Groups,
@@ -87,8 +87,8 @@ struct Inner {
 }
 
 impl EventLog {
-    /// Opens the log of a migrated database, checks that it is durable, makes the partitions that are due, and
-    /// learns the heads. [`EventLog::run`] keeps both up to date.
+    /// Opens the log of a migrated database: checks that it is durable, makes the partitions that are due, and reads
+    /// the heads. [`EventLog::run`] keeps partitions and heads up to date.
     pub async fn open(options: database::Options) -> Result<Self> {
         let pool = options.service_pool().await?;
         database::check_durability(&pool).await?;
@@ -98,8 +98,8 @@ impl EventLog {
         Ok(Self::new(options, pool, heads, terms, partitions))
     }
 
-    /// Opens the log to read it, and nothing else: the database refuses whatever these connections might write. It may
-    /// be a copy, or a standby, whose settings would not do to append. The heads stay those of this moment.
+    /// Opens the log for reading only: the database refuses every write over these connections. It may be a copy or a
+    /// standby, whose settings would not do for appending. The heads stay as they are now.
     pub async fn open_to_read(options: database::Options) -> Result<Self> {
         let pool = options.reading_pool().await?;
         let heads = heads::Heads::load(&pool).await?;
@@ -114,15 +114,15 @@ impl EventLog {
         terms: terms::AllTerms,
         partitions: telemetry::Partitions,
     ) -> Self {
-        // Connects when it is first needed.
+        // The append pool connects when it is first needed.
         let (append_pool, recent) = (options.append_pool(), telemetry::Recent::new());
         let (requests, groups) = (Arc::new(scope::Requests::new(&options)), group::Groups::default());
         let inner = Inner { options, append_pool, requests, groups, heads, terms, partitions, recent };
         Self { scope: AllTenants { pool }, inner: Arc::new(inner) }
     }
 
-    /// Keeps the heads, the terms and the partitions up to date until `shutdown`. Needed once per process; without it,
-    /// followers only see what this process appends.
+    /// Keeps the heads, the terms and the partitions up to date until `shutdown`. Needed once per process; without
+    /// it, followers see only what this process appends.
     pub async fn run(&self, shutdown: CancellationToken) {
         let (informed, tell) = (self.keep_informed(), self.inner.heads.tell(self.pool()));
         let upkeep = async { tokio::join!(informed, tell, self.keep_partitions()) };
@@ -147,14 +147,14 @@ impl EventLog {
         EventLog { scope, inner: Arc::clone(&self.inner) }
     }
 
-    /// A connection of the caller's own, that no pool knows of.
+    /// A connection of the caller's own, outside every pool.
     pub async fn own_connection(&self) -> Result<sqlx::PgConnection> {
         self.inner.options.service_connection().await
     }
 }
 
 impl TenantLog {
-    /// Whose log it is.
+    /// The tenant whose log it is.
     #[must_use]
     pub fn tenant(&self) -> &Tenant {
         self.scope.tenant()
@@ -168,18 +168,18 @@ impl TenantLog {
 }
 
 impl<S: Scope> EventLog<S> {
-    /// A connection that shows what this handle shows, from a pool.
+    /// A connection from a pool, which shows the rows that this handle shows.
     pub async fn connection(&self) -> Result<PoolConnection<Postgres>> {
         self.scope.connection().await
     }
 
-    /// What is decided about each tenant, as far as this process knows.
+    /// Each tenant's terms, as far as this process knows them.
     #[must_use]
     pub fn terms(&self) -> &terms::AllTerms {
         &self.inner.terms
     }
 
-    /// The logs and their heads, as far as this process knows.
+    /// The logs and their heads, as far as this process knows them.
     #[must_use]
     pub fn heads(&self) -> &heads::Heads {
         &self.inner.heads

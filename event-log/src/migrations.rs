@@ -1,7 +1,7 @@
 //! The migrations that make the schema: the files in `migrations/`, as `build.rs` lists them.
 //!
-//! In the place of `sqlx::migrate!`, whose crate would build the whole driver once more for the compiler. Version,
-//! description and checksum are what sqlx would make of the files, so that a database that was migrated by either takes
+//! This replaces `sqlx::migrate!`, whose crate would compile the whole driver once more, for the build machine.
+//! Version, description and checksum are what sqlx makes of the files, so a database that was migrated by one accepts
 //! the other.
 
 use std::borrow::Cow;
@@ -11,10 +11,10 @@ use std::pin::Pin;
 use sqlx::error::BoxDynError;
 use sqlx::migrate::{MigrateError, Migration, MigrationSource, MigrationType, Migrator};
 
-/// Version, description and text of each, in the order of their versions.
+/// Version, description and text of each migration, in the order of their versions.
 const FILES: &[(i64, &str, &str)] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
-/// All of them, ready to run.
+/// All migrations, ready to run.
 pub(crate) async fn migrator() -> Result<Migrator, MigrateError> {
     Migrator::new(Embedded).await
 }
@@ -25,7 +25,7 @@ struct Embedded;
 impl MigrationSource<'static> for Embedded {
     fn resolve(self) -> Pin<Box<dyn Future<Output = Result<Vec<Migration>, BoxDynError>> + Send + 'static>> {
         let migrations = FILES.iter().map(|&(version, description, sql)| {
-            // sqlx's own mark for what must not run in a transaction.
+            // The mark that sqlx uses for a migration that must not run in a transaction.
             let no_tx = sql.starts_with("-- no-transaction");
             let (description, sql) = (Cow::Borrowed(description), Cow::Borrowed(sql));
             Migration::new(version, description, MigrationType::Simple, sql, no_tx)
@@ -51,7 +51,7 @@ mod tests {
 
     /// The last file that is older than the rule.
     const BEFORE_THE_RULE: i64 = 30;
-    /// What the comment above a statement says that takes something away, and then the version.
+    /// What the comment above a statement that takes something away begins with; the version follows.
     const UNREAD: &str = "-- Nothing reads it since ";
 
     /// A version as numbers, so that 0.10.0 comes after 0.9.0.
@@ -59,10 +59,10 @@ mod tests {
         text.trim_end_matches('.').split('.').map(|number| number.parse().ok()).collect()
     }
 
-    /// The lines of a file that take away or rename what a node of the version before may read, and do not say since when
-    /// nothing reads it.
+    /// The lines of a file that take away or rename something that a node of the previous version may read, without a
+    /// comment that says since which version nothing reads it.
     fn taken_away_too_early(sql: &str, current: &str) -> Vec<String> {
-        // What may go at once: nothing reads it by its name.
+        // These may be dropped at once: nothing reads them by name.
         const HARMLESS: [&str; 9] =
             ["CONSTRAINT", "DEFAULT", "EXPRESSION", "IDENTITY", "INDEX", "NOT", "POLICY", "RULE", "TRIGGER"];
         let (mut unread, mut early) = (false, vec![]);

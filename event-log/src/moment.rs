@@ -1,10 +1,10 @@
-//! Moments as text: the same as chrono writes, RFC 3339 with as many digits of a second as it takes, in a tenth of the
-//! time. An answer of a day's windows has six thousand of them.
+//! Times as text: RFC 3339 exactly as chrono writes it, with as many digits of a second as needed, in a tenth of
+//! the time. An answer with a day's windows has six thousand of them.
 
 use chrono::{DateTime, Datelike, Timelike, Utc};
 use serde::Serializer;
 
-/// How the text ends: how REST and how `GraphQL` write the same offset.
+/// How the text writes the offset: REST and `GraphQL` write the same offset differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offset {
     /// `Z`.
@@ -13,7 +13,7 @@ pub enum Offset {
     Digits,
 }
 
-/// A moment as text.
+/// A time as text.
 #[derive(Debug, Clone, Copy)]
 pub struct Text {
     bytes: [u8; 40],
@@ -21,13 +21,13 @@ pub struct Text {
 }
 
 impl Text {
-    /// The text of a moment.
+    /// Formats a time.
     #[must_use]
     pub fn of(at: &DateTime<Utc>, offset: Offset) -> Self {
         let mut text = Self { bytes: [0; 40], length: 0 };
         let (date, time) = (at.date_naive(), at.time());
         let Some(year) = u32::try_from(date.year()).ok().filter(|year| *year <= 9999) else {
-            // Beyond what any stored moment can be.
+            // No stored time is beyond the year 9999.
             let long = if offset == Offset::Letter { format!("{at:?}") } else { at.to_rfc3339() };
             text.push(long.as_bytes());
             return text;
@@ -42,7 +42,7 @@ impl Text {
             text.number(number, digits);
             text.push(&[behind]);
         }
-        // In a leap second it counts on.
+        // In a leap second, chrono's nanoseconds count on beyond a billion.
         let nanos = time.nanosecond();
         text.number(time.second() + nanos / 1_000_000_000, 2);
         text.fraction(nanos % 1_000_000_000);
@@ -50,10 +50,10 @@ impl Text {
         text
     }
 
-    /// The text.
+    /// The formatted time.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // It is ASCII.
+        // The bytes are ASCII.
         std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
     }
 
@@ -83,7 +83,7 @@ impl Text {
     }
 }
 
-/// For `#[serde(serialize_with)]`.
+/// Serializes a time, for `#[serde(serialize_with)]`.
 pub fn serialize<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(Text::of(at, Offset::Letter).as_str())
 }

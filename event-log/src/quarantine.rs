@@ -10,36 +10,36 @@ use crate::{EventLog, Result, TenantLog};
 /// A message on its way into quarantine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// Whose it is, where the topic names a tenant of ours.
+    /// The tenant, if the topic names one that exists.
     pub tenant: Option<String>,
-    /// Its topic.
+    /// The message's topic.
     pub topic: String,
-    /// Its bytes.
+    /// The message's payload.
     pub payload: Vec<u8>,
-    /// A stable word for programs.
+    /// The reason, as a stable word for programs.
     pub reason: &'static str,
-    /// A sentence for people.
+    /// The reason, as a sentence for people.
     pub detail: String,
-    /// When it reached the server.
+    /// When the server received the message.
     pub received_at: DateTime<Utc>,
 }
 
 /// A message in quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Quarantined {
-    /// Its number, in the order of arrival.
+    /// The message's number, in the order of arrival.
     pub quarantine_id: i64,
-    /// Its topic.
+    /// The message's topic.
     pub topic: String,
-    /// How many bytes it has.
+    /// The size of the payload, in bytes.
     pub bytes: i32,
-    /// Its beginning, as text; bytes that are none are shown as U+FFFD.
+    /// The first 256 bytes of the payload as text. Bytes that are not UTF-8 are shown as U+FFFD.
     pub excerpt: Excerpt,
-    /// A stable word for programs.
+    /// The reason, as a stable word for programs.
     pub reason: String,
-    /// A sentence for people.
+    /// The reason, as a sentence for people.
     pub detail: String,
-    /// When it reached the server.
+    /// When the server received the message.
     pub received_at: DateTime<Utc>,
 }
 
@@ -71,13 +71,14 @@ impl From<Vec<u8>> for Excerpt {
 impl EventLog {
     /// Puts messages into quarantine. All of them are committed when this returns.
     pub async fn quarantine(&self, refused: &[Refused]) -> Result<()> {
-        // One statement is one transaction; there is none to leave open.
+        // One statement is one transaction, so none can be left open.
         sqlx::query(
             "INSERT INTO quarantine (tenant, topic, payload, reason, detail, received_at)
              SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::timestamptz[])",
         )
         .bind(refused.iter().map(|message| message.tenant.as_deref()).collect::<Vec<_>>())
-        // Text in Postgres holds no NUL, and MQTT forbids it in topics; what came nonetheless is made visible.
+        // Text in Postgres holds no NUL, and MQTT forbids it in topics. A NUL that arrives nonetheless is made
+        // visible.
         .bind(refused.iter().map(|message| message.topic.replace('\0', "\u{fffd}")).collect::<Vec<_>>())
         .bind(refused.iter().map(|message| message.payload.as_slice()).collect::<Vec<_>>())
         .bind(refused.iter().map(|message| message.reason).collect::<Vec<_>>())
@@ -90,8 +91,8 @@ impl EventLog {
 }
 
 impl TenantLog {
-    /// The tenant's quarantined messages, newest first, from before `before` on. `everyones` adds those whose topic
-    /// names no tenant.
+    /// The tenant's quarantined messages with an id below `before`, newest first, at most `limit`. `everyones` adds
+    /// the messages whose topic names no tenant.
     pub async fn quarantined(
         &self,
         everyones: bool,

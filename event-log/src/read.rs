@@ -13,51 +13,51 @@ use crate::event::{Json, Metadata};
 use crate::scope::Scope;
 use crate::{Error, Event, EventLog, Lane, LogId, Position, Result};
 
-/// Before and after anything that a reading may carry.
+/// A time before any that a reading may carry.
 const EARLIEST: DateTime<Utc> = DateTime::from_timestamp(-62_200_000_000, 0).expect("in range");
-/// See [`EARLIEST`].
+/// A time after any that a reading may carry.
 const LATEST: DateTime<Utc> = DateTime::from_timestamp(253_402_300_800, 0).expect("in range");
 
-/// Which events of a log.
+/// Which events of a log to read.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only this stream's.
+    /// Only events of this stream.
     pub aggregate_id: Option<String>,
-    /// Only of this type.
+    /// Only events of this type.
     pub event_type: Option<String>,
-    /// Of readings, only those that occurred at this moment or later.
+    /// Only readings that occurred at this time or later. Control events are not restricted.
     pub since: Option<DateTime<Utc>>,
 }
 
-/// A reading, as it is on the record.
+/// A reading as it is stored.
 #[derive(Debug, Clone)]
 pub struct Reading {
-    /// Its stream: `tenant/uid`.
+    /// The stream's id: `tenant/uid`.
     pub aggregate_id: String,
-    /// Its position in the telemetry log.
+    /// The reading's position in the telemetry log.
     pub position: Position,
     /// The device's message id.
     pub msg_id: String,
     /// The payload, as it is stored.
     pub payload: Json,
-    /// When it happened, by the device's clock.
+    /// When the reading was taken, by the device's clock.
     pub occurred_at: DateTime<Utc>,
-    /// When it was appended.
+    /// When the reading was appended, by the database's clock.
     pub recorded_at: DateTime<Utc>,
-    /// What was noticed.
+    /// What ingest noticed about the reading.
     pub flags: Flags,
 }
 
-/// Which of a device's readings.
+/// Which of a device's readings to read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Span {
-    /// Not before this.
+    /// Only readings that occurred at this time or later.
     pub from: Option<DateTime<Utc>>,
-    /// Before this.
+    /// Only readings that occurred before this time.
     pub to: Option<DateTime<Utc>>,
     /// Oldest first instead of newest first.
     pub ascending: bool,
-    /// Beyond this reading, in the direction of the order.
+    /// Only readings beyond the one at this time and position, in the direction of the order.
     pub beyond: Option<(DateTime<Utc>, Position)>,
 }
 
@@ -80,7 +80,8 @@ impl<S: Scope> EventLog<S> {
         self.read_within(log_id, after, limit, bytes, &Filter::default()).await
     }
 
-    /// The next events of some kinds in a control log after a position, in order, as [`EventLog::page`] bounds them.
+    /// The next events of some aggregate types in a control log after a position, in order, bounded as in
+    /// [`EventLog::page`].
     pub async fn control_page(
         &self,
         log_id: LogId,
@@ -109,21 +110,21 @@ impl<S: Scope> EventLog<S> {
         let query = sqlx::query(sql).bind(log_id).bind(after).bind(limit);
         let mut query = query.bind(&filter.aggregate_id).bind(&filter.event_type);
         if log.lane == Lane::Telemetry {
-            // Nothing is recorded longer than that before it occurred: older partitions are not looked at.
+            // A reading is recorded at most `MAX_AHEAD` before it occurred, so older partitions are skipped.
             let since = filter.since.unwrap_or(EARLIEST);
             query = query.bind(since).bind(since - MAX_AHEAD);
         }
         self.up_to(bytes, query, event).await
     }
 
-    /// Events until their payloads reach `bytes`.
+    /// Reads events until their payloads reach `bytes`.
     async fn up_to(
         &self,
         bytes: usize,
         query: Query<'_, Postgres, PgArguments>,
         event: fn(&PgRow) -> Result<Event, sqlx::Error>,
     ) -> Result<Vec<Event>> {
-        // Not from the pool itself, which would pass each row on through a stream of its own.
+        // A connection and not the pool, which would pass each row on through a stream of its own.
         let mut connection = self.connection().await?;
         let mut rows = query.fetch(&mut *connection);
         let (mut events, mut read) = (Vec::new(), 0);
@@ -137,8 +138,8 @@ impl<S: Scope> EventLog<S> {
         Ok(events)
     }
 
-    /// Every event of these control streams of one kind: stream by stream in the order of their ids, each in its own
-    /// order.
+    /// Every event of these control streams of one aggregate type: stream by stream in the order of their ids, each
+    /// in its own order.
     pub async fn streams(&self, aggregate_type: &str, aggregate_ids: &[String]) -> Result<Vec<Event>> {
         let mut connection = self.connection().await?;
         let query = sqlx::query(STREAMS).bind(aggregate_type).bind(aggregate_ids);
@@ -146,7 +147,7 @@ impl<S: Scope> EventLog<S> {
         Ok(rows.iter().map(control_event).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// The events of a control stream behind the one at `sequence`, in its order.
+    /// The events of a control stream after `sequence`, in order.
     pub async fn stream_after(
         &self,
         aggregate_type: &str,
@@ -159,7 +160,7 @@ impl<S: Scope> EventLog<S> {
         Ok(rows.iter().map(control_event).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// The readings of some devices within a span, at most `limit` of each device, device by device.
+    /// The readings of some devices within a span: device by device, at most `limit` of each.
     pub async fn readings(
         &self,
         log_id: LogId,
@@ -167,7 +168,7 @@ impl<S: Scope> EventLog<S> {
         span: Span,
         limit: i64,
     ) -> Result<Vec<Reading>> {
-        // One statement for each direction: each is answered from the index without a sort.
+        // One statement for each direction, so that the index answers each without a sort.
         let (sql, beyond) = match (span.ascending, span.beyond) {
             (true, beyond) => (READINGS_ASCENDING, beyond.unwrap_or((EARLIEST, 0))),
             (false, beyond) => (READINGS_DESCENDING, beyond.unwrap_or((LATEST, 0))),
@@ -178,7 +179,7 @@ impl<S: Scope> EventLog<S> {
             .bind(aggregate_ids)
             .bind(from)
             .bind(span.to.unwrap_or(LATEST))
-            // Nothing is recorded longer than this before it occurred: older partitions are not looked at.
+            // A reading is recorded at most `MAX_AHEAD` before it occurred, so older partitions are skipped.
             .bind(from - MAX_AHEAD)
             .bind(beyond.0)
             .bind(beyond.1)
@@ -259,7 +260,7 @@ fn control_event(row: &PgRow) -> Result<Event, sqlx::Error> {
     })
 }
 
-/// By the places of the columns in [`TELEMETRY`]: names would be looked up anew for every row.
+/// Reads a row by the places of the columns in [`TELEMETRY`]: names would be looked up again for every row.
 fn telemetry_event(row: &PgRow) -> Result<Event, sqlx::Error> {
     let position = row.try_get(1)?;
     Ok(Event {

@@ -1,9 +1,10 @@
 //! A read pool keyed by tenant: a connection that is scoped to the caller's tenant already is reused, and the statement
 //! itself is the only round trip.
 //!
-//! Which tenant a connection is scoped to is known for certain, or the connection is closed. It is noted only here, when
-//! Postgres has said so; what runs over it are single statements that read, of which none changes a setting; and one that
-//! was not given back, because its statement failed or its request was dropped halfway, is never used again.
+//! A connection's tenant is known for certain, or the connection is closed. The tenant is noted only here, once
+//! Postgres has confirmed it. Only single statements that read run over the connection, and none changes a setting. A
+//! connection that was not given back, because its statement failed or its request was dropped halfway, is never used
+//! again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,19 +20,19 @@ use tokio::time::{Instant, timeout};
 use crate::scope::Scope;
 use crate::{Error, EventLog, Result, database, scope};
 
-/// How long a connection may have been idle without a look whether it is still there.
+/// How long a connection may have been idle and still be used without a ping.
 const TRUSTED: Duration = Duration::from_secs(1);
-/// How long one is kept that nobody needs.
+/// How long an idle connection is kept.
 const KEPT: Duration = Duration::from_mins(5);
-/// How long one is used at all.
+/// How old a connection may get.
 const LIFETIME: Duration = Duration::from_mins(30);
-/// How long a read waits for one.
+/// How long a read waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The connections.
+/// The pool of connections for reads.
 pub struct Readers {
     options: database::Options,
-    /// The last one used is the last.
+    /// In the order of their last use: the one used most recently is last.
     idle: Mutex<Vec<Kept>>,
     free: Arc<Semaphore>,
 }
@@ -43,7 +44,7 @@ struct Kept {
     idle_since: Instant,
 }
 
-/// A connection that shows one tenant's rows, for one statement.
+/// A connection that is scoped to one tenant, for one statement.
 struct Reader {
     kept: Kept,
     _place: OwnedSemaphorePermit,
@@ -69,13 +70,13 @@ impl Readers {
         Ok(Reader { kept, _place: place })
     }
 
-    /// Keeps a connection whose statement has gone well, for the next one.
+    /// Keeps a connection whose statement succeeded for the next read.
     fn give_back(&self, Reader { mut kept, _place }: Reader) {
         kept.idle_since = Instant::now();
         self.idle().push(kept);
     }
 
-    /// One that is still there: the tenant's, if there is one.
+    /// An idle connection that is still alive, preferably one that is scoped to the tenant already.
     async fn alive(&self, tenant: &str) -> Option<Kept> {
         while let Some(mut kept) = self.take(tenant) {
             if kept.idle_since.elapsed() < TRUSTED || kept.connection.ping().await.is_ok() {
@@ -89,13 +90,13 @@ impl Readers {
         let mut idle = self.idle();
         idle.retain(|kept| kept.idle_since.elapsed() < KEPT && kept.opened_at.elapsed() < LIFETIME);
         let own = idle.iter().rposition(|kept| &*kept.tenant == tenant);
-        // Of the others' the one that has not been used for longest.
+        // Otherwise the connection that has been idle longest.
         own.or(if idle.is_empty() { None } else { Some(0) }).map(|at| idle.remove(at))
     }
 
     async fn open(&self) -> Result<Kept> {
         let mut connection = self.options.requests_connection().await?;
-        // Nobody's, which shows nothing.
+        // An empty tenant, which shows no rows.
         let tenant: Arc<str> = Arc::default();
         scope::give_to(&mut connection, &tenant).await?;
         let now = Instant::now();
@@ -108,7 +109,7 @@ impl Readers {
 }
 
 impl<S: Scope> EventLog<S> {
-    /// The rows of one statement that reads, and does nothing else.
+    /// Runs one statement that only reads, and returns its rows.
     pub async fn fetch(&self, statement: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>> {
         let mut rows = Vec::new();
         let keep = |row| {
@@ -119,7 +120,8 @@ impl<S: Scope> EventLog<S> {
         Ok(rows)
     }
 
-    /// Passes on the rows of such a statement as they come, so that they need not all be held. The first error ends it.
+    /// Runs one statement that only reads, and passes its rows on as they arrive, so that memory need not hold them
+    /// all. The first error ends it.
     pub async fn fetch_each<E: From<Error>>(
         &self,
         statement: Query<'_, Postgres, PgArguments>,

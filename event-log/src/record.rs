@@ -1,7 +1,7 @@
-//! Changes of the service's own tables, and the events that tell of them: both or neither.
+//! Changes the service's own tables and appends the events that report the change: both or neither.
 //!
 //! Users, sessions, policies and credentials are ordinary rows, because an immutable log is no place for secrets or
-//! erasable personal data. What is done to them is on the record nevertheless.
+//! erasable personal data. The log still records every change to them.
 
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
@@ -15,20 +15,20 @@ use crate::group::{self, Append};
 use crate::scope::Scope;
 use crate::{Error, EventLog, LogId, Position};
 
-/// A transaction that puts on the record what it does.
+/// A transaction that appends the events that report its changes.
 pub struct Recorder {
     transaction: Transaction<'static, Postgres>,
     appended: Vec<Committed>,
 }
 
 impl Recorder {
-    /// The transaction, to do it.
+    /// The transaction's connection, to make the changes with.
     pub fn connection(&mut self) -> &mut PgConnection {
         &mut self.transaction
     }
 
-    /// Tells of an act in the stream of the tenant's thing `id`. The tenant's control log is locked from here to the
-    /// commit: this comes last.
+    /// Appends an audit event to the stream `tenant/id`. The tenant's control log stays locked from here to the
+    /// commit, so this comes last.
     pub async fn tell<A: Act>(
         &mut self,
         tenant: &Tenant,
@@ -39,8 +39,8 @@ impl Recorder {
         self.append(A::TYPE, tenant, id, act, metadata).await
     }
 
-    /// The same for an event of an aggregate's stream about which there is nothing to decide. Whoever decides on the
-    /// stream at this moment does so anew.
+    /// Appends an event to an aggregate's stream without asking the aggregate. A command that is being decided on the
+    /// same stream is then decided again. Like [`Recorder::tell`], this comes last.
     pub async fn append(
         &mut self,
         aggregate_type: &str,
@@ -52,7 +52,7 @@ impl Recorder {
         let aggregate_id = format!("{tenant}/{id}");
         let payload = serde_json::to_string(event).map_err(Error::unwritable)?;
         let metadata = serde_json::to_string(metadata).map_err(Error::unwritable)?;
-        // Whoever else tells something in this stream waits here, and then sees what this has told.
+        // Another recorder that appends to this stream waits here, and then sees this event.
         sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0))")
             .bind(aggregate_type)
             .bind(&aggregate_id)
@@ -73,22 +73,22 @@ impl Recorder {
     }
 }
 
-/// What an aggregate has decided, not on the record yet.
+/// The events that an aggregate has decided, which are not on the record yet.
 pub struct Decision<A: Aggregate> {
     aggregate_id: String,
-    /// How many events the stream had then.
+    /// How many events the stream had at the decision.
     known: i64,
     events: Vec<A::Event>,
 }
 
 impl<A: Aggregate> Decision<A> {
-    /// What follows.
+    /// The decided events.
     #[must_use]
     pub fn events(&self) -> &[A::Event] {
         &self.events
     }
 
-    /// The place of its last event in the aggregate's stream.
+    /// The place of the last decided event in the aggregate's stream.
     #[must_use]
     pub fn sequence(&self) -> i64 {
         self.known + self.events.len() as i64
@@ -96,7 +96,8 @@ impl<A: Aggregate> Decision<A> {
 }
 
 impl Recorder {
-    /// Has an aggregate decide on a command, to [put](Recorder::put) on the record at the transaction's end.
+    /// Lets an aggregate decide on a command. [`Recorder::put`] puts the events on the record at the transaction's
+    /// end.
     pub async fn decide<A: Aggregate<Services = ()>>(
         &mut self,
         aggregate_id: String,
@@ -109,9 +110,9 @@ impl Recorder {
         Ok(Decision { aggregate_id, known, events: sink.collect().await })
     }
 
-    /// Puts what was decided on the record. Where others have decided something meanwhile, that is a conflict, which
-    /// ends the transaction: all of it may be done again. Comes last, as [`Recorder::tell`] does. `None` if nothing
-    /// followed.
+    /// Appends the decided events, or `None` if there are none. If others have appended to the stream meanwhile, that
+    /// is a conflict, which ends the transaction: all of it may be done again. Like [`Recorder::tell`], this comes
+    /// last.
     pub async fn put<A: Aggregate>(
         &mut self,
         decision: &Decision<A>,
@@ -129,11 +130,12 @@ impl Recorder {
 }
 
 impl Recorder {
-    /// Begins streams with an event each, the same one, which happens now: the first `most` of those that have not begun.
-    /// Returns which. None is named twice, and all are of the tenant whose control log this is.
+    /// Begins streams with the same event, which happens now: the first `most` of the streams that do not exist yet.
+    /// Returns the ids of the streams it began. No stream may be named twice, and all belong to the tenant whose
+    /// control log this is.
     ///
-    /// One statement for all of them, so the log is not locked for longer than for a few. Comes last, as
-    /// [`Recorder::tell`] does.
+    /// One statement begins them all, so the log is not locked for longer than for a few. Like [`Recorder::tell`],
+    /// this comes last.
     pub async fn begin<A: Aggregate>(
         &mut self,
         control: LogId,
@@ -157,7 +159,7 @@ impl Recorder {
             .bind(serde_json::to_string(event).map_err(Error::unwritable)?)
             .bind(serde_json::to_string(metadata).map_err(Error::unwritable)?)
             .bind(most)
-            // Planned anew each time: a plan made for an empty log reads all of a large one.
+            // Planned again each time: a plan made for an empty log reads all of a large one.
             .persistent(false)
             .fetch_all(&mut *self.transaction)
             .await?;
@@ -169,8 +171,8 @@ impl Recorder {
     }
 }
 
-/// Whoever appends to the log holds its row from the insert to the commit. So a snapshot that is taken when this holds it
-/// shows every stream that there is, and nobody begins one of these meanwhile.
+/// Every append to the log holds the log's row from its insert to its commit. A snapshot that is taken while this
+/// transaction holds the row therefore shows every stream that exists, and no append begins one of these meanwhile.
 const BEGIN: &str = "
     WITH fresh AS MATERIALIZED (
         SELECT aggregate_id, row_number() OVER (ORDER BY ordinal) AS number
@@ -199,8 +201,8 @@ const APPEND_NEXT: &str = "
     RETURNING log_id, position";
 
 impl<S: Scope> EventLog<S> {
-    /// Does something in a transaction of its own, which commits if it succeeds. It goes on if the caller is dropped: a
-    /// transaction under a dropped future would go back to the pool open.
+    /// Runs `work` in a transaction, which commits if `work` succeeds. It goes on if the caller is dropped: a dropped
+    /// future would give its connection back to the pool with the transaction still open.
     pub async fn record<T, E, W>(&self, work: W) -> Result<T, E>
     where
         T: Send + 'static,

@@ -1,8 +1,9 @@
-//! Which tenants' rows a handle on the log shows: the second wall between tenants, below the conditions of the queries.
+//! Which tenants' rows a handle on the log shows: the second wall between tenants, below the conditions of the
+//! queries.
 //!
-//! [`AllTenants`] acts as the service. [`OneTenant`] acts as a role that Postgres's row-level security shows one tenant's
-//! rows only, and gives each connection to its tenant before it uses it. The two are types of their own, so a function
-//! that takes a [`TenantLog`](crate::TenantLog) cannot be given the log of all tenants.
+//! [`AllTenants`] acts as the service. [`OneTenant`] acts as a role to which Postgres's row-level security shows one
+//! tenant's rows only, and scopes each connection to its tenant before using it. The two are separate types, so a
+//! function that takes a [`TenantLog`](crate::TenantLog) cannot be given the log of all tenants.
 
 use std::sync::Arc;
 
@@ -16,15 +17,15 @@ use crate::{Error, Result, database};
 
 /// How a handle's statements reach the database.
 ///
-/// Sealed: there are these two scopes and no others.
+/// The trait is sealed: [`AllTenants`] and [`OneTenant`] are its only implementations.
 pub trait Scope: sealed::Sealed + Clone + Send + Sync + 'static {
-    /// A connection that shows what this scope shows.
+    /// A connection that shows the rows of this scope.
     fn connection(&self) -> BoxFuture<'_, Result<PoolConnection<Postgres>>>;
 
-    /// A transaction that shows what this scope shows.
+    /// A transaction that shows the rows of this scope.
     fn begin(&self) -> BoxFuture<'_, Result<Transaction<'static, Postgres>>>;
 
-    /// On which tenant's behalf events are appended, if on one's. Appends of two tenants never share a connection.
+    /// The tenant on whose behalf events are appended, if any. Appends of two tenants never share a connection.
     fn on_behalf_of(&self) -> Option<&Tenant>;
 }
 
@@ -32,7 +33,7 @@ mod sealed {
     use crate::readers::Readers;
 
     pub trait Sealed {
-        /// The connections that are kept for reads, where there are such.
+        /// The read pool, if this scope has one.
         fn readers(&self) -> Option<&Readers>;
     }
 
@@ -69,14 +70,14 @@ impl Scope for AllTenants {
     }
 }
 
-/// One tenant's rows, as a role that row-level security holds to them.
+/// One tenant's rows, as a role that row-level security restricts to them.
 #[derive(Clone)]
 pub struct OneTenant {
     tenant: Tenant,
     requests: Arc<Requests>,
 }
 
-/// The connections of all tenants' requests. They connect when they are first needed.
+/// The connections for all tenants' requests. They connect when they are first needed.
 pub(crate) struct Requests {
     pool: PgPool,
     readers: Readers,
@@ -91,8 +92,8 @@ impl Requests {
         self.pool.close().await;
     }
 
-    /// Does something over a connection of the pool, and again where the connection turns out to be dead: the first
-    /// statement takes the place of the ping that a pool sends before it hands a connection out.
+    /// Runs `attempt` over a connection of the pool, and again if the connection turns out to be dead: the attempt's
+    /// first statement takes the place of the ping that a pool sends before it hands a connection out.
     async fn alive<'a, T>(&'a self, attempt: impl Fn() -> BoxFuture<'a, sqlx::Result<T>>) -> Result<T> {
         let mut left = self.pool.size();
         loop {
@@ -142,7 +143,7 @@ impl Scope for OneTenant {
     }
 }
 
-/// Gives a connection to a tenant, until it is given to another.
+/// Scopes a connection to a tenant, until it is scoped to another.
 pub(crate) async fn give_to(connection: &mut PgConnection, tenant: &str) -> sqlx::Result<()> {
     sqlx::query("SELECT set_config('fleetlog.tenant', $1, false)").bind(tenant).execute(connection).await?;
     Ok(())

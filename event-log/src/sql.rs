@@ -1,4 +1,4 @@
-//! How types of this crate are bound and read: as what they wrap, also in arrays.
+//! How the wrapper types of this crate are bound and read: as the type that they wrap, also in arrays.
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;

@@ -1,13 +1,13 @@
 //! Appends batches of readings: each `(device, msg_id)` once, positions without a hole, one transaction a batch.
 //!
-//! - `partitions`: what they go into
-//! - `recent`: which of them may be repeats
-//! - `statements`: lock the log, look up what may be a repeat, write the rest
+//! - `partitions`: the partitions that readings go into
+//! - `recent`: which readings may be repeats
+//! - `statements`: lock the log, look up readings that may be repeats, write the rest
 //!
-//! A message that is in the partition of this week already is refused by that partition's own index. Only those that
-//! are likely to be repeats, or may be in another partition, are looked up beforehand; where that index has met one
-//! that was not, the whole batch is looked up. What is stored is the same either way, and most batches cost no more
-//! than their insertion.
+//! The unique index of this week's partition refuses a message that is in that partition already. Only messages that
+//! are likely repeats, or may be in another partition, are looked up beforehand. If the index meets a repeat that was
+//! not looked up, the whole batch is looked up and appended again. What is stored is the same either way, and most
+//! batches cost no more than their insertion.
 
 mod partitions;
 mod recent;
@@ -27,47 +27,48 @@ pub(crate) use recent::Recent;
 use crate::{Error, EventLog, LogId, Position, Result};
 use statements::{Locked, Suspect, is_missing_partition, is_recorded_since, is_repeat, lock, look_up, write};
 
-/// How long after its first arrival a message is recognised as a repeat whatever its `ts`, and in the week in which it
-/// arrived in any case. A message that carries its own `ts` comes back with the same one, and is recognised for as long
-/// as the first is kept.
+/// How long after its first arrival a message is recognised as a repeat whatever its `ts`; within the week of its
+/// first arrival it always is. A message that carries its own `ts` comes back with the same `ts`, and is recognised
+/// for as long as the first copy is kept.
 ///
-/// The bound keeps what is looked up to the newest partitions. Two days outlast a broker's or device's retry buffer over
-/// a weekend night; it is not a limit of the log's guarantee but of what a device may change between two tries.
+/// The bound restricts look-ups to the newest partitions. Two days outlast a broker's or device's retry buffer over a
+/// weekend night. The bound does not limit the log's guarantee, only what a device may change between two attempts.
 pub const REPEAT_WINDOW: TimeDelta = TimeDelta::days(2);
 
 /// How long a partition lasts.
 const WEEK: TimeDelta = TimeDelta::weeks(1);
-/// How near the end of a week a clock that was set back may have put what was recorded before into the next one.
+/// Within this much of a week's end a server clock that was set back may already have filled the next partition: look
+/// there too.
 const SET_BACK: TimeDelta = TimeDelta::days(1);
 
 /// What became of one message of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is an event, at this position.
+    /// The message is an event, at this position.
     Recorded(Position),
-    /// It was there already, or earlier in the same batch.
+    /// The message was on the record already, or earlier in the same batch.
     Duplicate,
-    /// The database cannot hold it, and why.
+    /// The database cannot store the message, for this reason.
     Refused(String),
 }
 
 /// Which messages of a batch are looked up before they are appended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LookUp {
-    /// Those that may be repeats.
+    /// Only messages that may be repeats.
     Suspects,
-    /// All of them.
+    /// All messages of the batch.
     All,
 }
 
-/// A message where it is first in its batch.
+/// The first copy of a message in its batch.
 struct First<'b> {
-    /// Its place there.
+    /// The message's index in the batch.
     at: usize,
     event: &'b Recorded,
-    /// Whether this process remembers that it is on the record.
+    /// Whether this process remembers that the message is on the record.
     known: bool,
-    /// Whether it is.
+    /// Whether the message is on the record.
     repeat: bool,
 }
 
@@ -79,12 +80,12 @@ impl EventLog {
     /// had been committed is then a duplicate.
     pub async fn append_telemetry(&self, log_id: LogId, batch: Arc<[Recorded]>) -> Result<Vec<Outcome>> {
         let log = self.clone();
-        // In a task of its own, so that a caller who is dropped leaves no open transaction behind.
+        // A task of its own, so that a dropped caller leaves no open transaction behind.
         let task = tokio::spawn(async move { log.append_isolating(log_id, &batch).await });
         task.await.unwrap_or(Err(Error::Unavailable(sqlx::Error::WorkerCrashed)))
     }
 
-    /// Halves a batch that the database refuses until the message at fault is alone.
+    /// Appends a batch. If the database refuses its data, the batch is halved until the message at fault is alone.
     async fn append_isolating(&self, log_id: LogId, batch: &[Recorded]) -> Result<Vec<Outcome>> {
         let mut outcomes = Vec::with_capacity(batch.len());
         let mut rest: Vec<Range<usize>> = std::iter::once(0..batch.len()).collect();
@@ -151,7 +152,7 @@ impl EventLog {
         firsts.map(|((at, event), known)| First { at, event, known, repeat: false }).collect()
     }
 
-    /// All of these are on the record now.
+    /// Remembers these messages, which are all on the record now.
     fn remember(&self, firsts: &[First<'_>]) {
         let surprised = firsts.iter().any(|first| first.repeat && !first.known);
         let fresh: Vec<_> = firsts.iter().filter(|first| !first.known).map(|first| first.event).collect();
@@ -159,7 +160,7 @@ impl EventLog {
     }
 }
 
-/// Finds which are on the record already: among all of them, or among those that may be.
+/// Marks the messages that are on the record already. Looks up all of them, or only those that may be repeats.
 async fn find_repeats(
     transaction: &mut Transaction<'_, Postgres>,
     log_id: LogId,
@@ -170,9 +171,9 @@ async fn find_repeats(
     let near_the_end = now + SET_BACK >= week + WEEK;
     let all = all || (near_the_end && is_recorded_since(transaction, log_id, week + WEEK).await?);
     let since = |first: &First<'_>| first.event.occurred_at.min(now) - REPEAT_WINDOW;
-    // With room for a clock that was set back.
+    // Includes a margin for a clock that was set back.
     let anywhere = (now + SET_BACK, places(firsts, |first| all || first.known));
-    // Of this week it would be known, or the index meets it.
+    // A repeat from this week is remembered, or the index refuses it.
     let before = (week, places(firsts, |first| !all && !first.known && since(first) < week));
     for (until, places) in [anywhere, before] {
         let suspect =

@@ -1,7 +1,7 @@
-//! On which terms each tenant uses the platform, as far as this process knows: what is looked at for every message and
-//! every read, and must not cost a query each time.
+//! The terms on which each tenant uses the platform, as far as this process knows them. Every message and every read
+//! looks at them, which must not cost a query each time.
 //!
-//! What is decided here is known here at once; what another node decides, by polling: see `upkeep`.
+//! This node's own decisions are known at once; those of other nodes are learnt by polling: see `upkeep`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,29 +12,29 @@ use sqlx::{PgPool, Row};
 
 use crate::Result;
 
-/// One tenant's.
+/// One tenant's terms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// Nobody of it is let in, neither people nor devices.
+    /// Whether the tenant is suspended: neither its users nor its devices may log in.
     pub suspended: bool,
-    /// Readings that are older are not shown; `None`: all are.
+    /// Readings older than this many days are not shown. `None` shows all.
     pub retention_days: Option<i32>,
-    /// How many devices may be in service; `None`: any number.
+    /// How many devices may be in service. `None` sets no limit.
     pub max_devices: Option<i32>,
 }
 
 impl Terms {
-    /// The moment before which no reading is shown.
+    /// The time before which no reading is shown.
     #[must_use]
     pub fn shown_since(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.retention_days.and_then(|days| now.checked_sub_signed(TimeDelta::days(days.into())))
     }
 }
 
-/// The terms of each tenant for which something is decided.
+/// The terms of each tenant that has any.
 pub(crate) type Known = HashMap<String, Terms>;
 
-/// All tenants'. Cheap to clone.
+/// All tenants' terms. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct AllTerms(Arc<RwLock<Arc<Known>>>);
 
@@ -45,14 +45,14 @@ impl AllTerms {
         Ok(terms)
     }
 
-    /// A tenant's, as they are known now.
+    /// A tenant's terms, as they are known now.
     #[must_use]
     pub fn of(&self, tenant: &str) -> Terms {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         known.get(tenant).copied().unwrap_or_default()
     }
 
-    /// Reads them anew, through connections that see all tenants: what was decided is known here when this returns.
+    /// Reads the terms over a pool that sees all tenants: a decision of another node is known when this returns.
     pub async fn refresh(&self, pool: &PgPool) -> Result<()> {
         let rows = sqlx::query(
             "SELECT tenant, suspended_at IS NOT NULL AS suspended, retention_days, max_devices FROM tenants
@@ -64,13 +64,13 @@ impl AllTerms {
         Ok(())
     }
 
-    /// Takes in terms that were read a moment ago.
+    /// Takes in terms that were just read.
     pub(crate) fn learn(&self, fresh: Known) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
     }
 }
 
-/// A row of terms, and whose they are.
+/// Reads a tenant and its terms from a row.
 pub(crate) fn decided(row: &PgRow) -> Result<(String, Terms)> {
     let terms = Terms {
         suspended: row.try_get("suspended")?,

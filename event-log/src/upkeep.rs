@@ -1,7 +1,7 @@
-//! Keeps up to date what this process knows of the logs and of the tenants' terms. [`EventLog::run`] calls it.
+//! Keeps this process's knowledge of the logs and of the tenants' terms up to date. [`EventLog::run`] calls it.
 //!
-//! One statement reads both, over the connection that also hears of other nodes' appends. It is the only statement that
-//! an idle log asks, and its cost does not grow with the number of connections.
+//! One statement reads both, over the connection that also listens for other nodes' appends. An idle log runs no
+//! other statement, and the cost does not grow with the number of connections.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::Result;
 use crate::heads;
 use crate::terms;
 
-/// How often heads and terms are read. The bound on how late another node's events and decisions are noticed.
+/// How often heads and terms are read. It bounds how late another node's events and decisions are noticed.
 const POLL: Duration = Duration::from_millis(500);
-/// How long the connection may take over an answer before another one is made.
+/// How long the connection may take to answer before another one replaces it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A row is a log or a tenant's terms. Most tenants have none.
+/// Each row is a log, or the terms of a tenant. Most tenants have no terms.
 const LOGS_AND_TERMS: &str = "
     SELECT log_id, tenant, lane, shard, head,
            NULL::boolean AS suspended, NULL::int AS retention_days, NULL::int AS max_devices
@@ -31,7 +31,7 @@ const LOGS_AND_TERMS: &str = "
     WHERE suspended_at IS NOT NULL OR retention_days IS NOT NULL OR max_devices IS NOT NULL";
 
 impl EventLog {
-    /// Never returns: hears of other nodes' appends, which is a hint, and polls, which is the guarantee.
+    /// Listens for other nodes' appends, which is a hint, and polls, which is the guarantee. Never returns.
     pub(crate) async fn keep_informed(&self) {
         let mut ticks = tokio::time::interval(POLL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -46,7 +46,7 @@ impl EventLog {
             };
             let read = match (&mut listener, heard) {
                 (_, Some(false)) => {
-                    // The listener may have missed something: the next poll makes up for it.
+                    // The listener may have missed a notification: the next poll makes up for it.
                     listener = None;
                     ticks.tick().await;
                     self.poll(self.pool()).await
@@ -62,7 +62,7 @@ impl EventLog {
         }
     }
 
-    /// Reads the heads and the terms anew.
+    /// Reads the heads and the terms.
     async fn poll(&self, database: impl Executor<'_, Database = Postgres>) -> Result<()> {
         let rows = sqlx::query(LOGS_AND_TERMS).fetch_all(database).await?;
         let is_log = |row: &PgRow| row.try_get("log_id").map(|log_id: Option<LogId>| log_id.is_some());
@@ -82,7 +82,7 @@ impl EventLog {
     }
 }
 
-/// A connection that has died without a word must not hold up what is read over the next one.
+/// Bounds a read: a connection that has died silently must not hold up what the next one reads.
 async fn in_time(read: impl Future<Output = Result<()>>) -> Result<()> {
     timeout(PATIENCE, read).await.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()))
 }

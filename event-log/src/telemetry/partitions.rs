@@ -1,4 +1,4 @@
-//! The partitions that readings go into: made ahead, so that none is missing.
+//! The partitions that readings go into, made ahead so that none is missing.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -11,14 +11,14 @@ use crate::{EventLog, Result};
 /// How far ahead partitions are made, so that none is missing while the database is being migrated or is read-only.
 const PARTITIONS_AHEAD: TimeDelta = TimeDelta::days(14);
 
-/// Until when there are partitions for what is recorded.
+/// The time until which there are partitions.
 pub(crate) struct Partitions {
-    /// Microseconds of the epoch.
+    /// Microseconds since the Unix epoch.
     until: AtomicI64,
 }
 
 impl Partitions {
-    /// Of somebody who does not append.
+    /// For a log that does not append.
     pub(crate) fn none() -> Self {
         Self { until: AtomicI64::new(0) }
     }

@@ -1,8 +1,9 @@
-//! Which messages this process knows to be on the record, of the latest: a hint at which of a batch may be repeats.
+//! The recent messages that this process knows to be on the record: a hint at which messages of a batch may be
+//! repeats.
 //!
-//! Only a hint. Who is taken for a repeat is looked up; who is not and is one after all is met by the partition's
-//! unique index, and then the whole batch is looked up. What is wrong here costs time and nothing else, so some bits
-//! of a message's name are enough.
+//! It is only a hint. A message that is taken for a repeat is looked up. A repeat that is not recognised here is
+//! refused by the partition's unique index, and then the whole batch is looked up. A mistake here costs time and
+//! nothing else, so some bits of a message's name are enough.
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
@@ -12,14 +13,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fleetlog_aggregates::telemetry::Recorded;
 
-/// At least so many messages are remembered, and at most twice as many: half a minute at 30,000 messages/s. Each of
-/// the two sets takes 5 MiB then.
+/// At least this many messages are remembered, and at most twice as many: half a minute at 30,000 messages/s. Each of
+/// the two sets then takes 5 MiB.
 const REMEMBERED: usize = 900_000;
-/// For how many batches everything is looked up once there was a repeat that this did not expect. More of them follow:
-/// a broker delivers again what another process has stored, or this one before it was started anew.
+/// How many batches are looked up in full after an unexpected repeat. More repeats follow it: a broker delivers again
+/// what another process has stored, or this one before it was restarted.
 const WARY: u32 = 64;
 
-/// What is remembered, of all logs: a stream's id begins with its tenant.
+/// The remembered messages of all logs: a stream's id begins with its tenant.
 pub(crate) struct Recent(Mutex<Memory>);
 
 #[derive(Default)]
@@ -27,28 +28,29 @@ struct Memory {
     hasher: RandomState,
     newer: HashSet<u32>,
     older: HashSet<u32>,
-    /// For how many more batches everything is looked up.
+    /// How many more batches are looked up in full.
     wary: u32,
 }
 
 impl Recent {
-    /// Nothing is known yet, and so anything may be a repeat.
+    /// A memory that knows nothing yet: any message may be a repeat.
     pub(crate) fn new() -> Self {
         Self(Mutex::new(Memory { wary: WARY, ..Memory::default() }))
     }
 
-    /// Whether repeats are to be expected that this does not know of.
+    /// Whether to expect repeats that this memory does not know of.
     pub(super) fn is_wary(&self) -> bool {
         self.memory().wary > 0
     }
 
-    /// Which of these are known.
+    /// Which of these messages are known.
     pub(super) fn knows(&self, events: &[&Recorded]) -> Vec<bool> {
         let memory = self.memory();
         events.iter().map(|event| memory.knows(memory.bits(event))).collect()
     }
 
-    /// A batch was committed, and with it these are on the record. In it was a repeat that this did not know, or not.
+    /// Remembers the messages of a committed batch. `surprised` says whether the batch held a repeat that was not
+    /// known.
     pub(super) fn committed(&self, events: &[&Recorded], surprised: bool) {
         let mut memory = self.memory();
         memory.wary = if surprised { WARY } else { memory.wary.saturating_sub(1) };

@@ -1,7 +1,7 @@
 //! The statements of an append, in the order in which it sends them.
 //!
-//! The head's row is locked by a statement of its own. The next ones then take a new snapshot, and what the previous
-//! holder of the lock has committed is there to be seen; folded into one statement it would not be.
+//! A statement of its own locks the head's row. The statements after it take a new snapshot, which shows what the
+//! previous holder of the lock committed; a single statement for everything would not see that.
 
 use std::collections::HashMap;
 
@@ -12,13 +12,13 @@ use sqlx::{FromRow, Postgres, Row, Transaction};
 
 use crate::{Error, LogId, Position, Result};
 
-/// A log that is this transaction's alone to append to.
+/// A log that only this transaction may append to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Locked {
     pub(super) head: Position,
-    /// When the lock was got, by the database's clock: when everything is recorded that is appended under it.
+    /// When the lock was taken, by the database's clock: everything appended under it is recorded at this time.
     pub(super) now: DateTime<Utc>,
-    /// When the partition of that moment begins.
+    /// When the partition for that time begins.
     pub(super) week: DateTime<Utc>,
 }
 
@@ -28,7 +28,7 @@ impl FromRow<'_, PgRow> for Locked {
     }
 }
 
-/// Waits for a log. Nested, so that the clock is read when the lock is held, and once.
+/// Waits for the lock on a log. The query is nested so that the clock is read once, and after the lock is held.
 pub(super) async fn lock(transaction: &mut Transaction<'_, Postgres>, log_id: LogId) -> Result<Locked> {
     sqlx::query_as(
         "SELECT head, now, date_trunc('week', now, 'UTC') AS week
@@ -43,14 +43,14 @@ pub(super) async fn lock(transaction: &mut Transaction<'_, Postgres>, log_id: Lo
     .ok_or(Error::NoSuchLog(log_id))
 }
 
-/// A message that may be on the record, and since when at the earliest.
+/// A message that may be on the record, and the earliest time at which it may have been recorded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Suspect<'b> {
     pub(super) event: &'b Recorded,
     pub(super) since: DateTime<Utc>,
 }
 
-/// Whether a log has anything that was recorded at a moment or later.
+/// Whether a log has anything that was recorded at this time or later.
 pub(super) async fn is_recorded_since(
     transaction: &mut Transaction<'_, Postgres>,
     log_id: LogId,
@@ -60,7 +60,7 @@ pub(super) async fn is_recorded_since(
     Ok(sqlx::query_scalar(sql).bind(log_id).bind(moment).fetch_one(&mut **transaction).await?)
 }
 
-/// Which of these are not on the record before `until`, as their indexes.
+/// The indexes of the messages that were not on the record before `until`.
 pub(super) async fn look_up(
     transaction: &mut Transaction<'_, Postgres>,
     log_id: LogId,
@@ -90,7 +90,7 @@ pub(super) async fn look_up(
     Ok(fresh.into_iter().map(|index| index as usize).collect())
 }
 
-/// Appends these events in their order, adds to what is counted of `repeats`, and moves the head.
+/// Appends these events in their order, adds `repeats` to the counts of duplicates, and moves the head.
 pub(super) async fn write(
     transaction: &mut Transaction<'_, Postgres>,
     log_id: LogId,
@@ -130,7 +130,7 @@ pub(super) async fn write(
     Ok(())
 }
 
-/// How many there are of each device.
+/// Counts the repeats of each device.
 fn counted<'b>(repeats: impl Iterator<Item = &'b Recorded>) -> (Vec<&'b str>, Vec<i64>) {
     let mut counts: HashMap<&str, i64> = HashMap::new();
     for event in repeats {
@@ -150,7 +150,7 @@ pub(super) fn is_missing_partition(error: &sqlx::Error) -> bool {
         .is_some_and(|error| error.code().as_deref() == Some("23514") && error.constraint().is_none())
 }
 
-/// Whether it is because a message is in its partition already. Each partition names its key after itself.
+/// Whether the error says that a message is in its partition already. Each partition names its key after itself.
 pub(super) fn is_repeat(error: &Error) -> bool {
     let Error::Database(sqlx::Error::Database(error)) = error else { return false };
     error.is_unique_violation() && error.constraint().is_some_and(|key| key.ends_with("_msg_id"))
