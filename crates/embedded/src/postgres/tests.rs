@@ -238,7 +238,7 @@ async fn an_owner_that_waits_to_be_killed() {
 #[tokio::test]
 async fn a_server_dies_with_its_owner_and_loses_nothing() {
     let dir = TempDir::new().unwrap();
-    let name = "embedded::postgres::tests::an_owner_that_waits_to_be_killed";
+    let name = "postgres::tests::an_owner_that_waits_to_be_killed";
     let mut owner = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env(OWNER_DIR, dir.path())
