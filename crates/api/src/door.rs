@@ -1,9 +1,9 @@
 //! The door: who may do what, and the only way to a tenant's log.
 //!
 //! A handler's first argument is its door: `May<DevicesRead>` for the tenant's things, `May<DevicesRead, Device>` for the
-//! device that the path names, `May<TiersRead, Platform>` for the platform's. It refuses nobody's requests with 401 and
-//! others with 403, before the arguments behind it look at the rest of the request, and notes what it refuses. Who has
-//! passed has a [`TenantLog`]; who has not has nothing to read with.
+//! device that the path names, `May<TiersRead, Platform>` for the platform's. It answers 401 where the caller is not known,
+//! and 403 where the caller may not do that, before the arguments behind it look at the rest of the request. It puts each
+//! refusal on the record. Only an open door has a [`TenantLog`], so a request that was refused has nothing to read with.
 //!
 //! - [`guard`]: decisions that depend on a device's labels
 //! - [`action`]: what a door says in the `OpenAPI` document
@@ -30,7 +30,7 @@ use crate::resource::Resource;
 use crate::rest::Error;
 use crate::rest::extract::Caller;
 
-/// The log of all tenants, which only the door opens, to one tenant's.
+/// The log of all tenants. Only this module can open it, and then to one tenant's.
 #[derive(Clone)]
 pub(crate) struct Locked(EventLog);
 
@@ -45,7 +45,7 @@ pub trait Target: 'static {
     /// Which one.
     type Id: Send + Sync;
 
-    /// Which one is meant, by the path or by who is calling.
+    /// Which one is meant: the one that the first variable of the path names, or the one that is calling.
     fn named(path: Option<&str>, caller: &Principal) -> Result<Self::Id, Error>;
 
     /// Whether the caller may do that. `None`: the path names nothing that could be there.
@@ -153,7 +153,8 @@ pub struct May<A, T: Target = OwnTenant> {
     action: PhantomData<fn() -> A>,
 }
 
-/// A door that is shut: the decision depends on the body, which the handler reads first.
+/// A door that is still shut, because the decision depends on the body: the handler reads that first, and opens the door
+/// with it.
 pub struct Knock<A, T: Target = OwnTenant> {
     app: App,
     caller: Principal,

@@ -5,7 +5,7 @@
 //! - [`rate_limits`], [`proxies`]: how often one may ask; from behind which address
 //! - [`authentication`]: who is calling, and in whose tenant the rest is done
 //! - [`error`], [`problem`]: what domain errors are in HTTP, and the one form of their answers
-//! - [`extract`], [`parameters`]: what a request may say, checked
+//! - [`extract`], [`parameters`], [`headers`]: what a request may say, checked
 //! - [`page`], [`min_position`]: pages of lists; waiting for one's own writes
 //! - [`cookies`]: a browser's session
 //! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]: logging
@@ -33,6 +33,7 @@ pub mod docs;
 pub mod error;
 pub mod events;
 pub mod extract;
+mod headers;
 pub mod health;
 pub mod logs;
 pub mod metrics;

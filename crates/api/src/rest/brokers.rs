@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::extract::Peer;
+use super::headers::X_FORWARDED_FOR;
 use crate::app::App;
 
 pub(super) fn router() -> Router<App> {
@@ -44,7 +45,7 @@ impl FromRequestParts<App> for Broker {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, StatusCode> {
         let proxied =
-            parts.headers.contains_key(header::FORWARDED) || parts.headers.contains_key("x-forwarded-for");
+            parts.headers.contains_key(header::FORWARDED) || parts.headers.contains_key(X_FORWARDED_FOR);
         let Ok(Peer(peer)) = Peer::from_request_parts(parts, app).await else {
             return Err(StatusCode::NOT_FOUND);
         };

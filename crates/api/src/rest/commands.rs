@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::error::Error;
 use super::extract::{Body, IdempotencyKey, OptionalBody, Query, parse, present};
-use super::middleware::IDEMPOTENT_REPLAYED;
+use super::headers::IDEMPOTENT_REPLAYED;
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment, check_span};
 use super::{PREFIX, RequestId, min_position};

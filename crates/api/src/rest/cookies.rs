@@ -10,10 +10,11 @@ use cookie::{Cookie, SameSite};
 use fleetlog_access::Settings;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
+use super::headers::SEC_FETCH_SITE;
+
 const NAME: &str = "fleetlog_session";
 /// Over TLS: a browser takes it from nobody but this very host.
 const SECURE_NAME: &str = "__Host-fleetlog_session";
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// A cookie to set, or to remove.
 pub(super) struct SetCookie(Cookie<'static>);

@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 
 use super::RequestId;
 use super::error::Error;
-use super::middleware::IDEMPOTENCY_KEY;
+use super::headers::IDEMPOTENCY_KEY;
 use super::problem::FieldError;
 use super::proxies::{self, Proxies};
 use crate::app::App;

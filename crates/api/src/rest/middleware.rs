@@ -10,7 +10,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use fleetlog_access::Principal;
 use fleetlog_event_log::control::{self, Metadata};
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -20,8 +20,8 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::Instrument;
 
 use super::error::Error;
+use super::headers::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, RATELIMIT, RATELIMIT_POLICY, X_REQUEST_ID};
 use super::problem;
-use super::rate_limits::{RATELIMIT, RATELIMIT_POLICY};
 
 /// The largest body, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -29,12 +29,6 @@ pub const MAX_BODY: usize = 1024 * 1024;
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// Below this, compression costs more than it saves; in bytes.
 const COMPRESS_ABOVE: u64 = 1024;
-
-/// What a requester calls a request, so that it is done once however often it is sent.
-pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Says that the answer is the one to an earlier request with the same key.
-pub(super) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request's name in the log, in metadata and in answers: the client's own, if it is sane, or a new one.
 #[derive(Debug, Clone, Default)]

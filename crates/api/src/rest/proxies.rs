@@ -6,8 +6,7 @@ use std::str::FromStr;
 use http::HeaderMap;
 use ipnet::IpNet;
 
-/// What a proxy adds the address to that it was asked from.
-const X_FORWARDED_FOR: &str = "x-forwarded-for";
+use super::headers::X_FORWARDED_FOR;
 
 /// Addresses whose word about others is believed: `10.0.0.0/8`, or a single one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

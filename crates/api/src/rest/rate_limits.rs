@@ -9,18 +9,14 @@ use axum::response::{IntoResponse, Response};
 use fleetlog_access::Principal;
 use fleetlog_access::quota::rule::{COMMAND, Call};
 use fleetlog_access::quota::{ANONYMOUS, Exceeded, Standing, Whose};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::PREFIX;
 use super::error::Error;
 use super::extract::Peer;
+use super::headers::{RATELIMIT, RATELIMIT_POLICY};
 use crate::app::App;
 use crate::instruments;
-
-/// What is left of the limit that holds for the request.
-pub(super) const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
-/// That limit.
-pub(super) const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// What monitoring asks, without a limit.
 const EXEMPT: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
