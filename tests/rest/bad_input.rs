@@ -1,5 +1,6 @@
 //! Whatever makes no sense gets a definite refusal: the right status, a stable code, and not a word from inside.
 
+use fleetlog_access::Role;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -40,7 +41,7 @@ fn is_definite(answered: &Answer, context: &str) {
 }
 
 async fn send(api: &Api, method: Method, path: &str, body: &Sent) -> Answer {
-    let request = api.request(method, path).bearer_auth(api.token("t0", fleetlog_access::Role::Admin));
+    let request = api.request(method, path).bearer_auth(api.token("t0", Role::Admin));
     let json = |body: String| ("application/json", body);
     let (content_type, body) = match body {
         Nothing => return answer(request).await,
@@ -231,4 +232,35 @@ async fn a_refusal_says_which_field_and_why() {
     let api = Api::start().await;
     let problem: Value = api.get("/devices?limit=5000").await.json();
     assert_eq!(problem["errors"], serde_json::json!([{"field": "limit", "reason": "expected 1 to 1000"}]));
+}
+
+#[tokio::test]
+async fn whether_a_caller_may_comes_before_what_the_path_and_the_body_say() {
+    let api = Api::start().await;
+    let requests = [
+        ("GET", "/api-keys/none", "404 not_found"),
+        ("DELETE", "/api-keys/none", "404 not_found"),
+        ("GET", "/users/none", "404 not_found"),
+        ("GET", "/command-types/%00", "404 not_found"),
+        ("PUT", "/command-types/%00", "422 invalid"),
+        ("GET", "/policies/%00", "404 not_found"),
+        ("GET", "/commands/none", "404 not_found"),
+        ("POST", "/commands/none/cancel", "404 not_found"),
+        ("GET", "/command-batches/none?limit=1", "404 not_found"),
+        ("DELETE", "/devices/%00", "404 not_found"),
+        ("GET", "/devices/%00/credentials", "404 not_found"),
+        ("GET", "/tiers/UPPER", "404 not_found"),
+        ("PUT", "/tiers/UPPER", "422 invalid"),
+        ("GET", "/tenants/%00", "404 not_found"),
+        ("GET", "/events?limit=0", "422 invalid"),
+        ("POST", "/devices/dev-01/commands", "415 unsupported_media_type"),
+    ];
+    for (method, path, answer_to_admins) in requests {
+        let method: Method = method.parse().expect("a method");
+        let nobody = answer(api.request(method.clone(), path)).await;
+        let viewer = api.send_as(Role::Viewer, method.clone(), path, None).await;
+        let admin = api.send_as(Role::Admin, method.clone(), path, None).await;
+        let answers = [nobody, viewer, admin].map(|answer| answer.refusal());
+        assert_eq!(answers, ["401 unauthenticated", "403 forbidden", answer_to_admins], "{method} {path}");
+    }
 }
