@@ -49,7 +49,7 @@ pub enum Input {
     TimeOut(DateTime<Utc>),
     /// Cancel the command.
     Cancel {
-        /// The principal who cancels it, such as `user:1`.
+        /// The principal who cancels it: a user's id, or `key:` and an API key's id.
         by: String,
         /// The reason, for people.
         reason: Option<String>,
@@ -65,7 +65,7 @@ pub struct Request {
     pub cmd: String,
     /// The command's parameters.
     pub params: Value,
-    /// The principal who requested the command, such as `user:1`.
+    /// The principal who requested the command: a user's id, or `key:` and an API key's id.
     pub requested_by: String,
     /// How long an attempt waits for the device's answer, in seconds.
     pub timeout_s: u32,
@@ -130,7 +130,7 @@ pub enum Event {
     },
     /// The command was cancelled. The device may have done it anyway, if an attempt was sent.
     CommandCancelled {
-        /// The principal who cancelled it, such as `user:1`.
+        /// The principal who cancelled it: a user's id, or `key:` and an API key's id.
         by: String,
         /// The reason, for people.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -37,7 +37,7 @@ pub enum Input {
     },
     /// Cancel the rest of the batch.
     Cancel {
-        /// The principal who cancels it, such as `user:1`.
+        /// The principal who cancels it: a user's id, or `key:` and an API key's id.
         by: String,
         /// The reason, for people.
         reason: Option<String>,
@@ -53,7 +53,7 @@ pub struct Request {
     pub cmd: String,
     /// The parameters of every command.
     pub params: Value,
-    /// The principal who requested the batch, such as `user:1`.
+    /// The principal who requested the batch: a user's id, or `key:` and an API key's id.
     pub requested_by: String,
     /// How long an attempt waits for its device's answer, in seconds.
     pub timeout_s: u32,
@@ -90,7 +90,7 @@ pub enum Event {
     },
     /// The rest of the batch was cancelled.
     CommandBatchCancelled {
-        /// The principal who cancelled it, such as `user:1`.
+        /// The principal who cancelled it: a user's id, or `key:` and an API key's id.
         by: String,
         /// The reason, for people.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! What a reading costs to fold into windows: `cargo bench -p fleetlog-projections`.
+//! The cost of folding a reading into windows: `cargo bench -p fleetlog-projections`.
 
 use std::borrow::Cow;
 
@@ -11,14 +11,14 @@ use fleetlog_event_log::{Event, LogId};
 use fleetlog_projections::read_model::ReadModel;
 use fleetlog_projections::telemetry_windows::Model;
 
-/// As many as a page of the log has.
+/// The readings of one fold.
 const EVENTS: i64 = 1_000;
 
 fn main() {
     divan::main();
 }
 
-/// A reading every second, from the devices in turn.
+/// One reading a second, from the devices in turn.
 fn readings(devices: i64) -> Vec<Event> {
     let reading = |n: i64| {
         let at = DateTime::UNIX_EPOCH + TimeDelta::seconds(n);

@@ -1,4 +1,4 @@
-//! Events for the tests of folds: `given([reading("dev-01", "12:00:00", r#"{"t":1}"#)])`.
+//! Events for tests of folds: `given([reading("dev-01", "12:00:00", r#"{"t":1}"#)])`.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use fleetlog_event_log::{Event, LogId};
 
 use crate::read_model::{Poison, ReadModel};
 
-/// Folds events at positions 1, 2, 3 …, and says for each whether it is poison.
+/// Folds events at positions 1, 2, 3 …, and returns for each whether it is poison.
 pub(crate) fn given<M: ReadModel>(
     events: impl IntoIterator<Item = Event>,
 ) -> (M::Fold, Vec<Result<(), Poison>>) {
@@ -19,23 +19,23 @@ pub(crate) fn given<M: ReadModel>(
     (fold, results)
 }
 
-/// A time of day on 2026-03-01, or a moment.
+/// A time of day on 2026-03-01, or a full timestamp.
 pub(crate) fn at(time: &str) -> DateTime<Utc> {
     let full = if time.contains('T') { time.to_owned() } else { format!("2026-03-01T{time}Z") };
     full.parse().unwrap_or_else(|error| panic!("{time}: {error}"))
 }
 
-/// A message of `t0`'s device, recorded a second after it occurred.
+/// A reading of a device of `t0`, recorded a second after it occurred.
 pub(crate) fn reading(uid: &str, occurred_at: &str, payload: &str) -> Event {
     event(AGGREGATE_TYPE, uid, EVENT_TYPE, occurred_at, payload)
 }
 
-/// Something that happened to `t0`'s device.
+/// A control event of a device of `t0`.
 pub(crate) fn change(uid: &str, event_type: &str, occurred_at: &str, payload: &str) -> Event {
     event("Device", uid, event_type, occurred_at, &format!(r#"{{"{event_type}":{payload}}}"#))
 }
 
-/// Any event at all.
+/// An event of any kind, of tenant `t0`.
 pub(crate) fn event(
     aggregate_type: &str,
     id: &str,

@@ -1,15 +1,16 @@
-//! The read models: what the log's events add up to, kept up to date, and every query over it.
+//! The read models: tables into which the log's events are folded, kept up to date, and every query over them.
 //!
-//! The only writer of the read tables. REST and GraphQL call the query functions here; they hold no SQL of their own.
-//! The modules, in the order in which data flows through them:
+//! Only this crate writes the read tables. REST and GraphQL call the query functions here and hold no SQL of their
+//! own. The modules, in the order in which data flows through them:
 //!
-//! - [`read_model`]: what a read model is to the runner
-//! - [`runner`]: keeps them up to date, page by page
-//! - [`devices`]: who is there, when it was last heard of, and its last reading
-//! - [`commands`]: every command with its outcome, batches of them, and the command types
-//! - [`telemetry_windows`]: each metric of each device by the minute, hour and day, and by any step on top
+//! - [`read_model`]: what the runner needs of a read model
+//! - [`runner`]: keeps the read models up to date, page by page
+//! - [`devices`]: each device, when it was last heard of, and its last reading
+//! - [`commands`]: every command with its outcome, batches of commands, and the command types
+//! - [`telemetry_windows`]: each metric of each device by the minute, hour and day, and by any step that a query asks
+//!   for
 //! - [`status`]: how far each projection has got, and what it could not fold
-//! - [`instruments`]: what this crate counts
+//! - [`instruments`]: the metrics of this crate
 //! - [`paging`]: pages of a list, and the cursors between them
 
 pub mod commands;

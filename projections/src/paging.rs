@@ -1,29 +1,30 @@
 //! Pages of a list, and the cursors between them.
 //!
-//! A cursor names the last item of a page by what the list is sorted by, so that a page never repeats or skips an
-//! item because others came or went. To clients it is opaque; what they send back is checked like any other input.
+//! A cursor names the last item of a page by the key that the list is sorted by, so a page never repeats or skips an
+//! item because others came or went. To clients a cursor is opaque. A cursor that a client sends is checked like any
+//! other input.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The form of the cursors, as their first character. One of another form is refused.
+/// The version of the cursors' format, as their first character. Other versions are refused.
 const VERSION: char = '1';
-/// The longest cursor that is looked at, in bytes.
+/// The longest cursor that is accepted, in bytes.
 const MAX_CURSOR: usize = 1024;
 
-/// Some items of a list, in its order.
+/// Some items of a list, in the order of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// The items.
+    /// The items of the page.
     pub items: Vec<T>,
-    /// Whether there are further items behind them.
+    /// Whether more items follow the page.
     pub has_more: bool,
 }
 
 impl<T> Page<T> {
-    /// The page out of one item more than it may hold, if there are that many.
+    /// Cuts a page from rows that hold one item more than `limit`, if there are that many.
     #[must_use]
     pub fn cut(mut items: Vec<T>, limit: usize) -> Self {
         let has_more = items.len() > limit;
@@ -32,25 +33,25 @@ impl<T> Page<T> {
     }
 }
 
-/// A cursor that cannot be followed.
+/// Why a cursor was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadCursor {
-    /// None of ours, or changed on its way.
+    /// The text is not a cursor of this service, or was altered.
     #[error("the cursor is not one that this service has given out")]
     Malformed,
-    /// Of a list that was sorted differently.
+    /// The cursor belongs to a list that was sorted differently.
     #[error("the cursor belongs to a list with another sort order")]
     OtherSort,
 }
 
 /// Writes a cursor as text of `A-Z a-z 0-9 _ -`.
 pub fn encode<T: Serialize>(cursor: &T) -> String {
-    // Cursors are plain structs of names and numbers: they always serialize.
+    // Cursors are plain structs of names and numbers, so they always serialize.
     let json = serde_json::to_vec(cursor).unwrap_or_default();
     format!("{VERSION}{}", BASE64_URL_SAFE_NO_PAD.encode(json))
 }
 
-/// Reads a cursor. Whatever else the text is, is an error.
+/// Reads a cursor. Any other text is an error.
 pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, BadCursor> {
     let encoded = text.strip_prefix(VERSION).filter(|_| text.len() <= MAX_CURSOR);
     let json = BASE64_URL_SAFE_NO_PAD.decode(encoded.ok_or(BadCursor::Malformed)?);

@@ -1,4 +1,4 @@
-//! What a read model is to the runner: which logs it reads, how it folds events, and how it writes what they add up to.
+//! What the runner needs of a read model: which logs it reads, how it folds events, and how it writes the result.
 
 use std::fmt;
 use std::future::Future;
@@ -6,27 +6,27 @@ use std::future::Future;
 use fleetlog_event_log::{Event, Lane, LogId, Result};
 use sqlx::PgConnection;
 
-/// A read model. The value itself may only remember what its own writes have committed: it is thrown away and made
-/// anew whenever a write did not.
+/// A read model. The value may remember only what its own writes have committed: after a write that has not
+/// committed, the value is thrown away and made anew.
 pub trait ReadModel: Send + Sync + 'static {
     /// The projection's name.
     const NAME: &'static str;
-    /// Which form of its tables this code writes.
+    /// The version of the tables that this code writes.
     const VERSION: i32;
-    /// The lanes whose logs it reads.
+    /// The lanes whose logs the read model reads.
     const LANES: &'static [Lane];
 
-    /// What some events of one log add up to, without the database.
+    /// What some events of one log add up to, in memory.
     type Fold: Default + Send;
 
     /// The read model over the tables of a version.
     fn new(version: i32) -> Self;
 
-    /// Adds an event. Events come in the order of their positions; those of other aggregates are none of its business
-    /// and succeed. Where it fails, the fold is as it was.
+    /// Adds an event to a fold. Events come in the order of their positions. Events of aggregates that the read model
+    /// does not use succeed and change nothing. On an error the fold is as it was.
     fn fold(fold: &mut Self::Fold, event: &Event) -> Result<(), Poison>;
 
-    /// About how many bytes a fold takes. A full one is written before anything is added.
+    /// About how many bytes a fold takes. A full fold is written before anything is added.
     fn size(fold: &Self::Fold) -> usize;
 
     /// Adds a fold to the tables, inside the transaction that moves the checkpoint.
@@ -38,12 +38,12 @@ pub trait ReadModel: Send + Sync + 'static {
     ) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// Why an event cannot be folded, now or ever again.
+/// Why an event cannot be folded, now or later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Poison(String);
 
 impl Poison {
-    /// With the reason, for the people who run the platform.
+    /// Poison for this reason, which is for the people who run the platform.
     pub fn new(reason: impl fmt::Display) -> Self {
         Self(reason.to_string())
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
-/// How many parked streams a status names; the count tells of all.
+/// How many parked streams a status names; `parked` counts all of them.
 pub const MAX_PARKED_SHOWN: usize = 10;
 
 /// One version of a projection.
@@ -19,37 +19,37 @@ pub struct ProjectionStatus {
     pub projection: String,
     /// The version of its table: 1, 2, 3 …
     pub version: i32,
-    /// Whether this is the version that readers see.
+    /// Whether readers see this version.
     pub live: bool,
-    /// How it is.
+    /// The state of the projection.
     pub state: State,
-    /// Why its last try failed. For the platform's own people: it may quote the database.
+    /// Why the last try failed. For the people who run the platform: it may quote the database.
     pub error: Option<String>,
-    /// Since when it is in this state.
+    /// Since when the projection is in this state.
     pub since: DateTime<Utc>,
     /// How many streams are parked.
     pub parked: i64,
-    /// The first of them.
+    /// The first of the parked streams, at most 10.
     pub parked_streams: Vec<ParkedStream>,
     /// Position, head and lag over all its logs.
     #[serde(flatten)]
     pub total: Progress,
-    /// Each of its logs.
+    /// The projection's progress in each of its logs.
     pub logs: Vec<LogProgress>,
 }
 
-/// How a projection is.
+/// The state of a projection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum State {
-    /// It follows its logs.
+    /// The projection follows its logs.
     Following,
-    /// It follows its logs, but for streams that it has parked.
+    /// The projection follows its logs, except for the streams that it has parked.
     Degraded,
-    /// Its last try failed; it keeps trying.
+    /// The last try failed; the projection keeps trying.
     Failed,
-    /// No node runs it.
+    /// No node runs the projection.
     Stopped,
 }
 
@@ -59,11 +59,11 @@ words! { State { Following = "following", Degraded = "degraded", Failed = "faile
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Progress {
-    /// The last position that it has applied.
+    /// The last position that the projection has applied; in a total, the sum over all logs.
     pub position: Position,
-    /// The last position that there is.
+    /// The last position of the log; in a total, the sum over all logs.
     pub head: Position,
-    /// What is between them.
+    /// How many events the projection has not applied yet: `head` minus `position`.
     pub lag: i64,
 }
 
@@ -74,41 +74,41 @@ pub struct LogProgress {
     /// The number of the log.
     #[cfg_attr(feature = "openapi", schema(value_type = i32))]
     pub log_id: LogId,
-    /// Whose it is.
+    /// The tenant that owns the log.
     pub tenant: String,
-    /// Which of the tenant's two.
+    /// The lane of the log: `control` or `telemetry`.
     pub lane: String,
     /// How far it has got there.
     #[serde(flatten)]
     pub progress: Progress,
 }
 
-/// A stream that a projection leaves aside from some event on.
+/// A stream that a projection leaves out from an event on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ParkedStream {
     /// The number of the log that it is in.
     #[cfg_attr(feature = "openapi", schema(value_type = i32))]
     pub log_id: LogId,
-    /// The stream's kind.
+    /// The type of the stream's aggregate, such as `Device`.
     pub aggregate_type: String,
     /// The stream: the tenant and the name within it, such as `t0/dev-01`.
     pub aggregate_id: String,
-    /// The event that could not be folded.
+    /// The position of the event that could not be folded.
     pub position: Position,
     /// Why its event could not be folded.
     pub error: String,
-    /// When that was found.
+    /// When the stream was parked.
     pub parked_at: DateTime<Utc>,
 }
 
-/// Every projection, as far as one tenant's logs go.
+/// Every projection, with its progress in one tenant's logs.
 pub async fn list(log: &TenantLog) -> Result<Vec<ProjectionStatus>> {
     let tenant = Some(log.tenant().as_str());
     read(&mut *log.connection().await?, tenant).await
 }
 
-/// Every projection, over all logs.
+/// Every projection, with its progress in all logs.
 pub async fn list_all(log: &EventLog) -> Result<Vec<ProjectionStatus>> {
     read(&mut *log.connection().await?, None).await
 }
@@ -146,7 +146,7 @@ async fn read(connection: &mut PgConnection, tenant: Option<&str>) -> Result<Vec
     Ok(projections)
 }
 
-/// Whether a projection runs is seen by its lock, which cannot outlive its runner.
+/// A projection runs if its advisory lock is held: the lock cannot outlive the runner.
 const PROJECTIONS: &str = "
     WITH running AS MATERIALIZED (
         SELECT (classid::bigint << 32) | objid::bigint AS lock FROM pg_locks
@@ -192,7 +192,7 @@ async fn select_projections(connection: &mut PgConnection) -> Result<Vec<Project
     Ok(projections.collect::<Result<_, sqlx::Error>>()?)
 }
 
-/// The projection that a row is about.
+/// The projection that a row belongs to.
 fn find<'p>(
     projections: &'p mut [ProjectionStatus],
     row: &PgRow,

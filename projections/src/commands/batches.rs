@@ -15,44 +15,44 @@ use uuid::Uuid;
 use super::{Cursor, Error};
 use crate::paging::Page;
 
-/// A batch as the log left it, and how its commands are.
+/// A batch, and how many of its commands are in each state.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = CommandBatch))]
 pub struct Batch {
     /// The id of the batch.
     pub batch_id: Uuid,
-    /// How the devices were chosen.
+    /// How the devices were chosen: the selector of the request.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub selector: Json,
-    /// What to do.
+    /// The command type of each command, such as `ping`.
     pub cmd: String,
     /// The parameters of each command: JSON, at most 32 KiB.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub params: Json,
-    /// `running`, `completed`, `aborted` or `cancelled`.
+    /// The state of the batch: `running`, `completed`, `aborted` or `cancelled`.
     pub status: String,
-    /// Who wanted it.
+    /// Who requested the batch: a user's id, or `key:` and an API key's id.
     pub requested_by: String,
     /// When it was requested, by the server's clock.
     pub requested_at: DateTime<Utc>,
-    /// After this nothing is sent any more.
+    /// After this time no command of the batch is sent.
     pub expires_at: DateTime<Utc>,
-    /// How many commands are requested a second.
+    /// How many commands are requested per second: 1 to 1000.
     pub rate_per_s: i32,
-    /// So many commands that failed or timed out end it.
+    /// The batch ends once this many commands have failed or timed out. `null`: never.
     pub abort_after_failures: Option<i32>,
-    /// How many devices it is for.
+    /// How many devices the batch is for.
     pub devices: i32,
-    /// How its commands are.
+    /// How many of the batch's commands are in each state.
     pub commands: Counts,
-    /// When it ended.
+    /// When the batch ended.
     pub ended_at: Option<DateTime<Utc>>,
-    /// Who cancelled it.
+    /// Who cancelled the batch: a user's id, or `key:` and an API key's id.
     pub cancelled_by: Option<String>,
     /// Why it was cancelled, in the words of who did: 1 to 500 characters.
     pub cancel_reason: Option<String>,
-    /// The position of its request in the control log.
+    /// The position of the batch's request in the control log.
     pub position: Position,
 }
 
@@ -70,7 +70,7 @@ impl FromRow<'_, PgRow> for Batch {
             rate_per_s: row.try_get("rate_per_s")?,
             abort_after_failures: row.try_get("abort_after_failures")?,
             devices: row.try_get("devices")?,
-            // Counted apart from the batch's own row.
+            // A query of its own counts the commands.
             commands: Counts::default(),
             ended_at: row.try_get("ended_at")?,
             cancelled_by: row.try_get("cancelled_by")?,
@@ -85,30 +85,30 @@ impl FromRow<'_, PgRow> for Batch {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = CommandCounts))]
 pub struct Counts {
-    /// Devices whose command is still to be requested, or never will be.
+    /// How many devices have no command yet; once the batch has ended, they get none.
     pub waiting: i64,
-    /// On the record, and not yet with a broker.
+    /// How many commands no broker has taken over yet.
     pub requested: i64,
-    /// With a broker.
+    /// How many commands a broker has taken over, without an answer so far.
     pub sent: i64,
     /// How many commands their devices did.
     pub acked: i64,
-    /// Failed, says the device.
+    /// How many commands failed, as their devices reported.
     pub failed: i64,
-    /// Without an answer in time.
+    /// How many commands got no answer in time.
     pub timed_out: i64,
     /// How many commands were cancelled.
     pub cancelled: i64,
 }
 
 impl Counts {
-    /// How many have ended.
+    /// How many commands have ended.
     #[must_use]
     pub fn ended(&self) -> i64 {
         self.acked + self.failed + self.timed_out + self.cancelled
     }
 
-    /// How many have ended badly by themselves.
+    /// How many commands failed or timed out.
     #[must_use]
     pub fn failures(&self) -> i64 {
         self.failed + self.timed_out
@@ -120,7 +120,7 @@ const SELECT: &str = "
            expires_at, rate_per_s, abort_after_failures, devices, ended_at, cancelled_by, cancel_reason, position
     FROM command_batches";
 
-/// A tenant's batches, newest first.
+/// A tenant's batches, newest first, at most `limit`.
 pub async fn batches(log: &TenantLog, after: Option<Cursor>, limit: usize) -> Result<Page<Batch>, Error> {
     let sql = format!("{SELECT} WHERE tenant = $1 AND position < $2 ORDER BY position DESC LIMIT $3");
     let rows = sqlx::query_as(&sql)
@@ -134,7 +134,7 @@ pub async fn batches(log: &TenantLog, after: Option<Cursor>, limit: usize) -> Re
     Ok(page)
 }
 
-/// One batch.
+/// One of the tenant's batches, by its id.
 pub async fn batch(log: &TenantLog, batch_id: Uuid) -> Result<Option<Batch>, Error> {
     let sql = format!("{SELECT} WHERE tenant = $1 AND batch_id = $2");
     let mut batch: Option<Batch> = sqlx::query_as(&sql)
@@ -146,15 +146,15 @@ pub async fn batch(log: &TenantLog, batch_id: Uuid) -> Result<Option<Batch>, Err
     Ok(batch)
 }
 
-/// Every tenant's batches that run, a tenant's oldest first. Needs a connection that sees all tenants.
+/// Every tenant's running batches, the oldest of each tenant first. Needs a connection that sees all tenants.
 pub async fn running(pool: &PgPool) -> Result<Vec<(String, Uuid)>, Error> {
     let sql =
         "SELECT tenant, batch_id FROM command_batches WHERE status = 'running' ORDER BY tenant, position";
     Ok(sqlx::query_as(sql).fetch_all(pool).await?)
 }
 
-/// Every tenant's batches that were aborted or cancelled, and have commands that no broker has taken over. Needs a
-/// connection that sees all tenants.
+/// Every tenant's aborted or cancelled batches with commands that no broker has taken over. Needs a connection that
+/// sees all tenants.
 pub async fn ended_with_unsent(pool: &PgPool) -> Result<Vec<(String, Uuid)>, Error> {
     let sql = "SELECT DISTINCT tenant, batch_id FROM commands JOIN command_batches AS batch USING (tenant, batch_id)
          WHERE commands.status = 'requested' AND batch.status IN ('aborted', 'cancelled')";
@@ -168,13 +168,13 @@ pub async fn unsent(pool: &PgPool, tenant: &str, batch_id: Uuid, limit: i64) -> 
     Ok(sqlx::query_scalar(sql).bind(tenant).bind(batch_id).bind(limit).fetch_all(pool).await?)
 }
 
-/// How a batch's commands are, those that have been requested.
+/// How many of a batch's commands are in each state, among those that have been requested.
 pub async fn counts(pool: &PgPool, tenant: &str, batch_id: Uuid) -> Result<Counts, Error> {
     let mut counted = counts_of(&mut *pool.acquire().await?, tenant, &[batch_id]).await?;
     Ok(counted.remove(&batch_id).unwrap_or_default())
 }
 
-/// The same of many batches. One of which nothing has been requested is not there.
+/// Counts the commands of many batches. A batch without requested commands is absent.
 async fn counts_of(
     connection: &mut PgConnection,
     tenant: &str,

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Command;
 use crate::read_model::Poison;
 
-/// A part of a command's life. What is absent was not said, and stays as it was.
+/// What events say about a command. A field that no event mentioned is absent, and keeps its value in the table.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Draft {
     pub(super) requested: Option<Requested>,
@@ -40,7 +40,7 @@ pub(super) struct Requested {
 }
 
 impl Draft {
-    /// Adds an event of the command's stream. Where it fails, nothing has changed.
+    /// Adds an event of the command's stream. On an error nothing has changed.
     pub(super) fn add(&mut self, event: &Event) -> Result<(), Poison> {
         let at = event.occurred_at;
         match parse(event)? {
@@ -85,7 +85,7 @@ impl Draft {
         self.ended_at = Some(at);
     }
 
-    /// The whole command. `None` unless its request was among the events.
+    /// The complete command. `None` unless its request was among the events.
     pub(super) fn into_command(self, cmd_id: Uuid) -> Option<Command> {
         let Requested { request, params, batch_id, correlation_id, at, position } = self.requested?;
         Some(Command {
@@ -128,7 +128,7 @@ fn requested(event: &Event, request: Request) -> Result<Requested, Poison> {
     })
 }
 
-/// The event that the log keeps, if it is what its type says.
+/// Parses an event's payload, and checks that it is of the type that the event names.
 pub(super) fn parse<E: DomainEvent>(event: &Event) -> Result<E, Poison> {
     let parsed: E = serde_json::from_str(&event.payload.0).map_err(Poison::new)?;
     if parsed.event_type() != event.event_type {
@@ -138,12 +138,12 @@ pub(super) fn parse<E: DomainEvent>(event: &Event) -> Result<E, Poison> {
     Ok(parsed)
 }
 
-/// JSON as text.
+/// Writes a value as JSON text.
 pub(super) fn text(value: &impl Serialize) -> Result<String, Poison> {
     serde_json::to_string(value).map_err(Poison::new)
 }
 
-/// The tenant and the id out of `tenant/id`.
+/// Splits the stream's id into the tenant and the id of the command or batch.
 pub(super) fn key(event: &Event) -> Result<(String, Uuid), Poison> {
     let key = split_aggregate_id(&event.aggregate_id);
     key.and_then(|(tenant, id)| Some((tenant.to_owned(), Uuid::parse_str(id).ok()?)))

@@ -1,4 +1,4 @@
-//! How events become changes to commands, batches and types. Pure.
+//! Folds events into changes to commands, batches and types. Pure.
 
 use std::collections::BTreeMap;
 
@@ -16,21 +16,21 @@ use crate::read_model::Poison;
 
 type Key = (String, Uuid);
 
-/// What a page changes. Ordered, so that two writers lock rows in one order.
+/// What a page of events changes. Ordered, so that two writers lock rows in the same order.
 #[derive(Debug, Default, PartialEq)]
 pub struct Fold {
     pub(super) commands: BTreeMap<Key, Draft>,
     pub(super) batches: BTreeMap<Key, BatchDraft>,
-    /// By tenant and name.
+    /// Command types, by tenant and name.
     pub(super) types: BTreeMap<(String, String), TypeDraft>,
     bytes: usize,
 }
 
-/// A part of a batch's life.
+/// What events say about a batch.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct BatchDraft {
     pub(super) requested: Option<BatchRequested>,
-    /// Devices named in this page.
+    /// How many devices this page's events name.
     pub(super) devices: i32,
     pub(super) status: Option<command_batch::Status>,
     pub(super) ended_at: Option<DateTime<Utc>>,
@@ -47,7 +47,7 @@ pub(super) struct BatchRequested {
     pub(super) position: Position,
 }
 
-/// What a type became.
+/// What became of a command type.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum TypeDraft {
     Defined { description: Option<String>, params: String, at: DateTime<Utc> },
@@ -55,7 +55,7 @@ pub(super) enum TypeDraft {
 }
 
 impl Fold {
-    /// Adds an event. Where it fails, nothing has changed.
+    /// Adds an event. On an error nothing has changed.
     pub(super) fn add(&mut self, event: &Event) -> Result<(), Poison> {
         match &*event.aggregate_type {
             Command::TYPE => {
@@ -120,7 +120,7 @@ impl Fold {
     }
 
     pub(super) fn size(&self) -> usize {
-        /// A row's fixed columns, and its place in a map.
+        /// The bytes of a row's fixed columns, and of its place in a map.
         const ROW: usize = 1024;
         2 * self.bytes + ROW * (self.commands.len() + self.batches.len() + self.types.len())
     }

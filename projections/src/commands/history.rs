@@ -1,4 +1,5 @@
-//! One command from the log itself: never stale, and complete. For whoever has just sent it, and for auditors.
+//! One command from the log itself, which is never stale, and complete: for clients that have just sent it, and for
+//! auditors.
 
 use std::collections::HashMap;
 
@@ -16,38 +17,38 @@ use super::draft::{Draft, key};
 use super::{Command, Error};
 use crate::read_model::Poison;
 
-/// One event of a command's life, and where it left the command.
+/// One event of a command, and the state that it left the command in.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = CommandStep))]
 pub struct Step {
-    /// Its place in the command's life: 1, 2, 3 …
+    /// The number of the event in the command's stream: 1, 2, 3 …
     pub sequence: i64,
-    /// Its number in the control log.
+    /// The number of the event in the control log.
     pub position: Position,
     /// What happened: the name of the event, such as `CommandSent`.
     pub event_type: String,
-    /// The event's own words.
+    /// The fields of the event, as they are stored.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub event: Json,
-    /// Where the command was after it.
+    /// The state of the command after the event.
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "sent"))]
     pub status: Status,
-    /// How many attempts there had been.
+    /// How many attempts a broker had taken over by then.
     pub attempts: i32,
-    /// Who did it.
+    /// Who caused the event.
     pub actor: Option<String>,
-    /// What ties it to other records.
+    /// The correlation id, which ties the event to other records.
     pub correlation_id: Option<String>,
-    /// What it followed from.
+    /// The event that caused this one: its log and position, such as `1:42`.
     pub causation_id: Option<String>,
-    /// When it happened.
+    /// When the event happened.
     pub occurred_at: DateTime<Utc>,
-    /// When it was appended.
+    /// When the event was appended to the log.
     pub recorded_at: DateTime<Utc>,
 }
 
-/// A command and every step of its life, as of a moment or now. `None` if there was no such command.
+/// A command and every event of its stream, as of a time or now. `None` if the command did not exist.
 pub async fn history(
     log: &TenantLog,
     cmd_id: Uuid,
@@ -56,7 +57,7 @@ pub async fn history(
     Ok(histories(log, &[cmd_id], as_of).await?.remove(&cmd_id))
 }
 
-/// The same of many commands, by their ids. What there was not is not there.
+/// Reads many commands as [`history`] does, by their ids. Commands that did not exist are absent.
 pub async fn histories(
     log: &TenantLog,
     cmd_ids: &[Uuid],
@@ -80,7 +81,7 @@ pub async fn histories(
         .collect())
 }
 
-/// An event that left a command as it is now.
+/// The step for an event that left a command in the state of `draft`.
 fn step(event: Event, draft: &Draft) -> Option<Step> {
     Some(Step {
         sequence: event.sequence,
@@ -97,7 +98,7 @@ fn step(event: Event, draft: &Draft) -> Option<Step> {
     })
 }
 
-/// The event without the name that it is stored under.
+/// The event's fields, without the name that the event is stored under.
 fn inner(payload: &Json) -> Json {
     let named: Option<HashMap<String, Box<RawValue>>> = serde_json::from_str(&payload.0).ok();
     let event = named.and_then(|named| named.into_values().next());

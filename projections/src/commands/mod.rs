@@ -1,10 +1,10 @@
 //! `commands`: every command with its outcome, batches of commands, and the command types.
 //!
-//! - `draft`: what some events say about one command; for the table, and for the answer that must not be stale
-//! - `fold`, `model`: what a page of events changes, and how that is written
-//! - `queries`: list, count, and what the dispatcher begins with
+//! - `draft`: what some events say about one command; serves the table, and the answer that must not be stale
+//! - `fold`, `model`: what a page of events changes, and how the changes are written
+//! - `queries`: list, count, and the open commands that the dispatcher begins with
 //! - `history`: one command from the log itself: its state, and every step to it
-//! - `batches`, `types`: the queries over those
+//! - `batches`, `types`: the queries over batches and command types
 
 mod batches;
 mod draft;
@@ -27,60 +27,60 @@ pub use model::Model;
 pub use queries::{Cursor, Error, Open, Query, count, get, list, of_devices, open};
 pub use types::{CommandType, types};
 
-/// A command as the log left it.
+/// A command, and what has become of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = Command))]
 pub struct Command {
-    /// Its id: the same in the log, in HTTP, in the message to the device and in the device's answer.
+    /// The command's id: the same in the log, in HTTP, in the message to the device and in the device's answer.
     pub cmd_id: Uuid,
-    /// For which device.
+    /// The device that the command is for.
     pub device_uid: String,
-    /// What to do.
+    /// The command type, such as `ping`.
     pub cmd: String,
-    /// Its parameters: JSON, at most 32 KiB.
+    /// The parameters of the command: JSON, at most 32 KiB.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub params: Json,
-    /// Where it is in its life.
+    /// The state: `requested`, `sent`, `acked`, `failed`, `timed_out` or `cancelled`.
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "acked"))]
     pub status: Status,
-    /// Who wanted it.
+    /// Who requested the command: a user's id, or `key:` and an API key's id.
     pub requested_by: String,
     /// When it was requested, by the server's clock.
     pub requested_at: DateTime<Utc>,
-    /// How long an attempt waits for the device, in seconds.
+    /// How long an attempt waits for the device's answer, in seconds: 1 to 86400.
     pub timeout_s: i32,
-    /// How many attempts there may be.
+    /// How many attempts the command may have: 1 to 10.
     pub max_attempts: i32,
-    /// After this it is not sent any more.
+    /// After this time the command is not sent.
     pub expires_at: DateTime<Utc>,
     /// How many attempts a broker has taken over.
     pub attempts: i32,
-    /// When the last of them was.
+    /// When a broker took over the last attempt.
     pub sent_at: Option<DateTime<Utc>>,
-    /// Until when the device may answer that.
+    /// Until when the device may answer the last attempt.
     pub deadline: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// When the command ended.
     pub ended_at: Option<DateTime<Utc>>,
-    /// What came of it.
+    /// The result that the device reported.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub result: Option<Json>,
-    /// Why the device says that it failed.
+    /// The error that the device reported.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub error: Option<Json>,
-    /// Who cancelled it.
+    /// Who cancelled the command: a user's id, or `key:` and an API key's id.
     pub cancelled_by: Option<String>,
     /// Why it was cancelled, in the words of who did: 1 to 500 characters.
     pub cancel_reason: Option<String>,
-    /// What the device answered after the command had timed out or was cancelled. It changes nothing.
+    /// The device's answer, if it came after the command had timed out or was cancelled. It changes nothing.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub late_ack: Option<Json>,
     /// When the late answer arrived, by the server's clock.
     pub late_ack_at: Option<DateTime<Utc>>,
-    /// What ties it to the requester's own records: the request's id, unless the requester gave one.
+    /// A link to the requester's own records: the id that the requester gave, or else the request's id.
     pub correlation_id: Option<String>,
-    /// The batch that it is part of.
+    /// The batch that the command is part of.
     pub batch_id: Option<Uuid>,
-    /// The position of its request in the control log.
+    /// The position of the command's request in the control log.
     pub position: Position,
 }

@@ -1,4 +1,4 @@
-//! How changes to commands, batches and types are written: one statement for each kind.
+//! Writes changes to commands, batches and types: one statement for each kind.
 
 use fleetlog_aggregates::command::Status;
 use fleetlog_aggregates::command_batch;
@@ -52,7 +52,7 @@ impl ReadModel for Model {
     }
 }
 
-/// One column of the rows that are written.
+/// Collects one column of the rows that are written.
 macro_rules! column {
     ($rows:expr, $row:ident => $value:expr) => {
         $rows.map(|$row| $value).collect::<Vec<_>>()
@@ -146,7 +146,7 @@ impl Model {
     }
 }
 
-/// A row whose request is in the page is new; of the others only what the page says changes.
+/// A command whose request is in the page is inserted. For other commands only what the page mentions changes.
 fn write_commands(version: i32) -> String {
     format!(
         "WITH change AS (
@@ -214,7 +214,7 @@ fn write_batches(version: i32) -> String {
     )
 }
 
-/// A definition replaces what was there; a removal only says that it is off the list.
+/// A definition replaces the type's row; a removal only marks the type as removed.
 fn write_types(version: i32) -> String {
     format!(
         "WITH change AS (

@@ -1,4 +1,4 @@
-//! The queries over `commands`: for REST, GraphQL and the dispatcher alike.
+//! The queries over `commands`, for REST, GraphQL and the dispatcher.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,25 +19,25 @@ use crate::read_model::ReadModel;
 /// Which commands to list, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct Query {
-    /// Only for this device.
+    /// Only commands for this device.
     pub device_uid: Option<String>,
-    /// Only in this state.
+    /// Only commands in this state.
     pub status: Option<Status>,
-    /// Only what this actor wanted.
+    /// Only commands that this principal requested.
     pub requested_by: Option<String>,
-    /// Only of this kind.
+    /// Only commands of this type.
     pub cmd: Option<String>,
-    /// Only with this correlation id.
+    /// Only commands with this correlation id.
     pub correlation_id: Option<String>,
-    /// Only of this batch.
+    /// Only commands of this batch.
     pub batch_id: Option<Uuid>,
-    /// Not requested before this.
+    /// Only commands that were requested at this time or later.
     pub from: Option<DateTime<Utc>>,
-    /// Requested before this.
+    /// Only commands that were requested before this time.
     pub to: Option<DateTime<Utc>>,
-    /// Behind this command.
+    /// Only commands after this one in the list.
     pub after: Option<Cursor>,
-    /// At most so many.
+    /// The most commands to return.
     pub limit: usize,
 }
 
@@ -52,7 +52,7 @@ impl Cursor {
         Self(command.position)
     }
 
-    /// The place of what was requested at a position.
+    /// The place of the command or batch that was requested at a position.
     pub(super) fn at(position: Position) -> Self {
         Self(position)
     }
@@ -79,13 +79,13 @@ impl FromStr for Cursor {
     }
 }
 
-/// What queries fail with.
+/// Why a query failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database failed.
     #[error(transparent)]
     Database(#[from] fleetlog_event_log::Error),
-    /// The log holds what is no command's event.
+    /// The log holds an event that no command can have.
     #[error("read a command's events: {0}")]
     Corrupt(String),
 }
@@ -110,7 +110,7 @@ pub async fn list(log: &TenantLog, query: &Query) -> Result<Page<Command>, Error
     Ok(Page::cut(sql.build_query_as().fetch_all(&mut *log.connection().await?).await?, query.limit))
 }
 
-/// How many commands [`list`] has in all, from the first on.
+/// How many commands match the query, on all pages together.
 pub async fn count(log: &TenantLog, query: &Query) -> Result<i64, Error> {
     if !can_match(query) {
         return Ok(0);
@@ -139,7 +139,7 @@ pub async fn of_devices(
     Ok(commands.fetch_all(&mut *log.connection().await?).await?)
 }
 
-/// Those of these commands that there are.
+/// The commands that exist among those with these ids.
 pub async fn get(log: &TenantLog, cmd_ids: &[Uuid]) -> Result<Vec<Command>, Error> {
     let mut sql = QueryBuilder::new(SELECT);
     sql.push(" WHERE tenant = ").push_bind(log.tenant().as_str());
@@ -147,12 +147,12 @@ pub async fn get(log: &TenantLog, cmd_ids: &[Uuid]) -> Result<Vec<Command>, Erro
     Ok(sql.build_query_as().fetch_all(&mut *log.connection().await?).await?)
 }
 
-/// What had not ended when the read model had got to a position.
+/// The commands that had not ended when the read model was at a position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {
-    /// How far the read model had got in the control log.
+    /// The read model's position in the control log.
     pub position: Position,
-    /// The commands, in the order in which they were requested.
+    /// The ids of the commands, in the order in which they were requested.
     pub commands: Vec<Uuid>,
 }
 
@@ -180,7 +180,7 @@ const SELECT: &str = "
            cancelled_by, cancel_reason, late_ack::text AS late_ack, late_ack_at, correlation_id, batch_id, position
     FROM commands";
 
-/// Postgres takes no text with U+0000, and no command has it in what is searched by.
+/// Whether the query can match anything: Postgres takes no text with U+0000, and no searched field holds it.
 fn can_match(query: &Query) -> bool {
     let texts = [&query.device_uid, &query.requested_by, &query.cmd, &query.correlation_id];
     !texts.into_iter().flatten().any(|text| text.contains('\0'))

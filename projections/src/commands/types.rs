@@ -9,18 +9,18 @@ use sqlx::{FromRow, Row};
 
 use super::Error;
 
-/// A command type that is on the list.
+/// A command type that a tenant has defined.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CommandType {
-    /// What commands of this type say in `cmd`.
+    /// The name of the type, which its commands carry in `cmd`.
     pub name: String,
-    /// What it does, for people.
+    /// What the command does, for people.
     pub description: Option<String>,
     /// The JSON Schema that `params` must fit.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub params: Json,
-    /// When it was put on the list in this form.
+    /// When the type got this definition.
     pub defined_at: DateTime<Utc>,
 }
 

@@ -1,4 +1,4 @@
-//! How events become changes to devices. Pure.
+//! Folds events into changes to devices. Pure.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,16 @@ use fleetlog_event_log::{Event, Position};
 
 use crate::read_model::Poison;
 
-/// What a page changes, by device: `tenant/uid`. Ordered, so that two writers lock rows in one order.
+/// What a page of events changes, by device: `tenant/uid`. Ordered, so that two writers lock rows in the same order.
 #[derive(Debug, Default, PartialEq)]
 pub struct Fold {
     pub(super) lives: BTreeMap<String, Life>,
     pub(super) readings: BTreeMap<String, Readings>,
-    /// Of the last readings' payloads.
+    /// The bytes of the last readings' payloads.
     payload_bytes: usize,
 }
 
-/// What the control lane says of a device. What is absent stays as it was, unless it was registered anew.
+/// What control events say about a device. An absent field keeps its value, unless the device was registered again.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Life {
     pub(super) registered: Option<(DateTime<Utc>, Via)>,
@@ -28,7 +28,7 @@ pub(super) struct Life {
     pub(super) decommissioned_at: Option<DateTime<Utc>>,
 }
 
-/// What the telemetry lane says of a device.
+/// What telemetry events say about a device.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Readings {
     pub(super) messages: i64,
@@ -39,7 +39,7 @@ pub(super) struct Readings {
 }
 
 impl Fold {
-    /// Adds an event. Where it fails, nothing has changed.
+    /// Adds an event. On an error nothing has changed.
     pub(super) fn add(&mut self, event: &Event) -> Result<(), Poison> {
         match &*event.aggregate_type {
             telemetry::AGGREGATE_TYPE => self.add_reading(event),
@@ -55,7 +55,7 @@ impl Fold {
         if let Some(readings) = self.readings.get_mut(event.aggregate_id.as_str()) {
             readings.messages += 1;
             readings.last_seen_at = readings.last_seen_at.max(event.recorded_at);
-            // Of two at one moment the higher position wins: events come in that order.
+            // Of two readings at the same time the one at the higher position wins: events come in that order.
             if event.occurred_at >= readings.last_at {
                 readings.last_at = event.occurred_at;
                 readings.last_position = event.position;
@@ -79,7 +79,7 @@ impl Fold {
     }
 
     pub(super) fn size(&self) -> usize {
-        /// A device's names and labels, and its places in the maps; far less for most.
+        /// The bytes of a device's names, labels and places in the maps. Most devices need far less.
         const ROW: usize = 512;
         self.payload_bytes + (self.lives.len() + self.readings.len()) * ROW
     }
@@ -102,7 +102,7 @@ impl Fold {
                 life.labels = labels.or_else(|| life.labels.take());
             }
             device::Event::DeviceDecommissioned {} => life.decommissioned_at = Some(event.occurred_at),
-            // What it connects with is no part of this read model.
+            // Credentials are no part of this read model.
             device::Event::DeviceCredentialIssued { .. } | device::Event::DeviceCredentialRevoked { .. } => {}
         }
         Ok(())
@@ -113,8 +113,8 @@ fn unknown(event: &Event) -> Poison {
     Poison::new(format_args!("{} has no event of type {}", event.aggregate_type, event.event_type))
 }
 
-/// Postgres takes no text with U+0000. Found here, and not by the write, which sees only what a page adds up to: what
-/// is poison must not depend on where pages end.
+/// Refuses text with U+0000, which Postgres does not take. The write would refuse it too, but it sees only what a
+/// page adds up to, and what is poison must not depend on where pages end.
 fn check_text(change: &device::Event) -> Result<(), Poison> {
     let (name, labels) = match change {
         device::Event::DeviceRegistered { name, labels, .. } => (name, Some(labels)),

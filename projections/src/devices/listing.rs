@@ -1,4 +1,4 @@
-//! Which devices to list, in which order, and from where on.
+//! Which devices to list, in which order, and after which device.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,29 +9,29 @@ use fleetlog_aggregates::identity::Uid;
 use super::{Device, Status, UnknownWord};
 use crate::paging::{self, BadCursor};
 
-/// What a list is ordered by. Devices that share a time are in the order of their uids.
+/// The order of a list. Devices that share a time are in the order of their uids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Sort {
-    /// By what.
+    /// What the list is ordered by.
     pub by: SortBy,
     /// From the largest to the smallest.
     pub descending: bool,
 }
 
-/// See [`Sort`].
+/// What a list of devices may be ordered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SortBy {
     /// The device's name within the tenant.
     #[default]
     Uid,
-    /// When its newest message arrived; never counts as before all else.
+    /// When the device's newest message arrived. A device that was never seen counts as seen before all others.
     LastSeenAt,
-    /// When it was put on the record.
+    /// When the device was registered.
     RegisteredAt,
 }
 
 impl Sort {
-    /// Every order there is, as a client writes it.
+    /// Every order, with the word that a client writes for it.
     pub const WORDS: [(&'static str, Self); 6] = [
         ("uid", Self { by: SortBy::Uid, descending: false }),
         ("-uid", Self { by: SortBy::Uid, descending: true }),
@@ -61,15 +61,15 @@ impl FromStr for Sort {
 /// Which devices to list, and how.
 #[derive(Debug, Clone)]
 pub struct Query {
-    /// Part of the uid or the name, in any case.
+    /// Only devices whose uid or name contains this text, in upper or lower case.
     pub q: Option<String>,
-    /// Only these. `None` means all that are in service: whoever wants decommissioned devices asks for them.
+    /// Only devices with this status. `None` lists all devices in service; decommissioned devices must be asked for.
     pub status: Option<Status>,
-    /// In which order.
+    /// The order of the list.
     pub sort: Sort,
-    /// Behind this device.
+    /// Only devices after this one in the list.
     pub after: Option<Cursor>,
-    /// At most so many.
+    /// The most devices to return.
     pub limit: usize,
 }
 
@@ -83,7 +83,7 @@ impl Default for Query {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     pub(super) sort: Sort,
-    /// The time that the list is sorted by. `None` where that is the uid, and for a device never seen.
+    /// The time that the list is sorted by. `None` if the list is sorted by uid, or the device was never seen.
     pub(super) time: Option<DateTime<Utc>>,
     pub(super) uid: String,
 }

@@ -1,11 +1,12 @@
-//! `devices`: who is there, when it was last heard of, its last reading, and how much it has sent.
+//! `devices`: each device, when it was last heard of, its last reading, and how much it has sent.
 //!
 //! - `fold`: what events change
-//! - `model`: how that is written
-//! - `listing`: which devices to list, in which order, from where on
+//! - `model`: how the changes are written
+//! - `listing`: which devices to list, in which order, after which device
 //! - `queries`: list, count, get
 //!
-//! The control lane brings name, labels and life; the telemetry lane brings what was last heard. Either may be ahead.
+//! The control lane brings a device's registration, name and labels; the telemetry lane brings what the device sent.
+//! Either lane may be ahead of the other.
 
 mod fold;
 mod listing;
@@ -26,33 +27,33 @@ pub use listing::{Cursor, Query, Sort, SortBy};
 pub use model::Model;
 pub use queries::{count, get, heard_since, in_service, in_service_now, labels, list, with_labels};
 
-/// A device as the log left it.
+/// A device, and what was last heard of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Device {
-    /// Its name within the tenant.
+    /// The device's name within its tenant.
     pub uid: String,
-    /// What people call it.
+    /// The display name, for people.
     pub name: Option<String>,
-    /// What policies find it by.
+    /// The labels by which people and policies find the device.
     #[cfg_attr(feature = "openapi", schema(value_type = std::collections::BTreeMap<String, String>))]
     pub labels: Labels,
-    /// Whether it is heard of.
+    /// Whether the device is in service and was heard of lately.
     pub status: Status,
-    /// When it was put on the record; after a decommissioning, when it was put back.
+    /// When the device was registered; after a decommissioning, when it was registered again.
     pub registered_at: DateTime<Utc>,
-    /// Who put it there: its own first message, or a request.
+    /// What the device was registered by: its first message (`telemetry`) or a request (`api`).
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub registered_via: Via,
-    /// When it was taken out of service.
+    /// When the device was taken out of service.
     pub decommissioned_at: Option<DateTime<Utc>>,
-    /// When its newest message arrived, by the server's clock.
+    /// When the device's newest message arrived, by the server's clock.
     pub last_seen_at: Option<DateTime<Utc>>,
-    /// Its latest reading by the device's own clock, whenever that arrived.
+    /// The latest reading by the device's own clock, whenever it arrived.
     pub last_reading: Option<LastReading>,
-    /// How many messages are on the record.
+    /// How many messages of the device are on the record.
     pub messages: i64,
-    /// How many more were recognised as repeats.
+    /// How many further messages were recognised as repeats.
     pub duplicates: i64,
 }
 
@@ -60,31 +61,31 @@ pub struct Device {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LastReading {
-    /// When it happened, by the device's clock.
+    /// When the reading was taken, by the device's clock.
     pub occurred_at: DateTime<Utc>,
-    /// Its position in the telemetry log.
+    /// The position of the reading in the telemetry log.
     pub position: Position,
-    /// What the device sent.
+    /// The payload that the device sent.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub payload: Json,
 }
 
-/// Whether a device is heard of.
+/// Whether a device is in service and was heard of lately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Status {
-    /// In service, and heard of lately.
+    /// The device is in service and was heard of lately.
     Online,
-    /// In service, and silent.
+    /// The device is in service and silent.
     Offline,
-    /// Out of service.
+    /// The device is out of service.
     Decommissioned,
 }
 
 words! { Status { Online = "online", Offline = "offline", Decommissioned = "decommissioned" } }
 
-/// What [`list`] and its like fail with.
+/// Why a query for devices failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The cursor cannot be followed.

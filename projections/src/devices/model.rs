@@ -1,4 +1,4 @@
-//! How changes to devices are written: one upsert a lane, each of its own columns only.
+//! Writes changes to devices: one upsert for each lane, which writes the columns of that lane only.
 
 use fleetlog_aggregates::identity::split_aggregate_id;
 use fleetlog_event_log::{Event, Lane, LogId, Result};
@@ -78,12 +78,12 @@ impl Model {
     }
 }
 
-/// The tenant and uid columns of `tenant/uid` keys; the fold lets no others through.
+/// Splits `tenant/uid` keys into a column of tenants and one of uids. The fold lets no other keys through.
 fn names<'f>(keys: impl Iterator<Item = &'f String>) -> (Vec<&'f str>, Vec<&'f str>) {
     keys.filter_map(|key| split_aggregate_id(key)).unzip()
 }
 
-/// What a registration says replaces everything; an update only what it names.
+/// A registration replaces all columns; an update changes only those that it names.
 fn upsert_lives(version: i32) -> String {
     format!(
         "INSERT INTO devices_v{version} AS known
@@ -102,7 +102,8 @@ fn upsert_lives(version: i32) -> String {
     )
 }
 
-/// The last reading is the latest by its own time; of two at one moment the later position, and pages come in order.
+/// The last reading is the latest by its own time. Of two at the same time it is the one at the later position,
+/// because pages come in order.
 fn upsert_readings(version: i32) -> String {
     let newer = "known.last_reading_at IS NULL OR excluded.last_reading_at >= known.last_reading_at";
     format!(

@@ -1,4 +1,4 @@
-//! The queries over `devices`: for REST and GraphQL alike.
+//! The queries over `devices`, for REST and GraphQL.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,7 @@ pub async fn list(
     let direction = if query.sort.descending { " DESC" } else { "" };
     let (key, beyond) = match query.sort.by {
         SortBy::Uid => ("device.uid", if query.sort.descending { " < " } else { " > " }),
-        // A device that was never seen counts as seen before all others: the index knows it by this expression.
+        // A device that was never seen counts as seen before all others. The index uses this same expression.
         SortBy::LastSeenAt => (LAST_SEEN, if query.sort.descending { " < " } else { " > " }),
         SortBy::RegisteredAt => ("device.registered_at", if query.sort.descending { " < " } else { " > " }),
     };
@@ -50,7 +50,7 @@ pub async fn list(
     Ok(Page::cut(sql.build_query_as().fetch_all(&mut *log.connection().await?).await?, query.limit))
 }
 
-/// How many devices [`list`] has in all, from the first on.
+/// How many devices match the query, on all pages together.
 pub async fn count(log: &TenantLog, query: &Query, online_since: DateTime<Utc>) -> Result<i64, Error> {
     if !can_match(query) {
         return Ok(0);
@@ -60,7 +60,7 @@ pub async fn count(log: &TenantLog, query: &Query, online_since: DateTime<Utc>) 
     Ok(sql.build_query_scalar().fetch_one(&mut *log.connection().await?).await?)
 }
 
-/// Those of these devices that are on the record, in service or not, by uid.
+/// The devices with these uids that are on the record, in service or not, in the order of their uids.
 pub async fn get(
     log: &TenantLog,
     uids: &[String],
@@ -75,8 +75,9 @@ pub async fn get(
     Ok(rows.iter().map(Device::from_row).collect::<Result<_, sqlx::Error>>()?)
 }
 
-/// How many of a tenant's devices are in service: as the read model says, and what the control log has had since. Exact,
-/// however far the read model is behind; a transaction sees what it has done itself.
+/// How many of a tenant's devices are in service: the count of the read model, plus what the control log has had
+/// since. The result is exact however far the read model is behind, and includes what the caller's own transaction
+/// has done.
 pub async fn in_service_now(
     connection: &mut PgConnection,
     tenant: &Tenant,
@@ -97,7 +98,7 @@ pub async fn in_service_now(
     Ok(count.fetch_one(connection).await?)
 }
 
-/// Those of these devices that are in service.
+/// The uids of those of these devices that are in service.
 pub async fn in_service(log: &TenantLog, uids: &[Uid]) -> Result<Vec<String>, fleetlog_event_log::Error> {
     let uids: Vec<&str> = uids.iter().map(Uid::as_str).collect();
     let sql = "SELECT uid FROM devices
@@ -125,7 +126,7 @@ pub async fn labels(
     Ok(rows.into_iter().map(|(uid, SqlJson(labels))| (uid, labels)).collect())
 }
 
-/// The devices in service that carry all of these labels, by uid, at most `limit`.
+/// The uids of the devices in service that carry all of these labels, in order, at most `limit`.
 pub async fn with_labels(
     log: &TenantLog,
     labels: &Labels,
@@ -142,7 +143,7 @@ pub async fn with_labels(
     Ok(uids.fetch_all(&mut *log.connection().await?).await?)
 }
 
-/// Those of these devices that have been heard of since a moment.
+/// The uids of those of these devices that have been heard of since a time.
 pub async fn heard_since(
     pool: &PgPool,
     tenant: &str,
@@ -173,7 +174,7 @@ fn select<'q>(online_since: DateTime<Utc>) -> QueryBuilder<'q, Postgres> {
     sql
 }
 
-/// Postgres takes no text with U+0000, and no device has it in its names.
+/// Whether the query can match anything: Postgres takes no text with U+0000, and no device's names hold it.
 fn can_match(query: &Query) -> bool {
     !query.q.as_ref().is_some_and(|q| q.contains('\0'))
 }
@@ -184,7 +185,7 @@ fn push_filter<'q>(
     query: &'q Query,
     online_since: DateTime<Utc>,
 ) {
-    // A device of which telemetry is ahead of its registration is not there yet.
+    // A device whose telemetry is ahead of its registration does not exist yet.
     sql.push(" WHERE device.registered_at IS NOT NULL AND device.tenant = ").push_bind(tenant.as_str());
     match query.status {
         Some(Status::Decommissioned) => sql.push(" AND device.decommissioned_at IS NOT NULL"),
@@ -200,7 +201,7 @@ fn push_filter<'q>(
         Some(Status::Decommissioned) | None => {}
     }
     if let Some(q) = &query.q {
-        // Not LIKE: whatever is searched for means itself.
+        // `strpos` and not `LIKE`: `%` and `_` in the search text stand for themselves.
         sql.push(" AND (strpos(lower(device.uid), lower(").push_bind(q).push(")) > 0");
         sql.push(" OR strpos(lower(device.name), lower(").push_bind(q).push(")) > 0)");
     }
@@ -234,7 +235,7 @@ impl FromRow<'_, PgRow> for Device {
 }
 
 impl Device {
-    /// Forgets its reading, if that is older than what is shown.
+    /// Drops the last reading, if it is older than what may be shown.
     #[must_use]
     pub fn shown_since(mut self, since: Option<DateTime<Utc>>) -> Self {
         self.last_reading =

@@ -1,8 +1,8 @@
-//! One turn of a log: batch after batch, each folded in memory, then written in one transaction with its checkpoint, or
-//! not at all. While one is written the next is folded.
+//! One turn of a log: batch after batch. Each batch is folded in memory, then written in one transaction with its
+//! checkpoint, or not at all. While one batch is written, the next is folded.
 //!
-//! An event that cannot be folded parks its stream. Where the database refuses a batch, its first page is written
-//! stream by stream, and the stream at fault event by event, so that nothing else suffers.
+//! An event that cannot be folded parks its stream. If the database refuses a batch, its first page is written stream
+//! by stream, and the stream at fault event by event, so that no other stream suffers.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,33 +15,33 @@ use super::checkpoints::{Checkpoints, Parked, ParkedStreams};
 use super::pages::{Folded, Pages};
 use crate::read_model::ReadModel;
 
-/// How long a turn goes on, and other logs wait: no further batch is begun then.
+/// How long a turn may take while other logs wait. After that, no further batch begins.
 const TURN: Duration = Duration::from_secs(2);
 
-/// What it takes to apply the events of one log.
+/// Applies the events of one log.
 pub(super) struct Applier<'r, M> {
     pub(super) log: &'r EventLog,
     pub(super) options: &'r Options,
     pub(super) checkpoints: Checkpoints,
     pub(super) model: &'r mut M,
     pub(super) log_id: LogId,
-    /// The streams of the log that are left aside.
+    /// The log's parked streams.
     pub(super) parked: &'r ParkedStreams,
 }
 
 /// What has been applied.
 #[derive(Debug)]
 pub(super) struct Applied {
-    /// The last event's position.
+    /// The position of the last event.
     pub(super) to: Position,
-    /// How many events.
+    /// How many events were applied.
     pub(super) events: u64,
-    /// The streams that had to be parked for it.
+    /// The streams that these events parked.
     pub(super) parked: Vec<Parked>,
 }
 
 impl Applied {
-    /// And then this.
+    /// Adds the batch that was applied next.
     fn add(&mut self, next: Self) {
         self.to = next.to;
         self.events += next.events;
@@ -49,7 +49,7 @@ impl Applied {
     }
 }
 
-/// Why nothing has been applied.
+/// Why nothing was applied.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unapplied {
     /// The checkpoint is not where this runner left it.
@@ -81,22 +81,23 @@ impl<'r, M: ReadModel> Applier<'r, M> {
             let (written, ahead) = tokio::join!(self.write_or_isolate(applied.to, fold, &batch), ahead);
             match written {
                 Ok(None) => applied.add(batch),
-                // Only a part of it, and other streams are parked than those that the next batch goes without.
+                // Only a part was written, and it parked other streams than the next batch was folded without.
                 Ok(Some(isolated)) => {
                     applied.add(isolated);
                     break;
                 }
                 Err(error) if applied.to == after => return Err(error),
-                // The next turn meets it again, if it is still there.
+                // The next turn meets the error again, if it persists.
                 Err(_) => break,
             }
-            // As above.
+            // An error of the read-ahead is dropped too: the next turn meets it.
             next = ahead.unwrap_or_default();
         }
         Ok(applied)
     }
 
-    /// Writes a batch; where the database refuses it, its beginning stream by stream, and then returns what that came to.
+    /// Writes a batch. If the database refuses it, writes its first page stream by stream and returns what that
+    /// applied.
     async fn write_or_isolate(
         &mut self,
         after: Position,
@@ -123,7 +124,7 @@ impl<'r, M: ReadModel> Applier<'r, M> {
         Pages { log: self.log, options: self.options, log_id: self.log_id, parked: self.parked }
     }
 
-    /// What the model remembers may have been rolled back.
+    /// Forgets what the model remembers: it may have been rolled back.
     fn forget(&mut self) {
         *self.model = M::new(self.checkpoints.version);
     }
@@ -135,15 +136,15 @@ impl<'r, M: ReadModel> Applier<'r, M> {
         Ok(transaction.commit().await?)
     }
 
-    /// A transaction that has moved the checkpoint. That comes first, because it also locks: what follows is this
-    /// runner's alone.
+    /// Begins a transaction that has moved the checkpoint. The checkpoint comes first, because moving it also locks
+    /// it: what follows is this runner's alone.
     async fn begin(&self, after: Position, to: Position) -> Result<PgTransaction<'static>, Unapplied> {
         let mut transaction = self.log.pool().begin().await?;
-        // Rows and checkpoint are lost together, if at all, and folded again from the log: nobody needs to wait for the
-        // disk. A checkpoint that was lost is noticed, because it is not where this runner left it.
+        // Rows and checkpoint can only be lost together, and are then folded again from the log, so no commit needs
+        // to wait for the disk. A lost checkpoint is noticed, because it is not where this runner left it.
         //
-        // What read models write is a look at an index for each row. A plan that was made while a table was small, and
-        // read all of it, would be kept while it grows.
+        // Read models write with one index look-up for each row. A plan that was made while a table was small, and
+        // reads all of it, would be kept while the table grows.
         transaction.execute("SET LOCAL synchronous_commit = off; SET LOCAL enable_seqscan = off").await?;
         if self.checkpoints.advance(&mut transaction, self.log_id, after, to).await? {
             return Ok(transaction);
@@ -177,7 +178,7 @@ impl<'r, M: ReadModel> Applier<'r, M> {
         Ok(Applied { to, events: events.len() as u64, parked })
     }
 
-    /// Writes some events of one stream, or none of them: then the stream as it is to be parked.
+    /// Writes some events of one stream. If the database refuses them, writes none and returns the stream to be parked.
     async fn try_write(
         &mut self,
         connection: &mut PgConnection,

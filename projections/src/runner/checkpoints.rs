@@ -1,4 +1,4 @@
-//! What the runner keeps in the database: its row, its checkpoints, the streams it has parked.
+//! What the runner keeps in the database: its row, its checkpoints, and the streams that it has parked.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,14 +7,14 @@ use sqlx::{PgConnection, PgPool, Row};
 
 use crate::status::State;
 
-/// Which rows are the runner's own.
+/// The rows that belong to a runner.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Checkpoints {
     pub(super) projection: &'static str,
     pub(super) version: i32,
 }
 
-/// A stream that is left aside from an event on.
+/// A stream that is parked from an event on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Parked {
     pub(super) aggregate_type: String,
@@ -35,7 +35,7 @@ impl Parked {
     }
 }
 
-/// The streams of one log that are left aside.
+/// The parked streams of one log.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ParkedStreams {
     types_by_id: HashMap<String, Vec<String>>,
@@ -57,7 +57,7 @@ impl ParkedStreams {
 }
 
 impl Checkpoints {
-    /// Puts the projection on the list. The first version of a projection is the live one.
+    /// Registers the projection. The first version of a projection becomes the live one.
     pub(super) async fn register(self, pool: &PgPool, lanes: &[Lane]) -> Result<()> {
         let lanes: Vec<&str> = lanes.iter().map(|lane| lane.as_str()).collect();
         sqlx::query(
@@ -115,8 +115,8 @@ impl Checkpoints {
         Ok(parked)
     }
 
-    /// Moves a checkpoint, and keeps every other runner off that log until the transaction ends. `false` if it was
-    /// not where it should have been: someone else has moved it.
+    /// Moves a checkpoint, and keeps every other runner off that log until the transaction ends. `false` if the
+    /// checkpoint is not at `from`: another runner has moved it.
     pub(super) async fn advance(
         self,
         connection: &mut PgConnection,

@@ -1,8 +1,8 @@
-//! The runner of one projection: batch after batch of each log that it reads, round and round, for as long as it
-//! leads.
+//! The runner of one projection: applies batch after batch of each log that the projection reads, in rounds, for as
+//! long as it leads.
 //!
-//! A batch a log at a time: however far a telemetry log is behind, every control log gets its turn. No batch sits under
-//! a future that may be dropped: shutdown is looked for between batches.
+//! Each log gets one turn in a round: however far a telemetry log is behind, every control log gets its turn. No
+//! batch runs under a future that may be dropped: the runner checks for shutdown between turns.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,16 +23,16 @@ use crate::instruments;
 use crate::read_model::ReadModel;
 use crate::status::State;
 
-/// How often a node that does not lead asks whether it may.
+/// How often a node that does not lead tries to lead.
 const ASK_EVERY: Duration = Duration::from_millis(500);
-/// How often a runner that waits for events looks whether it still leads. It looks after every round, too, and a round
-/// writes nothing if another runner has moved the checkpoint: an idle one that is late to notice does no harm. Postgres
-/// ends a leader's connection that says nothing for 60 s.
+/// How often a runner that waits for events checks whether it still leads. It checks after every round, too, and a
+/// round writes nothing if another runner has moved the checkpoint, so an idle runner that notices late does no harm.
+/// Postgres ends a leader's connection that has been silent for 60 s.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// The pause after a failure: from the first, doubled by each further one, to the last.
+/// The pause after the first failure, which doubles with each further one, and the longest pause.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-/// Runs one projection on this node, or waits until it may.
+/// Runs one projection on this node, whenever this node leads it.
 pub(super) struct Runner<M> {
     log: EventLog,
     options: Options,
@@ -42,7 +42,7 @@ pub(super) struct Runner<M> {
     progress: watch::Sender<Progress>,
     parked: HashMap<LogId, ParkedStreams>,
     pace: Pace,
-    /// What the projection's row says, where that is known.
+    /// What the projection's row says, if that is known.
     shown: Option<(State, Option<String>)>,
     failures: u32,
 }
@@ -50,16 +50,16 @@ pub(super) struct Runner<M> {
 /// Why a runner stopped following.
 enum Ended {
     Shutdown,
-    /// Another node may be running it now.
+    /// Another node may be running the projection now.
     Lost,
 }
 
-/// A round over all logs.
+/// The outcome of a round over all logs.
 struct Round {
-    /// Whether some log has more.
+    /// Whether some log has more events.
     behind: bool,
     failed: Option<String>,
-    /// Whether another runner was noticed.
+    /// Whether another runner has moved a checkpoint.
     lost: bool,
 }
 
@@ -96,7 +96,7 @@ impl<M: ReadModel> Runner<M> {
         }
     }
 
-    /// Waits until this node may run the projection, and learns how far it is. `None` at shutdown.
+    /// Waits until this node leads the projection, and reads the checkpoints. `None` at shutdown.
     async fn lead(&mut self, shutdown: &CancellationToken) -> Option<Leadership> {
         while !shutdown.is_cancelled() {
             match self.try_lead().await {
@@ -115,7 +115,8 @@ impl<M: ReadModel> Runner<M> {
 
     async fn try_lead(&mut self) -> Result<Option<Leadership>> {
         let pool = self.log.pool();
-        // What `projection_lock` in the database makes of name and version, for those who look whether it is held.
+        // The name that `projection_lock` in the database also makes, for queries that check whether the lock is
+        // held.
         let name = format!("fleetlog projection {} v{}", M::NAME, M::VERSION);
         let Some(leadership) = Leadership::acquire(pool, &name).await? else { return Ok(None) };
         self.checkpoints.register(pool, M::LANES).await?;
@@ -147,17 +148,17 @@ impl<M: ReadModel> Runner<M> {
         }
     }
 
-    /// Waits until there is something to do, or time to look whether this node still leads.
+    /// Waits until there are events to apply, or until it is time to check whether this node still leads.
     async fn wait(&self, heads: &mut watch::Receiver<Logs>) {
         let look = Instant::now() + LOOK_EVERY;
         while self.grown(&heads.borrow_and_update()).is_empty() && Instant::now() < look {
             let rested = self.pace.next(Instant::now()).unwrap_or(look);
-            // It changes for as long as there is a log.
+            // This cannot fail: the sender lives as long as `self.log`.
             let _ = timeout_at(rested.min(look), heads.changed()).await;
         }
     }
 
-    /// One batch of each log that has grown.
+    /// One turn of each log that has grown.
     async fn round(&mut self, heads: &mut watch::Receiver<Logs>, shutdown: &CancellationToken) -> Round {
         let mut round = Round { behind: false, failed: None, lost: false };
         let grown = self.grown(&heads.borrow_and_update());
@@ -191,11 +192,11 @@ impl<M: ReadModel> Runner<M> {
         self.progress.borrow().positions.get(&log_id).copied().unwrap_or(0)
     }
 
-    /// Applies the next batch of a log, and returns the position that it brought.
+    /// Applies one turn of a log, and returns the position that it reached.
     async fn advance(&mut self, of: &Log) -> Result<Position, Unapplied> {
         let Log { log_id, head, .. } = *of;
         let after = self.position(log_id);
-        // What has a long way to go takes none: the others would wait for as long as its own turns last.
+        // A log that is far behind takes no permit: the other logs would wait for as long as its turns last.
         let is_close = head - after <= self.options.batch;
         let _turn = if is_close { self.turns.take(of).await } else { None };
         let started = Instant::now();
@@ -222,7 +223,7 @@ impl<M: ReadModel> Runner<M> {
         Ok(applied.to)
     }
 
-    /// Shows how it is in the projection's row, where that has changed.
+    /// Writes the projection's state to its row, if the state has changed.
     async fn show(&mut self, failed: Option<&str>) {
         let parked: usize = self.parked.values().map(ParkedStreams::len).sum();
         instruments::PARKED_STREAMS.with([M::NAME.into()]).set(parked as f64);
@@ -233,7 +234,7 @@ impl<M: ReadModel> Runner<M> {
         };
         let now = (state, failed.map(str::to_owned));
         if self.shown.as_ref() != Some(&now) {
-            // Where even that fails there is nobody to tell; the next round tries again.
+            // A failure here cannot be shown anywhere; the next round tries again.
             let told = self.checkpoints.set_state(self.log.pool(), state, failed).await;
             self.shown = told.is_ok().then_some(now);
         }
@@ -247,7 +248,7 @@ fn measure<M: ReadModel>(log_id: LogId, applied: &Applied, head: Position, took:
     instruments::BATCH_SECONDS.with([M::NAME.into()]).record(took.as_secs_f64());
 }
 
-/// How long to wait after so many failures in a row.
+/// How long to wait after this many failures in a row.
 fn pause(failures: u32) -> Duration {
     match failures {
         0 => Duration::ZERO,
@@ -255,7 +256,7 @@ fn pause(failures: u32) -> Duration {
     }
 }
 
-/// Between half of it and all of it, so that nodes do not ask in step.
+/// Between half of `duration` and all of it, so that nodes do not ask in step.
 fn jittered(duration: Duration) -> Duration {
     duration.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

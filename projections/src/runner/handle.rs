@@ -1,4 +1,4 @@
-//! What others need of the projections: to wait until one has got somewhere. For reading one's own writes, and tests.
+//! Waits for projections to reach a position: for clients that read their own writes, and for tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use tokio::sync::watch;
 
 use crate::status::{self, ProjectionStatus};
 
-/// How often the table is asked where another node runs the projection.
+/// How often the table is read while another node runs the projection.
 const ASK_EVERY: Duration = Duration::from_millis(25);
 
 /// How far a projection has got, as far as this node knows.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Progress {
-    /// Whether it is this node that moves it.
+    /// Whether this node runs the projection.
     pub(super) leading: bool,
     pub(super) positions: BTreeMap<LogId, Position>,
 }
 
 impl Progress {
-    /// Whether this node moves it, and the last position of a log that it knows to be applied.
+    /// Whether this node runs the projection, and the last position of a log that it knows to be applied.
     fn at(&self, log_id: LogId) -> (bool, Position) {
         (self.leading, self.positions.get(&log_id).copied().unwrap_or(0))
     }
@@ -42,13 +42,13 @@ pub struct Handle {
     followed: Arc<[Followed]>,
 }
 
-/// Why a wait ended without what it was for.
+/// Why a wait failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WaitError {
     /// There is no such projection.
     #[error("there is no projection of that name")]
     UnknownProjection,
-    /// The projection has not got there in time.
+    /// The projection did not get there in time.
     #[error("the projection has not got there in time")]
     TimedOut,
     /// The database failed.
@@ -61,8 +61,8 @@ impl Handle {
         Self { log, followed: followed.into() }
     }
 
-    /// Waits until a projection has applied a log up to `position`, on whichever node it runs. At once if it does not
-    /// read that log.
+    /// Waits until a projection has applied a log up to `position`, on whichever node it runs. Returns at once if the
+    /// projection does not read that log.
     pub async fn wait_for(
         &self,
         projection: &str,
@@ -76,7 +76,7 @@ impl Handle {
         tokio::time::timeout(timeout, wait).await.unwrap_or(Err(WaitError::TimedOut))
     }
 
-    /// Waits until every projection has applied all that is in the log by now.
+    /// Waits until every projection has applied all events that are in the logs by now.
     pub async fn catch_up(&self, timeout: Duration) -> Result<(), WaitError> {
         let catch_up = async {
             self.log.heads().refresh(self.log.pool()).await?;
@@ -91,7 +91,7 @@ impl Handle {
         tokio::time::timeout(timeout, catch_up).await.unwrap_or(Err(WaitError::TimedOut))
     }
 
-    /// Every projection, over all logs.
+    /// The status of every projection, over all logs.
     pub async fn statuses(&self) -> Result<Vec<ProjectionStatus>> {
         status::list_all(&self.log).await
     }
@@ -110,7 +110,7 @@ impl Handle {
             if leading && progress.changed().await.is_ok() {
                 continue;
             }
-            // Another node moves it, or none: the table tells.
+            // Another node runs the projection, or none does: the table knows its checkpoint.
             if self.checkpoint(followed, log_id).await? >= position {
                 return Ok(());
             }

@@ -1,11 +1,11 @@
-//! Keeps the read models up to date: one task a projection, and one runner a projection over all nodes.
+//! Keeps the read models up to date: one task for each projection, of which one node at a time does the work.
 //!
-//! - `follow`: batch after batch of each log, for as long as there are any
-//! - `pace`: how often, and how many at once
-//! - `apply`: some batches, each in one transaction with its checkpoint
-//! - `pages`: from the log into a fold
+//! - `follow`: turn after turn of each log, for as long as this node leads
+//! - `pace`: how often a log is written, and how many logs at once
+//! - `apply`: one turn of a log: batches, each in one transaction with its checkpoint
+//! - `pages`: reads events from the log into a fold
 //! - `checkpoints`: what the runner keeps in the database
-//! - `handle`: waiting for a projection to get somewhere
+//! - `handle`: waits for a projection to reach a position
 
 mod apply;
 mod checkpoints;
@@ -26,19 +26,19 @@ use handle::{Followed, Progress};
 pub use handle::{Handle, WaitError};
 use pace::Turns;
 
-/// How much is done at once.
+/// How much a projection reads and writes at once.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Events that are read at once.
+    /// The most events in one read.
     pub page: i64,
-    /// Bytes of payload that are read at once. At worst (every leaf a metric of its own) their fold takes some thirty
-    /// times as much.
+    /// The most bytes of payload in one read. At worst, if every leaf is a metric of its own, their fold takes some
+    /// thirty times as much.
     pub page_bytes: usize,
-    /// Events that are written at once, while a log is behind by so many. The more there are, the fewer writes each
+    /// The most events in one write, while a log is behind by that many. The more there are, the fewer writes each
     /// row takes, and the longer other logs wait for their turn. While one batch is written, the next is folded.
     pub batch: i64,
-    /// Bytes that a fold takes before it is written, whatever the number of its events. While one is written there is
-    /// another, and the columns that it is written as.
+    /// The bytes at which a fold is written, whatever the number of its events. While one fold is written, memory
+    /// also holds the next fold, and the columns that the first is written as.
     pub fold_bytes: usize,
 }
 
@@ -48,7 +48,7 @@ impl Default for Options {
     }
 }
 
-/// A projection ended by itself, which none does.
+/// A projection ended by itself, which none should.
 #[derive(Debug, thiserror::Error)]
 #[error("keep the projections running: {0}")]
 pub struct Error(#[from] tokio::task::JoinError);
@@ -65,7 +65,7 @@ pub struct Projections {
 }
 
 impl Projections {
-    /// Those that fleetlog comes with.
+    /// The projections that fleetlog comes with.
     #[must_use]
     pub fn new(log: EventLog, options: Options) -> Self {
         Self::none(log, options)
@@ -74,13 +74,13 @@ impl Projections {
             .with::<telemetry_windows::Model>()
     }
 
-    /// None yet.
+    /// No projections yet.
     #[must_use]
     pub fn none(log: EventLog, options: Options) -> Self {
         Self { log, options, turns: Turns::default(), starts: vec![], followed: vec![] }
     }
 
-    /// One more.
+    /// Adds a projection.
     #[must_use]
     pub fn with<M: ReadModel>(mut self) -> Self {
         let (progress, watched) = watch::channel(Progress::default());
@@ -97,13 +97,13 @@ impl Projections {
         self
     }
 
-    /// What others need of the projections.
+    /// A handle with which others wait for the projections.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle::new(self.log.clone(), self.followed.clone())
     }
 
-    /// Runs until `shutdown`, and then to the end of the batches at hand. Database errors are waited out.
+    /// Runs until `shutdown`, and then until the batches in progress are done. Database errors are retried.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
         let stopping = shutdown.child_token();
@@ -112,7 +112,7 @@ impl Projections {
         }
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
-                // The others finish what they are at; a transaction is not to be cut off.
+                // The other projections finish their batches: a transaction must not be cut off.
                 stopping.cancel();
                 while tasks.join_next().await.is_some() {}
                 return Err(error.into());

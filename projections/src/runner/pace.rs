@@ -1,12 +1,12 @@
-//! How often a log is written to the read models: under load seldom, and much at a time.
+//! How often a log is written to the read models: seldom under load, and much at a time.
 //!
-//! What a batch costs is mostly the rows that it touches, and a fleet touches the same ones over and over: each
-//! device's, and each of its metrics' windows. A runner that wrote as soon as there was anything would write each of
-//! them for every few messages; so the log rests after a batch, for longer the longer that batch took. A log that is
-//! written quickly, because its tenant is small or quiet, hardly rests at all.
+//! The cost of a batch is mostly the rows that it touches, and a fleet touches the same rows over and over: the row
+//! of each device, and those of its metrics' windows. A runner that wrote as soon as there was anything would write
+//! each of them for every few messages. So a log rests after a batch, and the longer the batch took, the longer the
+//! rest. A log that is written quickly, because its tenant is small or quiet, hardly rests at all.
 //!
-//! And how many at once: a batch keeps a processor busy for tens of milliseconds, so batches of telemetry take turns on
-//! half of them, and somebody who waits for an answer finds another.
+//! A batch keeps a processor busy for tens of milliseconds, so batches of telemetry take turns on half of the
+//! processors, and a request that waits for an answer finds another one free.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use fleetlog_event_log::{Lane, Log, LogId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// How many times as long as a batch took its log rests after it. Writing takes a seventh of the time, or, where a
-/// person may be waiting for it, a third.
+/// How long a log rests after a batch, in multiples of the time that the batch took. Writing then takes a seventh of
+/// the time, or a third on the control lane, where a person may be waiting for it.
 fn rest(lane: Lane) -> u32 {
     match lane {
         Lane::Telemetry => 6,
@@ -26,8 +26,8 @@ fn rest(lane: Lane) -> u32 {
     }
 }
 
-/// How far a read model may be behind its log: what came when a batch had just begun waits for its end, the rest, and the
-/// next batch. A read model promises a second; this leaves some of it to chance.
+/// How far a read model may be behind its log. An event that arrives when a batch has just begun waits for the end of
+/// that batch, the rest, and the next batch. A read model promises one second; this leaves a margin.
 const BEHIND: Duration = Duration::from_millis(800);
 
 /// The logs that rest, and until when.
@@ -37,7 +37,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// A batch of a log was written, which took so long.
+    /// Notes that a batch of a log was written, and how long that took.
     pub(super) fn wrote(&mut self, log: &Log, took: Duration, now: Instant) {
         let rest = (took * rest(log.lane)).min(BEHIND.saturating_sub(took * 2));
         self.until.insert(log.log_id, now + rest);
@@ -48,13 +48,13 @@ impl Pace {
         self.until.get(&log_id).is_some_and(|until| *until > now)
     }
 
-    /// When the next of the logs that rest has rested.
+    /// When the next of the resting logs is due.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
         self.until.values().filter(|until| **until > now).min().copied()
     }
 }
 
-/// The turns that all projections of this process take.
+/// The turns that all projections of this process share.
 #[derive(Debug, Clone)]
 pub(super) struct Turns(Arc<Semaphore>);
 
@@ -69,10 +69,11 @@ impl Turns {
         Self(Arc::new(Semaphore::new(at_once)))
     }
 
-    /// A turn for a batch of telemetry, as long as it is kept. Other logs need none, because their batches are short.
+    /// Waits for a turn for a batch of telemetry, which lasts until it is dropped. Other logs need none, because
+    /// their batches are short.
     pub(super) async fn take(&self, log: &Log) -> Option<OwnedSemaphorePermit> {
         match log.lane {
-            // It is never closed.
+            // The semaphore is never closed.
             Lane::Telemetry => Arc::clone(&self.0).acquire_owned().await.ok(),
             Lane::Control => None,
         }

@@ -1,4 +1,4 @@
-//! The way of events from the log into a fold, page by page.
+//! Reads events from the log into a fold, page by page.
 
 use fleetlog_event_log::{Error, Event, EventLog, LogId, Position};
 
@@ -7,31 +7,31 @@ use super::apply::Applied;
 use super::checkpoints::{Parked, ParkedStreams};
 use crate::read_model::ReadModel;
 
-/// How many events are read before it is known how large they are.
+/// How many events the first page asks for, before the size of the events is known.
 const FIRST_PAGE: i64 = 500;
 /// How many events are folded before other tasks get their turn: about a millisecond's worth.
 const FOLDED_AT_ONCE: usize = 512;
 
-/// The events of one log.
+/// Reads the events of one log.
 #[derive(Clone, Copy)]
 pub(super) struct Pages<'r> {
     pub(super) log: &'r EventLog,
     pub(super) options: &'r Options,
     pub(super) log_id: LogId,
-    /// The streams that are left aside.
+    /// The log's parked streams.
     pub(super) parked: &'r ParkedStreams,
 }
 
-/// A batch that is not written yet.
+/// A batch that is folded, but not written yet.
 pub(super) struct Folded<F> {
     pub(super) fold: F,
     pub(super) batch: Applied,
-    /// The streams that have to be parked for it, and for those before it in this turn.
+    /// The streams that this batch parks, and those that the batches before it in this turn park.
     pub(super) parked: ParkedStreams,
 }
 
 impl Pages<'_> {
-    /// Folds events after `after`, up to `head` or as many as a batch holds, without those of parked streams.
+    /// Folds events after `after`, up to `head` or as many as a batch holds, but not those of parked streams.
     pub(super) async fn fold<M: ReadModel>(
         self,
         after: Position,
@@ -57,7 +57,7 @@ impl Pages<'_> {
         Ok(folded)
     }
 
-    /// The first events after a position, of whatever size.
+    /// The first events after a position, whatever their size.
     pub(super) async fn first(self, after: Position) -> Result<Vec<Event>, Error> {
         self.page(after, self.options.page.min(FIRST_PAGE)).await
     }
@@ -82,7 +82,7 @@ impl Pages<'_> {
         self.log.page(self.log_id, after, limit, self.options.page_bytes).await
     }
 
-    /// How many events of that size a page holds. Those that are read beyond its bytes are sent in vain.
+    /// How many events of this size fit in a page. Events that are read beyond the page's bytes are sent in vain.
     fn limit(self, events: &[Event]) -> i64 {
         let bytes: usize = events.iter().map(|event| event.payload.0.len()).sum();
         let fitting = self.options.page_bytes * events.len() / bytes.max(1);

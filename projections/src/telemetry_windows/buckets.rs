@@ -1,6 +1,6 @@
 //! Where the buckets of a range begin: the rule that [`WindowsQuery`] states, in one place. Pure.
 //!
-//! All of it happens here, and none in the database, whose calendar of time zones may be another.
+//! All of it happens here and none in the database, whose time zone data may differ.
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
@@ -12,7 +12,7 @@ const MONDAY: NaiveDate = NaiveDate::from_ymd_opt(2000, 1, 3).expect("a date");
 const MAX_STEP: TimeDelta = TimeDelta::days(366);
 const DAY: TimeDelta = TimeDelta::days(1);
 
-/// The first moments of the buckets in order, and of the one behind the last.
+/// The start of each bucket, in order, and the end of the last one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Buckets {
     pub(super) boundaries: Vec<DateTime<Utc>>,
@@ -39,12 +39,12 @@ impl Buckets {
             last = rule.next(last, &mut midnight);
             boundaries.push(last);
         }
-        // Before 1972 some offsets were no whole minutes; stored windows are.
+        // Before 1972 some offsets were not whole minutes, but stored windows start on whole minutes.
         let boundaries = boundaries.into_iter().map(floor_to_minute).collect();
         Ok(Self { boundaries })
     }
 
-    /// The longest stored step, in seconds, that every bucket is made of whole.
+    /// The longest stored step, in seconds, on whose boundaries every bucket starts and ends.
     pub(super) fn stored_step(&self) -> i32 {
         let fits = |step: i32| self.boundaries.iter().all(|start| start.timestamp() % i64::from(step) == 0);
         STEPS.into_iter().rev().find(|&step| fits(step)).unwrap_or(STEPS[0])
@@ -55,13 +55,13 @@ fn floor_to_minute(time: DateTime<Utc>) -> DateTime<Utc> {
     time - TimeDelta::seconds(time.timestamp().rem_euclid(60))
 }
 
-/// What buckets count from. Times in and out are moments; what is local stays in here.
+/// What buckets count from. Times in and out are instants; local times stay inside.
 enum Rule {
-    /// Shorter than a day: from each local midnight, cut off at the next.
+    /// A step below a day: counts from each local midnight, and is cut off at the next.
     OfDay(TimeDelta, Tz),
-    /// So many local days.
+    /// A step of this many local days.
     Days(i64, Tz),
-    /// Anything else: from the epoch.
+    /// Any other step: counts from the Unix epoch.
     Absolute(TimeDelta),
 }
 
@@ -76,7 +76,7 @@ impl Rule {
         }
     }
 
-    /// The first moment of the bucket that holds `time`.
+    /// The start of the bucket that holds `time`.
     fn start(&self, time: DateTime<Utc>) -> DateTime<Utc> {
         match *self {
             Self::OfDay(step, tz) => floor(time, midnight(day_of(time, tz), tz), step),
@@ -88,8 +88,8 @@ impl Rule {
         }
     }
 
-    /// The first moment of the bucket behind the one that starts at `start`. `next_midnight` is kept from bucket to bucket:
-    /// it takes a look at the calendar, and a day may have 1,440 of them.
+    /// The start of the bucket after the one that starts at `start`. `next_midnight` is kept from bucket to bucket,
+    /// because it takes a look at the calendar, and a day may have 1,440 buckets.
     fn next(&self, start: DateTime<Utc>, next_midnight: &mut DateTime<Utc>) -> DateTime<Utc> {
         match *self {
             Self::OfDay(step, tz) => {
@@ -108,15 +108,15 @@ impl Rule {
     }
 }
 
-/// The last of the moments `origin + n * step` that is not behind `time`.
+/// The last of the times `origin + n * step` that is not after `time`.
 fn floor(time: DateTime<Utc>, origin: DateTime<Utc>, step: TimeDelta) -> DateTime<Utc> {
     time - TimeDelta::microseconds(
         (time - origin).num_microseconds().unwrap_or(0).rem_euclid(step.num_microseconds().unwrap_or(1)),
     )
 }
 
-/// The last local day that has begun. Where clocks are set back over midnight, a day that has begun goes on, although
-/// they show the one before once more.
+/// The last local day that has begun. If clocks are set back over midnight, the new day goes on, although the clocks
+/// show the day before once more.
 fn day_of(time: DateTime<Utc>, tz: Tz) -> NaiveDate {
     let mut day = time.with_timezone(&tz).date_naive();
     while midnight(day + DAY, tz) <= time {
@@ -125,7 +125,7 @@ fn day_of(time: DateTime<Utc>, tz: Tz) -> NaiveDate {
     day
 }
 
-/// The first moment of a local day: of two midnights the first, and where clocks skip midnight, the moment they do.
+/// The start of a local day: the first of two midnights or, if clocks skip midnight, the moment at which they do.
 fn midnight(date: NaiveDate, tz: Tz) -> DateTime<Utc> {
     let midnight = date.and_time(NaiveTime::MIN);
     tz.from_local_datetime(&midnight)

@@ -1,5 +1,5 @@
-//! How readings become windows. Pure, and the hot path: an event is folded without an allocation once its device,
-//! metrics and minute have been met in the page.
+//! Folds readings into windows. Pure, and the hot path: folding an event allocates nothing once its device, metrics
+//! and minute have been met in the page.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use fleetlog_event_log::Event;
 
 use crate::read_model::Poison;
 
-/// What a page adds to the windows of a minute; hours and days follow from those.
+/// What a page of events adds to the windows of minutes; hours and days follow from those.
 #[derive(Default)]
 pub struct Fold {
     devices: Vec<Device>,
@@ -17,15 +17,15 @@ pub struct Fold {
     pub(super) series: Vec<Series>,
     pub(super) windows: Vec<Window>,
     window_by_minute: HashMap<(u32, i64), u32>,
-    /// An event's metrics, until all of them are known to be good.
+    /// The metrics of one event, until all of them are known to be good.
     scratch: Vec<(u32, f64)>,
 }
 
 #[derive(Default)]
 struct Device {
     id: Box<str>,
-    /// In the order in which they were met. A device mostly sends the same metrics in the same order, so the one to
-    /// compare with first is the one at the same place.
+    /// In the order in which the metrics were met. A device mostly sends the same metrics in the same order, so the
+    /// metric at the same place is compared first.
     metrics: Vec<(Box<str>, u32)>,
     metric_by_name: HashMap<Box<str>, u32>,
 }
@@ -34,16 +34,16 @@ struct Device {
 pub(super) struct Series {
     device: u32,
     metric: Box<str>,
-    /// The window that the latest reading went to, where the next one probably goes.
+    /// The window of the latest reading, which is probably the window of the next one.
     window: u32,
 }
 
-/// Part of what a metric did in a window.
+/// What some readings of a metric add to a window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Window {
-    /// Which of the fold's series.
+    /// The index of the series in the fold.
     pub(super) series: u32,
-    /// Seconds of the epoch.
+    /// The start of the window, in seconds of the Unix epoch.
     pub(super) start: i64,
     pub(super) count: i64,
     pub(super) sum: f64,
@@ -71,8 +71,8 @@ impl Window {
         }
     }
 
-    /// Adds what comes later in the log. Of two readings at one moment, the first is the one before in the log and
-    /// the last the one behind.
+    /// Adds readings that come later in the log. Of two readings at the same time, `first` is the one earlier in the
+    /// log, and `last` the later one.
     pub(super) fn add(&mut self, later: &Self) {
         self.count += later.count;
         self.sum += later.sum;
@@ -88,7 +88,7 @@ impl Window {
 }
 
 impl Fold {
-    /// Adds an event. Where it fails, no window has changed.
+    /// Adds an event. On an error no window has changed.
     pub(super) fn add(&mut self, event: &Event) -> Result<(), Poison> {
         if &*event.aggregate_type != telemetry::AGGREGATE_TYPE {
             return Ok(());
@@ -114,12 +114,13 @@ impl Fold {
     }
 
     pub(super) fn size(&self) -> usize {
-        /// A window and its place in the map; a metric's name, thrice, and its places.
+        /// The bytes of a window with its place in the map, and of a metric's name, which is kept three times, with
+        /// its places.
         const SIZES: (usize, usize) = (size_of::<Window>() + 32, 256);
         self.windows.len() * SIZES.0 + self.series.len() * SIZES.1
     }
 
-    /// A series' device and metric.
+    /// The device and the metric of a series.
     pub(super) fn name(&self, series: u32) -> (&str, &str) {
         let series = &self.series[series as usize];
         (&self.devices[series.device as usize].id, &series.metric)
@@ -151,7 +152,7 @@ impl Fold {
 }
 
 impl Device {
-    /// The index of the series of a metric that is the `nth` of its message.
+    /// The index of the series for a metric that is the `nth` of its message.
     fn series(&mut self, device: u32, nth: usize, metric: &str, series: &mut Vec<Series>) -> u32 {
         if let Some((name, index)) = self.metrics.get(nth)
             && **name == *metric
@@ -185,7 +186,7 @@ mod tests {
         fold
     }
 
-    /// Device, metric, start, count and sum of each window, in the order in which they were met.
+    /// Device, metric, start, count and sum of each window, in the order in which the windows were met.
     fn windows(fold: &Fold) -> Vec<(String, DateTime<Utc>, i64, f64)> {
         let show = |window: &Window| {
             let (device, metric) = fold.name(window.series);

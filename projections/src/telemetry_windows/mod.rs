@@ -1,14 +1,14 @@
-//! `telemetry_windows`: what each metric of each device did in each minute, hour and day of UTC.
+//! `telemetry_windows`: the readings of each metric of each device in each minute, hour and day of UTC.
 //!
-//! - `fold`: what readings add up to
+//! - `fold`: folds readings into windows
 //! - `series`: the ids of devices' metrics
-//! - `runs`: how windows lie in the table
-//! - `open`: those that are written again and again
-//! - `model`: which of them are written when
+//! - `runs`: how windows are stored in the table
+//! - `open`: remembers the newest runs, which are written again and again
+//! - `model`: writes minutes, and then the hours and days that they complete
 //! - `buckets`: where the buckets of a query begin
 //! - `queries`: series of windows, by any step and time zone
 //!
-//! A reading counts where it occurred, however late it arrived.
+//! A reading counts in the window in which it occurred, however late it arrived.
 
 mod buckets;
 mod fold;
@@ -31,10 +31,10 @@ const STEPS: [i32; 3] = [60, 3_600, 86_400];
 
 /// The most buckets that a range may have.
 pub const MAX_BUCKETS: usize = 10_000;
-/// The most windows that one query answers with, over all its series.
+/// The most windows that one query returns, over all its series.
 pub const MAX_WINDOWS: usize = 100_000;
 
-/// Which windows, and how they are cut.
+/// Which windows to read, and how they are cut into buckets.
 ///
 /// Buckets are whole: the one that holds `from`, and every further one that starts before `to`. What a bucket says
 /// therefore never depends on the range that it was asked for with.
@@ -46,18 +46,19 @@ pub const MAX_WINDOWS: usize = 100_000;
 pub struct WindowsQuery {
     /// Only this metric.
     pub metric: Option<String>,
-    /// The bucket that holds this moment is the first.
+    /// The first bucket is the one that holds this time.
     pub from: DateTime<Utc>,
-    /// No bucket starts at this moment or later.
+    /// No bucket starts at this time or later.
     pub to: DateTime<Utc>,
-    /// Of the bucket that holds this moment only what is behind it counts, by whole stored windows. `None`: everything.
+    /// Stored windows that start before this time do not count, so the bucket that holds it may be partial. `None`:
+    /// all count.
     pub since: Option<DateTime<Utc>>,
-    /// How long a bucket is: whole minutes, from one to 366 days' worth.
+    /// The length of a bucket: whole minutes, from one minute to 366 days.
     pub step: TimeDelta,
-    /// Whose midnight days begin at.
+    /// The time zone whose midnight begins a day.
     pub tz: Tz,
-    /// At most so many windows a series, at least 2: those that keep the shape of the averages (LTTB), the first and
-    /// the last among them.
+    /// At most this many windows for each series, at least 2: those that keep the shape of the averages (LTTB), with
+    /// the first and the last among them.
     pub points: Option<usize>,
 }
 
@@ -67,23 +68,23 @@ pub struct WindowsQuery {
 pub struct Series {
     /// The device's stream: `tenant/uid`.
     pub aggregate_id: String,
-    /// The metric.
+    /// The name of the metric.
     pub metric: String,
-    /// Its windows by time. A bucket without readings has none.
+    /// The windows in order of time. A bucket without readings has no window.
     pub windows: Vec<Window>,
 }
 
-/// What a metric did in one bucket.
+/// The readings of a metric in one bucket, added up.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Window {
-    /// The bucket's first moment.
+    /// The start of the bucket, which is part of it.
     #[serde(serialize_with = "moment::serialize")]
     pub start: DateTime<Utc>,
-    /// The next bucket's first moment.
+    /// The end of the bucket, which is the start of the next.
     #[serde(serialize_with = "moment::serialize")]
     pub end: DateTime<Utc>,
-    /// How many readings.
+    /// How many readings the bucket holds.
     pub count: i64,
     /// The sum of its values.
     pub sum: f64,
@@ -93,39 +94,39 @@ pub struct Window {
     pub min: f64,
     /// The largest of its values.
     pub max: f64,
-    /// The earliest by the device's clock; of several at one moment, the one recorded first.
+    /// The value of the earliest reading by the device's clock; of several at one time, the one recorded first.
     pub first: f64,
-    /// When that was.
+    /// When the earliest reading was taken, by the device's clock.
     #[serde(serialize_with = "moment::serialize")]
     pub first_at: DateTime<Utc>,
-    /// The latest by the device's clock; of several at one moment, the one recorded last.
+    /// The value of the latest reading by the device's clock; of several at one time, the one recorded last.
     pub last: f64,
-    /// When that was.
+    /// When the latest reading was taken, by the device's clock.
     #[serde(serialize_with = "moment::serialize")]
     pub last_at: DateTime<Utc>,
 }
 
-/// A query that makes no sense, or is too large.
+/// Why a query is refused: it makes no sense, or is too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// The step is no whole number of minutes, or out of range.
+    /// The step is not a whole number of minutes, or is out of range.
     #[error("a step is a whole number of minutes, from 1 minute to 366 days")]
     Step,
     /// The range is empty, reversed, or beyond the calendar.
     #[error("from must be before to, and both between the years 0 and 9999")]
     Range,
-    /// Too few points to draw a line with.
+    /// There are too few points to draw a line with.
     #[error("points must be at least 2")]
     Points,
     /// The range has too many buckets.
     #[error("the range has more than {MAX_BUCKETS} buckets; take a larger step or a smaller range")]
     TooManyBuckets,
-    /// The answer would be too large.
+    /// The answer would have too many windows.
     #[error("more than {MAX_WINDOWS} windows; name a metric, or take a larger step or a smaller range")]
     TooManyWindows,
 }
 
-/// What [`windows`] fails with.
+/// Why [`windows`] failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The query makes no sense, or is too large.

@@ -1,4 +1,4 @@
-//! How windows are written: minutes with every batch, and with them what hours and days gain.
+//! Writes windows: the minutes of every batch, and what hours and days gain from them.
 
 use fleetlog_event_log::{Event, Lane, LogId, Result};
 use sqlx::PgConnection;

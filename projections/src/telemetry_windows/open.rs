@@ -1,10 +1,11 @@
-//! The newest runs as they were written last, so that they need not be read to be written again.
+//! Remembers the newest runs as they were last written, so that they need not be read before they are written again.
 
 use std::collections::HashMap;
 
 use super::fold::Window;
 
-/// How many runs are remembered: of 16,000 metrics or, in a rebuild, of a third as many. At most a kilobyte each.
+/// How many runs are remembered: those of 16,000 metrics or, in a rebuild, of a third as many. A run takes at
+/// most a kilobyte.
 const REMEMBERED: usize = 16_000;
 
 /// The newest runs of series, by the series' id and the step.
@@ -24,7 +25,7 @@ impl OpenRuns {
         self.known.get(&(id, step)).filter(|run| run.start == start).map(|run| &*run.windows)
     }
 
-    /// A run has these windows now.
+    /// Remembers the windows that a run has now.
     pub(super) fn keep(&mut self, id: i64, step: usize, start: i64, windows: &[Window]) {
         if self.known.len() >= REMEMBERED && !self.known.contains_key(&(id, step)) {
             self.known.clear();

@@ -1,4 +1,4 @@
-//! The query over `telemetry_windows`: for REST and GraphQL alike.
+//! The query over `telemetry_windows`, for REST and GraphQL.
 
 use chrono::{DateTime, Utc};
 use fleetlog_event_log::{LogId, TenantLog};
@@ -44,7 +44,8 @@ pub async fn windows(
     Ok(series)
 }
 
-/// The open run of minutes, which hours and days go without, is the last of its series.
+/// Also returns the open runs, which hours and days do not include yet; `ORDER BY run` puts them last in their
+/// series.
 const RUNS: &str = "
     SELECT aggregate_id, metric, starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats
     FROM telemetry_window_runs
@@ -52,21 +53,21 @@ const RUNS: &str = "
       AND run >= $5 AND run < $6
     ORDER BY aggregate_id, metric, run";
 
-/// Stored windows, sorted into buckets as they come.
+/// Sorts stored windows into buckets as rows arrive.
 struct Sorted<'b> {
     buckets: &'b Buckets,
     /// The stored step that buckets are made of, in seconds.
     step: i32,
-    /// From here on, in seconds of the epoch.
+    /// Only windows that start here or later, in seconds of the Unix epoch.
     from: i64,
-    /// No window starts here or later.
+    /// Only windows that start before this, in seconds of the Unix epoch.
     to: i64,
     found: Vec<Found>,
-    /// How many, over all series.
+    /// How many windows have been found, over all series.
     windows: usize,
 }
 
-/// A metric of a device, and what it has in each bucket.
+/// A metric of a device, and its windows by bucket.
 struct Found {
     aggregate_id: String,
     metric: String,
@@ -83,7 +84,7 @@ impl<'b> Sorted<'b> {
         Self { buckets, step, from: from.max(since), to, found: vec![], windows: 0 }
     }
 
-    /// Adds a row, which is behind all of its series that have been added.
+    /// Adds a row. The rows of a series come in the order of their times.
     fn add(&mut self, row: &PgRow) -> Result<(), Error> {
         let (aggregate_id, metric): (&str, &str) = (row.try_get("aggregate_id")?, row.try_get("metric")?);
         let goes_on = |last: &&mut Found| last.aggregate_id == aggregate_id && last.metric == metric;
@@ -127,13 +128,13 @@ impl<'b> Sorted<'b> {
             metric,
             windows: windows.into_iter().map(window).collect(),
         };
-        // Of the first and the last rows nothing may be in range.
+        // The first and the last rows may have nothing in range.
         self.found.into_iter().filter(|found| !found.windows.is_empty()).map(series).collect()
     }
 }
 
 impl Found {
-    /// Adds a window, which lies in one bucket whole, and says whether it is the first there.
+    /// Adds a window, which lies within one bucket. Returns whether it is the bucket's first.
     fn add(&mut self, buckets: &Buckets, window: fold::Window) -> bool {
         let mut bucket = self.windows.last().map_or(0, |(bucket, _)| *bucket);
         while buckets.boundaries[bucket + 1].timestamp() <= window.start {
@@ -152,13 +153,13 @@ impl Found {
     }
 }
 
-/// Keeps `points` windows, at least 2, that keep the shape of the averages over time.
+/// Keeps `points` windows, at least 2, with which the averages over time keep their shape.
 fn thin_out(windows: &mut Vec<Window>, points: usize) {
     if windows.len() <= points {
         return;
     }
     if points < 3 {
-        // Without a triangle to compare there are only the ends.
+        // Two points leave no triangle to compare: only the ends are kept.
         windows.drain(1..windows.len() - 1);
         return;
     }

@@ -1,9 +1,9 @@
-//! How windows lie in the table: ten neighbours of a series, a run, share a row, each column of which is an array.
+//! How windows are stored: ten neighbours of a series, a run, share a row, each column of which is an array.
 //!
-//! A day by the minute is then 144 rows and not 1,440, and what a row costs besides its numbers is shared by ten.
+//! A day by the minute is then 144 rows and not 1,440, and ten windows share the overhead of a row.
 //!
-//! Of each series the newest run of a step is open, and windows of longer steps do not hold it yet: hours are written when
-//! ten minutes are over, days when ten hours are. Whoever reads them adds the open runs.
+//! The newest run of each series and step is open: the windows of longer steps do not include it yet. Hours are
+//! written when ten minutes are over, and days when ten hours are. Queries add the open runs.
 
 use std::collections::HashSet;
 
@@ -18,23 +18,23 @@ use super::fold::Window;
 use super::open::OpenRuns;
 use super::series::Stored;
 
-/// How many windows a run has place for. With twenty there would be twice as much to write of the open run, with every
-/// batch.
+/// How many windows a run has room for. With twenty, every batch would write twice as much of the open run.
 const LENGTH: i32 = 10;
-/// The most windows of one statement: what bounds its memory, here and in the database.
+/// The most windows in one statement, which bounds its memory, here and in the database.
 const AT_ONCE: usize = 10_000;
 
-/// The start of the window of a step that holds a moment, in seconds of the epoch.
+/// The start of the window of a step that holds a time, both in seconds of the Unix epoch.
 pub(super) fn floor(moment: i64, step: i32) -> i64 {
     moment.div_euclid(step.into()) * i64::from(step)
 }
 
-/// The start of the run that holds a moment.
+/// The start of the run that holds a time, both in seconds of the Unix epoch.
 pub(super) fn run(moment: i64, step: i32) -> i64 {
     floor(moment, step * LENGTH)
 }
 
-/// Adds a window to the one of a longer step that holds it, if that was the last to gain something.
+/// Adds a window to the last of `gained`, if that is the window of the longer step that holds it, or else to a new
+/// one.
 pub(super) fn gain(gained: &mut Vec<Window>, window: &Window, step: i32) {
     let wider = Window { start: floor(window.start, step), ..*window };
     match gained.last_mut() {
@@ -43,8 +43,8 @@ pub(super) fn gain(gained: &mut Vec<Window>, window: &Window, step: i32) {
     }
 }
 
-/// Windows in the order of the table's key, where neighbours share a page, and each once. Of two parts of one, the
-/// earlier in the log comes first.
+/// Sorts windows in the order of the table's key, where neighbours share a page, and joins the parts of a window. Of
+/// two parts of a window, the one earlier in the log comes first.
 pub(super) fn together(mut windows: Vec<Window>, series: &[Stored]) -> Vec<Window> {
     windows.sort_by_key(|window| (series[window.series as usize].id, window.start));
     windows.dedup_by(|later, kept| {
@@ -57,7 +57,7 @@ pub(super) fn together(mut windows: Vec<Window>, series: &[Stored]) -> Vec<Windo
     windows
 }
 
-/// The latest window of a step of each series, with these.
+/// The start of each series' latest window of a step, with these windows included.
 pub(super) fn latest(series: &[Stored], nth: usize, windows: &[Window]) -> Vec<Option<i64>> {
     let mut latest: Vec<_> = series.iter().map(|stored| stored.latest[nth]).collect();
     for window in windows {
@@ -90,7 +90,7 @@ pub(super) fn windows(row: &PgRow, series: u32) -> sqlx::Result<Vec<Window>> {
     Ok((0..starts.len()).map(window).collect())
 }
 
-/// The statements of a version.
+/// The SQL statements for one version of the tables.
 pub(super) struct Statements {
     read: String,
     insert: String,
@@ -133,20 +133,21 @@ impl Statements {
     }
 }
 
-/// The rows of one step of a log, and the series as they were before.
+/// The rows of one step of a log, and the series as they were before this write.
 pub(super) struct Table<'s> {
     pub(super) statements: &'s Statements,
     pub(super) log_id: LogId,
-    /// Which of the steps.
+    /// The index of the step in `STEPS`.
     pub(super) nth: usize,
     pub(super) series: &'s [Stored],
-    /// The latest window of each series, with those that are to be added.
+    /// The latest window of each series, with those that are to be added included.
     pub(super) latest: &'s [Option<i64>],
 }
 
 impl Table<'_> {
-    /// Adds windows, which come by series and start, to what is there, and returns what those of the next step gain: the
-    /// runs that are open no more once these are the latest windows, and what comes late to those that were not.
+    /// Adds windows, sorted by series and start, to those that are stored. Returns what the windows of the next step
+    /// gain: the runs that are no longer open once these windows are added, and windows that come late to runs that
+    /// were not open.
     pub(super) async fn add(
         &self,
         connection: &mut PgConnection,
@@ -159,7 +160,7 @@ impl Table<'_> {
         while !rest.is_empty() {
             let (some, others) = rest.split_at(self.whole_runs(rest));
             rest = others;
-            // With the first of its windows.
+            // The closing run of a series goes with the first of its windows.
             let closing = some.chunk_by(|a, b| a.series == b.series).filter_map(|windows| {
                 let series = windows[0].series;
                 Some((series, closing[series as usize].take()?))
@@ -175,7 +176,7 @@ impl Table<'_> {
         Ok(gained)
     }
 
-    /// How many of the first windows are written at once.
+    /// How many of the first windows are written at once: at most `AT_ONCE`, and then to the end of the last run.
     fn whole_runs(&self, windows: &[Window]) -> usize {
         let end = windows.len().min(AT_ONCE);
         let goes_on =
@@ -183,9 +184,9 @@ impl Table<'_> {
         end + goes_on.count()
     }
 
-    /// Adds whole runs, and returns what some that are stored held before. A run behind all that its series has is
-    /// inserted, which takes two thirds of the time: in a rebuild most are. Any other is read, and written with what is
-    /// new.
+    /// Adds whole runs, and returns the stored windows of the runs in `closing`. A run after all runs of its series
+    /// is inserted, which takes two thirds of the time of the other way: in a rebuild most runs are. Any other run is
+    /// read, and written together with the new windows.
     async fn add_some(
         &self,
         connection: &mut PgConnection,
@@ -218,7 +219,7 @@ impl Table<'_> {
         Ok(closed)
     }
 
-    /// The windows of some runs: of a series, from a moment on.
+    /// Reads the windows of some runs, each given by its series and start.
     async fn read(&self, connection: &mut PgConnection, runs: &[(u32, i64)]) -> Result<Vec<Window>> {
         let mut found = Vec::new();
         if runs.is_empty() {
@@ -243,7 +244,7 @@ impl Table<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        // Counted from 1, and the last one included.
+        // The index of the last window of each row, counted from 1.
         let ends = rows.iter().scan(0, |end, row| {
             *end += row.len() as i32;
             Some(*end)
@@ -270,12 +271,12 @@ impl Table<'_> {
         Ok(())
     }
 
-    /// Windows row by row.
+    /// Splits windows into rows.
     fn rows<'w>(&self, windows: &'w [Window]) -> impl Iterator<Item = &'w [Window]> {
         windows.chunk_by(|a, b| self.place(a) == self.place(b))
     }
 
-    /// The row of a window: its series and run.
+    /// The row of a window: its series, and the start of its run.
     fn place(&self, window: &Window) -> (u32, i64) {
         (window.series, self.run(window))
     }
@@ -288,7 +289,7 @@ impl Table<'_> {
         latest.map(|start| run(start, STEPS[self.nth]))
     }
 
-    /// The run of a series that is open no more once everything is added.
+    /// The run of a series that is no longer open once everything is added.
     fn closing(&self, series: u32) -> Option<i64> {
         self.open(series).filter(|&open| Some(open) < self.open_now(series))
     }
@@ -298,7 +299,7 @@ impl Table<'_> {
         self.run_of(self.latest[series as usize])
     }
 
-    /// The newest run of a series as it was before.
+    /// The newest run of a series before anything is added.
     fn open(&self, series: u32) -> Option<i64> {
         self.run_of(self.series[series as usize].latest[self.nth])
     }
@@ -312,7 +313,7 @@ fn column<R, T>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
     rows.iter().map(value).collect()
 }
 
-/// A moment that lies so many seconds behind the epoch.
+/// The time that lies this many seconds after the Unix epoch.
 pub(super) fn moment(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_secs(seconds).unwrap_or_default()
 }

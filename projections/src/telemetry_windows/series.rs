@@ -1,4 +1,4 @@
-//! The series: found, or made when a metric is first met; and up to where each has windows.
+//! The series: finds each, or makes it when its metric is first met, and knows how far each has windows.
 
 use std::collections::HashMap;
 
@@ -8,18 +8,18 @@ use sqlx::{PgConnection, Row};
 
 use super::STEPS;
 
-/// How many series are remembered, at about a hundred bytes each. Beyond that it starts over.
+/// How many series are remembered, at about a hundred bytes each. Beyond that, all are forgotten.
 const REMEMBERED: usize = 200_000;
 
 /// A metric of a device, as it is stored.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stored {
     pub(super) id: i64,
-    /// The start of its latest stored window of each step, in seconds of the epoch.
+    /// The start of the latest stored window of each step, in seconds of the Unix epoch.
     pub(super) latest: [Option<i64>; STEPS.len()],
 }
 
-/// A log's devices, and each of their metrics.
+/// A log's devices, and the metrics of each.
 type Devices = HashMap<Box<str>, HashMap<Box<str>, Stored>>;
 
 /// The series that have been met, by log, device and metric.
@@ -58,7 +58,7 @@ impl AllSeries {
         }
     }
 
-    /// These metrics of these devices, in their order. Names must not repeat.
+    /// The series of these metrics, in the order of `names`, which must not repeat.
     pub(super) async fn resolve(
         &mut self,
         connection: &mut PgConnection,
@@ -69,8 +69,8 @@ impl AllSeries {
             self.known.clear();
             self.count = 0;
         }
-        // Most are remembered, then most are in the table. Nobody else gives ids out: whoever holds the checkpoint
-        // holds the series too.
+        // Most series are remembered, and most of the others are in the table. No other process gives out ids
+        // meanwhile: the runner that holds the checkpoint holds the series too.
         for statement in [self.select.clone(), self.insert.clone()] {
             let missing = self.missing(log_id, names);
             if missing.is_empty() {
@@ -81,7 +81,7 @@ impl AllSeries {
         Ok(names.iter().filter_map(|name| self.stored(log_id, name)).collect())
     }
 
-    /// These have windows of the `nth` step up to there now.
+    /// Notes that these series now have windows of the `nth` step up to `latest`.
     pub(super) fn wrote(
         &mut self,
         log_id: LogId,
