@@ -1,4 +1,4 @@
-//! Keeps the read models up to date: one task for each projection, of which one node at a time does the work.
+//! Keeps the read models up to date: one task for each projection on each node, and one node at a time does the work.
 //!
 //! - `follow`: turn after turn of each log, for as long as this node leads
 //! - `pace`: how often a log is written, and how many logs at once

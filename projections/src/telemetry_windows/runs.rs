@@ -1,4 +1,4 @@
-//! How windows are stored: ten neighbours of a series, a run, share a row, each column of which is an array.
+//! How windows are stored: ten neighbours of a series, a run, share a row, and each column of the row is an array.
 //!
 //! A day by the minute is then 144 rows and not 1,440, and ten windows share the overhead of a row.
 //!
