@@ -94,19 +94,19 @@ pub enum Error {
     Write(#[from] io::Error),
 }
 
-/// Reads the log, and passes each line to `tell`.
+/// Reads the log, and passes each line to `emit`.
 pub async fn run(
     log: &EventLog,
     options: &Options,
-    tell: &mut impl FnMut(&Line) -> io::Result<()>,
+    emit: &mut impl FnMut(&Line) -> io::Result<()>,
 ) -> Result<(), Error> {
     let control = log.heads().of(options.tenant.as_str(), Lane::Control);
     let control = control.ok_or_else(|| Error::NoTenant(options.tenant.clone()))?;
     let replay = Replay { log, control, options };
     match &options.scope {
-        Scope::Command(cmd_id) => replay.command(*cmd_id, tell).await,
-        Scope::Device { uid, from, to } => replay.device(uid, (*from, *to), tell).await,
-        Scope::Open => replay.open(tell).await,
+        Scope::Command(cmd_id) => replay.command(*cmd_id, emit).await,
+        Scope::Device { uid, from, to } => replay.device(uid, (*from, *to), emit).await,
+        Scope::Open => replay.open(emit).await,
     }
 }
 
@@ -120,7 +120,7 @@ impl Replay<'_> {
     async fn command(
         &self,
         cmd_id: Uuid,
-        tell: &mut impl FnMut(&Line) -> io::Result<()>,
+        emit: &mut impl FnMut(&Line) -> io::Result<()>,
     ) -> Result<(), Error> {
         let stream = format!("{}/{cmd_id}", self.options.tenant);
         let mut events = self.log.streams(Command::TYPE, &[stream]).await?;
@@ -128,24 +128,24 @@ impl Replay<'_> {
         if events.is_empty() {
             return Err(self.nothing(format!("command {cmd_id}")));
         }
-        self.life(events, tell)
+        self.life(events, emit)
     }
 
     /// Passes on all events of one command.
-    fn life(&self, events: Vec<Event>, tell: &mut impl FnMut(&Line) -> io::Result<()>) -> Result<(), Error> {
+    fn life(&self, events: Vec<Event>, emit: &mut impl FnMut(&Line) -> io::Result<()>) -> Result<(), Error> {
         let mut life = Life::default();
         let mut id = None;
         for event in events {
             let happened: command::Event = parse(&event)?;
             let cmd_id = cmd_id(&event)?;
             if let command::Event::CommandRequested(request) = &happened {
-                tell(&Line::Command { cmd_id, request: request.clone() })?;
+                emit(&Line::Command { cmd_id, request: request.clone() })?;
             }
             life.apply(happened.clone());
             id = Some(cmd_id);
-            tell(&Line::Event(Box::new(step(event, What::Command(happened), life.state()))))?;
+            emit(&Line::Event(Box::new(step(event, What::Command(happened), life.state()))))?;
         }
-        tell(&Line::State(State {
+        emit(&Line::State(State {
             cmd_id: id,
             attempts: Some(life.attempts()),
             ..self.state(life.state())
@@ -157,7 +157,7 @@ impl Replay<'_> {
         &self,
         uid: &Uid,
         (from, to): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
-        tell: &mut impl FnMut(&Line) -> io::Result<()>,
+        emit: &mut impl FnMut(&Line) -> io::Result<()>,
     ) -> Result<(), Error> {
         let stream = aggregate_id(&self.options.tenant, uid);
         let (mut device, mut lives): (Device, HashMap<Uuid, Life>) = Default::default();
@@ -186,10 +186,10 @@ impl Replay<'_> {
                 (What::CommandOf(id, happened), life.state())
             };
             if !std::mem::replace(&mut known, true) {
-                tell(&Line::Device { device_uid: uid.clone() })?;
+                emit(&Line::Device { device_uid: uid.clone() })?;
             }
             if within {
-                tell(&Line::Event(Box::new(step(event, what, state))))?;
+                emit(&Line::Event(Box::new(step(event, what, state))))?;
             }
             Ok(())
         })
@@ -199,11 +199,11 @@ impl Replay<'_> {
         }
         let counts = lives.values().filter_map(Life::status).collect();
         let state = self.state(device.status().as_str());
-        tell(&Line::State(State { device_uid: Some(uid.clone()), commands: Some(counts), ..state }))?;
+        emit(&Line::State(State { device_uid: Some(uid.clone()), commands: Some(counts), ..state }))?;
         Ok(())
     }
 
-    async fn open(&self, tell: &mut impl FnMut(&Line) -> io::Result<()>) -> Result<(), Error> {
+    async fn open(&self, emit: &mut impl FnMut(&Line) -> io::Result<()>) -> Result<(), Error> {
         let mut counts = Counts::default();
         let mut lives: HashMap<Uuid, (Position, Life)> = HashMap::new();
         let last = self
@@ -227,17 +227,17 @@ impl Replay<'_> {
             lives.iter().map(|(id, (position, _))| (*position, *id)).collect();
         open.sort_unstable();
         for some in open.chunks(OPEN) {
-            self.tell_open(some, last, tell).await?;
+            self.emit_open(some, last, emit).await?;
         }
-        tell(&Line::Counts { as_of: self.options.as_of, commands: counts })?;
+        emit(&Line::Counts { as_of: self.options.as_of, commands: counts })?;
         Ok(())
     }
 
-    async fn tell_open(
+    async fn emit_open(
         &self,
         open: &[(Position, Uuid)],
         last: Position,
-        tell: &mut impl FnMut(&Line) -> io::Result<()>,
+        emit: &mut impl FnMut(&Line) -> io::Result<()>,
     ) -> Result<(), Error> {
         let stream = |id: &Uuid| format!("{}/{id}", self.options.tenant);
         let streams: Vec<String> = open.iter().map(|(_, id)| stream(id)).collect();
@@ -248,7 +248,7 @@ impl Replay<'_> {
             }
         }
         for stream in streams {
-            self.life(lives.remove(&stream).unwrap_or_default(), tell)?;
+            self.life(lives.remove(&stream).unwrap_or_default(), emit)?;
         }
         Ok(())
     }
