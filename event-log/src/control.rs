@@ -10,9 +10,10 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use sqlx::PgConnection;
 
+use crate::event::decode;
 use crate::group::{self, Append};
 use crate::scope::Scope;
-use crate::{Error, EventLog, LogId, Position};
+use crate::{Corrupt, Error, Event, EventLog, LogId, Position};
 
 /// How many times a command is decided in all, if others keep appending to the same stream.
 const MAX_CONFLICTS: u32 = 5;
@@ -152,17 +153,22 @@ impl<S: Scope> EventLog<S> {
         (one, other): (&str, &str),
     ) -> Result<(A, B), Error> {
         let mut connection = self.connection().await?;
-        let rows: Vec<(bool, String)> = sqlx::query_as(BOTH)
+        let rows: Vec<(bool, String, String)> = sqlx::query_as(BOTH)
             .bind(A::TYPE)
             .bind(one)
             .bind(B::TYPE)
             .bind(other)
             .fetch_all(&mut *connection)
             .await?;
-        let of = |which| {
-            rows.iter().filter(move |(is_one, _)| *is_one == which).map(|(_, payload)| payload.as_str())
-        };
-        Ok((Record::of(of(true))?.aggregate, Record::of(of(false))?.aggregate))
+        let (mut first, mut second) = (Record::default(), Record::default());
+        for (is_one, event_type, payload) in &rows {
+            if *is_one {
+                first.add(decode(A::TYPE, event_type, payload)?);
+            } else {
+                second.add(decode(B::TYPE, event_type, payload)?);
+            }
+        }
+        Ok((first.aggregate, second.aggregate))
     }
 
     /// Loads an aggregate's state and the number of its events.
@@ -203,37 +209,47 @@ pub(crate) async fn replay<A: Aggregate>(
     connection: &mut PgConnection,
     aggregate_id: &str,
 ) -> Result<Record<A>, Error> {
-    let payloads: Vec<String> = sqlx::query_scalar(
-        "SELECT payload::text FROM control_events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence",
+    let events: Vec<(String, String)> = sqlx::query_as(
+        "SELECT event_type, payload::text FROM control_events
+         WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence",
     )
     .bind(A::TYPE)
     .bind(aggregate_id)
     .fetch_all(connection)
     .await?;
-    Record::of(payloads.iter().map(String::as_str))
+    let mut record = Record::default();
+    for (event_type, payload) in &events {
+        record.add(decode(A::TYPE, event_type, payload)?);
+    }
+    Ok(record)
 }
 
 /// The events of two streams, each in its order.
 const BOTH: &str = "
-    SELECT is_one, payload FROM (
-        SELECT true AS is_one, sequence, payload::text AS payload FROM control_events
+    SELECT is_one, event_type, payload FROM (
+        SELECT true AS is_one, sequence, event_type, payload::text AS payload FROM control_events
         WHERE aggregate_type = $1 AND aggregate_id = $2
         UNION ALL
-        SELECT false, sequence, payload::text FROM control_events
+        SELECT false, sequence, event_type, payload::text FROM control_events
         WHERE aggregate_type = $3 AND aggregate_id = $4) AS events
     ORDER BY is_one, sequence";
 
 impl<A: Aggregate> Record<A> {
-    /// Folds the payloads of a stream's events, in their order.
-    pub fn of<'p>(payloads: impl Iterator<Item = &'p str>) -> Result<Self, Error> {
+    /// Folds the events of a whole stream, in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] if an event cannot be decoded.
+    pub fn of(stream: &[Event]) -> Result<Self, Corrupt> {
         let mut record = Self::default();
-        for payload in payloads {
-            let event = serde_json::from_str(payload);
-            record
-                .aggregate
-                .apply(event.map_err(|error| Error::Database(sqlx::Error::Decode(Box::new(error))))?);
-            record.events += 1;
+        for event in stream {
+            record.add(event.decode()?);
         }
         Ok(record)
+    }
+
+    fn add(&mut self, event: A::Event) {
+        self.aggregate.apply(event);
+        self.events += 1;
     }
 }

@@ -48,6 +48,9 @@ pub enum Error {
     /// The log does not exist.
     #[error("find log {0}")]
     NoSuchLog(crate::LogId),
+    /// An event on the record cannot be decoded.
+    #[error("read an event: {0}")]
+    Corrupt(#[from] crate::Corrupt),
 }
 
 /// A result of this crate.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use cqrs_es::DomainEvent;
 use fleetlog_aggregates::telemetry::Flags;
 use fleetlog_aggregates::words;
 use serde::{Serialize, Serializer};
@@ -111,4 +112,66 @@ pub struct Event {
     /// The device's message id; telemetry only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub msg_id: Option<String>,
+}
+
+impl Event {
+    /// What happened, as a value of the aggregate's event type.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] if the payload is no such value, or one of another type than the event names.
+    pub fn decode<E: DomainEvent>(&self) -> Result<E, Corrupt> {
+        decode(&self.aggregate_type, &self.event_type, &self.payload.0)
+    }
+}
+
+/// An event that cannot be decoded, now or later.
+#[derive(Debug, thiserror::Error)]
+pub enum Corrupt {
+    /// The payload has the form of no event of the aggregate.
+    #[error(transparent)]
+    Payload(#[from] serde_json::Error),
+    /// The payload is an event of another type than the one it is stored under.
+    #[error("{aggregate_type} has no event of type {event_type}")]
+    Type {
+        /// The kind of stream.
+        aggregate_type: String,
+        /// The type that the event is stored under.
+        event_type: String,
+    },
+}
+
+/// Decodes a payload, and checks that it is of the type that it is stored under.
+pub(crate) fn decode<E: DomainEvent>(
+    aggregate_type: &str,
+    event_type: &str,
+    payload: &str,
+) -> Result<E, Corrupt> {
+    let event: E = serde_json::from_str(payload)?;
+    if event.event_type() != event_type {
+        let (aggregate_type, event_type) = (aggregate_type.to_owned(), event_type.to_owned());
+        return Err(Corrupt::Type { aggregate_type, event_type });
+    }
+    Ok(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetlog_aggregates::device;
+
+    use super::*;
+
+    fn decoded(event_type: &str, payload: &str) -> Result<device::Event, String> {
+        decode("Device", event_type, payload).map_err(|corrupt| corrupt.to_string())
+    }
+
+    #[test]
+    fn an_event_is_decoded_if_its_payload_is_of_its_type() {
+        let payload = r#"{"DeviceDecommissioned":{}}"#;
+        assert_eq!(decoded("DeviceDecommissioned", payload), Ok(device::Event::DeviceDecommissioned {}));
+        let other = decoded("DeviceRegistered", payload);
+        assert_eq!(other, Err("Device has no event of type DeviceRegistered".to_owned()));
+        assert!(decoded("DeviceExploded", r#"{"DeviceExploded":{}}"#).is_err());
+        assert!(decoded("DeviceDecommissioned", "[1]").is_err());
+    }
 }

@@ -58,7 +58,7 @@ use sqlx::{PgPool, Postgres};
 use tokio_util::sync::CancellationToken;
 
 pub use database::{Error, Result};
-pub use event::{Event, Lane, Log, LogId, Position};
+pub use event::{Corrupt, Event, Lane, Log, LogId, Position};
 pub use scope::{AllTenants, OneTenant, Scope};
 
 /// A handle on the logs of all tenants, or of one: `S` says which. Cheap to clone.

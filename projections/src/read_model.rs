@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 
-use fleetlog_event_log::{Event, Lane, LogId, Result};
+use fleetlog_event_log::{Corrupt, Event, Lane, LogId, Result};
 use sqlx::PgConnection;
 
 /// A read model. The value may remember only what its own writes have committed: after a write that has not
@@ -46,6 +46,12 @@ impl Poison {
     /// Poison for this reason, which is for the people who run the platform.
     pub fn new(reason: impl fmt::Display) -> Self {
         Self(reason.to_string())
+    }
+}
+
+impl From<Corrupt> for Poison {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::new(corrupt)
     }
 }
 

@@ -21,7 +21,6 @@ use fleetlog_aggregates::command::{self, Command};
 use fleetlog_aggregates::device::{self, Device};
 use fleetlog_aggregates::identity::{Tenant, Uid, aggregate_id, split_aggregate_id};
 use fleetlog_event_log::{Event, EventLog, Lane, LogId, Position};
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use life::Life;
@@ -136,7 +135,7 @@ impl Replay<'_> {
         let mut life = Life::default();
         let mut id = None;
         for event in events {
-            let happened: command::Event = parse(&event)?;
+            let happened: command::Event = decode(&event)?;
             let cmd_id = cmd_id(&event)?;
             if let command::Event::CommandRequested(request) = &happened {
                 emit(&Line::Command { cmd_id, request: request.clone() })?;
@@ -169,11 +168,11 @@ impl Replay<'_> {
                 if event.aggregate_id != stream {
                     return Ok(());
                 }
-                let happened: device::Event = parse(&event)?;
+                let happened: device::Event = decode(&event)?;
                 device.apply(happened.clone());
                 (What::Device(happened), device.status().as_str())
             } else {
-                let (id, happened) = (cmd_id(&event)?, parse::<command::Event>(&event)?);
+                let (id, happened) = (cmd_id(&event)?, decode::<command::Event>(&event)?);
                 match &happened {
                     command::Event::CommandRequested(request) if request.device_uid == *uid => {
                         lives.insert(id, Life::default());
@@ -208,7 +207,7 @@ impl Replay<'_> {
         let mut lives: HashMap<Uuid, (Position, Life)> = HashMap::new();
         let last = self
             .read(&[Command::TYPE], async |event| {
-                let (id, happened) = (cmd_id(&event)?, parse::<command::Event>(&event)?);
+                let (id, happened) = (cmd_id(&event)?, decode::<command::Event>(&event)?);
                 if matches!(happened, command::Event::CommandRequested(_)) {
                     lives.insert(id, (event.position, Life::default()));
                 }
@@ -295,9 +294,8 @@ fn step(event: Event, what: What, state: &'static str) -> Step {
     Step { event, state, what }
 }
 
-fn parse<E: DeserializeOwned + DomainEvent>(event: &Event) -> Result<E, Error> {
-    serde_json::from_str(&event.payload.0)
-        .map_err(|error| Error::Corrupt { position: event.position, why: error.to_string() })
+fn decode<E: DomainEvent>(event: &Event) -> Result<E, Error> {
+    event.decode().map_err(|corrupt| Error::Corrupt { position: event.position, why: corrupt.to_string() })
 }
 
 fn cmd_id(event: &Event) -> Result<Uuid, Error> {

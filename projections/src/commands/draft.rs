@@ -1,7 +1,6 @@
 //! What some events say about one command. Pure.
 
 use chrono::{DateTime, Utc};
-use cqrs_es::DomainEvent;
 use fleetlog_aggregates::command::{Event as CommandEvent, Request, Status};
 use fleetlog_aggregates::identity::split_aggregate_id;
 use fleetlog_event_log::event::Json;
@@ -43,7 +42,7 @@ impl Draft {
     /// Adds an event of the command's stream. On an error nothing has changed.
     pub(super) fn add(&mut self, event: &Event) -> Result<(), Poison> {
         let at = event.occurred_at;
-        match parse(event)? {
+        match event.decode()? {
             CommandEvent::CommandRequested(request) => {
                 *self = Self {
                     requested: Some(requested(event, request)?),
@@ -126,16 +125,6 @@ fn requested(event: &Event, request: Request) -> Result<Requested, Poison> {
         position: event.position,
         request,
     })
-}
-
-/// Parses an event's payload, and checks that it is of the type that the event names.
-pub(super) fn parse<E: DomainEvent>(event: &Event) -> Result<E, Poison> {
-    let parsed: E = serde_json::from_str(&event.payload.0).map_err(Poison::new)?;
-    if parsed.event_type() != event.event_type {
-        let (aggregate, event) = (&event.aggregate_type, &event.event_type);
-        return Err(Poison::new(format_args!("{aggregate} has no event of type {event}")));
-    }
-    Ok(parsed)
 }
 
 /// Writes a value as JSON text.

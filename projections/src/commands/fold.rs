@@ -11,7 +11,7 @@ use fleetlog_aggregates::identity::split_aggregate_id;
 use fleetlog_event_log::{Event, Position};
 use uuid::Uuid;
 
-use super::draft::{Draft, key, parse, text};
+use super::draft::{Draft, key, text};
 use crate::read_model::Poison;
 
 type Key = (String, Uuid);
@@ -74,7 +74,7 @@ impl Fold {
 
     fn add_to_batch(&mut self, event: &Event) -> Result<(), Poison> {
         let (key, at) = (key(event)?, event.occurred_at);
-        let parsed: command_batch::Event = parse(event)?;
+        let parsed: command_batch::Event = event.decode()?;
         let mut draft = self.batches.get(&key).cloned().unwrap_or_default();
         let mut end = |status| {
             draft.status = Some(status);
@@ -108,7 +108,7 @@ impl Fold {
         let at = event.occurred_at;
         let (tenant, name) = split_aggregate_id(&event.aggregate_id)
             .ok_or_else(|| Poison::new("the stream's id is not made of a tenant and a name"))?;
-        let draft = match parse(event)? {
+        let draft = match event.decode()? {
             command_type::Event::CommandTypeDefined(definition) => {
                 let params = text(&definition.params)?;
                 TypeDraft::Defined { description: definition.description, params, at }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use cqrs_es::{Aggregate, DomainEvent};
+use cqrs_es::Aggregate;
 use fleetlog_aggregates::device::{self, Labels, Via};
 use fleetlog_aggregates::{identity, telemetry};
 use fleetlog_event_log::{Event, Position};
@@ -86,10 +86,7 @@ impl Fold {
 
     fn add_change(&mut self, event: &Event) -> Result<(), Poison> {
         check_stream(event)?;
-        let change: device::Event = serde_json::from_str(&event.payload.0).map_err(Poison::new)?;
-        if change.event_type() != event.event_type {
-            return Err(unknown(event));
-        }
+        let change: device::Event = event.decode()?;
         check_text(&change)?;
         let life = self.lives.entry(event.aggregate_id.clone()).or_default();
         match change {

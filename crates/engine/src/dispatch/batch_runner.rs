@@ -19,7 +19,7 @@ use fleetlog_aggregates::command::{self, Command};
 use fleetlog_aggregates::command_batch::{CommandBatch, Input, Status};
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::control::{self, ExecuteError, Metadata};
-use fleetlog_event_log::{Event, EventLog};
+use fleetlog_event_log::{Corrupt, Event, EventLog};
 use fleetlog_projections::commands;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
@@ -54,7 +54,7 @@ enum Error {
     #[error(transparent)]
     Log(#[from] fleetlog_event_log::Error),
     #[error("read the batch's events: {0}")]
-    Corrupt(#[from] serde_json::Error),
+    Corrupt(#[from] Corrupt),
 }
 
 /// A desk's notice to the runner.
@@ -289,7 +289,7 @@ fn metadata(first: &Event) -> Metadata {
 /// Applies events to a batch, and notes the last sequence number.
 fn take(batch: &mut CommandBatch, known: &mut i64, events: &[Event]) -> Result<(), Error> {
     for event in events {
-        batch.apply(serde_json::from_str(&event.payload.0)?);
+        batch.apply(event.decode()?);
         *known = event.sequence;
     }
     Ok(())

@@ -159,7 +159,7 @@ impl Desk {
         if event.aggregate_type != Command::TYPE {
             return;
         }
-        let (Some(cmd_id), Ok(parsed)) = (id, serde_json::from_str(&event.payload.0)) else {
+        let (Some(cmd_id), Ok(parsed)) = (id, event.decode()) else {
             tracing::error!(position = event.position, "skipped an unreadable event of a command");
             return;
         };

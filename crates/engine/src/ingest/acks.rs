@@ -119,7 +119,7 @@ impl Acks {
         let correlation_id = events.first().and_then(|first| first.metadata.get("correlation_id"));
         let answered = events.last().map(|last| (last.log_id, last.position));
         let metadata = control::metadata(format!("device:{}", topic.uid), correlation_id, answered);
-        Ok((Record::of(events.iter().map(|event| event.payload.0.as_str()))?, metadata))
+        Ok((Record::of(&events)?, metadata))
     }
 }
 
