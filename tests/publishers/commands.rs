@@ -184,7 +184,7 @@ async fn simulated_devices_do_as_they_are_told() {
     broker.reading().await;
     stop.cancel();
     let report = devices.await.expect("an orderly end").expect("options");
-    let commands = simulate::Commands { received: 4, acked: 3, failed: 1, silent: 0, late: 0 };
+    let commands = simulate::CommandCounts { received: 4, acked: 3, failed: 1, silent: 0, late: 0 };
     assert_eq!(report.total.commands, commands);
     assert!(
         report.to_string().contains("; commands: 4 received, 3 acked, 1 failed, 0 silent, 0 late"),
@@ -208,14 +208,14 @@ async fn simulated_commands_fail_stay_unanswered_or_are_late_each_time_they_come
     }));
     broker.accept().await;
     let mut rounds = Vec::new();
-    let mut total = simulate::Commands::default();
+    let mut total = simulate::CommandCounts::default();
     for round in 1..=2 {
         for id in 0..COMMANDS {
             broker.command(id.into(), "ping", json!({})).await;
         }
         let received = |progress: &simulate::Progress| progress.commands.received == round * COMMANDS;
         let before = std::mem::replace(&mut total, told.wait_for(received).await.expect("running").commands);
-        let answered = |commands: simulate::Commands| commands.received - commands.silent;
+        let answered = |commands: simulate::CommandCounts| commands.received - commands.silent;
         let mut answers = BTreeMap::new();
         for _ in answered(before)..answered(total) {
             let answer = broker.answer().await;
@@ -227,7 +227,7 @@ async fn simulated_commands_fail_stay_unanswered_or_are_late_each_time_they_come
         rounds.push(answers);
     }
     assert_eq!(rounds[0], rounds[1]);
-    let simulate::Commands { acked, failed, silent, late, .. } = total;
+    let simulate::CommandCounts { acked, failed, silent, late, .. } = total;
     assert!([acked, failed, silent, late].iter().all(|count| *count > 0), "{total}");
     stop.cancel();
     devices.await.expect("an orderly end").expect("options");

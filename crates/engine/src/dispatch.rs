@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use batch_runner::Notice;
 use outlet::CommandOutlet;
-use tenant::Desk;
+use tenant::TenantWorker;
 
 /// The name of the advisory lock that a dispatching node holds.
 const NAME: &str = "fleetlog dispatcher";
@@ -67,19 +67,19 @@ impl Dispatcher {
         }
     }
 
-    /// Runs a desk for each control log, and one runner for the batches of all tenants, while this node has the right
+    /// Runs a worker for each control log, and one runner for the batches of all tenants, while this node has the right
     /// to dispatch.
     async fn dispatch(&self, mut leadership: Leadership, shutdown: &CancellationToken) {
         let stop = shutdown.child_token();
-        let mut desks = JoinSet::new();
+        let mut workers = JoinSet::new();
         let (batches, notices) = mpsc::unbounded_channel();
-        desks.spawn(batch_runner::run(self.log.clone(), notices, stop.clone()));
+        workers.spawn(batch_runner::run(self.log.clone(), notices, stop.clone()));
         let mut open: HashSet<LogId> = HashSet::new();
         let mut asks = tokio::time::interval(ASK_EVERY);
         while !stop.is_cancelled() {
             for log in self.log.heads().logs() {
                 if log.lane == Lane::Control && open.insert(log.log_id) {
-                    self.open_desk(log, batches.clone(), &stop, &mut desks);
+                    self.start_worker(log, batches.clone(), &stop, &mut workers);
                 }
             }
             tokio::select! {
@@ -91,25 +91,25 @@ impl Dispatcher {
                         stop.cancel();
                     }
                 }
-                Some(ended) = desks.join_next() => {
+                Some(ended) = workers.join_next() => {
                     // No task ends by itself. Starting over restores the state from the log.
-                    tracing::error!(?ended, "a desk ended; dispatching starts over");
+                    tracing::error!(?ended, "a worker ended; dispatching starts over");
                     stop.cancel();
                 }
             }
         }
-        while desks.join_next().await.is_some() {}
+        while workers.join_next().await.is_some() {}
         leadership.release().await;
     }
 
-    fn open_desk(
+    fn start_worker(
         &self,
         log: Log,
         batches: mpsc::UnboundedSender<Notice>,
         stop: &CancellationToken,
-        desks: &mut JoinSet<()>,
+        workers: &mut JoinSet<()>,
     ) {
-        let desk = Desk::new(self.log.clone(), log, Arc::clone(&self.outlet), batches);
-        desks.spawn(desk.run(stop.clone()));
+        let worker = TenantWorker::new(self.log.clone(), log, Arc::clone(&self.outlet), batches);
+        workers.spawn(worker.run(stop.clone()));
     }
 }

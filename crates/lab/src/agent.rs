@@ -128,7 +128,7 @@ fn report(news: News, commands: &mpsc::Sender<Command>) {
         News::Refused(message, why) => {
             tracing::warn!(why, channel = message.channel.as_str(), "the broker refused a message");
         }
-        News::Deaf(why) => tracing::warn!(why, "the broker refused the subscription to commands"),
+        News::NotSubscribed(why) => tracing::warn!(why, "the broker refused the subscription to commands"),
         News::Command(command) => {
             if let Err(error) = commands.try_send(command) {
                 tracing::warn!(%error, "a command is left for its next attempt");

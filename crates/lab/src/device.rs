@@ -69,7 +69,7 @@ pub(crate) enum News {
     /// A command arrived.
     Command(Command),
     /// The broker refused the subscription to commands, for this reason.
-    Deaf(String),
+    NotSubscribed(String),
 }
 
 /// Messages taken from the outbox and not acknowledged.
@@ -82,7 +82,7 @@ struct Unacknowledged {
     held_back: Option<u16>,
 }
 
-struct Device<'a, F> {
+struct Session<'a, F> {
     identity: &'a Identity,
     client: AsyncClient,
     unacknowledged: Mutex<Unacknowledged>,
@@ -102,11 +102,11 @@ pub(crate) async fn run(
     options.set_keep_alive(KEEP_ALIVE).set_max_packet_size(Some(MAX_PACKET));
     let (client, eventloop) = AsyncClient::new(options, usize::from(WINDOW) + 4);
     let free = Semaphore::new(usize::from(WINDOW));
-    let device = Device { identity, client, unacknowledged: Mutex::default(), free, tell };
-    tokio::join!(device.send(outbox), device.poll(eventloop));
+    let session = Session { identity, client, unacknowledged: Mutex::default(), free, tell };
+    tokio::join!(session.send(outbox), session.poll(eventloop));
 }
 
-impl<F: Fn(News)> Device<'_, F> {
+impl<F: Fn(News)> Session<'_, F> {
     async fn send(&self, mut outbox: mpsc::Receiver<Message>) {
         while let Some(message) = outbox.recv().await {
             if let Ok(place) = self.free.acquire().await {
@@ -168,7 +168,7 @@ impl<F: Fn(News)> Device<'_, F> {
 
     fn subscribed(&self, reasons: &[SubscribeReasonCode]) {
         for reason in reasons.iter().filter(|reason| !matches!(reason, SubscribeReasonCode::Success(_))) {
-            (self.tell)(News::Deaf(format!("{reason:?}")));
+            (self.tell)(News::NotSubscribed(format!("{reason:?}")));
         }
     }
 

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use counts::{Commands, Progress, Report};
+pub use counts::{CommandCounts, Progress, Report};
 pub use obey::Faults;
 
 use crate::device::{self, Identity, Message, News};
@@ -185,8 +185,8 @@ async fn simulate(
     let act = async {
         let produce = produce(&options, number, start, period, &counts, outbox.clone());
         let (uid, faults) = (&identity.uid, &options.faults);
-        let obedient = obey::Device { uid, faults, counts: &counts, period: set_period, outbox };
-        let act = async { tokio::join!(produce, obedient.obey(commands)) };
+        let device = obey::SimulatedDevice { uid, faults, counts: &counts, period: set_period, outbox };
+        let act = async { tokio::join!(produce, device.obey(commands)) };
         let _ = stop.run_until_cancelled(act).await;
     };
     let tell = |news| match news {

@@ -20,7 +20,7 @@ const REQUEST: &[&str] = &["CommandBatchRequested", "CommandBatchTargeted"];
 
 /// The devices of a batch, chosen in exactly one of these ways.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case", try_from = "Said")]
+#[serde(rename_all = "snake_case", try_from = "SelectorFields")]
 pub enum Selector {
     /// The devices with these uids.
     #[schema(value_type = Vec<String>)]
@@ -33,16 +33,16 @@ pub enum Selector {
 /// The JSON form of [`Selector`]. It is read field by field, so that a refusal names the wrong field.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Said {
+struct SelectorFields {
     devices: Option<Vec<Uid>>,
     labels: Option<Labels>,
 }
 
-impl TryFrom<Said> for Selector {
+impl TryFrom<SelectorFields> for Selector {
     type Error = &'static str;
 
-    fn try_from(said: Said) -> Result<Self, &'static str> {
-        match (said.devices, said.labels) {
+    fn try_from(fields: SelectorFields) -> Result<Self, &'static str> {
+        match (fields.devices, fields.labels) {
             (Some(devices), None) => Ok(Self::Devices(devices)),
             (None, Some(labels)) => Ok(Self::Labels(labels)),
             _ => Err("expected either devices or labels"),

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::outlet::{CommandOutlet, Delivery, Message};
-use super::schedule::{Done, Due, Open};
+use super::schedule::{Done, Due, OpenCommand};
 use crate::instruments;
 
 /// How long a broker may take to answer. After that the command is published again.
@@ -54,7 +54,7 @@ struct Payload<'a> {
 }
 
 impl Task {
-    pub(super) fn new(log_id: LogId, cmd_id: Uuid, due: Due, open: &Open) -> Self {
+    pub(super) fn new(log_id: LogId, cmd_id: Uuid, due: Due, open: &OpenCommand) -> Self {
         let cause = Some((log_id, open.last));
         let metadata = control::metadata("dispatcher", open.correlation_id.clone(), cause);
         let request = open.state.request().cloned();

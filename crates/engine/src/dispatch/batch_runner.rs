@@ -5,8 +5,8 @@
 //! twice. The runner reads a batch's counts from the read model, which is a moment behind: a batch may go a few
 //! commands past its threshold, but never stops before it.
 //!
-//! One task runs the batches of all tenants. Each tenant's desk, which follows the control log, notifies it of every
-//! requested batch. The runner also asks the read model at the start, when a desk begins, and every [`LOOK_EVERY`], in
+//! One task runs the batches of all tenants. Each tenant's worker, which follows the control log, notifies it of every
+//! requested batch. The runner also asks the read model at the start, when a worker begins, and every [`LOOK_EVERY`], in
 //! case a notice was lost.
 
 use std::collections::HashSet;
@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 use crate::commands::batch::cmd_id;
 
-/// How often the runner looks for batches of which no desk has notified it. There should be none: this is the
+/// How often the runner looks for batches of which no worker has notified it. There should be none: this is the
 /// guarantee.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The least time between two looks for batches, and the time between two looks at a running batch.
@@ -57,10 +57,10 @@ enum Error {
     Corrupt(#[from] Corrupt),
 }
 
-/// A desk's notice to the runner.
+/// A worker's notice to the runner.
 #[derive(Debug)]
 pub(super) enum Notice {
-    /// A desk starts to follow its log. Batches that were requested before are known from the read model only.
+    /// A worker starts to follow its log. Batches that were requested before are known from the read model only.
     Begun,
     /// A batch was requested.
     Requested(BatchId),

@@ -38,7 +38,7 @@ pub(super) enum Done {
 }
 
 /// A command that has not ended.
-pub(super) struct Open {
+pub(super) struct OpenCommand {
     pub(super) state: Command,
     pub(super) uid: Arc<str>,
     pub(super) requested_at: DateTime<Utc>,
@@ -58,14 +58,14 @@ pub(super) struct Open {
 
 /// The open commands of one log.
 #[derive(Default)]
-pub(super) struct Commands {
-    open: HashMap<Uuid, Open>,
+pub(super) struct Schedule {
+    open: HashMap<Uuid, OpenCommand>,
     queues: HashMap<Arc<str>, BTreeMap<Position, Uuid>>,
     timers: BTreeSet<(DateTime<Utc>, Uuid)>,
 }
 
 /// An event of a command, as read from the log.
-pub(super) struct Happened {
+pub(super) struct CommandEvent {
     pub(super) cmd_id: Uuid,
     pub(super) event: Event,
     pub(super) position: Position,
@@ -73,16 +73,16 @@ pub(super) struct Happened {
     pub(super) correlation_id: Option<String>,
 }
 
-impl Commands {
+impl Schedule {
     /// Applies an event. One that was applied before changes nothing.
-    pub(super) fn apply(&mut self, happened: Happened) {
-        let Happened { cmd_id, event, position, occurred_at, correlation_id } = happened;
+    pub(super) fn apply(&mut self, happened: CommandEvent) {
+        let CommandEvent { cmd_id, event, position, occurred_at, correlation_id } = happened;
         if let Event::CommandRequested(request) = &event
             && !self.open.contains_key(&cmd_id)
         {
             let uid: Arc<str> = request.device_uid.as_str().into();
             self.queues.entry(Arc::clone(&uid)).or_default().insert(position, cmd_id);
-            let open = Open {
+            let open = OpenCommand {
                 state: Command::default(),
                 uid,
                 requested_at: occurred_at,
@@ -108,7 +108,7 @@ impl Commands {
         if open.state.status().is_some_and(Status::is_terminal) {
             self.close(cmd_id);
         } else {
-            self.schedule(cmd_id);
+            self.reschedule(cmd_id);
         }
     }
 
@@ -117,7 +117,7 @@ impl Commands {
         self.open.len()
     }
 
-    pub(super) fn get(&self, cmd_id: Uuid) -> Option<&Open> {
+    pub(super) fn get(&self, cmd_id: Uuid) -> Option<&OpenCommand> {
         self.open.get(&cmd_id)
     }
 
@@ -126,7 +126,7 @@ impl Commands {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Takes what is due now. Each command stays busy until [`Commands::done`] reports its outcome.
+    /// Takes what is due now. Each command stays busy until [`Schedule::done`] reports its outcome.
     pub(super) fn due(&mut self, now: DateTime<Utc>) -> Vec<(Uuid, Due)> {
         let mut due = Vec::new();
         while let Some(&(at, cmd_id)) = self.timers.first() {
@@ -144,7 +144,7 @@ impl Commands {
                 }
                 Some(Next::TimeOut { at }) if now >= at => Due::TimeOut,
                 _ => {
-                    self.schedule(cmd_id);
+                    self.reschedule(cmd_id);
                     continue;
                 }
             };
@@ -168,7 +168,7 @@ impl Commands {
             }
             Done::Again => open.not_before = now + AGAIN,
         }
-        self.schedule(cmd_id);
+        self.reschedule(cmd_id);
     }
 
     /// The devices that were absent at the last attempt.
@@ -183,7 +183,7 @@ impl Commands {
         if let Some(open) = self.open.get_mut(&first) {
             (open.not_before, open.arrived) = (DateTime::<Utc>::MIN_UTC, true);
         }
-        self.schedule(first);
+        self.reschedule(first);
     }
 
     fn is_first(&self, cmd_id: Uuid) -> bool {
@@ -191,7 +191,7 @@ impl Commands {
         queue.and_then(|queue| queue.values().next()) == Some(&cmd_id)
     }
 
-    fn schedule(&mut self, cmd_id: Uuid) {
+    fn reschedule(&mut self, cmd_id: Uuid) {
         let is_first = self.is_first(cmd_id);
         let Some(open) = self.open.get_mut(&cmd_id) else { return };
         if let Some(wake) = open.wake.take() {
@@ -219,7 +219,7 @@ impl Commands {
         let Some(queue) = self.queues.get_mut(&open.uid) else { return };
         queue.remove(&open.place);
         match queue.values().next().copied() {
-            Some(first) => self.schedule(first),
+            Some(first) => self.reschedule(first),
             None => drop(self.queues.remove(&open.uid)),
         }
     }
@@ -240,19 +240,19 @@ mod tests {
         Uuid::from_u128(number)
     }
 
-    /// Commands, as the events of a log change them.
+    /// A schedule, and the head of the log whose events it applies.
     #[derive(Default)]
     struct Story {
-        commands: Commands,
+        schedule: Schedule,
         head: Position,
     }
 
     impl Story {
-        fn tell(&mut self, number: u128, event: Event) -> Position {
+        fn append(&mut self, number: u128, event: Event) -> Position {
             self.head += 1;
             let (cmd_id, position) = (id(number), self.head);
             let (occurred_at, correlation_id) = (at(0), None);
-            self.commands.apply(Happened { cmd_id, event, position, occurred_at, correlation_id });
+            self.schedule.apply(CommandEvent { cmd_id, event, position, occurred_at, correlation_id });
             self.head
         }
 
@@ -268,21 +268,21 @@ mod tests {
                 batch_id: None,
                 request_digest: None,
             };
-            self.tell(number, Event::CommandRequested(request));
+            self.append(number, Event::CommandRequested(request));
         }
 
         fn sent(&mut self, number: u128, attempt: u32, seconds: i64) {
             let position = self.head + 1;
-            self.commands.done(id(number), Done::Recorded(position), at(seconds));
-            self.tell(number, Event::CommandSent { attempt, deadline: at(seconds + 10) });
+            self.schedule.done(id(number), Done::Recorded(position), at(seconds));
+            self.append(number, Event::CommandSent { attempt, deadline: at(seconds + 10) });
         }
 
         fn acked(&mut self, number: u128) {
-            self.tell(number, Event::CommandAcknowledged { result: None });
+            self.append(number, Event::CommandAcknowledged { result: None });
         }
 
         fn due(&mut self, seconds: i64) -> Vec<(u128, Due)> {
-            let due = self.commands.due(at(seconds));
+            let due = self.schedule.due(at(seconds));
             due.into_iter().map(|(cmd_id, due)| (cmd_id.as_u128(), due)).collect()
         }
     }
@@ -308,9 +308,9 @@ mod tests {
         story.request(1, "dev-01");
         assert_eq!(story.due(0), [(1, FIRST)]);
         assert_eq!(story.due(50), [], "it is being sent");
-        story.commands.done(id(1), Done::Recorded(2), at(0));
+        story.schedule.done(id(1), Done::Recorded(2), at(0));
         assert_eq!(story.due(50), [], "its event is still to come");
-        story.tell(1, Event::CommandSent { attempt: 1, deadline: at(10) });
+        story.append(1, Event::CommandSent { attempt: 1, deadline: at(10) });
         assert_eq!(story.due(10), [], "the pause between attempts");
         assert_eq!(story.due(11), [(1, Due::Send { attempt: 2 })]);
     }
@@ -335,12 +335,12 @@ mod tests {
         for second in 0..60 {
             for (number, _) in story.due(second) {
                 tried.push(second);
-                story.commands.done(id(number), Done::Absent, at(second));
+                story.schedule.done(id(number), Done::Absent, at(second));
             }
         }
         assert_eq!(tried, [0, 1, 3, 7, 15, 30, 45]);
-        assert_eq!(story.commands.absent().len(), 1);
-        story.commands.arrived("dev-01");
+        assert_eq!(story.schedule.absent().len(), 1);
+        story.schedule.arrived("dev-01");
         assert_eq!(story.due(60), [(1, FIRST)]);
     }
 
@@ -349,10 +349,10 @@ mod tests {
         let mut story = Story::default();
         story.request(1, "dev-01");
         story.due(0);
-        story.commands.arrived("dev-01");
-        story.commands.done(id(1), Done::Absent, at(0));
+        story.schedule.arrived("dev-01");
+        story.schedule.done(id(1), Done::Absent, at(0));
         assert_eq!(story.due(0), [(1, FIRST)]);
-        story.commands.done(id(1), Done::Absent, at(0));
+        story.schedule.done(id(1), Done::Absent, at(0));
         assert_eq!(story.due(0), [], "it has gone again");
     }
 
@@ -362,7 +362,7 @@ mod tests {
         story.request(1, "dev-01");
         story.request(2, "dev-01");
         story.due(0);
-        story.commands.done(id(1), Done::Absent, at(0));
+        story.schedule.done(id(1), Done::Absent, at(0));
         let due: BTreeSet<u128> = story
             .due(100)
             .into_iter()
@@ -382,14 +382,14 @@ mod tests {
         story.sent(1, 1, 0);
         let again = Event::CommandSent { attempt: 7, deadline: at(99) };
         let (occurred_at, correlation_id) = (at(0), None);
-        story.commands.apply(Happened {
+        story.schedule.apply(CommandEvent {
             cmd_id: id(1),
             event: again,
             position: 2,
             occurred_at,
             correlation_id,
         });
-        let attempts = story.commands.get(id(1)).map(|open| open.state.attempts());
+        let attempts = story.schedule.get(id(1)).map(|open| open.state.attempts());
         assert_eq!(attempts, Some(1));
     }
 
@@ -400,14 +400,14 @@ mod tests {
         story.due(0);
         let answer = Ack::Ack { result: None };
         let (device_uid, ack) = ("dev-01".parse().expect("a uid"), answer);
-        let state = &story.commands.get(id(1)).expect("open").state;
+        let state = &story.schedule.get(id(1)).expect("open").state;
         let events = state.decide(Input::Acknowledge { device_uid, ack, at: at(1) }).expect("accepted");
         for event in events {
-            story.tell(1, event);
+            story.append(1, event);
         }
-        story.commands.done(id(1), Done::Again, at(1));
+        story.schedule.done(id(1), Done::Again, at(1));
         assert_eq!(
-            (story.commands.len(), story.commands.queues.len(), story.commands.timers.len()),
+            (story.schedule.len(), story.schedule.queues.len(), story.schedule.timers.len()),
             (0, 0, 0)
         );
     }

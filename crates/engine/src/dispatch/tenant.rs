@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::attempt::{Sender, Task};
 use super::batch_runner::{BatchId, Notice};
 use super::outlet::CommandOutlet;
-use super::schedule::{Commands, Done, Happened};
+use super::schedule::{CommandEvent, Done, Schedule};
 use crate::instruments;
 
 /// The most tasks that run at a time. Their appends take turns on the log's row, but the steps before that overlap.
@@ -35,30 +35,30 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The type of the event that begins a batch.
 const BATCH_REQUESTED: &str = "CommandBatchRequested";
 
-pub(super) struct Desk {
+pub(super) struct TenantWorker {
     log: EventLog,
     log_id: LogId,
     tenant: Arc<str>,
     outlet: Arc<dyn CommandOutlet>,
     batches: mpsc::UnboundedSender<Notice>,
-    commands: Commands,
+    schedule: Schedule,
 }
 
-impl Desk {
+impl TenantWorker {
     pub(super) fn new(
         log: EventLog,
         of: Log,
         outlet: Arc<dyn CommandOutlet>,
         batches: mpsc::UnboundedSender<Notice>,
     ) -> Self {
-        let commands = Commands::default();
-        Self { log, log_id: of.log_id, tenant: of.tenant.into(), outlet, batches, commands }
+        let schedule = Schedule::default();
+        Self { log, log_id: of.log_id, tenant: of.tenant.into(), outlet, batches, schedule }
     }
 
     /// Works until `stop`, and then finishes what is under way.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let Some(follower) = stop.run_until_cancelled(self.begin()).await else { return };
-        self.tell(Notice::Begun);
+        self.notify(Notice::Begun);
         let mut work = JoinSet::new();
         stop.run_until_cancelled(self.follow(follower, &mut work)).await;
         let finished = async { while work.join_next().await.is_some() {} };
@@ -73,7 +73,7 @@ impl Desk {
         loop {
             match self.try_begin().await {
                 Ok(follower) => {
-                    tracing::debug!(tenant = %self.tenant, open = self.commands.len(), "dispatching");
+                    tracing::debug!(tenant = %self.tenant, open = self.schedule.len(), "dispatching");
                     return follower;
                 }
                 Err(error) => tracing::warn!(%error, "failed to read the open commands; trying again"),
@@ -87,7 +87,7 @@ impl Desk {
     async fn try_begin(&mut self) -> Result<Follower, commands::Error> {
         let open = commands::open(self.log.pool(), &self.tenant, self.log_id).await?;
         let streams: Vec<String> = open.commands.iter().map(|id| format!("{}/{id}", self.tenant)).collect();
-        self.commands = Commands::default();
+        self.schedule = Schedule::default();
         for streams in streams.chunks(PAGE as usize) {
             for event in self.log.streams(Command::TYPE, streams).await? {
                 self.take(&event);
@@ -104,12 +104,12 @@ impl Desk {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         let mut looked = Utc::now();
         loop {
-            for (cmd_id, due) in self.commands.due(Utc::now()) {
-                let Some(open) = self.commands.get(cmd_id) else { continue };
+            for (cmd_id, due) in self.schedule.due(Utc::now()) {
+                let Some(open) = self.schedule.get(cmd_id) else { continue };
                 let task = Task::new(self.log_id, cmd_id, due, open);
                 work.spawn(self.sender(&turns).work(task));
             }
-            instruments::COMMANDS_OPEN.with([self.tenant.to_string().into()]).set(self.commands.len() as f64);
+            instruments::COMMANDS_OPEN.with([self.tenant.to_string().into()]).set(self.schedule.len() as f64);
             tokio::select! {
                 (follower, events) = &mut reading => {
                     reading = Box::pin(read(follower));
@@ -122,10 +122,10 @@ impl Desk {
                     }
                 }
                 Some(done) = work.join_next() => match done {
-                    Ok((cmd_id, done)) => self.commands.done(cmd_id, done, Utc::now()),
+                    Ok((cmd_id, done)) => self.schedule.done(cmd_id, done, Utc::now()),
                     Err(error) => tracing::error!(%error, "sending a command ended in a panic"),
                 },
-                () = until(self.commands.next_wake()) => {}
+                () = until(self.schedule.next_wake()) => {}
                 arrived = arrival(arrivals.as_mut()) => self.arrived(arrived.as_deref()),
                 _ = looks.tick(), if arrivals.is_none() => looked = self.look(looked).await,
             }
@@ -143,7 +143,7 @@ impl Desk {
     }
 
     /// The send cannot fail: the runner ends only when the dispatcher does.
-    fn tell(&self, notice: Notice) {
+    fn notify(&self, notice: Notice) {
         let _ = self.batches.send(notice);
     }
 
@@ -154,7 +154,7 @@ impl Desk {
             && event.event_type == BATCH_REQUESTED
             && let Some(id) = id
         {
-            self.tell(Notice::Requested(BatchId { tenant: Arc::clone(&self.tenant), id }));
+            self.notify(Notice::Requested(BatchId { tenant: Arc::clone(&self.tenant), id }));
         }
         if event.aggregate_type != Command::TYPE {
             return;
@@ -163,7 +163,7 @@ impl Desk {
             tracing::error!(position = event.position, "skipped an unreadable event of a command");
             return;
         };
-        self.commands.apply(Happened {
+        self.schedule.apply(CommandEvent {
             cmd_id,
             event: parsed,
             position: event.position,
@@ -176,17 +176,17 @@ impl Desk {
     fn arrived(&mut self, topic: Option<&str>) {
         match topic.map(Topic::parse) {
             Some(Some(topic)) if topic.tenant.as_str() == &*self.tenant => {
-                self.commands.arrived(topic.uid.as_str());
+                self.schedule.arrived(topic.uid.as_str());
             }
             Some(_) => {}
-            None => self.commands.absent().iter().for_each(|uid| self.commands.arrived(uid)),
+            None => self.schedule.absent().iter().for_each(|uid| self.schedule.arrived(uid)),
         }
     }
 
     /// Looks for absent devices among those that have published since the last look: an external broker does not report
     /// who connects, but a device that publishes must be connected.
     async fn look(&mut self, since: DateTime<Utc>) -> DateTime<Utc> {
-        let absent: Vec<String> = self.commands.absent().iter().map(ToString::to_string).collect();
+        let absent: Vec<String> = self.schedule.absent().iter().map(ToString::to_string).collect();
         let now = Utc::now();
         if absent.is_empty() {
             return now;
@@ -194,7 +194,7 @@ impl Desk {
         match devices::heard_since(self.log.pool(), &self.tenant, &absent, since).await {
             Ok(heard) => {
                 for uid in heard {
-                    self.commands.arrived(&uid);
+                    self.schedule.arrived(&uid);
                 }
                 now
             }

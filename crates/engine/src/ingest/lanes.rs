@@ -14,7 +14,7 @@ use super::Options;
 use super::acks::Acks;
 use super::handle::Message;
 use super::lane::Lane;
-use super::unroutable::Unplaced;
+use super::unroutable::Unroutable;
 use crate::devices::admission::Devices;
 use crate::instruments;
 
@@ -27,7 +27,7 @@ pub(super) struct Lanes {
     appends: Arc<Semaphore>,
     inboxes: HashMap<String, Inbox>,
     acks: Inbox,
-    unplaced: Inbox,
+    unroutable: Inbox,
     tasks: JoinSet<()>,
     /// Ends the tasks, even if they are not finished.
     stop: CancellationToken,
@@ -37,13 +37,13 @@ impl Lanes {
     pub(super) fn new(log: EventLog, options: Options, again: mpsc::WeakUnboundedSender<Message>) -> Self {
         let appends = Arc::new(Semaphore::new(options.appends.max(1)));
         let stop = CancellationToken::new();
-        let (unplaced, inbox) = mpsc::unbounded_channel();
+        let (unroutable, inbox) = mpsc::unbounded_channel();
         let (acks, answers) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         tasks.spawn(until(stop.clone(), Acks::new(log.clone()).run(answers)));
-        let task = Unplaced::new(log.clone(), again).run(inbox);
+        let task = Unroutable::new(log.clone(), again).run(inbox);
         tasks.spawn(until(stop.clone(), task));
-        Self { log, options, appends, inboxes: HashMap::new(), acks, unplaced, tasks, stop }
+        Self { log, options, appends, inboxes: HashMap::new(), acks, unroutable, tasks, stop }
     }
 
     /// Hands messages to their lanes.
@@ -74,7 +74,7 @@ impl Lanes {
         {
             self.inboxes.insert(tenant.to_owned(), inbox);
         }
-        self.inboxes.get(tenant).unwrap_or(&self.unplaced)
+        self.inboxes.get(tenant).unwrap_or(&self.unroutable)
     }
 
     /// Opens a tenant's lane. `None` if this process knows no such tenant.
@@ -103,8 +103,8 @@ impl Lanes {
 
     /// Lets the lanes store what they have, for up to `limit`.
     pub(super) async fn finish(self, limit: Duration) {
-        let Self { inboxes, acks, unplaced, mut tasks, stop, .. } = self;
-        drop((inboxes, acks, unplaced));
+        let Self { inboxes, acks, unroutable, mut tasks, stop, .. } = self;
+        drop((inboxes, acks, unroutable));
         let finished = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(limit, finished).await.is_err() {
             tracing::warn!(

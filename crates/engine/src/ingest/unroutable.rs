@@ -18,13 +18,13 @@ use crate::instruments;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const BATCH: usize = 1000;
 
-pub(super) struct Unplaced {
+pub(super) struct Unroutable {
     log: EventLog,
     /// Back to where lanes are chosen. Weak, so that ingest ends when all handles are dropped.
     again: mpsc::WeakUnboundedSender<Message>,
 }
 
-impl Unplaced {
+impl Unroutable {
     pub(super) fn new(log: EventLog, again: mpsc::WeakUnboundedSender<Message>) -> Self {
         Self { log, again }
     }

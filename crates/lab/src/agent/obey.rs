@@ -11,7 +11,7 @@ use sysinfo::System;
 use tokio::sync::{mpsc, watch};
 
 use crate::device::Message;
-use crate::device::command::{self, Answers, Command, done, failed};
+use crate::device::command::{self, AckCache, Command, done, failed};
 
 /// Answers commands until the channel of commands closes.
 pub(super) async fn obey(
@@ -20,9 +20,9 @@ pub(super) async fn obey(
     interval: watch::Sender<Duration>,
     outbox: mpsc::Sender<Message>,
 ) {
-    let mut answers = Answers::default();
+    let mut acks = AckCache::default();
     while let Some(command) = commands.recv().await {
-        let ack = answers.answer(&command, Utc::now(), |command| carry_out(command, uid, &interval));
+        let ack = acks.answer(&command, Utc::now(), |command| carry_out(command, uid, &interval));
         tracing::info!(cmd_id = %command.cmd_id, cmd = command.cmd, answer = %json!(ack), "answers a command");
         if outbox.send(command::message(&command, &ack)).await.is_err() {
             return;

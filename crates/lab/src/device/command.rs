@@ -30,7 +30,7 @@ pub(crate) struct Command {
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct AckMessage<'a> {
     cmd_id: Uuid,
     #[serde(flatten)]
     ack: &'a Ack,
@@ -38,7 +38,7 @@ struct Answer<'a> {
 
 /// The last acks of one device.
 #[derive(Debug, Default)]
-pub(crate) struct Answers {
+pub(crate) struct AckCache {
     given: VecDeque<(Uuid, Ack)>,
 }
 
@@ -63,7 +63,7 @@ impl Command {
     }
 }
 
-impl Answers {
+impl AckCache {
     /// The ack of a command. Calls `carry_out` if the command is new and has not expired.
     pub(crate) fn answer(
         &mut self,
@@ -95,7 +95,7 @@ pub(crate) fn failed(why: &str) -> Ack {
 
 /// An ack as the message to publish.
 pub(crate) fn message(command: &Command, ack: &Ack) -> Message {
-    let payload = json!(Answer { cmd_id: command.cmd_id, ack }).to_string();
+    let payload = json!(AckMessage { cmd_id: command.cmd_id, ack }).to_string();
     Message { channel: Channel::CommandAck, payload, due: Instant::now() }
 }
 
@@ -114,11 +114,11 @@ mod tests {
 
     #[test]
     fn a_command_that_comes_again_is_answered_again_and_not_carried_out() {
-        let mut answers = Answers::default();
+        let mut acks = AckCache::default();
         let ping = command(1, "ping", json!({}));
-        assert_eq!(answers.answer(&ping, at(0), |_| done(json!(1))), done(json!(1)));
+        assert_eq!(acks.answer(&ping, at(0), |_| done(json!(1))), done(json!(1)));
         for late in [1, 2000] {
-            assert_eq!(answers.answer(&ping, at(late), |_| unreachable!()), done(json!(1)));
+            assert_eq!(acks.answer(&ping, at(late), |_| unreachable!()), done(json!(1)));
         }
     }
 
@@ -126,19 +126,19 @@ mod tests {
     fn an_expired_command_is_refused_from_the_moment_on_at_which_it_expires() {
         for (n, now, expected) in [(1, 999, done(json!(1))), (2, 1000, failed("expired"))] {
             let answer =
-                Answers::default().answer(&command(n, "ping", json!({})), at(now), |_| done(json!(1)));
+                AckCache::default().answer(&command(n, "ping", json!({})), at(now), |_| done(json!(1)));
             assert_eq!(answer, expected);
         }
     }
 
     #[test]
     fn the_last_hundred_answers_are_remembered() {
-        let mut answers = Answers::default();
+        let mut acks = AckCache::default();
         for n in 0..=REMEMBERED as u128 {
-            answers.answer(&command(n, "ping", json!({})), at(0), |_| done(json!("first")));
+            acks.answer(&command(n, "ping", json!({})), at(0), |_| done(json!("first")));
         }
         for (n, expected) in [(1, "first"), (0, "second")] {
-            let answer = answers.answer(&command(n, "ping", json!({})), at(0), |_| done(json!("second")));
+            let answer = acks.answer(&command(n, "ping", json!({})), at(0), |_| done(json!("second")));
             assert_eq!(answer, done(json!(expected)), "{n}");
         }
     }

@@ -26,14 +26,14 @@ pub struct Progress {
     /// Messages that their device could not take, or that the broker refused.
     pub failed: u64,
     /// Commands received, by outcome.
-    pub commands: Commands,
+    pub commands: CommandCounts,
     /// The last error.
     pub error: Option<String>,
 }
 
 /// Commands by outcome. One that is received twice counts twice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Commands {
+pub struct CommandCounts {
     /// All commands received.
     pub received: u64,
     /// Commands answered with `ack`.
@@ -114,7 +114,7 @@ impl Counts {
                 self.failed.fetch_add(u64::from(message.channel == Channel::Telemetry), Ordering::Relaxed);
                 *lock(&self.error) = Some(why);
             }
-            News::Deaf(why) => {
+            News::NotSubscribed(why) => {
                 *lock(&self.error) = Some(format!("the subscription to commands was refused: {why}"));
             }
             News::Acknowledged(_) | News::Command(_) => {}
@@ -132,10 +132,10 @@ impl Counts {
         }
     }
 
-    fn commands(&self) -> Commands {
+    fn commands(&self) -> CommandCounts {
         let [acked, failed, silent, late] =
             self.commands.each_ref().map(|count| count.load(Ordering::Relaxed));
-        Commands { received: acked + failed + silent + late, acked, failed, silent, late }
+        CommandCounts { received: acked + failed + silent + late, acked, failed, silent, late }
     }
 
     pub(super) fn report(&self, elapsed: Duration) -> Report {
@@ -164,7 +164,7 @@ impl fmt::Display for Progress {
     }
 }
 
-impl fmt::Display for Commands {
+impl fmt::Display for CommandCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { received, acked, failed, silent, late } = self;
         write!(

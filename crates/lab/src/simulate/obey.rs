@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::Error;
 use super::counts::Counts;
 use crate::device::Message;
-use crate::device::command::{self, Answers, Command, done, failed};
+use crate::device::command::{self, AckCache, Command, done, failed};
 
 /// The shares of commands that go wrong. Each is 0 to 1, and their sum is at most 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,7 +78,7 @@ impl Faults {
 }
 
 /// The command side of one simulated device.
-pub(super) struct Device<'a> {
+pub(super) struct SimulatedDevice<'a> {
     pub(super) uid: &'a Uid,
     pub(super) faults: &'a Faults,
     pub(super) counts: &'a Counts,
@@ -87,10 +87,10 @@ pub(super) struct Device<'a> {
     pub(super) outbox: mpsc::Sender<Message>,
 }
 
-impl Device<'_> {
+impl SimulatedDevice<'_> {
     /// Answers commands until the channel of commands closes.
     pub(super) async fn obey(self, mut commands: mpsc::Receiver<Command>) {
-        let mut answers = Answers::default();
+        let mut acks = AckCache::default();
         // In the order in which they are due, because all wait equally long.
         let mut late: VecDeque<(Instant, Message)> = VecDeque::new();
         loop {
@@ -102,7 +102,7 @@ impl Device<'_> {
             };
             let answer = tokio::select! {
                 command = commands.recv() => match command {
-                    Some(command) => self.answer(&command, &mut answers, &mut late),
+                    Some(command) => self.answer(&command, &mut acks, &mut late),
                     None => return,
                 },
                 () = due => late.pop_front().map(|(_, message)| message),
@@ -119,7 +119,7 @@ impl Device<'_> {
     fn answer(
         &self,
         command: &Command,
-        answers: &mut Answers,
+        acks: &mut AckCache,
         late: &mut VecDeque<(Instant, Message)>,
     ) -> Option<Message> {
         let fate = self.faults.fate(command.cmd_id);
@@ -127,7 +127,7 @@ impl Device<'_> {
             self.counts.commanded(Outcome::Silent);
             return None;
         }
-        let ack = answers.answer(command, Utc::now(), |command| match fate {
+        let ack = acks.answer(command, Utc::now(), |command| match fate {
             Fate::Failed => failed("simulated failure"),
             _ => self.carry_out(command),
         });
