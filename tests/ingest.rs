@@ -7,6 +7,7 @@ use fleetlog_aggregates::device::{Command, Device, Labels, Via};
 use fleetlog_aggregates::telemetry::Reason;
 use fleetlog_embedded::postgres;
 use fleetlog_engine::ingest::{Closed, Fate, Handle};
+use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::read::Filter;
 use fleetlog_event_log::{EventLog, Lane, database};
 use futures::future::join_all;
@@ -22,7 +23,7 @@ fn topic(device: impl std::fmt::Display) -> String {
 }
 
 async fn execute(log: &EventLog, device: &str, command: Command) {
-    log.execute::<Device>(device, command, [].into()).await.expect("accepted");
+    log.execute::<Device>(device, command, Metadata::by(Actor::Fleetlog)).await.expect("accepted");
 }
 
 fn head(node: &Node, lane: Lane) -> i64 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use fleetlog_aggregates::device::{self, Device, Labels, Via};
 use fleetlog_aggregates::telemetry::{Message, Recorded, decide};
-use fleetlog_event_log::control::{ExecuteError, Metadata};
+use fleetlog_event_log::control::{Actor, ExecuteError, Metadata};
 use fleetlog_event_log::read::{Filter, Span};
 use fleetlog_event_log::telemetry::Outcome;
 use fleetlog_event_log::{Error, EventLog, Lane, database};
@@ -176,7 +176,7 @@ async fn update_delete_and_truncate_are_refused_to_the_service_and_to_the_owner(
     let database = Database::fresh().await;
     let log = database.event_log().await;
     append(&log, vec![reading("dev-01", 1)]).await;
-    log.execute::<Device>("t0/dev-01", register(), Metadata::new()).await.expect("registered");
+    log.execute::<Device>("t0/dev-01", register(), Metadata::by(Actor::Fleetlog)).await.expect("registered");
     let partition: String = sqlx::query_scalar("SELECT tableoid::regclass::text FROM telemetry_events")
         .fetch_one(log.pool())
         .await
@@ -262,7 +262,8 @@ async fn control_positions_are_gapless_though_half_the_appends_fail() {
         let log = log.clone();
         // Two commands for each device: one of them is refused.
         commands.spawn(async move {
-            log.execute::<Device>(&format!("t0/dev-{}", n / 2), register(), Metadata::new()).await
+            log.execute::<Device>(&format!("t0/dev-{}", n / 2), register(), Metadata::by(Actor::Fleetlog))
+                .await
         });
     }
     let outcomes = commands.join_all().await;
@@ -282,9 +283,9 @@ async fn begin(log: &EventLog, uids: impl IntoIterator<Item = usize>, most: i64)
     let begun = log.record(move |recorder| -> BoxFuture<'_, Result<_, Error>> {
         let event =
             device::Event::DeviceRegistered { via: Via::Telemetry, name: None, labels: Labels::new() };
-        Box::pin(
-            async move { recorder.begin::<Device>(control, &streams, &event, &Metadata::new(), most).await },
-        )
+        Box::pin(async move {
+            recorder.begin::<Device>(control, &streams, &event, &Metadata::by(Actor::Fleetlog), most).await
+        })
     });
     begun.await.expect("begun")
 }
@@ -300,7 +301,9 @@ async fn streams_that_begin_together_begin_once_and_leave_no_hole() {
         beginning.spawn(async move { begin(&together, n * 5..n * 5 + 10, i64::MAX).await.len() });
         beginning.spawn(async move {
             let uid = format!("t0/dev-{}", n * 6);
-            usize::from(alone.execute::<Device>(&uid, register(), Metadata::new()).await.is_ok())
+            usize::from(
+                alone.execute::<Device>(&uid, register(), Metadata::by(Actor::Fleetlog)).await.is_ok(),
+            )
         });
     }
     let begun: usize = beginning.join_all().await.into_iter().sum();
@@ -316,7 +319,7 @@ async fn streams_that_begin_together_begin_once_and_leave_no_hole() {
 async fn of_streams_that_begin_together_no_more_do_than_may() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
-    log.execute::<Device>("t0/dev-2", register(), Metadata::new()).await.expect("registered");
+    log.execute::<Device>("t0/dev-2", register(), Metadata::by(Actor::Fleetlog)).await.expect("registered");
     assert_eq!(begin(&log, 1..9, 3).await, ["t0/dev-1", "t0/dev-3", "t0/dev-4"]);
     assert_eq!(begin(&log, 1..9, 0).await, Vec::<String>::new());
     assert_eq!(log.heads().log(log_of(&log, Lane::Control)).map(|log| log.head), Some(4));
@@ -331,7 +334,9 @@ async fn appends_that_come_at_the_same_time_share_transactions_and_no_conflict()
         // Every fourth is for a stream that another one of them is for, too.
         let (log, stream) =
             (log.clone(), format!("t0/dev-{}", if nth % 4 == 0 { nth / 8 } else { 1000 + nth }));
-        appends.spawn(async move { log.execute::<Device>(&stream, register(), Metadata::new()).await });
+        appends.spawn(async move {
+            log.execute::<Device>(&stream, register(), Metadata::by(Actor::Fleetlog)).await
+        });
     }
     let mut appended = BTreeSet::new();
     while let Some(done) = appends.join_next().await {
@@ -351,7 +356,7 @@ async fn appends_that_come_at_the_same_time_share_transactions_and_no_conflict()
 async fn an_event_for_a_tenant_that_does_not_exist_is_refused() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
-    let refused = log.execute::<Device>("nobody/dev-01", register(), Metadata::new()).await;
+    let refused = log.execute::<Device>("nobody/dev-01", register(), Metadata::by(Actor::Fleetlog)).await;
     assert!(matches!(refused, Err(ExecuteError::Log(error)) if error.is_bad_data()));
 }
 

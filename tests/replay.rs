@@ -4,7 +4,7 @@ mod history;
 
 use chrono::{SecondsFormat, Utc};
 use fleetlog_aggregates::device::{self, Device, Labels, Via};
-use fleetlog_event_log::control::{ExecuteError, Metadata};
+use fleetlog_event_log::control::{Actor, ExecuteError, Metadata};
 use fleetlog_event_log::{EventLog, database};
 use insta::assert_snapshot;
 use serde_json::json;
@@ -182,10 +182,12 @@ async fn what_is_not_there_or_makes_no_sense_is_refused_with_a_reason() {
 async fn a_log_that_is_opened_to_read_refuses_to_be_written() {
     let history = History::record().await;
     let log = EventLog::open_to_read(database::Options::new(history.database.options())).await.expect("open");
-    let written = log.execute::<Device>("t0/dev-01", device::Command::Decommission, Metadata::new()).await;
+    let written = log
+        .execute::<Device>("t0/dev-01", device::Command::Decommission, Metadata::by(Actor::Fleetlog))
+        .await;
     assert!(matches!(written, Err(ExecuteError::Refused(_))), "decided, and refused: {written:?}");
     let register = register_device(Via::Api, None, Labels::new());
-    let written = log.execute::<Device>("t0/dev-01", register, Metadata::new()).await;
+    let written = log.execute::<Device>("t0/dev-01", register, Metadata::by(Actor::Fleetlog)).await;
     let Err(ExecuteError::Log(error)) = written else { panic!("{written:?}") };
     assert!(error.to_string().contains("read-only transaction"), "{error}");
 }

@@ -4,37 +4,18 @@
 //! and loses updates in a crash, so neither is used. Its append is not used either: it holds the log's row from the
 //! insert, over a round trip, to the commit. See `group`.
 
-use std::collections::HashMap;
-
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use sqlx::PgConnection;
 
 use crate::event::decode;
 use crate::group::{self, Append};
+pub use crate::metadata::{Actor, Metadata};
 use crate::scope::Scope;
 use crate::{Corrupt, Error, Event, EventLog, LogId, Position};
 
 /// How many times a command is decided in all, if others keep appending to the same stream.
 const MAX_CONFLICTS: u32 = 5;
-
-/// An event's metadata: `actor`, `correlation_id`, `causation_id`, and `occurred_at` (RFC 3339) if it differs from
-/// the time of the append.
-pub type Metadata = HashMap<String, String>;
-
-/// The metadata of an event that `actor` causes: the requester's correlation id and the event that it follows from,
-/// if there are any.
-#[must_use]
-pub fn metadata(
-    actor: impl Into<String>,
-    correlation_id: Option<String>,
-    cause: Option<(LogId, Position)>,
-) -> Metadata {
-    let causation_id = cause.map(|(log_id, position)| format!("{log_id}:{position}"));
-    let words =
-        [("actor", Some(actor.into())), ("correlation_id", correlation_id), ("causation_id", causation_id)];
-    words.into_iter().filter_map(|(word, value)| Some((word.to_owned(), value?))).collect()
-}
 
 /// The place of a command's last event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,8 @@ use fleetlog_aggregates::words;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::metadata::Actor;
+
 /// A log's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
@@ -64,7 +66,7 @@ impl Serialize for Json {
 /// An event's metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Metadata {
+pub enum StoredMetadata {
     /// A control event's actor, correlation and causation, as they are stored.
     Control(Json),
     /// A reading's flags.
@@ -74,10 +76,26 @@ pub enum Metadata {
     },
 }
 
-impl Metadata {
-    /// A value of a control event's metadata, by its key. `None` if the key is absent, and for readings.
+impl StoredMetadata {
+    /// Who caused a control event. `None` for readings, and where no actor is stored.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<String> {
+    pub fn actor(&self) -> Option<Actor> {
+        self.get("actor").map(|text| Actor::from(text.as_str()))
+    }
+
+    /// A control event's correlation id, such as the id of the request.
+    #[must_use]
+    pub fn correlation_id(&self) -> Option<String> {
+        self.get("correlation_id")
+    }
+
+    /// The place of the event that a control event follows from, as `log:position`.
+    #[must_use]
+    pub fn causation_id(&self) -> Option<String> {
+        self.get("causation_id")
+    }
+
+    fn get(&self, key: &str) -> Option<String> {
         let Self::Control(Json(text)) = self else { return None };
         let mut words: std::collections::HashMap<String, String> = serde_json::from_str(text).ok()?;
         words.remove(key)
@@ -104,7 +122,7 @@ pub struct Event {
     /// The payload, as it is stored.
     pub payload: Json,
     /// The event's actor, correlation and causation, or a reading's flags.
-    pub metadata: Metadata,
+    pub metadata: StoredMetadata,
     /// When it happened, by the device's or caller's clock.
     pub occurred_at: DateTime<Utc>,
     /// When it was appended, by the database's clock.

@@ -10,6 +10,7 @@
 //! - `sql`: how the types of this crate are bound and read
 //! - [`moment`]: times as text
 //! - [`heads`]: the logs and their heads; wakes the followers of a log
+//! - `metadata`: who caused a control event, and what it follows from
 //! - [`control`]: append single events, through cqrs-es
 //! - `group`: appends that wait at the same time, in one transaction
 //! - [`telemetry`]: append batches of readings, each once
@@ -38,6 +39,7 @@ mod group;
 pub mod heads;
 pub mod instrument;
 pub mod leadership;
+mod metadata;
 mod migrations;
 pub mod moment;
 pub mod quarantine;

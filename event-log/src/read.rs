@@ -9,7 +9,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{FromRow, Postgres, Row};
 
-use crate::event::{Json, Metadata};
+use crate::event::{Json, StoredMetadata};
 use crate::scope::Scope;
 use crate::{Error, Event, EventLog, Lane, LogId, Position, Result};
 
@@ -253,7 +253,7 @@ fn control_event(row: &PgRow) -> Result<Event, sqlx::Error> {
         event_type: Cow::Owned(row.try_get("event_type")?),
         event_version: Cow::Owned(row.try_get("event_version")?),
         payload: row.try_get("payload")?,
-        metadata: Metadata::Control(row.try_get("metadata")?),
+        metadata: StoredMetadata::Control(row.try_get("metadata")?),
         occurred_at: row.try_get("occurred_at")?,
         recorded_at: row.try_get("recorded_at")?,
         msg_id: None,
@@ -275,7 +275,7 @@ fn telemetry_event(row: &PgRow) -> Result<Event, sqlx::Error> {
         payload: row.try_get(4)?,
         occurred_at: row.try_get(5)?,
         recorded_at: row.try_get(6)?,
-        metadata: Metadata::Telemetry { flags: Flags::from_bits(row.try_get(7)?) },
+        metadata: StoredMetadata::Telemetry { flags: Flags::from_bits(row.try_get(7)?) },
     })
 }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE, Flags};
-use fleetlog_event_log::event::{Json, Metadata};
+use fleetlog_event_log::event::{Json, StoredMetadata};
 use fleetlog_event_log::{Event, LogId};
 use fleetlog_projections::read_model::ReadModel;
 use fleetlog_projections::telemetry_windows::Model;
@@ -31,7 +31,7 @@ fn readings(devices: i64) -> Vec<Event> {
             event_type: Cow::Borrowed(EVENT_TYPE),
             event_version: Cow::Borrowed("1.0"),
             payload: Json(format!(r#"{{"temperature":{n}.5,"humidity":40,"door":{{"open":true}}}}"#)),
-            metadata: Metadata::Telemetry { flags: Flags::default() },
+            metadata: StoredMetadata::Telemetry { flags: Flags::default() },
             occurred_at: at,
             recorded_at: at,
             msg_id: None,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE, Flags};
-use fleetlog_event_log::event::{Json, Metadata};
+use fleetlog_event_log::event::{Json, StoredMetadata};
 use fleetlog_event_log::{Event, LogId};
 
 use crate::read_model::{Poison, ReadModel};
@@ -53,7 +53,7 @@ pub(crate) fn event(
         event_type: Cow::Owned(event_type.to_owned()),
         event_version: Cow::Borrowed("1.0"),
         payload: Json(payload.to_owned()),
-        metadata: Metadata::Telemetry { flags: Flags::default() },
+        metadata: StoredMetadata::Telemetry { flags: Flags::default() },
         occurred_at,
         recorded_at: occurred_at + chrono::TimeDelta::seconds(1),
         msg_id: None,

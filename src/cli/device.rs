@@ -14,13 +14,10 @@ use fleetlog_aggregates::topic::{ACK_FILTER, Channel, TELEMETRY_FILTER};
 use fleetlog_engine::devices::credentials::{Device as Named, issue};
 use fleetlog_engine::devices::registration::{self, Refused};
 use fleetlog_event_log::EventLog;
-use fleetlog_event_log::control::{ExecuteError, metadata};
+use fleetlog_event_log::control::{Actor, ExecuteError, Metadata};
 use futures::{StreamExt, TryStreamExt};
 
 use super::source::{Source, WRITERS};
-
-/// The actor in the events: anyone who can reach the database.
-const ACTOR: &str = "cli";
 
 /// Devices' credentials and topics.
 #[derive(Debug, Args)]
@@ -133,7 +130,7 @@ async fn issue_all(
 }
 
 async fn issue_one(log: &EventLog, device: &Named, wish: issue::Wish) -> anyhow::Result<issue::Issued> {
-    let (log, metadata) = (log.for_tenant(&device.tenant), metadata(ACTOR, None, None));
+    let (log, metadata) = (log.for_tenant(&device.tenant), Metadata::by(Actor::Console));
     let unnamed = Registration { via: Via::Api, name: None, labels: Labels::new() };
     match registration::register(&log, &device.uid, unnamed, metadata.clone()).await {
         Ok(_) | Err(Refused::Execute(ExecuteError::Refused(device::Error::AlreadyRegistered))) => {}

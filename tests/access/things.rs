@@ -12,7 +12,7 @@ use fleetlog_aggregates::identity::Tenant;
 use fleetlog_engine::commands::batch::{NewBatch, Selector};
 use fleetlog_engine::commands::{Commands, NewCommand};
 use fleetlog_event_log::Lane;
-use fleetlog_event_log::control::{Metadata, metadata};
+use fleetlog_event_log::control::{Actor, Metadata};
 use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
@@ -74,7 +74,10 @@ pub(super) async fn tenants() -> Api {
         let (tenant, name) = (whose.tenant().expect("a tenant"), NOTE.parse().expect("a name"));
         let definition = Definition { description: None, params: json!({"type": "object"}) };
         let log = api.log.for_tenant(&tenant);
-        Commands::default().define_type(&log, &name, definition, Metadata::new()).await.expect("defined");
+        Commands::default()
+            .define_type(&log, &name, definition, Metadata::by(Actor::Fleetlog))
+            .await
+            .expect("defined");
         for kind in ["device", "command", "batch", "type", "policy", "key", "user", "credential"] {
             make(&api, kind, whose).await;
         }
@@ -115,7 +118,7 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
             _ => name,
         };
     };
-    let by = || metadata(user_id(tenant.as_str(), Role::Admin).to_string(), Some(text.to_owned()), None);
+    let by = || Metadata::within(text.to_owned(), Actor::User(user_id(tenant.as_str(), Role::Admin)));
     let (commands, log) = (Commands::default(), api.log.for_tenant(&tenant));
     match kind {
         "device" => {
@@ -215,7 +218,9 @@ pub(super) async fn keys(api: &Api) -> [(Action, String); 2] {
     let mut keys = vec![];
     for action in [Action::TenantRead, Action::LogsRead] {
         let new = NewKey { name: "k".into(), actions: vec![action], expires_at: None };
-        let issued = api_keys::issue(&api.log.for_tenant(&tenant), new, String::new(), Metadata::new()).await;
+        let issued =
+            api_keys::issue(&api.log.for_tenant(&tenant), new, String::new(), Metadata::by(Actor::Fleetlog))
+                .await;
         keys.push((action, issued.expect("issued").key));
     }
     keys.try_into().expect("two")

@@ -12,7 +12,7 @@ use fleetlog_access::starter_types;
 use fleetlog_aggregates::device::{self, Labels, Via};
 use fleetlog_engine::commands::{Accepted, Commands, NewCommand};
 use fleetlog_engine::dispatch::Dispatcher;
-use fleetlog_event_log::control::Metadata;
+use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::{EventLog, TenantLog};
 use fleetlog_projections::commands::{Command, Step, history};
 use fleetlog_projections::{Options, Projections};
@@ -42,7 +42,7 @@ fn t0(log: &EventLog) -> TenantLog {
 }
 
 fn actor(actor: &str) -> Metadata {
-    Metadata::from([("actor".to_owned(), actor.to_owned()), ("correlation_id".to_owned(), "c-1".to_owned())])
+    Metadata::within("c-1".to_owned(), Actor::from(actor))
 }
 
 fn ping(uid: &str) -> NewCommand {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::device::{self, Device, Labels, Via};
 use fleetlog_aggregates::telemetry::{Message, Recorded, decide};
-use fleetlog_event_log::control::Metadata;
+use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::{EventLog, Lane, TenantLog};
 use fleetlog_projections::status::{self, ProjectionStatus};
 use fleetlog_projections::{Handle, Options, Projections};
@@ -77,7 +77,7 @@ async fn append(log: &EventLog, batch: Vec<Recorded>) {
 }
 
 async fn execute(log: &EventLog, aggregate_id: &str, command: device::Command) {
-    log.execute::<Device>(aggregate_id, command, Metadata::new()).await.expect("accepted");
+    log.execute::<Device>(aggregate_id, command, Metadata::by(Actor::Fleetlog)).await.expect("accepted");
 }
 
 async fn register(log: &EventLog, uid: &str, name: Option<&str>) {

@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use fleetlog_aggregates::command::{Ack, Command, Input, Request};
 use fleetlog_aggregates::device::{self, Device, Labels, Via};
 use fleetlog_event_log::EventLog;
-use fleetlog_event_log::control::Metadata;
+use fleetlog_event_log::control::{Actor, Metadata};
 use serde_json::{Value, json};
 
 use crate::support::{Database, register_device, tool, url};
@@ -55,12 +55,12 @@ impl History {
     }
 
     async fn device(&self, uid: &str, command: device::Command) {
-        let metadata = Metadata::from([("actor".to_owned(), "ingest".to_owned())]);
+        let metadata = Metadata::by(Actor::Ingest);
         self.log.execute::<Device>(&format!("t0/{uid}"), command, metadata).await.expect("accepted");
     }
 
     async fn command(&self, n: u32, actor: &str, input: Input) {
-        let metadata = Metadata::from([("actor".to_owned(), actor.to_owned())]);
+        let metadata = Metadata::by(Actor::from(actor));
         self.log.execute::<Command>(&format!("t0/{}", id(n)), input, metadata).await.expect("accepted");
     }
 

@@ -3,7 +3,7 @@
 use chrono::Utc;
 use fleetlog_access::Role;
 use fleetlog_aggregates::command::{Ack, Command, Input};
-use fleetlog_event_log::control::Metadata;
+use fleetlog_event_log::control::{Actor, Metadata};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ fn ids(page: &Value) -> Vec<&str> {
 
 /// What a device or the dispatcher adds to a command's record.
 pub(crate) async fn happens(api: &Api, cmd_id: &str, input: Input) {
-    let metadata = Metadata::from([("actor".to_owned(), "dispatcher".to_owned())]);
+    let metadata = Metadata::by(Actor::Dispatcher);
     let stream = format!("t0/{cmd_id}");
     api.log.execute::<Command>(&stream, input, metadata).await.expect("decided").expect("recorded");
 }

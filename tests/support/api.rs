@@ -12,7 +12,7 @@ use fleetlog_aggregates::device::{self, Device, Labels, Via};
 use fleetlog_aggregates::telemetry::{Message, decide};
 use fleetlog_api::{App, Settings, rest};
 use fleetlog_engine::devices::credentials::Credentials;
-use fleetlog_event_log::control::{ExecuteError, Metadata};
+use fleetlog_event_log::control::{Actor, ExecuteError, Metadata};
 use fleetlog_event_log::telemetry::Outcome;
 use fleetlog_event_log::{EventLog, Lane, LogId};
 use fleetlog_projections::{Handle, Options, Projections};
@@ -203,7 +203,11 @@ impl Api {
         payloads: impl IntoIterator<Item = Value>,
     ) -> i64 {
         let register = super::register_device(Via::Telemetry, None, Labels::new());
-        match self.log.execute::<Device>(&format!("{tenant}/{uid}"), register, Metadata::new()).await {
+        match self
+            .log
+            .execute::<Device>(&format!("{tenant}/{uid}"), register, Metadata::by(Actor::Fleetlog))
+            .await
+        {
             Ok(_) | Err(ExecuteError::Refused(device::Error::AlreadyRegistered)) => {}
             Err(error) => panic!("register: {error}"),
         }

@@ -3,7 +3,7 @@
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::EventLog;
-use fleetlog_event_log::control::metadata;
+use fleetlog_event_log::control::{Actor, Metadata};
 use sqlx::PgPool;
 
 use super::Role;
@@ -12,9 +12,6 @@ use super::directory::{self, Account};
 use super::password::{self, Passwords};
 use super::recovery::set_password;
 use super::users::{self, Email, Name, NewUser};
-
-/// Who does it, on the record.
-const ACTOR: &str = "cli";
 
 /// All users, those of one tenant after those of another.
 pub async fn list(pool: &PgPool) -> Result<Vec<Account>, Refused> {
@@ -48,7 +45,7 @@ pub async fn add(
             let user_id = users::add(recorder.connection(), &user).await?.ok_or(Refused::Taken)?;
             let (role, via) = (user.role.to_string(), acts::Registration::Admin);
             let (registered, metadata) =
-                (acts::User::UserRegistered { role, via }, metadata(ACTOR, None, None));
+                (acts::User::UserRegistered { role, via }, Metadata::by(Actor::Console));
             recorder.tell(&user.tenant, &user_id.to_string(), &registered, &metadata).await?;
             Ok(())
         })
@@ -66,7 +63,7 @@ pub async fn reset_password(log: &EventLog, email: &str) -> Result<String, Refus
     log.record(move |recorder| {
         Box::pin(async move {
             let (user, how) = ((&user.tenant, user.user_id), acts::PasswordChange::Assigned);
-            let metadata = metadata(ACTOR, None, None);
+            let metadata = Metadata::by(Actor::Console);
             set_password(recorder, user, &password_hash, how, None, &metadata).await?;
             Ok(())
         })

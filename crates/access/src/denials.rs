@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fleetlog_aggregates::acts::Denial;
 use fleetlog_aggregates::identity::Tenant;
-use fleetlog_event_log::control;
+use fleetlog_event_log::control::{Actor, Metadata};
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,7 @@ const TOLD_AT_ONCE: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Refusal {
     tenant: Tenant,
-    actor: String,
+    actor: Actor,
     action: Action,
 }
 
@@ -121,7 +121,7 @@ impl Identity {
             Box::pin(async move {
                 for (Refusal { actor, action, .. }, times) in refusals {
                     let denied = Denial::AccessDenied { action: action.as_str().to_owned(), times };
-                    let metadata = control::metadata(actor, None, None);
+                    let metadata = Metadata::by(actor);
                     recorder.tell(&tenant, &Uuid::now_v7().to_string(), &denied, &metadata).await?;
                 }
                 Ok::<_, Error>(())

@@ -2,7 +2,7 @@
 
 use fleetlog_aggregates::acts;
 use fleetlog_event_log::EventLog;
-use fleetlog_event_log::control::metadata;
+use fleetlog_event_log::control::{Actor, Metadata};
 
 use super::authorize::platform;
 use super::password::{self, Passwords};
@@ -70,7 +70,7 @@ async fn first_admin(
                 let Some(user_id) = users::add(recorder.connection(), &user).await? else { return Ok(None) };
                 let via = acts::Registration::FirstStart;
                 let registered = acts::User::UserRegistered { role: Role::Admin.to_string(), via };
-                let metadata = metadata("fleetlog", None, None);
+                let metadata = Metadata::by(Actor::Fleetlog);
                 recorder.tell(&platform(), &user_id.to_string(), &registered, &metadata).await?;
                 Ok::<_, Error>(Some(user_id))
             })

@@ -2,7 +2,7 @@
 
 use fleetlog_aggregates::acts;
 use fleetlog_event_log::TenantLog;
-use fleetlog_event_log::control::{Metadata, metadata};
+use fleetlog_event_log::control::{Actor, Metadata};
 use uuid::Uuid;
 
 use super::accounts::{self, Refused};
@@ -91,7 +91,7 @@ impl Identity {
                     .execute(recorder.connection())
                     .await?;
                     tokens::forget(recorder.connection(), user_id).await?;
-                    let metadata = metadata(user_id, Some(request_id), None);
+                    let metadata = Metadata::within(request_id, Actor::User(user_id));
                     let how = acts::PasswordChange::Invited;
                     for act in [acts::User::UserVerified {}, acts::User::UserPasswordChanged { how }] {
                         recorder.tell(&tenant, &user_id.to_string(), &act, &metadata).await?;

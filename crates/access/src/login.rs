@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use chrono::Utc;
 use fleetlog_aggregates::acts;
-use fleetlog_event_log::control::metadata;
+use fleetlog_event_log::control::{Actor, Metadata};
 use uuid::Uuid;
 
 use super::attempts::{Kind, TooMany};
@@ -13,9 +13,6 @@ use super::password::MAX_PASSWORD;
 use super::sessions::{Client, Tokens};
 use super::users::{self, Email, User};
 use super::{Error, Identity};
-
-/// How events name an actor of whom nothing is known.
-const NOBODY: &str = "nobody";
 
 /// Why nobody is logged in.
 #[derive(Debug, thiserror::Error)]
@@ -55,14 +52,14 @@ impl Identity {
             return Err(Refused::BadCredentials);
         };
         self.limiter.give_back(Kind::Login, Some(email.as_str()), peer).await?;
-        let metadata = metadata(user.user_id, Some(request_id), None);
+        let metadata = Metadata::within(request_id, Actor::User(user.user_id));
         self.start_session(user, client, metadata).await?.ok_or(Refused::BadCredentials)
     }
 
     /// Puts a failed attempt on the record: the user's if there is one, else the platform's. Either way it takes as
     /// long.
     async fn tell_refusal(&self, user: Option<User>, request_id: String) -> Result<(), Error> {
-        let metadata = metadata(NOBODY, Some(request_id), None);
+        let metadata = Metadata::within(request_id, Actor::Nobody);
         self.log
             .record(move |recorder| {
                 Box::pin(async move {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::words;
+use fleetlog_event_log::control::Actor;
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -83,10 +84,10 @@ impl Principal {
 
     /// How events name their actor: the user's id, or `key:` and the key's.
     #[must_use]
-    pub fn actor(&self) -> String {
+    pub fn actor(&self) -> Actor {
         match &self.who {
-            Who::User { user_id, .. } => user_id.to_string(),
-            Who::Key { key_id, .. } => format!("key:{key_id}"),
+            Who::User { user_id, .. } => Actor::User(*user_id),
+            Who::Key { key_id, .. } => Actor::Key(*key_id),
         }
     }
 

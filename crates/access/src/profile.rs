@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use chrono::Utc;
 use fleetlog_aggregates::acts;
 use fleetlog_event_log::TenantLog;
-use fleetlog_event_log::control::{Metadata, metadata};
+use fleetlog_event_log::control::{Actor, Metadata};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -99,7 +99,7 @@ impl Identity {
                 Box::pin(async move {
                     let holder = tokens::take(recorder.connection(), &token, Purpose::Address).await?;
                     let Holder { tenant, user_id, sent_to, email, .. } = holder.ok_or(Refused::BadToken)?;
-                    let metadata = metadata(user_id, Some(request_id), None);
+                    let metadata = Metadata::within(request_id, Actor::User(user_id));
                     set_address(recorder.connection(), user_id, &sent_to).await?;
                     if sent_to != email {
                         // What went to the old address is not the user's any more.

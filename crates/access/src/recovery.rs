@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use chrono::Utc;
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant;
-use fleetlog_event_log::control::{Metadata, metadata};
+use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::record::Recorder;
 use sqlx::Row;
 use uuid::Uuid;
@@ -67,7 +67,7 @@ impl Identity {
                     let holder = tokens::take(recorder.connection(), &token, Purpose::Reset).await?;
                     let holder = holder.ok_or(Refused::BadToken)?;
                     let (tenant, user_id) = (holder.tenant, holder.user_id);
-                    let metadata = metadata(user_id, Some(request_id), None);
+                    let metadata = Metadata::within(request_id, Actor::User(user_id));
                     let proved = !holder.verified && holder.sent_to == holder.email;
                     if proved {
                         sqlx::query("UPDATE users SET verified_at = clock_timestamp() WHERE user_id = $1")

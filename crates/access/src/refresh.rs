@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::acts;
-use fleetlog_event_log::control::metadata;
+use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::crash;
 use fleetlog_event_log::record::Recorder;
 use sqlx::postgres::PgRow;
@@ -165,7 +165,7 @@ async fn rotate(
     }
     tracing::warn!(session_id = %kept.session_id, "a refresh token came a second time; its session ends");
     let (whose, why) = ((&user.tenant, user.user_id), acts::SessionEnd::Reuse);
-    let metadata = metadata("fleetlog", Some(request_id), None);
+    let metadata = Metadata::within(request_id, Actor::Fleetlog);
     sessions::end(recorder, whose, kept.session_id, why, &metadata).await?;
     Ok(Worth::Nothing)
 }

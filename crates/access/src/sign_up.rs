@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use chrono::Utc;
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant;
-use fleetlog_event_log::control::metadata;
+use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::record::Recorder;
 use sqlx::PgConnection;
 
@@ -99,7 +99,7 @@ async fn welcome(
     letters.confirm_address(email, token).post(recorder.connection(), tenant).await?;
     let via = acts::Registration::Oneself;
     let registered = acts::User::UserRegistered { role: role.to_string(), via };
-    let metadata = metadata(user_id, Some(request_id), None);
+    let metadata = Metadata::within(request_id, Actor::User(user_id));
     recorder.tell(tenant, &user_id.to_string(), &registered, &metadata).await?;
     Ok(())
 }

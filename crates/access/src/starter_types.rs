@@ -7,7 +7,7 @@ use cqrs_es::Aggregate;
 use fleetlog_aggregates::command_type::{self, CommandType};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::EventLog;
-use fleetlog_event_log::control::{self, Committed, ExecuteError, Metadata};
+use fleetlog_event_log::control::{Actor, Committed, ExecuteError, Metadata};
 use fleetlog_event_log::record::Recorder;
 
 /// Puts them on the list of a tenant that is being created. Returns where the last of them is.
@@ -47,5 +47,5 @@ pub async fn give_to_all(log: &EventLog) -> Result<(), ExecuteError<command_type
 }
 
 fn by_fleetlog() -> Metadata {
-    control::metadata("fleetlog", None, None)
+    Metadata::by(Actor::Fleetlog)
 }

@@ -153,7 +153,7 @@ impl Commands {
         key: Option<&Key>,
         metadata: Metadata,
     ) -> Result<Accepted, Error> {
-        let actor = metadata.get("actor").cloned().unwrap_or_default();
+        let actor = metadata.actor.to_string();
         let id = key.map_or_else(Uuid::now_v7, |key| key.id(log.tenant(), &actor, "command"));
         let digest = key.map(|_| idempotency::digest(&command));
         let _guard = key.map(|_| self.in_flight.enter(id)).transpose()?;
@@ -254,7 +254,7 @@ impl Commands {
         reason: Option<String>,
         metadata: Metadata,
     ) -> Result<Accepted, Error> {
-        let by = metadata.get("actor").cloned().unwrap_or_default();
+        let by = metadata.actor.to_string();
         let stream = format!("{}/{cmd_id}", log.tenant());
         let at = log.execute::<Command>(&stream, Input::Cancel { by, reason }, metadata).await?;
         let at = at.ok_or(Error::Conflict)?;

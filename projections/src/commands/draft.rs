@@ -120,7 +120,7 @@ fn requested(event: &Event, request: Request) -> Result<Requested, Poison> {
     Ok(Requested {
         params: text(&request.params)?,
         batch_id,
-        correlation_id: event.metadata.get("correlation_id"),
+        correlation_id: event.metadata.correlation_id(),
         at: event.occurred_at,
         position: event.position,
         request,

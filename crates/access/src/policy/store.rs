@@ -123,13 +123,12 @@ pub async fn define(
         Box::pin(async move {
             let connection = recorder.connection();
             raise_version(connection, &tenant).await?;
-            let actor = metadata.get("actor").map_or("", String::as_str);
             let changed = sqlx::query(UPSERT)
                 .bind(tenant.as_str())
                 .bind(name.as_str())
                 .bind(&source)
                 .bind(&description)
-                .bind(actor)
+                .bind(metadata.actor.to_string())
                 .execute(&mut *connection)
                 .await?;
             if changed.rows_affected() == 0 {

@@ -127,7 +127,7 @@ async fn issue_api_key(
     Body(new): Body<NewApiKey>,
 ) -> Result<impl IntoResponse, Error> {
     let (new, metadata) = (new.check(|action| door.also(action))?, request.metadata(&door.caller));
-    let issued = api_keys::issue(door.log(), new, door.caller.actor(), metadata).await?;
+    let issued = api_keys::issue(door.log(), new, door.caller.actor().to_string(), metadata).await?;
     let location = format!("{PREFIX}/api-keys/{}", issued.key_id);
     let position = LogPosition::from(issued.at).to_string();
     let issued = Issued { key_id: issued.key_id, key: issued.key, position };

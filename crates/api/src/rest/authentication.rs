@@ -25,7 +25,7 @@ pub(super) async fn authenticate(State(app): State<App>, mut request: Request, n
         Ok(principal) => principal,
         Err(error) => return Error::from(error).into_response(),
     };
-    tracing::Span::current().record("actor", principal.actor());
+    tracing::Span::current().record("actor", tracing::field::display(principal.actor()));
     request.extensions_mut().insert(principal);
     next.run(request).await
 }

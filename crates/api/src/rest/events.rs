@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use axum::Json;
 use chrono::{DateTime, Utc};
 use fleetlog_access::authorize::typed::EventsRead;
-use fleetlog_event_log::event::{Json as StoredJson, Metadata};
+use fleetlog_event_log::event::{Json as StoredJson, StoredMetadata};
 use fleetlog_event_log::read::Filter;
 use fleetlog_event_log::{self as event_log, LogId, TenantLog};
 use fleetlog_projections::paging::Page;
@@ -81,7 +81,7 @@ struct Item {
     payload: StoredJson,
     /// Who did it and why: `actor`, `correlation_id`, `causation_id`; of a reading, its `flags`.
     #[schema(value_type = Object)]
-    metadata: Metadata,
+    metadata: StoredMetadata,
     /// When it happened, by the device's or caller's clock.
     occurred_at: DateTime<Utc>,
     /// When it was recorded, by the database's clock.

@@ -9,7 +9,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use fleetlog_access::Principal;
-use fleetlog_event_log::control::{self, Metadata};
+use fleetlog_event_log::control::Metadata;
 use http::{HeaderValue, Method, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -53,7 +53,7 @@ impl RequestId {
     /// What goes on the record with what this request writes.
     #[must_use]
     pub fn metadata(&self, caller: &Principal) -> Metadata {
-        control::metadata(caller.actor(), Some(self.0.clone()), None)
+        Metadata::within(self.0.clone(), caller.actor())
     }
 }
 

@@ -88,7 +88,7 @@ impl Commands {
         metadata: Metadata,
         allow: impl FnOnce(Vec<Uid>) -> A,
     ) -> Result<Accepted, Error> {
-        let actor = metadata.get("actor").cloned().unwrap_or_default();
+        let actor = metadata.actor.to_string();
         let id = key.map_or_else(Uuid::now_v7, |key| key.id(log.tenant(), &actor, "batch"));
         let digest = key.map(|_| idempotency::digest(&batch));
         let _guard = key.map(|_| self.in_flight.enter(id)).transpose()?;
@@ -142,7 +142,7 @@ impl Commands {
         reason: Option<String>,
         metadata: Metadata,
     ) -> Result<Accepted, Error> {
-        let by = metadata.get("actor").cloned().unwrap_or_default();
+        let by = metadata.actor.to_string();
         let input = Input::Cancel { by, reason };
         let at =
             log.execute::<CommandBatch>(&format!("{}/{batch_id}", log.tenant()), input, metadata).await?;

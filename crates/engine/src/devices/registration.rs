@@ -8,7 +8,7 @@
 
 use fleetlog_aggregates::device::{self, Device, Event, Labels, Registration, Via};
 use fleetlog_aggregates::identity::{Tenant, Uid, aggregate_id};
-use fleetlog_event_log::control::{self, Committed, ExecuteError, Metadata};
+use fleetlog_event_log::control::{Actor, Committed, ExecuteError, Metadata};
 use fleetlog_event_log::record::Recorder;
 use fleetlog_event_log::{EventLog, Lane, LogId, TenantLog};
 use fleetlog_projections::devices;
@@ -93,7 +93,7 @@ pub(crate) async fn register_noticed(
                 most = room(recorder, &tenant, control).await?.max(0);
             }
             let event = Event::DeviceRegistered { via: Via::Telemetry, name: None, labels: Labels::new() };
-            let metadata = control::metadata("ingest", None, None);
+            let metadata = Metadata::by(Actor::Ingest);
             let registered = recorder.begin::<Device>(control, &devices, &event, &metadata, most).await?;
             let full = registered.len() as i64 == most;
             Ok(Noticed { registered, full })

@@ -7,7 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use fleetlog_aggregates::command::{Command, Input, Next, Request};
 use fleetlog_aggregates::topic::Channel;
 use fleetlog_event_log::backoff::Backoff;
-use fleetlog_event_log::control::{self, ExecuteError, Metadata, Record};
+use fleetlog_event_log::control::{Actor, ExecuteError, Metadata, Record};
 use fleetlog_event_log::crash;
 use fleetlog_event_log::{EventLog, LogId};
 use serde::Serialize;
@@ -55,8 +55,11 @@ struct Payload<'a> {
 
 impl Task {
     pub(super) fn new(log_id: LogId, cmd_id: Uuid, due: Due, open: &OpenCommand) -> Self {
-        let cause = Some((log_id, open.last));
-        let metadata = control::metadata("dispatcher", open.correlation_id.clone(), cause);
+        let metadata = Metadata {
+            correlation_id: open.correlation_id.clone(),
+            causation: Some((log_id, open.last)),
+            ..Metadata::by(Actor::Dispatcher)
+        };
         let request = open.state.request().cloned();
         Self { cmd_id, due, request, requested_at: open.requested_at, metadata }
     }

@@ -18,7 +18,7 @@ use cqrs_es::Aggregate;
 use fleetlog_aggregates::command::{self, Command};
 use fleetlog_aggregates::command_batch::{CommandBatch, Input, Status};
 use fleetlog_aggregates::identity::Uid;
-use fleetlog_event_log::control::{self, ExecuteError, Metadata};
+use fleetlog_event_log::control::{Actor, ExecuteError, Metadata};
 use fleetlog_event_log::{Corrupt, Event, EventLog};
 use fleetlog_projections::commands;
 use futures::{StreamExt, TryStreamExt};
@@ -270,8 +270,7 @@ impl Batch {
     }
 
     async fn end(&self, stream: &str, input: Input, metadata: &Metadata) -> Result<(), Error> {
-        let mut metadata = metadata.clone();
-        metadata.insert("actor".to_owned(), "dispatcher".to_owned());
+        let metadata = Metadata { actor: Actor::Dispatcher, ..metadata.clone() };
         match self.log.execute::<CommandBatch>(stream, input, metadata).await {
             Ok(_) | Err(ExecuteError::Refused(_)) => Ok(()),
             Err(error) => Err(error.into()),
@@ -281,9 +280,11 @@ impl Batch {
 
 /// Metadata for all events that follow from the batch's first: its requester and correlation id.
 fn metadata(first: &Event) -> Metadata {
-    let word = |word| first.metadata.get(word);
-    let actor = word("actor").unwrap_or_default();
-    control::metadata(actor, word("correlation_id"), Some((first.log_id, first.position)))
+    Metadata {
+        correlation_id: first.metadata.correlation_id(),
+        causation: Some((first.log_id, first.position)),
+        ..Metadata::by(first.metadata.actor().unwrap_or(Actor::Dispatcher))
+    }
 }
 
 /// Applies events to a batch, and notes the last sequence number.

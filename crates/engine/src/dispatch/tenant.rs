@@ -168,7 +168,7 @@ impl TenantWorker {
             event: parsed,
             position: event.position,
             occurred_at: event.occurred_at,
-            correlation_id: event.metadata.get("correlation_id"),
+            correlation_id: event.metadata.correlation_id(),
         });
     }
 

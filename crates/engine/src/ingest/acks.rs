@@ -8,7 +8,7 @@ use fleetlog_aggregates::command_ack;
 use fleetlog_aggregates::telemetry::Reason;
 use fleetlog_aggregates::topic::Topic;
 use fleetlog_event_log::EventLog;
-use fleetlog_event_log::control::{self, ExecuteError, Metadata, Record};
+use fleetlog_event_log::control::{Actor, ExecuteError, Metadata, Record};
 use fleetlog_event_log::crash;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -116,9 +116,11 @@ impl Acks {
         topic: &Topic,
     ) -> Result<(Record<Command>, Metadata), fleetlog_event_log::Error> {
         let events = self.log.streams(Command::TYPE, &[stream.to_owned()]).await?;
-        let correlation_id = events.first().and_then(|first| first.metadata.get("correlation_id"));
-        let answered = events.last().map(|last| (last.log_id, last.position));
-        let metadata = control::metadata(format!("device:{}", topic.uid), correlation_id, answered);
+        let metadata = Metadata {
+            correlation_id: events.first().and_then(|first| first.metadata.correlation_id()),
+            causation: events.last().map(|last| (last.log_id, last.position)),
+            ..Metadata::by(Actor::Device(topic.uid.clone()))
+        };
         Ok((Record::of(&events)?, metadata))
     }
 }

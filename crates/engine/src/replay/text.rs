@@ -35,7 +35,7 @@ impl Display for Step {
         write!(
             f,
             "  {at}  {position:>6}  {}  ",
-            plain(self.event.metadata.get("actor").as_deref().unwrap_or("-"))
+            plain(&self.event.metadata.actor().map_or_else(|| "-".to_owned(), |actor| actor.to_string()))
         )?;
         match &self.what {
             What::Command(event) => command(event, f)?,

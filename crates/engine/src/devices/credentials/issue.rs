@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_aggregates::device::{self, Command, Device as Aggregate, Event, EventType, Status};
 use fleetlog_event_log::TenantLog;
-use fleetlog_event_log::control::{Committed, ExecuteError, Metadata};
+use fleetlog_event_log::control::{Actor, Committed, ExecuteError, Metadata};
 use fleetlog_event_log::record::{Decision, Recorder};
 use serde::Serialize;
 use sqlx::postgres::PgRow;
@@ -140,8 +140,7 @@ async fn change(
             Box::pin(async move {
                 let at = now(recorder).await?;
                 let decision = recorder.decide::<Aggregate>(device.to_string(), command(at)).await?;
-                let actor = metadata.get("actor").map_or("", String::as_str);
-                write(recorder, &device, &decision, hash, actor).await?;
+                write(recorder, &device, &decision, hash, &metadata.actor).await?;
                 recorder.put(&decision, &metadata).await
             })
         });
@@ -163,7 +162,7 @@ async fn write(
     device: &Device,
     decision: &Decision<Aggregate>,
     hash: Option<Hash>,
-    actor: &str,
+    actor: &Actor,
 ) -> Result<(), fleetlog_event_log::Error> {
     for event in decision.events() {
         let query = match (event, hash) {
@@ -172,7 +171,7 @@ async fn write(
                 .bind(expires_at)
                 .bind(hash.as_bytes().to_vec())
                 .bind(decision.sequence())
-                .bind(actor),
+                .bind(actor.to_string()),
             (Event::DeviceCredentialRevoked { credential_id, from: None }, _) => {
                 sqlx::query(REVOKE).bind(credential_id)
             }
