@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = Path::new("../migrations").canonicalize()?;
+    let folder = Path::new("../migrations");
     // Cargo watches the folder for files that are added or removed; `include_str!` watches each file.
     println!("cargo:rerun-if-changed=../migrations");
 
     let mut migrations = Vec::new();
-    for entry in fs::read_dir(&folder)? {
+    for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if !path.ends_with("README.md") {
             migrations.push(Migration::at(path)?);
@@ -21,8 +21,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut list = String::from("&[\n");
     for Migration { version, description, path } in &migrations {
-        let path = path.display().to_string();
-        writeln!(list, "    ({version}, {description:?}, include_str!({path:?})),")?;
+        // From the manifest, so that a checkout that was moved still builds.
+        let path = format!("/{}", path.display());
+        let path = format!("concat!(env!(\"CARGO_MANIFEST_DIR\"), {path:?})");
+        writeln!(list, "    ({version}, {description:?}, include_str!({path})),")?;
     }
     list.push_str("]\n");
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("migrations.rs"), list)?;
