@@ -1,4 +1,4 @@
-//! What every handler shares, and what an operator may decide about it.
+//! The state that every handler shares, and an operator's settings for the API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,48 +17,48 @@ use crate::door::Locked;
 use crate::graphql::Schemas;
 use crate::rest::{brokers, proxies};
 
-/// Whether the broker is connected, as its connection knows at this moment.
+/// Tells whether the service is connected to its MQTT broker now.
 pub type BrokerProbe = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// What every handler shares. Cheap to clone.
+/// The state that every handler shares. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
     /// The log, which only the [`door`](crate::door) opens.
     pub(crate) log: Locked,
     /// Puts commands on the record.
     pub commands: Commands,
-    /// The projections, to wait for.
+    /// The projections: reads wait for them to reach a position.
     pub projections: fleetlog_projections::Handle,
-    /// Who there is, and who is calling.
+    /// Users, sessions and API keys: finds out who is calling.
     pub identity: Identity,
-    /// What devices log in with.
+    /// The credentials that devices log in with.
     pub devices: Credentials,
     /// The `GraphQL` schema.
     pub graphql: Schemas,
-    /// The service's own counters.
+    /// The service's own metrics, as `/metrics` shows them.
     pub metrics: PrometheusHandle,
-    /// Whether the broker is connected.
+    /// Tells whether the service is connected to its MQTT broker.
     pub broker: BrokerProbe,
-    /// What an operator has decided.
+    /// The operator's settings.
     pub settings: Arc<Settings>,
 }
 
-/// What an operator may decide about the API.
+/// An operator's settings for the API.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How long after its last message a device counts as online.
     pub online_within: Duration,
     /// Whether `/metrics` answers without a login.
     pub open_metrics: bool,
-    /// The origins whose pages may call the API from a browser. `*` is every one.
+    /// The origins whose pages may call the API from a browser. `*` allows every origin.
     pub cors_origins: Vec<HeaderValue>,
-    /// Whether the `GraphQL` schema can be asked for its types.
+    /// Whether `GraphQL` answers introspection queries.
     pub introspection: bool,
-    /// The proxies that are believed about the address that a request was made from.
+    /// The proxies that are trusted to name the address that a request was made from.
     pub trusted_proxies: Vec<proxies::Proxies>,
-    /// Where an operator's own brokers ask from.
+    /// The networks from which external brokers ask about their clients.
     pub broker_networks: Vec<IpNet>,
-    /// The service's own login at the broker that it is connected to.
+    /// The service's own login at the external broker that it is connected to.
     pub broker: Option<ServiceLogin>,
 }
 
@@ -77,7 +77,7 @@ impl Default for Settings {
 }
 
 impl App {
-    /// Everything that handlers share.
+    /// Puts together the state that handlers share.
     #[must_use]
     pub fn new(
         log: EventLog,
@@ -93,7 +93,7 @@ impl App {
         Self { log: log.into(), commands, projections, identity, devices, graphql, metrics, broker, settings }
     }
 
-    /// The moment since which an online device has been heard of.
+    /// A device counts as online if its last message arrived at this moment or later.
     #[must_use]
     pub fn online_since(&self) -> DateTime<Utc> {
         Utc::now() - self.settings.online_within

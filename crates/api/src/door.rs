@@ -40,15 +40,15 @@ impl From<EventLog> for Locked {
     }
 }
 
-/// What a door is to: the tenant's things, one of them, the platform's, or the caller's own user.
+/// What a door protects: the tenant's things, one of them, the platform's, or the caller's own user.
 pub trait Target: 'static {
-    /// Which one.
+    /// Identifies the thing behind the door; `()` where there is only one.
     type Id: Send + Sync;
 
-    /// Which one is meant: the one that the first variable of the path names, or the one that is calling.
+    /// Identifies the thing: by the first variable of the path, or as the caller's own user.
     fn named(path: Option<&str>, caller: &Principal) -> Result<Self::Id, Error>;
 
-    /// Whether the caller may do that. `None`: the path names nothing that could be there.
+    /// Decides whether the caller may do `action`. `None`: the path holds no valid name.
     fn decide(
         caller: &Principal,
         log: &TenantLog,
@@ -57,7 +57,7 @@ pub trait Target: 'static {
     ) -> impl Future<Output = Result<(), Refused>> + Send;
 }
 
-/// The caller's tenant: lists, and what is made anew.
+/// The caller's tenant: for lists, and for creating things.
 pub enum OwnTenant {}
 
 impl Target for OwnTenant {
@@ -97,7 +97,7 @@ impl Target for Platform {
     }
 }
 
-/// The user that the caller is. A program is none, and is refused.
+/// The caller's own user. An API key has no user, so it is refused.
 impl Target for Oneself {
     type Id = Self;
 
@@ -147,14 +147,14 @@ pub struct May<A, T: Target = OwnTenant> {
     pub app: App,
     /// Who is calling.
     pub caller: Principal,
-    /// Which one of `T` it is.
+    /// Identifies the thing of kind `T` that the request names.
     pub id: T::Id,
     log: TenantLog,
     action: PhantomData<fn() -> A>,
 }
 
-/// A door that is still shut, because the decision depends on the body: the handler reads that first, and opens the door
-/// with it.
+/// A door that is still shut, because the decision depends on the body: the handler reads the body first, and then
+/// opens the door.
 pub struct Knock<A, T: Target = OwnTenant> {
     app: App,
     caller: Principal,
@@ -184,7 +184,7 @@ impl<A: ActionType, T: Target> FromRequestParts<App> for May<A, T> {
 }
 
 impl<A: ActionType, T: Target> Knock<A, T> {
-    /// Opens the door, if the caller may.
+    /// Opens the door if the caller may do `A` to `T`.
     async fn open(self) -> Result<May<A, T>, Error> {
         let decided = T::decide(&self.caller, &self.log, A::ACTION, self.id.as_ref().ok()).await;
         self.opened(decided)
@@ -198,7 +198,7 @@ impl<A: ActionType, T: Target> Knock<A, T> {
 }
 
 impl<A: ActionType> Knock<A> {
-    /// Opens the door, if the caller may do that with the command of that name. `None`: the request names none.
+    /// Opens the door if the caller may do `A` with the command `cmd`. `None`: the request names no command.
     pub fn with_command(self, cmd: Option<&str>) -> Result<May<A>, Error> {
         let decided = guard::tenant(&self.caller, A::ACTION, cmd).map_err(Refused::from);
         self.opened(decided)
@@ -206,8 +206,8 @@ impl<A: ActionType> Knock<A> {
 }
 
 impl<A: ActionType> Knock<A, Device> {
-    /// Opens the door, if the caller may do that to the device with the command of that name. `None`: the request names
-    /// none.
+    /// Opens the door if the caller may do `A` to the device with the command `cmd`. `None`: the request names no
+    /// command.
     pub async fn with_command(self, cmd: Option<&str>) -> Result<May<A, Device>, Error> {
         let decided = match &self.id {
             Ok(uid) => guard::command(&self.caller, &self.log, A::ACTION, cmd, uid).await,
@@ -216,7 +216,7 @@ impl<A: ActionType> Knock<A, Device> {
         self.opened(decided)
     }
 
-    /// Opens the door, if the caller may write the device with the labels that it is to have. `None`: they stay.
+    /// Opens the door if the caller may write the device with its new labels. `None`: the labels stay as they are.
     pub async fn with_labels(self, labels: Option<&Labels>) -> Result<May<A, Device>, Error> {
         let decided = match &self.id {
             Ok(uid) => guard::written(&self.caller, &self.log, A::ACTION, uid, labels).await,
@@ -233,7 +233,7 @@ impl<A: ActionType, T: Target> May<A, T> {
         &self.log
     }
 
-    /// Whether the caller may do something else to the tenant's things as well.
+    /// Checks that the caller may also do `action` to the tenant's things.
     pub fn also(&self, action: Action) -> Result<(), Error> {
         let decided = guard::tenant(&self.caller, action, None).map_err(Refused::from);
         decided.map_err(|refused| refused.noted(&self.app, &self.caller))
@@ -241,13 +241,13 @@ impl<A: ActionType, T: Target> May<A, T> {
 }
 
 impl<A: ActionType> May<A> {
-    /// Whether the caller may write a device with these labels as well.
+    /// Checks that the caller may write the device `uid` with these labels.
     pub async fn with_labels(&self, uid: &Uid, labels: &Labels) -> Result<(), Error> {
         let decided = guard::written(&self.caller, &self.log, A::ACTION, uid, Some(labels)).await;
         decided.map_err(|refused| refused.noted(&self.app, &self.caller))
     }
 
-    /// Whether the caller may do that, with that command, to all of these devices. Returns them.
+    /// Checks that the caller may do `A` with the command `cmd` to each of these devices. Returns the devices.
     pub async fn to_all(&self, cmd: Option<&str>, devices: Vec<Uid>) -> Result<Vec<Uid>, commands::Error> {
         let decided = guard::all(&self.caller, &self.log, A::ACTION, cmd, devices).await;
         decided.inspect_err(|error| {
@@ -259,7 +259,7 @@ impl<A: ActionType> May<A> {
 }
 
 impl<A: ActionType> May<A, Oneself> {
-    /// The door to the own user, for a caller who has logged in within this request.
+    /// Opens the door to the caller's own user, for a caller who has logged in within this request.
     pub async fn after_login(app: App, caller: Principal) -> Result<Self, Error> {
         let (id, log) = (Oneself::named(None, &caller), app.log.0.for_tenant(&caller.tenant));
         Knock { app, caller, id, log, action: PhantomData }.open().await

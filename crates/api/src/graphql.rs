@@ -1,12 +1,12 @@
-//! `GraphQL` over HTTP: the same reads and writes as REST, through the same functions. No SQL in here.
+//! `GraphQL` over HTTP: the same reads and writes as REST, through the same functions. Holds no SQL.
 //!
-//! - `request`: the route, and one question's way through
-//! - `cost`: what a question may cost, before anything looks at all of it
-//! - `query`, `mutation`: what can be asked for, and what can be done
+//! - `request`: the route, and the steps from a question to its answer
+//! - `cost`: limits on a question's size, checked before the library walks it
+//! - `query`, `mutation`: the reads and the writes
 //! - `device`, `command`, `telemetry`, `windows`, `log`, `projection`: the types of the answers
-//! - `answer`: what goes back, as text
-//! - `loaders`: what many fields need, fetched at once
-//! - `scalars`, `error`: long numbers and JSON; errors with REST's codes
+//! - `answer`: the answer as JSON text
+//! - `loaders`: shared queries for fields that need the same data of several devices
+//! - `scalars`, `error`: 64-bit numbers and JSON; errors with REST's codes
 
 mod answer;
 mod command;
@@ -29,17 +29,17 @@ pub use request::router;
 
 type Api = Schema<query::Query, mutation::Mutation, EmptySubscription>;
 
-/// The schema, in the two ways that it is served. Cheap to clone.
+/// The schema, built twice with different limits. Cheap to clone.
 #[derive(Clone)]
 pub struct Schemas {
     /// Answers questions about devices.
     data: Api,
-    /// Answers questions about the schema, where that is allowed.
+    /// Answers questions about the schema itself, where introspection is allowed.
     types: Option<Api>,
 }
 
 impl Schemas {
-    /// The schema. `introspection`: whether it can be asked for its types.
+    /// Builds the schema. `introspection`: whether questions about the schema itself are answered.
     #[must_use]
     pub fn new(introspection: bool) -> Self {
         let schema = || Schema::build(query::Query, mutation::Mutation, EmptySubscription);
@@ -49,7 +49,7 @@ impl Schemas {
             .limit_directives(cost::DIRECTIVES)
             .disable_introspection()
             .disable_suggestions();
-        // The question that every tool asks is deeper than any about data needs to be.
+        // The introspection query that tools send is deeper than any query for data needs to be.
         let types = schema()
             .limit_depth(cost::TYPES_DEPTH)
             .limit_complexity(cost::COMPLEXITY)
@@ -58,7 +58,7 @@ impl Schemas {
         Self { data: data.finish(), types: introspection.then(|| types.finish()) }
     }
 
-    /// The schema in its own language, as it is committed.
+    /// The schema in the `GraphQL` schema language, as it is committed.
     #[must_use]
     pub fn sdl(&self) -> String {
         self.data.sdl()

@@ -1,4 +1,4 @@
-//! What this crate counts about itself.
+//! The metrics of this crate.
 
 fleetlog_event_log::instruments! {
     /// HTTP requests answered, by method, route and status.

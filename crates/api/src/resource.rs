@@ -1,5 +1,5 @@
-//! What paths name. A resource's own file in [`rest`](crate::rest) says what it is named by and what is said where there
-//! is none; the [`door`](crate::door), the extractors and the 404s follow from it.
+//! The things that paths name. Each resource's own file in [`rest`](crate::rest) defines the form of its names and the
+//! text of its 404; the [`door`](crate::door) and the extractors use both.
 
 use fleetlog_access::{self as access, Action, Principal, authorize};
 use fleetlog_event_log::TenantLog;
@@ -7,25 +7,26 @@ use uuid::Uuid;
 
 use crate::door::guard::Refused;
 
-/// A kind of thing that a path names, such as a device or an API key. Implemented by the type that its answers are of.
+/// A kind of thing that a path names, such as a device or an API key. The type that is sent as the answer implements
+/// it.
 pub trait Resource: 'static {
-    /// What names one of them.
+    /// The parsed name of one resource.
     type Id: Send + Sync + 'static;
 
-    /// What is said of one that is not there, or that is another tenant's.
+    /// The text of the 404: the resource does not exist, or belongs to another tenant.
     const MISSING: &'static str;
 
-    /// Reads the name of one of them. What cannot be the name of such a thing is the name of none.
+    /// Parses a name. `None`: no resource of this kind can have that name, so the request is answered with 404.
     fn id(name: &str) -> Option<Self::Id>;
 
-    /// All things of the kind that the caller can reach: a tenant's, unless they are the platform's.
+    /// What the caller's right is checked against: the caller's tenant, unless the platform owns this kind of resource.
     #[must_use]
     fn all(caller: &Principal) -> access::Resource<'_> {
         access::Resource::Tenant(&caller.tenant)
     }
 
-    /// Whether the caller may do that to the one of that name. It is the same for all of them, unless the tenant's
-    /// policies tell devices apart.
+    /// Decides whether the caller may do `action` to the resource with this id. The decision is the same for every id,
+    /// unless the tenant's policies depend on a device's labels.
     fn decide(
         caller: &Principal,
         _log: &TenantLog,
@@ -39,14 +40,14 @@ pub trait Resource: 'static {
 
 /// A resource whose name the caller chooses.
 pub trait Nameable: Resource {
-    /// The parameter of the path that has the name.
+    /// The path parameter that holds the name.
     const PARAMETER: &'static str;
 
-    /// What a name must be, for people.
+    /// The form that a name must have, as error messages say it.
     const NAMES: &'static str;
 }
 
-/// An id as it is given out. Other spellings of the same number are no ids.
+/// Parses an id in the one spelling that the API gives out. Other spellings of the same UUID give `None`.
 #[must_use]
 pub fn uuid(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|id| text == id.hyphenated().to_string())

@@ -1,19 +1,19 @@
 //! REST over HTTP: the reads, the writes and the login. Holds no SQL and decides nothing about the domain.
 //!
 //! - [`serve()`]: a socket, a router, and their end
-//! - [`middleware`]: what happens to every request and every answer
-//! - [`rate_limits`], [`proxies`]: how often one may ask; from behind which address
-//! - [`authentication`]: who is calling, and in whose tenant the rest is done
-//! - [`error`], [`problem`]: what domain errors are in HTTP, and the one form of their answers
-//! - [`extract`], [`parameters`], [`headers`]: what a request may say, checked
-//! - [`page`], [`min_position`]: pages of lists; waiting for one's own writes
+//! - [`middleware`]: what is done to every request and every answer
+//! - [`rate_limits`], [`proxies`]: how many requests a caller may make; the address that a proxied request comes from
+//! - [`authentication`]: who is calling, and for which tenant
+//! - [`error`], [`problem`]: domain errors as HTTP statuses, and the one form of their answers
+//! - [`extract`], [`parameters`], [`headers`]: the parts of a request, checked
+//! - [`page`], [`min_position`]: pages of lists; reading one's own writes
 //! - [`cookies`]: a browser's session
-//! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]: logging
-//!   in, and who may
+//! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]:
+//!   logging in, users, and the keys of programs
 //! - [`devices`], [`credentials`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`], [`windows`],
 //!   [`logs`], [`events`], [`quarantine`], [`projections`], [`policies`], [`tenants`],
 //!   [`tiers`], [`health`], [`metrics`]: the resources, each with its own `router()`
-//! - [`brokers`]: what a broker of one's own asks about its clients
+//! - [`brokers`]: answers an external broker's questions about its clients
 //! - [`docs`]: the `OpenAPI` document and its page
 
 pub mod accounts;
@@ -72,7 +72,7 @@ use crate::graphql;
 /// The service's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Where the versioned API lies. The same routes answer without it too.
+/// The path prefix of the versioned API. The same routes also answer without the prefix.
 pub const PREFIX: &str = "/api/v1";
 
 /// The whole service over HTTP.
@@ -80,7 +80,8 @@ pub fn router(app: App) -> Router {
     let settings = Arc::clone(&app.settings);
     let (documented, document) = documented().split_for_parts();
     let authenticate = axum::middleware::from_fn_with_state(app.clone(), authentication::authenticate);
-    // The last layer is the outermost: the address, then who is calling, then the caller.
+    // The last layer is the outermost: a request first meets the limit by address, then authentication, then the limit
+    // by caller.
     let by_caller = axum::middleware::from_fn_with_state(app.clone(), rate_limits::by_caller);
     let by_address = axum::middleware::from_fn_with_state(app.clone(), rate_limits::by_address);
     let answered = documented.merge(Router::from(api())).layer(by_caller).layer(authenticate);
@@ -89,13 +90,13 @@ pub fn router(app: App) -> Router {
     middleware::wrap(limited, &settings.cors_origins)
 }
 
-/// The document that describes it.
+/// The `OpenAPI` document that describes the service.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
     docs::complete(documented().into_openapi())
 }
 
-/// The routes that the document lists: the versioned ones, once, and those at the root.
+/// The routes that the document lists: the versioned ones with their prefix only, and those at the root.
 fn documented() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(docs::base())
         .nest(PREFIX, api())

@@ -8,12 +8,12 @@ use utoipa_axum::router::UtoipaMethodRouter;
 use super::{Knock, May, Target};
 use crate::app::App;
 
-/// Marks an operation that needs a login, and names what it is.
+/// The extension that marks an operation as needing a login, and names its action.
 pub const ACTION: &str = "x-action";
 
-/// An argument that lets a request through to its handler, or does not.
+/// A handler's argument that decides whether the request reaches the handler.
 pub trait Door {
-    /// What its handler does.
+    /// The action that the handler performs.
     const ACTION: Action;
 }
 
@@ -27,7 +27,7 @@ impl<A: ActionType, T: Target> Door for Knock<A, T> {
 
 /// A handler whose first argument is a door. `Arguments` is the tuple of all its arguments.
 pub trait Behind<Arguments> {
-    /// What the handler does.
+    /// The action that the handler performs.
     const ACTION: Action;
 }
 
@@ -44,7 +44,7 @@ macro_rules! behind {
 
 behind! { [] [A1] [A1 A2] [A1 A2 A3] [A1 A2 A3 A4] }
 
-/// Adds the handler's action to the description of its one route.
+/// Adds the handler's action to the `OpenAPI` description of its route.
 pub fn described<Arguments, H: Behind<Arguments>>(
     (schemas, mut paths, methods): UtoipaMethodRouter<App>,
     _: H,
@@ -59,7 +59,7 @@ pub fn described<Arguments, H: Behind<Arguments>>(
     (schemas, paths, methods)
 }
 
-/// The routes of handlers behind doors. A handler without one does not compile here.
+/// Builds the routes of handlers that are behind doors. A handler without a door does not compile here.
 macro_rules! guarded {
     ($($handler:ident),+ $(,)?) => {
         utoipa_axum::router::OpenApiRouter::default()

@@ -1,8 +1,8 @@
-//! Whether a caller may do something to a device, a command or a batch, where the answer may depend on the device: its
-//! labels are looked up, from the log itself, where the tenant's own policies have a say, and only there.
+//! Decides whether a caller may do something to a device, a command or a batch. The decision may depend on the device's
+//! labels: they are read from the log itself, and only where the tenant's own policies apply.
 //!
-//! For REST and GraphQL alike. The decision itself is [`authorize()`]'s. Nothing is noted here: a list that leaves out what
-//! its caller may not see refuses nothing.
+//! REST and GraphQL both call it. [`authorize()`] makes the decision itself. Only `note` and `Refused::noted` put a
+//! refusal on the record: a list that leaves out what its caller may not see refuses nothing.
 
 use fleetlog_access::{Action, Device, Forbidden, Principal, Resource, authorize};
 use fleetlog_aggregates::command::Command;
@@ -24,7 +24,7 @@ use crate::rest::Error;
 pub enum Refused {
     /// The caller may not do that.
     Forbidden(Forbidden),
-    /// Whether the caller may could not be found out.
+    /// The decision could not be made, because a look-up failed.
     Failed(Error),
 }
 
@@ -56,7 +56,7 @@ impl From<commands::Error> for Refused {
 }
 
 impl Refused {
-    /// What the caller is told. A refusal goes on the record.
+    /// Returns the error that the caller is told, and puts a refusal on the record.
     pub(crate) fn noted(self, app: &App, caller: &Principal) -> Error {
         match self {
             Self::Forbidden(forbidden) => {
@@ -73,14 +73,14 @@ pub(crate) fn note(app: &App, caller: &Principal, Forbidden(action): Forbidden) 
     app.identity.denials.note(caller, action);
 }
 
-/// Whether the caller may do that to the tenant's things of that kind.
+/// Decides whether the caller may do `action` to the tenant's things.
 pub(crate) fn tenant(caller: &Principal, action: Action, cmd: Option<&str>) -> Result<(), Forbidden> {
     let tenant = &caller.tenant;
     let resource = cmd.map_or(Resource::Tenant(tenant), |cmd| Resource::Command(tenant, cmd, None));
     authorize(caller, action, &resource)
 }
 
-/// Whether the caller may do that to a device that is known.
+/// Decides whether the caller may do `action` to a device whose labels are known.
 pub fn known(
     caller: &Principal,
     action: Action,
@@ -94,12 +94,12 @@ pub fn known(
     authorize(caller, action, &resource)
 }
 
-/// Whether the caller may do that to one device. A device that does not exist has no labels.
+/// Decides whether the caller may do `action` to one device. A device that does not exist counts as one without labels.
 pub async fn device(caller: &Principal, log: &TenantLog, action: Action, uid: &Uid) -> Result<(), Refused> {
     command(caller, log, action, None, uid).await
 }
 
-/// Whether the caller may do that to one device with the command of that name.
+/// Decides whether the caller may do `action` to one device with the command `cmd`.
 pub async fn command(
     caller: &Principal,
     log: &TenantLog,
@@ -114,8 +114,8 @@ pub async fn command(
     Ok(known(caller, action, cmd, uid, device.labels())?)
 }
 
-/// Whether the caller may write a device, with the labels that it is to have: as it is, if there is one, and as it would
-/// be. Otherwise a caller who may change one site's devices could move others there.
+/// Decides whether the caller may write a device: with the labels that it has, if it exists, and with the labels that
+/// it is to have. Otherwise a caller who may change one site's devices could move other sites' devices there.
 pub async fn written(
     caller: &Principal,
     log: &TenantLog,
@@ -133,7 +133,7 @@ pub async fn written(
     Ok(labels.map_or(Ok(()), |labels| known(caller, action, None, uid, labels))?)
 }
 
-/// Whether the caller may do that to a command that is on the record.
+/// Decides whether the caller may do `action` to a command that is on the record.
 pub async fn recorded(
     caller: &Principal,
     log: &TenantLog,
@@ -150,7 +150,8 @@ pub async fn recorded(
     command(caller, log, action, cmd, &request.device_uid).await
 }
 
-/// Whether the caller may do that to a batch that is on the record: to the tenant's batches, and to each of its devices.
+/// Decides whether the caller may do `action` to a batch that is on the record: to the tenant's batches, and to each
+/// device of this batch.
 pub async fn batch(
     caller: &Principal,
     log: &TenantLog,
@@ -168,7 +169,8 @@ pub async fn batch(
     Ok(all(caller, log, action, cmd, recorded.devices().to_vec()).await.map(drop)?)
 }
 
-/// Whether the caller may do that to all of these devices, by the labels that the read model knows. Returns them.
+/// Checks that the caller may do `action` to each of these devices, by their labels in the read model. Returns the
+/// devices.
 pub async fn all(
     caller: &Principal,
     log: &TenantLog,
@@ -182,7 +184,7 @@ pub async fn all(
     }
     let labels = devices::labels(log, &uids).await?;
     let (caller, cmd) = (caller.clone(), cmd.map(str::to_owned));
-    // There may be 100,000 of them, at some microseconds each.
+    // There may be 100,000 devices, and each decision takes some microseconds.
     let decided = tokio::task::spawn_blocking(move || {
         let none = Labels::new();
         for uid in &uids {
@@ -193,7 +195,7 @@ pub async fn all(
     Ok(decided.await.map_err(|_| fleetlog_event_log::Error::task_ended())??)
 }
 
-/// Leaves the devices that the caller may see.
+/// Keeps the devices that the caller may see.
 pub fn retain_devices<T>(caller: &Principal, items: &mut Vec<T>, device: impl Fn(&T) -> &devices::Device) {
     let action = Action::DevicesRead;
     if caller.is_ruled(action) {
@@ -204,7 +206,7 @@ pub fn retain_devices<T>(caller: &Principal, items: &mut Vec<T>, device: impl Fn
     }
 }
 
-/// Leaves the commands that the caller may see, by the labels that the read model knows of their devices.
+/// Keeps the commands that the caller may see, by their devices' labels in the read model.
 pub async fn retain_commands<T>(
     caller: &Principal,
     log: &TenantLog,
@@ -224,7 +226,7 @@ pub async fn retain_commands<T>(
     Ok(())
 }
 
-/// Leaves the batches that the caller may see: those of which every device is.
+/// Keeps the batches that the caller may see: those where the caller may see every device.
 pub async fn retain_batches(
     caller: &Principal,
     log: &TenantLog,

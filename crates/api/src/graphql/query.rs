@@ -46,7 +46,7 @@ enum DeviceSort {
     LastSeenAtDesc,
     /// In the order of registration.
     RegisteredAt,
-    /// The newest first.
+    /// The last registered device comes first.
     RegisteredAtDesc,
 }
 

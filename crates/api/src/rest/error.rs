@@ -1,8 +1,8 @@
-//! Why a request is not answered as was hoped, as HTTP and `GraphQL` say it.
+//! The errors of requests, as HTTP and `GraphQL` answer them.
 //!
 //! Domain errors know no HTTP. Each has one conversion into [`Error`] in the files below, without a wildcard, so a new
-//! case of the domain does not compile until it is said here what it is on the wire. What is the client's business is
-//! told; the source is written to the log, and the client gets the request's id.
+//! case of a domain error does not compile until its status and code are chosen here. The client is told what it can
+//! act on; the source of an internal error is written to the log only, and the client gets the request's id.
 //!
 //! - `access`: logins, accounts, tenants, tiers, policies
 //! - `commands`: commands, batches and their types
@@ -26,19 +26,19 @@ use http::StatusCode;
 use super::problem::{FieldError, INTERNAL, Problem};
 use crate::resource::Resource;
 
-/// What the answer says in place of what was asked for.
+/// An error as the client is told it.
 #[derive(Debug)]
 pub struct Error {
     status: StatusCode,
-    /// For programs. Stable.
+    /// The stable code, for programs.
     code: &'static str,
-    /// For people.
+    /// A sentence for people.
     detail: Cow<'static, str>,
     /// The fields of the request that are wrong.
     fields: Vec<FieldError>,
-    /// When to try again.
+    /// How long the client should wait before it tries again.
     retry_after: Option<Duration>,
-    /// For the log only.
+    /// The cause, which is written to the log only.
     source: Option<Box<dyn fmt::Debug + Send + Sync>>,
 }
 
@@ -47,82 +47,82 @@ impl Error {
         Self { status, code, detail: detail.into(), fields: vec![], retry_after: None, source: None }
     }
 
-    /// A request that others are in the way of.
+    /// 409: the state of the resource, or another request, stands in the way.
     pub(super) fn conflict(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
-    /// What is none of the client's business.
+    /// 500: an internal failure. The client is not told the source.
     pub(super) fn internal(source: impl fmt::Debug + Send + Sync + 'static) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL).because(source)
     }
 
-    /// Adds when to try again.
+    /// Adds how long the client should wait before it tries again.
     pub(super) fn after(self, retry_after: Duration) -> Self {
         Self { retry_after: Some(retry_after), ..self }
     }
 
-    /// Adds that a second later it may work.
+    /// Adds that the client may try again in a second.
     pub(super) fn soon(self) -> Self {
         self.after(Duration::from_secs(1))
     }
 
-    /// Adds what the log says about it.
+    /// Adds the cause, which is written to the log only.
     pub(super) fn because(self, source: impl fmt::Debug + Send + Sync + 'static) -> Self {
         Self { source: Some(Box::new(source)), ..self }
     }
 
-    /// There is no such thing, or it is another tenant's: said with the same words.
+    /// 404: the resource does not exist, or belongs to another tenant. Both cases give the same text.
     #[must_use]
     pub fn missing<R: Resource>() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", R::MISSING)
     }
 
-    /// Fields that are wrong, unknown or missing.
+    /// 422: some fields are wrong, unknown or missing.
     #[must_use]
     pub fn fields(fields: Vec<FieldError>) -> Self {
         let error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "some fields are not valid");
         Self { fields, ..error }
     }
 
-    /// A single field that is wrong.
+    /// 422: one field is wrong.
     pub fn field(field: &'static str, reason: impl fmt::Display) -> Self {
         Self::fields(vec![FieldError::new(field, reason)])
     }
 
-    /// No access token, or not a valid one.
+    /// 401: the request has no valid access token, API key or session cookie.
     pub(crate) fn unauthenticated() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "a valid access token is needed")
     }
 
-    /// A page of another origin tries to begin a session here.
+    /// 403: a page of another origin tries to begin a session.
     pub(super) fn foreign_page() -> Self {
         Self::new(StatusCode::FORBIDDEN, "foreign_page", "a page of another origin cannot do this")
     }
 
-    /// The body is not JSON.
+    /// 400: the body is not JSON.
     pub(super) fn malformed(why: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", why)
     }
 
-    /// The body is not said to be JSON.
+    /// 415: the content type is not JSON.
     pub(super) fn unsupported_media_type() -> Self {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         Self::new(status, "unsupported_media_type", "the body must be application/json")
     }
 
-    /// The body is over the limit.
+    /// 413: the body is larger than the limit.
     pub(super) fn too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is over 1 MiB")
     }
 
-    /// The position that the client wants to see has not been reached.
+    /// The read model or the log has not reached the position that the client asked for.
     pub(super) fn not_yet() -> Self {
         let detail = "the position in min_position has not been reached yet; try again";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet", detail).soon()
     }
 
-    /// The request took too long.
+    /// The request took longer than the time limit.
     pub(super) fn timed_out() -> Self {
         let detail = "this took too long; whether a change was made is not known";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", detail).soon()
@@ -134,14 +134,14 @@ impl Error {
         self.code
     }
 
-    /// What a person is told in one sentence: the first field that is wrong, or what is wrong as a whole.
+    /// One sentence for people: the first wrong field and its reason, or the error as a whole.
     #[must_use]
     pub fn message(&self) -> String {
         let field = self.fields.first().map(|error| format!("{}: {}", error.field, error.reason));
         field.unwrap_or_else(|| self.detail.clone().into_owned())
     }
 
-    /// Writes what the client is not told to the log.
+    /// Writes the cause, which the client is not told, to the log.
     pub fn log(&self) {
         let (code, source) = (self.code, self.source.as_deref());
         match self.status {

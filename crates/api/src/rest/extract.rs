@@ -1,5 +1,5 @@
-//! What handlers take from a request: checked, and refused with a problem document where the framework would refuse
-//! with a text of its own.
+//! What handlers take from a request. Each part is checked, and a refusal is a problem document instead of the
+//! framework's own text.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -26,7 +26,7 @@ use super::proxies::{self, Proxies};
 use crate::app::App;
 use crate::resource::{Nameable, Resource};
 
-/// The caller, as [`authentication`](super::authentication) has found out. Refuses a request that is nobody's.
+/// The caller, as [`authentication`](super::authentication) has found it. Answers 401 where nobody is logged in.
 #[derive(Debug, Clone)]
 pub struct Caller(pub Principal);
 
@@ -46,7 +46,7 @@ impl OptionalFromRequestParts<App> for Caller {
     }
 }
 
-/// The program and the address that a session is used from.
+/// The user agent and the address that a session is used from.
 impl FromRequestParts<App> for Client {
     type Rejection = Error;
 
@@ -57,7 +57,7 @@ impl FromRequestParts<App> for Client {
     }
 }
 
-/// The address that a request comes from: the one that has connected, or the one that trusted proxies name.
+/// The address that a request comes from: the connection's peer, or the address that trusted proxies name.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub Option<IpAddr>);
 
@@ -70,7 +70,7 @@ impl FromRequestParts<App> for Peer {
 }
 
 impl Peer {
-    /// Of a request with these extensions and headers.
+    /// Finds the address of a request with these extensions and headers.
     pub(super) fn of(extensions: &Extensions, headers: &HeaderMap, trusted: &[Proxies]) -> Self {
         let connected = extensions.get::<ConnectInfo<SocketAddr>>();
         Self(connected.map(|ConnectInfo(address)| proxies::client(address.ip(), headers, trusted)))
@@ -81,12 +81,12 @@ impl FromRequestParts<App> for RequestId {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
-        // The middleware gives every request one.
+        // The middleware gives every request an id.
         Ok(parts.extensions.get().cloned().unwrap_or_default())
     }
 }
 
-/// What the last part of the path names, behind a door that is not to it.
+/// The resource that the last part of the path names, for handlers whose door is to something else.
 #[derive(Debug, Clone)]
 pub struct Named<R: Resource>(pub R::Id);
 
@@ -98,7 +98,7 @@ impl<R: Resource> FromRequestParts<App> for Named<R> {
     }
 }
 
-/// The name that the path gives to what is to be made. What cannot be one is a wrong field.
+/// The name in the path of something that is to be created. An invalid name is answered as a wrong field.
 #[derive(Debug, Clone)]
 pub struct NewName<R: Nameable>(pub R::Id);
 
@@ -116,7 +116,7 @@ async fn last_name<R: Resource>(parts: &mut Parts, app: &App) -> Option<R::Id> {
     path.iter().last().and_then(|(_, name)| R::id(name))
 }
 
-/// What the requester calls this request, so that it is done once however often it is sent.
+/// The client's key for this request: however often the request is sent, it is carried out once.
 #[derive(Debug, Clone)]
 pub struct IdempotencyKey(pub Option<Key>);
 
@@ -135,7 +135,7 @@ impl FromRequestParts<App> for IdempotencyKey {
     }
 }
 
-/// Query parameters: each known, at most once, UTF-8, without NUL.
+/// Query parameters. Each must be known, appear at most once, be UTF-8 and hold no NUL.
 #[derive(Debug, Clone)]
 pub struct Query<T>(pub T);
 
@@ -147,12 +147,12 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
     }
 }
 
-/// What takes no parameters.
+/// No query parameters: any parameter is refused.
 #[derive(Debug, Clone, Copy, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoParameters {}
 
-/// Reads a parameter's text, or says which one is wrong and why.
+/// Parses a parameter's text. The error names the parameter and the reason.
 pub fn parse<T>(field: &'static str, text: Option<&str>) -> Result<Option<T>, Error>
 where
     T: FromStr<Err: fmt::Display>,
@@ -164,7 +164,7 @@ fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
     let mut seen = HashSet::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        // The parser below would replace what is not UTF-8, and Postgres takes no NUL.
+        // The parser below would replace invalid UTF-8, and Postgres rejects NUL.
         let plain = |text| {
             let text = percent_encoding::percent_decode_str(text).decode_utf8();
             text.ok().filter(|text| !text.contains('\0'))
@@ -196,7 +196,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     }
 }
 
-/// A JSON body, or none at all, which says nothing.
+/// A JSON body, or no body at all, which gives the default value.
 #[derive(Debug, Clone)]
 pub struct OptionalBody<T>(pub T);
 
@@ -234,7 +234,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     let malformed = |error: &serde_json::Error| Error::malformed(format!("the body is not JSON: {error}"));
     if body.trim_ascii_start().first() != Some(&b'{') {
-        // The parser would take a list for the fields in their order.
+        // serde would accept a JSON array as the fields in their order, so only an object is let through.
         let other = serde_json::from_slice::<serde::de::IgnoredAny>(body);
         return Err(other.map_or_else(|error| malformed(&error), |_| Error::field("", "expected an object")));
     }
@@ -251,7 +251,8 @@ fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
 fn field_error<E: std::error::Error>(error: &serde_path_to_error::Error<E>) -> Error {
     let reason = error.inner().to_string();
     let field = match error.path().to_string() {
-        // The parser's word for "the whole of it". What is missing or doubled has no place, but a name.
+        // A path of "." means the whole body. For a missing or doubled field serde gives no path, but quotes the
+        // field's name.
         whole if whole == "." => match reason.split('`').collect::<Vec<_>>()[..] {
             ["missing field " | "duplicate field ", name, ..] => name.to_owned(),
             _ => String::new(),
@@ -261,7 +262,7 @@ fn field_error<E: std::error::Error>(error: &serde_path_to_error::Error<E>) -> E
     Error::fields(vec![FieldError { field, reason }])
 }
 
-/// A field that may be absent, but not null.
+/// Reads a field that may be absent, but not null.
 pub(super) fn present<'de, D: serde::Deserializer<'de>, T: serde::Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

@@ -1,4 +1,4 @@
-//! The values that parameters take, checked as they are read; for REST and GraphQL alike.
+//! The types of parameters' values, checked as they are read. REST and GraphQL both use them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 /// The most items on a page.
 pub const MAX_LIMIT: usize = 1000;
 
-/// A parameter's value that makes no sense, and what would.
+/// A parameter's value is not valid. The text says what a valid value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadValue(&'static str);
 
-/// How many items a page has at most.
+/// The most items that a page has: 1 to 1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "i64")]
 pub struct Limit(pub usize);
@@ -36,7 +36,7 @@ impl TryFrom<i64> for Limit {
     }
 }
 
-/// A position that one has already: nothing at first.
+/// The position after which a page begins: 0 at first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "i64")]
 pub struct After(pub Position);
@@ -49,7 +49,7 @@ impl TryFrom<i64> for After {
     }
 }
 
-/// A moment that the database's calendar and ours both know: RFC 3339, years 0 to 9999.
+/// A moment in RFC 3339, in years 0 to 9999: the range that both chrono and Postgres can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "DateTime<Utc>")]
 pub struct Moment(pub DateTime<Utc>);
@@ -58,14 +58,14 @@ impl TryFrom<DateTime<Utc>> for Moment {
     type Error = BadValue;
 
     fn try_from(moment: DateTime<Utc>) -> Result<Self, BadValue> {
-        // A day inside, because time zones and clamping move a moment.
+        // The moment must be a day inside that range, because time zones and clamping move it.
         let known = (0..=9999).contains(&(moment - TimeDelta::days(1)).year())
             && (0..=9999).contains(&(moment + TimeDelta::days(1)).year());
         if known { Ok(Self(moment)) } else { Err(BadValue("expected a time between the years 0 and 9999")) }
     }
 }
 
-/// Refuses a span that ends before it begins. An empty one holds nothing, which is an answer.
+/// Refuses a span that ends before it begins. An empty span is allowed: its answer is an empty list.
 pub fn check_span(from: Option<Moment>, to: Option<Moment>) -> Result<(), BadValue> {
     match (from, to) {
         (Some(from), Some(to)) if from.0 > to.0 => Err(BadValue("from must not be after to")),
@@ -73,15 +73,15 @@ pub fn check_span(from: Option<Moment>, to: Option<Moment>) -> Result<(), BadVal
     }
 }
 
-/// Oldest or newest first.
+/// The order of a list by time.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema, async_graphql::Enum,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
-    /// The oldest first.
+    /// The oldest item comes first.
     Asc,
-    /// The newest first.
+    /// The newest item comes first.
     #[default]
     Desc,
 }
@@ -92,7 +92,7 @@ pub enum Order {
 pub struct LogPosition {
     /// The log.
     pub log_id: LogId,
-    /// The position there.
+    /// The position in that log.
     pub position: Position,
 }
 
@@ -139,7 +139,7 @@ const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
 impl Step {
-    /// The steps that are chosen from when none is asked for, in minutes.
+    /// The steps to choose from when the request names none, in minutes.
     const ROUND: [i64; 14] = [
         MINUTE,
         2 * MINUTE,
@@ -157,7 +157,7 @@ impl Step {
         28 * DAY,
     ];
 
-    /// The smallest round step that cuts a range into at most a thousand windows.
+    /// Returns the smallest round step that cuts a range into at most 1000 windows.
     #[must_use]
     pub fn for_range(range: TimeDelta) -> Self {
         let fits = |step: &i64| range.num_minutes() / step < 1000;

@@ -9,7 +9,7 @@ use http::StatusCode;
 use super::Error;
 
 impl Error {
-    /// The command or the batch has ended, and nothing can be done about it any more.
+    /// 409: the command or the batch has ended, so it cannot be changed any more.
     fn ended(how: String) -> Self {
         Self::conflict("already_ended", how)
     }
@@ -53,7 +53,7 @@ impl From<command::Error> for Error {
             command::Error::OtherRequest => Self::key_reused(),
             command::Error::Invalid { field, why } => Self::field(field, why),
             command::Error::Ended(_) => Self::ended(error.to_string()),
-            // What devices and timers say never comes over HTTP, and a repeated request is answered before this.
+            // Acks and timeouts never come over HTTP, and a repeated request is answered before this point.
             command::Error::AlreadyRequested
             | command::Error::NotNext(_)
             | command::Error::NotDue

@@ -31,7 +31,7 @@ impl From<ExecuteError<device::Error>> for Error {
 }
 
 impl Error {
-    /// Others keep changing the same thing.
+    /// 409: other requests keep changing the same resource.
     pub(super) fn changing() -> Self {
         Self::conflict("conflict", "others keep changing this; try again").soon()
     }

@@ -14,7 +14,7 @@ impl From<event_log::Error> for Error {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).soon().because(error)
             }
             event_log::Error::NoSuchLog(_) => Self::missing::<Log>(),
-            // What is sent is checked before it gets this far; this is the net below.
+            // Values are checked before they reach the database. This case catches what the checks missed.
             error if error.is_bad_data() => {
                 let detail = "a value cannot be stored or compared";
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
