@@ -109,7 +109,7 @@ impl Command {
         self.row.timeout_s
     }
 
-    /// How many attempts there may be.
+    /// The most attempts that the command may have.
     async fn max_attempts(&self) -> i32 {
         self.row.max_attempts
     }
@@ -263,24 +263,24 @@ impl Step {
     }
 }
 
-/// Which commands to list; without any of these, all.
+/// Filters for a list of commands; without any, all commands are listed.
 #[derive(Default, InputObject)]
 pub(super) struct CommandFilter {
-    /// Only for this device.
+    /// Only commands for this device.
     device_uid: Option<String>,
-    /// Only in this state.
+    /// Only commands in this state.
     status: Option<Status>,
-    /// Only what this user asked for.
+    /// Only commands that this user requested.
     actor: Option<String>,
-    /// Only of this command type.
+    /// Only commands of this command type.
     cmd: Option<String>,
-    /// Only of the request with this id.
+    /// Only commands of the request with this id.
     correlation_id: Option<String>,
-    /// Only of this batch.
+    /// Only commands of this batch.
     batch_id: Option<ID>,
-    /// Not requested before this.
+    /// Only commands requested at this moment or later.
     from: Option<DateTime<Utc>>,
-    /// Requested before this.
+    /// Only commands requested before this moment.
     to: Option<DateTime<Utc>>,
 }
 

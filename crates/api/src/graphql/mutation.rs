@@ -1,4 +1,4 @@
-//! What can be done: the writes of REST, with the same checks. Those of one question run one after the other.
+//! The writes of REST, with the same checks. The writes of one question run one after the other.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use chrono::{DateTime, Utc};
@@ -19,10 +19,10 @@ use crate::rest::extract::parse;
 use crate::rest::parameters::LogPosition;
 use crate::rest::rate_limits::take_command;
 
-/// What a write costs: a few statements, and a place in the queue for the log.
+/// The cost of a write: a few SQL statements, and a turn at the log.
 const WRITE: usize = 10 * QUERY;
 
-/// What can be done.
+/// The writes that a caller can make.
 pub(super) struct Mutation;
 
 /// A command to put on the record.
@@ -30,23 +30,23 @@ pub(super) struct Mutation;
 struct SendCommandInput {
     /// The uid of the device.
     device_uid: String,
-    /// What to do: one of the tenant's command types.
+    /// The name of the command: one of the tenant's command types.
     cmd: String,
-    /// With what: JSON that fits the command type's schema, at most 32 KiB of it. Without it: `{}`.
+    /// The command's parameters: JSON that fits the command type's schema, at most 32 KiB. Without it: `{}`.
     params: Option<Json>,
     /// How long an attempt waits for the device, in seconds: 1 to 86,400, by default 30.
     timeout_s: Option<u32>,
-    /// How many attempts there may be: 1 to 10, by default 3.
+    /// The most attempts that the command may have: 1 to 10, by default 3.
     max_attempts: Option<u32>,
-    /// After this it is not sent any more: at most 30 days away. Without it: a day away.
+    /// The moment after which the command is not sent any more: at most 30 days from now. Without it: a day from now.
     expires_at: Option<DateTime<Utc>>,
-    /// The same key and input again is the same command: 1 to 255 visible ASCII characters.
+    /// A repeat with the same key and input returns the same command: 1 to 255 visible ASCII characters.
     idempotency_key: Option<String>,
 }
 
 impl SendCommandInput {
     fn command(self) -> Result<NewCommand, Error> {
-        // What is stored as JSON is JSON, or it would not have been read.
+        // The scalar holds valid JSON only, so parsing it does not fail.
         let params = self.params.and_then(|Json(params)| serde_json::from_str(&params.0).ok());
         Ok(NewCommand {
             device_uid: self.device_uid.parse().map_err(|_| Error::missing::<Device>())?,
@@ -72,12 +72,12 @@ impl Written {
         &self.command
     }
 
-    /// Where this is on the record: `<log>:<position>`.
+    /// The position of this write on the record: `<log>:<position>`.
     async fn position(&self) -> String {
         LogPosition::from(self.accepted.at).to_string()
     }
 
-    /// Whether an earlier request with the same idempotency key had put it there.
+    /// Whether an earlier request with the same idempotency key had put the command on the record.
     async fn replayed(&self) -> bool {
         self.accepted.repeated
     }
@@ -97,7 +97,7 @@ impl Mutation {
         Ok(written(asker, sent.map_err(Error::from)?).await?)
     }
 
-    /// Gives a command up. The device may have done it all the same, if it was sent.
+    /// Cancels a command. If it was already sent, the device may still carry it out.
     #[graphql(complexity = "WRITE + child_complexity")]
     async fn cancel_command(&self, context: &Context<'_>, id: ID, reason: Option<String>) -> Result<Written> {
         let asker = context.data::<Asker>()?;

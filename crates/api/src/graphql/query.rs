@@ -105,7 +105,7 @@ impl Query {
         Ok(context.data::<Loaders>()?.load_one(DeviceOf(uid)).await?.map(Device))
     }
 
-    /// The tenant's commands, newest first.
+    /// Lists the tenant's commands, newest first.
     #[graphql(complexity = "3 * QUERY + cost(first, child_complexity)")]
     async fn commands(
         &self,

@@ -1,4 +1,4 @@
-//! One's own account.
+//! The caller's own account: read it, change it, confirm its address.
 
 use axum::Json;
 use fleetlog_access::accounts::Refused;
@@ -29,7 +29,7 @@ pub(super) async fn own<A: ActionType>(door: &May<A, Oneself>) -> Result<Json<Ac
     account.map(Json).ok_or_else(Error::unauthenticated)
 }
 
-/// Who one is.
+/// Returns the caller's own account.
 #[utoipa::path(
     get, path = "/auth/me", tag = "auth", operation_id = "me",
     responses((status = 200, description = "The user, as of now", body = Account)),
@@ -38,7 +38,7 @@ async fn me(door: May<UserRead, Oneself>) -> Result<Json<Account>, Error> {
     own(&door).await
 }
 
-/// Who one is: the same as `/auth/me`.
+/// Returns the caller's own account, as `/auth/me` does.
 #[utoipa::path(
     get, path = "/users/me", tag = "users", operation_id = "user_me",
     responses((status = 200, description = "The user, as of now", body = Account)),
@@ -47,7 +47,7 @@ async fn user_me(door: May<UserRead, Oneself>) -> Result<Json<Account>, Error> {
     own(&door).await
 }
 
-/// What to change about oneself; the rest stays.
+/// Changes to the caller's own account; absent fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ProfileChange)]
@@ -55,7 +55,7 @@ struct Change {
     /// What people call the user: 1 to 200 characters.
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
-    /// The address to log in with. A mail goes there; it counts once it is confirmed. Needs `current`.
+    /// The new address to log in with. A mail is sent to it, and it takes effect once it is confirmed. Needs `current`.
     #[serde(default, deserialize_with = "present")]
     email: Option<String>,
     /// The current password.
@@ -63,7 +63,7 @@ struct Change {
     current: Option<String>,
 }
 
-/// Changes one's name, or asks for another address. The answer shows what counts now.
+/// Changes the caller's name, or asks for another address. The answer shows the account as it is now.
 #[utoipa::path(
     patch, path = "/auth/me", tag = "auth", operation_id = "change_me", request_body = Change,
     responses((status = 200, description = "The user, as of now", body = Account)),
@@ -88,18 +88,18 @@ async fn change_me(
     own(&door).await
 }
 
-/// Another password for the own user.
+/// A new password for the caller's own user.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PasswordChange)]
 struct NewPassword {
     /// The current password.
     current: String,
-    /// The new one: 12 characters or more, at most 256 bytes, and hard to guess.
+    /// The new password: 12 characters or more, at most 256 bytes, and hard to guess.
     new: String,
 }
 
-/// Changes one's password, and ends one's other sessions.
+/// Changes the caller's password, and ends the caller's other sessions.
 #[utoipa::path(
     post, path = "/auth/password", tag = "auth", operation_id = "change_password", request_body = NewPassword,
     responses(
@@ -123,7 +123,7 @@ async fn change_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Asks for another mail to confirm one's address with.
+/// Asks for another mail that confirms the caller's address.
 #[utoipa::path(
     post, path = "/auth/verify/resend", tag = "auth", operation_id = "resend_verification",
     responses(

@@ -1,4 +1,4 @@
-//! API keys: what programs call with instead of a login.
+//! API keys, with which programs call the API without a login.
 
 use axum::Json;
 use axum::response::IntoResponse;
@@ -38,7 +38,7 @@ impl Resource for ApiKey {
     }
 }
 
-/// The tenant's API keys, the newest first; those that are good no more, too.
+/// Lists the tenant's API keys, newest first, including revoked and expired ones.
 #[utoipa::path(
     get, path = "/api-keys", tag = "api-keys", operation_id = "list_api_keys",
     responses((status = 200, description = "The keys, without their secrets", body = List<ApiKey>)),
@@ -47,7 +47,7 @@ async fn list_api_keys(door: May<ApiKeysRead>) -> Result<Json<List<ApiKey>>, Err
     Ok(Json(List::whole(api_keys::list(door.log()).await?)))
 }
 
-/// One API key.
+/// Returns one API key, without its secret.
 #[utoipa::path(
     get, path = "/api-keys/{id}", tag = "api-keys", operation_id = "read_api_key",
     params(("id" = Uuid, Path, description = "The key's id")),
@@ -64,13 +64,13 @@ async fn read_api_key(door: May<ApiKeysRead, ApiKey>) -> Result<Json<ApiKey>, Er
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewApiKey {
-    /// What people call it: 1 to 200 characters.
+    /// The name of the key, for people: 1 to 200 characters.
     #[schema(example = "billing")]
     name: String,
-    /// What it is good for: actions that its issuer may do, and nothing else.
+    /// The actions that the key allows. The issuer must be allowed to do each of them.
     #[schema(example = json!(["devices.read", "telemetry.read"]))]
     actions: Vec<String>,
-    /// Until when; without it, until it is revoked.
+    /// When the key expires. Without it, the key is valid until it is revoked.
     #[serde(default, deserialize_with = "present")]
     expires_at: Option<DateTime<Utc>>,
 }
@@ -90,7 +90,7 @@ impl NewApiKey {
             if !action.is_for_keys() {
                 return Err(Error::field("actions", format_args!("{word} is for users only")));
             }
-            // Nobody gives away what they have not got.
+            // A caller can only issue a key for actions that the caller may do.
             may(action)?;
             if !actions.contains(&action) {
                 actions.push(action);
@@ -109,9 +109,9 @@ impl NewApiKey {
 struct Issued {
     /// The id of the key, to revoke it by.
     key_id: Uuid,
-    /// What to send as `Authorization: Bearer <key>`. Shown only now.
+    /// The secret to send as `Authorization: Bearer <key>`. It is shown only in this answer.
     key: String,
-    /// Where it is on the record.
+    /// The position of this write on the record.
     #[schema(example = "1:42")]
     position: String,
 }
@@ -134,7 +134,7 @@ async fn issue_api_key(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(issued)))
 }
 
-/// Revokes an API key: it is good no more, from this moment.
+/// Revokes an API key. It stops being valid at once.
 #[utoipa::path(
     delete, path = "/api-keys/{id}", tag = "api-keys", operation_id = "revoke_api_key",
     params(("id" = Uuid, Path, description = "The key's id")),

@@ -1,5 +1,5 @@
-//! Logging in and out, and keeping a session going. For programs, and for pages that keep the access token
-//! themselves; [`browser`](super::browser) is for pages that leave all of it to the cookie.
+//! Logging in and out, and refreshing a session. For programs, and for pages that keep the access token themselves;
+//! [`browser`](super::browser) is for pages that keep their whole session in the cookie.
 
 use axum::Json;
 use axum::extract::State;
@@ -23,7 +23,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default().routes(routes!(log_in)).routes(routes!(refresh)).routes(routes!(log_out))
 }
 
-/// Who wants to log in.
+/// The credentials of a user who logs in.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Credentials {
@@ -32,33 +32,33 @@ pub(super) struct Credentials {
     pub(super) email: String,
     /// The user's password.
     pub(super) password: String,
-    /// Where the refresh token goes.
+    /// Where the refresh token is sent.
     #[serde(default)]
     refresh: RefreshIn,
 }
 
-/// Where a refresh token goes.
+/// Where a refresh token is sent.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum RefreshIn {
-    /// Into a cookie that no script reads: for pages.
+    /// In a cookie that no script can read: for web pages.
     #[default]
     Cookie,
-    /// Into the answer: for programs.
+    /// In the body of the answer: for programs.
     Body,
 }
 
-/// What to send along from now on, as `Authorization: Bearer <access_token>`.
+/// The tokens of a session. Send the access token with each request, as `Authorization: Bearer <access_token>`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Token)]
 struct LoggedIn {
-    /// The access token.
+    /// The access token of the session.
     access_token: String,
     /// Always the word `bearer`.
     token_type: &'static str,
-    /// How long it is good for, in seconds.
+    /// How long the access token is valid, in seconds.
     expires_in: u64,
-    /// Good once, for the next access token and the next of these; only if it was asked for.
+    /// The refresh token, valid once, for the next access and refresh tokens. Only present if the request asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
 }
@@ -80,7 +80,7 @@ impl LoggedIn {
     }
 }
 
-/// An e-mail address and a password against an access token and a refresh token.
+/// Logs a user in by e-mail address and password. Returns an access token and a refresh token.
 #[utoipa::path(
     post, path = "/auth/login", tag = "auth", operation_id = "log_in",
     request_body = Credentials,
@@ -108,13 +108,13 @@ async fn log_in(
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Refresh {
-    /// The token; without it, the cookie counts.
+    /// The refresh token. Without it, the token in the cookie is used.
     #[serde(default)]
     refresh_token: Option<String>,
 }
 
 impl Refresh {
-    /// The token, and where the next one goes.
+    /// Returns the refresh token of the request, and where to send the next one.
     fn token(self, app: &App, headers: &HeaderMap) -> Option<(String, RefreshIn)> {
         let settings = &app.identity.settings;
         match self.refresh_token {
@@ -125,8 +125,8 @@ impl Refresh {
     }
 }
 
-/// A refresh token against the next access token and the next refresh token. Each is good once: for 10 s the same client
-/// may ask again; after that a second use ends the session.
+/// Exchanges a refresh token for the next access token and the next refresh token. A refresh token is valid once:
+/// within 10 s the same client may send it again; later, a second use ends the session.
 #[utoipa::path(
     post, path = "/auth/refresh", tag = "auth", operation_id = "refresh",
     request_body = Option<Refresh>,
@@ -147,8 +147,8 @@ async fn refresh(
     Ok(LoggedIn::answer(&app, tokens, to, &headers))
 }
 
-/// Ends the session: its access tokens and its refresh token are good no more, from this moment. Without a session there
-/// is nothing to end, and the answer is the same.
+/// Ends the caller's session: its access tokens and its refresh token stop being valid at once. The answer is the same
+/// where there is no session.
 #[utoipa::path(
     post, path = "/auth/logout", tag = "auth", operation_id = "log_out",
     request_body = Option<Refresh>,

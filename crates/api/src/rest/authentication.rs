@@ -1,8 +1,8 @@
-//! Who is calling: found out once for each request, before anything else is done for it.
+//! Finds out who is calling, once for each request, before anything else is done for it.
 //!
-//! In this order: an access token or an API key as `Authorization: Bearer`, or the session's cookie. A request without
-//! one, or with a bad one, is nobody's. That is refused at the [`door`](crate::door), and not before: a login with the
-//! token of a session that is over is a login.
+//! The caller is found by an access token or an API key in `Authorization: Bearer`, or else by the session's cookie. A
+//! request without any, or with an invalid one, has no caller. The [`door`](crate::door) refuses it, not this layer: a
+//! login that still carries the token of an ended session must succeed.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -47,6 +47,6 @@ async fn principal(app: &App, method: &Method, headers: &HeaderMap) -> Result<Op
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (scheme, token) = values.next()?.to_str().ok()?.split_once(' ')?;
-    // Two of them would leave open which one counts.
+    // Two `Authorization` headers are ambiguous, so neither is used.
     (values.next().is_none() && scheme.eq_ignore_ascii_case("bearer")).then_some(token.trim())
 }

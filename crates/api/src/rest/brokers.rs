@@ -1,8 +1,9 @@
-//! What a broker of one's own asks: whether a client may connect, publish, subscribe. In the words of EMQX 5, and of
-//! Mosquitto's plugin mosquitto-go-auth.
+//! Answers an external broker that asks whether a client may connect, publish or subscribe. Speaks the HTTP protocols
+//! of EMQX 5 and of Mosquitto's plugin mosquitto-go-auth.
 //!
-//! For the broker alone: a request from elsewhere, or through a proxy, finds nothing here. So they are no part of the
-//! described API. What cannot be answered is denied: EMQX goes on to the next source at any status but 200.
+//! Only brokers may ask: a request from another network, or through a proxy, gets 404. So these routes are not in the
+//! `OpenAPI` document. A question that cannot be answered is denied; EMQX gets the denial with status 200, because at
+//! any other status it goes on to its next source.
 
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
@@ -31,13 +32,13 @@ pub(super) fn router() -> Router<App> {
         .route("/mqtt/mosquitto/acl", any(mosquitto_acl))
 }
 
-/// The networks that brokers ask from where an operator has not said: this machine.
+/// The networks from which brokers may ask, unless an operator sets others: this machine.
 #[must_use]
 pub fn loopback() -> Vec<IpNet> {
     ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect()
 }
 
-/// The request comes from a broker of ours.
+/// A request that comes directly from an allowed broker's network.
 struct Broker;
 
 impl FromRequestParts<App> for Broker {
@@ -55,7 +56,7 @@ impl FromRequestParts<App> for Broker {
     }
 }
 
-/// What it asks: as JSON or as a form, and perhaps more than is needed here.
+/// A broker's question, as JSON or as a form. Unknown fields are ignored.
 struct Question<T>(Option<T>);
 
 impl<T: DeserializeOwned> FromRequest<App> for Question<T> {
@@ -74,14 +75,14 @@ impl<T: DeserializeOwned> FromRequest<App> for Question<T> {
     }
 }
 
-/// Who wants to connect.
+/// A client that wants to connect.
 #[derive(Deserialize)]
 struct Login {
     username: String,
     password: String,
 }
 
-/// What a client of EMQX wants to do.
+/// An action of a client, as EMQX names it.
 #[derive(Deserialize)]
 struct EmqxAccess {
     username: String,
@@ -89,7 +90,7 @@ struct EmqxAccess {
     action: String,
 }
 
-/// What a client of Mosquitto wants to do.
+/// An action of a client, as Mosquitto numbers it.
 #[derive(Deserialize)]
 struct MosquittoAccess {
     username: String,
@@ -97,16 +98,16 @@ struct MosquittoAccess {
     acc: u8,
 }
 
-/// What a client wants to do, in the words of neither broker.
+/// An action of a client, whichever broker asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wish {
     Publish,
     Subscribe,
-    /// A message of a topic that is about to be delivered.
+    /// The client is about to be sent a message of the topic.
     Receive,
 }
 
-/// Who was let in, and until when.
+/// The answer for a client that may connect.
 struct LetIn {
     until: Option<i64>,
 }
@@ -158,7 +159,7 @@ async fn mosquitto_user(State(app): State<App>, _: Broker, Question(login): Ques
     mosquitto(let_in.is_some())
 }
 
-/// Nobody is above the rules.
+/// No client is a superuser: the rules hold for every client.
 async fn mosquitto_superuser(_: Broker) -> Response {
     mosquitto(false)
 }
@@ -179,7 +180,7 @@ async fn mosquitto_acl(
     mosquitto(or_not(allowed).is_some())
 }
 
-/// For the plugin's `http_response_mode` `status`, and for `json`.
+/// The answer serves both of the plugin's values of `http_response_mode`: `status` and `json`.
 fn mosquitto(allowed: bool) -> Response {
     if allowed {
         Json(json!({ "ok": true, "error": "" })).into_response()
@@ -188,7 +189,7 @@ fn mosquitto(allowed: bool) -> Response {
     }
 }
 
-/// What fails is denied, and written to the log.
+/// Turns a failed look-up into a denial, and writes the error to the log.
 fn or_not<T>(answer: Result<Option<T>, access::Error>) -> Option<T> {
     answer.unwrap_or_else(|error| {
         tracing::warn!(%error, "failed to answer a broker; denied");
@@ -207,7 +208,8 @@ async fn log_in(app: &App, login: &Login) -> Result<Option<LetIn>, access::Error
     Ok(admitted.map(|admitted| LetIn { until: admitted.expires_at.map(|at| at.timestamp()) }))
 }
 
-/// A device's own topics, as long as it has a credential that is good; and what fleetlog itself does there.
+/// Decides whether a client may do `wish` on `topic`: a device on its own topics while it has a valid credential, and
+/// fleetlog itself on the topics that it uses.
 async fn allows(app: &App, username: &str, topic: &str, wish: Option<Wish>) -> Result<bool, access::Error> {
     let Some(wish) = wish else { return Ok(false) };
     if app.settings.broker.as_ref().is_some_and(|broker| broker.is_of(username)) {
@@ -221,7 +223,7 @@ async fn allows(app: &App, username: &str, topic: &str, wish: Option<Wish>) -> R
     Ok(allowed && app.devices.may_be_here(&device).await?)
 }
 
-/// Whether fleetlog does that at a broker.
+/// Tells whether fleetlog itself does `wish` on `topic` at an external broker.
 fn is_ours(topic: &str, wish: Wish) -> bool {
     let channel = Topic::parse(topic).map(|topic| topic.channel);
     match wish {

@@ -1,6 +1,6 @@
-//! A browser's session: all of it in one cookie, for pages that keep no token themselves.
+//! A browser's session, held in one cookie, for pages that keep no token themselves.
 //!
-//! Outside the versioned API, where the clients of the web page look for it.
+//! These paths lie outside the versioned API, where the web page's clients expect them.
 
 use axum::Json;
 use axum::extract::State;
@@ -28,7 +28,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default().routes(routes!(log_in)).routes(routes!(log_out)).merge(guarded!(me))
 }
 
-/// Who wants to log in.
+/// The credentials of a user who logs in.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = BrowserCredentials)]
@@ -40,7 +40,7 @@ struct Credentials {
     password: String,
 }
 
-/// Begins a browser's session. Only a page of our own origin can.
+/// Begins a browser's session. Only a page of the service's own origin can do so.
 #[utoipa::path(
     post, path = "/api/login", tag = "browser", operation_id = "browser_log_in", request_body = Credentials,
     responses(
@@ -87,7 +87,7 @@ async fn log_out(
     Ok((SetCookie::removed(&app.identity.settings), StatusCode::NO_CONTENT))
 }
 
-/// Who one is.
+/// Returns the caller's own account.
 #[utoipa::path(
     get, path = "/api/me", tag = "browser", operation_id = "browser_me",
     responses((status = 200, description = "The user, as of now", body = Account)),

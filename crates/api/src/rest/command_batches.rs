@@ -1,4 +1,4 @@
-//! Batches: one command for many devices, at a rate, until all have it or too many fail.
+//! Batches: one command for many devices, sent at a given rate until every device has it or too many fail.
 
 use axum::Json;
 use axum::response::IntoResponse;
@@ -28,7 +28,7 @@ use crate::door::action::guarded;
 use crate::door::{Knock, May, guard};
 use crate::resource::{Resource, uuid};
 
-/// How many commands are requested a second, unless the requester says otherwise.
+/// The default number of commands that a batch requests a second.
 const RATE_PER_S: u32 = 10;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -58,12 +58,12 @@ impl Resource for Batch {
 #[serde(deny_unknown_fields)]
 #[schema(as = NewCommandBatch)]
 struct New {
-    /// Which devices: `{"devices": […]}` or `{"labels": {…}}`.
+    /// The devices that get the command: `{"devices": […]}` or `{"labels": {…}}`.
     selector: Selector,
-    /// What to do: one of the tenant's command types.
+    /// The name of the command: one of the tenant's command types.
     #[schema(example = "set_interval")]
     cmd: String,
-    /// With what: JSON that fits the command type's schema, at most 32 KiB of it. Without it: `{}`.
+    /// The command's parameters: JSON that fits the command type's schema, at most 32 KiB. Without it: `{}`.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Object>)]
     params: Option<Value>,
@@ -71,7 +71,8 @@ struct New {
     #[serde(default, deserialize_with = "present")]
     #[schema(minimum = 1, maximum = 1000, default = 10)]
     rate_per_s: Option<u32>,
-    /// So many commands that failed or timed out end the batch. Without it: it goes on whatever fails.
+    /// The number of failed or timed-out commands at which the batch ends. Without it, the batch goes on however many
+    /// fail.
     #[serde(default, deserialize_with = "present")]
     #[schema(minimum = 1, maximum = 100_000)]
     abort_after_failures: Option<u32>,
@@ -79,11 +80,11 @@ struct New {
     #[serde(default, deserialize_with = "present")]
     #[schema(minimum = 1, maximum = 86_400, default = 30)]
     timeout_s: Option<u32>,
-    /// How many attempts each command may have.
+    /// The most attempts that each command may have.
     #[serde(default, deserialize_with = "present")]
     #[schema(minimum = 1, maximum = 10, default = 3)]
     max_attempts: Option<u32>,
-    /// After this nothing is sent any more: at most 30 days away. Without it: a day away.
+    /// The moment after which no command is sent any more: at most 30 days from now. Without it: a day from now.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<DateTime<Utc>>)]
     expires_at: Option<Moment>,
@@ -110,10 +111,10 @@ impl From<New> for NewBatch {
 struct Written {
     /// The id of the batch.
     batch_id: Uuid,
-    /// What it is by that.
+    /// The state after this write.
     #[schema(example = "running")]
     status: &'static str,
-    /// Where that is on the record, to wait for with `min_position`.
+    /// The position of this write on the record, to wait for with `min_position`.
     #[schema(example = "1:42")]
     position: String,
 }
@@ -125,7 +126,7 @@ impl Written {
     }
 }
 
-/// Puts a batch on the record: the devices are chosen now, and get the command one after the other.
+/// Puts a batch on the record. The devices are chosen now, and get the command one after the other.
 #[utoipa::path(
     post, path = "/command-batches", tag = "commands", operation_id = "send_command_batch", request_body = New,
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body again is the same batch: 1 to 255 visible ASCII characters")),
@@ -155,7 +156,7 @@ async fn send_command_batch(
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], replayed(&accepted), Json(written)))
 }
 
-/// Which batches.
+/// Selects the batches of a page.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -171,7 +172,7 @@ struct Which {
     min_position: Option<LogPosition>,
 }
 
-/// The tenant's batches, newest first. `GET /commands?batch_id=` lists the commands of one.
+/// Lists the tenant's batches, newest first. `GET /commands?batch_id=` lists the commands of one batch.
 #[utoipa::path(
     get, path = "/command-batches", tag = "commands", operation_id = "list_command_batches", params(Which),
     responses((status = 200, description = "A page of batches", body = List<Batch>)),
@@ -188,7 +189,7 @@ async fn list_command_batches(
     Ok(Json(list))
 }
 
-/// One batch, and how its commands are.
+/// Returns one batch, with the number of its commands in each state.
 #[utoipa::path(
     get, path = "/command-batches/{id}", tag = "commands", operation_id = "read_command_batch",
     params(("id" = String, Path, description = "The batch's id"), When),
@@ -206,7 +207,7 @@ async fn read_command_batch(
     batch.map(Json).ok_or_else(Error::missing::<Batch>)
 }
 
-/// Requests no more of a batch's commands, and cancels those that were not sent yet.
+/// Cancels a batch: no more commands are requested, and those that were not sent yet are cancelled.
 #[utoipa::path(
     post, path = "/command-batches/{id}/cancel", tag = "commands", operation_id = "cancel_command_batch",
     request_body = Option<Cancel>,

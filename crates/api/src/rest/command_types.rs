@@ -97,13 +97,13 @@ struct New {
     params: Value,
 }
 
-/// What a write has done.
+/// The result of a write.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CommandTypeWritten)]
 struct Written {
     /// The command type.
     name: String,
-    /// Where it is on the record, to wait for with `min_position`; null if there was nothing to change.
+    /// The position of this write on the record, to wait for with `min_position`; null if there was nothing to change.
     #[schema(example = "1:42")]
     position: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Commands: send, list, cancel. What became of one is in [`command_history`](super::command_history).
+//! Commands: send, list, cancel. The history of one command is in [`command_history`](super::command_history).
 
 use axum::Json;
 use axum::response::IntoResponse;
@@ -56,10 +56,10 @@ impl Resource for Command {
 #[serde(deny_unknown_fields)]
 #[schema(as = NewCommand)]
 struct New {
-    /// What to do: one of the tenant's command types.
+    /// The name of the command: one of the tenant's command types.
     #[schema(example = "set_interval")]
     cmd: String,
-    /// With what: JSON that fits the command type's schema, at most 32 KiB of it. Without it: `{}`.
+    /// The command's parameters: JSON that fits the command type's schema, at most 32 KiB. Without it: `{}`.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Object>)]
     params: Option<Value>,
@@ -67,11 +67,11 @@ struct New {
     #[serde(default, deserialize_with = "present")]
     #[schema(minimum = 1, maximum = 86_400, default = 30)]
     timeout_s: Option<u32>,
-    /// How many attempts there may be.
+    /// The most attempts that the command may have.
     #[serde(default, deserialize_with = "present")]
     #[schema(minimum = 1, maximum = 10, default = 3)]
     max_attempts: Option<u32>,
-    /// After this it is not sent any more: at most 30 days away. Without it: a day away.
+    /// The moment after which the command is not sent any more: at most 30 days from now. Without it: a day from now.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<DateTime<Utc>>)]
     expires_at: Option<Moment>,
@@ -83,10 +83,10 @@ struct New {
 struct Written {
     /// The id of the command.
     cmd_id: Uuid,
-    /// What it is by that.
+    /// The state after this write.
     #[schema(example = "requested")]
     status: &'static str,
-    /// Where that is on the record, to wait for with `min_position`.
+    /// The position of this write on the record, to wait for with `min_position`.
     #[schema(example = "1:42")]
     position: String,
 }
@@ -116,7 +116,7 @@ async fn send_command(
     send(knock, &request, key, command).await
 }
 
-/// Puts a command on the record, at the path that the original clients use.
+/// Puts a command on the record, at a second path that is kept for the original clients.
 #[utoipa::path(
     post, path = "/devices/{uid}/command", tag = "commands", operation_id = "send_command_alias",
     request_body = New,
@@ -157,7 +157,7 @@ async fn send(
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], replayed(&accepted), Json(written)))
 }
 
-/// Says of an answer that it is an earlier one.
+/// The header that marks an answer as the one to an earlier request with the same key.
 pub(super) fn replayed(accepted: &Accepted) -> Option<[(HeaderName, HeaderValue); 1]> {
     accepted.repeated.then_some([(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))])
 }
@@ -174,23 +174,23 @@ impl Written {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Which {
-    /// Only for this device.
+    /// Only commands for this device.
     device: Option<String>,
-    /// Only in this state: `requested`, `sent`, `acked`, `failed`, `timed_out` or `cancelled`.
+    /// Only commands in this state: `requested`, `sent`, `acked`, `failed`, `timed_out` or `cancelled`.
     #[param(value_type = Option<String>)]
     status: Option<Status>,
-    /// Only what this user asked for.
+    /// Only commands that this user requested.
     actor: Option<String>,
-    /// Only of this command type.
+    /// Only commands of this command type.
     cmd: Option<String>,
-    /// Only of the request with this id, the `X-Request-Id` that it came with.
+    /// Only commands of the request with this id: its `X-Request-Id`.
     correlation_id: Option<String>,
-    /// Only of this batch.
+    /// Only commands of this batch.
     batch_id: Option<Uuid>,
-    /// Not requested before this.
+    /// Only commands requested at this moment or later.
     #[param(value_type = Option<DateTime<Utc>>)]
     from: Option<Moment>,
-    /// Requested before this.
+    /// Only commands requested before this moment.
     #[param(value_type = Option<DateTime<Utc>>)]
     to: Option<Moment>,
     /// At most so many.
@@ -207,7 +207,7 @@ struct Which {
     min_position: Option<LogPosition>,
 }
 
-/// The tenant's commands, newest first.
+/// Lists the tenant's commands, newest first.
 #[utoipa::path(
     get, path = "/commands", tag = "commands", operation_id = "list_commands", params(Which),
     responses((status = 200, description = "A page of commands", body = List<Command>)),
@@ -224,10 +224,10 @@ async fn list_commands(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct WhichOfDevice {
-    /// Only in this state: `requested`, `sent`, `acked`, `failed`, `timed_out` or `cancelled`.
+    /// Only commands in this state: `requested`, `sent`, `acked`, `failed`, `timed_out` or `cancelled`.
     #[param(value_type = Option<String>)]
     status: Option<Status>,
-    /// Only of this command type.
+    /// Only commands of this command type.
     cmd: Option<String>,
     /// At most so many.
     #[serde(default)]
@@ -243,7 +243,7 @@ struct WhichOfDevice {
     min_position: Option<LogPosition>,
 }
 
-/// A device's commands, newest first. `GET /commands?device=` searches them by more.
+/// Lists a device's commands, newest first. `GET /commands?device=` has more filters.
 #[utoipa::path(
     get, path = "/devices/{uid}/commands", tag = "commands", operation_id = "list_device_commands",
     params(("uid" = String, Path, description = "The device's uid"), WhichOfDevice),
@@ -259,7 +259,7 @@ async fn list_device_commands(
     let device = Some(door.id.to_string());
     let which = Which { device, status, cmd, limit, cursor, count, min_position, ..Which::default() };
     let commands = list(&door, which).await?;
-    // A device that was told nothing differs from one that does not exist.
+    // An empty list is answered only for a device that exists; an unknown device is a 404.
     if commands.items.is_empty()
         && !commands.has_more
         && door.log().load::<device::Device>(&aggregate_id(&door.caller.tenant, &door.id)).await?.status()
@@ -286,7 +286,7 @@ async fn list<T: Target>(door: &May<CommandsRead, T>, which: Which) -> Result<Li
     };
     min_position::of_projection::<commands::Model>(&door.app, door.log(), which.min_position).await?;
     let page = commands::list(door.log(), &query).await?;
-    // Where policies choose among the items, their number would tell of those that are not shown.
+    // Where policies hide some items from the caller, the total would reveal how many are hidden.
     let total = if which.count && !door.caller.is_ruled(Action::CommandsRead) {
         Some(commands::count(door.log(), &query).await?)
     } else {
@@ -299,17 +299,17 @@ async fn list<T: Target>(door: &May<CommandsRead, T>, which: Which) -> Result<Li
     Ok(list)
 }
 
-/// Why something is cancelled.
+/// The reason for a cancellation.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Cancellation)]
 pub(super) struct Cancel {
-    /// For people: 1 to 500 characters.
+    /// The reason, for people: 1 to 500 characters.
     #[serde(default, deserialize_with = "present")]
     pub(super) reason: Option<String>,
 }
 
-/// Gives a command up. The device may have done it all the same, if it was sent.
+/// Cancels a command. If it was already sent, the device may still carry it out.
 #[utoipa::path(
     post, path = "/commands/{id}/cancel", tag = "commands", operation_id = "cancel_command",
     request_body = Option<Cancel>,

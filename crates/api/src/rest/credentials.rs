@@ -83,7 +83,7 @@ struct IssuedCredential {
     username: String,
     /// The MQTT password. It is shown only now, and kept nowhere.
     password: String,
-    /// Where it is on the record.
+    /// The position of this write on the record.
     #[schema(example = "1:42")]
     position: Option<String>,
 }
@@ -127,12 +127,12 @@ async fn issue_device_credential(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(body)))
 }
 
-/// What a write has done.
+/// The result of a write.
 #[derive(Serialize, ToSchema)]
 struct Revoked {
     /// The id of the credential.
     credential_id: Uuid,
-    /// Where it is on the record.
+    /// The position of this write on the record.
     #[schema(example = "1:42")]
     position: Option<String>,
 }

@@ -98,7 +98,7 @@ async fn list_devices(
     let mut page = devices::list(door.log(), &query, since).await?;
     let shown = shown_since(door.log(), Utc::now());
     page.items = page.items.into_iter().map(|device| device.shown_since(shown)).collect();
-    // Where policies choose among the items, their number would tell of those that are not shown.
+    // Where policies hide some items from the caller, the total would reveal how many are hidden.
     let total = if which.count && !door.caller.is_ruled(Action::DevicesRead) {
         Some(devices::count(door.log(), &query, since).await?)
     } else {
@@ -158,12 +158,12 @@ struct Change {
     labels: Option<Labels>,
 }
 
-/// What a write has done.
+/// The result of a write.
 #[derive(Serialize, ToSchema)]
 struct Written {
     /// The uid of the device.
     uid: String,
-    /// Where it is on the record, to wait for with `min_position`; null if there was nothing to change.
+    /// The position of this write on the record, to wait for with `min_position`; null if there was nothing to change.
     #[schema(example = "1:42")]
     position: Option<String>,
 }

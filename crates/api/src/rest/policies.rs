@@ -104,13 +104,13 @@ struct New {
     description: Option<String>,
 }
 
-/// What a write has done.
+/// The result of a write.
 #[derive(Serialize, ToSchema)]
 #[schema(as = PolicyWritten)]
 struct Written {
     /// The name of the policy.
     name: String,
-    /// Where it is on the record; null if there was nothing to change.
+    /// The position of this write on the record; null if there was nothing to change.
     #[schema(example = "1:42")]
     position: Option<String>,
 }

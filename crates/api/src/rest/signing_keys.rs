@@ -26,7 +26,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 struct Rotated {
     /// Its id, as the `kid` of access tokens.
     kid: Uuid,
-    /// Where it is on the record.
+    /// The position of this write on the record.
     #[schema(example = "1:42")]
     position: String,
 }

@@ -184,7 +184,7 @@ struct OwnChange {
 struct Written {
     #[serde(flatten)]
     tenant: Tenant,
-    /// Where it is on the tenant's record; null if there was nothing to change.
+    /// The position of this write in the tenant's log; null if there was nothing to change.
     #[schema(example = "3:2")]
     position: Option<String>,
 }

@@ -84,13 +84,13 @@ struct NewTier {
     limits: Vec<Limit>,
 }
 
-/// What a write has done.
+/// The result of a write.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TierWritten)]
 struct Written {
     /// The name of the tier.
     tier: String,
-    /// Where it is on the record, to wait for with `min_position`; null if there was nothing to change.
+    /// The position of this write on the record, to wait for with `min_position`; null if there was nothing to change.
     #[schema(example = "1:42")]
     position: Option<String>,
 }
