@@ -1,11 +1,11 @@
-//! An answer as JSON text. What resolvers have written already is taken as it is.
+//! Writes an answer as JSON text. Values that resolvers have already written as text are copied as they are.
 
 use async_graphql::{Response, Value};
 use axum::response::IntoResponse;
 use http::header;
 use serde::Serialize;
 
-/// What goes back.
+/// The HTTP answer to a question.
 pub(super) struct Answer(pub(super) Response);
 
 impl IntoResponse for Answer {
@@ -27,7 +27,7 @@ impl Answer {
     }
 }
 
-/// No type of the schema has bytes for its values: they are text that is written already.
+/// Writes one value. No type of the schema has byte values, so bytes are JSON text that a resolver has already written.
 fn write(value: &Value, text: &mut Vec<u8>) {
     match value {
         Value::Binary(written) => text.extend_from_slice(written),
@@ -58,7 +58,7 @@ fn write(value: &Value, text: &mut Vec<u8>) {
 }
 
 fn plain<T: Serialize + ?Sized>(value: &T, text: &mut Vec<u8>) {
-    // Neither numbers nor texts can fail to be written, and a list of bytes takes them.
+    // Writing a number or a string into a `Vec<u8>` does not fail.
     let _ = serde_json::to_writer(text, value);
 }
 

@@ -18,15 +18,15 @@ use crate::rest::Error;
 use crate::rest::extract::parse;
 use crate::rest::parameters::check_span;
 
-/// How many steps a life has, for its cost: most have three or four.
+/// How many steps a command is assumed to have, for the cost of a question: most have three or four.
 pub(super) const STEPS: usize = 5;
 
 /// A command as the log left it.
 pub(super) struct Command {
     row: commands::Command,
-    /// What led to it, where that has been read with it.
+    /// The command's steps, if they were read together with the command.
     steps: Option<Vec<commands::Step>>,
-    /// Whether the asker may see what led to it, where that has been asked already.
+    /// Whether the caller is already known to be allowed to see the steps.
     seen: bool,
 }
 
@@ -43,63 +43,63 @@ impl From<(commands::Command, Vec<commands::Step>)> for Command {
 }
 
 impl Command {
-    /// One that the asker has just written, which is not to say may read.
+    /// A command that the caller has just written, and perhaps may not read.
     pub(super) fn written(command: (commands::Command, Vec<commands::Step>)) -> Self {
         Self { seen: false, ..command.into() }
     }
 }
 
-/// Where a command is in its life.
+/// The state of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(name = "CommandStatus", remote = "command::Status")]
 pub(super) enum Status {
-    /// On the record, and not yet with a broker.
+    /// The command is on the record, and no broker has it yet.
     Requested,
-    /// A broker has taken over at least one attempt.
+    /// A broker has accepted at least one attempt.
     Sent,
-    /// The device did it.
+    /// The device carried the command out.
     Acked,
-    /// The device says that it failed.
+    /// The device reported that the command failed.
     Failed,
     /// The device did not answer in time.
     TimedOut,
-    /// Somebody did not want it any more.
+    /// A user or a program cancelled the command.
     Cancelled,
 }
 
 #[Object]
 impl Command {
-    /// Its id: the same in the log, in REST, in the message to the device and in the device's answer.
+    /// The command's id: the same in the log, in REST, in the message to the device and in the device's ack.
     async fn id(&self) -> ID {
         self.row.cmd_id.into()
     }
 
-    /// For which device.
+    /// The uid of the device that the command is for.
     async fn device_uid(&self) -> &str {
         &self.row.device_uid
     }
 
-    /// What to do.
+    /// The name of the command: one of the tenant's command types.
     async fn cmd(&self) -> &str {
         &self.row.cmd
     }
 
-    /// Its parameters: JSON, at most 32 KiB.
+    /// The command's parameters: JSON, at most 32 KiB.
     async fn params(&self) -> Json {
         Json(self.row.params.clone())
     }
 
-    /// Where it is in its life.
+    /// The command's state now.
     async fn status(&self) -> Status {
         self.row.status.into()
     }
 
-    /// Who wanted it.
+    /// Who requested the command: a user's id, or `key:` and an API key's id.
     async fn requested_by(&self) -> &str {
         &self.row.requested_by
     }
 
-    /// When it was requested, by the server's clock.
+    /// When the command was requested, by the server's clock.
     async fn requested_at(&self) -> DateTime<Utc> {
         self.row.requested_at
     }
@@ -114,77 +114,77 @@ impl Command {
         self.row.max_attempts
     }
 
-    /// After this it is not sent any more.
+    /// The moment after which the command is not sent any more.
     async fn expires_at(&self) -> DateTime<Utc> {
         self.row.expires_at
     }
 
-    /// How many attempts a broker has taken over.
+    /// How many attempts a broker has accepted.
     async fn attempts(&self) -> i32 {
         self.row.attempts
     }
 
-    /// When the last of them was.
+    /// When a broker accepted the last attempt.
     async fn sent_at(&self) -> Option<DateTime<Utc>> {
         self.row.sent_at
     }
 
-    /// Until when the device may answer that.
+    /// The deadline for the device's ack of the last attempt.
     async fn deadline(&self) -> Option<DateTime<Utc>> {
         self.row.deadline
     }
 
-    /// When it ended.
+    /// When the command ended.
     async fn ended_at(&self) -> Option<DateTime<Utc>> {
         self.row.ended_at
     }
 
-    /// What came of it.
+    /// The result that the device sent with its ack.
     async fn result(&self) -> Option<Json> {
         self.row.result.clone().map(Json)
     }
 
-    /// Why the device says that it failed.
+    /// The error that the device reported.
     async fn error(&self) -> Option<Json> {
         self.row.error.clone().map(Json)
     }
 
-    /// Who cancelled it.
+    /// Who cancelled the command: a user's id, or `key:` and an API key's id.
     async fn cancelled_by(&self) -> Option<&str> {
         self.row.cancelled_by.as_deref()
     }
 
-    /// Why it was cancelled, in the words of who did: 1 to 500 characters.
+    /// The reason that was given for the cancellation: 1 to 500 characters.
     async fn cancel_reason(&self) -> Option<&str> {
         self.row.cancel_reason.as_deref()
     }
 
-    /// What the device answered after the command had timed out or was cancelled. It changes nothing.
+    /// The ack that arrived after the command had timed out or was cancelled. It does not change the state.
     async fn late_ack(&self) -> Option<Json> {
         self.row.late_ack.clone().map(Json)
     }
 
-    /// When the late answer arrived, by the server's clock.
+    /// When the late ack arrived, by the server's clock.
     async fn late_ack_at(&self) -> Option<DateTime<Utc>> {
         self.row.late_ack_at
     }
 
-    /// What ties it to the requester's own records.
+    /// A link to the requester's own records: the id that the requester gave, or else the request's id.
     async fn correlation_id(&self) -> Option<&str> {
         self.row.correlation_id.as_deref()
     }
 
-    /// The batch that it is part of.
+    /// The id of the batch that the command is part of.
     async fn batch_id(&self) -> Option<ID> {
         self.row.batch_id.map(ID::from)
     }
 
-    /// The position of its request in the control log.
+    /// The position in the control log at which the command was requested.
     async fn position(&self) -> Long {
         Long(self.row.position)
     }
 
-    /// Every event of its life, in order, from the log itself.
+    /// Every event of the command, in order, from the log itself.
     #[graphql(complexity = "QUERY + STEPS * child_complexity")]
     async fn history(&self, context: &Context<'_>) -> Result<Vec<Step>> {
         if !self.seen {
@@ -202,12 +202,12 @@ impl Command {
     }
 }
 
-/// One event of a command's life, and where it left the command.
+/// One event of a command, and the command's state after it.
 pub(super) struct Step(commands::Step);
 
 #[Object(name = "CommandStep")]
 impl Step {
-    /// Its place in the command's life: 1, 2, 3 …
+    /// The event's number in the command's stream: 1, 2, 3 …
     async fn sequence(&self) -> Long {
         Long(self.0.sequence)
     }
@@ -222,42 +222,42 @@ impl Step {
         &self.0.event_type
     }
 
-    /// The event's own words.
+    /// The event as it is stored, in JSON.
     async fn event(&self) -> Json {
         Json(self.0.event.clone())
     }
 
-    /// Where the command was after it.
+    /// The command's state after this event.
     async fn status(&self) -> Status {
         self.0.status.into()
     }
 
-    /// How many attempts there had been.
+    /// The number of attempts up to this event.
     async fn attempts(&self) -> i32 {
         self.0.attempts
     }
 
-    /// Who did it.
+    /// Who caused the event: a user's id, or `key:` and an API key's id.
     async fn actor(&self) -> Option<&str> {
         self.0.actor.as_deref()
     }
 
-    /// What ties it to other records.
+    /// The correlation id, which ties the event to other records.
     async fn correlation_id(&self) -> Option<&str> {
         self.0.correlation_id.as_deref()
     }
 
-    /// What it followed from.
+    /// The event that caused this one: its log and position, such as `1:42`.
     async fn causation_id(&self) -> Option<&str> {
         self.0.causation_id.as_deref()
     }
 
-    /// When it happened.
+    /// When the event happened.
     async fn occurred_at(&self) -> DateTime<Utc> {
         self.0.occurred_at
     }
 
-    /// When it was recorded, by the database's clock.
+    /// When the event was recorded, by the database's clock.
     async fn recorded_at(&self) -> DateTime<Utc> {
         self.0.recorded_at
     }
@@ -328,12 +328,12 @@ pub(super) fn edge(command: Command) -> CommandEdge {
     Edge::new(Cursor::of(&command.row).to_string(), command)
 }
 
-/// Counts only when it is asked to.
+/// Counts the commands, only when `totalCount` is asked for.
 pub(super) struct CommandTotal(commands::Query);
 
 #[Object]
 impl CommandTotal {
-    /// How many items all pages have. Null for whom policies choose among them.
+    /// The number of items on all pages. Null if policies hide some items from the caller.
     #[graphql(complexity = "10 * QUERY")]
     async fn total_count(&self, context: &Context<'_>) -> Result<Option<Long>> {
         let asker = context.data::<Asker>()?;
@@ -345,7 +345,7 @@ impl CommandTotal {
     }
 }
 
-/// Names the connection of one device's commands: unlike that of all, it is never counted.
+/// Names the connection of one device's commands, which has no `totalCount`.
 pub(super) struct OfDevice;
 
 impl ConnectionNameType for OfDevice {

@@ -1,4 +1,4 @@
-//! Devices.
+//! Devices: their types and fields.
 
 use async_graphql::connection::{Connection, Edge, EmptyFields};
 use async_graphql::{Context, Enum, Object, Result};
@@ -25,86 +25,86 @@ use crate::rest::windows::query;
 /// A device as the log left it.
 pub(super) struct Device(pub(super) devices::Device);
 
-/// Whether a device is heard of.
+/// The state of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(name = "DeviceStatus", remote = "devices::Status")]
 pub(super) enum Status {
-    /// In service, and heard of lately.
+    /// In service, and has sent a message lately.
     Online,
-    /// In service, and silent.
+    /// In service, and has sent no message lately.
     Offline,
     /// Out of service.
     Decommissioned,
 }
 
-/// Who put a device on the record.
+/// How a device was registered.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(name = "RegisteredVia", remote = "Via")]
 enum RegisteredVia {
-    /// Its own first message.
+    /// By the device's own first message.
     Telemetry,
-    /// A request over REST or from the command line.
+    /// By a request over REST or from the command line.
     Api,
 }
 
 #[Object]
 impl Device {
-    /// Its name within the tenant.
+    /// The device's name within the tenant.
     async fn uid(&self) -> &str {
         &self.0.uid
     }
 
-    /// What people call it.
+    /// The device's name for people.
     async fn name(&self) -> Option<&str> {
         self.0.name.as_deref()
     }
 
-    /// What policies find it by.
+    /// The device's labels, which policies can refer to.
     async fn labels(&self) -> Json {
         Json(StoredJson(serde_json::json!(self.0.labels).to_string()))
     }
 
-    /// Whether it is heard of.
+    /// The device's state now.
     async fn status(&self) -> Status {
         self.0.status.into()
     }
 
-    /// When it was put on the record; after a decommissioning, when it was put back.
+    /// When the device was registered; after a decommissioning, when it was put back into service.
     async fn registered_at(&self) -> DateTime<Utc> {
         self.0.registered_at
     }
 
-    /// Who put it there.
+    /// How the device was registered.
     async fn registered_via(&self) -> RegisteredVia {
         self.0.registered_via.into()
     }
 
-    /// When it was taken out of service.
+    /// When the device was taken out of service.
     async fn decommissioned_at(&self) -> Option<DateTime<Utc>> {
         self.0.decommissioned_at
     }
 
-    /// When its newest message arrived, by the server's clock.
+    /// When the device's newest message arrived, by the server's clock.
     async fn last_seen_at(&self) -> Option<DateTime<Utc>> {
         self.0.last_seen_at
     }
 
-    /// Its latest reading by the device's own clock, whenever that arrived.
+    /// The device's latest reading by the device's own clock, in whatever order readings arrived.
     async fn last_reading(&self) -> Option<LastReading<'_>> {
         self.0.last_reading.as_ref().map(LastReading)
     }
 
-    /// How many messages are on the record.
+    /// How many of the device's messages are on the record.
     async fn messages(&self) -> Long {
         Long(self.0.messages)
     }
 
-    /// How many more were recognised as repeats.
+    /// How many more messages were duplicates, which are not stored.
     async fn duplicates(&self) -> Long {
         Long(self.0.duplicates)
     }
 
-    /// Its readings, newest first unless told otherwise.
+    /// The device's readings, newest first unless `order` says otherwise.
     #[graphql(complexity = "cost(first, child_complexity)")]
     async fn telemetry(
         &self,
@@ -136,7 +136,7 @@ impl Device {
         Ok(connection)
     }
 
-    /// What it was told, newest first.
+    /// The device's commands, newest first.
     #[graphql(complexity = "cost(first, child_complexity)")]
     async fn commands(
         &self,
@@ -155,8 +155,8 @@ impl Device {
         Ok(connection)
     }
 
-    /// What its metrics did in each window of time, by default over the last day. `step` is minutes, hours or days
-    /// such as `5m`; `points` keeps at most so many windows of each metric (LTTB).
+    /// Statistics of the device's metrics for each window of time, by default over the last day. `step` is minutes,
+    /// hours or days such as `5m`; `points` is the most windows to keep of each metric (LTTB).
     #[expect(clippy::too_many_arguments, reason = "they are the field's")]
     #[graphql(complexity = "windows_cost(points, child_complexity)")]
     async fn windows(
@@ -195,12 +195,12 @@ struct LastReading<'d>(&'d devices::LastReading);
 
 #[Object]
 impl LastReading<'_> {
-    /// When it happened, by the device's clock.
+    /// When the reading was taken, by the device's clock.
     async fn ts(&self) -> DateTime<Utc> {
         self.0.occurred_at
     }
 
-    /// Its position in the telemetry log.
+    /// The reading's position in the telemetry log.
     async fn position(&self) -> Long {
         Long(self.0.position)
     }

@@ -1,10 +1,10 @@
-//! Errors of resolvers: the words of REST's problem documents, with their code among the extensions.
+//! Errors of resolvers: the texts of REST's problem documents, with their code among the extensions.
 
 use async_graphql::{ErrorExtensions, Response, Value};
 
 use crate::rest::Error as HttpError;
 
-/// What REST would answer, for `GraphQL`.
+/// Turns an error into a `GraphQL` error with the text and the code that REST would answer.
 impl From<HttpError> for async_graphql::Error {
     fn from(error: HttpError) -> Self {
         error.log();
@@ -12,7 +12,7 @@ impl From<HttpError> for async_graphql::Error {
     }
 }
 
-/// What the library refuses by itself has no code yet.
+/// Adds a code to errors that the library raised itself.
 pub(super) fn with_codes(mut response: Response) -> Response {
     for error in &mut response.errors {
         let extensions = error.extensions.get_or_insert_default();

@@ -1,4 +1,4 @@
-//! Logs.
+//! Logs: their type and fields.
 
 use async_graphql::Object;
 
@@ -20,12 +20,12 @@ impl Log {
         self.0.lane
     }
 
-    /// Which part of the lane, for tenants too large for one log.
+    /// The log's shard: its number within the lane, for tenants too large for one log.
     async fn shard(&self) -> i32 {
         self.0.shard
     }
 
-    /// The position of its last event; 0 while it is empty.
+    /// The position of the log's last event; 0 while the log is empty.
     async fn head(&self) -> Long {
         Long(self.0.head)
     }

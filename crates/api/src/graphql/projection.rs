@@ -1,4 +1,4 @@
-//! Projections.
+//! Projections: their type and fields.
 
 use async_graphql::{Enum, Object};
 use chrono::{DateTime, Utc};
@@ -6,20 +6,20 @@ use fleetlog_projections::status;
 
 use super::scalars::Long;
 
-/// One version of a projection, as far as it concerns the tenant's logs.
+/// One version of a projection, with its progress in the tenant's logs.
 pub(super) struct Projection(pub(super) status::ProjectionStatus);
 
-/// How a projection is.
+/// The state of a projection.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(name = "ProjectionState", remote = "status::State")]
 enum State {
-    /// It follows its logs.
+    /// The projection follows its logs.
     Following,
-    /// It follows its logs, but for streams that it has parked.
+    /// The projection follows its logs, except for streams that it has parked.
     Degraded,
-    /// Its last try failed; it keeps trying.
+    /// The projection's last try failed; it keeps trying.
     Failed,
-    /// No node runs it.
+    /// No node runs the projection.
     Stopped,
 }
 
@@ -40,37 +40,37 @@ impl Projection {
         self.0.live
     }
 
-    /// How it is.
+    /// The projection's state now.
     async fn state(&self) -> State {
         self.0.state.into()
     }
 
-    /// Why it cannot go on, while it cannot.
+    /// The error that stops the projection, while it is stopped by one.
     async fn error(&self) -> Option<&str> {
         self.0.error.as_deref()
     }
 
-    /// Since when it is in this state.
+    /// When the projection entered this state.
     async fn since(&self) -> DateTime<Utc> {
         self.0.since
     }
 
-    /// How many streams it has parked.
+    /// How many streams the projection has parked.
     async fn parked(&self) -> Long {
         Long(self.0.parked)
     }
 
-    /// The last position that it has applied.
+    /// The last position that the projection has applied.
     async fn position(&self) -> Long {
         Long(self.0.total.position)
     }
 
-    /// The last position that there is.
+    /// The head of the projection's logs.
     async fn head(&self) -> Long {
         Long(self.0.total.head)
     }
 
-    /// What is between them.
+    /// How far the projection is behind: `head - position`.
     async fn lag(&self) -> Long {
         Long(self.0.total.lag)
     }

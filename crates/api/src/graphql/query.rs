@@ -1,4 +1,4 @@
-//! What can be asked for.
+//! The reads that a caller can make.
 
 use async_graphql::connection::{Connection, Edge};
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
@@ -21,30 +21,30 @@ use crate::rest::parameters::{Limit, Moment};
 use crate::rest::telemetry::shown_since;
 use crate::rest::{Error, logs, projections};
 
-/// What can be asked for.
+/// The reads that a caller can make.
 pub(super) struct Query;
 
-/// Which devices to list; without any of these, all that are in service.
+/// Filters for a list of devices; without any, all devices in service are listed.
 #[derive(InputObject)]
 struct DeviceFilter {
     /// Part of the uid or the name, in any case.
     q: Option<String>,
-    /// Only these. Without it: all that are in service.
+    /// Only devices in this state. Without it: all devices in service.
     status: Option<Status>,
 }
 
 /// The order of devices.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 enum DeviceSort {
-    /// By uid, from the first.
+    /// By uid, in ascending order.
     Uid,
-    /// By uid, from the last.
+    /// By uid, in descending order.
     UidDesc,
-    /// The longest silent first; those that were never heard of before all.
+    /// The longest silent device comes first, after those that never sent a message.
     LastSeenAt,
-    /// The last heard of first.
+    /// The device with the newest message comes first.
     LastSeenAtDesc,
-    /// In the order of registration.
+    /// The first registered device comes first.
     RegisteredAt,
     /// The last registered device comes first.
     RegisteredAtDesc,
@@ -66,7 +66,7 @@ impl From<DeviceSort> for Sort {
 
 #[Object]
 impl Query {
-    /// The tenant's devices.
+    /// Lists the tenant's devices.
     #[graphql(complexity = "3 * QUERY + cost(first, child_complexity)")]
     async fn devices(
         &self,
@@ -99,7 +99,7 @@ impl Query {
         Ok(connection)
     }
 
-    /// One device, in service or not. Null if there is none.
+    /// One device, in service or not. Null if no device has this uid.
     async fn device(&self, context: &Context<'_>, uid: String) -> Result<Option<Device>> {
         context.data::<Asker>()?.may_named(Action::DevicesRead, None, &uid).await?;
         Ok(context.data::<Loaders>()?.load_one(DeviceOf(uid)).await?.map(Device))
@@ -119,7 +119,7 @@ impl Query {
         Ok(command::list(asker, filter.unwrap_or_default(), first, after.as_deref()).await?)
     }
 
-    /// One command, from the log itself: never behind, and as it was at a moment if one is named. Null if there is
+    /// One command, read from the log itself, so never behind; with `asOf`, as it was at that moment. Null if there is
     /// none.
     #[graphql(complexity = "QUERY + child_complexity")]
     async fn command(
@@ -136,7 +136,7 @@ impl Query {
         Ok(life.map(Command::from))
     }
 
-    /// The tenant's logs.
+    /// Lists the tenant's logs.
     #[expect(clippy::unused_async, reason = "the library wants every resolver so")]
     async fn logs(&self, context: &Context<'_>) -> Result<Vec<Log>> {
         let asker = context.data::<Asker>()?;
@@ -144,7 +144,7 @@ impl Query {
         Ok(logs::of(asker.log()).into_iter().map(Log).collect())
     }
 
-    /// Every projection, as far as it concerns the tenant's logs.
+    /// Lists every projection, with its progress in the tenant's logs.
     #[graphql(complexity = "QUERY + child_complexity")]
     async fn projections(&self, context: &Context<'_>) -> Result<Vec<Projection>> {
         let asker = context.data::<Asker>()?;
@@ -154,23 +154,23 @@ impl Query {
     }
 }
 
-/// A moment of an argument.
+/// Checks a moment that an argument gives.
 pub(super) fn moment(field: &'static str, moment: Option<DateTime<Utc>>) -> Result<Option<Moment>, Error> {
     moment.map(|moment| Moment::try_from(moment).map_err(|bad| Error::field(field, bad))).transpose()
 }
 
-/// How many items a page of a connection has.
+/// Returns how many items a page of a connection has.
 pub(super) fn page_size(first: Option<i32>) -> Result<usize, Error> {
     let limit = Limit::try_from(i64::from(first.unwrap_or(DEFAULT_FIRST)));
     limit.map(|limit| limit.0).map_err(|bad| Error::field("first", bad))
 }
 
-/// Counts only when it is asked to.
+/// Counts the devices, only when `totalCount` is asked for.
 pub(super) struct Total(devices::Query);
 
 #[Object]
 impl Total {
-    /// How many items all pages have. Null for whom policies choose among them.
+    /// The number of items on all pages. Null if policies hide some items from the caller.
     #[graphql(complexity = "10 * QUERY")]
     async fn total_count(&self, context: &Context<'_>) -> Result<Option<Long>> {
         let asker = context.data::<Asker>()?;

@@ -1,4 +1,4 @@
-//! Readings.
+//! Readings of devices.
 
 use async_graphql::Object;
 use chrono::{DateTime, Utc};
@@ -16,27 +16,27 @@ impl Reading {
         Json(self.0.payload.clone())
     }
 
-    /// When it happened, by the device's clock.
+    /// When the reading was taken, by the device's clock.
     async fn ts(&self) -> DateTime<Utc> {
         self.0.occurred_at
     }
 
-    /// The device's message id, or one that was made for it.
+    /// The device's message id, or the id that the server made for the message.
     async fn msg_id(&self) -> &str {
         &self.0.msg_id
     }
 
-    /// When it was recorded, by the server's clock.
+    /// When the reading was recorded, by the server's clock.
     async fn recorded_at(&self) -> DateTime<Utc> {
         self.0.recorded_at
     }
 
-    /// Its position in the telemetry log.
+    /// The reading's position in the telemetry log.
     async fn position(&self) -> Long {
         Long(self.0.position)
     }
 
-    /// What was noticed about it: `raw`, `late`, `clock_ahead`, `no_msg_id`, `no_ts`, `partial`.
+    /// Remarks that ingest made about the reading: `raw`, `late`, `clock_ahead`, `no_msg_id`, `no_ts`, `partial`.
     async fn flags(&self) -> Vec<&'static str> {
         self.0.flags.names().collect()
     }

@@ -14,7 +14,7 @@ use super::cost::QUERY;
 use super::scalars::Long;
 use crate::rest::parameters::Step;
 
-/// What the windows of one device cost: by how many points are asked for, or as many as an answer may have.
+/// The cost of one device's windows: by the number of points that is asked for, or by the most that an answer may have.
 pub(super) fn windows_cost(points: Option<i32>, each: usize) -> usize {
     let points = points.and_then(|points| usize::try_from(points).ok()).unwrap_or(1_000).min(10_000);
     (QUERY + points / 20).saturating_add(each).min(1_000_000)
@@ -28,12 +28,12 @@ pub(super) struct Windows {
 
 #[Object]
 impl Windows {
-    /// The window that holds this moment is the first.
+    /// The start of the range: the window that holds this moment is the first.
     async fn from(&self) -> DateTime<Utc> {
         self.query.from
     }
 
-    /// No window starts at this moment or later.
+    /// The end of the range: no window starts at this moment or later.
     async fn to(&self) -> DateTime<Utc> {
         self.query.to
     }
@@ -43,7 +43,7 @@ impl Windows {
         Step(self.query.step).to_string()
     }
 
-    /// Whose midnight days begin at.
+    /// The IANA time zone whose midnight is the start of a day.
     async fn tz(&self) -> &'static str {
         self.query.tz.name()
     }
@@ -64,7 +64,7 @@ impl Metric<'_> {
         &self.0.metric
     }
 
-    /// Its windows by time; one without readings is not there.
+    /// The metric's windows by time. A window without readings is left out.
     async fn windows(&self) -> List<'_> {
         List(&self.0.windows)
     }
@@ -101,14 +101,14 @@ impl OutputType for List<'_> {
     }
 }
 
-/// How one field of a window is written.
+/// Writes one field of a window as JSON.
 type Write = fn(&Row, &mut Vec<u8>);
 
-/// The fields that are asked for, each behind its name and what comes before that.
+/// The fields that are asked for, each with the text that precedes its value: a separator and the field's name.
 struct Columns(Vec<(String, Write)>);
 
 impl Columns {
-    /// `None` where more is asked for than fields by their names.
+    /// Returns `None` if the selection holds anything but plain fields.
     fn of(asked: &SelectionSet) -> Option<Self> {
         let mut columns: Vec<(String, Write)> = vec![];
         for selection in &asked.items {
@@ -119,7 +119,8 @@ impl Columns {
             let (name, key) = (field.node.name.node.as_str(), field.node.response_key().node.as_str());
             let (_, write) = WRITTEN.iter().find(|(written, _)| *written == name)?;
             let key = format!("{}{}:", if columns.is_empty() { '{' } else { ',' }, serde_json::json!(key));
-            // The same twice is once in the answer; two under one name are refused before they get here.
+            // A field that is asked for twice appears once in the answer; the library has already refused two fields
+            // under one name.
             if columns.iter().all(|(other, _)| other[1..] != key[1..]) {
                 columns.push((key, *write));
             }
@@ -145,7 +146,7 @@ impl Columns {
     }
 }
 
-/// The fields of [`Window`], as they are written.
+/// The fields of [`Window`], with the functions that write them.
 const WRITTEN: &[(&str, Write)] = &[
     ("start", |window, text| time(&window.start, text)),
     ("end", |window, text| time(&window.end, text)),
@@ -167,66 +168,66 @@ fn time(at: &DateTime<Utc>, text: &mut Vec<u8>) {
 }
 
 fn number(number: &impl Serialize, text: &mut Vec<u8>) {
-    // A number is always written, and a list of bytes takes it.
+    // Writing a number into a `Vec<u8>` does not fail.
     let _ = serde_json::to_writer(text, number);
 }
 
-/// What a metric did in one window.
+/// A metric's statistics in one window.
 struct Window<'s>(&'s Row);
 
 #[Object]
 impl Window<'_> {
-    /// The window's first moment.
+    /// The moment at which the window starts.
     async fn start(&self) -> DateTime<Utc> {
         self.0.start
     }
 
-    /// The next window's first moment.
+    /// The moment at which the next window starts.
     async fn end(&self) -> DateTime<Utc> {
         self.0.end
     }
 
-    /// How many readings.
+    /// The number of readings in the window.
     async fn count(&self) -> Long {
         Long(self.0.count)
     }
 
-    /// The sum of its values.
+    /// The sum of the window's values.
     async fn sum(&self) -> f64 {
         self.0.sum
     }
 
-    /// The mean of its values: `sum` by `count`.
+    /// The mean of the window's values: `sum` divided by `count`.
     async fn avg(&self) -> f64 {
         self.0.avg
     }
 
-    /// The smallest of its values.
+    /// The smallest of the window's values.
     async fn min(&self) -> f64 {
         self.0.min
     }
 
-    /// The largest of its values.
+    /// The largest of the window's values.
     async fn max(&self) -> f64 {
         self.0.max
     }
 
-    /// The earliest by the device's clock.
+    /// The earliest value, by the device's clock.
     async fn first(&self) -> f64 {
         self.0.first
     }
 
-    /// When that was.
+    /// When the earliest value was taken, by the device's clock.
     async fn first_at(&self) -> DateTime<Utc> {
         self.0.first_at
     }
 
-    /// The latest by the device's clock.
+    /// The latest value, by the device's clock.
     async fn last(&self) -> f64 {
         self.0.last
     }
 
-    /// When that was.
+    /// When the latest value was taken, by the device's clock.
     async fn last_at(&self) -> DateTime<Utc> {
         self.0.last_at
     }

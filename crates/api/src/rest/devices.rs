@@ -56,7 +56,7 @@ impl Resource for Device {
 struct Which {
     /// Part of the uid or the name, in any case.
     q: Option<String>,
-    /// Only these. Without it: all that are in service.
+    /// Only devices in this state. Without it: all devices in service.
     #[param(inline)]
     status: Option<Status>,
     /// `uid`, `last_seen_at` or `registered_at`; with `-` before it, from the largest down.
@@ -76,7 +76,7 @@ struct Which {
     min_position: Option<LogPosition>,
 }
 
-/// The tenant's devices.
+/// Lists the tenant's devices.
 #[utoipa::path(
     get, path = "/devices", tag = "devices", operation_id = "list_devices", params(Which),
     responses((status = 200, description = "A page of devices", body = List<Device>)),
@@ -110,7 +110,7 @@ async fn list_devices(
     Ok(Json(list))
 }
 
-/// One device, in service or not.
+/// Returns one device, in service or not.
 #[utoipa::path(
     get, path = "/devices/{uid}", tag = "devices", operation_id = "read_device",
     params(("uid" = String, Path, description = "The device's uid"), When),

@@ -84,7 +84,7 @@ struct Item {
     metadata: StoredMetadata,
     /// When it happened, by the device's or caller's clock.
     occurred_at: DateTime<Utc>,
-    /// When it was recorded, by the database's clock.
+    /// When the event was recorded, by the database's clock.
     recorded_at: DateTime<Utc>,
     /// The device's message id; readings only.
     #[serde(skip_serializing_if = "Option::is_none")]

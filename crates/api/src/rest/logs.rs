@@ -1,4 +1,4 @@
-//! The tenant's logs, and how far each has got.
+//! The tenant's logs, with the head of each.
 
 use axum::Json;
 use fleetlog_access::authorize::typed::LogsRead;
@@ -27,9 +27,9 @@ pub struct Log {
     /// `control`: devices, commands, users' acts. `telemetry`: readings.
     #[schema(example = "control")]
     pub lane: &'static str,
-    /// Which part of the lane, for tenants too large for one log.
+    /// The log's shard: its number within the lane, for tenants too large for one log.
     pub shard: i32,
-    /// The position of its last event; 0 while it is empty.
+    /// The position of the log's last event; 0 while the log is empty.
     pub head: i64,
 }
 
@@ -42,7 +42,7 @@ impl Resource for Log {
     }
 }
 
-/// The tenant's logs; for REST and GraphQL alike.
+/// Returns the tenant's logs, for REST and GraphQL.
 #[must_use]
 pub fn of(tenant: &TenantLog) -> Vec<Log> {
     let logs = tenant.heads().logs().into_iter().filter(|log| log.tenant == tenant.tenant().as_str());
@@ -50,12 +50,12 @@ pub fn of(tenant: &TenantLog) -> Vec<Log> {
         .collect()
 }
 
-/// The tenant's log in a lane.
+/// Returns the tenant's log in a lane.
 pub fn in_lane(tenant: &TenantLog, lane: Lane) -> Result<LogId, Error> {
     tenant.log_in(lane).ok_or_else(Error::missing::<Log>)
 }
 
-/// The tenant's logs.
+/// Lists the tenant's logs.
 #[utoipa::path(
     get, path = "/logs", tag = "log", operation_id = "list_logs",
     responses((status = 200, description = "All of the logs", body = List<Log>)),

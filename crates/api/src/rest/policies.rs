@@ -47,7 +47,7 @@ impl Nameable for Stored {
 /// A policy, as it holds.
 #[derive(Serialize, ToSchema)]
 struct Policy {
-    /// Its name within the tenant.
+    /// The policy's name within the tenant.
     name: String,
     /// What it says, in Cedar.
     source: String,

@@ -1,4 +1,4 @@
-//! The projections: how far each has got, and what it could not fold.
+//! The projections: the progress of each, and the streams that it has parked.
 
 use axum::Json;
 use fleetlog_access::authorize::typed::ProjectionsRead;
@@ -18,8 +18,8 @@ pub(super) fn router() -> OpenApiRouter<App> {
     guarded!(list_projections)
 }
 
-/// The projections as the caller sees them; for REST and GraphQL alike. What the database said when one failed is for
-/// the platform's own people.
+/// Returns the projections as the caller may see them, for REST and GraphQL. Only the platform's own users see the
+/// database's error message of a failed projection.
 pub async fn of(caller: &Principal, log: &TenantLog) -> Result<Vec<ProjectionStatus>, Error> {
     let mut statuses = status::list(log).await?;
     if authorize(caller, Action::ProjectionsRead, &Resource::Platform).is_err() {
@@ -30,7 +30,7 @@ pub async fn of(caller: &Principal, log: &TenantLog) -> Result<Vec<ProjectionSta
     Ok(statuses)
 }
 
-/// Every projection, as far as it concerns the tenant's logs.
+/// Lists every projection, with its progress in the tenant's logs.
 #[utoipa::path(
     get, path = "/projections", tag = "projections", operation_id = "list_projections",
     responses((status = 200, description = "All of the projections", body = List<ProjectionStatus>)),

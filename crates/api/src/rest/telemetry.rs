@@ -26,7 +26,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
     guarded!(read_telemetry)
 }
 
-/// Which readings.
+/// Selects the readings of a page.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -37,7 +37,7 @@ struct Which {
     /// Only readings before this moment, by the device's clock.
     #[param(value_type = Option<DateTime<Utc>>)]
     to: Option<Moment>,
-    /// Oldest (`asc`) or newest (`desc`) first. Without it: newest.
+    /// The order: oldest (`asc`) or newest (`desc`) first. Without it: newest first.
     #[serde(default)]
     #[param(inline)]
     order: Order,
@@ -56,22 +56,22 @@ struct Which {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Reading)]
 pub struct Item {
-    /// Which device sent it.
+    /// The uid of the device that sent the reading.
     pub device_uid: String,
-    /// What it sent.
+    /// The payload that the device sent.
     #[schema(value_type = Object)]
     pub payload: StoredJson,
-    /// When it happened, by the device's clock.
+    /// When the reading was taken, by the device's clock.
     #[serde(serialize_with = "moment::serialize")]
     pub ts: DateTime<Utc>,
-    /// The device's message id, or one that was made for it.
+    /// The device's message id, or the id that the server made for the message.
     pub msg_id: String,
-    /// When it was recorded, by the server's clock.
+    /// When the reading was recorded, by the server's clock.
     #[serde(serialize_with = "moment::serialize")]
     pub recorded_at: DateTime<Utc>,
-    /// Its position in the telemetry log.
+    /// The reading's position in the telemetry log.
     pub position: i64,
-    /// What was noticed about it: `raw`, `late`, `clock_ahead`, `no_msg_id`, `no_ts`, `partial`.
+    /// Remarks that ingest made about the reading: `raw`, `late`, `clock_ahead`, `no_msg_id`, `no_ts`, `partial`.
     pub flags: Vec<&'static str>,
 }
 
@@ -95,13 +95,13 @@ impl From<read::Reading> for Item {
 pub struct Place(DateTime<Utc>, i64);
 
 impl Place {
-    /// Where a reading is.
+    /// Returns the place of a reading.
     #[must_use]
     pub fn of(reading: &read::Reading) -> Self {
         Self(reading.occurred_at, reading.position)
     }
 
-    /// As the log takes it.
+    /// Returns the place as the log's queries take it.
     #[must_use]
     pub fn beyond(self) -> (DateTime<Utc>, i64) {
         (self.0, self.1)
@@ -124,13 +124,13 @@ impl std::str::FromStr for Place {
     }
 }
 
-/// The moment before which no reading of the tenant's is shown.
+/// Returns the moment before which none of the tenant's readings are shown.
 #[must_use]
 pub fn shown_since(log: &TenantLog, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     log.terms().of(log.tenant().as_str()).shown_since(now)
 }
 
-/// A device's readings, newest first unless told otherwise.
+/// Lists a device's readings, newest first unless `order` says otherwise.
 #[utoipa::path(
     get, path = "/telemetry/{uid}", tag = "telemetry", operation_id = "read_telemetry",
     params(("uid" = String, Path, description = "The device's uid"), Which),
@@ -145,7 +145,7 @@ async fn read_telemetry(
 ) -> Result<Json<List<Item>>, Error> {
     check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
     let span = read::Span {
-        // No moment is less than none.
+        // `None` sorts below every moment, so `max` keeps the given one.
         from: which.from.map(|from| from.0).max(shown_since(door.log(), Utc::now())),
         to: which.to.map(|to| to.0),
         ascending: which.order == Order::Asc,
@@ -161,7 +161,7 @@ async fn read_telemetry(
     Ok(Json(List::page(Page::cut(readings, limit), |reading| Place::of(reading).to_string())))
 }
 
-/// Tells a device that has sent nothing from one that does not exist.
+/// Answers 404 if the device does not exist, as opposed to one that has sent nothing.
 pub(super) async fn must_exist(door: &May<TelemetryRead, Device>) -> Result<(), Error> {
     let uid = door.id.as_str().to_owned();
     let known = devices::get(door.log(), &[uid], door.app.online_since()).await?;

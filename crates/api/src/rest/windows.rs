@@ -1,4 +1,4 @@
-//! What a device's metrics did, by windows of time.
+//! Statistics of a device's metrics, by windows of time.
 
 use axum::Json;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -25,27 +25,27 @@ pub(super) fn router() -> OpenApiRouter<App> {
     guarded!(read_windows)
 }
 
-/// Which windows.
+/// Selects a device's windows.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Which {
     /// Only this metric.
     metric: Option<String>,
-    /// The window that holds this moment is the first. Without it: a day before `to`.
+    /// The start of the range: the window that holds this moment is the first. Without it: a day before `to`.
     #[param(value_type = Option<DateTime<Utc>>)]
     from: Option<Moment>,
-    /// No window starts at this moment or later. Without it: now.
+    /// The end of the range: no window starts at this moment or later. Without it: now.
     #[param(value_type = Option<DateTime<Utc>>)]
     to: Option<Moment>,
     /// How long a window is: minutes, hours or days, up to 366 days. Without it: one that makes at most 1000 windows.
     #[param(value_type = Option<String>, example = "5m")]
     step: Option<Step>,
-    /// Whose midnight days begin at.
+    /// The IANA time zone whose midnight is the start of a day.
     #[serde(default)]
     #[param(value_type = Option<String>, example = "Europe/Berlin", default = "UTC")]
     tz: Zone,
-    /// At most so many windows of each metric: those that keep its shape (LTTB).
+    /// The most windows to return of each metric: those that keep its shape (LTTB).
     #[param(minimum = 2)]
     points: Option<usize>,
     /// Wait, for at most 2 s, until this event is visible: `<log>:<position>`.
@@ -65,7 +65,7 @@ struct Windows {
     /// How long each window is.
     #[schema(example = "5m")]
     step: String,
-    /// Whose midnight days begin at.
+    /// The IANA time zone whose midnight is the start of a day.
     #[schema(example = "UTC")]
     tz: &'static str,
     /// The metrics of the device, each with its windows.
@@ -77,7 +77,7 @@ struct Windows {
 struct Metric {
     /// The name of the metric, such as `temperature`.
     metric: String,
-    /// Its windows by time; one without readings is not there.
+    /// The metric's windows by time. A window without readings is left out.
     windows: Vec<Window>,
 }
 
@@ -87,7 +87,7 @@ impl From<Series> for Metric {
     }
 }
 
-/// The query for a range of which anything may be left open; for REST and GraphQL alike.
+/// Builds the query, with defaults for what the request leaves open. REST and GraphQL both use it.
 #[must_use]
 pub fn query(
     metric: Option<String>,
@@ -103,7 +103,7 @@ pub fn query(
     WindowsQuery { metric, from, to, since, step: step.0, tz: tz.0, points }
 }
 
-/// What a device's metrics did in each window of time: count, sum, mean, extremes, first and last.
+/// Returns statistics of a device's metrics for each window of time: count, sum, mean, extremes, first and last.
 #[utoipa::path(
     get, path = "/telemetry/{uid}/windows", tag = "telemetry", operation_id = "read_windows",
     params(("uid" = String, Path, description = "The device's uid"), Which),
