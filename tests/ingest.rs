@@ -23,7 +23,9 @@ fn topic(device: impl std::fmt::Display) -> String {
 }
 
 async fn execute(log: &EventLog, device: &str, command: Command) {
-    log.execute::<Device>(device, command, Metadata::by(Actor::Fleetlog)).await.expect("accepted");
+    log.execute::<Device>(&device.parse().expect("a stream"), command, Metadata::by(Actor::Fleetlog))
+        .await
+        .expect("accepted");
 }
 
 fn head(node: &Node, lane: Lane) -> i64 {

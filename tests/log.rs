@@ -176,7 +176,9 @@ async fn update_delete_and_truncate_are_refused_to_the_service_and_to_the_owner(
     let database = Database::fresh().await;
     let log = database.event_log().await;
     append(&log, vec![reading("dev-01", 1)]).await;
-    log.execute::<Device>("t0/dev-01", register(), Metadata::by(Actor::Fleetlog)).await.expect("registered");
+    log.execute::<Device>(&"t0/dev-01".parse().expect("a stream"), register(), Metadata::by(Actor::Fleetlog))
+        .await
+        .expect("registered");
     let partition: String = sqlx::query_scalar("SELECT tableoid::regclass::text FROM telemetry_events")
         .fetch_one(log.pool())
         .await
@@ -262,8 +264,12 @@ async fn control_positions_are_gapless_though_half_the_appends_fail() {
         let log = log.clone();
         // Two commands for each device: one of them is refused.
         commands.spawn(async move {
-            log.execute::<Device>(&format!("t0/dev-{}", n / 2), register(), Metadata::by(Actor::Fleetlog))
-                .await
+            log.execute::<Device>(
+                &format!("t0/dev-{}", n / 2).parse().expect("a stream"),
+                register(),
+                Metadata::by(Actor::Fleetlog),
+            )
+            .await
         });
     }
     let outcomes = commands.join_all().await;
@@ -302,7 +308,14 @@ async fn streams_that_begin_together_begin_once_and_leave_no_hole() {
         beginning.spawn(async move {
             let uid = format!("t0/dev-{}", n * 6);
             usize::from(
-                alone.execute::<Device>(&uid, register(), Metadata::by(Actor::Fleetlog)).await.is_ok(),
+                alone
+                    .execute::<Device>(
+                        &uid.parse().expect("a stream"),
+                        register(),
+                        Metadata::by(Actor::Fleetlog),
+                    )
+                    .await
+                    .is_ok(),
             )
         });
     }
@@ -319,7 +332,9 @@ async fn streams_that_begin_together_begin_once_and_leave_no_hole() {
 async fn of_streams_that_begin_together_no_more_do_than_may() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
-    log.execute::<Device>("t0/dev-2", register(), Metadata::by(Actor::Fleetlog)).await.expect("registered");
+    log.execute::<Device>(&"t0/dev-2".parse().expect("a stream"), register(), Metadata::by(Actor::Fleetlog))
+        .await
+        .expect("registered");
     assert_eq!(begin(&log, 1..9, 3).await, ["t0/dev-1", "t0/dev-3", "t0/dev-4"]);
     assert_eq!(begin(&log, 1..9, 0).await, Vec::<String>::new());
     assert_eq!(log.heads().log(log_of(&log, Lane::Control)).map(|log| log.head), Some(4));
@@ -335,7 +350,12 @@ async fn appends_that_come_at_the_same_time_share_transactions_and_no_conflict()
         let (log, stream) =
             (log.clone(), format!("t0/dev-{}", if nth % 4 == 0 { nth / 8 } else { 1000 + nth }));
         appends.spawn(async move {
-            log.execute::<Device>(&stream, register(), Metadata::by(Actor::Fleetlog)).await
+            log.execute::<Device>(
+                &stream.parse().expect("a stream"),
+                register(),
+                Metadata::by(Actor::Fleetlog),
+            )
+            .await
         });
     }
     let mut appended = BTreeSet::new();
@@ -356,7 +376,13 @@ async fn appends_that_come_at_the_same_time_share_transactions_and_no_conflict()
 async fn an_event_for_a_tenant_that_does_not_exist_is_refused() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
-    let refused = log.execute::<Device>("nobody/dev-01", register(), Metadata::by(Actor::Fleetlog)).await;
+    let refused = log
+        .execute::<Device>(
+            &"nobody/dev-01".parse().expect("a stream"),
+            register(),
+            Metadata::by(Actor::Fleetlog),
+        )
+        .await;
     assert!(matches!(refused, Err(ExecuteError::Log(error)) if error.is_bad_data()));
 }
 

@@ -183,11 +183,17 @@ async fn a_log_that_is_opened_to_read_refuses_to_be_written() {
     let history = History::record().await;
     let log = EventLog::open_to_read(database::Options::new(history.database.options())).await.expect("open");
     let written = log
-        .execute::<Device>("t0/dev-01", device::Command::Decommission, Metadata::by(Actor::Fleetlog))
+        .execute::<Device>(
+            &"t0/dev-01".parse().expect("a stream"),
+            device::Command::Decommission,
+            Metadata::by(Actor::Fleetlog),
+        )
         .await;
     assert!(matches!(written, Err(ExecuteError::Refused(_))), "decided, and refused: {written:?}");
     let register = register_device(Via::Api, None, Labels::new());
-    let written = log.execute::<Device>("t0/dev-01", register, Metadata::by(Actor::Fleetlog)).await;
+    let written = log
+        .execute::<Device>(&"t0/dev-01".parse().expect("a stream"), register, Metadata::by(Actor::Fleetlog))
+        .await;
     let Err(ExecuteError::Log(error)) = written else { panic!("{written:?}") };
     assert!(error.to_string().contains("read-only transaction"), "{error}");
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// The longest name, in characters.
 pub const MAX_NAME: usize = 64;
@@ -91,6 +92,49 @@ pub fn aggregate_id(tenant: &Tenant, uid: &Uid) -> String {
     format!("{tenant}/{uid}")
 }
 
+/// The id of a control stream: a tenant, and what of the tenant's the stream is about. Its text is `tenant/id`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId {
+    /// The tenant whose log holds the stream.
+    pub tenant: Tenant,
+    /// The name within the tenant: a device's uid, a command's id, and so on.
+    pub id: String,
+}
+
+impl StreamId {
+    /// The stream of something of a tenant's.
+    #[must_use]
+    pub fn new(tenant: &Tenant, id: impl ToString) -> Self {
+        Self { tenant: tenant.clone(), id: id.to_string() }
+    }
+
+    /// The id within the tenant as a UUID, such as a command's. `None` if it is none.
+    #[must_use]
+    pub fn uuid(&self) -> Option<Uuid> {
+        Uuid::parse_str(&self.id).ok()
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.tenant, self.id)
+    }
+}
+
+/// Text that is not a tenant, `/` and an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a stream's id is <tenant>/<id>")]
+pub struct NoStreamId;
+
+impl std::str::FromStr for StreamId {
+    type Err = NoStreamId;
+
+    fn from_str(text: &str) -> Result<Self, NoStreamId> {
+        let (tenant, id) = split_aggregate_id(text).ok_or(NoStreamId)?;
+        Ok(Self { tenant: tenant.parse().map_err(|_| NoStreamId)?, id: id.to_owned() })
+    }
+}
+
 /// Splits a stream id into the tenant and the rest. `None` if the id has no `/`.
 #[must_use]
 pub fn split_aggregate_id(aggregate_id: &str) -> Option<(&str, &str)> {
@@ -100,6 +144,18 @@ pub fn split_aggregate_id(aggregate_id: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_id_comes_back_from_its_text() {
+        let stream = StreamId::new(&"t0".parse().expect("a tenant"), Uuid::nil());
+        let text = stream.to_string();
+        assert_eq!(text, "t0/00000000-0000-0000-0000-000000000000");
+        assert_eq!((text.parse().as_ref(), stream.uuid()), (Ok(&stream), Some(Uuid::nil())));
+        assert_eq!(StreamId::new(&stream.tenant, "dev-01").uuid(), None);
+        for bad in ["", "t0", "/dev-01", "t 0/dev-01"] {
+            assert_eq!(bad.parse::<StreamId>(), Err(NoStreamId), "{bad:?}");
+        }
+    }
 
     #[test]
     fn a_name_is_one_to_sixty_four_plain_characters() {

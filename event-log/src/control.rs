@@ -6,6 +6,7 @@
 
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
+use fleetlog_aggregates::identity::StreamId;
 use sqlx::PgConnection;
 
 use crate::event::decode;
@@ -86,30 +87,30 @@ impl<S: Scope> EventLog<S> {
     /// connection back to the pool with the transaction still open.
     pub async fn execute<A: Deciding>(
         &self,
-        aggregate_id: &str,
+        stream: &StreamId,
         command: A::Command,
         metadata: Metadata,
     ) -> Result<Option<Committed>, ExecuteError<A::Error>> {
-        self.execute_on(aggregate_id, None::<Record<A>>, command, metadata).await
+        self.execute_on(stream, None::<Record<A>>, command, metadata).await
     }
 
     /// Executes a command like [`EventLog::execute`], on a record that was loaded a moment ago, if the caller has
     /// one. The stream is read again only if it has grown since.
     pub async fn execute_on<A: Deciding>(
         &self,
-        aggregate_id: &str,
+        stream: &StreamId,
         mut record: Option<Record<A>>,
         command: A::Command,
         metadata: Metadata,
     ) -> Result<Option<Committed>, ExecuteError<A::Error>> {
-        let (log, id) = (self.clone(), aggregate_id.to_owned());
+        let (log, stream) = (self.clone(), stream.clone());
         let task = tokio::spawn(async move {
             for _ in 0..MAX_CONFLICTS {
                 let record = match record.take() {
                     Some(record) => record,
-                    None => log.load_record(&id).await?,
+                    None => log.load_record(&stream).await?,
                 };
-                match log.decide::<A>(&id, record, command.clone(), &metadata).await {
+                match log.decide::<A>(&stream, record, command.clone(), &metadata).await {
                     Err(ExecuteError::Conflict) => {}
                     decided => return decided,
                 }
@@ -120,25 +121,25 @@ impl<S: Scope> EventLog<S> {
     }
 
     /// Loads an aggregate's current state, which is the default if the aggregate has no events.
-    pub async fn load<A>(&self, aggregate_id: &str) -> Result<A, ExecuteError<A::Error>>
+    pub async fn load<A>(&self, stream: &StreamId) -> Result<A, ExecuteError<A::Error>>
     where
         A: Aggregate<Services = ()>,
         A::Error: Send + Sync + 'static,
     {
-        Ok(self.load_record(aggregate_id).await?.aggregate)
+        Ok(self.load_record(stream).await?.aggregate)
     }
 
     /// Loads the current states of two aggregates in one statement, as of the same moment.
     pub async fn load_both<A: Aggregate, B: Aggregate>(
         &self,
-        (one, other): (&str, &str),
+        (one, other): (&StreamId, &StreamId),
     ) -> Result<(A, B), Error> {
         let mut connection = self.connection().await?;
         let rows: Vec<(bool, String, String)> = sqlx::query_as(BOTH)
             .bind(A::TYPE)
-            .bind(one)
+            .bind(one.to_string())
             .bind(B::TYPE)
-            .bind(other)
+            .bind(other.to_string())
             .fetch_all(&mut *connection)
             .await?;
         let (mut first, mut second) = (Record::default(), Record::default());
@@ -153,18 +154,18 @@ impl<S: Scope> EventLog<S> {
     }
 
     /// Loads an aggregate's state and the number of its events.
-    pub async fn load_record<A>(&self, aggregate_id: &str) -> Result<Record<A>, ExecuteError<A::Error>>
+    pub async fn load_record<A>(&self, stream: &StreamId) -> Result<Record<A>, ExecuteError<A::Error>>
     where
         A: Aggregate<Services = ()>,
         A::Error: Send + Sync + 'static,
     {
         let mut connection = self.connection().await?;
-        Ok(replay(&mut connection, aggregate_id).await?)
+        Ok(replay(&mut connection, stream).await?)
     }
 
     async fn decide<A>(
         &self,
-        aggregate_id: &str,
+        stream: &StreamId,
         mut record: Record<A>,
         command: A::Command,
         metadata: &Metadata,
@@ -178,7 +179,7 @@ impl<S: Scope> EventLog<S> {
         if events.is_empty() {
             return Ok(None);
         }
-        let append = Append::new::<A>(aggregate_id, record.events, &events, metadata)?;
+        let append = Append::new::<A>(stream, record.events, &events, metadata)?;
         let committed = self.inner.groups.append(&self.scope, append).await?;
         self.heads().moved(committed.log_id, committed.position);
         Ok(Some(committed))
@@ -188,14 +189,14 @@ impl<S: Scope> EventLog<S> {
 /// Loads an aggregate as the connection's transaction sees it.
 pub(crate) async fn replay<A: Aggregate>(
     connection: &mut PgConnection,
-    aggregate_id: &str,
+    stream: &StreamId,
 ) -> Result<Record<A>, Error> {
     let events: Vec<(String, String)> = sqlx::query_as(
         "SELECT event_type, payload::text FROM control_events
          WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence",
     )
     .bind(A::TYPE)
-    .bind(aggregate_id)
+    .bind(stream.to_string())
     .fetch_all(connection)
     .await?;
     let mut record = Record::default();

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cqrs_es::{Aggregate, DomainEvent};
-use fleetlog_aggregates::identity::{Tenant, split_aggregate_id};
+use fleetlog_aggregates::identity::{StreamId, Tenant};
 use sqlx::{PgExecutor, Row};
 use tokio::sync::oneshot;
 
@@ -24,6 +24,7 @@ const STREAM: &str = "control_events_stream";
 /// Events for the end of one stream, appended all or none.
 pub(crate) struct Append {
     aggregate_type: &'static str,
+    tenant: Tenant,
     aggregate_id: String,
     metadata: String,
     /// Sequence, type, version and payload of each event. At least one.
@@ -49,7 +50,7 @@ pub(crate) struct Groups {
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
     on_behalf_of: Option<Tenant>,
-    tenant: String,
+    tenant: Tenant,
 }
 
 #[derive(Default)]
@@ -66,7 +67,7 @@ struct Waiting {
 impl Append {
     /// An append of these events after the first `known` events of a stream.
     pub(crate) fn new<A: Aggregate>(
-        aggregate_id: &str,
+        stream: &StreamId,
         known: i64,
         events: &[A::Event],
         metadata: &Metadata,
@@ -77,7 +78,8 @@ impl Append {
         });
         Ok(Self {
             aggregate_type: A::TYPE,
-            aggregate_id: aggregate_id.to_owned(),
+            tenant: stream.tenant.clone(),
+            aggregate_id: stream.to_string(),
             metadata: serde_json::to_string(metadata).map_err(Error::unwritable)?,
             events: numbered.collect::<Result<_, Error>>()?,
         })
@@ -112,8 +114,7 @@ impl Groups {
     }
 
     fn queue(&self, on_behalf_of: Option<Tenant>, append: &Append) -> Arc<Queue> {
-        // A stream id without a tenant is refused by the database.
-        let tenant = split_aggregate_id(&append.aggregate_id).map_or("", |(tenant, _)| tenant).to_owned();
+        let tenant = append.tenant.clone();
         Arc::clone(lock(&self.queues).entry(Key { on_behalf_of, tenant }).or_default())
     }
 }

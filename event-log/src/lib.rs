@@ -54,7 +54,7 @@ mod upkeep;
 
 use std::sync::Arc;
 
-use fleetlog_aggregates::identity::Tenant;
+use fleetlog_aggregates::identity::{StreamId, Tenant};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
 use tokio_util::sync::CancellationToken;
@@ -160,6 +160,12 @@ impl TenantLog {
     #[must_use]
     pub fn tenant(&self) -> &Tenant {
         self.scope.tenant()
+    }
+
+    /// The id of one of the tenant's control streams.
+    #[must_use]
+    pub fn stream(&self, id: impl ToString) -> StreamId {
+        StreamId::new(self.tenant(), id)
     }
 
     /// The tenant's log in a lane. `None` if this process does not know the tenant yet.

@@ -6,7 +6,7 @@
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
 use fleetlog_aggregates::acts::Act;
-use fleetlog_aggregates::identity::Tenant;
+use fleetlog_aggregates::identity::{StreamId, Tenant};
 use futures::future::BoxFuture;
 use sqlx::{PgConnection, Postgres, Row, Transaction};
 
@@ -36,7 +36,7 @@ impl Recorder {
         act: &A,
         metadata: &Metadata,
     ) -> Result<Committed, Error> {
-        self.append(A::TYPE, tenant, id, act, metadata).await
+        self.append(A::TYPE, &StreamId::new(tenant, id), act, metadata).await
     }
 
     /// Appends an event to an aggregate's stream without asking the aggregate. A command that is being decided on the
@@ -44,12 +44,11 @@ impl Recorder {
     pub async fn append(
         &mut self,
         aggregate_type: &str,
-        tenant: &Tenant,
-        id: &str,
+        stream: &StreamId,
         event: &impl DomainEvent,
         metadata: &Metadata,
     ) -> Result<Committed, Error> {
-        let aggregate_id = format!("{tenant}/{id}");
+        let aggregate_id = stream.to_string();
         let payload = serde_json::to_string(event).map_err(Error::unwritable)?;
         let metadata = serde_json::to_string(metadata).map_err(Error::unwritable)?;
         // Another recorder that appends to this stream waits here, and then sees this event.
@@ -75,7 +74,7 @@ impl Recorder {
 
 /// The events that an aggregate has decided, which are not on the record yet.
 pub struct Decision<A: Aggregate> {
-    aggregate_id: String,
+    stream: StreamId,
     /// How many events the stream had at the decision.
     known: i64,
     events: Vec<A::Event>,
@@ -100,14 +99,14 @@ impl Recorder {
     /// end.
     pub async fn decide<A: Aggregate<Services = ()>>(
         &mut self,
-        aggregate_id: String,
+        stream: StreamId,
         command: A::Command,
     ) -> Result<Decision<A>, ExecuteError<A::Error>> {
         let Record { mut aggregate, events: known } =
-            control::replay::<A>(&mut self.transaction, &aggregate_id).await?;
+            control::replay::<A>(&mut self.transaction, &stream).await?;
         let sink = EventSink::default();
         aggregate.handle(command, &(), &sink).await.map_err(ExecuteError::Refused)?;
-        Ok(Decision { aggregate_id, known, events: sink.collect().await })
+        Ok(Decision { stream, known, events: sink.collect().await })
     }
 
     /// Appends the decided events, or `None` if there are none. If others have appended to the stream meanwhile, that
@@ -118,11 +117,11 @@ impl Recorder {
         decision: &Decision<A>,
         metadata: &Metadata,
     ) -> Result<Option<Committed>, ExecuteError<A::Error>> {
-        let Decision { aggregate_id, known, events } = decision;
+        let Decision { stream, known, events } = decision;
         if events.is_empty() {
             return Ok(None);
         }
-        let append = Append::new::<A>(aggregate_id, *known, events, metadata)?;
+        let append = Append::new::<A>(stream, *known, events, metadata)?;
         let committed = group::insert(&mut *self.transaction, &[&append]).await?;
         self.appended.extend(&committed);
         Ok(committed.last().copied())

@@ -124,7 +124,10 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
         "device" => {
             let labels = Labels::from([(text.to_owned(), text.to_owned())]);
             let register = register_device(Via::Api, Some(text.to_owned()), labels);
-            api.log.execute::<Device>(&format!("{tenant}/{name}"), register, by()).await.expect("registered");
+            api.log
+                .execute::<Device>(&format!("{tenant}/{name}").parse().expect("a stream"), register, by())
+                .await
+                .expect("registered");
             name
         }
         "command" => {

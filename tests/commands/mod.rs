@@ -58,7 +58,9 @@ fn ping(uid: &str) -> NewCommand {
 
 async fn register(log: &EventLog, uid: &str) {
     let command = register_device(Via::Api, None, Labels::new());
-    let registered = log.execute::<device::Device>(&format!("t0/{uid}"), command, actor("test")).await;
+    let registered = log
+        .execute::<device::Device>(&format!("t0/{uid}").parse().expect("a stream"), command, actor("test"))
+        .await;
     registered.expect("registered");
 }
 

@@ -77,7 +77,9 @@ async fn append(log: &EventLog, batch: Vec<Recorded>) {
 }
 
 async fn execute(log: &EventLog, aggregate_id: &str, command: device::Command) {
-    log.execute::<Device>(aggregate_id, command, Metadata::by(Actor::Fleetlog)).await.expect("accepted");
+    log.execute::<Device>(&aggregate_id.parse().expect("a stream"), command, Metadata::by(Actor::Fleetlog))
+        .await
+        .expect("accepted");
 }
 
 async fn register(log: &EventLog, uid: &str, name: Option<&str>) {

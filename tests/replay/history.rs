@@ -56,12 +56,18 @@ impl History {
 
     async fn device(&self, uid: &str, command: device::Command) {
         let metadata = Metadata::by(Actor::Ingest);
-        self.log.execute::<Device>(&format!("t0/{uid}"), command, metadata).await.expect("accepted");
+        self.log
+            .execute::<Device>(&format!("t0/{uid}").parse().expect("a stream"), command, metadata)
+            .await
+            .expect("accepted");
     }
 
     async fn command(&self, n: u32, actor: &str, input: Input) {
         let metadata = Metadata::by(Actor::from(actor));
-        self.log.execute::<Command>(&format!("t0/{}", id(n)), input, metadata).await.expect("accepted");
+        self.log
+            .execute::<Command>(&format!("t0/{}", id(n)).parse().expect("a stream"), input, metadata)
+            .await
+            .expect("accepted");
     }
 
     async fn request(&self, n: u32, uid: &str, cmd: &str, params: Value) {

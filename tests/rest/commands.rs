@@ -40,7 +40,11 @@ fn ids(page: &Value) -> Vec<&str> {
 pub(crate) async fn happens(api: &Api, cmd_id: &str, input: Input) {
     let metadata = Metadata::by(Actor::Dispatcher);
     let stream = format!("t0/{cmd_id}");
-    api.log.execute::<Command>(&stream, input, metadata).await.expect("decided").expect("recorded");
+    api.log
+        .execute::<Command>(&stream.parse().expect("a stream"), input, metadata)
+        .await
+        .expect("decided")
+        .expect("recorded");
 }
 
 pub(crate) fn acknowledged() -> Input {

@@ -205,7 +205,11 @@ impl Api {
         let register = super::register_device(Via::Telemetry, None, Labels::new());
         match self
             .log
-            .execute::<Device>(&format!("{tenant}/{uid}"), register, Metadata::by(Actor::Fleetlog))
+            .execute::<Device>(
+                &format!("{tenant}/{uid}").parse().expect("a stream"),
+                register,
+                Metadata::by(Actor::Fleetlog),
+            )
             .await
         {
             Ok(_) | Err(ExecuteError::Refused(device::Error::AlreadyRegistered)) => {}

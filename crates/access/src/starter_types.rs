@@ -5,10 +5,13 @@ use std::collections::HashMap;
 
 use cqrs_es::Aggregate;
 use fleetlog_aggregates::command_type::{self, CommandType};
-use fleetlog_aggregates::identity::Tenant;
+use fleetlog_aggregates::identity::{StreamId, Tenant};
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, Committed, ExecuteError, Metadata};
+use fleetlog_event_log::database::parsed;
 use fleetlog_event_log::record::Recorder;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 /// Puts them on the list of a tenant that is being created. Returns where the last of them is.
 pub(crate) async fn give_to(
@@ -18,7 +21,7 @@ pub(crate) async fn give_to(
     let (mut at, kind) = (None, <CommandType as Aggregate>::TYPE);
     for (name, definition) in command_type::shipped() {
         let defined = command_type::Event::CommandTypeDefined(definition);
-        at = Some(recorder.append(kind, tenant, name, &defined, &by_fleetlog()).await?);
+        at = Some(recorder.append(kind, &StreamId::new(tenant, name), &defined, &by_fleetlog()).await?);
     }
     Ok(at)
 }
@@ -26,7 +29,7 @@ pub(crate) async fn give_to(
 /// Puts them on every tenant's list, except those that the tenant has had before: what a tenant has removed stays removed.
 pub async fn give_to_all(log: &EventLog) -> Result<(), ExecuteError<command_type::Error>> {
     let shipped: HashMap<_, _> = command_type::shipped().into_iter().collect();
-    let missing: Vec<(String, String)> = sqlx::query_as(
+    let missing: Vec<StreamId> = sqlx::query(
         "SELECT tenant, name FROM tenants CROSS JOIN unnest($1::text[]) AS name
          WHERE NOT EXISTS (SELECT FROM control_events
              WHERE aggregate_type = $2 AND aggregate_id = tenant || '/' || name)
@@ -34,13 +37,14 @@ pub async fn give_to_all(log: &EventLog) -> Result<(), ExecuteError<command_type
     )
     .bind(shipped.keys().copied().collect::<Vec<_>>())
     .bind(<CommandType as Aggregate>::TYPE)
+    .try_map(|row: PgRow| Ok(StreamId { tenant: parsed(&row, "tenant")?, id: row.try_get("name")? }))
     .fetch_all(log.pool())
     .await
     .map_err(fleetlog_event_log::Error::from)?;
-    for (tenant, name) in missing {
-        if let Some(definition) = shipped.get(name.as_str()) {
+    for stream in missing {
+        if let Some(definition) = shipped.get(stream.id.as_str()) {
             let input = command_type::Input::Define(definition.clone());
-            log.execute::<CommandType>(&format!("{tenant}/{name}"), input, by_fleetlog()).await?;
+            log.execute::<CommandType>(&stream, input, by_fleetlog()).await?;
         }
     }
     Ok(())

@@ -16,7 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_aggregates::command::{self, Command, Input, Request};
 use fleetlog_aggregates::command_type::{self, CommandType, Definition};
 use fleetlog_aggregates::device::{self, Device};
-use fleetlog_aggregates::identity::{CommandName, Uid, aggregate_id};
+use fleetlog_aggregates::identity::{CommandName, StreamId, Uid};
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::{Committed, ExecuteError, Metadata, Record};
 use fleetlog_event_log::crash;
@@ -157,7 +157,7 @@ impl Commands {
         let id = key.map_or_else(Uuid::now_v7, |key| key.id(log.tenant(), &actor, "command"));
         let digest = key.map(|_| idempotency::digest(&command));
         let _guard = key.map(|_| self.in_flight.enter(id)).transpose()?;
-        let stream = format!("{}/{id}", log.tenant());
+        let stream = log.stream(id);
         if let Some(digest) = &digest
             && let Some(first) = log.load::<Command>(&stream).await?.request()
         {
@@ -201,14 +201,14 @@ impl Commands {
         &self,
         log: &TenantLog,
         id: Uuid,
-        stream: &str,
+        stream: &StreamId,
         request: &[&str],
         same: bool,
     ) -> Result<Accepted, Error> {
         if !same {
             return Err(Error::KeyReused);
         }
-        let events = log.streams(A::TYPE, &[stream.to_owned()]).await?;
+        let events = log.streams(A::TYPE, &[stream.to_string()]).await?;
         let last = events.iter().rfind(|event| request.contains(&&*event.event_type));
         let last = last.ok_or(Error::Conflict)?;
         Ok(Accepted { id, at: Committed { log_id: last.log_id, position: last.position }, repeated: true })
@@ -227,7 +227,7 @@ impl Commands {
         let definition = match device_uid {
             None => self.type_of(log, &name).await?,
             Some(uid) => {
-                let streams = (&*aggregate_id(log.tenant(), uid), &*format!("{}/{name}", log.tenant()));
+                let streams = (&log.stream(uid), &log.stream(&name));
                 let (device, command_type) = log.load_both::<Device, CommandType>(streams).await?;
                 match device.status() {
                     device::Status::Registered => {}
@@ -255,7 +255,7 @@ impl Commands {
         metadata: Metadata,
     ) -> Result<Accepted, Error> {
         let by = metadata.actor.to_string();
-        let stream = format!("{}/{cmd_id}", log.tenant());
+        let stream = log.stream(cmd_id);
         let at = log.execute::<Command>(&stream, Input::Cancel { by, reason }, metadata).await?;
         let at = at.ok_or(Error::Conflict)?;
         Ok(Accepted { id: cmd_id, at, repeated: false })
@@ -263,7 +263,7 @@ impl Commands {
 
     /// The definition of a command type. `None` if it is not on the tenant's list.
     pub async fn type_of(&self, log: &TenantLog, name: &CommandName) -> Result<Option<Definition>, Error> {
-        let command_type = log.load::<CommandType>(&format!("{}/{name}", log.tenant())).await?;
+        let command_type = log.load::<CommandType>(&log.stream(name)).await?;
         Ok(command_type.definition().cloned())
     }
 
@@ -276,7 +276,7 @@ impl Commands {
         metadata: Metadata,
     ) -> Result<Option<Committed>, Error> {
         let input = command_type::Input::Define(definition);
-        Ok(log.execute::<CommandType>(&format!("{}/{name}", log.tenant()), input, metadata).await?)
+        Ok(log.execute::<CommandType>(&log.stream(name), input, metadata).await?)
     }
 
     /// Removes a command type from the tenant's list. Commands that were requested before are still sent.
@@ -287,6 +287,6 @@ impl Commands {
         metadata: Metadata,
     ) -> Result<Option<Committed>, Error> {
         let input = command_type::Input::Remove;
-        Ok(log.execute::<CommandType>(&format!("{}/{name}", log.tenant()), input, metadata).await?)
+        Ok(log.execute::<CommandType>(&log.stream(name), input, metadata).await?)
     }
 }

@@ -21,9 +21,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::backoff::Backoff;
 use fleetlog_event_log::leadership::Leadership;
-use fleetlog_event_log::{EventLog, Lane, Log, LogId};
+use fleetlog_event_log::{EventLog, Lane, LogId};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -78,8 +79,11 @@ impl Dispatcher {
         let mut asks = tokio::time::interval(ASK_EVERY);
         while !stop.is_cancelled() {
             for log in self.log.heads().logs() {
-                if log.lane == Lane::Control && open.insert(log.log_id) {
-                    self.start_worker(log, batches.clone(), &stop, &mut workers);
+                if log.lane == Lane::Control
+                    && open.insert(log.log_id)
+                    && let Ok(tenant) = log.tenant.parse()
+                {
+                    self.start_worker((log.log_id, tenant), batches.clone(), &stop, &mut workers);
                 }
             }
             tokio::select! {
@@ -104,7 +108,7 @@ impl Dispatcher {
 
     fn start_worker(
         &self,
-        log: Log,
+        log: (LogId, Tenant),
         batches: mpsc::UnboundedSender<Notice>,
         stop: &CancellationToken,
         workers: &mut JoinSet<()>,

@@ -19,7 +19,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, DomainEvent};
 use fleetlog_aggregates::command::{self, Command};
 use fleetlog_aggregates::device::{self, Device};
-use fleetlog_aggregates::identity::{Tenant, Uid, aggregate_id, split_aggregate_id};
+use fleetlog_aggregates::identity::{StreamId, Tenant, Uid};
 use fleetlog_event_log::{Event, EventLog, Lane, LogId, Position};
 use uuid::Uuid;
 
@@ -121,7 +121,7 @@ impl Replay<'_> {
         cmd_id: Uuid,
         emit: &mut impl FnMut(&Line) -> io::Result<()>,
     ) -> Result<(), Error> {
-        let stream = format!("{}/{cmd_id}", self.options.tenant);
+        let stream = StreamId::new(&self.options.tenant, cmd_id).to_string();
         let mut events = self.log.streams(Command::TYPE, &[stream]).await?;
         events.truncate(events.iter().take_while(|event| self.counts(event)).count());
         if events.is_empty() {
@@ -158,7 +158,7 @@ impl Replay<'_> {
         (from, to): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
         emit: &mut impl FnMut(&Line) -> io::Result<()>,
     ) -> Result<(), Error> {
-        let stream = aggregate_id(&self.options.tenant, uid);
+        let stream = StreamId::new(&self.options.tenant, uid).to_string();
         let (mut device, mut lives): (Device, HashMap<Uuid, Life>) = Default::default();
         let mut known = false;
         self.read(&[Device::TYPE, Command::TYPE], async |event| {
@@ -238,7 +238,7 @@ impl Replay<'_> {
         last: Position,
         emit: &mut impl FnMut(&Line) -> io::Result<()>,
     ) -> Result<(), Error> {
-        let stream = |id: &Uuid| format!("{}/{id}", self.options.tenant);
+        let stream = |id: &Uuid| StreamId::new(&self.options.tenant, id).to_string();
         let streams: Vec<String> = open.iter().map(|(_, id)| stream(id)).collect();
         let mut lives: HashMap<String, Vec<Event>> = HashMap::new();
         for event in self.log.streams(Command::TYPE, &streams).await? {
@@ -299,7 +299,7 @@ fn decode<E: DomainEvent>(event: &Event) -> Result<E, Error> {
 }
 
 fn cmd_id(event: &Event) -> Result<Uuid, Error> {
-    let id = split_aggregate_id(&event.aggregate_id).and_then(|(_, id)| id.parse().ok());
+    let id = event.aggregate_id.parse().ok().and_then(|stream: StreamId| stream.uuid());
     let why = || "its stream's id is no command's".to_owned();
     id.ok_or_else(|| Error::Corrupt { position: event.position, why: why() })
 }

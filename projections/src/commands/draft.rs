@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::command::{Event as CommandEvent, Request, Status};
-use fleetlog_aggregates::identity::split_aggregate_id;
+use fleetlog_aggregates::identity::StreamId;
 use fleetlog_event_log::event::Json;
 use fleetlog_event_log::{Event, Position};
 use serde::Serialize;
@@ -134,7 +134,8 @@ pub(super) fn text(value: &impl Serialize) -> Result<String, Poison> {
 
 /// Splits the stream's id into the tenant and the id of the command or batch.
 pub(super) fn key(event: &Event) -> Result<(String, Uuid), Poison> {
-    let key = split_aggregate_id(&event.aggregate_id);
-    key.and_then(|(tenant, id)| Some((tenant.to_owned(), Uuid::parse_str(id).ok()?)))
-        .ok_or_else(|| Poison::new("the stream's id is not made of a tenant and a UUID"))
+    let corrupt = || Poison::new("the stream's id is not made of a tenant and a UUID");
+    let stream: StreamId = event.aggregate_id.parse().map_err(|_| corrupt())?;
+    let id = stream.uuid().ok_or_else(corrupt)?;
+    Ok((stream.tenant.into(), id))
 }

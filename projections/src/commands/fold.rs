@@ -7,7 +7,7 @@ use cqrs_es::Aggregate;
 use fleetlog_aggregates::command::Command;
 use fleetlog_aggregates::command_batch::{self, CommandBatch};
 use fleetlog_aggregates::command_type::{self, CommandType};
-use fleetlog_aggregates::identity::split_aggregate_id;
+use fleetlog_aggregates::identity::StreamId;
 use fleetlog_event_log::{Event, Position};
 use uuid::Uuid;
 
@@ -106,8 +106,9 @@ impl Fold {
 
     fn add_to_type(&mut self, event: &Event) -> Result<(), Poison> {
         let at = event.occurred_at;
-        let (tenant, name) = split_aggregate_id(&event.aggregate_id)
-            .ok_or_else(|| Poison::new("the stream's id is not made of a tenant and a name"))?;
+        let stream: Result<StreamId, _> = event.aggregate_id.parse();
+        let StreamId { tenant, id: name } =
+            stream.map_err(|_| Poison::new("the stream's id is not made of a tenant and a name"))?;
         let draft = match event.decode()? {
             command_type::Event::CommandTypeDefined(definition) => {
                 let params = text(&definition.params)?;
@@ -115,7 +116,7 @@ impl Fold {
             }
             command_type::Event::CommandTypeRemoved {} => TypeDraft::Removed { at },
         };
-        self.types.insert((tenant.to_owned(), name.to_owned()), draft);
+        self.types.insert((tenant.into(), name), draft);
         Ok(())
     }
 

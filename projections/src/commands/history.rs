@@ -63,7 +63,7 @@ pub async fn histories(
     cmd_ids: &[Uuid],
     as_of: Option<DateTime<Utc>>,
 ) -> Result<HashMap<Uuid, (Command, Vec<Step>)>, Error> {
-    let streams: Vec<String> = cmd_ids.iter().map(|cmd_id| format!("{}/{cmd_id}", log.tenant())).collect();
+    let streams: Vec<String> = cmd_ids.iter().map(|cmd_id| log.stream(cmd_id).to_string()).collect();
     let mut lives: HashMap<Uuid, (Draft, Vec<Step>)> = HashMap::new();
     for event in log.streams(command::Command::TYPE, &streams).await? {
         if as_of.is_some_and(|as_of| event.recorded_at > as_of) {

@@ -8,7 +8,7 @@ use fleetlog_access::{Action, Device, Forbidden, Principal, Resource, authorize}
 use fleetlog_aggregates::command::Command;
 use fleetlog_aggregates::command_batch::CommandBatch;
 use fleetlog_aggregates::device::{Device as Aggregate, Labels, Status};
-use fleetlog_aggregates::identity::{Uid, aggregate_id};
+use fleetlog_aggregates::identity::Uid;
 use fleetlog_engine::commands;
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::ExecuteError;
@@ -110,7 +110,7 @@ pub async fn command(
     if !caller.is_ruled(action) {
         return Ok(tenant(caller, action, cmd)?);
     }
-    let device = log.load::<Aggregate>(&aggregate_id(&caller.tenant, uid)).await?;
+    let device = log.load::<Aggregate>(&log.stream(uid)).await?;
     Ok(known(caller, action, cmd, uid, device.labels())?)
 }
 
@@ -126,7 +126,7 @@ pub async fn written(
     if !caller.is_ruled(action) {
         return Ok(tenant(caller, action, None)?);
     }
-    let device = log.load::<Aggregate>(&aggregate_id(&caller.tenant, uid)).await?;
+    let device = log.load::<Aggregate>(&log.stream(uid)).await?;
     if labels.is_none() || device.status() != Status::Unknown {
         known(caller, action, None, uid, device.labels())?;
     }
@@ -143,7 +143,7 @@ pub async fn recorded(
     if !caller.is_ruled(action) {
         return Ok(tenant(caller, action, None)?);
     }
-    let recorded = log.load::<Command>(&format!("{}/{cmd_id}", caller.tenant)).await;
+    let recorded = log.load::<Command>(&log.stream(cmd_id)).await;
     let recorded = recorded.map_err(commands::Error::from)?;
     let Some(request) = recorded.request() else { return Ok(tenant(caller, action, None)?) };
     let cmd = (action == Action::CommandsWrite).then_some(request.cmd.as_str());
@@ -161,7 +161,7 @@ pub async fn batch(
     if !caller.is_ruled(action) {
         return Ok(tenant(caller, action, None)?);
     }
-    let recorded = log.load::<CommandBatch>(&format!("{}/{batch_id}", caller.tenant)).await;
+    let recorded = log.load::<CommandBatch>(&log.stream(batch_id)).await;
     let recorded = recorded.map_err(commands::Error::from)?;
     let cmd = recorded.request().map(|request| request.cmd.as_str());
     let cmd = cmd.filter(|_| action == Action::CommandsWrite);

@@ -6,7 +6,6 @@ use fleetlog_access::authorize::typed::{CommandsRead, CommandsWrite};
 use fleetlog_access::{Action, Principal};
 use fleetlog_aggregates::command::Status;
 use fleetlog_aggregates::device;
-use fleetlog_aggregates::identity::aggregate_id;
 use fleetlog_engine::commands::{Accepted, NewCommand};
 use fleetlog_event_log::TenantLog;
 use fleetlog_projections::commands::{self, Command, Cursor};
@@ -262,7 +261,7 @@ async fn list_device_commands(
     // An empty list is answered only for a device that exists; an unknown device is a 404.
     if commands.items.is_empty()
         && !commands.has_more
-        && door.log().load::<device::Device>(&aggregate_id(&door.caller.tenant, &door.id)).await?.status()
+        && door.log().load::<device::Device>(&door.log().stream(&door.id)).await?.status()
             == device::Status::Unknown
     {
         return Err(Error::missing::<Device>());

@@ -6,7 +6,7 @@ use chrono::Utc;
 use fleetlog_access::authorize::typed::{DevicesRead, DevicesWrite};
 use fleetlog_access::{Action, Principal};
 use fleetlog_aggregates::device::{Command, Device as Aggregate, Labels, Registration, Via};
-use fleetlog_aggregates::identity::{Uid, aggregate_id};
+use fleetlog_aggregates::identity::Uid;
 use fleetlog_engine::devices::registration;
 use fleetlog_event_log::TenantLog;
 use fleetlog_projections::devices::{self, Cursor, Device, Sort, Status};
@@ -237,7 +237,7 @@ async fn execute(
     request: &RequestId,
     command: Command,
 ) -> Result<Written, Error> {
-    let (stream, metadata) = (aggregate_id(&door.caller.tenant, &door.id), request.metadata(&door.caller));
+    let (stream, metadata) = (door.log().stream(&door.id), request.metadata(&door.caller));
     let committed = door.log().execute::<Aggregate>(&stream, command, metadata).await?;
     let position = committed.map(|at| LogPosition::from(at).to_string());
     Ok(Written { uid: door.id.into(), position })

@@ -8,7 +8,7 @@ use fleetlog_access::authorize::typed::{PoliciesRead, PoliciesWrite};
 use fleetlog_access::policy::store::{self, Stored};
 use fleetlog_access::{self as access, Device, Who};
 use fleetlog_aggregates::device::{Device as Aggregate, Labels};
-use fleetlog_aggregates::identity::{PolicyName, Uid, aggregate_id};
+use fleetlog_aggregates::identity::{PolicyName, Uid};
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::Committed;
 use serde::{Deserialize, Serialize};
@@ -212,7 +212,7 @@ async fn check_policies(
     };
     let labels = match &device {
         Some(uid) => {
-            let stream = aggregate_id(&door.caller.tenant, uid);
+            let stream = door.log().stream(uid);
             door.log().load::<Aggregate>(&stream).await?.labels().clone()
         }
         None => Labels::new(),

@@ -92,7 +92,7 @@ impl Commands {
         let id = key.map_or_else(Uuid::now_v7, |key| key.id(log.tenant(), &actor, "batch"));
         let digest = key.map(|_| idempotency::digest(&batch));
         let _guard = key.map(|_| self.in_flight.enter(id)).transpose()?;
-        let stream = format!("{}/{id}", log.tenant());
+        let stream = log.stream(id);
         if let Some(digest) = &digest
             && let Some(first) = log.load::<CommandBatch>(&stream).await?.request()
         {
@@ -144,8 +144,7 @@ impl Commands {
     ) -> Result<Accepted, Error> {
         let by = metadata.actor.to_string();
         let input = Input::Cancel { by, reason };
-        let at =
-            log.execute::<CommandBatch>(&format!("{}/{batch_id}", log.tenant()), input, metadata).await?;
+        let at = log.execute::<CommandBatch>(&log.stream(batch_id), input, metadata).await?;
         Ok(Accepted { id: batch_id, at: at.ok_or(Error::Conflict)?, repeated: false })
     }
 

@@ -19,7 +19,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
-use fleetlog_aggregates::identity::{Tenant, Uid};
+use fleetlog_aggregates::identity::{StreamId, Tenant, Uid};
 use fleetlog_aggregates::topic::{Channel, Topic};
 use fleetlog_event_log::EventLog;
 use tokio::sync::Semaphore;
@@ -77,6 +77,12 @@ impl Device {
     fn channel(&self, topic: &str) -> Option<Channel> {
         let Topic { tenant, uid, channel } = Topic::parse(topic)?;
         (tenant == self.tenant && uid == self.uid).then_some(channel)
+    }
+
+    /// The id of the device's control stream.
+    #[must_use]
+    pub fn stream(&self) -> StreamId {
+        StreamId::new(&self.tenant, &self.uid)
     }
 
     /// One of the device's topics.

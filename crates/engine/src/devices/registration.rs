@@ -7,7 +7,7 @@
 //! transaction.
 
 use fleetlog_aggregates::device::{self, Device, Event, Labels, Registration, Via};
-use fleetlog_aggregates::identity::{Tenant, Uid, aggregate_id};
+use fleetlog_aggregates::identity::{StreamId, Tenant, Uid};
 use fleetlog_event_log::control::{Actor, Committed, ExecuteError, Metadata};
 use fleetlog_event_log::record::Recorder;
 use fleetlog_event_log::{EventLog, Lane, LogId, TenantLog};
@@ -47,14 +47,14 @@ pub async fn register(
 ) -> Result<Option<Committed>, Refused> {
     let (tenant, command) = (log.tenant().clone(), registration.admit());
     if log.terms().of(tenant.as_str()).max_devices.is_none() {
-        return Ok(log.execute::<Device>(&aggregate_id(&tenant, uid), command, metadata).await?);
+        return Ok(log.execute::<Device>(&log.stream(uid), command, metadata).await?);
     }
     let control = log.heads().of(tenant.as_str(), Lane::Control);
     let uid = uid.clone();
     log.record(move |recorder| -> BoxFuture<'_, _> {
         Box::pin(async move {
             take_turns(recorder, &tenant).await?;
-            let decision = recorder.decide::<Device>(aggregate_id(&tenant, &uid), command).await?;
+            let decision = recorder.decide::<Device>(StreamId::new(&tenant, &uid), command).await?;
             if let Some(control) = control
                 && !decision.events().is_empty()
                 && room(recorder, &tenant, control).await? <= 0

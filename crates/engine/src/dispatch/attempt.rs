@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use fleetlog_aggregates::command::{Command, Input, Next, Request};
+use fleetlog_aggregates::identity::{StreamId, Tenant};
 use fleetlog_aggregates::topic::Channel;
 use fleetlog_event_log::backoff::Backoff;
 use fleetlog_event_log::control::{Actor, ExecuteError, Metadata, Record};
@@ -27,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Sender {
     pub(super) log: EventLog,
     pub(super) log_id: LogId,
-    pub(super) tenant: Arc<str>,
+    pub(super) tenant: Tenant,
     pub(super) outlet: Arc<dyn CommandOutlet>,
     /// Limits how many tasks run at the same time.
     pub(super) turns: Arc<Semaphore>,
@@ -105,10 +106,10 @@ impl Sender {
 
     /// Loads the command's record. `None` if this attempt is not next, or the tenant is suspended.
     async fn is_next(&self, cmd_id: Uuid, attempt: u32) -> Option<Record<Command>> {
-        if self.log.terms().of(&self.tenant).suspended {
+        if self.log.terms().of(self.tenant.as_str()).suspended {
             return None;
         }
-        match self.log.load_record::<Command>(&format!("{}/{cmd_id}", self.tenant)).await {
+        match self.log.load_record::<Command>(&StreamId::new(&self.tenant, cmd_id)).await {
             Ok(record) => {
                 let next = record.aggregate.next();
                 matches!(next, Some(Next::Send { attempt: next, .. }) if next == attempt).then_some(record)
@@ -140,7 +141,7 @@ impl Sender {
     /// Appends a step, and tries until the database takes it: a published command must not be published again because
     /// its event is missing.
     async fn record(&self, task: &Task, mut known: Option<Record<Command>>, input: Input) -> Done {
-        let stream = format!("{}/{}", self.tenant, task.cmd_id);
+        let stream = StreamId::new(&self.tenant, task.cmd_id);
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {
             let (input, metadata) = (input.clone(), task.metadata.clone());

@@ -10,14 +10,13 @@
 //! case a notice was lost.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
 use cqrs_es::Aggregate;
 use fleetlog_aggregates::command::{self, Command};
 use fleetlog_aggregates::command_batch::{CommandBatch, Input, Status};
-use fleetlog_aggregates::identity::Uid;
+use fleetlog_aggregates::identity::{StreamId, Tenant, Uid};
 use fleetlog_event_log::control::{Actor, ExecuteError, Metadata};
 use fleetlog_event_log::{Corrupt, Event, EventLog};
 use fleetlog_projections::commands;
@@ -69,7 +68,7 @@ pub(super) enum Notice {
 /// A batch, by tenant and id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct BatchId {
-    pub(super) tenant: Arc<str>,
+    pub(super) tenant: Tenant,
     pub(super) id: Uuid,
 }
 
@@ -122,7 +121,8 @@ async fn look(log: &EventLog, is_first: bool) -> Result<Vec<BatchId>, commands::
     if is_first {
         batches.extend(commands::ended_with_unsent(log.pool()).await?);
     }
-    Ok(batches.into_iter().map(|(tenant, id)| BatchId { tenant: tenant.into(), id }).collect())
+    let named = |(tenant, id): (String, Uuid)| Some(BatchId { tenant: tenant.parse().ok()?, id });
+    Ok(batches.into_iter().filter_map(named).collect())
 }
 
 /// The running batches, each in its own task.
@@ -150,7 +150,7 @@ impl Running {
 /// A batch with something left to do.
 struct Batch {
     log: EventLog,
-    tenant: Arc<str>,
+    tenant: Tenant,
     id: Uuid,
 }
 
@@ -168,15 +168,15 @@ impl Batch {
     }
 
     async fn try_run(&self, stop: &CancellationToken) -> Result<(), Error> {
-        let stream = format!("{}/{}", self.tenant, self.id);
-        let events = self.log.streams(CommandBatch::TYPE, std::slice::from_ref(&stream)).await?;
+        let stream = StreamId::new(&self.tenant, self.id);
+        let events = self.log.streams(CommandBatch::TYPE, &[stream.to_string()]).await?;
         let Some(first) = events.first() else { return Ok(()) };
         let metadata = metadata(first);
         let (mut batch, mut known) = (CommandBatch::default(), 0);
         take(&mut batch, &mut known, &events)?;
         let Some(request) = batch.request().cloned() else { return Ok(()) };
         // Commands are requested in the order of the devices, so the ones that exist belong to the first devices.
-        let counts = commands::counts(self.log.pool(), &self.tenant, self.id).await?;
+        let counts = commands::counts(self.log.pool(), self.tenant.as_str(), self.id).await?;
         let mut next = (counts.ended() + counts.requested + counts.sent) as usize;
         let mut ticks = interval(PACE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -185,7 +185,7 @@ impl Batch {
             if stop.run_until_cancelled(ticks.tick()).await.is_none() {
                 return Ok(());
             }
-            let counts = commands::counts(self.log.pool(), &self.tenant, self.id).await?;
+            let counts = commands::counts(self.log.pool(), self.tenant.as_str(), self.id).await?;
             let devices = batch.devices();
             if request.abort_after_failures.is_some_and(|most| counts.failures() >= i64::from(most)) {
                 self.end(&stream, Input::Abort { failures: counts.failures() as u32 }, &metadata).await?;
@@ -202,7 +202,7 @@ impl Batch {
             }
             // The batch may have been ended here or cancelled by a caller. Reading only the new events spares reading
             // its many devices again.
-            let events = self.log.stream_after(CommandBatch::TYPE, &stream, known).await?;
+            let events = self.log.stream_after(CommandBatch::TYPE, &stream.to_string(), known).await?;
             take(&mut batch, &mut known, &events)?;
         }
         if batch.status() != Some(Status::Completed) {
@@ -238,7 +238,7 @@ impl Batch {
         // The read model is a moment behind, so only two empty looks in a row mean that none are left.
         let mut looks_without = 0;
         while looks_without < 2 {
-            let unsent = commands::unsent(self.log.pool(), &self.tenant, self.id, PAGE).await?;
+            let unsent = commands::unsent(self.log.pool(), self.tenant.as_str(), self.id, PAGE).await?;
             looks_without = if unsent.is_empty() { looks_without + 1 } else { 0 };
             let cancel = command::Input::Cancel {
                 by: "dispatcher".to_owned(),
@@ -262,14 +262,14 @@ impl Batch {
 
     /// Appends a step. A refusal means that the step was taken before, or that the command has ended.
     async fn append(&self, cmd_id: Uuid, input: command::Input, metadata: &Metadata) -> Result<(), Error> {
-        let stream = format!("{}/{cmd_id}", self.tenant);
+        let stream = StreamId::new(&self.tenant, cmd_id);
         match self.log.execute::<Command>(&stream, input, metadata.clone()).await {
             Ok(_) | Err(ExecuteError::Refused(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn end(&self, stream: &str, input: Input, metadata: &Metadata) -> Result<(), Error> {
+    async fn end(&self, stream: &StreamId, input: Input, metadata: &Metadata) -> Result<(), Error> {
         let metadata = Metadata { actor: Actor::Dispatcher, ..metadata.clone() };
         match self.log.execute::<CommandBatch>(stream, input, metadata).await {
             Ok(_) | Err(ExecuteError::Refused(_)) => Ok(()),

@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use fleetlog_aggregates::command::Command;
 use fleetlog_aggregates::command_batch::CommandBatch;
-use fleetlog_aggregates::identity::split_aggregate_id;
+use fleetlog_aggregates::identity::{StreamId, Tenant};
 use fleetlog_aggregates::topic::Topic;
 use fleetlog_event_log::backoff::Backoff;
 use fleetlog_event_log::follow::Follower;
-use fleetlog_event_log::{Event, EventLog, Log, LogId};
+use fleetlog_event_log::{Event, EventLog, LogId};
 use fleetlog_projections::{commands, devices};
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::task::JoinSet;
@@ -38,7 +38,7 @@ const BATCH_REQUESTED: &str = "CommandBatchRequested";
 pub(super) struct TenantWorker {
     log: EventLog,
     log_id: LogId,
-    tenant: Arc<str>,
+    tenant: Tenant,
     outlet: Arc<dyn CommandOutlet>,
     batches: mpsc::UnboundedSender<Notice>,
     schedule: Schedule,
@@ -47,12 +47,12 @@ pub(super) struct TenantWorker {
 impl TenantWorker {
     pub(super) fn new(
         log: EventLog,
-        of: Log,
+        (log_id, tenant): (LogId, Tenant),
         outlet: Arc<dyn CommandOutlet>,
         batches: mpsc::UnboundedSender<Notice>,
     ) -> Self {
         let schedule = Schedule::default();
-        Self { log, log_id: of.log_id, tenant: of.tenant.into(), outlet, batches, schedule }
+        Self { log, log_id, tenant, outlet, batches, schedule }
     }
 
     /// Works until `stop`, and then finishes what is under way.
@@ -85,8 +85,9 @@ impl TenantWorker {
     /// The read model knows which commands were open at its checkpoint; the log has their events, and all that happened
     /// since.
     async fn try_begin(&mut self) -> Result<Follower, commands::Error> {
-        let open = commands::open(self.log.pool(), &self.tenant, self.log_id).await?;
-        let streams: Vec<String> = open.commands.iter().map(|id| format!("{}/{id}", self.tenant)).collect();
+        let open = commands::open(self.log.pool(), self.tenant.as_str(), self.log_id).await?;
+        let streams: Vec<String> =
+            open.commands.iter().map(|id| StreamId::new(&self.tenant, id).to_string()).collect();
         self.schedule = Schedule::default();
         for streams in streams.chunks(PAGE as usize) {
             for event in self.log.streams(Command::TYPE, streams).await? {
@@ -136,7 +137,7 @@ impl TenantWorker {
         Sender {
             log: self.log.clone(),
             log_id: self.log_id,
-            tenant: Arc::clone(&self.tenant),
+            tenant: self.tenant.clone(),
             outlet: Arc::clone(&self.outlet),
             turns: Arc::clone(turns),
         }
@@ -149,12 +150,12 @@ impl TenantWorker {
 
     /// Applies an event of a command, or notifies the runner of a requested batch. Ignores all others.
     fn take(&mut self, event: &Event) {
-        let id = split_aggregate_id(&event.aggregate_id).and_then(|(_, id)| Uuid::parse_str(id).ok());
+        let id = event.aggregate_id.parse().ok().and_then(|stream: StreamId| stream.uuid());
         if event.aggregate_type == CommandBatch::TYPE
             && event.event_type == BATCH_REQUESTED
             && let Some(id) = id
         {
-            self.notify(Notice::Requested(BatchId { tenant: Arc::clone(&self.tenant), id }));
+            self.notify(Notice::Requested(BatchId { tenant: self.tenant.clone(), id }));
         }
         if event.aggregate_type != Command::TYPE {
             return;
@@ -175,7 +176,7 @@ impl TenantWorker {
     /// A device listens, or, with `None`, any device may.
     fn arrived(&mut self, topic: Option<&str>) {
         match topic.map(Topic::parse) {
-            Some(Some(topic)) if topic.tenant.as_str() == &*self.tenant => {
+            Some(Some(topic)) if topic.tenant == self.tenant => {
                 self.schedule.arrived(topic.uid.as_str());
             }
             Some(_) => {}
@@ -191,7 +192,7 @@ impl TenantWorker {
         if absent.is_empty() {
             return now;
         }
-        match devices::heard_since(self.log.pool(), &self.tenant, &absent, since).await {
+        match devices::heard_since(self.log.pool(), self.tenant.as_str(), &absent, since).await {
             Ok(heard) => {
                 for uid in heard {
                     self.schedule.arrived(&uid);

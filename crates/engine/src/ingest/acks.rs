@@ -5,6 +5,7 @@ use chrono::Utc;
 use cqrs_es::Aggregate;
 use fleetlog_aggregates::command::{Ack, Command, Error as Refusal, Input};
 use fleetlog_aggregates::command_ack;
+use fleetlog_aggregates::identity::StreamId;
 use fleetlog_aggregates::telemetry::Reason;
 use fleetlog_aggregates::topic::Topic;
 use fleetlog_event_log::EventLog;
@@ -89,7 +90,7 @@ impl Acks {
 
     /// Decides on an ack and appends it, and tries until the database takes it.
     async fn record(&self, topic: &Topic, cmd_id: Uuid, ack: Ack) -> Decided {
-        let stream = format!("{}/{cmd_id}", topic.tenant);
+        let stream = StreamId::new(&topic.tenant, cmd_id);
         let mut backoff = patience();
         loop {
             let input =
@@ -112,10 +113,10 @@ impl Acks {
     /// and the position of the command's last event.
     async fn look(
         &self,
-        stream: &str,
+        stream: &StreamId,
         topic: &Topic,
     ) -> Result<(Record<Command>, Metadata), fleetlog_event_log::Error> {
-        let events = self.log.streams(Command::TYPE, &[stream.to_owned()]).await?;
+        let events = self.log.streams(Command::TYPE, &[stream.to_string()]).await?;
         let metadata = Metadata {
             correlation_id: events.first().and_then(|first| first.metadata.correlation_id()),
             causation: events.last().map(|last| (last.log_id, last.position)),

@@ -112,7 +112,7 @@ pub async fn revoke(
 
 /// A device's credentials, newest first; `None` if there is no such device.
 pub async fn list(log: &TenantLog, device: &Device) -> Result<Option<Vec<Credential>>, Error> {
-    if log.load::<Aggregate>(&device.to_string()).await?.status() == Status::Unknown {
+    if log.load::<Aggregate>(&device.stream()).await?.status() == Status::Unknown {
         return Ok(None);
     }
     let listed = sqlx::query_as(LIST)
@@ -139,7 +139,7 @@ async fn change(
         let changed = log.record(move |recorder| {
             Box::pin(async move {
                 let at = now(recorder).await?;
-                let decision = recorder.decide::<Aggregate>(device.to_string(), command(at)).await?;
+                let decision = recorder.decide::<Aggregate>(device.stream(), command(at)).await?;
                 write(recorder, &device, &decision, hash, &metadata.actor).await?;
                 recorder.put(&decision, &metadata).await
             })
