@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use clap::Command;
+use strsim::levenshtein;
 
 /// The prefix of all variables of fleetlog.
 const PREFIX: &str = "FLEETLOG_";
@@ -48,9 +49,9 @@ pub fn check(cli: &Command, variables: impl Iterator<Item = (String, String)>) -
                 return Err(Error::Empty(name));
             }
         } else if name.starts_with(PREFIX) {
-            let nearest = known.iter().min_by_key(|other| distance(&name, other)).cloned();
+            let nearest = known.iter().min_by_key(|other| levenshtein(&name, other)).cloned();
             return Err(Error::Unknown {
-                nearest: nearest.filter(|other| distance(&name, other) <= 4),
+                nearest: nearest.filter(|other| levenshtein(&name, other) <= 4),
                 name,
             });
         }
@@ -61,20 +62,6 @@ pub fn check(cli: &Command, variables: impl Iterator<Item = (String, String)>) -
 fn collect(command: &Command, known: &mut BTreeSet<String>) {
     known.extend(command.get_arguments().filter_map(|arg| arg.get_env()?.to_str().map(str::to_owned)));
     command.get_subcommands().for_each(|subcommand| collect(subcommand, known));
-}
-
-/// The Levenshtein distance: how many letters must be inserted, removed or replaced.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
