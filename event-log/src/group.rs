@@ -5,10 +5,11 @@
 //! appends writes the whole queue, in the order of arrival. No append waits for others to arrive.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use cqrs_es::{Aggregate, DomainEvent};
 use fleetlog_aggregates::identity::{StreamId, Tenant};
+use parking_lot::{Mutex, MutexGuard};
 use sqlx::{PgExecutor, Row};
 use tokio::sync::oneshot;
 
@@ -225,5 +226,5 @@ fn same(error: &Error) -> Error {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }

@@ -4,9 +4,10 @@
 //! hint, or from polling, which is the guarantee: see `upkeep`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use sqlx::postgres::{PgListener, PgRow};
 use sqlx::{Executor, PgPool, Postgres, Row};
 use tokio::sync::{Notify, watch};
@@ -61,7 +62,7 @@ impl Heads {
     /// A tenant's log in a lane. `None` if the tenant is not known.
     #[must_use]
     pub fn of(&self, tenant: &str, lane: Lane) -> Option<LogId> {
-        self.places.read().unwrap_or_else(PoisonError::into_inner).get(tenant)?.get(&lane).copied()
+        self.places.read().get(tenant)?.get(&lane).copied()
     }
 
     /// A receiver that is woken when a head has moved or a log was added.
@@ -99,7 +100,7 @@ impl Heads {
         };
         if is_new {
             // Before the log itself is shown, so that a log that is shown can be found.
-            let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+            let mut places = self.places.write();
             for log in fresh.values() {
                 places.entry(log.tenant.clone()).or_default().entry(log.lane).or_insert(log.log_id);
             }

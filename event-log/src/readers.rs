@@ -6,11 +6,12 @@
 //! connection that was not given back, because its statement failed or its request was dropped halfway, is never used
 //! again.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
+use parking_lot::{Mutex, MutexGuard};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{Connection, PgConnection, Postgres};
@@ -104,7 +105,7 @@ impl Readers {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock()
     }
 }
 

@@ -4,9 +4,10 @@
 //! This node's own decisions are known at once; those of other nodes are learnt by polling: see `upkeep`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::RwLock;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 
@@ -48,7 +49,7 @@ impl AllTerms {
     /// A tenant's terms, as they are known now.
     #[must_use]
     pub fn of(&self, tenant: &str) -> Terms {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.read();
         known.get(tenant).copied().unwrap_or_default()
     }
 
@@ -66,7 +67,7 @@ impl AllTerms {
 
     /// Takes in terms that were just read.
     pub(crate) fn learn(&self, fresh: Known) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+        *self.0.write() = Arc::new(fresh);
     }
 }
 

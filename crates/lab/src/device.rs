@@ -9,13 +9,13 @@
 pub(crate) mod command;
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use fleetlog_aggregates::identity::{Tenant, Uid};
 use fleetlog_aggregates::topic::{Channel, Topic};
 use fleetlog_event_log::backoff::Backoff;
 use fleetlog_mqtt::url::Url;
+use parking_lot::Mutex;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, PubAckReason, SubscribeReasonCode};
@@ -208,7 +208,7 @@ impl<F: Fn(News)> Session<'_, F> {
     }
 
     fn with<T>(&self, then: impl FnOnce(&mut Unacknowledged) -> T) -> T {
-        then(&mut self.unacknowledged.lock().unwrap_or_else(PoisonError::into_inner))
+        then(&mut self.unacknowledged.lock())
     }
 }
 

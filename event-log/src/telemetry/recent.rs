@@ -9,9 +9,9 @@ use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fleetlog_aggregates::telemetry::Recorded;
+use parking_lot::{Mutex, MutexGuard};
 
 /// At least this many messages are remembered, and at most twice as many: half a minute at 30,000 messages/s. Each of
 /// the two sets then takes 5 MiB.
@@ -61,7 +61,7 @@ impl Recent {
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

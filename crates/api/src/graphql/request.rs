@@ -1,7 +1,6 @@
 //! The route, and one question's way through: read, measured, answered. One question a request: no batches.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 use async_graphql::{Request, Response, ServerError, Variables};
 use chrono::{DateTime, Utc};
@@ -10,6 +9,7 @@ use fleetlog_access::{Action, Forbidden};
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::Metadata;
 use fleetlog_projections::devices::Device;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -79,9 +79,7 @@ impl Asker {
 
     fn noted(&self, decided: Result<(), Refused>) -> Result<(), Error> {
         decided.map_err(|refused| {
-            let is_noted = |Forbidden(action): &Forbidden| {
-                !self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(*action)
-            };
+            let is_noted = |Forbidden(action): &Forbidden| !self.refused.lock().insert(*action);
             match refused {
                 Refused::Forbidden(forbidden) if is_noted(&forbidden) => forbidden.into(),
                 refused => refused.noted(&self.door.app, &self.door.caller),

@@ -4,12 +4,13 @@
 //! process is still working on another request with the same key.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest as hash};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use fleetlog_aggregates::identity::Tenant;
+use parking_lot::Mutex;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -68,14 +69,14 @@ pub(super) struct Guard {
 impl InFlight {
     /// Marks a key. Fails if it is marked already.
     pub(super) fn enter(self: &Arc<Self>, id: Uuid) -> Result<Guard, Error> {
-        let fresh = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        let fresh = self.0.lock().insert(id);
         if fresh { Ok(Guard { keys: Arc::clone(self), id }) } else { Err(Error::KeyInFlight) }
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.keys.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.keys.0.lock().remove(&self.id);
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -13,6 +13,7 @@ use chrono::Utc;
 use fleetlog_mqtt::client::{self, Reader, Writer};
 use fleetlog_mqtt::url::Url;
 use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Packet, Publish};
 use tokio::sync::watch;
@@ -183,7 +184,7 @@ impl Fleet {
 }
 
 fn taken(timings: &Mutex<Timings>) -> Timings {
-    let mut timings = timings.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut timings = timings.lock();
     std::mem::replace(&mut timings, Timings::new("none"))
 }
 
@@ -248,7 +249,7 @@ impl Link {
             self.writer.ping().await?;
             let answer = self.reader.next().await?;
             ensure!(matches!(answer, Packet::PingResp(_)), "no answer to a ping: {answer:?}");
-            timings.lock().unwrap_or_else(PoisonError::into_inner).done(due);
+            timings.lock().done(due);
             due += PING_EVERY;
         }
         sleep_until(ends).await;
@@ -276,7 +277,7 @@ impl Link {
         if let Some(nth) = self.unacknowledged.iter().position(|sent| sent.packet_id == packet_id)
             && let Some(sent) = self.unacknowledged.remove(nth)
         {
-            timings.lock().unwrap_or_else(PoisonError::into_inner).done(sent.due);
+            timings.lock().done(sent.due);
         }
     }
 

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fleetlog_aggregates::topic::Channel;
 use hdrhistogram::Histogram;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::obey::Outcome;
 use crate::device::News;
@@ -150,7 +150,7 @@ impl Counts {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 impl fmt::Display for Progress {

@@ -5,7 +5,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use mqtt5::broker::{
     ClientUnsubscribeEvent, PublishAction, SubAckReasonCode,
 };
 use mqtt5::packet::publish::PublishPacket;
+use parking_lot::Mutex;
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -229,14 +230,14 @@ impl Connection {
     }
 
     fn take_will(&self) -> Option<(Arc<str>, Bytes)> {
-        self.will.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.will.lock().take()
     }
 
     fn leave(&self) {
         if let Some(client) = self.client.get() {
             self.roster.leave(client, self.number);
         }
-        self.listens.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.listens.lock().clear();
     }
 
     /// Ends the connection without an answer to the publish at hand, or to any that is under way.
@@ -264,7 +265,7 @@ fn note(ended: mqtt5::Result<()>) {
 
 impl BrokerEventHandler for Connection {
     fn on_client_connect(&self, event: ClientConnectEvent) -> Called<'_, ()> {
-        *self.will.lock().unwrap_or_else(PoisonError::into_inner) = event.will_topic.zip(event.will_payload);
+        *self.will.lock() = event.will_topic.zip(event.will_payload);
         if let Some(access) = self.access() {
             let client = Client { user: access.user(), id: event.client_id };
             let _ = self.client.set(client.clone());
@@ -274,7 +275,7 @@ impl BrokerEventHandler for Connection {
     }
 
     fn on_client_subscribe(&self, event: ClientSubscribeEvent) -> Called<'_, ()> {
-        let mut listens = self.listens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listens = self.listens.lock();
         for subscription in event.subscriptions {
             let granted = matches!(
                 subscription.result,
@@ -288,7 +289,7 @@ impl BrokerEventHandler for Connection {
     }
 
     fn on_client_unsubscribe(&self, event: ClientUnsubscribeEvent) -> Called<'_, ()> {
-        let mut listens = self.listens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listens = self.listens.lock();
         listens.retain(|listener| !event.topic_filters.iter().any(|filter| **filter == *listener.topic()));
         Box::pin(std::future::ready(()))
     }

@@ -5,12 +5,13 @@
 //! neither touches the other's connection.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_engine::devices::credentials::watch::Ended;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -104,6 +105,6 @@ impl Roster {
     }
 
     fn seats(&self) -> MutexGuard<'_, HashMap<Client, Seat>> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seats.lock()
     }
 }

@@ -4,13 +4,14 @@
 //! topic, from each SUBACK to the end of the connection.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use fleetlog_engine::dispatch::outlet::{CommandOutlet, Delivery, Lost, Message};
 use futures::future::BoxFuture;
 use mqtt5::QoS;
 use mqtt5::broker::router::MessageRouter;
 use mqtt5::packet::publish::PublishPacket;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast;
 
 /// How many arrivals are remembered for whoever is slow to hear of them; who is slower looks for all of them.
@@ -48,8 +49,8 @@ impl Audience {
         Listener { audience: self.clone(), topic: Arc::clone(topic), router: Arc::clone(router) }
     }
 
-    fn listeners(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Vec<Arc<MessageRouter>>>> {
-        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    fn listeners(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Arc<MessageRouter>>>> {
+        self.0.listeners.lock()
     }
 }
 

@@ -1,8 +1,6 @@
 //! Checks a device's user name and password with one indexed query. A wrong password and a device that does not exist
 //! take the same path.
 
-use std::sync::PoisonError;
-
 use chrono::{DateTime, Utc};
 use fleetlog_access::Error;
 use fleetlog_aggregates::device::EventType;
@@ -37,7 +35,7 @@ impl Credentials {
             }
         }
         if let Some(Admitted { credential_id, .. }) = admitted {
-            self.0.used.lock().unwrap_or_else(PoisonError::into_inner).insert(credential_id);
+            self.0.used.lock().insert(credential_id);
         }
         Ok(admitted)
     }

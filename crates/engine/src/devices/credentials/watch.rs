@@ -1,7 +1,6 @@
 //! Reports which accesses have ended, so that connections can be closed, and writes when each credential was used.
 
 use std::collections::HashSet;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -61,7 +60,7 @@ impl Credentials {
     /// Updates each credential at most once a minute. A failed write is dropped: the time of use is only information
     /// for people.
     async fn write_used(&self) {
-        let used = std::mem::take(&mut *self.0.used.lock().unwrap_or_else(PoisonError::into_inner));
+        let used = std::mem::take(&mut *self.0.used.lock());
         if used.is_empty() {
             return;
         }
