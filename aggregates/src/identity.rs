@@ -104,6 +104,7 @@ pub struct StreamId {
 impl StreamId {
     /// The stream of something of a tenant's.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "takes a UUID as well as a reference to a name")]
     pub fn new(tenant: &Tenant, id: impl ToString) -> Self {
         Self { tenant: tenant.clone(), id: id.to_string() }
     }

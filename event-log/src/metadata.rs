@@ -39,6 +39,7 @@ impl Metadata {
     }
 }
 
+#[expect(clippy::ref_option, reason = "the form that serde asks for")]
 fn place<S: Serializer>(place: &Option<(LogId, Position)>, serializer: S) -> Result<S::Ok, S::Error> {
     match place {
         Some((log_id, position)) => serializer.collect_str(&format_args!("{log_id}:{position}")),
