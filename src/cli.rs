@@ -361,7 +361,7 @@ fn service_options(
         admin_email: args.admin_email.clone(),
         admin_password: args.admin_password.clone(),
         secret: args.secret()?,
-        identity: access::Settings { public_url: args.public_url.clone() },
+        access: access::Settings { public_url: args.public_url.clone() },
         mail,
         settings: fleetlog_api::Settings {
             online_within: std::time::Duration::from_secs(args.online_within.into()),

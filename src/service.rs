@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fleetlog_access as access;
 use fleetlog_access::first_start::Admin;
-use fleetlog_access::{Identity, mail, starter_types};
+use fleetlog_access::{Access, mail, starter_types};
 use fleetlog_aggregates::command_type;
 use fleetlog_aggregates::topic::ACK_FILTER;
 use fleetlog_api::app::BrokerProbe;
@@ -44,7 +44,7 @@ pub struct Options {
     /// The secret that seals the keys for access tokens.
     pub secret: Option<access::Secret>,
     /// Settings of users and sessions.
-    pub identity: access::Settings,
+    pub access: access::Settings,
     /// How mails are sent.
     pub mail: mail::Transport,
     /// Settings of the API.
@@ -67,9 +67,9 @@ pub enum Error {
     /// The log or its database failed.
     #[error("failed to {0}")]
     Database(#[from] database::Error),
-    /// The signing keys or the first administrator could not be prepared.
+    /// The signing key or the first administrator could not be prepared.
     #[error("failed to {0}")]
-    Identity(#[from] access::Error),
+    FirstStart(#[from] access::first_start::Error),
     /// The MQTT endpoint failed.
     #[error("failed to {0}")]
     Endpoint(#[from] server::Error),
@@ -165,16 +165,18 @@ impl Service {
         let first = access::first_start(&log, email, password, options.secret).await?;
         let listener = listen(options.http)?;
         let address = listener.local_addr().map_err(|error| Error::Http(options.http, error))?;
-        let mut settings = options.identity;
+        let mut settings = options.access;
         settings.public_url = settings.public_url.or_else(|| reachable(address));
-        let identity = Identity::new(log.clone(), first.keys, settings);
-        identity.limits.load().await?;
+        let access = Access::new(&log, first.keys, settings);
+        access.quota.load().await?;
         let [mut edges, mut middle, mut core] = [Stage::default(), Stage::default(), Stage::default()];
 
         let (upkeep, counters) = (log.clone(), options.metrics.clone());
         core.run("the log's upkeep", async move |stop| upkeep.run(stop).await);
         core.run("the counters' upkeep", async move |stop| rest::metrics::upkeep(counters, stop).await);
-        keep_identity(&identity, &mut core);
+        for (name, part) in access.background(&core.stop) {
+            core.run(name, |_| part);
+        }
         let devices = Credentials::new(log.clone());
         let noting = devices.clone();
         core.run("the note of devices' logins", async move |stop| noting.run(stop).await);
@@ -195,7 +197,7 @@ impl Service {
         let app = fleetlog_api::App::new(
             log.clone(),
             projections.clone(),
-            identity,
+            access,
             devices,
             options.metrics,
             Arc::clone(&broker),
@@ -266,15 +268,6 @@ impl Service {
     pub fn admin(&self) -> Option<&Admin> {
         self.admin.as_ref()
     }
-}
-
-/// Starts the background tasks of users, sessions and quotas.
-fn keep_identity(identity: &Identity, core: &mut Stage) {
-    let (keys, limits) = (identity.keys.clone(), identity.limits.clone());
-    let denials = identity.clone();
-    core.run("the signing keys' upkeep", async move |stop| keys.run(stop).await);
-    core.run("the counts of requests", async move |stop| limits.run(stop).await);
-    core.run("the record of denials", async move |stop| denials.record_denials(stop).await);
 }
 
 /// Starts the source of devices' messages, and returns the outlet for commands.

@@ -3,7 +3,7 @@
 use chrono::{TimeDelta, Utc};
 use fleetlog_access::password::Weak;
 use fleetlog_access::users::User;
-use fleetlog_access::{Error, KeyRing, Role, first_start};
+use fleetlog_access::{Role, SigningKeys, first_start};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -59,7 +59,7 @@ async fn of_two_first_starts_at_once_one_makes_the_admin_and_both_use_one_key() 
         .await
         .expect("counts");
     assert_eq!((counts.get::<i64, _>(0), counts.get::<i64, _>(1)), (1, 1));
-    assert!(KeyRing::load(log.pool(), None).await.is_ok());
+    assert!(SigningKeys::load(&log, None).await.is_ok());
 }
 
 #[tokio::test]
@@ -67,11 +67,11 @@ async fn a_given_password_that_is_weak_is_refused_and_nothing_is_made() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
     let weak = first_start(&log, None, Some("elevenchars".into()), None).await;
-    assert!(matches!(weak, Err(Error::Weak(Weak::Length))));
+    assert!(matches!(weak, Err(first_start::Error::Weak(Weak::Length))));
     let guessable = first_start(&log, None, Some("password1234".into()), None).await;
-    assert!(matches!(guessable, Err(Error::Weak(Weak::Guessable(_)))));
+    assert!(matches!(guessable, Err(first_start::Error::Weak(Weak::Guessable(_)))));
     let bad = first_start(&log, Some("nobody".into()), Some(PASSWORD.into()), None).await;
-    assert!(matches!(bad, Err(Error::BadEmail)));
+    assert!(matches!(bad, Err(first_start::Error::BadEmail)));
     let start = first_start(&log, Some("Boss@Example.com".into()), Some(PASSWORD.into()), None).await;
     let admin = start.expect("a start").admin.expect("an admin");
     assert_eq!((admin.email.as_str(), admin.generated_password), ("boss@example.com", None));
@@ -133,8 +133,8 @@ async fn only_a_good_token_in_the_right_place_logs_in() {
     let good = api.token("t0", Role::Viewer);
     let expired = Utc::now() - TimeDelta::hours(1);
     let session = user_id("t0", Role::Viewer);
-    let expired = api.app.identity.keys.issue(&user(), session, expired).expect("a token");
-    let nobodys = api.app.identity.keys.issue(&user(), Uuid::nil(), Utc::now()).expect("a token");
+    let expired = api.app.access.signing_keys.issue(&user(), session, expired).expect("a token");
+    let nobodys = api.app.access.signing_keys.issue(&user(), Uuid::nil(), Utc::now()).expect("a token");
     for authorization in [
         String::new(),
         "Bearer".into(),

@@ -62,7 +62,7 @@ async fn an_idle_service_with_a_thousand_tenants_asks_the_database_fewer_than_fi
         admin_email: None,
         admin_password: None,
         secret: None,
-        identity: fleetlog_access::Settings::default(),
+        access: fleetlog_access::Settings::default(),
         mail: Transport::Files(outbox.path().to_owned()),
         metrics: rest::metrics::recorder(fleetlog::instruments::all()).expect("a recorder").handle(),
         settings: fleetlog_api::Settings::default(),

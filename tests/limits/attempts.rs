@@ -1,7 +1,7 @@
 //! Guesses at secrets.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use fleetlog_access::attempts::{Kind, Limiter};
+use fleetlog_access::attempts::{Attempts, Kind};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::PgPool;
@@ -9,23 +9,23 @@ use sqlx::PgPool;
 use crate::support::api::{PASSWORD, answer};
 use crate::support::{Api, Database};
 
-/// Two nodes' limiters over one database.
-async fn limiters() -> (Database, Limiter, Limiter) {
+/// Two nodes' counts over one database.
+async fn attempts() -> (Database, Attempts, Attempts) {
     let database = Database::fresh().await;
     let log = database.event_log().await;
     let other = PgPool::connect_with(database.options()).await.expect("connects");
-    let one = Limiter::new(log.pool().clone());
-    (database, one, Limiter::new(other))
+    let one = Attempts::new(log.pool().clone());
+    (database, one, Attempts::new(other))
 }
 
-async fn login(limiter: &Limiter, account: &str, address: &str, at: DateTime<Utc>) -> Result<(), u64> {
-    let taken = limiter.take(Kind::Login, Some(account), address.parse().ok(), at).await.expect("an answer");
+async fn login(attempts: &Attempts, account: &str, address: &str, at: DateTime<Utc>) -> Result<(), u64> {
+    let taken = attempts.take(Kind::Login, Some(account), address.parse().ok(), at).await.expect("an answer");
     taken.map_err(|refused| refused.retry_after.as_secs())
 }
 
 #[tokio::test]
 async fn an_account_gets_ten_attempts_over_all_nodes_and_then_one_every_half_minute() {
-    let (_database, one, other) = limiters().await;
+    let (_database, one, other) = attempts().await;
     let now = Utc::now();
     let at = |seconds| now + TimeDelta::seconds(seconds);
     for n in 0..10 {
@@ -45,7 +45,7 @@ async fn an_account_gets_ten_attempts_over_all_nodes_and_then_one_every_half_min
 
 #[tokio::test]
 async fn an_address_cannot_go_on_by_trying_other_accounts_and_does_not_use_them_up() {
-    let (_database, one, other) = limiters().await;
+    let (_database, one, other) = attempts().await;
     let now = Utc::now();
     for n in 0..30 {
         assert_eq!(login(&one, &format!("user{n}@localhost"), "2001:db8::1", now).await, Ok(()), "{n}");
@@ -59,7 +59,7 @@ async fn an_address_cannot_go_on_by_trying_other_accounts_and_does_not_use_them_
 
 #[tokio::test]
 async fn what_succeeds_uses_nothing_up() {
-    let (_database, limiter, _) = limiters().await;
+    let (_database, limiter, _) = attempts().await;
     let (now, address) = (Utc::now(), "192.0.2.1".parse().ok());
     for n in 0..40 {
         assert_eq!(login(&limiter, "admin@localhost", "192.0.2.1", now).await, Ok(()), "{n}");
@@ -69,7 +69,7 @@ async fn what_succeeds_uses_nothing_up() {
 
 #[tokio::test]
 async fn of_attempts_at_once_no_more_than_allowed_get_through() {
-    let (_database, one, other) = limiters().await;
+    let (_database, one, other) = attempts().await;
     let now = Utc::now();
     let attempts = (0..60).map(|n| login(if n % 2 == 0 { &one } else { &other }, "admin@localhost", "", now));
     let taken = futures::future::join_all(attempts).await;

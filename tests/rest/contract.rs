@@ -1,7 +1,7 @@
 //! The `OpenAPI` document: as it is committed, complete, and kept.
 
 use fleetlog_access::Resource;
-use fleetlog_access::{Action, Role, authorize, authorize::PLATFORM_TENANT};
+use fleetlog_access::{Action, Role, action::PLATFORM_TENANT, authorize};
 use fleetlog_api::rest;
 use fleetlog_api::rest::docs::ACTION;
 use reqwest::{Method, StatusCode};
@@ -176,7 +176,7 @@ async fn every_operation_is_open_to_exactly_the_roles_of_the_table() {
     for operation in operations() {
         let Some(action) = operation.action else { continue };
         for role in Role::ALL {
-            let session = api.app.identity.in_session(user_id(PLATFORM_TENANT, role)).await;
+            let session = api.app.access.sessions.in_session(user_id(PLATFORM_TENANT, role)).await;
             let principal = session.expect("an answer").expect("a session");
             let allowed = authorize(&principal, action, &Resource::Tenant(&tenant)).is_ok();
             let answered = api.send_as(role, operation.method.clone(), &operation.concrete(), None).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use fleetlog_access::users::User;
-use fleetlog_access::{FirstStart, Identity, Role, first_start};
+use fleetlog_access::{Access, FirstStart, Role, first_start};
 use fleetlog_aggregates::device::{self, Device, Labels, Via};
 use fleetlog_aggregates::telemetry::{Message, decide};
 use fleetlog_api::{App, Settings, rest};
@@ -92,17 +92,16 @@ impl Api {
         let probe = Arc::clone(&broker_is_up);
         let recorder = rest::metrics::recorder(fleetlog::instruments::all()).expect("a recorder");
         let broker = Arc::new(move || probe.load(Ordering::Relaxed));
-        let identity = Identity::new(log.clone(), keys, fleetlog_access::Settings::default());
-        identity.limits.load().await.expect("the tiers");
-        let (limits, denials) = (identity.limits.clone(), identity.clone());
+        let access = Access::new(&log, keys, fleetlog_access::Settings::default());
+        access.quota.load().await.expect("the tiers");
         let devices = Credentials::new(log.clone());
         let metrics = recorder.handle();
-        let app = App::new(log.clone(), handle.clone(), identity, devices, metrics, broker, settings);
+        let app = App::new(log.clone(), handle.clone(), access, devices, metrics, broker, settings);
         let stop = CancellationToken::new();
         tokio::spawn(projections.run(stop.clone()));
-        tokio::spawn(denials.record_denials(stop.clone()));
-        let stopping = stop.clone();
-        tokio::spawn(async move { limits.run(stopping).await });
+        for (_, part) in app.access.background(&stop) {
+            tokio::spawn(part);
+        }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(rest::serve(listener, rest::router(app.clone()), stop.clone()));
@@ -133,7 +132,7 @@ impl Api {
     pub(crate) fn token(&self, tenant: &str, role: Role) -> String {
         let user_id = user_id(tenant, role);
         let user = User { user_id, tenant: tenant.parse().expect("a tenant"), role, password_hash: None };
-        self.app.identity.keys.issue(&user, user_id, Utc::now()).expect("a token")
+        self.app.access.signing_keys.issue(&user, user_id, Utc::now()).expect("a token")
     }
 
     /// A request without a token.

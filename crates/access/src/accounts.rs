@@ -1,11 +1,7 @@
-//! What people and their admins do with accounts, and why they cannot.
+//! What all changes of accounts share: why one is refused, and how many users a tenant may have.
 //!
-//! - [`registration`](super::registration): an account of one's own making
-//! - [`invitations`](super::invitations): an account of an admin's making
-//! - [`profile`](super::profile): one's own name and address
-//! - [`recovery`](super::recovery): another password, with the old one or without
-//! - [`administration`](super::administration): roles, and who is let in
-//! - [`console`](super::console): the same for whoever runs the service, on the machine itself
+//! The changes are in [`sign_up`](super::sign_up), [`invitations`](super::invitations), [`profile`](super::profile),
+//! [`recovery`](super::recovery), [`administration`](super::administration) and [`console`](super::console).
 
 use std::time::Duration;
 
@@ -13,11 +9,11 @@ use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::database;
 use sqlx::{PgConnection, Row};
 
-use super::Error;
 use super::attempts::TooMany;
+use super::error::Error;
 use super::password::Weak;
 
-/// Why an account is not made or changed as was hoped.
+/// Why an account is not made or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// No e-mail address.
@@ -26,22 +22,22 @@ pub enum Refused {
     /// No name.
     #[error("expected 1 to 200 characters, without control characters")]
     BadName,
-    /// Not a password to trust.
+    /// The password is too short, too long or too easy to guess.
     #[error(transparent)]
     Weak(#[from] Weak),
-    /// The tenant's settings do not let people make accounts, or there is no such tenant: nobody learns which.
+    /// The tenant's settings do not let people make accounts, or there is no such tenant. The answer does not tell which.
     #[error("nobody can register here")]
     RegistrationClosed,
-    /// Somebody has the address, here or elsewhere.
+    /// Another user has the address, in this tenant or another.
     #[error("there is an account with this e-mail address already")]
     Taken,
     /// The tenant has as many users as it may have.
     #[error("the tenant has as many users as it may have")]
     Full,
-    /// Without this user nobody could decide anything for the tenant any more.
+    /// Without this user the tenant would have no admin.
     #[error("this is the tenant's last active admin")]
     LastAdmin,
-    /// No token, a used one, an old one: nobody learns which.
+    /// No token, a used one or an old one. The answer does not tell which.
     #[error("the token is not valid, or not any more; ask for another one")]
     BadToken,
     /// Not the password that the user has now.
@@ -76,15 +72,16 @@ impl From<database::Error> for Refused {
     }
 }
 
-/// How long an answer takes that must not say by its time whether there is an account: a hash, a commit, and then some.
+/// The least time of an answer that must not tell by its timing whether there is an account: a hash and a commit take
+/// less.
 const EVEN: Duration = Duration::from_millis(250);
 
-/// Does something that takes sometimes longer and sometimes not, and always answers after the same time.
+/// Does some work, and answers no sooner than after [`EVEN`], so that short and long work look alike.
 pub(super) async fn evenly<T>(work: impl Future<Output = T>) -> T {
     tokio::join!(work, tokio::time::sleep(EVEN)).0
 }
 
-/// What a tenant says about its users.
+/// A tenant's settings for its users.
 pub(super) struct Rules {
     /// Whether people may make themselves an account.
     pub(super) open: bool,
@@ -92,7 +89,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// Refuses one more user where there are as many as there may be.
+    /// Refuses one more user if the tenant has as many as it may have.
     pub(super) async fn check_room(
         &self,
         connection: &mut PgConnection,
@@ -108,8 +105,8 @@ impl Rules {
     }
 }
 
-/// Locks a tenant's users, so that one change of who they are is made at a time, and says what holds for them. `None` if
-/// there is no such tenant, or it is suspended.
+/// Locks a tenant, so that one change of its users is made at a time, and returns its settings for them. `None` if there
+/// is no such tenant, or it is suspended.
 pub(super) async fn lock(connection: &mut PgConnection, tenant: &Tenant) -> Result<Option<Rules>, Error> {
     let row = sqlx::query(
         "SELECT registration = 'open' AS open, max_users FROM tenants

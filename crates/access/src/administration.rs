@@ -1,4 +1,4 @@
-//! What an admin decides about the tenant's users: their names, what they may do, and whether they are let in.
+//! What admins change of their tenant's users: names, roles, and who is let in.
 
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant;
@@ -8,10 +8,11 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::accounts::{self, Refused};
+use super::role::Role;
 use super::users::Name;
-use super::{Identity, Role, parsed};
+use super::{parsed, session_rows};
 
-/// What is decided; the rest stays.
+/// What to change; the rest stays.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
     /// What people call the user.
@@ -22,18 +23,18 @@ pub struct Change {
     pub active: Option<bool>,
 }
 
-/// What can be decided about a user.
+/// What admins can change of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct State {
     name: Option<String>,
     role: Role,
     active: bool,
-    /// Cannot do anything yet.
+    /// Invited, without a password yet.
     invited: bool,
 }
 
 impl State {
-    /// Whether the user can decide things for the tenant.
+    /// Whether the user is an admin who can log in.
     fn decides(&self) -> bool {
         self.role == Role::Admin && self.active && !self.invited
     }
@@ -47,7 +48,7 @@ impl State {
         }
     }
 
-    /// What is on the record when this becomes that.
+    /// The events of the change from this state to `after`.
     fn acts_towards(&self, after: &Self) -> Vec<acts::User> {
         let mut acts = vec![];
         if self.name != after.name {
@@ -65,42 +66,39 @@ impl State {
     }
 }
 
-impl Identity {
-    /// Decides about one of a tenant's users. It is in effect when this returns: a user who is not let in any more has
-    /// no session left. `log` is the admin's.
-    pub async fn change_user(
-        &self,
-        log: &TenantLog,
-        user_id: Uuid,
-        change: Change,
-        metadata: Metadata,
-    ) -> Result<(), Refused> {
-        let name = change.name.map(|name| Name::parse(&name).ok_or(Refused::BadName)).transpose()?;
-        let (role, active, tenant) = (change.role, change.active, log.tenant().clone());
-        log.record(move |recorder| {
-            Box::pin(async move {
-                let rules = accounts::lock(recorder.connection(), &tenant).await?.ok_or(Refused::Unknown)?;
-                let before = find(recorder.connection(), &tenant, user_id).await?.ok_or(Refused::Unknown)?;
-                let after = before.with(name, role, active);
-                if before.decides() && !after.decides() {
-                    check_other_admins(recorder.connection(), &tenant, user_id).await?;
-                }
-                if !before.active && after.active {
-                    rules.check_room(recorder.connection(), &tenant).await?;
-                }
-                set(recorder.connection(), &tenant, user_id, &after).await?;
-                if before.active && !after.active {
-                    let why = acts::SessionEnd::Deactivated;
-                    Self::end_sessions(recorder, (&tenant, user_id), None, why, &metadata).await?;
-                }
-                for act in before.acts_towards(&after) {
-                    recorder.tell(&tenant, &user_id.to_string(), &act, &metadata).await?;
-                }
-                Ok(())
-            })
+/// Changes one of the tenant's users. The change is in effect when this returns: a user who was deactivated has no session
+/// left.
+pub async fn change(
+    log: &TenantLog,
+    user_id: Uuid,
+    change: Change,
+    metadata: Metadata,
+) -> Result<(), Refused> {
+    let name = change.name.map(|name| Name::parse(&name).ok_or(Refused::BadName)).transpose()?;
+    let (role, active, tenant) = (change.role, change.active, log.tenant().clone());
+    log.record(move |recorder| {
+        Box::pin(async move {
+            let rules = accounts::lock(recorder.connection(), &tenant).await?.ok_or(Refused::Unknown)?;
+            let before = find(recorder.connection(), &tenant, user_id).await?.ok_or(Refused::Unknown)?;
+            let after = before.with(name, role, active);
+            if before.decides() && !after.decides() {
+                check_other_admins(recorder.connection(), &tenant, user_id).await?;
+            }
+            if !before.active && after.active {
+                rules.check_room(recorder.connection(), &tenant).await?;
+            }
+            set(recorder.connection(), &tenant, user_id, &after).await?;
+            if before.active && !after.active {
+                let why = acts::SessionEnd::Deactivated;
+                session_rows::end_all(recorder, (&tenant, user_id), None, why, &metadata).await?;
+            }
+            for act in before.acts_towards(&after) {
+                recorder.tell(&tenant, &user_id.to_string(), &act, &metadata).await?;
+            }
+            Ok(())
         })
-        .await
-    }
+    })
+    .await
 }
 
 async fn find(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::acts;
 use fleetlog_event_log::control::{Committed, Metadata};
-use fleetlog_event_log::{TenantLog, database};
+use fleetlog_event_log::{EventLog, TenantLog, database};
 use futures::future::BoxFuture;
 use serde::Serialize;
 use sqlx::postgres::PgRow;
@@ -15,8 +15,12 @@ use sqlx::{FromRow, PgConnection, Row};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::action::Action;
+use super::coalesce::Coalesced;
+use super::error::Error;
+use super::principal::Principal;
 use super::secret;
-use super::{Action, Error, Identity, Principal, Who};
+use super::who::Who;
 
 /// What every API key begins with.
 pub(super) const PREFIX: &str = "flk_";
@@ -71,7 +75,7 @@ pub struct NewKey {
 pub struct Issued {
     /// Its id.
     pub key_id: Uuid,
-    /// The key itself: for whoever asked to see once.
+    /// The key itself, to be shown once: only a hash of it is stored.
     pub key: String,
     /// Where it is on the record.
     pub at: Committed,
@@ -156,24 +160,28 @@ pub async fn revoke(log: &TenantLog, key_id: Uuid, metadata: Metadata) -> Result
     .await
 }
 
-impl Identity {
-    /// Who is calling with an access token or an API key.
-    pub async fn bearer(&self, token: &str) -> Result<Option<Principal>, Error> {
-        if let Some(key) = token.strip_prefix(PREFIX) {
-            return self.with_key(key).await;
-        }
-        match self.keys.verify(token).await? {
-            Some(session_id) => self.in_session(session_id).await,
-            None => Ok(None),
-        }
+/// The keys of all tenants: which tenant a key belongs to is known only once it has been looked up. Cheap to clone;
+/// clones share their look-ups.
+#[derive(Clone)]
+pub struct ApiKeys {
+    log: EventLog,
+    kept: Coalesced<Uuid, Kept>,
+}
+
+impl ApiKeys {
+    pub(super) fn new(log: EventLog) -> Self {
+        Self { kept: Coalesced::new(log.clone(), kept), log }
     }
 
-    async fn with_key(&self, key: &str) -> Result<Option<Principal>, Error> {
-        let Some((key_id, given)) = key.split_once('_') else { return Ok(None) };
+    /// The principal of a key; `None` if it is not good.
+    pub(super) async fn with_key(&self, key: &str) -> Result<Option<Principal>, Error> {
+        let Some((key_id, given)) = key.strip_prefix(PREFIX).and_then(|key| key.split_once('_')) else {
+            return Ok(None);
+        };
         let (Ok(key_id), Some(given)) = (Uuid::try_parse(key_id), secret::bits("", given)) else {
             return Ok(None);
         };
-        let Some(kept) = self.api_keys.ask(key_id).await? else { return Ok(None) };
+        let Some(kept) = self.kept.ask(key_id).await? else { return Ok(None) };
         if !secret::matches(&given, &kept.secret_hash) {
             return Ok(None);
         }
@@ -187,17 +195,17 @@ impl Identity {
     }
 }
 
-/// A key that is good, for whoever has its secret.
+/// A key that is neither revoked nor expired.
 #[derive(Clone)]
-pub(super) struct Kept {
+struct Kept {
     secret_hash: Arc<[u8]>,
     /// Whether its last use was noted too long ago.
     is_stale: bool,
     principal: Principal,
 }
 
-/// Which of these keys are good, and for what.
-pub(super) fn kept(
+/// Those of these keys that are good.
+fn kept(
     connection: &mut PgConnection,
     keys: Vec<Uuid>,
 ) -> BoxFuture<'_, database::Result<HashMap<Uuid, Kept>>> {
@@ -220,7 +228,7 @@ pub(super) fn kept(
 impl Kept {
     fn read(row: &PgRow) -> sqlx::Result<Self> {
         let actions: Vec<String> = row.try_get("actions")?;
-        // An action that there is no more allows nothing.
+        // An action that no longer exists allows nothing.
         let actions = actions.iter().filter_map(|action| Action::from_str(action).ok()).collect();
         let who = Who::Key { key_id: row.try_get("key_id")?, actions };
         Ok(Self {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{PgPool, Row};
 
-use super::Error;
-use crate::quota::key::{Key, network};
+use super::error::Error;
+use super::quota::key::{Key, network};
 
 /// What is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,13 +67,14 @@ pub struct TooMany {
     pub retry_after: Duration,
 }
 
-/// Counts attempts.
-pub struct Limiter {
+/// Counts attempts, of all tenants and of those who are in none. Cheap to clone.
+#[derive(Clone)]
+pub struct Attempts {
     pool: PgPool,
 }
 
-impl Limiter {
-    /// Over a database, as the service.
+impl Attempts {
+    /// Counts in a database, as the service.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         Self { pool }

@@ -1,15 +1,16 @@
-//! Questions that every request has for the database, such as who is calling, asked for many requests at once.
+//! Coalesced look-ups: what every request asks the database, such as who is calling, asked once for many requests.
 //!
-//! Those that come while some are under way share the next statement. Nothing is remembered: whatever is answered was
-//! asked for after the request had come, so what was revoked before that holds, on every node.
+//! Questions that come while a statement is under way share the next one. Nothing is remembered: each answer was read
+//! after its request had come, so a revocation holds from the next request on, on every node.
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleetlog_event_log::{EventLog, database};
 use futures::future::BoxFuture;
+use parking_lot::{Mutex, MutexGuard};
 use sqlx::PgConnection;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -26,9 +27,9 @@ type Asker<A> = oneshot::Sender<database::Result<Option<A>>>;
 /// Those who wait for each.
 type Askers<Q, A> = HashMap<Q, Vec<Asker<A>>>;
 
-/// Questions of one kind. Cheap to clone; clones ask together, over one connection of their own: a pool would look
-/// whether it is alive, before and after each statement.
-pub(super) struct Questions<Q, A>(Arc<Inner<Q, A>>);
+/// Look-ups of one kind. Cheap to clone; clones ask together, over one connection of their own: a pool would check
+/// before and after each statement that the connection is alive.
+pub(super) struct Coalesced<Q, A>(Arc<Inner<Q, A>>);
 
 struct Inner<Q, A> {
     log: EventLog,
@@ -44,13 +45,13 @@ struct Waiting<Q, A> {
     connection: Option<PgConnection>,
 }
 
-impl<Q, A> Clone for Questions<Q, A> {
+impl<Q, A> Clone for Coalesced<Q, A> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<Q: Eq + Hash + Clone + Send + 'static, A: Clone + Send + 'static> Questions<Q, A> {
+impl<Q: Eq + Hash + Clone + Send + 'static, A: Clone + Send + 'static> Coalesced<Q, A> {
     pub(super) fn new(log: EventLog, answer: Answer<Q, A>) -> Self {
         let waiting = Waiting { askers: HashMap::new(), is_under_way: false, connection: None };
         Self(Arc::new(Inner { log, answer, waiting: Mutex::new(waiting) }))
@@ -75,14 +76,14 @@ impl<Q: Eq + Hash + Clone + Send + 'static, A: Clone + Send + 'static> Questions
 
     /// Asks what waits, until nothing does.
     async fn work(self) {
-        let mut turn = Turn { questions: self, is_over: false };
+        let mut turn = Turn { lookups: self, is_over: false };
         while let Some((askers, connection)) = turn.next() {
-            let asked = turn.questions.asked(askers.keys().cloned().collect(), connection).await;
+            let asked = turn.lookups.asked(askers.keys().cloned().collect(), connection).await;
             let (answers, kept) = match asked {
                 Ok((answers, connection)) => (Ok(answers), Some(connection)),
                 Err(error) => (Err(error), None),
             };
-            turn.questions.waiting().connection = kept;
+            turn.lookups.waiting().connection = kept;
             tell(askers, answers);
         }
     }
@@ -114,22 +115,22 @@ impl<Q: Eq + Hash + Clone + Send + 'static, A: Clone + Send + 'static> Questions
     }
 }
 
-impl<Q, A> Questions<Q, A> {
+impl<Q, A> Coalesced<Q, A> {
     fn waiting(&self) -> MutexGuard<'_, Waiting<Q, A>> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.waiting.lock()
     }
 }
 
-/// Whoever has it asks the database. However that ends, the next one may.
+/// The turn to ask the database. The next look-up takes it over when it is dropped, also after a panic.
 struct Turn<Q, A> {
-    questions: Questions<Q, A>,
+    lookups: Coalesced<Q, A>,
     is_over: bool,
 }
 
 impl<Q, A> Turn<Q, A> {
     /// Those that wait, and the connection.
     fn next(&mut self) -> Option<(Askers<Q, A>, Option<PgConnection>)> {
-        let mut waiting = self.questions.waiting();
+        let mut waiting = self.lookups.waiting();
         if waiting.askers.is_empty() {
             waiting.is_under_way = false;
             self.is_over = true;
@@ -141,18 +142,19 @@ impl<Q, A> Turn<Q, A> {
 
 impl<Q, A> Drop for Turn<Q, A> {
     fn drop(&mut self) {
-        // After a panic, that is. Whoever waited hears that nobody asks any more.
+        // After a panic: the requests that wait get an error.
         if !self.is_over {
-            let mut waiting = self.questions.waiting();
+            let mut waiting = self.lookups.waiting();
             waiting.is_under_way = false;
             waiting.askers.clear();
         }
     }
 }
 
-/// Tells everyone. Of an error the first one hears all, and the others whether to try again.
+/// Answers every request. `database::Error` is not `Clone`: the first request gets it, the others get one that says
+/// whether to try again.
 fn tell<Q: Eq + Hash, A: Clone>(askers: Askers<Q, A>, answers: database::Result<HashMap<Q, A>>) {
-    // Whoever has gone away needs no answer.
+    // A request that was given up receives nothing: the error is of no use.
     match answers {
         Ok(answers) => {
             for (question, askers) in askers {

@@ -1,4 +1,4 @@
-//! Users, for whoever runs the service, on the machine itself: without a login, across tenants, on the record as `cli`.
+//! Users of all tenants, for the operator on the machine itself: without a login, on the record as `cli`.
 
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant;
@@ -6,14 +6,14 @@ use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, Metadata};
 use sqlx::PgPool;
 
-use super::Role;
 use super::accounts::{self, Refused};
 use super::directory::{self, Account};
 use super::password::{self, Passwords};
 use super::recovery::set_password;
+use super::role::Role;
 use super::users::{self, Email, Name, NewUser};
 
-/// All users, those of one tenant after those of another.
+/// All users, by tenant and address.
 pub async fn list(pool: &PgPool) -> Result<Vec<Account>, Refused> {
     let rows = sqlx::query(
         "SELECT user_id, email, name, tenant, role, deactivated_at IS NOT NULL AS deactivated, invited,

@@ -14,7 +14,9 @@ use sqlx::{Postgres, Row};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Error, Role, parsed};
+use super::error::Error;
+use super::parsed;
+use super::role::Role;
 
 /// A user, as seen from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]

@@ -4,10 +4,13 @@ use fleetlog_aggregates::acts;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, Metadata};
 
-use super::authorize::platform;
-use super::password::{self, Passwords};
+use super::action::platform;
+use super::error;
+use super::password::{self, Passwords, Weak};
+use super::role::Role;
+use super::sealing::Secret;
+use super::signing_keys::SigningKeys;
 use super::users::{self, Email, NewUser};
-use super::{Error, KeyRing, Role, Secret};
 
 /// The first admin's address, unless another is given.
 pub const DEFAULT_EMAIL: &str = "admin@localhost";
@@ -15,9 +18,23 @@ pub const DEFAULT_EMAIL: &str = "admin@localhost";
 /// What a start has made.
 pub struct FirstStart {
     /// The installation's keys.
-    pub keys: KeyRing,
+    pub keys: SigningKeys,
     /// The admin that this start has made; `None` if there were users already, or another start was faster.
     pub admin: Option<Admin>,
+}
+
+/// Why there is no key or no first admin.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The password is too easy to guess.
+    #[error("take the first admin's password: {0}")]
+    Weak(#[from] Weak),
+    /// The e-mail address is none.
+    #[error("take the first admin's e-mail address: 3 to 254 characters, with an @ and without spaces")]
+    BadEmail,
+    /// Something failed.
+    #[error(transparent)]
+    Failed(#[from] error::Error),
 }
 
 /// An admin who has just been made.
@@ -28,15 +45,15 @@ pub struct Admin {
     pub generated_password: Option<String>,
 }
 
-/// Makes what the first start has to make, and finds it on every other. `email` and `password` only matter while
-/// there is no user. `secret` seals the keys.
+/// Makes the signing key and the first admin, or finds them. `email` and `password` only count while there is no user.
+/// `secret` seals the keys.
 pub async fn first_start(
     log: &EventLog,
     email: Option<String>,
     password: Option<String>,
     secret: Option<Secret>,
 ) -> Result<FirstStart, Error> {
-    let keys = KeyRing::load(log.pool(), secret).await?;
+    let keys = SigningKeys::load(log, secret).await?;
     let admin = if users::any(log.pool()).await? {
         None
     } else {
@@ -72,7 +89,7 @@ async fn first_admin(
                 let registered = acts::User::UserRegistered { role: Role::Admin.to_string(), via };
                 let metadata = Metadata::by(Actor::Fleetlog);
                 recorder.tell(&platform(), &user_id.to_string(), &registered, &metadata).await?;
-                Ok::<_, Error>(Some(user_id))
+                Ok::<_, error::Error>(Some(user_id))
             })
         })
         .await?;

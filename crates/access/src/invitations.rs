@@ -1,18 +1,18 @@
-//! An account of an admin's making: with a password, or with an invitation to choose one.
+//! Accounts that admins make: with a password, or with an invitation to choose one.
 
 use fleetlog_aggregates::acts;
-use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::{Actor, Metadata};
+use fleetlog_event_log::{EventLog, TenantLog};
 use uuid::Uuid;
 
 use super::accounts::{self, Refused};
 use super::mail::letters::Letters;
-use super::sign_up::known;
+use super::password::Passwords;
+use super::role::Role;
 use super::tokens::{self, Holder, Purpose, Token};
 use super::users::{self, Email, Name, NewUser};
-use super::{Identity, Role};
 
-/// Whom an admin wants in.
+/// A user whom an admin adds.
 #[derive(Clone)]
 pub struct Invitation {
     /// The address to log in with.
@@ -25,8 +25,21 @@ pub struct Invitation {
     pub password: Option<String>,
 }
 
-impl Identity {
-    /// Adds a user to a tenant. `log` is the admin's.
+/// Adds users to tenants. Accepting an invitation sees all tenants: which one a token belongs to is known only once it
+/// has been looked up. Cheap to clone.
+#[derive(Clone)]
+pub struct Invitations {
+    log: EventLog,
+    passwords: Passwords,
+    letters: Letters,
+}
+
+impl Invitations {
+    pub(super) fn new(log: EventLog, passwords: Passwords, letters: Letters) -> Self {
+        Self { log, passwords, letters }
+    }
+
+    /// Adds a user to the tenant.
     pub async fn invite(
         &self,
         log: &TenantLog,
@@ -37,12 +50,14 @@ impl Identity {
         let email = Email::parse(&email).ok_or(Refused::BadEmail)?;
         let name = name.map(|name| Name::parse(&name).ok_or(Refused::BadName)).transpose()?;
         let password_hash = match password {
-            Some(password) => Some(self.passwords.accept(password, known(&email, name.as_ref())).await??),
+            Some(password) => {
+                Some(self.passwords.accept(password, users::known(&email, name.as_ref())).await??)
+            }
             None => None,
         };
         let invited = password_hash.is_none().then(Token::new);
         let tenant = log.tenant().clone();
-        let (user, base) = (NewUser { tenant, email, name, password_hash, role }, self.base());
+        let (user, letters) = (NewUser { tenant, email, name, password_hash, role }, self.letters.clone());
         log.record(move |recorder| {
             Box::pin(async move {
                 let NewUser { tenant, email, role, .. } = &user;
@@ -53,7 +68,7 @@ impl Identity {
                 if let Some(token) = invited {
                     let holder = (tenant, user_id);
                     tokens::issue(recorder.connection(), &token, holder, Purpose::Invitation, email).await?;
-                    Letters::new(&base).invite(email, &token).post(recorder.connection(), tenant).await?;
+                    letters.invite(email, &token).post(recorder.connection(), tenant).await?;
                     via = acts::Registration::Invitation;
                 }
                 let registered = acts::User::UserRegistered { role: role.to_string(), via };
@@ -64,8 +79,8 @@ impl Identity {
         .await
     }
 
-    /// Gives an invited user the password of their choice.
-    pub async fn accept_invitation(
+    /// Gives an invited user a password of their choice.
+    pub async fn accept(
         &self,
         token: String,
         password: String,
@@ -73,8 +88,10 @@ impl Identity {
         request_id: String,
     ) -> Result<(), Refused> {
         let name = name.map(|name| Name::parse(&name).ok_or(Refused::BadName)).transpose()?;
-        let password_hash =
-            self.accept_of_holder(&token, Purpose::Invitation, password, name.as_ref()).await?;
+        // The token stays good if the password is refused.
+        let holder = tokens::holder(self.log.pool(), &token, Purpose::Invitation).await?;
+        let known = holder.ok_or(Refused::BadToken)?.known(name.as_ref());
+        let password_hash = self.passwords.accept(password, known).await??;
         self.log
             .record(move |recorder| {
                 Box::pin(async move {
@@ -100,19 +117,5 @@ impl Identity {
                 })
             })
             .await
-    }
-
-    /// The hash of a token's holder's new password. The token stays good if the password is refused.
-    pub(super) async fn accept_of_holder(
-        &self,
-        token: &str,
-        purpose: Purpose,
-        password: String,
-        name: Option<&Name>,
-    ) -> Result<String, Refused> {
-        let holder = tokens::holder(self.log.pool(), token, purpose).await?.ok_or(Refused::BadToken)?;
-        let name = name.map(|name| name.as_str().to_owned());
-        let known = [Some(holder.email), holder.name, name].into_iter().flatten().collect();
-        Ok(self.passwords.accept(password, known).await??)
     }
 }

@@ -1,23 +1,25 @@
-//! An e-mail address and a password against a session.
+//! Logging in: an e-mail address and a password for a session.
 
 use std::net::IpAddr;
 
 use chrono::Utc;
 use fleetlog_aggregates::acts;
+use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, Metadata};
 use uuid::Uuid;
 
-use super::attempts::{Kind, TooMany};
-use super::authorize::platform;
-use super::password::MAX_PASSWORD;
-use super::sessions::{Client, Tokens};
+use super::action::platform;
+use super::attempts::{Attempts, Kind, TooMany};
+use super::error::Error;
+use super::password::{MAX_PASSWORD, Passwords};
+use super::session_tokens::{Client, Tokens};
+use super::sessions::Sessions;
 use super::users::{self, Email, User};
-use super::{Error, Identity};
 
 /// Why nobody is logged in.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// No such user, or not the password. Which of the two is nobody's business.
+    /// No such user, or not the password. The answer does not tell which.
     #[error("the e-mail address or the password is wrong")]
     BadCredentials,
     /// Too many attempts.
@@ -28,8 +30,22 @@ pub enum Refused {
     Failed(#[from] Error),
 }
 
-impl Identity {
-    /// A session of whoever has this address and password. `peer` is where the attempt comes from.
+/// Logs users of all tenants in: which tenant a user belongs to is known only once the address has been looked up. Cheap
+/// to clone.
+#[derive(Clone)]
+pub struct Logins {
+    log: EventLog,
+    sessions: Sessions,
+    passwords: Passwords,
+    attempts: Attempts,
+}
+
+impl Logins {
+    pub(super) fn new(log: EventLog, sessions: Sessions, passwords: Passwords, attempts: Attempts) -> Self {
+        Self { log, sessions, passwords, attempts }
+    }
+
+    /// Begins a session of the user with this address and password. `peer` is the address that the request comes from.
     pub async fn log_in(
         &self,
         email: &str,
@@ -38,12 +54,12 @@ impl Identity {
         client: Client,
         request_id: String,
     ) -> Result<Tokens, Refused> {
-        // What no user can have is nobody's: it costs nothing and reveals nothing.
+        // No user can have these: refusing them at once reveals nothing.
         let email = Email::parse(email).ok_or(Refused::BadCredentials)?;
         if password.len() > MAX_PASSWORD {
             return Err(Refused::BadCredentials);
         }
-        self.limiter.take(Kind::Login, Some(email.as_str()), peer, Utc::now()).await??;
+        self.attempts.take(Kind::Login, Some(email.as_str()), peer, Utc::now()).await??;
         let user = users::find(self.log.pool(), &email).await?;
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let matches = self.passwords.verify(password.to_owned(), hash).await?;
@@ -51,13 +67,13 @@ impl Identity {
             self.tell_refusal(user, request_id).await?;
             return Err(Refused::BadCredentials);
         };
-        self.limiter.give_back(Kind::Login, Some(email.as_str()), peer).await?;
+        self.attempts.give_back(Kind::Login, Some(email.as_str()), peer).await?;
         let metadata = Metadata::within(request_id, Actor::User(user.user_id));
-        self.start_session(user, client, metadata).await?.ok_or(Refused::BadCredentials)
+        self.sessions.start(user, client, metadata).await?.ok_or(Refused::BadCredentials)
     }
 
-    /// Puts a failed attempt on the record: the user's if there is one, else the platform's. Either way it takes as
-    /// long.
+    /// Records a failed attempt: in the log of the user's tenant, or the platform's if there is no such user. Both take
+    /// equally long.
     async fn tell_refusal(&self, user: Option<User>, request_id: String) -> Result<(), Error> {
         let metadata = Metadata::within(request_id, Actor::Nobody);
         self.log

@@ -17,7 +17,7 @@ use uuid::Uuid;
 pub use delivery::Delivery;
 pub use transport::{BadSettings, Transport};
 
-use super::Error;
+use super::error::Error;
 
 /// A mail to be: plain text.
 #[derive(Clone, PartialEq, Eq)]

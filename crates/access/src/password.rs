@@ -13,7 +13,7 @@ use rand::distr::{Alphanumeric, SampleString};
 use tokio::sync::Semaphore;
 use zxcvbn::{Score, zxcvbn};
 
-use super::Error;
+use super::error::Error;
 use hasher::Hasher;
 
 /// The shortest password, in characters.

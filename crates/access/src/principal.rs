@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use fleetlog_aggregates::identity::Tenant;
-use fleetlog_aggregates::words;
 use fleetlog_event_log::control::Actor;
-use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::action::Action;
+use super::parsed;
 use super::policy::tenant::Policies;
-use super::{Action, parsed};
+use super::quota::Requester;
+use super::who::Who;
 
 /// Who is calling, as the database knows at this moment: a token says which session it belongs to, and nothing else in
 /// it is believed.
@@ -30,41 +30,20 @@ pub struct Principal {
     pub(super) policies: Option<Arc<Policies>>,
 }
 
-/// Who a principal is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Who {
-    /// A person who has logged in.
-    User {
-        /// The user.
-        user_id: Uuid,
-        /// What the user may do.
-        role: Role,
-        /// Since which login.
-        session_id: Uuid,
-    },
-    /// A program.
-    Key {
-        /// Its key.
-        key_id: Uuid,
-        /// What the key is for; nothing else.
-        actions: Arc<[Action]>,
-    },
-}
-
 impl Principal {
-    /// Whoever the database says it is. [`with_policies`](super::Identity::with_policies) comes next.
+    /// Who the database says it is, without the tenant's policies: [`Callers`](super::callers::Callers) adds them.
     #[must_use]
     pub fn new(who: Who, tenant: Tenant, tier: Arc<str>, policy_version: i64) -> Self {
         Self { who, tenant, tier, policy_version, policies: None }
     }
 
-    /// The same of somebody whose tenant a row tells.
+    /// Reads the tenant, its tier and the version of its policies from a row.
     pub(super) fn read(who: Who, row: &PgRow) -> sqlx::Result<Self> {
         let tier = Arc::from(row.try_get::<&str, _>("tier")?);
         Ok(Self::new(who, parsed(row, "tenant")?, tier, row.try_get("policy_version")?))
     }
 
-    /// The same, with the policies that hold for it.
+    /// Adds the policies that hold for the principal.
     pub(super) fn ruled_by(self, policies: Arc<Policies>) -> Self {
         Self { policies: Some(policies), ..self }
     }
@@ -101,31 +80,23 @@ impl Principal {
     }
 }
 
-/// The predefined roles; [`super::authorize()`] says what each may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Everything within the tenant.
-    Admin,
-    /// Runs devices: reads everything, changes devices, sends commands.
-    Operator,
-    /// Reads telemetry and the log, and works with projections.
-    Analyst,
-    /// Reads everything, changes nothing.
-    Auditor,
-    /// Looks at devices and their telemetry.
-    Viewer,
+/// A caller's requests are counted under the user or the key, over all sessions.
+impl From<&Principal> for Requester {
+    fn from(principal: &Principal) -> Self {
+        match principal.who {
+            Who::User { user_id, .. } => Self::User(user_id),
+            Who::Key { key_id, .. } => Self::Key(key_id),
+        }
+    }
 }
 
-words! { Role or UnknownRole {
-    Admin = "admin",
-    Operator = "operator",
-    Analyst = "analyst",
-    Auditor = "auditor",
-    Viewer = "viewer",
-} }
-
-/// A word that names no role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a role is admin, operator, analyst, auditor or viewer")]
-pub struct UnknownRole;
+/// A user who is in a session, and acts on the own account.
+#[derive(Debug, Clone)]
+pub struct Oneself {
+    /// The user's tenant.
+    pub tenant: Tenant,
+    /// The user.
+    pub user_id: Uuid,
+    /// The session that the request came in.
+    pub session_id: Uuid,
+}

@@ -8,6 +8,7 @@
 //! - [`rule`]: which limit holds for a request
 //! - [`counters`]: what this node has counted, and heard
 //! - `shared`: what all nodes have
+//! - [`standing`]: how a limit stands after a request
 //! - [`key`]: names for what is counted, from which nothing can be read back
 //!
 //! How often somebody may try to guess a secret is another matter: [`crate::attempts`].
@@ -16,23 +17,26 @@ pub mod counters;
 pub mod key;
 pub mod rule;
 mod shared;
+pub mod standing;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::Utc;
 use fleetlog_event_log::Error;
+use parking_lot::RwLock;
 use sqlx::PgPool;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use crate::{Principal, Who};
 use counters::Counters;
 use key::{Key, network};
 use rule::{Call, Rule, Tiers};
+
+pub use key::Requester;
+pub use standing::{Exceeded, Standing};
 
 /// How often counts are shared and the tiers read anew, while there are requests.
 pub const SHARE_EVERY: Duration = Duration::from_millis(500);
@@ -50,45 +54,10 @@ pub const ANONYMOUS: &str = "anonymous";
 /// The tier of a tenant that has no other.
 pub const DEFAULT: &str = "free";
 
-/// Whose requests are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
-    /// A user's, in all sessions.
-    User(Uuid),
-    /// An API key's.
-    Key(Uuid),
-    /// An address's; of IPv6, its /64's.
-    Address(IpAddr),
-}
-
-impl From<&Principal> for Whose {
-    fn from(principal: &Principal) -> Self {
-        match principal.who {
-            Who::User { user_id, .. } => Self::User(user_id),
-            Who::Key { key_id, .. } => Self::Key(key_id),
-        }
-    }
-}
-
-/// How a limit stands after a request.
-#[derive(Debug, Clone)]
-pub struct Standing {
-    /// The limit.
-    pub rule: Arc<Rule>,
-    /// How many requests are left.
-    pub remaining: u64,
-    /// In how many seconds it is whole again; at least 1.
-    pub reset: u64,
-}
-
-/// A limit is used up.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("too many requests; try again in {} s", .0.reset)]
-pub struct Exceeded(pub Standing);
-
-/// Counts requests. [`Limits::run`] it. Cheap to clone; clones count together.
+/// Counts requests, of all tenants and of those who are in none. [`Quota::run`] shares the counts with other nodes.
+/// Cheap to clone; clones count together.
 #[derive(Clone)]
-pub struct Limits(Arc<Inner>);
+pub struct Quota(Arc<Inner>);
 
 struct Inner {
     pool: PgPool,
@@ -106,8 +75,8 @@ struct Inner {
     callers: Counters,
 }
 
-impl Limits {
-    /// Over a database, as the service. The tiers are read by [`Limits::load`], or for the first request.
+impl Quota {
+    /// Over a database, as the service. The tiers are read by [`Quota::load`], or for the first request.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         let counters = Counters::default;
@@ -128,14 +97,14 @@ impl Limits {
         let asked_at = Instant::now();
         let tiers = rule::load(&self.0.pool).await.map(Arc::new);
         // Of the moment before the question: a change that was made after it may be missing in the answer.
-        *self.0.asked_at.write().unwrap_or_else(PoisonError::into_inner) = Some(asked_at);
+        *self.0.asked_at.write() = Some(asked_at);
         let tiers = tiers?;
-        *self.0.tiers.write().unwrap_or_else(PoisonError::into_inner) = tiers;
+        *self.0.tiers.write() = tiers;
         Ok(())
     }
 
     /// Shares counts, learns the tiers' limits and deletes what is over, until `shutdown`.
-    pub async fn run(&self, shutdown: CancellationToken) {
+    pub async fn run(self, shutdown: CancellationToken) {
         let mut ticks = tokio::time::interval(SHARE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sweeps = tokio::time::interval(SWEEP_EVERY);
@@ -151,24 +120,29 @@ impl Limits {
         let _ = shutdown.run_until_cancelled(work).await;
     }
 
-    /// Lets a request in from an address, of which nothing else is known yet. Comes before [`Limits::take`], and reads the
+    /// Lets a request in from an address, of which nothing else is known yet. Comes before [`Quota::take`], and reads the
     /// tiers if nobody has for a while.
     pub async fn admit(&self, address: IpAddr, call: Call<'_>) -> Result<(), Exceeded> {
         self.0.requested.store(true, Ordering::Relaxed);
         self.freshen().await;
         let Some(rule) = self.tiers().find(EVERYONE, call) else { return Ok(()) };
-        let key = Key::request(&Whose::Address(network(address)), &rule);
+        let key = Key::request(&Requester::Address(network(address)), &rule);
         self.0.floods.take(key, &rule, Utc::now()).map(|_| ())
     }
 
-    /// Takes a request of somebody's, or refuses it. `None` where the tier has no limit for it.
-    pub async fn take(&self, whose: Whose, tier: &str, call: Call<'_>) -> Result<Option<Standing>, Exceeded> {
+    /// Counts a requester's request, or refuses it. `None` where the tier has no limit for it.
+    pub async fn take(
+        &self,
+        requester: Requester,
+        tier: &str,
+        call: Call<'_>,
+    ) -> Result<Option<Standing>, Exceeded> {
         let Some(rule) = self.tiers().find(tier, call) else { return Ok(None) };
-        let (whose, counters) = match whose {
-            Whose::Address(address) => (Whose::Address(network(address)), &self.0.strangers),
+        let (requester, counters) = match requester {
+            Requester::Address(address) => (Requester::Address(network(address)), &self.0.strangers),
             caller => (caller, &self.0.callers),
         };
-        let key = Key::request(&whose, &rule);
+        let key = Key::request(&requester, &rule);
         let standing = if rule.is_exact() {
             self.take_exactly(counters, key, &rule).await
         } else {
@@ -201,7 +175,7 @@ impl Limits {
     /// Reads the tiers, unless that was done lately. Where Postgres fails, what was known holds.
     async fn freshen(&self) {
         let is_fresh = || {
-            let asked_at = *self.0.asked_at.read().unwrap_or_else(PoisonError::into_inner);
+            let asked_at = *self.0.asked_at.read();
             asked_at.is_some_and(|at| at.elapsed() < FRESH)
         };
         if is_fresh() {
@@ -215,7 +189,7 @@ impl Limits {
             Ok(loaded) => noted("read the tiers", loaded),
             Err(_) => {
                 // The next second's requests need not wait for the same failure.
-                *self.0.asked_at.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                *self.0.asked_at.write() = Some(Instant::now());
             }
         }
     }
@@ -236,7 +210,7 @@ impl Limits {
     }
 
     fn tiers(&self) -> Arc<Tiers> {
-        Arc::clone(&self.0.tiers.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.tiers.read())
     }
 }
 

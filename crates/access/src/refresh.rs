@@ -1,28 +1,26 @@
-//! Refresh tokens: each is good once, and begets the next. A second use means that two have it, and ends the session.
+//! Refresh tokens: each is good once, for the next one. A second use means that two clients have it, and ends the session.
 //!
-//! The successor follows from the token and a secret that only the database has. So a client whose answer was lost may
-//! ask again, for [`GRACE`], and gets the same successor: however many ask at once, there is one.
+//! A successor is derived from the token and a secret that only the database has. So a client whose answer was lost may
+//! ask again within [`GRACE`] and gets the same successor: however many requests ask at once, there is one successor.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::acts;
 use fleetlog_event_log::control::{Actor, Metadata};
-use fleetlog_event_log::crash;
 use fleetlog_event_log::record::Recorder;
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgConnection, Row};
+use sqlx::{FromRow, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
+use super::error::Error;
 use super::secret::{self, Bits};
-use super::sessions::{self, Client, Tokens};
+use super::session_rows;
+use super::session_tokens::{PREFIX, insert};
 use super::users::User;
-use super::{Error, Identity, Principal};
 
 /// How long the same client may ask again for a successor that it has not used.
 pub const GRACE: Duration = Duration::from_secs(10);
-/// What every refresh token begins with: no other secret passes for one.
-const PREFIX: &str = "flr_";
 
 /// Why there is no successor.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +39,7 @@ impl From<fleetlog_event_log::Error> for Refused {
     }
 }
 
-/// A token as it is kept, and what it stands for.
+/// A token as it is stored, with its session and user.
 struct Kept {
     session_id: Uuid,
     successor_secret: Vec<u8>,
@@ -73,73 +71,30 @@ impl FromRow<'_, PgRow> for Kept {
 }
 
 /// What a token turned out to be worth.
-enum Worth {
+pub(super) enum Worth {
+    /// A successor, and whose it is: the user, the session, and when that ends at the latest.
     Successor(Box<(User, Uuid, DateTime<Utc>)>, Bits),
+    /// Nothing: unknown, used up, or its session is over.
     Nothing,
 }
 
-impl Identity {
-    /// A new access token and the successor of a refresh token.
-    pub async fn refresh(&self, token: &str, client: Client, request_id: String) -> Result<Tokens, Refused> {
-        let token = secret::bits(PREFIX, token).ok_or(Refused::Invalid)?;
-        let worth = self
-            .log
-            .record(move |recorder| {
-                Box::pin(async move { rotate(recorder, token, &client.digest(), request_id).await })
-            })
-            .await?;
-        crash::point("refresh.rotated");
-        match worth {
-            Worth::Nothing => Err(Refused::Invalid),
-            Worth::Successor(whose, successor) => {
-                let (user, session_id, expires_at) = *whose;
-                let access = self.keys.issue(&user, session_id, Utc::now())?;
-                Ok(Tokens { access, refresh: secret::text(PREFIX, &successor), session_id, expires_at })
-            }
-        }
-    }
-
-    /// Who is calling with a refresh token that is good, or was until a moment ago.
-    pub async fn with_refresh_token(&self, token: &str) -> Result<Option<Principal>, Error> {
-        match self.session_of(token).await? {
-            Some(session_id) => self.in_session(session_id).await,
-            None => Ok(None),
-        }
-    }
-
-    async fn session_of(&self, token: &str) -> Result<Option<Uuid>, Error> {
-        let Some(token) = secret::bits(PREFIX, token) else { return Ok(None) };
-        // Beside the request that rotates it, a page may have others under way with the same cookie.
-        let session = sqlx::query_scalar(
-            "SELECT session_id FROM refresh_tokens
-             WHERE token_hash = $1 AND (used_at IS NULL OR used_at > clock_timestamp() - $2 * interval '1 second')",
-        )
-        .bind(secret::digest_of(&token))
-        .bind(GRACE.as_secs() as f64)
-        .fetch_optional(self.log.pool())
-        .await?;
-        Ok(session)
-    }
+/// The session of a refresh token that is good, or was until [`GRACE`] ago.
+pub(super) async fn session_of(pool: &PgPool, token: &str) -> Result<Option<Uuid>, Error> {
+    let Some(token) = secret::bits(PREFIX, token) else { return Ok(None) };
+    // While one request of a page rotates the token, others may be under way with the same cookie.
+    let session = sqlx::query_scalar(
+        "SELECT session_id FROM refresh_tokens
+         WHERE token_hash = $1 AND (used_at IS NULL OR used_at > clock_timestamp() - $2 * interval '1 second')",
+    )
+    .bind(secret::digest_of(&token))
+    .bind(GRACE.as_secs() as f64)
+    .fetch_optional(pool)
+    .await?;
+    Ok(session)
 }
 
-/// The first token of a session.
-pub(super) async fn begin(connection: &mut PgConnection, session_id: Uuid) -> Result<String, Error> {
-    let token = secret::random();
-    insert(connection, &token, session_id).await?;
-    Ok(secret::text(PREFIX, &token))
-}
-
-async fn insert(connection: &mut PgConnection, token: &Bits, session_id: Uuid) -> Result<(), Error> {
-    sqlx::query("INSERT INTO refresh_tokens (token_hash, session_id, successor_secret) VALUES ($1, $2, $3)")
-        .bind(secret::digest_of(token))
-        .bind(session_id)
-        .bind(secret::random())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-async fn rotate(
+/// Uses a token up and stores its successor, or, at its second use, ends its session.
+pub(super) async fn rotate(
     recorder: &mut Recorder,
     token: Bits,
     client: &Bits,
@@ -166,11 +121,11 @@ async fn rotate(
     tracing::warn!(session_id = %kept.session_id, "a refresh token came a second time; its session ends");
     let (whose, why) = ((&user.tenant, user.user_id), acts::SessionEnd::Reuse);
     let metadata = Metadata::within(request_id, Actor::Fleetlog);
-    sessions::end(recorder, whose, kept.session_id, why, &metadata).await?;
+    session_rows::end(recorder, whose, kept.session_id, why, &metadata).await?;
     Ok(Worth::Nothing)
 }
 
-/// Reads a token, and keeps everyone else who has it waiting until the transaction ends.
+/// Reads and locks a token: other requests with it wait until the transaction ends.
 async fn lock(connection: &mut PgConnection, token: &Bits) -> Result<Option<Kept>, Error> {
     let kept = sqlx::query_as(
         "SELECT session_id, successor_secret, used_at, used_by, users.user_id, users.tenant, users.role,

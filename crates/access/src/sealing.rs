@@ -8,7 +8,7 @@ use std::sync::Arc;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 
-use super::Error;
+use super::error::Error;
 
 /// The fewest characters of a secret.
 pub const MIN_SECRET: usize = 32;

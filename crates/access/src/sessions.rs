@@ -1,55 +1,28 @@
 //! Sessions: from a login to its end. No token of a session outlives it, nor the user, nor the tenant.
-
-use std::collections::HashMap;
-use std::time::Duration;
+//!
+//! [`Sessions`] begins and refreshes them, and tells who is calling in one. Users see and end their own through the
+//! functions below, each with their tenant's log.
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::acts;
-use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::control::Metadata;
-use fleetlog_event_log::record::Recorder;
-use fleetlog_event_log::{TenantLog, database};
-use futures::future::BoxFuture;
+use fleetlog_event_log::{EventLog, TenantLog, crash};
 use serde::Serialize;
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgConnection, Row};
+use sqlx::{FromRow, Row};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::secret::{self, Bits};
+use super::coalesce::Coalesced;
+use super::error::Error;
+use super::principal::Principal;
+use super::refresh::{self, Refused, Worth};
+use super::secret;
+use super::session_rows;
+use super::session_tokens::{self, Client, PREFIX, Tokens};
+use super::signing_keys::SigningKeys;
 use super::users::User;
-use super::{Error, Identity, Principal, Who, parsed, refresh};
-
-/// How long a session lasts at most, whatever happens in it.
-pub const LIFETIME: Duration = Duration::from_hours(7 * 24);
-
-/// Where a session is used from, as its user may recognise it.
-#[derive(Debug, Clone, Default)]
-pub struct Client {
-    /// The address.
-    pub address: Option<String>,
-    /// The program, as it calls itself.
-    pub user_agent: Option<String>,
-}
-
-impl Client {
-    /// Tells one client from another, in short.
-    pub(super) fn digest(&self) -> Bits {
-        secret::digest_of(format!("{:?}\n{:?}", self.address, self.user_agent).as_bytes())
-    }
-}
-
-/// What a client gets for a login, and for each refresh.
-pub struct Tokens {
-    /// Says which session a request belongs to, for a quarter of an hour.
-    pub access: String,
-    /// Good once, for the next two.
-    pub refresh: String,
-    /// The id of the session.
-    pub session_id: Uuid,
-    /// When it ends at the latest.
-    pub expires_at: DateTime<Utc>,
-}
+use super::who::Who;
 
 /// A session that is not over.
 #[derive(Debug, Serialize, ToSchema)]
@@ -81,10 +54,24 @@ impl FromRow<'_, PgRow> for Session {
     }
 }
 
-impl Identity {
+/// The sessions of all tenants: which tenant a token belongs to is known only once it has been looked up. Cheap to
+/// clone; clones share their look-ups.
+#[derive(Clone)]
+pub struct Sessions {
+    log: EventLog,
+    keys: SigningKeys,
+    callers: Coalesced<Uuid, Principal>,
+}
+
+impl Sessions {
+    pub(super) fn new(log: EventLog, keys: SigningKeys) -> Self {
+        let callers = Coalesced::new(log.clone(), session_rows::callers);
+        Self { log, keys, callers }
+    }
+
     /// Begins a session of a user who has proved to be that. `None` if the user's password was changed meanwhile, or the
-    /// user deactivated: that has ended all sessions, and must not have missed this one.
-    pub(super) async fn start_session(
+    /// user was deactivated.
+    pub(super) async fn start(
         &self,
         user: User,
         client: Client,
@@ -97,9 +84,9 @@ impl Identity {
             .log
             .record(move |recorder| {
                 Box::pin(async move {
-                    let begun = insert(recorder.connection(), session_id, &of, &client).await?;
+                    let begun = session_rows::insert(recorder.connection(), session_id, &of, &client).await?;
                     let Some(expires_at) = begun else { return Ok(None) };
-                    let refresh = refresh::begin(recorder.connection(), session_id).await?;
+                    let refresh = session_tokens::begin(recorder.connection(), session_id).await?;
                     recorder.tell(&of.tenant, &session_id.to_string(), &started, &metadata).await?;
                     Ok::<_, Error>(Some((expires_at, refresh)))
                 })
@@ -110,71 +97,54 @@ impl Identity {
         Ok(Some(Tokens { access, refresh, session_id, expires_at }))
     }
 
-    /// Ends sessions of a user, in a transaction that does what they end for: all of them but `except`.
-    pub(super) async fn end_sessions(
-        recorder: &mut Recorder,
-        (tenant, user_id): (&Tenant, Uuid),
-        except: Option<Uuid>,
-        why: acts::SessionEnd,
-        metadata: &Metadata,
-    ) -> Result<usize, Error> {
-        let ended: Vec<Uuid> = sqlx::query_scalar(
-            "UPDATE sessions SET ended_at = clock_timestamp()
-             WHERE tenant = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > clock_timestamp()
-               AND session_id IS DISTINCT FROM $3
-             RETURNING session_id",
-        )
-        .bind(tenant.as_str())
-        .bind(user_id)
-        .bind(except)
-        .fetch_all(recorder.connection())
-        .await?;
-        let act = acts::Session::SessionEnded { user_id, why };
-        for session_id in &ended {
-            recorder.tell(tenant, &session_id.to_string(), &act, metadata).await?;
+    /// A new access token and the successor of a refresh token.
+    pub async fn refresh(&self, token: &str, client: Client, request_id: String) -> Result<Tokens, Refused> {
+        let token = secret::bits(PREFIX, token).ok_or(Refused::Invalid)?;
+        let worth = self
+            .log
+            .record(move |recorder| {
+                Box::pin(async move { refresh::rotate(recorder, token, &client.digest(), request_id).await })
+            })
+            .await?;
+        crash::point("refresh.rotated");
+        match worth {
+            Worth::Nothing => Err(Refused::Invalid),
+            Worth::Successor(whose, successor) => {
+                let (user, session_id, expires_at) = *whose;
+                let access = self.keys.issue(&user, session_id, Utc::now())?;
+                Ok(Tokens { access, refresh: secret::text(PREFIX, &successor), session_id, expires_at })
+            }
         }
-        Ok(ended.len())
     }
 
-    /// Ends one session of a user, whoever is calling. Says whether there was one to end.
-    pub async fn end_session(
-        &self,
-        (tenant, user_id): (Tenant, Uuid),
-        session_id: Uuid,
-        why: acts::SessionEnd,
-        metadata: Metadata,
-    ) -> Result<bool, Error> {
-        end_one(&self.log.for_tenant(&tenant), user_id, session_id, why, metadata).await
+    /// Ends the session that a principal is in; nothing, if the principal is a program with a key.
+    pub async fn log_out(&self, principal: &Principal, metadata: Metadata) -> Result<(), Error> {
+        let Who::User { user_id, session_id, .. } = principal.who else { return Ok(()) };
+        let log = self.log.for_tenant(&principal.tenant);
+        end_one(&log, user_id, session_id, acts::SessionEnd::Logout, metadata).await?;
+        Ok(())
     }
 
-    /// Who is calling in a session; nobody once it is over.
+    /// The principal of a session; `None` once it is over.
     pub async fn in_session(&self, session_id: Uuid) -> Result<Option<Principal>, Error> {
-        Ok(self.sessions.ask(session_id).await?)
+        Ok(self.callers.ask(session_id).await?)
     }
-}
 
-/// Who is calling in which of these sessions that are not over.
-pub(super) fn callers(
-    connection: &mut PgConnection,
-    sessions: Vec<Uuid>,
-) -> BoxFuture<'_, database::Result<HashMap<Uuid, Principal>>> {
-    Box::pin(async move {
-        let rows = sqlx::query(
-            "SELECT session_id, users.user_id, users.tenant, users.role, tenants.tier, tenants.policy_version
-             FROM sessions JOIN users USING (user_id) JOIN tenants ON tenants.tenant = users.tenant
-             WHERE session_id = ANY($1) AND ended_at IS NULL AND expires_at > clock_timestamp()
-               AND deactivated_at IS NULL AND suspended_at IS NULL",
-        )
-        .bind(sessions)
-        .fetch_all(connection)
-        .await?;
-        let callers = rows.iter().map(|row| {
-            let (session_id, role) = (row.try_get("session_id")?, parsed(row, "role")?);
-            let who = Who::User { user_id: row.try_get("user_id")?, role, session_id };
-            Ok((session_id, Principal::read(who, row)?))
-        });
-        Ok(callers.collect::<sqlx::Result<_>>()?)
-    })
+    /// The principal of an access token's session; `None` if the token is not good or the session is over.
+    pub async fn with_access_token(&self, token: &str) -> Result<Option<Principal>, Error> {
+        match self.keys.verify(token).await? {
+            Some(session_id) => self.in_session(session_id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The principal of the session of a refresh token that is good, or was until [`refresh::GRACE`] ago.
+    pub async fn with_refresh_token(&self, token: &str) -> Result<Option<Principal>, Error> {
+        match refresh::session_of(self.log.pool(), token).await? {
+            Some(session_id) => self.in_session(session_id).await,
+            None => Ok(None),
+        }
+    }
 }
 
 /// A user's sessions that are not over, the newest first.
@@ -191,7 +161,7 @@ pub async fn list(log: &TenantLog, user_id: Uuid) -> Result<Vec<Session>, Error>
     Ok(sessions)
 }
 
-/// Ends one session of a user. Says whether there was one to end.
+/// Ends one session of a user. Returns whether there was one to end.
 pub async fn end_one(
     log: &TenantLog,
     user_id: Uuid,
@@ -201,12 +171,14 @@ pub async fn end_one(
 ) -> Result<bool, Error> {
     let tenant = log.tenant().clone();
     log.record(move |recorder| {
-        Box::pin(async move { end(recorder, (&tenant, user_id), session_id, why, &metadata).await })
+        Box::pin(
+            async move { session_rows::end(recorder, (&tenant, user_id), session_id, why, &metadata).await },
+        )
     })
     .await
 }
 
-/// Ends all sessions of a user but `except`. Says how many there were.
+/// Ends all sessions of a user but `except`. Returns how many there were.
 pub async fn end_all(
     log: &TenantLog,
     user_id: Uuid,
@@ -217,59 +189,8 @@ pub async fn end_all(
     log.record(move |recorder| {
         Box::pin(async move {
             let why = acts::SessionEnd::Revoked;
-            Identity::end_sessions(recorder, (&tenant, user_id), except, why, &metadata).await
+            session_rows::end_all(recorder, (&tenant, user_id), except, why, &metadata).await
         })
     })
     .await
-}
-
-pub(super) async fn end(
-    recorder: &mut Recorder,
-    (tenant, user_id): (&Tenant, Uuid),
-    session_id: Uuid,
-    why: acts::SessionEnd,
-    metadata: &Metadata,
-) -> Result<bool, Error> {
-    let ended = sqlx::query(
-        "UPDATE sessions SET ended_at = clock_timestamp()
-         WHERE tenant = $1 AND user_id = $2 AND session_id = $3 AND ended_at IS NULL
-           AND expires_at > clock_timestamp()",
-    )
-    .bind(tenant.as_str())
-    .bind(user_id)
-    .bind(session_id)
-    .execute(recorder.connection())
-    .await?;
-    if ended.rows_affected() == 0 {
-        return Ok(false);
-    }
-    let act = acts::Session::SessionEnded { user_id, why };
-    recorder.tell(tenant, &session_id.to_string(), &act, metadata).await?;
-    Ok(true)
-}
-
-async fn insert(
-    connection: &mut PgConnection,
-    session_id: Uuid,
-    user: &User,
-    client: &Client,
-) -> Result<Option<DateTime<Utc>>, Error> {
-    let expires_at = sqlx::query_scalar(
-        "INSERT INTO sessions (session_id, tenant, user_id, expires_at, address, user_agent)
-         SELECT $1, $2, user_id, clock_timestamp() + $4 * interval '1 second', $5, left($6, 200)
-         FROM users
-         WHERE user_id = $3 AND password_hash IS NOT DISTINCT FROM $7 AND deactivated_at IS NULL
-         FOR SHARE
-         RETURNING expires_at",
-    )
-    .bind(session_id)
-    .bind(user.tenant.as_str())
-    .bind(user.user_id)
-    .bind(LIFETIME.as_secs() as f64)
-    .bind(&client.address)
-    .bind(&client.user_agent)
-    .bind(&user.password_hash)
-    .fetch_optional(connection)
-    .await?;
-    Ok(expires_at)
 }

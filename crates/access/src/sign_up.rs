@@ -1,37 +1,54 @@
-//! An account of one's own making. Nobody learns from it which addresses have accounts.
+//! Sign-up: people make their own accounts, where the tenant allows it. No answer tells which addresses have accounts.
 
 use std::net::IpAddr;
 
 use chrono::Utc;
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::record::Recorder;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::accounts::{self, Refused, evenly};
-use super::attempts::Kind;
+use super::attempts::{Attempts, Kind};
+use super::error::Error;
 use super::mail::letters::Letters;
+use super::password::Passwords;
+use super::role::Role;
 use super::tokens::{self, Purpose, Token};
 use super::users::{self, Email, Name, NewUser};
-use super::{Error, Identity, Role};
 
-/// What somebody says to get an account.
+/// An application for an account.
 #[derive(Clone)]
 pub struct Application {
     /// The address to log in with.
     pub email: String,
     /// The password to log in with.
     pub password: String,
-    /// What people call them.
+    /// What people call the user.
     pub name: Option<String>,
-    /// Whose user they want to be; a text, which need not name a tenant.
+    /// The tenant, as text: it need not name one.
     pub tenant: String,
 }
 
-impl Identity {
-    /// Makes a viewer of whoever applies, if the tenant lets people do so, and asks them to confirm the address. To
-    /// whoever has the address already goes a mail that says so, and the applicant learns nothing of it.
+/// Registers users in all tenants: whether a tenant exists is not told. Cheap to clone.
+#[derive(Clone)]
+pub struct SignUp {
+    log: EventLog,
+    passwords: Passwords,
+    attempts: Attempts,
+    letters: Letters,
+}
+
+impl SignUp {
+    pub(super) fn new(log: EventLog, passwords: Passwords, attempts: Attempts, letters: Letters) -> Self {
+        Self { log, passwords, attempts, letters }
+    }
+
+    /// Adds the applicant as a viewer, if the tenant is open to registrations, and mails a token to confirm the address.
+    /// If the address has an account already, its owner gets a mail about that; the applicant is not told.
     pub async fn register(
         &self,
         application: Application,
@@ -41,13 +58,13 @@ impl Identity {
         let Application { email, password, name, tenant } = application;
         let email = Email::parse(&email).ok_or(Refused::BadEmail)?;
         let name = name.map(|name| Name::parse(&name).ok_or(Refused::BadName)).transpose()?;
-        self.limiter.take(Kind::Register, Some(email.as_str()), peer, Utc::now()).await??;
+        self.attempts.take(Kind::Register, Some(email.as_str()), peer, Utc::now()).await??;
         let tenant: Tenant = tenant.parse().map_err(|_| Refused::RegistrationClosed)?;
         if !self.registration_is_open(&tenant).await? {
             return Err(Refused::RegistrationClosed);
         }
         evenly(async {
-            let known = known(&email, name.as_ref());
+            let known = users::known(&email, name.as_ref());
             let password_hash = Some(self.passwords.accept(password, known).await??);
             let user = NewUser { tenant, email, name, password_hash, role: Role::Viewer };
             self.add_applicant(user, request_id).await
@@ -62,14 +79,13 @@ impl Identity {
     }
 
     async fn add_applicant(&self, user: NewUser, request_id: String) -> Result<(), Refused> {
-        let (token, base) = (Token::new(), self.base());
+        let (token, letters) = (Token::new(), self.letters.clone());
         self.log
             .record(move |recorder| {
                 Box::pin(async move {
-                    let letters = Letters::new(&base);
                     let rules = accounts::lock(recorder.connection(), &user.tenant).await?;
                     let rules = rules.filter(|rules| rules.open).ok_or(Refused::RegistrationClosed)?;
-                    // Before the address is looked at: a full tenant says so of every address.
+                    // Before the address is looked up: a full tenant refuses every address alike.
                     match rules.check_room(recorder.connection(), &user.tenant).await {
                         Err(Refused::Full) => return Err(Refused::RegistrationClosed),
                         other => other?,
@@ -89,9 +105,9 @@ impl Identity {
 async fn welcome(
     recorder: &mut Recorder,
     user: &NewUser,
-    user_id: uuid::Uuid,
+    user_id: Uuid,
     token: &Token,
-    letters: &Letters<'_>,
+    letters: &Letters,
     request_id: String,
 ) -> Result<(), Refused> {
     let NewUser { tenant, email, role, .. } = user;
@@ -104,23 +120,14 @@ async fn welcome(
     Ok(())
 }
 
-async fn tell_owner(
-    connection: &mut PgConnection,
-    email: &Email,
-    letters: &Letters<'_>,
-) -> Result<(), Refused> {
+async fn tell_owner(connection: &mut PgConnection, email: &Email, letters: &Letters) -> Result<(), Refused> {
     let tenant: Option<String> = sqlx::query_scalar("SELECT tenant FROM users WHERE lower(email) = $1")
         .bind(email.as_str())
         .fetch_optional(&mut *connection)
         .await?;
-    // Absent where the owner has just gone.
+    // Absent if the owner was removed a moment ago.
     let Some(tenant) = tenant else { return Ok(()) };
     let tenant = tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
     letters.taken(email).post(connection, &tenant).await?;
     Ok(())
-}
-
-/// What makes a password easy to guess, if it is in there.
-pub(super) fn known(email: &Email, name: Option<&Name>) -> Vec<String> {
-    [Some(email.as_str()), name.map(Name::as_str)].into_iter().flatten().map(str::to_owned).collect()
 }

@@ -13,10 +13,13 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, QueryBuilder, Row};
 use utoipa::ToSchema;
 
-use super::authorize::PLATFORM_TENANT;
+use super::action::PLATFORM_TENANT;
+use super::error::Error;
+use super::password::{self, Passwords};
+use super::quota::{ANONYMOUS, EVERYONE};
+use super::role::Role;
+use super::starter_types;
 use super::users::{self, Email, NewUser};
-use super::{Error, Identity, Role, password, starter_types};
-use crate::quota::{ANONYMOUS, EVERYONE};
 
 /// Who may make themselves an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -153,9 +156,8 @@ async fn find(connection: &mut PgConnection, tenant: &str) -> Result<Option<Tena
     Ok(sqlx::query_as(&sql).bind(tenant).fetch_optional(connection).await?)
 }
 
-/// Changes a tenant: of their own, callers through their own connections, which may not touch what is the platform's.
-/// Nothing is on the record where there was nothing to change.
-pub async fn change<S: Scope>(
+/// Changes a tenant, and records what has changed, if anything.
+async fn change<S: Scope>(
     log: &EventLog<S>,
     tenant: Name,
     change: Change,
@@ -165,9 +167,20 @@ pub async fn change<S: Scope>(
         .await
 }
 
-impl Identity {
+/// The platform's tenants, for its administrators. Cheap to clone.
+#[derive(Clone)]
+pub struct Tenants {
+    log: EventLog,
+    passwords: Passwords,
+}
+
+impl Tenants {
+    pub(super) fn new(log: EventLog, passwords: Passwords) -> Self {
+        Self { log, passwords }
+    }
+
     /// The tenants by name, from behind `after` on, at most `limit`.
-    pub async fn tenants(&self, after: Option<&str>, limit: i64) -> Result<Vec<Tenant>, Error> {
+    pub async fn list(&self, after: Option<&str>, limit: i64) -> Result<Vec<Tenant>, Error> {
         let sql = format!(
             "SELECT {COLUMNS} FROM tenants WHERE $1::text IS NULL OR tenant COLLATE \"C\" > $1
              ORDER BY tenant COLLATE \"C\" LIMIT $2"
@@ -175,14 +188,14 @@ impl Identity {
         Ok(sqlx::query_as(&sql).bind(after).bind(limit).fetch_all(self.log.pool()).await?)
     }
 
-    /// One tenant, whosever.
-    pub async fn tenant(&self, tenant: &str) -> Result<Option<Tenant>, Error> {
+    /// One tenant.
+    pub async fn get(&self, tenant: &str) -> Result<Option<Tenant>, Error> {
         find(&mut *self.log.connection().await?, tenant).await
     }
 
     /// Makes a tenant: its logs, the command types that come with fleetlog, and its first admin. It can be used here
     /// when this returns, and on other nodes as soon as they have heard of its logs: within half a second.
-    pub async fn create_tenant(
+    pub async fn create(
         &self,
         tenant: Name,
         settings: Change,
@@ -208,9 +221,9 @@ impl Identity {
         Ok(created)
     }
 
-    /// Changes a tenant, whosever. Suspended users are nobody from here on, on every node; suspended devices here at
-    /// once, elsewhere within half a second.
-    pub async fn change_tenant(
+    /// Changes a tenant. Its users are locked out on every node when a suspension returns; its devices on this node, and on
+    /// the others within half a second.
+    pub async fn change(
         &self,
         tenant: Name,
         wanted: Change,
@@ -221,9 +234,17 @@ impl Identity {
         Ok(changed)
     }
 
-    /// Learns at once what a tenant's own admin has changed here.
-    pub async fn tenant_changed(&self) -> Result<(), Error> {
-        Ok(self.log.terms().refresh(self.log.pool()).await?)
+    /// Changes a tenant on behalf of its own admin: the database refuses changes of what is the platform's. The change
+    /// holds on this node when it returns.
+    pub async fn change_own(
+        &self,
+        own: &TenantLog,
+        wanted: Change,
+        metadata: Metadata,
+    ) -> Result<(Tenant, Option<Committed>), Refused> {
+        let changed = change(own, own.tenant().clone(), wanted, metadata).await?;
+        self.log.terms().refresh(self.log.pool()).await?;
+        Ok(changed)
     }
 }
 

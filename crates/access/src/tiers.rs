@@ -1,15 +1,16 @@
 //! The tiers, and how many requests each allows: decided on across tenants, by those who run the platform.
 
 use fleetlog_aggregates::acts;
+use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Committed, Metadata};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection};
 use utoipa::ToSchema;
 
-use super::authorize::platform;
-use super::{Error, Identity};
-use crate::quota::{ANONYMOUS, DEFAULT, EVERYONE};
+use super::action::platform;
+use super::error::Error;
+use super::quota::{ANONYMOUS, DEFAULT, EVERYONE, Quota};
 
 /// A limit of requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -79,19 +80,30 @@ const SELECT: &str = "
         FROM rate_limits WHERE rate_limits.tier = tiers.tier), '[]') AS limits
     FROM tiers WHERE $1::text IS NULL OR tier = $1 ORDER BY tier COLLATE \"C\"";
 
-impl Identity {
+/// The platform's tiers: they belong to no tenant. Cheap to clone.
+#[derive(Clone)]
+pub struct Tiers {
+    log: EventLog,
+    quota: Quota,
+}
+
+impl Tiers {
+    pub(super) fn new(log: EventLog, quota: Quota) -> Self {
+        Self { log, quota }
+    }
+
     /// All tiers, by name. There are few.
-    pub async fn tiers(&self) -> Result<Vec<Tier>, Error> {
+    pub async fn list(&self) -> Result<Vec<Tier>, Error> {
         Ok(sqlx::query_as(SELECT).bind(None::<&str>).fetch_all(self.log.pool()).await?)
     }
 
     /// One tier.
-    pub async fn tier(&self, tier: &str) -> Result<Option<Tier>, Error> {
+    pub async fn get(&self, tier: &str) -> Result<Option<Tier>, Error> {
         Ok(sqlx::query_as(SELECT).bind(tier).fetch_optional(self.log.pool()).await?)
     }
 
-    /// Makes a tier what this says, whether there was one of that name or not. `None` if there was nothing to change.
-    pub async fn put_tier(&self, mut tier: Tier, metadata: Metadata) -> Result<Option<Committed>, Error> {
+    /// Adds a tier or replaces it. `None` if there was nothing to change. The limits hold on this node when it returns.
+    pub async fn put(&self, mut tier: Tier, metadata: Metadata) -> Result<Option<Committed>, Error> {
         tier.limits.sort_by(|a, b| a.path.cmp(&b.path));
         let written = self
             .log
@@ -108,12 +120,12 @@ impl Identity {
                 })
             })
             .await?;
-        self.limits.load().await?;
+        self.quota.load().await?;
         Ok(written)
     }
 
-    /// Removes a tier that nobody has.
-    pub async fn remove_tier(&self, tier: String, metadata: Metadata) -> Result<Committed, Refused> {
+    /// Removes a tier that no tenant has.
+    pub async fn remove(&self, tier: String, metadata: Metadata) -> Result<Committed, Refused> {
         if [DEFAULT, ANONYMOUS, EVERYONE].contains(&tier.as_str()) {
             return Err(Refused::InUse);
         }
@@ -133,7 +145,7 @@ impl Identity {
                 })
             })
             .await?;
-        self.limits.load().await.map_err(Error::from)?;
+        self.quota.load().await.map_err(Error::from)?;
         Ok(removed)
     }
 }

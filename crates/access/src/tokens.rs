@@ -7,13 +7,14 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
-use super::users::Email;
-use super::{Error, parsed, secret};
+use super::error::Error;
+use super::users::{Email, Name};
+use super::{parsed, secret};
 
-/// What a token lets its holder do.
+/// What a token allows its holder to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Say that the address is one's own. It may be a new one, which counts from then on.
+    /// Prove that an address is the holder's. A new address counts from then on.
     Address,
     /// Choose a new password without the old one.
     Reset,
@@ -51,7 +52,7 @@ impl Token {
     }
 }
 
-/// Whose token it is.
+/// The user a token was sent to.
 pub(super) struct Holder {
     pub(super) user_id: Uuid,
     pub(super) tenant: Tenant,
@@ -74,9 +75,15 @@ impl Holder {
             verified: row.try_get("verified")?,
         })
     }
+
+    /// What is known of the user, whose password must not be guessable from it; `name` is the name to be, if any.
+    pub(super) fn known(self, name: Option<&Name>) -> Vec<String> {
+        let name = name.map(|name| name.as_str().to_owned());
+        [Some(self.email), self.name, name].into_iter().flatten().collect()
+    }
 }
 
-/// Makes a token good that is sent to `email`. An older one of the user for the same purpose is good no more.
+/// Stores a token that is sent to `email`. It replaces an older one of the user for the same purpose.
 pub(super) async fn issue(
     connection: &mut PgConnection,
     token: &Token,
@@ -101,7 +108,7 @@ pub(super) async fn issue(
     Ok(())
 }
 
-/// Whose token this is, if it is good. It stays so.
+/// The holder of a token, if it is good. The token stays good.
 pub(super) async fn holder(pool: &PgPool, token: &str, purpose: Purpose) -> Result<Option<Holder>, Error> {
     let row = sqlx::query(
         "SELECT user_id, users.tenant, mail_tokens.email AS sent_to, users.email, name,
@@ -117,7 +124,7 @@ pub(super) async fn holder(pool: &PgPool, token: &str, purpose: Purpose) -> Resu
     Ok(row.as_ref().map(Holder::read).transpose()?)
 }
 
-/// Uses a token up. Of any number at once that try, one gets its holder.
+/// Uses a token up: of any number of requests with it at once, one gets its holder.
 pub(super) async fn take(
     connection: &mut PgConnection,
     token: &str,
@@ -137,7 +144,7 @@ pub(super) async fn take(
     Ok(row.as_ref().map(Holder::read).transpose()?)
 }
 
-/// Makes every token of a user worthless: what they were sent for has changed.
+/// Deletes every token of a user: the address or the password that they were sent for has changed.
 pub(super) async fn forget(connection: &mut PgConnection, user_id: Uuid) -> Result<(), Error> {
     sqlx::query("DELETE FROM mail_tokens WHERE user_id = $1").bind(user_id).execute(connection).await?;
     Ok(())

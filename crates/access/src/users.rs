@@ -4,7 +4,9 @@ use fleetlog_aggregates::identity::Tenant;
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
-use super::{Error, Role, parsed};
+use super::error::Error;
+use super::parsed;
+use super::role::Role;
 
 /// A user, as it is stored.
 #[derive(Debug, Clone)]
@@ -73,6 +75,11 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// What is known of a user to be, whose password must not be guessable from it.
+pub(super) fn known(email: &Email, name: Option<&Name>) -> Vec<String> {
+    [Some(email.as_str()), name.map(Name::as_str)].into_iter().flatten().map(str::to_owned).collect()
 }
 
 /// Whether there is a user at all.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use fleetlog_access::Identity;
+use fleetlog_access::Access;
 use fleetlog_engine::commands::Commands;
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_engine::devices::credentials::secret::ServiceLogin;
@@ -30,7 +30,7 @@ pub struct App {
     /// The projections: reads wait for them to reach a position.
     pub projections: fleetlog_projections::Handle,
     /// Users, sessions and API keys: finds out who is calling.
-    pub identity: Identity,
+    pub access: Access,
     /// The credentials that devices log in with.
     pub devices: Credentials,
     /// The `GraphQL` schema.
@@ -82,7 +82,7 @@ impl App {
     pub fn new(
         log: EventLog,
         projections: fleetlog_projections::Handle,
-        identity: Identity,
+        access: Access,
         devices: Credentials,
         metrics: PrometheusHandle,
         broker: BrokerProbe,
@@ -90,7 +90,7 @@ impl App {
     ) -> Self {
         let graphql = Schemas::new(settings.introspection);
         let (commands, settings) = (Commands::default(), Arc::new(settings));
-        Self { log: log.into(), commands, projections, identity, devices, graphql, metrics, broker, settings }
+        Self { log: log.into(), commands, projections, access, devices, graphql, metrics, broker, settings }
     }
 
     /// A device counts as online if its last message arrived at this moment or later.

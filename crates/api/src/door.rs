@@ -14,8 +14,8 @@ pub mod guard;
 use std::marker::PhantomData;
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use fleetlog_access::authorize::ActionType;
-use fleetlog_access::recovery::Oneself;
+use fleetlog_access::action::ActionType;
+use fleetlog_access::principal::Oneself;
 use fleetlog_access::{self as access, Action, Forbidden, Principal, Who, authorize};
 use fleetlog_aggregates::device::Labels;
 use fleetlog_aggregates::identity::Uid;

@@ -14,8 +14,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::Mail;
 use super::transport::Transport;
-use super::{Error, Mail};
+use crate::error::Error;
 
 /// How often it is looked for mails while control logs grow.
 const EVERY: Duration = Duration::from_secs(1);

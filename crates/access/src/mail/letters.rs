@@ -3,20 +3,26 @@
 //!
 //! Each token is a link's fragment, which browsers send to no server and which therefore is in no server's log.
 
+use std::sync::Arc;
+
 use http::Uri;
 
 use super::Mail;
 use crate::tokens::Token;
 use crate::users::Email;
 
-/// Writes the mails of a service that people reach at `base`.
-pub(crate) struct Letters<'a> {
-    base: &'a str,
+/// Writes the mails of a service that people reach at `base`. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Letters {
+    /// What links begin with, without a slash at its end.
+    base: Arc<str>,
 }
 
-impl<'a> Letters<'a> {
-    pub(crate) fn new(base: &'a str) -> Self {
-        Self { base }
+impl Letters {
+    /// Without a URL, links lead to this machine.
+    pub(crate) fn new(public_url: Option<&Uri>) -> Self {
+        let text = public_url.map_or_else(|| "http://localhost:8080".to_owned(), Uri::to_string);
+        Self { base: text.trim_end_matches('/').into() }
     }
 
     /// To whoever has registered, or wants another address: it is theirs once they say so.
@@ -46,7 +52,7 @@ impl<'a> Letters<'a> {
 
     /// To whoever is in already, when somebody registers their address.
     pub(crate) fn taken(&self, to: &Email) -> Mail {
-        let base = self.base;
+        let base = &self.base;
         let says = format!(
             "somebody, perhaps you, wants to register this address at {base}. It has an account already.\n\n\
              If that was you, log in; if you do not remember your password, ask for a new one:\n\n    \
@@ -76,7 +82,7 @@ impl<'a> Letters<'a> {
         path: &str,
         token: &Token,
     ) -> Mail {
-        let (base, token) = (self.base, token.as_str());
+        let (base, token) = (&self.base, token.as_str());
         let says = format!(
             "{asks}:\n\n    {base}/app/{page}#token={token}\n\n\
              Programs send the token to POST {base}/api/v1/{path}."
@@ -93,12 +99,6 @@ impl<'a> Letters<'a> {
 const DO_NOTHING: &str = "If you did not expect this, you need not do anything.";
 const TELL_ADMIN: &str = "If that was not you, tell an administrator now.";
 
-/// A link's beginning, as text without a slash at its end.
-pub(crate) fn base(public_url: Option<&Uri>) -> String {
-    let text = public_url.map_or_else(|| "http://localhost:8080".to_owned(), Uri::to_string);
-    text.trim_end_matches('/').to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,9 +106,9 @@ mod tests {
     #[test]
     fn a_letter_is_short_and_polite() {
         let uri: Uri = "https://fleet.example.com/".parse().expect("a URI");
-        let (base, to) = (base(Some(&uri)), Email::parse("jo@example.com").expect("an address"));
+        let (letters, to) = (Letters::new(Some(&uri)), Email::parse("jo@example.com").expect("an address"));
         let token = Token::new();
-        let mail = Letters::new(&base).reset_password(&to, &token);
+        let mail = letters.reset_password(&to, &token);
         assert_eq!(mail.recipient, "jo@example.com");
         insta::assert_snapshot!(mail.body.replace(token.as_str(), "TOKEN"), @r"
         Hello,
@@ -123,7 +123,7 @@ mod tests {
 
         fleetlog at https://fleet.example.com
         ");
-        insta::assert_snapshot!(Letters::new(&base).taken(&to).body, @r"
+        insta::assert_snapshot!(letters.taken(&to).body, @r"
         Hello,
 
         somebody, perhaps you, wants to register this address at https://fleet.example.com. It has an account already.

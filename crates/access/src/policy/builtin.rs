@@ -6,8 +6,9 @@ use std::sync::LazyLock;
 use cedar_policy::{Authorizer, Decision, PolicyId, PolicySet, Schema};
 use uuid::Uuid;
 
-use super::super::authorize::{Action, PLATFORM_TENANT, Resource};
-use super::super::{Role, Who};
+use super::super::action::{Action, PLATFORM_TENANT, Resource};
+use super::super::role::Role;
+use super::super::who::Who;
 use super::entities;
 
 const ROLES: &str = include_str!("roles.cedar");

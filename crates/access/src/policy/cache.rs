@@ -1,62 +1,61 @@
-//! The policies of the tenants that call at the moment, ready to decide.
+//! The compiled policies of the tenants that have called lately.
 //!
-//! A tenant's version of its policies is read from the database with every caller: where it is another than the one here,
-//! the policies are read again. So a change holds from the next request on, on every node.
+//! The version of a tenant's policies is read from the database with each caller. If it is newer than the one here, the
+//! policies are read again. So a change holds from the next request on, on every node.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use fleetlog_aggregates::identity::Tenant;
+use fleetlog_event_log::EventLog;
 use lru::LruCache;
+use parking_lot::Mutex;
 
-use super::super::{Error, Identity, Principal};
+use super::super::error::Error;
 use super::store;
 use super::tenant::Policies;
 
-/// How many tenants' policies are kept. The rest is read again when it is needed.
+/// How many tenants' policies are kept; those used least recently are read again when they are needed.
 const TENANTS: NonZeroUsize = NonZeroUsize::new(1000).expect("not zero");
 
-/// A tenant's policies, as they were in a version. Whoever reads them anew holds the lock: others wait for that.
+/// A tenant's policies and their version. The request that reads them anew holds the lock, and the others wait for it.
 type Slot = Arc<tokio::sync::Mutex<Option<(i64, Arc<Policies>)>>>;
 
-pub(crate) struct Cache(Mutex<LruCache<Tenant, Slot>>);
+/// The policies of all tenants. Cheap to clone; clones share what was read.
+#[derive(Clone)]
+pub(crate) struct PolicyCache {
+    log: EventLog,
+    slots: Arc<Mutex<LruCache<Tenant, Slot>>>,
+}
 
-impl Default for Cache {
-    fn default() -> Self {
-        Self(Mutex::new(LruCache::new(TENANTS)))
+impl PolicyCache {
+    pub(crate) fn new(log: EventLog) -> Self {
+        Self { log, slots: Arc::new(Mutex::new(LruCache::new(TENANTS))) }
     }
-}
 
-impl Cache {
-    fn slot(&self, tenant: &Tenant) -> Slot {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(slots.get_or_insert_ref(tenant, Slot::default))
-    }
-}
-
-fn unavailable() -> Error {
-    sqlx::Error::WorkerCrashed.into()
-}
-
-impl Identity {
-    /// Gives a caller the policies that hold for it. Without them it is refused wherever they might have a say.
-    pub async fn with_policies(&self, principal: Principal) -> Result<Principal, Error> {
-        if principal.policy_version == 0 {
-            return Ok(principal);
-        }
-        let slot = self.policies.slot(&principal.tenant);
+    /// A tenant's policies, in this version or a newer one.
+    pub(crate) async fn of(&self, tenant: &Tenant, wanted: i64) -> Result<Arc<Policies>, Error> {
+        let slot = self.slot(tenant);
         let mut kept = slot.lock().await;
         if let Some((version, policies)) = &*kept
-            && *version >= principal.policy_version
+            && *version >= wanted
         {
-            return Ok(principal.ruled_by(Arc::clone(policies)));
+            return Ok(Arc::clone(policies));
         }
-        let (version, sources) = store::of_tenant(self.log.pool(), &principal.tenant).await?;
+        let (version, sources) = store::of_tenant(self.log.pool(), tenant).await?;
         let compiled = tokio::task::spawn_blocking(move || {
             Policies::compile(sources.iter().map(|(name, source)| (name.as_str(), source.as_str())))
         });
         let policies = Arc::new(compiled.await.map_err(|_| unavailable())?);
         *kept = Some((version, Arc::clone(&policies)));
-        Ok(principal.ruled_by(policies))
+        Ok(policies)
     }
+
+    fn slot(&self, tenant: &Tenant) -> Slot {
+        Arc::clone(self.slots.lock().get_or_insert_ref(tenant, Slot::default))
+    }
+}
+
+fn unavailable() -> Error {
+    sqlx::Error::WorkerCrashed.into()
 }

@@ -7,8 +7,9 @@ use cedar_policy::{
 };
 use fleetlog_aggregates::identity::Tenant;
 
-use super::super::authorize::{Action, Resource};
-use super::super::{Role, Who};
+use super::super::action::{Action, Resource};
+use super::super::role::Role;
+use super::super::who::Who;
 
 /// The kinds of things, read once.
 struct Kinds {

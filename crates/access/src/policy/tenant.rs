@@ -4,8 +4,8 @@ use cedar_policy::{
     ActionConstraint, Authorizer, Decision as CedarDecision, Policy, PolicySet, PrincipalConstraint,
 };
 
-use super::super::Who;
-use super::super::authorize::{Action, Resource};
+use super::super::action::{Action, Resource};
+use super::super::who::Who;
 use super::builtin::{self, role_allows};
 use super::{Decision, entities, source};
 

@@ -3,14 +3,15 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::key::Key;
 use super::rule::{Rule, Window};
-use super::{Exceeded, Standing};
+use super::standing::{Exceeded, Standing};
 
 /// How many counts are held. About 150 bytes each.
 pub const HELD: NonZeroUsize = NonZeroUsize::new(50_000).expect("not zero");
@@ -148,7 +149,7 @@ impl Counters {
     }
 
     fn counts(&self) -> MutexGuard<'_, LruCache<Key, Count>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 }
 

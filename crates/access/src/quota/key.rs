@@ -6,23 +6,35 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::Whose;
+use uuid::Uuid;
+
 use super::rule::Rule;
+
+/// Whose requests are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requester {
+    /// A user, over all sessions.
+    User(Uuid),
+    /// An API key.
+    Key(Uuid),
+    /// An address; of IPv6, its /64.
+    Address(IpAddr),
+}
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key([u8; 16]);
 
 impl Key {
-    /// Somebody's requests under a limit. A window of another length is counted anew.
+    /// A requester's requests under a limit. A window of another length is counted anew.
     #[must_use]
-    pub fn request(whose: &Whose, rule: &Rule) -> Self {
+    pub fn request(requester: &Requester, rule: &Rule) -> Self {
         let mut name = String::with_capacity(96);
         // Writing to a string does not fail.
-        let _ = match whose {
-            Whose::User(id) => write!(name, "user {id}"),
-            Whose::Key(id) => write!(name, "key {id}"),
-            Whose::Address(address) => write!(name, "address {address}"),
+        let _ = match requester {
+            Requester::User(id) => write!(name, "user {id}"),
+            Requester::Key(id) => write!(name, "key {id}"),
+            Requester::Address(address) => write!(name, "address {address}"),
         };
         let _ = write!(name, " {} {}", rule.window_s, rule.name());
         Self::hash(&name)
@@ -49,7 +61,7 @@ impl Key {
     }
 }
 
-/// Whoever has one IPv6 address has 2^64 of them.
+/// An IPv4 address, or the /64 of an IPv6 address: a subscriber usually has all 2^64 addresses of it.
 #[must_use]
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

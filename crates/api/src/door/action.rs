@@ -1,7 +1,7 @@
 //! What a door says in the `OpenAPI` document: an operation's `x-action` is the action of its handler's first argument.
 
 use fleetlog_access::Action;
-use fleetlog_access::authorize::ActionType;
+use fleetlog_access::action::ActionType;
 use serde_json::json;
 use utoipa_axum::router::UtoipaMethodRouter;
 

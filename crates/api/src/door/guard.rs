@@ -70,7 +70,7 @@ impl Refused {
 
 /// Puts a refusal on the record.
 pub(crate) fn note(app: &App, caller: &Principal, Forbidden(action): Forbidden) {
-    app.identity.denials.note(caller, action);
+    app.access.denials.note(caller, action);
 }
 
 /// Decides whether the caller may do `action` to the tenant's things.

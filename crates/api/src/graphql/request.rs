@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use async_graphql::{Request, Response, ServerError, Variables};
 use chrono::{DateTime, Utc};
-use fleetlog_access::authorize::typed::GraphqlQuery;
+use fleetlog_access::action::typed::GraphqlQuery;
 use fleetlog_access::{Action, Forbidden};
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::Metadata;

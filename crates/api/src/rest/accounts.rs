@@ -2,10 +2,11 @@
 
 use axum::Json;
 use fleetlog_access::accounts::Refused;
-use fleetlog_access::authorize::ActionType;
-use fleetlog_access::authorize::typed::{UserRead, UserWrite};
+use fleetlog_access::action::ActionType;
+use fleetlog_access::action::typed::{UserRead, UserWrite};
 use fleetlog_access::directory::{self, Account};
-use fleetlog_access::recovery::Oneself;
+use fleetlog_access::principal::Oneself;
+use fleetlog_access::profile;
 use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -80,10 +81,14 @@ async fn change_me(
     }
     if let Some(email) = email {
         let current = current.ok_or_else(|| Error::field("current", "needed to change the address"))?;
-        door.app.identity.request_address(door.id.clone(), &email, current, peer, metadata.clone()).await?;
+        door.app
+            .access
+            .profile
+            .request_address(door.id.clone(), &email, current, peer, metadata.clone())
+            .await?;
     }
     if let Some(name) = name {
-        door.app.identity.rename(door.log(), door.id.clone(), &name, metadata).await?;
+        profile::rename(door.log(), door.id.user_id, &name, metadata).await?;
     }
     own(&door).await
 }
@@ -115,7 +120,7 @@ async fn change_password(
     Body(NewPassword { current, new }): Body<NewPassword>,
 ) -> Result<StatusCode, Error> {
     let metadata = request.metadata(&door.caller);
-    let changed = door.app.identity.change_password(door.id, current, new, peer, metadata).await;
+    let changed = door.app.access.profile.change_password(door.id, current, new, peer, metadata).await;
     changed.map_err(|refused| match refused {
         Refused::Weak(weak) => Error::field("new", weak),
         other => other.into(),
@@ -135,6 +140,6 @@ async fn resend_verification(
     door: May<UserWrite, Oneself>,
     Peer(peer): Peer,
 ) -> Result<(StatusCode, Json<Accepted>), Error> {
-    door.app.identity.resend_verification(door.id, peer).await?;
+    door.app.access.profile.resend_verification(door.id, peer).await?;
     Ok(ACCEPTED)
 }

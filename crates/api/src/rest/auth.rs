@@ -4,9 +4,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use fleetlog_access::sessions::{Client, Tokens};
-use fleetlog_access::{Principal, Who, keys};
-use fleetlog_aggregates::acts::SessionEnd;
+use fleetlog_access::session_tokens::{Client, Tokens};
+use fleetlog_access::{Principal, access_tokens};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -65,12 +64,12 @@ struct LoggedIn {
 
 impl LoggedIn {
     fn answer(app: &App, tokens: Tokens, to: RefreshIn, headers: &HeaderMap) -> Response {
-        let settings = &app.identity.settings;
+        let settings = &app.access.settings;
         let in_body = to == RefreshIn::Body;
         let logged_in = Json(Self {
             access_token: tokens.access,
             token_type: "bearer",
-            expires_in: keys::LIFETIME.as_secs(),
+            expires_in: access_tokens::LIFETIME.as_secs(),
             refresh_token: in_body.then(|| tokens.refresh.clone()),
         });
         if in_body || !cookies::is_own_page(headers, settings) {
@@ -100,7 +99,7 @@ async fn log_in(
 ) -> Result<Response, Error> {
     let Credentials { email, password, refresh } = credentials;
     let request_id = request.as_str().to_owned();
-    let tokens = app.identity.log_in(&email, &password, peer, client, request_id).await?;
+    let tokens = app.access.logins.log_in(&email, &password, peer, client, request_id).await?;
     Ok(LoggedIn::answer(&app, tokens, refresh, &headers))
 }
 
@@ -116,7 +115,7 @@ struct Refresh {
 impl Refresh {
     /// Returns the refresh token of the request, and where to send the next one.
     fn token(self, app: &App, headers: &HeaderMap) -> Option<(String, RefreshIn)> {
-        let settings = &app.identity.settings;
+        let settings = &app.access.settings;
         match self.refresh_token {
             Some(token) => Some((token, RefreshIn::Body)),
             None if !cookies::is_own_page(headers, settings) => None,
@@ -143,7 +142,7 @@ async fn refresh(
     OptionalBody(refresh): OptionalBody<Refresh>,
 ) -> Result<Response, Error> {
     let (token, to) = refresh.token(&app, &headers).ok_or_else(Error::unauthenticated)?;
-    let tokens = app.identity.refresh(&token, client, request.as_str().to_owned()).await?;
+    let tokens = app.access.sessions.refresh(&token, client, request.as_str().to_owned()).await?;
     Ok(LoggedIn::answer(&app, tokens, to, &headers))
 }
 
@@ -162,19 +161,17 @@ async fn log_out(
     OptionalBody(refresh): OptionalBody<Refresh>,
 ) -> Result<(SetCookie, StatusCode), Error> {
     let by_token = match refresh.token(&app, &headers) {
-        Some((token, _)) => app.identity.with_refresh_token(&token).await?,
+        Some((token, _)) => app.access.sessions.with_refresh_token(&token).await?,
         None => None,
     };
     for principal in by_token.into_iter().chain(caller.map(|Caller(principal)| principal)) {
         end(&app, &principal, &request).await?;
     }
-    Ok((SetCookie::removed(&app.identity.settings), StatusCode::NO_CONTENT))
+    Ok((SetCookie::removed(&app.access.settings), StatusCode::NO_CONTENT))
 }
 
 /// Ends the session that a caller is in.
 pub(super) async fn end(app: &App, caller: &Principal, request: &RequestId) -> Result<(), Error> {
-    let Who::User { user_id, session_id, .. } = caller.who else { return Ok(()) };
-    let whose = (caller.tenant.clone(), user_id);
-    app.identity.end_session(whose, session_id, SessionEnd::Logout, request.metadata(caller)).await?;
+    app.access.sessions.log_out(caller, request.metadata(caller)).await?;
     Ok(())
 }

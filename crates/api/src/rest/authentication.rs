@@ -17,13 +17,9 @@ use crate::app::App;
 /// Finds out who is calling.
 pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let principal = match principal(&app, request.method(), request.headers()).await {
-        Ok(Some(principal)) => app.identity.with_policies(principal).await,
+        Ok(Some(principal)) => principal,
         Ok(None) => return next.run(request).await,
         Err(error) => return error.into_response(),
-    };
-    let principal = match principal {
-        Ok(principal) => principal,
-        Err(error) => return Error::from(error).into_response(),
     };
     tracing::Span::current().record("actor", tracing::field::display(principal.actor()));
     request.extensions_mut().insert(principal);
@@ -33,15 +29,15 @@ pub(super) async fn authenticate(State(app): State<App>, mut request: Request, n
 async fn principal(app: &App, method: &Method, headers: &HeaderMap) -> Result<Option<Principal>, Error> {
     if headers.contains_key(header::AUTHORIZATION) {
         return match bearer(headers) {
-            Some(token) => Ok(app.identity.bearer(token).await?),
+            Some(token) => Ok(app.access.callers.with_bearer(token).await?),
             None => Ok(None),
         };
     }
-    let Some(token) = cookies::token(headers, &app.identity.settings) else { return Ok(None) };
-    if !method.is_safe() && !cookies::is_own_page(headers, &app.identity.settings) {
+    let Some(token) = cookies::token(headers, &app.access.settings) else { return Ok(None) };
+    if !method.is_safe() && !cookies::is_own_page(headers, &app.access.settings) {
         return Ok(None);
     }
-    Ok(app.identity.with_refresh_token(&token).await?)
+    Ok(app.access.callers.with_refresh_token(&token).await?)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -4,10 +4,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use fleetlog_access::authorize::typed::UserRead;
+use fleetlog_access::action::typed::UserRead;
 use fleetlog_access::directory::Account;
-use fleetlog_access::recovery::Oneself;
-use fleetlog_access::sessions::Client;
+use fleetlog_access::principal::Oneself;
+use fleetlog_access::session_tokens::Client;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -58,14 +58,15 @@ async fn log_in(
     headers: HeaderMap,
     Body(credentials): Body<Credentials>,
 ) -> Result<(SetCookie, Json<Account>), Error> {
-    let settings = &app.identity.settings;
+    let settings = &app.access.settings;
     if !cookies::is_own_page(&headers, settings) {
         return Err(Error::foreign_page());
     }
     let Credentials { email, password } = credentials;
     let request_id = request.as_str().to_owned();
-    let tokens = app.identity.log_in(&email, &password, peer, client, request_id).await?;
-    let caller = app.identity.in_session(tokens.session_id).await?.ok_or_else(Error::unauthenticated)?;
+    let tokens = app.access.logins.log_in(&email, &password, peer, client, request_id).await?;
+    let caller =
+        app.access.sessions.in_session(tokens.session_id).await?.ok_or_else(Error::unauthenticated)?;
     let cookie = SetCookie::session(tokens.refresh, tokens.expires_at, settings);
     let me = accounts::own(&May::<UserRead, Oneself>::after_login(app, caller).await?).await?;
     Ok((cookie, me))
@@ -84,7 +85,7 @@ async fn log_out(
     if let Some(Caller(caller)) = caller {
         auth::end(&app, &caller, &request).await?;
     }
-    Ok((SetCookie::removed(&app.identity.settings), StatusCode::NO_CONTENT))
+    Ok((SetCookie::removed(&app.access.settings), StatusCode::NO_CONTENT))
 }
 
 /// Returns the caller's own account.

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::response::IntoResponse;
-use fleetlog_access::authorize::typed::{CommandsRead, CommandsWrite};
+use fleetlog_access::action::typed::{CommandsRead, CommandsWrite};
 use fleetlog_access::{Action, Principal};
 use fleetlog_aggregates::command_batch::Status;
 use fleetlog_engine::commands::Accepted;

@@ -1,7 +1,7 @@
 //! One command from the log itself: what it is, and every step to it, now or at any moment before.
 
 use axum::Json;
-use fleetlog_access::authorize::typed::CommandsRead;
+use fleetlog_access::action::typed::CommandsRead;
 use fleetlog_projections::commands::{self, Command, Step};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

@@ -1,7 +1,7 @@
 //! Command types: which commands the tenant's devices may be told, and what their parameters must be.
 
 use axum::Json;
-use fleetlog_access::authorize::typed::{CommandTypesRead, CommandTypesWrite};
+use fleetlog_access::action::typed::{CommandTypesRead, CommandTypesWrite};
 use fleetlog_aggregates::command_type::Definition;
 use fleetlog_aggregates::identity::CommandName;
 use fleetlog_event_log::control::Committed;

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::response::IntoResponse;
 use chrono::TimeDelta;
-use fleetlog_access::authorize::ActionType;
-use fleetlog_access::authorize::typed::{CredentialsRead, CredentialsWrite};
+use fleetlog_access::action::ActionType;
+use fleetlog_access::action::typed::{CredentialsRead, CredentialsWrite};
 use fleetlog_aggregates::device;
 use fleetlog_engine::devices::credentials::Device as Owner;
 use fleetlog_engine::devices::credentials::issue::{self, Credential};

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::response::IntoResponse;
 use chrono::Utc;
-use fleetlog_access::authorize::typed::{DevicesRead, DevicesWrite};
+use fleetlog_access::action::typed::{DevicesRead, DevicesWrite};
 use fleetlog_access::{Action, Principal};
 use fleetlog_aggregates::device::{Command, Device as Aggregate, Labels, Registration, Via};
 use fleetlog_aggregates::identity::Uid;

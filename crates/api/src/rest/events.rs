@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use axum::Json;
 use chrono::{DateTime, Utc};
-use fleetlog_access::authorize::typed::EventsRead;
+use fleetlog_access::action::typed::EventsRead;
 use fleetlog_event_log::event::{Json as StoredJson, StoredMetadata};
 use fleetlog_event_log::read::Filter;
 use fleetlog_event_log::{self as event_log, LogId, TenantLog};

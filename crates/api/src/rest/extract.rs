@@ -12,7 +12,7 @@ use axum::extract::{
 };
 use axum::response::IntoResponse;
 use fleetlog_access::Principal;
-use fleetlog_access::sessions::Client;
+use fleetlog_access::session_tokens::Client;
 use fleetlog_engine::commands::idempotency::{BadKey, Key};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, header};

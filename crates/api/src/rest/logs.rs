@@ -1,7 +1,7 @@
 //! The tenant's logs, with the head of each.
 
 use axum::Json;
-use fleetlog_access::authorize::typed::LogsRead;
+use fleetlog_access::action::typed::LogsRead;
 use fleetlog_event_log::{Lane, LogId, TenantLog};
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -2,9 +2,9 @@
 
 use axum::Json;
 use chrono::{DateTime, Utc};
+use fleetlog_access::action::typed::{PoliciesRead, PoliciesWrite};
 use fleetlog_access::api_keys;
 use fleetlog_access::authorize::decide;
-use fleetlog_access::authorize::typed::{PoliciesRead, PoliciesWrite};
 use fleetlog_access::policy::store::{self, Stored};
 use fleetlog_access::{self as access, Device, Who};
 use fleetlog_aggregates::device::{Device as Aggregate, Labels};

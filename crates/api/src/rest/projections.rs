@@ -1,7 +1,7 @@
 //! The projections: the progress of each, and the streams that it has parked.
 
 use axum::Json;
-use fleetlog_access::authorize::typed::ProjectionsRead;
+use fleetlog_access::action::typed::ProjectionsRead;
 use fleetlog_access::{Action, Principal, Resource, authorize};
 use fleetlog_event_log::TenantLog;
 use fleetlog_projections::status::{self, ProjectionStatus};

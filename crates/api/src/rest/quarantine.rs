@@ -2,7 +2,7 @@
 
 use axum::Json;
 use chrono::{DateTime, Utc};
-use fleetlog_access::authorize::typed::QuarantineRead;
+use fleetlog_access::action::typed::QuarantineRead;
 use fleetlog_access::{Action, Resource, authorize};
 use fleetlog_event_log::quarantine;
 use fleetlog_projections::paging::{self, BadCursor, Page};

@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fleetlog_access::Principal;
 use fleetlog_access::quota::rule::{COMMAND, Call};
-use fleetlog_access::quota::{ANONYMOUS, Exceeded, Standing, Whose};
+use fleetlog_access::quota::{ANONYMOUS, Exceeded, Requester, Standing};
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::PREFIX;
@@ -27,9 +27,9 @@ const ALIASES: [(&str, &str); 2] = [("/devices/{uid}/command", COMMAND.path), ("
 pub(super) async fn by_address(State(app): State<App>, request: Request, next: Next) -> Response {
     let Some((method, path)) = call(&request) else { return next.run(request).await };
     let Peer(address) = Peer::of(request.extensions(), request.headers(), &app.settings.trusted_proxies);
-    let limits = &app.identity.limits;
+    let quota = &app.access.quota;
     let admitted = match address {
-        Some(address) => limits.admit(address, Call { method: &method, path: &path }).await,
+        Some(address) => quota.admit(address, Call { method: &method, path: &path }).await,
         None => Ok(()),
     };
     match admitted {
@@ -42,13 +42,13 @@ pub(super) async fn by_address(State(app): State<App>, request: Request, next: N
 pub(super) async fn by_caller(State(app): State<App>, request: Request, next: Next) -> Response {
     let Some((method, path)) = call(&request) else { return next.run(request).await };
     let call = Call { method: &method, path: &path };
-    let limits = &app.identity.limits;
+    let quota = &app.access.quota;
     let taken = if let Some(caller) = request.extensions().get::<Principal>() {
-        limits.take(Whose::from(caller), &caller.tier, call).await
+        quota.take(Requester::from(caller), &caller.tier, call).await
     } else {
         let Peer(address) = Peer::of(request.extensions(), request.headers(), &app.settings.trusted_proxies);
         match address {
-            Some(address) => limits.take(Whose::Address(address), ANONYMOUS, call).await,
+            Some(address) => quota.take(Requester::Address(address), ANONYMOUS, call).await,
             None => Ok(None),
         }
     };
@@ -65,7 +65,7 @@ pub(super) async fn by_caller(State(app): State<App>, request: Request, next: Ne
 
 /// Takes a command of a caller's that does not come over the path of commands.
 pub(crate) async fn take_command(app: &App, caller: &Principal) -> Result<(), Error> {
-    let taken = app.identity.limits.take(Whose::from(caller), &caller.tier, COMMAND).await;
+    let taken = app.access.quota.take(Requester::from(caller), &caller.tier, COMMAND).await;
     taken.map(|_| ()).map_err(Error::from)
 }
 

@@ -3,7 +3,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use fleetlog_access::authorize::PLATFORM_TENANT;
+use fleetlog_access::action::PLATFORM_TENANT;
 use fleetlog_access::sign_up::Application;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -76,7 +76,7 @@ async fn register(
     let Applicant { email, password, name, tenant } = applicant;
     let tenant = tenant.unwrap_or_else(|| PLATFORM_TENANT.to_owned());
     let application = Application { email, password, name, tenant };
-    app.identity.register(application, peer, request.as_str().to_owned()).await?;
+    app.access.sign_up.register(application, peer, request.as_str().to_owned()).await?;
     Ok(ACCEPTED)
 }
 
@@ -102,7 +102,7 @@ async fn verify(
     request: RequestId,
     Body(Mailed { token }): Body<Mailed>,
 ) -> Result<StatusCode, Error> {
-    app.identity.verify_address(token, request.as_str().to_owned()).await?;
+    app.access.profile.verify_address(token, request.as_str().to_owned()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -129,7 +129,7 @@ async fn forgot_password(
     Peer(peer): Peer,
     Body(Forgotten { email }): Body<Forgotten>,
 ) -> Result<(StatusCode, Json<Accepted>), Error> {
-    app.identity.forgot_password(&email, peer).await?;
+    app.access.recovery.forgot_password(&email, peer).await?;
     Ok(ACCEPTED)
 }
 
@@ -157,7 +157,7 @@ async fn reset_password(
     request: RequestId,
     Body(Reset { token, password }): Body<Reset>,
 ) -> Result<StatusCode, Error> {
-    app.identity.reset_password(token, password, request.as_str().to_owned()).await?;
+    app.access.recovery.reset_password(token, password, request.as_str().to_owned()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -188,6 +188,6 @@ async fn accept_invitation(
     request: RequestId,
     Body(Answer { token, password, name }): Body<Answer>,
 ) -> Result<StatusCode, Error> {
-    app.identity.accept_invitation(token, password, name, request.as_str().to_owned()).await?;
+    app.access.invitations.accept(token, password, name, request.as_str().to_owned()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,8 +1,8 @@
 //! Sessions: where one is logged in, and ending that.
 
 use axum::Json;
-use fleetlog_access::authorize::typed::{UserRead, UserWrite};
-use fleetlog_access::recovery::Oneself;
+use fleetlog_access::action::typed::{UserRead, UserWrite};
+use fleetlog_access::principal::Oneself;
 use fleetlog_access::sessions::{self, Session};
 use fleetlog_aggregates::acts::SessionEnd;
 use http::StatusCode;

@@ -1,8 +1,7 @@
 //! The key that signs access tokens: replaced when somebody may have seen it, or from time to time.
 
 use axum::Json;
-use fleetlog_access::authorize::typed::SigningKeysWrite;
-use fleetlog_access::key_ring;
+use fleetlog_access::action::typed::SigningKeysWrite;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -41,6 +40,6 @@ async fn rotate_signing_key(
     door: May<SigningKeysWrite, Platform>,
     request: RequestId,
 ) -> Result<(StatusCode, Json<Rotated>), Error> {
-    let (kid, at) = key_ring::rotate(&door.app.identity, request.metadata(&door.caller)).await?;
+    let (kid, at) = door.app.access.signing_keys.rotate(request.metadata(&door.caller)).await?;
     Ok((StatusCode::CREATED, Json(Rotated { kid, position: LogPosition::from(at).to_string() })))
 }

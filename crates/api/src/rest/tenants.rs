@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::response::IntoResponse;
-use fleetlog_access::authorize::typed::{TenantRead, TenantWrite, TenantsRead, TenantsWrite};
+use fleetlog_access::action::typed::{TenantRead, TenantWrite, TenantsRead, TenantsWrite};
 use fleetlog_access::tenants::{self, Change, FirstAdmin, Registration, Tenant};
 use fleetlog_access::users::Email;
 use fleetlog_access::{self as access, Principal};
@@ -66,7 +66,7 @@ async fn list_tenants(
     let after = which.cursor.as_deref().map(paging::decode::<Name>).transpose();
     let after = after.map_err(|bad: BadCursor| Error::field("cursor", bad))?;
     let limit = which.limit.0;
-    let tenants = door.app.identity.tenants(after.as_ref().map(Name::as_str), limit as i64 + 1).await?;
+    let tenants = door.app.access.tenants.list(after.as_ref().map(Name::as_str), limit as i64 + 1).await?;
     Ok(Json(List::page(Page::cut(tenants, limit), |tenant| paging::encode(&tenant.tenant))))
 }
 
@@ -80,7 +80,7 @@ async fn list_tenants(
     ),
 )]
 async fn read_tenant(door: May<TenantsRead, Tenant>) -> Result<Json<Tenant>, Error> {
-    door.app.identity.tenant(door.id.as_str()).await?.map(Json).ok_or_else(Error::missing::<Tenant>)
+    door.app.access.tenants.get(door.id.as_str()).await?.map(Json).ok_or_else(Error::missing::<Tenant>)
 }
 
 /// A tenant to be.
@@ -221,7 +221,7 @@ async fn create_tenant(
     let admin = wanted.admin.map(NewAdmin::check).transpose()?;
     let metadata = request.metadata(&door.caller);
     let location = format!("{PREFIX}/tenants/{}", wanted.tenant);
-    let created = door.app.identity.create_tenant(wanted.tenant, settings, admin, metadata).await?;
+    let created = door.app.access.tenants.create(wanted.tenant, settings, admin, metadata).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(Written::from(created))))
 }
 
@@ -250,7 +250,7 @@ async fn change_tenant(
     };
     check(&wanted)?;
     let metadata = request.metadata(&door.caller);
-    let changed = door.app.identity.change_tenant(door.id, wanted, metadata).await?;
+    let changed = door.app.access.tenants.change(door.id, wanted, metadata).await?;
     Ok(Json(changed.into()))
 }
 
@@ -277,8 +277,7 @@ async fn change_own_tenant(
     let wanted = Change { self_registration, registration, retention_days, ..Change::default() };
     check(&wanted)?;
     let metadata = request.metadata(&door.caller);
-    let changed = tenants::change(door.log(), door.caller.tenant.clone(), wanted, metadata).await?;
-    door.app.identity.tenant_changed().await?;
+    let changed = door.app.access.tenants.change_own(door.log(), wanted, metadata).await?;
     Ok(Json(changed.into()))
 }
 

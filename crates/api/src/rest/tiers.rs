@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use axum::Json;
-use fleetlog_access::authorize::typed::{TiersRead, TiersWrite};
+use fleetlog_access::action::typed::{TiersRead, TiersWrite};
 use fleetlog_access::quota::rule::Pattern;
 use fleetlog_access::tiers::{Limit, Tier};
 use fleetlog_access::{self as access, Principal};
@@ -57,7 +57,7 @@ async fn list_tiers(
     door: May<TiersRead, Platform>,
     _: Query<NoParameters>,
 ) -> Result<Json<List<Tier>>, Error> {
-    Ok(Json(List::whole(door.app.identity.tiers().await?)))
+    Ok(Json(List::whole(door.app.access.tiers.list().await?)))
 }
 
 /// One tier and its rate limits.
@@ -70,7 +70,7 @@ async fn list_tiers(
     ),
 )]
 async fn read_tier(door: May<TiersRead, Tier>) -> Result<Json<Tier>, Error> {
-    door.app.identity.tier(&door.id).await?.map(Json).ok_or_else(Error::missing::<Tier>)
+    door.app.access.tiers.get(&door.id).await?.map(Json).ok_or_else(Error::missing::<Tier>)
 }
 
 /// What a tier is to say.
@@ -109,7 +109,7 @@ async fn put_tier(
 ) -> Result<Json<Written>, Error> {
     check(description.as_deref(), &limits)?;
     let wanted = Tier { tier: tier.clone(), description, limits };
-    let at = door.app.identity.put_tier(wanted, request.metadata(&door.caller)).await?;
+    let at = door.app.access.tiers.put(wanted, request.metadata(&door.caller)).await?;
     Ok(Json(Written { tier, position: at.map(|at| LogPosition::from(at).to_string()) }))
 }
 
@@ -125,7 +125,7 @@ async fn put_tier(
 )]
 async fn remove_tier(door: May<TiersWrite, Tier>, request: RequestId) -> Result<StatusCode, Error> {
     let metadata = request.metadata(&door.caller);
-    door.app.identity.remove_tier(door.id, metadata).await?;
+    door.app.access.tiers.remove(door.id, metadata).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::response::IntoResponse;
 use fleetlog_access::Role;
+use fleetlog_access::action::typed::{UsersRead, UsersWrite};
 use fleetlog_access::administration;
-use fleetlog_access::authorize::typed::{UsersRead, UsersWrite};
 use fleetlog_access::directory::{self, Account, Cursor, Status};
 use fleetlog_access::invitations::Invitation;
 use fleetlog_event_log::TenantLog;
@@ -123,7 +123,7 @@ async fn add_user(
 ) -> Result<impl IntoResponse, Error> {
     let invitation = Invitation { email, role, name, password };
     let metadata = request.metadata(&door.caller);
-    let user_id = door.app.identity.invite(door.log(), invitation, metadata).await?;
+    let user_id = door.app.access.invitations.invite(door.log(), invitation, metadata).await?;
     let location = format!("{PREFIX}/users/{user_id}");
     let account = account(door.log(), user_id).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(account)))
@@ -165,7 +165,7 @@ async fn change_user(
     }
     let change = administration::Change { name, role, active };
     let metadata = request.metadata(&door.caller);
-    door.app.identity.change_user(door.log(), door.id, change, metadata).await?;
+    administration::change(door.log(), door.id, change, metadata).await?;
     account(door.log(), door.id).await.map(Json)
 }
 

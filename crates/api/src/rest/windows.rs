@@ -2,7 +2,7 @@
 
 use axum::Json;
 use chrono::{DateTime, TimeDelta, Utc};
-use fleetlog_access::authorize::typed::TelemetryRead;
+use fleetlog_access::action::typed::TelemetryRead;
 use fleetlog_aggregates::identity::aggregate_id;
 use fleetlog_event_log::Lane;
 use fleetlog_projections::devices::Device;

@@ -23,9 +23,7 @@ impl From<access::Error> for Error {
     fn from(error: access::Error) -> Self {
         match error {
             access::Error::Database(error) => error.into(),
-            access::Error::Crypto { .. } | access::Error::Weak(_) | access::Error::BadEmail => {
-                Self::internal(error)
-            }
+            access::Error::Crypto { .. } => Self::internal(error),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! One key signs. Replacing it retires it: what it has signed stays good until it expires, and other nodes go on signing
 //! with it until they look again, which they do every [`LOOK_EVERY`], and whenever they meet a key that they do not know.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::Ed25519KeyPair;
@@ -11,36 +11,39 @@ use chrono::{DateTime, Utc};
 use fleetlog_aggregates::acts;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Committed, Metadata};
+use parking_lot::{Mutex, RwLock};
 use sqlx::{PgPool, Row};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::authorize::platform;
-use super::keys::{self, Keys, StoredKey, Unverified};
+use super::access_tokens::{self, Keys, StoredKey, Unverified};
+use super::action::platform;
+use super::error::Error;
 use super::sealing::{self, Secret};
 use super::users::User;
-use super::{Error, Identity};
 
 /// How often a node looks for a new key.
 pub const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// The least time between two looks: whoever makes up keys must not keep the database busy.
+/// The least time between two looks: tokens with made-up keys must not keep the database busy.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a retired key verifies: what it has signed until the last node looked, for as long as that is good.
-const OVERLAP: Duration = keys::LIFETIME.saturating_add(LOOK_EVERY.saturating_mul(2));
+const OVERLAP: Duration = access_tokens::LIFETIME.saturating_add(LOOK_EVERY.saturating_mul(2));
 
-/// The keys of this installation, as this node knows them. Cheap to clone.
+/// The keys of this installation, as this node knows them, for the users of all tenants. Cheap to clone; clones share
+/// what they know.
 #[derive(Clone)]
-pub struct KeyRing {
-    pool: PgPool,
+pub struct SigningKeys {
+    log: EventLog,
     secret: Option<Secret>,
     known: Arc<RwLock<Keys>>,
     looked_at: Arc<Mutex<Instant>>,
 }
 
-impl KeyRing {
+impl SigningKeys {
     /// The installation's keys; the first start makes one. Of several first starts at once one makes it, all use it.
     /// With a secret they are sealed; those that were not are from now on.
-    pub async fn load(pool: &PgPool, secret: Option<Secret>) -> Result<Self, Error> {
+    pub async fn load(log: &EventLog, secret: Option<Secret>) -> Result<Self, Error> {
+        let pool = log.pool();
         let mut stored = select(pool, secret.as_ref()).await?;
         if stored.iter().all(|key| key.retired) {
             let (kid, key) = make(secret.as_ref())?;
@@ -56,11 +59,11 @@ impl KeyRing {
         }
         let known = Arc::new(RwLock::new(Keys::from_stored(&stored)?));
         let looked_at = Arc::new(Mutex::new(Instant::now()));
-        Ok(Self { pool: pool.clone(), secret, known, looked_at })
+        Ok(Self { log: log.clone(), secret, known, looked_at })
     }
 
     /// Looks for new keys until `shutdown`.
-    pub async fn run(&self, shutdown: CancellationToken) {
+    pub async fn run(self, shutdown: CancellationToken) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
             if let Err(error) = self.look().await {
@@ -85,54 +88,55 @@ impl KeyRing {
         }
     }
 
+    /// Replaces the key that signs. Returns its id and where that is on the record.
+    pub async fn rotate(&self, metadata: Metadata) -> Result<(Uuid, Committed), Error> {
+        let (kid, key) = make(self.secret.as_ref())?;
+        let at = self
+            .log
+            .record(move |recorder| {
+                Box::pin(async move {
+                    for statement in [
+                        "UPDATE signing_keys SET retired_at = clock_timestamp() WHERE retired_at IS NULL",
+                        // Nothing that they have signed is valid any more; only a thief could still use them.
+                        "DELETE FROM signing_keys WHERE retired_at < clock_timestamp() - interval '1 day'",
+                    ] {
+                        sqlx::query(statement).execute(recorder.connection()).await?;
+                    }
+                    sqlx::query("INSERT INTO signing_keys (kid, private_key) VALUES ($1, $2)")
+                        .bind(kid)
+                        .bind(key)
+                        .execute(recorder.connection())
+                        .await?;
+                    let rotated = acts::Platform::SigningKeyRotated { kid };
+                    Ok::<_, Error>(recorder.tell(&platform(), &kid.to_string(), &rotated, &metadata).await?)
+                })
+            })
+            .await?;
+        self.look().await?;
+        Ok((kid, at))
+    }
+
     fn known(&self) -> Keys {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known.read().clone()
     }
 
     fn may_look(&self) -> bool {
-        self.looked_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= LOOK_AGAIN
+        self.looked_at.lock().elapsed() >= LOOK_AGAIN
     }
 
     async fn look(&self) -> Result<(), Error> {
-        *self.looked_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        let keys = Keys::from_stored(&select(&self.pool, self.secret.as_ref()).await?)?;
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        *self.looked_at.lock() = Instant::now();
+        let keys = Keys::from_stored(&select(self.log.pool(), self.secret.as_ref()).await?)?;
+        *self.known.write() = keys;
         Ok(())
     }
-}
-
-/// Replaces the key that signs. Returns its id and where that is on the record.
-pub async fn rotate(identity: &Identity, metadata: Metadata) -> Result<(Uuid, Committed), Error> {
-    let (kid, key) = make(identity.keys.secret.as_ref())?;
-    let log: &EventLog = &identity.log;
-    let at = log
-        .record(move |recorder| {
-            Box::pin(async move {
-                for statement in [
-                    "UPDATE signing_keys SET retired_at = clock_timestamp() WHERE retired_at IS NULL",
-                    // Nothing that they have signed is good any more: nobody needs them but a thief.
-                    "DELETE FROM signing_keys WHERE retired_at < clock_timestamp() - interval '1 day'",
-                ] {
-                    sqlx::query(statement).execute(recorder.connection()).await?;
-                }
-                sqlx::query("INSERT INTO signing_keys (kid, private_key) VALUES ($1, $2)")
-                    .bind(kid)
-                    .bind(key)
-                    .execute(recorder.connection())
-                    .await?;
-                let rotated = acts::Platform::SigningKeyRotated { kid };
-                Ok::<_, Error>(recorder.tell(&platform(), &kid.to_string(), &rotated, &metadata).await?)
-            })
-        })
-        .await?;
-    identity.keys.look().await?;
-    Ok((kid, at))
 }
 
 /// A new key, as it is stored.
 fn make(secret: Option<&Secret>) -> Result<(Uuid, Vec<u8>), Error> {
     let kid = Uuid::now_v7();
-    let key = Ed25519KeyPair::generate().and_then(|key| key.to_pkcs8v1()).map_err(|e| keys::crypto(&e))?;
+    let key =
+        Ed25519KeyPair::generate().and_then(|key| key.to_pkcs8v1()).map_err(|e| access_tokens::crypto(&e))?;
     let key = match secret {
         Some(secret) => secret.seal(&kid.to_string(), key.as_ref())?,
         None => key.as_ref().to_vec(),

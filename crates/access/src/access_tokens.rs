@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -10,12 +10,14 @@ use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::Tenant;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::error::Error;
+use super::role::Role;
 use super::secret::{self, Bits};
 use super::users::User;
-use super::{Error, Role};
 
 /// How long an access token is good for.
 pub const LIFETIME: Duration = Duration::from_mins(15);
@@ -141,7 +143,7 @@ impl Keys {
     }
 
     fn verified(&self) -> MutexGuard<'_, LruCache<Bits, Verified>> {
-        self.inner.verified.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.verified.lock()
     }
 
     fn verify_anew(&self, token: &str) -> Result<Verified, Unverified> {

@@ -1,0 +1,47 @@
+//! Who is calling: the principal behind a token, a key or a cookie, with the policies that hold for it.
+
+use super::api_keys::{self, ApiKeys};
+use super::error::Error;
+use super::policy::cache::PolicyCache;
+use super::principal::Principal;
+use super::sessions::Sessions;
+
+/// Finds the caller of each request, in all tenants: a request says which tenant it is about by its token only. Cheap to
+/// clone.
+#[derive(Clone)]
+pub struct Callers {
+    sessions: Sessions,
+    api_keys: ApiKeys,
+    policies: PolicyCache,
+}
+
+impl Callers {
+    pub(super) fn new(sessions: Sessions, api_keys: ApiKeys, policies: PolicyCache) -> Self {
+        Self { sessions, api_keys, policies }
+    }
+
+    /// The caller with an access token or an API key; `None` if it is not good.
+    pub async fn with_bearer(&self, token: &str) -> Result<Option<Principal>, Error> {
+        let principal = if token.starts_with(api_keys::PREFIX) {
+            self.api_keys.with_key(token).await?
+        } else {
+            self.sessions.with_access_token(token).await?
+        };
+        self.ruled(principal).await
+    }
+
+    /// The caller with a refresh token, which a browser sends as its cookie; `None` if it is not good.
+    pub async fn with_refresh_token(&self, token: &str) -> Result<Option<Principal>, Error> {
+        self.ruled(self.sessions.with_refresh_token(token).await?).await
+    }
+
+    /// Adds the policies. Without them a principal is refused wherever they might have a say.
+    async fn ruled(&self, principal: Option<Principal>) -> Result<Option<Principal>, Error> {
+        let Some(principal) = principal else { return Ok(None) };
+        if principal.policy_version == 0 {
+            return Ok(Some(principal));
+        }
+        let policies = self.policies.of(&principal.tenant, principal.policy_version).await?;
+        Ok(Some(principal.ruled_by(policies)))
+    }
+}

@@ -1,0 +1,34 @@
+//! The roles of users. What each may do is in `policy/roles.cedar`.
+
+use fleetlog_aggregates::words;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The predefined roles; [`super::authorize()`] says what each may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything within the tenant.
+    Admin,
+    /// Runs devices: reads everything, changes devices, sends commands.
+    Operator,
+    /// Reads telemetry and the log, and works with projections.
+    Analyst,
+    /// Reads everything, changes nothing.
+    Auditor,
+    /// Looks at devices and their telemetry.
+    Viewer,
+}
+
+words! { Role or UnknownRole {
+    Admin = "admin",
+    Operator = "operator",
+    Analyst = "analyst",
+    Auditor = "auditor",
+    Viewer = "viewer",
+} }
+
+/// A word that names no role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a role is admin, operator, analyst, auditor or viewer")]
+pub struct UnknownRole;
