@@ -78,7 +78,7 @@ impl FromRow<'_, PgRow> for Tenant {
 }
 
 /// What to change; the rest stays. What may be null is set to null by `Some(None)`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
     /// Whether nobody of it is let in.
     pub suspended: Option<bool>,
@@ -94,6 +94,41 @@ pub struct Change {
     pub max_devices: Option<Option<i32>>,
     /// 1 or more.
     pub max_users: Option<Option<i32>>,
+}
+
+impl Change {
+    /// The part of the change that a tenant does not have already.
+    fn against(&self, before: &Tenant) -> Self {
+        let Self {
+            suspended, self_registration, registration, retention_days, max_devices, max_users, ..
+        } = *self;
+        Self {
+            suspended: suspended.filter(|suspended| *suspended != before.suspended_at.is_some()),
+            tier: self.tier.clone().filter(|tier| *tier != before.tier),
+            self_registration: self_registration.filter(|on| *on != before.self_registration),
+            registration: registration.filter(|who| who.as_str() != before.registration),
+            retention_days: retention_days.filter(|days| *days != before.retention_days),
+            max_devices: max_devices.filter(|max| *max != before.max_devices),
+            max_users: max_users.filter(|max| *max != before.max_users),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The changed settings by name, as the event has them. A suspension has an event of its own.
+    fn settings(&self) -> Map<String, Value> {
+        let settings = [
+            ("tier", self.tier.as_ref().map(|tier| json!(tier))),
+            ("self_registration", self.self_registration.map(Value::from)),
+            ("registration", self.registration.map(|registration| json!(registration.as_str()))),
+            ("retention_days", self.retention_days.map(|days| json!(days))),
+            ("max_devices", self.max_devices.map(|max| json!(max))),
+            ("max_users", self.max_users.map(|max| json!(max))),
+        ];
+        settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
 }
 
 /// A tenant's first admin.
@@ -299,18 +334,18 @@ async fn write(
     if let Some(tier) = &change.tier {
         must_be_tier(recorder.connection(), tier).await?;
     }
-    let suspended = change.suspended.filter(|suspended| *suspended != before.suspended_at.is_some());
-    let settings = changes(&before, change);
-    if suspended.is_none() && settings.is_empty() {
+    let change = change.against(&before);
+    if change.is_empty() {
         return Ok((before, None));
     }
-    let after = update(recorder.connection(), tenant, suspended, &settings).await?;
+    let after = update(recorder.connection(), tenant, &change).await?;
+    let settings = change.settings();
     let mut at = None;
     if !settings.is_empty() {
         let changed = acts::Tenant::TenantSettingsChanged { settings };
         at = Some(recorder.tell(tenant, tenant.as_str(), &changed, metadata).await?);
     }
-    if let Some(suspended) = suspended {
+    if let Some(suspended) = change.suspended {
         let act = if suspended { acts::Tenant::TenantSuspended {} } else { acts::Tenant::TenantResumed {} };
         at = Some(recorder.tell(tenant, tenant.as_str(), &act, metadata).await?);
     }
@@ -325,45 +360,30 @@ async fn must_be_tier(connection: &mut PgConnection, tier: &str) -> Result<(), R
     if known && ![EVERYONE, ANONYMOUS].contains(&tier) { Ok(()) } else { Err(Refused::NoSuchTier) }
 }
 
-/// The settings that are to be other than they are, by column.
-fn changes(before: &Tenant, change: &Change) -> Map<String, Value> {
-    let wanted = [
-        ("tier", change.tier.as_ref().map(|tier| json!(tier)), json!(before.tier)),
-        ("self_registration", change.self_registration.map(Value::from), json!(before.self_registration)),
-        (
-            "registration",
-            change.registration.map(|registration| json!(registration.as_str())),
-            json!(before.registration),
-        ),
-        ("retention_days", change.retention_days.map(|days| json!(days)), json!(before.retention_days)),
-        ("max_devices", change.max_devices.map(|max| json!(max)), json!(before.max_devices)),
-        ("max_users", change.max_users.map(|max| json!(max)), json!(before.max_users)),
-    ];
-    let changed = wanted.into_iter().filter_map(|(name, wanted, present)| {
-        wanted.filter(|wanted| *wanted != present).map(|wanted| (name.to_owned(), wanted))
-    });
-    changed.collect()
-}
-
 /// Names only the columns that change: a tenant's own admins may not touch the others.
-async fn update(
-    connection: &mut PgConnection,
-    tenant: &Name,
-    suspended: Option<bool>,
-    settings: &Map<String, Value>,
-) -> Result<Tenant, Refused> {
+async fn update(connection: &mut PgConnection, tenant: &Name, change: &Change) -> Result<Tenant, Refused> {
     let mut sql = QueryBuilder::new("UPDATE tenants SET ");
-    let mut columns = sql.separated(", ");
-    for (column, value) in settings {
-        columns.push(format!("{column} = "));
-        match value {
-            Value::Bool(value) => columns.push_bind_unseparated(*value),
-            Value::String(value) => columns.push_bind_unseparated(value.clone()),
-            value => columns.push_bind_unseparated(value.as_i64().map(|value| value as i32)),
-        };
+    let mut set = sql.separated(", ");
+    if let Some(tier) = &change.tier {
+        set.push("tier = ").push_bind_unseparated(tier.clone());
     }
-    if let Some(suspended) = suspended {
-        columns.push(if suspended { "suspended_at = clock_timestamp()" } else { "suspended_at = NULL" });
+    if let Some(self_registration) = change.self_registration {
+        set.push("self_registration = ").push_bind_unseparated(self_registration);
+    }
+    if let Some(registration) = change.registration {
+        set.push("registration = ").push_bind_unseparated(registration.as_str());
+    }
+    if let Some(retention_days) = change.retention_days {
+        set.push("retention_days = ").push_bind_unseparated(retention_days);
+    }
+    if let Some(max_devices) = change.max_devices {
+        set.push("max_devices = ").push_bind_unseparated(max_devices);
+    }
+    if let Some(max_users) = change.max_users {
+        set.push("max_users = ").push_bind_unseparated(max_users);
+    }
+    if let Some(suspended) = change.suspended {
+        set.push(if suspended { "suspended_at = clock_timestamp()" } else { "suspended_at = NULL" });
     }
     sql.push(" WHERE tenant = ").push_bind(tenant.as_str());
     sql.push(format!(" RETURNING {COLUMNS}"));
