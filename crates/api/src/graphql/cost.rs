@@ -1,8 +1,8 @@
-//! What a question may cost, before anything looks at all of it.
+//! Limits on the size of a question, checked before the library walks it.
 //!
-//! The library checks depth and complexity by walking the question with every fragment in its place, which itself can
-//! take for ever: thirty fragments that each use the next one twice make a billion fields. And its parser descends
-//! once per bracket. So both are bounded here first, in one pass each.
+//! The library checks depth and complexity by walking the question with every fragment expanded, and that walk itself
+//! can be endless: thirty fragments that each use the next one twice make a billion fields. Its parser also recurses
+//! once per bracket. So this module bounds both first, in one pass each.
 
 use std::collections::HashMap;
 
@@ -11,24 +11,24 @@ use async_graphql::parser::{Error as ParseError, parse_query};
 
 use crate::rest::parameters::MAX_LIMIT;
 
-/// How deep fields may lie in each other.
+/// How deep fields may be nested.
 pub(super) const DEPTH: usize = 10;
-/// How deep fields may lie in each other where the schema itself is asked for.
+/// How deep fields may be nested in an introspection query.
 pub(super) const TYPES_DEPTH: usize = 15;
-/// The most fields, counted as often as they are answered.
+/// The highest complexity of a question: its fields, each counted as often as it may appear in the answer.
 pub(super) const COMPLEXITY: usize = 1_000;
 /// The most directives on one field.
 pub(super) const DIRECTIVES: usize = 10;
-/// The most brackets within each other.
+/// How deep brackets may be nested.
 const BRACKETS: usize = 64;
-/// The most fields with all fragments in their places, answered once each.
+/// The most fields of a question with all fragments expanded, each counted once.
 const SELECTIONS: usize = 5_000;
-/// What a query costs, whatever it finds.
+/// The cost of a database query, whatever it finds.
 pub(super) const QUERY: usize = 5;
-/// How many items a connection has, unless told otherwise.
+/// How many items a page of a connection has by default.
 pub(super) const DEFAULT_FIRST: i32 = 20;
 
-/// Why a question is not looked at any further.
+/// The reason why a question is refused before it is carried out.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
     #[error("brackets are nested deeper than {BRACKETS}")]
@@ -43,21 +43,22 @@ pub(super) enum Refused {
     TypesWithinTypes,
 }
 
-/// A question that may be looked at.
+/// A parsed question that is within the limits.
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) document: ExecutableDocument,
-    /// Whether it is about the schema, and about nothing else.
+    /// Whether the question asks for the schema only.
     pub(super) about_types: bool,
 }
 
-/// What a connection costs: a query, and each item what its fields cost. Bounded, so that sums of it are.
+/// The cost of a connection: a query, and for each item the cost of its fields. It is capped, so that sums of costs do
+/// not overflow.
 pub(super) fn cost(first: Option<i32>, each: usize) -> usize {
     let items = usize::try_from(first.unwrap_or(DEFAULT_FIRST)).unwrap_or(1).clamp(1, MAX_LIMIT);
     items.saturating_mul(each).saturating_add(QUERY).min(1_000_000)
 }
 
-/// Reads a question.
+/// Parses a question and checks its size.
 pub(super) fn read(text: &str) -> Result<Question, Refused> {
     check_brackets(text)?;
     let document = parse_query(text)?;
@@ -79,7 +80,7 @@ pub(super) fn read(text: &str) -> Result<Question, Refused> {
     Ok(Question { document, about_types })
 }
 
-/// Brackets outside strings and comments.
+/// Checks how deep brackets are nested, outside strings and comments.
 fn check_brackets(text: &str) -> Result<(), Refused> {
     let mut rest = text.as_bytes();
     let mut depth = 0_usize;
@@ -118,7 +119,7 @@ fn after_string(mut rest: &[u8]) -> &[u8] {
     loop {
         rest = match rest {
             [b'"', tail @ ..] => return tail,
-            // A string ends on its line; this one is refused by the parser.
+            // A string must end on its line, so the parser refuses this one.
             [] | [b'\n' | b'\r', ..] => return rest,
             [b'\\', _, tail @ ..] | [_, tail @ ..] => tail,
         };
@@ -135,11 +136,11 @@ fn after_block_string(mut rest: &[u8]) -> &[u8] {
     }
 }
 
-/// How large a part of a question is, with all fragments in their places.
+/// The size of a part of a question, with all fragments expanded.
 #[derive(Debug, Clone, Copy, Default)]
 struct Size {
     selections: usize,
-    /// How many `fields` lie within each other. Types refer to each other through them, in circles.
+    /// How deep the introspection field `fields` is nested. Types refer to each other in circles through it.
     lists_of_fields: usize,
 }
 
@@ -182,7 +183,7 @@ impl<'d> Measure<'d> {
             Some(None) => return Err(Refused::Circular),
             None => {}
         }
-        // One that is not there is refused by the library.
+        // The library refuses a fragment that does not exist.
         let Some(fragment) = self.document.fragments.get(name) else { return Ok(Size::default()) };
         self.fragments.insert(name, None);
         let size = self.set(&fragment.node.selection_set.node)?;
@@ -197,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    /// The words of a question, and what may hide brackets.
+    /// The tokens of a question, and the characters that may hide brackets.
     const WORDS: [&str; 24] = [
         "{",
         "}",

@@ -1,4 +1,4 @@
-//! What many fields of one question need, fetched at once: fields that ask the same of several devices share a query.
+//! Fetches the data of many fields of one question together: fields that ask the same of several devices share a query.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,11 +20,11 @@ use crate::rest::Error as HttpError;
 use crate::rest::logs::in_lane;
 use crate::rest::telemetry::shown_since;
 
-/// How long it is waited for what else a question wants. All that one step of it wants comes at once: the library's own
-/// millisecond would make every question of two steps take two.
+/// How long a loader waits for more keys before it runs its query. All keys of one step of a question arrive at once;
+/// with the library's default of 1 ms every question of two steps would take 2 ms.
 const GATHER: Duration = Duration::from_micros(200);
 
-/// Fetches for one question of one tenant.
+/// Fetches data for one question of one tenant.
 pub(super) struct Fetch {
     app: App,
     log: TenantLog,
@@ -33,9 +33,9 @@ pub(super) struct Fetch {
 /// The loader that resolvers find in their context.
 pub(super) type Loaders = DataLoader<Fetch>;
 
-/// A loader for one question.
+/// Makes the loader for one question.
 pub(super) fn loaders(app: App, log: TenantLog) -> Loaders {
-    // Within the request's span, so that what fails is logged under its id.
+    // The loader's tasks run in the request's span, so that failures are logged with the request's id.
     let loaders = DataLoader::new(Fetch { app, log }, |task| tokio::spawn(task.in_current_span()));
     loaders.delay(GATHER)
 }
@@ -65,7 +65,7 @@ pub(super) struct ReadingsOf {
     pub(super) page: ReadingsPage,
 }
 
-/// Which page. Devices of which the same one is wanted share a query.
+/// The page that is wanted. Devices for which the same page is wanted share a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct ReadingsPage {
     pub(super) from: Option<DateTime<Utc>>,
@@ -84,7 +84,7 @@ impl Loader<ReadingsOf> for Fetch {
         let mut found: HashMap<_, _> = wanted.iter().map(|wanted| (wanted.clone(), vec![])).collect();
         for (page, streams) in by(wanted, |wanted| wanted.page, |wanted| &wanted.stream) {
             let ReadingsPage { from, to, ascending, beyond, limit } = page;
-            // No moment is less than none.
+            // `None` sorts below every moment, so `max` keeps the given one.
             let from = from.max(shown_since(&self.log, Utc::now()));
             let span = Span { from, to, ascending, beyond };
             let readings = self.log.readings(log_id, &streams, span, limit).await.map_err(HttpError::from)?;
@@ -104,7 +104,7 @@ pub(super) struct WindowsOf {
     pub(super) cut: WindowsCut,
 }
 
-/// How they are cut. Devices whose windows are cut alike share a query.
+/// The range and the step of the windows. Devices with the same range and step share a query.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct WindowsCut {
     pub(super) metric: Option<String>,
@@ -156,7 +156,7 @@ pub(super) struct CommandsOf {
     pub(super) page: CommandsPage,
 }
 
-/// Which page. Devices of which the same one is wanted share a query.
+/// The page that is wanted. Devices for which the same page is wanted share a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct CommandsPage {
     pub(super) after: Option<Cursor>,
@@ -181,7 +181,7 @@ impl Loader<CommandsOf> for Fetch {
     }
 }
 
-/// One command's life, up to a moment.
+/// One command and its steps, up to a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct LifeOf {
     pub(super) cmd_id: Uuid,
@@ -203,7 +203,7 @@ impl Loader<LifeOf> for Fetch {
     }
 }
 
-/// The things for which the same is wanted.
+/// Groups things by what is wanted of them.
 fn by<W, K: Eq + std::hash::Hash, T: Clone>(
     wanted: &[W],
     same: impl Fn(&W) -> K,

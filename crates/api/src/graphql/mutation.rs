@@ -59,7 +59,7 @@ impl SendCommandInput {
     }
 }
 
-/// What was put on the record.
+/// The command that a write left on the record.
 struct Written {
     command: Command,
     accepted: Accepted,

@@ -1,4 +1,4 @@
-//! The route, and one question's way through: read, measured, answered. One question a request: no batches.
+//! The route, and the steps of one question: parsed, measured, answered. A request holds one question, never a batch.
 
 use std::collections::BTreeSet;
 
@@ -32,44 +32,45 @@ pub fn router() -> OpenApiRouter<App> {
     guarded!(ask)
 }
 
-/// Who is asking. Resolvers find it in their context.
+/// The caller of a question. Resolvers find it in their context.
 pub(super) struct Asker {
     pub(super) door: May<GraphqlQuery>,
     request: RequestId,
-    /// One moment for the whole question.
+    /// The current time, the same for the whole question.
     pub(super) now: DateTime<Utc>,
-    /// What was refused so far. A question is one request, however many of its fields are refused for one reason.
+    /// The actions that were refused so far. Each goes on the record once a question, however many of its fields are
+    /// refused.
     refused: Mutex<BTreeSet<Action>>,
 }
 
 impl Asker {
-    /// The log of the asker's tenant.
+    /// The log of the caller's tenant.
     pub(super) fn log(&self) -> &TenantLog {
         self.door.log()
     }
 
-    /// Whether the asker may do that to the tenant's things.
+    /// Checks that the caller may do `action` to the tenant's things.
     pub(super) fn may(&self, action: Action) -> Result<(), Error> {
         self.noted(guard::tenant(&self.door.caller, action, None).map_err(Refused::from))
     }
 
-    /// Whether the asker may do that to one device of theirs, whose labels are known.
+    /// Checks that the caller may do `action` to one device of the tenant, whose labels are known.
     pub(super) fn may_device(&self, action: Action, device: &Device) -> Result<(), Error> {
         let uid = Device::id(&device.uid).ok_or_else(Error::missing::<Device>)?;
         let decided = guard::known(&self.door.caller, action, None, &uid, &device.labels);
         self.noted(decided.map_err(Refused::from))
     }
 
-    /// Whether the asker may do that, with that command, to the device of that name.
+    /// Checks that the caller may do `action` to the device `uid` with the command `cmd`.
     pub(super) async fn may_named(&self, action: Action, cmd: Option<&str>, uid: &str) -> Result<(), Error> {
         match Device::id(uid) {
             Some(uid) => self.noted(guard::command(&self.door.caller, self.log(), action, cmd, &uid).await),
-            // What cannot be the name of a device is the name of none.
+            // No device can have an invalid uid, so there are no labels to look up.
             None => self.may(action),
         }
     }
 
-    /// Whether the asker may do that to a command that is on the record; `None` is the id of none.
+    /// Checks that the caller may do `action` to a command that is on the record. `None`: no command can have the id.
     pub(super) async fn may_recorded(&self, action: Action, cmd_id: Option<Uuid>) -> Result<(), Error> {
         match cmd_id {
             Some(cmd_id) => self.noted(guard::recorded(&self.door.caller, self.log(), action, cmd_id).await),
@@ -87,7 +88,7 @@ impl Asker {
         })
     }
 
-    /// What goes on the record with what the asker writes.
+    /// The metadata of the events that the caller writes.
     pub(super) fn metadata(&self) -> Metadata {
         self.request.metadata(&self.door.caller)
     }
@@ -104,27 +105,27 @@ struct Ask {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     variables: Option<serde_json::Value>,
-    /// Which of its operations is meant, if it has several.
+    /// The name of the operation to carry out, if the question holds several.
     #[serde(default)]
     operation_name: Option<String>,
-    /// Taken, and not looked at.
+    /// Accepted for compatibility, and ignored.
     #[serde(default, rename = "extensions")]
     #[schema(value_type = Option<Object>)]
     _extensions: Option<serde_json::Value>,
 }
 
-/// What `GraphQL` answers: `data`, and `errors`, each with a `code` among its `extensions`.
+/// The answer to a `GraphQL` question: `data`, and `errors`, each with a `code` among its `extensions`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
 #[schema(as = Answer)]
 struct Answered {
-    /// What was asked for, by the names of the fields; null where an error left nothing of it.
+    /// The data that was asked for, by field name; null where errors left nothing.
     data: serde_json::Value,
-    /// What could not be answered, each with the path of its field. Absent, if that is nothing.
+    /// The errors, each with the path of its field. Absent if there are none.
     errors: Option<Vec<serde_json::Value>>,
 }
 
-/// A `GraphQL` question. Its errors come with status 200.
+/// Answers a `GraphQL` question. Errors in it come with status 200.
 #[utoipa::path(
     post, path = "/graphql", tag = "graphql", operation_id = "ask_graphql", request_body = Ask,
     responses((status = 200, description = "The answer, or why there is none", body = Answered)),

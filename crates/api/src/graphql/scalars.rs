@@ -1,9 +1,9 @@
-//! Scalars that `GraphQL` has none of.
+//! Scalars that `GraphQL` itself does not have.
 
 use async_graphql::{InputValueError, InputValueResult, Number, Scalar, ScalarType, Value};
 use fleetlog_event_log::event::Json as StoredJson;
 
-/// A whole number of up to 64 bits, such as a position. `Int` ends at 32.
+/// A whole number of up to 64 bits, such as a position. `Int` has 32 bits only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Long(pub(super) i64);
 
@@ -23,19 +23,19 @@ impl ScalarType for Long {
     }
 }
 
-/// Any JSON.
+/// Any JSON value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Json(pub(super) StoredJson);
 
 #[Scalar(name = "JSON")]
 impl ScalarType for Json {
     fn parse(value: Value) -> InputValueResult<Self> {
-        // The library's own text of a value is GraphQL's, which leaves the names in objects bare.
+        // The library's own text form of a value is GraphQL syntax, which does not quote the names in objects.
         Ok(Self(StoredJson(value.into_json()?.to_string())))
     }
 
     fn to_value(&self) -> Value {
-        // What is stored is JSON; were it none, its text is still worth more than an error.
+        // Stored text is JSON. If it ever were not, the client still gets the text instead of an error.
         serde_json::from_str(&self.0.0).unwrap_or_else(|_| Value::String(self.0.0.clone()))
     }
 }

@@ -105,7 +105,7 @@ impl From<New> for NewBatch {
     }
 }
 
-/// What was put on the record.
+/// The id, the state and the position of what was put on the record.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CommandBatchWritten)]
 struct Written {
@@ -161,7 +161,7 @@ async fn send_command_batch(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Which {
-    /// At most so many.
+    /// The most items to return on a page.
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Limit,

@@ -1,4 +1,4 @@
-//! One command from the log itself: what it is, and every step to it, now or at any moment before.
+//! One command, read from the log itself: its state and its steps, now or as of an earlier moment.
 
 use axum::Json;
 use fleetlog_access::action::typed::CommandsRead;
@@ -18,27 +18,27 @@ pub(super) fn router() -> OpenApiRouter<App> {
     guarded!(read_command, read_command_history)
 }
 
-/// As of when.
+/// The moment as of which to answer.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct When {
-    /// As it was at this moment: nothing that was recorded later counts.
+    /// Answer as of this moment: events that were recorded later are left out.
     #[param(value_type = Option<DateTime<Utc>>)]
     as_of: Option<Moment>,
 }
 
-/// A command, and how it came to be what it is.
+/// A command, with the steps that led to its state.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CommandHistory)]
 struct History {
-    /// What the steps add up to.
+    /// The command as the steps have left it.
     command: Command,
-    /// Every event of its life, in order.
+    /// Every event of the command, in order.
     steps: Vec<Step>,
 }
 
-/// One command, from the log itself: never behind.
+/// Returns one command, read from the log itself, so never behind.
 #[utoipa::path(
     get, path = "/commands/{id}", tag = "commands", operation_id = "read_command",
     params(("id" = String, Path, description = "The command's id"), When),
@@ -54,7 +54,7 @@ async fn read_command(
     read(&door, when).await.map(|(command, _)| Json(command))
 }
 
-/// Every step of a command's life, with who did it and where it left the command; from the log itself.
+/// Returns every step of a command, with its actor and the state after it, read from the log itself.
 #[utoipa::path(
     get, path = "/commands/{id}/history", tag = "commands", operation_id = "read_command_history",
     params(("id" = String, Path, description = "The command's id"), When),

@@ -1,4 +1,4 @@
-//! Command types: which commands the tenant's devices may be told, and what their parameters must be.
+//! Command types: the commands that the tenant's devices may be sent, with a JSON Schema for the parameters of each.
 
 use axum::Json;
 use fleetlog_access::action::typed::{CommandTypesRead, CommandTypesWrite};
@@ -40,7 +40,7 @@ impl Nameable for CommandType {
     const NAMES: &'static str = "expected 1 to 64 characters of A-Z, a-z, 0-9, '_', '.' and '-'";
 }
 
-/// The tenant's command types, by name. A command that is not one of them is never sent.
+/// Lists the tenant's command types, by name. A command that is not on this list is never sent.
 #[utoipa::path(
     get, path = "/command-types", tag = "commands", operation_id = "list_command_types", params(When),
     responses((status = 200, description = "The command types", body = List<CommandType>)),
@@ -53,20 +53,20 @@ async fn list_command_types(
     Ok(Json(List::whole(commands::types(door.log()).await?)))
 }
 
-/// What a command type says.
+/// A command type of the tenant.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CommandTypeDefinition)]
 struct Named {
-    /// What commands of this type say in `cmd`.
+    /// The name, as commands of this type carry it in `cmd`.
     name: String,
-    /// What it does, for people.
+    /// What the command does, for people.
     description: Option<String>,
     /// The JSON Schema that `params` must fit.
     #[schema(value_type = Object)]
     params: Value,
 }
 
-/// One command type, from the log itself: never behind.
+/// Returns one command type, read from the log itself, so never behind.
 #[utoipa::path(
     get, path = "/command-types/{name}", tag = "commands", operation_id = "read_command_type",
     params(("name" = String, Path, description = "The command type")),
@@ -84,12 +84,12 @@ async fn read_command_type(
     Ok(Json(Named { name: door.id.into(), description, params }))
 }
 
-/// What a command type is to say.
+/// The new content of a command type.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewCommandType)]
 struct New {
-    /// What it does, for people: 1 to 500 characters.
+    /// What the command does, for people: 1 to 500 characters.
     #[serde(default, deserialize_with = "present")]
     description: Option<String>,
     /// The JSON Schema that `params` must fit: an object of at most 16 KiB.
@@ -101,7 +101,7 @@ struct New {
 #[derive(Serialize, ToSchema)]
 #[schema(as = CommandTypeWritten)]
 struct Written {
-    /// The command type.
+    /// The name of the command type.
     name: String,
     /// The position of this write on the record, to wait for with `min_position`; null if there was nothing to change.
     #[schema(example = "1:42")]
@@ -114,7 +114,7 @@ impl Written {
     }
 }
 
-/// Puts a command type on the tenant's list, or changes it.
+/// Adds a command type to the tenant's list, or changes it.
 #[utoipa::path(
     put, path = "/command-types/{name}", tag = "commands", operation_id = "define_command_type", request_body = New,
     params(("name" = String, Path, description = "The command type: 1 to 64 of `A-Z a-z 0-9 _ . -`")),
@@ -131,7 +131,7 @@ async fn define_command_type(
     Ok(Json(Written::new(name, at)))
 }
 
-/// Takes a command type off the tenant's list. Commands that were requested before are still sent.
+/// Removes a command type from the tenant's list. Commands that were requested before are still sent.
 #[utoipa::path(
     delete, path = "/command-types/{name}", tag = "commands", operation_id = "remove_command_type",
     params(("name" = String, Path, description = "The command type")),

@@ -76,7 +76,7 @@ struct New {
     expires_at: Option<Moment>,
 }
 
-/// What was put on the record.
+/// The id, the state and the position of what was put on the record.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CommandWritten)]
 struct Written {
@@ -168,7 +168,7 @@ impl Written {
     }
 }
 
-/// Which commands.
+/// Selects the commands of a page.
 #[derive(Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -192,13 +192,13 @@ struct Which {
     /// Only commands requested before this moment.
     #[param(value_type = Option<DateTime<Utc>>)]
     to: Option<Moment>,
-    /// At most so many.
+    /// The most items to return on a page.
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Limit,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
-    /// Whether to count all pages' items. They are not counted for whom policies choose among them.
+    /// Whether to count the items of all pages. They are not counted if policies hide some items from the caller.
     #[serde(default)]
     count: bool,
     /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
@@ -218,7 +218,7 @@ async fn list_commands(
     list(&door, which).await.map(Json)
 }
 
-/// Which of a device's commands.
+/// Selects a page of a device's commands.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -228,13 +228,13 @@ struct WhichOfDevice {
     status: Option<Status>,
     /// Only commands of this command type.
     cmd: Option<String>,
-    /// At most so many.
+    /// The most items to return on a page.
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Limit,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
-    /// Whether to count all pages' items. They are not counted for whom policies choose among them.
+    /// Whether to count the items of all pages. They are not counted if policies hide some items from the caller.
     #[serde(default)]
     count: bool,
     /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.

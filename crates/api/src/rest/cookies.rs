@@ -1,7 +1,7 @@
-//! The session's cookie: its refresh token, which no script reads and no other site sends.
+//! The session's cookie. It holds the refresh token; no script can read it and no other site can send it.
 //!
-//! A browser's page is in the session by it; `POST /auth/refresh` uses it up and sets the next. What changes anything
-//! is done by cookie only for a page of our own origin: see [`is_own_page`].
+//! The cookie puts a browser's page in the session; `POST /auth/refresh` uses it up and sets the next one. A request
+//! that changes anything is accepted by cookie only from a page of the service's own origin: see [`is_own_page`].
 
 use axum::response::{IntoResponseParts, ResponseParts};
 use chrono::{DateTime, Utc};
@@ -13,20 +13,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use super::headers::SEC_FETCH_SITE;
 
 const NAME: &str = "fleetlog_session";
-/// Over TLS: a browser takes it from nobody but this very host.
+/// The cookie's name over TLS. The `__Host-` prefix makes a browser accept it from this host only.
 const SECURE_NAME: &str = "__Host-fleetlog_session";
 
 /// A cookie to set, or to remove.
 pub(super) struct SetCookie(Cookie<'static>);
 
 impl SetCookie {
-    /// The cookie of a session that ends at a moment.
+    /// Makes the cookie of a session that ends at `expires_at`.
     pub(super) fn session(token: String, expires_at: DateTime<Utc>, settings: &Settings) -> Self {
         let left = (expires_at - Utc::now()).num_seconds().max(0);
         Self(cookie(token, Duration::seconds(left), settings))
     }
 
-    /// Makes the browser forget it.
+    /// Makes a cookie that removes the session's cookie from the browser.
     pub(super) fn removed(settings: &Settings) -> Self {
         Self(cookie(String::new(), Duration::ZERO, settings))
     }
@@ -36,7 +36,7 @@ impl IntoResponseParts for SetCookie {
     type Error = std::convert::Infallible;
 
     fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
-        // A token is plain ASCII, and so is the rest: it is always a header.
+        // A token and the other parts are plain ASCII, so this is always a valid header value.
         if let Ok(value) = HeaderValue::from_str(&self.0.to_string()) {
             parts.headers_mut().append(header::SET_COOKIE, value);
         }
@@ -54,7 +54,7 @@ fn cookie(token: String, age: Duration, settings: &Settings) -> Cookie<'static> 
         .build()
 }
 
-/// The token that a browser has sent.
+/// Returns the token in the cookie that a browser has sent.
 pub(super) fn token(headers: &HeaderMap, settings: &Settings) -> Option<String> {
     let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut cookies = texts.flat_map(|text| Cookie::split_parse(text.to_owned()).flatten());
@@ -69,8 +69,9 @@ fn name(settings: &Settings) -> &'static str {
     if is_secure(settings) { SECURE_NAME } else { NAME }
 }
 
-/// Whether a request comes from a page of our own, or from no page at all. Browsers say of each request that could
-/// change something where its page is from; what says nothing is no browser, and nobody can be tricked into sending it.
+/// Tells whether a request comes from a page of the service's own origin, or from no page at all. Browsers name the
+/// page's origin in each request that could change something; a request that names none does not come from a browser,
+/// so no other site can have forged it.
 pub(super) fn is_own_page(headers: &HeaderMap, settings: &Settings) -> bool {
     let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if let Some(site) = text(SEC_FETCH_SITE) {

@@ -1,4 +1,4 @@
-//! Devices' credentials: list, issue and rotate, revoke. A secret is in one answer, and nowhere else.
+//! Devices' credentials: list, issue, rotate, revoke. A secret appears in the answer that issues it, and nowhere else.
 
 use axum::Json;
 use axum::response::IntoResponse;
@@ -26,7 +26,7 @@ use crate::door::May;
 use crate::door::action::guarded;
 use crate::resource::{Resource, uuid};
 
-/// The longest overlap of a rotation, in seconds: a year.
+/// The longest overlap of a rotation, in seconds: 365 days.
 const MAX_OVERLAP: u32 = 31_536_000;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -42,7 +42,7 @@ impl Resource for Credential {
     }
 }
 
-/// A device's credentials, newest first. Never a secret.
+/// Lists a device's credentials, newest first, without their secrets.
 #[utoipa::path(
     get, path = "/devices/{uid}/credentials", tag = "devices", operation_id = "list_device_credentials",
     params(("uid" = String, Path, description = "The device's uid")),
@@ -58,11 +58,11 @@ async fn list_device_credentials(
     listed.map(|listed| Json(List::whole(listed))).ok_or_else(Error::missing::<Device>)
 }
 
-/// What a new credential is to be like.
+/// A credential to issue.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewCredential {
-    /// Until when it is good; for ever where absent.
+    /// When the credential expires; never if absent.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     expires_at: Option<Moment>,
@@ -73,7 +73,7 @@ struct NewCredential {
     revoke_others_in_s: Option<u32>,
 }
 
-/// What a device connects with.
+/// The credential that was issued.
 #[derive(Serialize, ToSchema)]
 struct IssuedCredential {
     /// The credential's id, to revoke it by.
@@ -81,14 +81,14 @@ struct IssuedCredential {
     /// The MQTT user name.
     #[schema(example = "t0/dev-01")]
     username: String,
-    /// The MQTT password. It is shown only now, and kept nowhere.
+    /// The MQTT password. It is shown only in this answer, and is not stored.
     password: String,
     /// The position of this write on the record.
     #[schema(example = "1:42")]
     position: Option<String>,
 }
 
-/// Issues a credential to a device: its secret is in this answer, and nowhere else.
+/// Issues a credential to a device. Its secret appears in this answer, and nowhere else.
 #[utoipa::path(
     post, path = "/devices/{uid}/credentials", tag = "devices", operation_id = "issue_device_credential",
     request_body = NewCredential,
@@ -137,7 +137,7 @@ struct Revoked {
     position: Option<String>,
 }
 
-/// Takes a credential away from a device. A connection that was made with it ends within seconds.
+/// Revokes a device's credential. A connection that was made with it ends within seconds.
 #[utoipa::path(
     delete, path = "/devices/{uid}/credentials/{id}", tag = "devices", operation_id = "revoke_device_credential",
     params(
@@ -161,7 +161,7 @@ async fn revoke_device_credential(
     Ok(Json(Revoked { credential_id, position }))
 }
 
-/// The device that a door is to, as credentials know it.
+/// Returns the door's device as the owner of credentials.
 fn named<A: ActionType>(door: &May<A, Device>) -> Owner {
     Owner { tenant: door.caller.tenant.clone(), uid: door.id.clone() }
 }

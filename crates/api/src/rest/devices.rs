@@ -49,7 +49,7 @@ impl Resource for Device {
     }
 }
 
-/// Which devices.
+/// Selects the devices of a page.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -59,16 +59,16 @@ struct Which {
     /// Only devices in this state. Without it: all devices in service.
     #[param(inline)]
     status: Option<Status>,
-    /// `uid`, `last_seen_at` or `registered_at`; with `-` before it, from the largest down.
+    /// The order: `uid`, `last_seen_at` or `registered_at`; with `-` before it, descending.
     #[param(example = "-last_seen_at")]
     sort: Option<String>,
-    /// At most so many.
+    /// The most items to return on a page.
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Limit,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
-    /// Whether to count all pages' items. They are not counted for whom policies choose among them.
+    /// Whether to count the items of all pages. They are not counted if policies hide some items from the caller.
     #[serde(default)]
     count: bool,
     /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
@@ -133,26 +133,26 @@ async fn read_device(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewDevice {
-    /// Its name within the tenant: 1 to 64 of `A-Z a-z 0-9 _ . -`.
+    /// The device's name within the tenant: 1 to 64 of `A-Z a-z 0-9 _ . -`.
     #[schema(value_type = String, example = "dev-01")]
     uid: Uid,
     /// A name for people: 1 to 200 characters.
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
-    /// What to find it by: at most 64 of them, 1 to 128 characters each.
+    /// The device's labels: at most 64, with 1 to 128 characters each.
     #[serde(default)]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     labels: Labels,
 }
 
-/// What to change; the rest stays.
+/// The fields to change; absent fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Change {
     /// A name for people: 1 to 200 characters.
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
-    /// All of its labels.
+    /// All of the device's labels; they replace the ones it has.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
     labels: Option<Labels>,
@@ -168,7 +168,7 @@ struct Written {
     position: Option<String>,
 }
 
-/// Puts a device on the record, or back into service.
+/// Registers a device, or puts it back into service.
 #[utoipa::path(
     post, path = "/devices", tag = "devices", operation_id = "register_device", request_body = NewDevice,
     responses(
@@ -190,7 +190,7 @@ async fn register_device(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(written)))
 }
 
-/// Changes what people call a device.
+/// Changes a device's name or labels.
 #[utoipa::path(
     patch, path = "/devices/{uid}", tag = "devices", operation_id = "change_device", request_body = Change,
     params(("uid" = String, Path, description = "The device's uid")),
@@ -215,7 +215,7 @@ async fn change_device(
     execute(door, &request, command).await.map(Json)
 }
 
-/// Takes a device out of service. Its history stays; its telemetry is quarantined from then on.
+/// Takes a device out of service. Its history stays; its telemetry is quarantined from now on.
 #[utoipa::path(
     delete, path = "/devices/{uid}", tag = "devices", operation_id = "decommission_device",
     params(("uid" = String, Path, description = "The device's uid")),

@@ -29,7 +29,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
     guarded!(read_events)
 }
 
-/// Which events.
+/// Selects the events of a page.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -45,7 +45,7 @@ struct Which {
     aggregate: Option<String>,
     /// Only of this type, such as `DeviceRegistered`.
     r#type: Option<String>,
-    /// At most so many.
+    /// The most items to return on a page.
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Limit,

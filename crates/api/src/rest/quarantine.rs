@@ -22,12 +22,12 @@ pub(super) fn router() -> OpenApiRouter<App> {
     guarded!(list_quarantine)
 }
 
-/// Which messages.
+/// Selects the messages of a page.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Which {
-    /// At most so many.
+    /// The most items to return on a page.
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Limit,

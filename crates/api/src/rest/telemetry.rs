@@ -41,7 +41,7 @@ struct Which {
     #[serde(default)]
     #[param(inline)]
     order: Order,
-    /// At most so many.
+    /// The most items to return on a page.
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Limit,

@@ -41,12 +41,12 @@ impl Resource for Tenant {
     }
 }
 
-/// Which tenants.
+/// Selects the tenants of a page.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Which {
-    /// At most so many.
+    /// The most items to return on a page.
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Limit,
@@ -132,7 +132,7 @@ impl NewAdmin {
     }
 }
 
-/// What to change; the rest stays.
+/// The fields to change; absent fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = TenantChange)]

@@ -37,7 +37,7 @@ impl Resource for Account {
     }
 }
 
-/// Which users.
+/// Selects the users of a page.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -50,13 +50,13 @@ struct Which {
     /// Only those who are let in, or only those who are not.
     #[param(inline)]
     status: Option<Status>,
-    /// At most so many.
+    /// The most items to return on a page.
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Limit,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
-    /// Whether to count all pages' items.
+    /// Whether to count the items of all pages.
     #[serde(default)]
     count: bool,
 }
@@ -129,7 +129,7 @@ async fn add_user(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(account)))
 }
 
-/// What to change; the rest stays.
+/// The fields to change; absent fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = UserChange)]
