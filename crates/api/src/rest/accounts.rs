@@ -53,7 +53,7 @@ async fn user_me(door: May<UserRead, Oneself>) -> Result<Json<Account>, Error> {
 #[serde(deny_unknown_fields)]
 #[schema(as = ProfileChange)]
 struct Change {
-    /// What people call the user: 1 to 200 characters.
+    /// The user's name, for people: 1 to 200 characters.
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
     /// The new address to log in with. A mail is sent to it, and it takes effect once it is confirmed. Needs `current`.

@@ -32,7 +32,7 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
     Base::openapi()
 }
 
-/// Adds to every operation what all have in common: the login it needs, and the problem documents of its errors.
+/// Adds to every operation the login that it needs, and the problem documents of its errors.
 pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(bearer));
@@ -62,7 +62,7 @@ fn add_problems(operation: &mut Operation) {
         responses.entry(status.to_owned()).or_insert_with(response);
     }
     for (status, response) in responses {
-        // One with a body of its own says so; every other error's answer is a problem document.
+        // An error's answer is a problem document, unless its handler declares another body.
         if let RefOr::T(response) = response
             && !status.starts_with('2')
             && response.content.is_empty()
@@ -75,7 +75,7 @@ fn add_problems(operation: &mut Operation) {
 
 /// `/openapi.json`, and `/docs`.
 pub(super) fn router(document: utoipa::openapi::OpenApi) -> Router {
-    // The page's own scripts; it styles its elements inline and draws its icons from data.
+    // The page runs its own scripts only, styles its elements inline and draws its icons from `data:` URLs.
     let policy =
         "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
     let policy =
@@ -87,7 +87,7 @@ pub(super) fn router(document: utoipa::openapi::OpenApi) -> Router {
 #[must_use]
 pub fn text(document: &utoipa::openapi::OpenApi) -> String {
     let mut document = json!(document);
-    // Sorted, so that a change of the code changes the lines that it is about.
+    // The document is sorted, so that a change of the code changes only the lines that it is about.
     document.sort_all_objects();
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');

@@ -37,13 +37,13 @@ struct Which {
     /// `control`, `telemetry`, or the number of a log.
     #[param(default = "control")]
     log: Option<String>,
-    /// Only events after this position. A page's `next_cursor` goes here.
+    /// Only events after this position. Pass a page's `next_cursor` here.
     #[serde(default)]
     #[param(value_type = Option<i64>, minimum = 0, default = 0)]
     after: After,
-    /// Only this stream's: `dev-01`, or with its tenant `t0/dev-01`.
+    /// Only events of this stream: `dev-01`, or with its tenant `t0/dev-01`.
     aggregate: Option<String>,
-    /// Only of this type, such as `DeviceRegistered`.
+    /// Only events of this type, such as `DeviceRegistered`.
     r#type: Option<String>,
     /// The most items to return on a page.
     #[serde(default)]
@@ -58,31 +58,31 @@ struct Which {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Event)]
 struct Item {
-    /// The log it is in.
+    /// The number of the event's log.
     log_id: i32,
-    /// Its number there: 1, 2, 3 … without a hole.
+    /// The event's position in its log: 1, 2, 3 … without a gap.
     position: i64,
-    /// The kind of stream it belongs to.
+    /// The type of the aggregate that the event's stream belongs to.
     #[schema(value_type = String, example = "Device")]
     aggregate_type: Cow<'static, str>,
-    /// The stream: the tenant and the name within it.
+    /// The event's stream: the tenant, and the name within the tenant.
     #[schema(example = "t0/dev-01")]
     aggregate_id: String,
-    /// Its place in the stream.
+    /// The event's number in its stream: 1, 2, 3 …
     sequence: i64,
     /// What happened: the name of the event.
     #[schema(value_type = String, example = "DeviceRegistered")]
     event_type: Cow<'static, str>,
-    /// The version of the payload's form.
+    /// The version of the payload's format.
     #[schema(value_type = String, example = "1.0")]
     event_version: Cow<'static, str>,
-    /// What is known about it.
+    /// The event's data, as JSON.
     #[schema(value_type = Object)]
     payload: StoredJson,
-    /// Who did it and why: `actor`, `correlation_id`, `causation_id`; of a reading, its `flags`.
+    /// The event's actor and cause: `actor`, `correlation_id`, `causation_id`; for a reading, its `flags`.
     #[schema(value_type = Object)]
     metadata: StoredMetadata,
-    /// When it happened, by the device's or caller's clock.
+    /// When the event happened, by the device's or caller's clock.
     occurred_at: DateTime<Utc>,
     /// When the event was recorded, by the database's clock.
     recorded_at: DateTime<Utc>,
@@ -110,7 +110,7 @@ impl From<event_log::Event> for Item {
     }
 }
 
-/// The events of one of the tenant's logs, in order.
+/// Lists the events of one of the tenant's logs, in order.
 #[utoipa::path(
     get, path = "/events", tag = "log", operation_id = "read_events", params(Which),
     responses(
@@ -131,7 +131,7 @@ async fn read_events(door: May<EventsRead>, Query(which): Query<Which>) -> Resul
     Ok(Json(List::page(Page::cut(events, limit), |event| event.position.to_string())))
 }
 
-/// One of the tenant's logs, by lane or by number. Another tenant's is none.
+/// Finds one of the tenant's logs, by lane or by number. Another tenant's log is answered with 404.
 fn log_named(log: &TenantLog, name: &str) -> Result<LogId, Error> {
     if let Ok(lane) = name.parse() {
         return in_lane(log, lane);

@@ -2,17 +2,17 @@
 
 use http::HeaderName;
 
-/// What a client calls a request, so that it is done once however often it is sent.
+/// The client's key for a request, which is carried out once however often it is sent.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says that the answer is the one to an earlier request with the same key.
 pub(super) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-/// What a request is called in the log, in metadata and in answers.
+/// The request's id, as the log, metadata and answers show it.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// What is left of the limit that holds for the request.
+/// How many requests the limit still allows.
 pub(super) const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// The limit that holds for the request.
 pub(super) const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-/// The addresses that a request came through, as proxies wrote them down.
+/// The addresses that a request came through, as proxies have recorded them.
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// From which kind of page a browser sends a request.
+/// How a page's site relates to the service's, as the browser says: `same-origin`, `cross-site` and so on.
 pub(super) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

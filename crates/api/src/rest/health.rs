@@ -1,4 +1,4 @@
-//! Whether the service is alive, and whether what it stands on is there.
+//! Reports whether the service is alive, and whether the database, the broker and the projections work.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use utoipa_axum::routes;
 use super::VERSION;
 use crate::app::App;
 
-/// How long the database may take to say that it is there.
+/// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(alive)).routes(routes!(ready))
 }
 
-/// The process answers.
+/// The answer of a process that is alive.
 #[derive(Serialize, ToSchema)]
 struct Alive {
     /// Always the word `alive`.
@@ -30,7 +30,7 @@ struct Alive {
     version: &'static str,
 }
 
-/// Whether the process answers, whatever it stands on.
+/// Reports that the process answers, whatever the state of its parts.
 #[utoipa::path(
     get, path = "/healthz", tag = "service", operation_id = "alive",
     responses((status = 200, description = "The process answers", body = Alive)),
@@ -39,20 +39,20 @@ async fn alive() -> Json<Alive> {
     Json(Alive { status: "alive", version: VERSION })
 }
 
-/// What the service stands on, each apart.
+/// The state of the parts that the service depends on.
 #[derive(Serialize, ToSchema)]
 struct Ready {
-    /// `ready`; `degraded`, when what is stored can be read but not everything works; `not_ready`.
+    /// `ready`; `degraded`, when stored data can be read but not everything works; `not_ready`.
     status: &'static str,
-    /// The log's database: without it nothing works.
+    /// The log's database. Without it nothing works.
     database: Part,
-    /// The MQTT broker: without it devices are not heard.
+    /// The MQTT broker. Without it no messages from devices arrive.
     broker: Part,
-    /// The projections: when one has failed, its read model stands still.
+    /// The projections. When one has failed, its read model stands still.
     projections: Part,
 }
 
-/// Whether one of them is there.
+/// The state of one part.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Part {
@@ -66,7 +66,7 @@ impl Part {
     }
 }
 
-/// Whether the service can do its work: database, broker and projections, each apart.
+/// Reports whether the service can do its work, with the state of database, broker and projections.
 #[utoipa::path(
     get, path = "/readyz", tag = "service", operation_id = "ready",
     responses(

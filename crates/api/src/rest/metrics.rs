@@ -22,17 +22,17 @@ use crate::door::action::{Door, guarded};
 use crate::door::{May, Platform};
 use crate::instruments;
 
-/// The bounds of every histogram of seconds. From a cached answer to the longest a request may take.
+/// The bucket bounds of every histogram of seconds: from a cached answer up to the longest that a request may take.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
-/// How often histograms are tidied; without it they grow.
+/// How often histograms are drained; without that they grow without bound.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 pub(super) fn router() -> OpenApiRouter<App> {
     guarded!(read_metrics)
 }
 
-/// A recorder with our buckets, and the help texts of these instruments. The binary installs it for the process; tests
-/// keep theirs to themselves.
+/// Makes a recorder with these buckets and the help texts of these instruments. The binary installs one for the
+/// process; each test has one of its own.
 pub fn recorder(
     instruments: impl IntoIterator<Item = &'static Instrument>,
 ) -> Result<PrometheusRecorder, BuildError> {
@@ -67,7 +67,7 @@ async fn read_metrics(scraper: Scraper) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render())
 }
 
-/// Who reads the counters: who may, or everybody where an operator has decided so.
+/// Lets a caller read the metrics: one with the right to, or any caller if an operator has opened `/metrics`.
 struct Scraper(App);
 
 impl FromRequestParts<App> for Scraper {

@@ -1,5 +1,5 @@
-//! What happens to every request and every answer, from the outside in: its id, its line in the log and in the
-//! metrics, its headers, a handler's panic, its time and its size.
+//! Everything that is done to each request and answer, from the outside in: the id, the line in the log and in the
+//! metrics, headers, a handler's panic, the limits on time and size.
 
 use std::any::Any;
 use std::time::{Duration, Instant};
@@ -27,10 +27,10 @@ use super::problem;
 pub const MAX_BODY: usize = 1024 * 1024;
 /// How long a request may take.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
-/// Below this, compression costs more than it saves; in bytes.
+/// The smallest answer that is compressed, in bytes. Below it compression costs more than it saves.
 const COMPRESS_ABOVE: u64 = 1024;
 
-/// A request's name in the log, in metadata and in answers: the client's own, if it is sane, or a new one.
+/// A request's id in the log, in metadata and in answers: the client's own if it is valid, or a new one.
 #[derive(Debug, Clone, Default)]
 pub struct RequestId(String);
 
@@ -50,14 +50,14 @@ impl RequestId {
         &self.0
     }
 
-    /// What goes on the record with what this request writes.
+    /// The metadata of the events that this request writes.
     #[must_use]
     pub fn metadata(&self, caller: &Principal) -> Metadata {
         Metadata::within(self.0.clone(), caller.actor())
     }
 }
 
-/// Puts everything around a router.
+/// Wraps a router in these layers.
 pub(super) fn wrap(router: Router, cors_origins: &[HeaderValue]) -> Router {
     let compress = SizeAbove::new(COMPRESS_ABOVE)
         .and(NotForContentType::IMAGES)
@@ -120,7 +120,7 @@ async fn observe(mut request: Request, next: Next) -> Response {
     .await
 }
 
-/// A method as a label: made-up methods must not make up time series.
+/// A method as a metric's label. Unknown methods share one label, so that clients cannot create time series.
 fn known_method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,4 +1,4 @@
-//! Reading one's own writes: a read waits until the position that a write returned has arrived where it reads.
+//! Reading one's own writes: a read waits until its source has reached the position that a write returned.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::parameters::LogPosition;
 use crate::app::App;
 use crate::resource::Resource;
 
-/// What a read waits for.
+/// The position that a read waits for.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -27,7 +27,7 @@ pub(super) struct When {
 /// How long a read waits.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Waits until the log itself has got as far.
+/// Waits until the log's head has reached the position.
 pub async fn of_log(log: &TenantLog, at: Option<LogPosition>) -> Result<(), Error> {
     let Some(at) = at else { return Ok(()) };
     let known = log.heads().log(at.log_id).is_some_and(|known| known.tenant == log.tenant().as_str());
@@ -42,7 +42,7 @@ pub async fn of_log(log: &TenantLog, at: Option<LogPosition>) -> Result<(), Erro
     }
 }
 
-/// Waits until a projection has got as far. One that does not follow that log has nothing to wait for.
+/// Waits until a projection has reached the position. A projection that does not follow that log is not waited for.
 pub async fn of_projection<M: ReadModel>(
     app: &App,
     log: &TenantLog,
@@ -51,7 +51,7 @@ pub async fn of_projection<M: ReadModel>(
     let Some(LogPosition { log_id, position }) = at else { return Ok(()) };
     of_log(log, at).await?;
     match app.projections.wait_for(M::NAME, log_id, position, PATIENCE).await {
-        // A projection that does not run stands still: there is nothing to wait for.
+        // A projection that does not run stands still, so waiting for it is useless.
         Ok(()) | Err(WaitError::UnknownProjection) => Ok(()),
         Err(error) => Err(error.into()),
     }

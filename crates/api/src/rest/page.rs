@@ -9,30 +9,30 @@ use utoipa::ToSchema;
 pub struct List<T> {
     /// The items of this page, in the order of the list.
     pub items: Vec<T>,
-    /// What to pass on to get the next page; null on the last one.
+    /// The cursor to pass on to get the next page; null on the last page.
     pub next_cursor: Option<String>,
     /// Whether there is a next page.
     pub has_more: bool,
-    /// How many items all pages have, where that was asked for.
+    /// The number of items on all pages, if the request asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<i64>,
 }
 
 impl<T> List<T> {
-    /// A page, with the cursor of its last item.
+    /// Makes a page, with the cursor of its last item.
     pub fn page<U: Into<T>>(page: paging::Page<U>, cursor: impl FnOnce(&U) -> String) -> Self {
         let next_cursor = if page.has_more { page.items.last().map(cursor) } else { None };
         let items = page.items.into_iter().map(Into::into).collect();
         Self { items, next_cursor, has_more: page.has_more, total: None }
     }
 
-    /// A list that is never so long as to need pages.
+    /// Makes a list that is always short enough for one page.
     #[must_use]
     pub fn whole(items: Vec<T>) -> Self {
         Self { items, next_cursor: None, has_more: false, total: None }
     }
 
-    /// The same page, with the number of all items.
+    /// Adds the number of items on all pages.
     #[must_use]
     pub fn with_total(self, total: Option<i64>) -> Self {
         Self { total, ..self }

@@ -1,4 +1,4 @@
-//! Policies: what a tenant adds to what roles and keys allow; and what they would decide.
+//! Policies, with which a tenant extends or restricts what roles and keys allow; and trial decisions.
 
 use axum::Json;
 use chrono::{DateTime, Utc};
@@ -44,18 +44,18 @@ impl Nameable for Stored {
     const NAMES: &'static str = "expected 1 to 64 characters of A-Z, a-z, 0-9, '_', '.' and '-'";
 }
 
-/// A policy, as it holds.
+/// A policy that is in force.
 #[derive(Serialize, ToSchema)]
 struct Policy {
     /// The policy's name within the tenant.
     name: String,
-    /// What it says, in Cedar.
+    /// The policy's source, in Cedar.
     source: String,
-    /// What it is for, for people.
+    /// The policy's purpose, for people.
     description: Option<String>,
-    /// Since when it says that.
+    /// When the policy was last changed.
     updated_at: DateTime<Utc>,
-    /// Who decided so.
+    /// The user who last changed the policy.
     updated_by: String,
 }
 
@@ -65,7 +65,7 @@ impl From<Stored> for Policy {
     }
 }
 
-/// The tenant's own policies, by name.
+/// Lists the tenant's own policies, by name.
 #[utoipa::path(
     get, path = "/policies", tag = "policies", operation_id = "list_policies",
     responses((status = 200, description = "All of the policies", body = List<Policy>)),
@@ -75,7 +75,7 @@ async fn list_policies(door: May<PoliciesRead>, _: Query<NoParameters>) -> Resul
     Ok(Json(List::whole(policies.into_iter().map(Policy::from).collect())))
 }
 
-/// One policy of the tenant.
+/// Returns one policy of the tenant.
 #[utoipa::path(
     get, path = "/policies/{name}", tag = "policies", operation_id = "read_policy",
     params(("name" = String, Path, description = "The policy's name")),
@@ -89,7 +89,7 @@ async fn read_policy(door: May<PoliciesRead, Stored>, _: Query<NoParameters>) ->
     policy.map(Policy::from).map(Json).ok_or_else(Error::missing::<Stored>)
 }
 
-/// What a policy is to say.
+/// The new content of a policy.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewPolicy)]
@@ -99,7 +99,7 @@ struct New {
         example = "forbid (principal in Role::\"operator\", action == Action::\"commands.write\", resource is Device) unless { context has cmd && context.cmd == \"set_interval\" };"
     )]
     source: String,
-    /// What it is for, for people: 1 to 500 characters.
+    /// The policy's purpose, for people: 1 to 500 characters.
     #[serde(default, deserialize_with = "present")]
     description: Option<String>,
 }
@@ -121,7 +121,7 @@ impl Written {
     }
 }
 
-/// Makes a policy hold, or say something else, from the next request on.
+/// Adds or changes a policy, with effect from the next request on.
 #[utoipa::path(
     put, path = "/policies/{name}", tag = "policies", operation_id = "define_policy", request_body = New,
     params(("name" = String, Path, description = "The policy: 1 to 64 of `A-Z a-z 0-9 _ . -`")),
@@ -144,7 +144,7 @@ async fn define_policy(
     Ok(Json(Written::new(name.into(), at)))
 }
 
-/// Takes a policy away: from the next request on it holds no more.
+/// Removes a policy, with effect from the next request on.
 #[utoipa::path(
     delete, path = "/policies/{name}", tag = "policies", operation_id = "remove_policy",
     params(("name" = String, Path, description = "The policy's name")),
@@ -158,43 +158,43 @@ async fn remove_policy(door: May<PoliciesWrite, Stored>, request: RequestId) -> 
     Ok(Json(Written::new(door.id.into(), Some(at))))
 }
 
-/// A question about what would be decided.
+/// A request to try out.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PolicyQuestion)]
 struct Question {
-    /// What is to be done.
+    /// The action to try out.
     #[schema(example = "commands.write")]
     action: String,
-    /// By which of the tenant's users. Without it: by oneself.
+    /// The tenant's user who acts. Without it: the caller.
     #[serde(default, deserialize_with = "present")]
     user_id: Option<Uuid>,
-    /// By which of the tenant's API keys.
+    /// The tenant's API key that acts.
     #[serde(default, deserialize_with = "present")]
     key_id: Option<Uuid>,
-    /// To which device. Without it: to things of that kind, as for a list.
+    /// The uid of the device to act on. Without it: things of that kind, as for a list.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, example = "dev-01")]
     device: Option<Uid>,
-    /// With which command.
+    /// The name of the command to send.
     #[serde(default, deserialize_with = "present")]
     #[schema(example = "set_interval")]
     cmd: Option<String>,
 }
 
-/// What would be decided.
+/// The decision on a request that is tried out.
 #[derive(Serialize, ToSchema)]
 #[schema(as = PolicyAnswer)]
 struct Answer {
-    /// Whether it would be allowed.
+    /// Whether the action would be allowed.
     allowed: bool,
-    /// The policies that decide: `role:operator` and the like, `key`, or the tenant's own by their names. None where none
-    /// allows it.
+    /// The policies that decide: `role:operator` and the like, `key`, or the tenant's own by name. Empty if no policy
+    /// allows the action.
     #[schema(example = json!(["only-hanoi"]))]
     policies: Vec<String>,
 }
 
-/// What would be decided at this moment, and by which policies.
+/// Returns what would be decided now, and by which policies.
 #[utoipa::path(
     post, path = "/policies/check", tag = "policies", operation_id = "check_policies", request_body = Question,
     responses((status = 200, description = "What would be decided", body = Answer)),

@@ -10,10 +10,10 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What an error's answer says.
+/// A problem document, as RFC 9457 defines it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
-    /// Names the kind of problem: `urn:fleetlog:problem:` and the code.
+    /// The kind of problem: `urn:fleetlog:problem:` and the code.
     #[serde(rename = "type")]
     #[schema(example = "urn:fleetlog:problem:invalid")]
     pub kind: String,
@@ -23,16 +23,16 @@ pub struct Problem {
     /// The HTTP status.
     #[schema(example = 422)]
     pub status: u16,
-    /// What went wrong, for programs. Stable.
+    /// The stable code of the problem, for programs.
     #[schema(example = "invalid")]
     pub code: &'static str,
     /// What went wrong, for people.
     #[schema(example = "some fields are not valid")]
     pub detail: Cow<'static, str>,
-    /// Which fields of the request are wrong, and why.
+    /// The fields of the request that are wrong, each with the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// The request, as the log knows it.
+    /// The request's id, as the service's log shows it.
     #[schema(example = "0199e2a4-7c11-7b9e-8a5a-3f0d4c1b2a69")]
     pub request_id: String,
 }
@@ -40,16 +40,16 @@ pub struct Problem {
 /// A field of the request that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
-    /// The query parameter, or the path within the body; empty for the whole of it.
+    /// The query parameter, or the path within the body; empty for the whole body.
     #[schema(example = "limit")]
     pub field: String,
-    /// What is wrong with it, for people.
+    /// What is wrong with the field, for people.
     #[schema(example = "a limit is 1 to 1000")]
     pub reason: String,
 }
 
 impl FieldError {
-    /// Says what is wrong with a field.
+    /// Makes an entry for a field that is wrong.
     pub fn new(field: impl Into<String>, reason: impl fmt::Display) -> Self {
         Self { field: field.into(), reason: reason.to_string() }
     }
@@ -59,7 +59,7 @@ impl FieldError {
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
 impl Problem {
-    /// A problem of which only the request is not known yet.
+    /// Makes a problem document. The middleware fills in the request's id.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, detail: Cow<'static, str>) -> Self {
         Self {
@@ -73,7 +73,7 @@ impl Problem {
         }
     }
 
-    /// The problem for a status that the framework answered by itself.
+    /// Makes the problem document for a status that the framework answered by itself.
     fn of_status(status: StatusCode) -> Self {
         let (code, detail) = match status {
             StatusCode::NOT_FOUND => ("not_found", "there is nothing at this path"),
@@ -86,7 +86,7 @@ impl Problem {
         Self::new(status, code, Cow::Borrowed(detail))
     }
 
-    /// The answer, which the middleware completes.
+    /// Makes the answer, which the middleware completes.
     #[must_use]
     pub fn into_pending_response(self, retry_after: Option<Duration>) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -102,7 +102,7 @@ impl Problem {
     }
 }
 
-/// What is said of an error that is none of the client's business.
+/// The text that the client gets for an internal error.
 pub(super) const INTERNAL: &str = "something failed inside; the service's log has it under this request id";
 
 /// Writes the problem document of an answer that is an error and has none yet.
@@ -124,7 +124,8 @@ pub(super) fn complete(response: Response, request_id: &str) -> Response {
     completed
 }
 
-/// An error that says nothing, or says it in plain text. What answers an error in JSON has its own form for it.
+/// Tells whether an answer is an error with an empty or plain-text body. An error that is answered in JSON keeps its
+/// own form.
 fn is_bare_error(status: StatusCode, headers: &HeaderMap) -> bool {
     let is_error = status.is_client_error() || status.is_server_error();
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());

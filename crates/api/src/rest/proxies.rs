@@ -1,4 +1,4 @@
-//! Behind which address a request was made, where it came through proxies.
+//! Finds the client's address of a request that came through proxies.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::headers::X_FORWARDED_FOR;
 
-/// Addresses whose word about others is believed: `10.0.0.0/8`, or a single one.
+/// The addresses of trusted proxies: a network such as `10.0.0.0/8`, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proxies(IpNet);
 
@@ -21,13 +21,13 @@ impl FromStr for Proxies {
     }
 }
 
-/// A text that names no [`Proxies`].
+/// The text is neither a network nor an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected an address, or a network such as 10.0.0.0/8")]
 pub struct BadProxies;
 
-/// The nearest address that is not a trusted proxy's. What stands before an untrusted one was written by whoever that
-/// is, and says nothing.
+/// Returns the nearest address that is not a trusted proxy's. Entries before an untrusted address are ignored, because
+/// that sender may have made them up.
 pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Proxies]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|proxies| proxies.0.contains(&address));
     let mut client = peer.to_canonical();
@@ -46,7 +46,7 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Proxies]) -> 
     client
 }
 
-/// With or without a port.
+/// Parses an address with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
     let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
     text.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())

@@ -1,4 +1,4 @@
-//! What was acknowledged but could not become an event, with the reason.
+//! The quarantine: messages that were acknowledged but could not become events, each with the reason.
 
 use axum::Json;
 use chrono::{DateTime, Utc};
@@ -38,20 +38,20 @@ struct Which {
 /// A message in quarantine.
 #[derive(Serialize, ToSchema)]
 struct Quarantined {
-    /// Its number, in the order of arrival.
+    /// The message's number, in the order of arrival.
     quarantine_id: i64,
-    /// The topic that it was published to.
+    /// The topic that the message was published to.
     topic: String,
-    /// How many bytes it has.
+    /// The size of the message's payload, in bytes.
     bytes: i32,
-    /// Its first 256 bytes, as text; what is no text is shown as U+FFFD.
+    /// The payload's first 256 bytes as text; bytes that are not UTF-8 appear as U+FFFD.
     excerpt: String,
-    /// Why it is here, for programs.
+    /// The reason for the quarantine, for programs.
     #[schema(example = "bad_topic")]
     reason: String,
-    /// Why it is here, for people.
+    /// The reason for the quarantine, for people.
     detail: String,
-    /// When it reached the server.
+    /// When the message reached the server.
     received_at: DateTime<Utc>,
 }
 
@@ -69,7 +69,8 @@ impl From<quarantine::Quarantined> for Quarantined {
     }
 }
 
-/// The tenant's quarantined messages, newest first. An admin of the platform also sees those that name no tenant.
+/// Lists the tenant's quarantined messages, newest first. An admin of the platform also sees messages that name no
+/// tenant.
 #[utoipa::path(
     get, path = "/quarantine", tag = "log", operation_id = "list_quarantine", params(Which),
     responses((status = 200, description = "A page of messages", body = List<Quarantined>)),

@@ -1,7 +1,8 @@
-//! How many requests may be made: by address before anything is done for a request, and by caller once that is known.
+//! Limits the number of requests: by address, before anything is done for a request, and by caller, once the caller is
+//! known.
 //!
-//! An answer says in `RateLimit` what is left and in `RateLimit-Policy` what there was (draft-ietf-httpapi-ratelimit-
-//! headers); a refusal says in `Retry-After` when to come again.
+//! An answer says in `RateLimit` how many requests are left and in `RateLimit-Policy` what the limit is
+//! (draft-ietf-httpapi-ratelimit-headers); a refusal says in `Retry-After` when to try again.
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -18,12 +19,12 @@ use super::headers::{RATELIMIT, RATELIMIT_POLICY};
 use crate::app::App;
 use crate::instruments;
 
-/// What monitoring asks, without a limit.
+/// The paths that monitoring asks, which have no limit.
 const EXEMPT: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
-/// What is another path's second name shares its limit.
+/// Second names of paths. Each shares the limit of the path that it stands for.
 const ALIASES: [(&str, &str); 2] = [("/devices/{uid}/command", COMMAND.path), ("/api/login", "/auth/login")];
 
-/// Refuses an address that asks too much, before anything else is done for it.
+/// Refuses requests from an address that has used up its limit, before anything else is done for them.
 pub(super) async fn by_address(State(app): State<App>, request: Request, next: Next) -> Response {
     let Some((method, path)) = call(&request) else { return next.run(request).await };
     let Peer(address) = Peer::of(request.extensions(), request.headers(), &app.settings.trusted_proxies);
@@ -38,7 +39,7 @@ pub(super) async fn by_address(State(app): State<App>, request: Request, next: N
     }
 }
 
-/// Refuses a caller who asks too much; an address, where the caller is nobody.
+/// Refuses requests of a caller who has used up a limit; without a caller, the limit counts by address.
 pub(super) async fn by_caller(State(app): State<App>, request: Request, next: Next) -> Response {
     let Some((method, path)) = call(&request) else { return next.run(request).await };
     let call = Call { method: &method, path: &path };
@@ -63,13 +64,13 @@ pub(super) async fn by_caller(State(app): State<App>, request: Request, next: Ne
     }
 }
 
-/// Takes a command of a caller's that does not come over the path of commands.
+/// Counts a command against the caller's limit where the command does not come over REST's path of commands.
 pub(crate) async fn take_command(app: &App, caller: &Principal) -> Result<(), Error> {
     let taken = app.access.quota.take(Requester::from(caller), &caller.tier, COMMAND).await;
     taken.map(|_| ()).map_err(Error::from)
 }
 
-/// The request as limits tell them apart; `None` if it is exempt.
+/// The method and path by which limits tell requests apart; `None` if the path is exempt.
 fn call(request: &Request) -> Option<(Method, String)> {
     let matched = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let path = matched.strip_prefix(PREFIX).unwrap_or(matched);

@@ -1,5 +1,5 @@
-//! Accounts, for who is not logged in: making one, and answering the mails about it. No answer says whether an address
-//! has an account.
+//! Accounts, for people who are not logged in: making one, and following the mails about it. No answer reveals whether
+//! an address has an account.
 
 use axum::Json;
 use axum::extract::State;
@@ -25,19 +25,19 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(accept_invitation))
 }
 
-/// What has happened, as far as it is said.
+/// The answer to a request that may send a mail.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Accepted {
-    /// What to do now, for people.
+    /// What happens next, for people.
     #[schema(example = "if this can be done, a mail is on its way")]
     detail: &'static str,
 }
 
-/// The one answer to whatever ends in a mail.
+/// The answer to every request that may send a mail.
 pub(super) const ACCEPTED: (StatusCode, Json<Accepted>) =
     (StatusCode::ACCEPTED, Json(Accepted { detail: "if this can be done, a mail is on its way" }));
 
-/// Who wants an account.
+/// A user who registers.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Registration)]
@@ -47,17 +47,17 @@ struct Applicant {
     email: String,
     /// The password to log in with: 12 characters or more, at most 256 bytes, and hard to guess.
     password: String,
-    /// What people call them: 1 to 200 characters.
+    /// The user's name, for people: 1 to 200 characters.
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
-    /// Whose user they want to be.
+    /// The tenant to join.
     #[serde(default, deserialize_with = "present")]
     #[schema(default = "t0")]
     tenant: Option<String>,
 }
 
-/// Makes an account, a viewer's, where the tenant lets people do so. A mail asks to confirm the address. The answer is
-/// the same where the address has an account.
+/// Makes an account with the role viewer, if the tenant allows people to register. A mail asks to confirm the address.
+/// The answer is the same if the address already has an account.
 #[utoipa::path(
     post, path = "/auth/register", tag = "auth", operation_id = "register", request_body = Applicant,
     responses(
@@ -80,16 +80,16 @@ async fn register(
     Ok(ACCEPTED)
 }
 
-/// A token, as it was mailed.
+/// A token from a mail.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = MailedToken)]
 struct Mailed {
-    /// The token, as it was mailed.
+    /// The token from the mail.
     token: String,
 }
 
-/// Confirms an e-mail address. A new address counts from here on.
+/// Confirms an e-mail address. A new address takes effect now.
 #[utoipa::path(
     post, path = "/auth/verify", tag = "auth", operation_id = "verify_address", request_body = Mailed,
     responses(
@@ -106,7 +106,7 @@ async fn verify(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Who cannot log in.
+/// A user who has forgotten the password.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ForgottenPassword)]
@@ -116,7 +116,7 @@ struct Forgotten {
     email: String,
 }
 
-/// Asks for a mail with a token to choose a new password with, good for an hour.
+/// Asks for a mail with a token for choosing a new password. The token is valid for an hour.
 #[utoipa::path(
     post, path = "/auth/password/forgot", tag = "auth", operation_id = "forgot_password", request_body = Forgotten,
     responses(
@@ -133,12 +133,12 @@ async fn forgot_password(
     Ok(ACCEPTED)
 }
 
-/// A new password, and the token that lets one choose it.
+/// A new password, with the token from the mail.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PasswordReset)]
 struct Reset {
-    /// The token, as it was mailed.
+    /// The token from the mail.
     token: String,
     /// The password: 12 characters or more, at most 256 bytes, and hard to guess.
     password: String,
@@ -161,21 +161,21 @@ async fn reset_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What an invited user chooses.
+/// The password and the name that an invited user chooses.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = InvitationAnswer)]
 struct Answer {
-    /// The token, as it was mailed.
+    /// The token from the mail.
     token: String,
     /// The password: 12 characters or more, at most 256 bytes, and hard to guess.
     password: String,
-    /// What people call the user: 1 to 200 characters.
+    /// The user's name, for people: 1 to 200 characters.
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
 }
 
-/// Accepts an invitation: chooses the password to log in with.
+/// Accepts an invitation and sets the password to log in with.
 #[utoipa::path(
     post, path = "/auth/invitation/accept", tag = "auth", operation_id = "accept_invitation", request_body = Answer,
     responses(

@@ -1,4 +1,4 @@
-//! A socket, a router, and their end.
+//! Serves a router on a socket until shutdown.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -9,12 +9,12 @@ use axum_server::Handle;
 use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 
-/// How long a client may take over the head of a request.
+/// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long requests may go on after `shutdown`.
+/// How long open requests may run after `shutdown`.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Serves until `shutdown`, then lets requests end, for at most 10 s. The caller has bound the socket.
+/// Serves until `shutdown`, then waits at most 10 s for open requests to end. The caller has bound the socket.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let handle = Handle::new();

@@ -1,4 +1,4 @@
-//! Sessions: where one is logged in, and ending that.
+//! The caller's sessions: list them, and end them.
 
 use axum::Json;
 use fleetlog_access::action::typed::{UserRead, UserWrite};
@@ -39,11 +39,11 @@ impl Resource for Session {
 struct Own {
     #[serde(flatten)]
     session: Session,
-    /// Whether it is the one of this request.
+    /// Whether this request belongs to the session.
     current: bool,
 }
 
-/// The caller's sessions that are not over, the newest first.
+/// Lists the caller's open sessions, newest first.
 #[utoipa::path(
     get, path = "/auth/sessions", tag = "auth", operation_id = "list_sessions",
     responses((status = 200, description = "All of the sessions", body = List<Own>)),
@@ -54,7 +54,7 @@ async fn list_sessions(door: May<UserRead, Oneself>) -> Result<Json<List<Own>>, 
     Ok(Json(List::whole(own.collect())))
 }
 
-/// Ends one of the caller's sessions: its tokens are good no more, from this moment.
+/// Ends one of the caller's sessions. Its tokens stop being valid at once.
 #[utoipa::path(
     delete, path = "/auth/sessions/{id}", tag = "auth", operation_id = "end_session",
     params(("id" = Uuid, Path, description = "The session's id")),
@@ -74,7 +74,7 @@ async fn end_session(
     if ended { Ok(StatusCode::NO_CONTENT) } else { Err(Error::missing::<Session>()) }
 }
 
-/// Ends all of the caller's sessions but the one of this request.
+/// Ends all of the caller's sessions except the one of this request.
 #[utoipa::path(
     delete, path = "/auth/sessions", tag = "auth", operation_id = "end_other_sessions",
     responses((status = 204, description = "The other sessions are ended")),

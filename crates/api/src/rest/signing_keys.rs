@@ -1,4 +1,4 @@
-//! The key that signs access tokens: replaced when somebody may have seen it, or from time to time.
+//! The key that signs access tokens. It is replaced when it may have leaked, or from time to time.
 
 use axum::Json;
 use fleetlog_access::action::typed::SigningKeysWrite;
@@ -23,15 +23,15 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = RotatedSigningKey)]
 struct Rotated {
-    /// Its id, as the `kid` of access tokens.
+    /// The key's id, which access tokens carry as `kid`.
     kid: Uuid,
     /// The position of this write on the record.
     #[schema(example = "1:42")]
     position: String,
 }
 
-/// Replaces the key that signs access tokens. Nobody is logged out: what the one before has signed is good until it
-/// expires. For the platform's administrators.
+/// Replaces the key that signs access tokens. Nobody is logged out: tokens that the old key has signed stay valid until
+/// they expire. For the platform's administrators.
 #[utoipa::path(
     post, path = "/signing-keys/rotate", tag = "platform", operation_id = "rotate_signing_key",
     responses((status = 201, description = "The key is replaced", body = Rotated)),

@@ -1,4 +1,4 @@
-//! Tenants, for those who run the platform; and one's own, for its admins.
+//! Tenants, for the platform's users; and the caller's own tenant, for its admins.
 
 use axum::Json;
 use axum::response::IntoResponse;
@@ -54,7 +54,7 @@ struct Which {
     cursor: Option<String>,
 }
 
-/// All tenants, by name.
+/// Lists all tenants, by name.
 #[utoipa::path(
     get, path = "/tenants", tag = "platform", operation_id = "list_tenants", params(Which),
     responses((status = 200, description = "A page of tenants", body = List<Tenant>)),
@@ -70,7 +70,7 @@ async fn list_tenants(
     Ok(Json(List::page(Page::cut(tenants, limit), |tenant| paging::encode(&tenant.tenant))))
 }
 
-/// One tenant and its settings.
+/// Returns one tenant and its settings.
 #[utoipa::path(
     get, path = "/tenants/{tenant}", tag = "platform", operation_id = "read_tenant",
     params(("tenant" = String, Path, description = "The tenant's name")),
@@ -83,37 +83,37 @@ async fn read_tenant(door: May<TenantsRead, Tenant>) -> Result<Json<Tenant>, Err
     door.app.access.tenants.get(door.id.as_str()).await?.map(Json).ok_or_else(Error::missing::<Tenant>)
 }
 
-/// A tenant to be.
+/// A tenant to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewTenant {
-    /// Its name: 1 to 64 of `A-Z a-z 0-9 _ . -`. It stays.
+    /// The tenant's name: 1 to 64 of `A-Z a-z 0-9 _ . -`. It cannot be changed.
     #[schema(value_type = String, example = "acme")]
     tenant: Name,
-    /// Which rate limits apply; without it: `free`.
+    /// The tenant's tier, which sets its rate limits. Without it: `free`.
     #[serde(default, deserialize_with = "present")]
     tier: Option<String>,
     /// Whether the first telemetry of an unknown device registers it; without it: yes.
     #[serde(default, deserialize_with = "present")]
     self_registration: Option<bool>,
-    /// Who may make themselves an account; without it: nobody.
+    /// Who may register an account. Without it: nobody.
     #[serde(default, deserialize_with = "present")]
     registration: Option<Registration>,
-    /// Readings that are older are not shown: 1 to 36,500; without it: all are.
+    /// Readings that are older than this many days are not shown: 1 to 36,500. Without it: all are shown.
     #[serde(default)]
     retention_days: Option<i32>,
-    /// How many devices may be in service; without it: any number.
+    /// The most devices that may be in service. Without it: any number.
     #[serde(default)]
     max_devices: Option<i32>,
-    /// How many users there may be, at least 1; without it: any number.
+    /// The most users that the tenant may have, at least 1. Without it: any number.
     #[serde(default)]
     max_users: Option<i32>,
-    /// Its first admin.
+    /// The tenant's first admin.
     #[serde(default, deserialize_with = "present")]
     admin: Option<NewAdmin>,
 }
 
-/// A tenant's first admin.
+/// The first admin of a tenant.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewAdmin {
@@ -138,30 +138,30 @@ impl NewAdmin {
 #[schema(as = TenantChange)]
 #[expect(clippy::option_option, reason = "absent, null, or a value")]
 struct PlatformChange {
-    /// Whether nobody of it is let in: neither people, nor keys, nor devices.
+    /// Whether the tenant is suspended: its users, API keys and devices are refused.
     #[serde(default, deserialize_with = "present")]
     suspended: Option<bool>,
-    /// Which rate limits apply.
+    /// The tenant's tier, which sets its rate limits.
     #[serde(default, deserialize_with = "present")]
     tier: Option<String>,
     /// Whether the first telemetry of an unknown device registers it.
     #[serde(default, deserialize_with = "present")]
     self_registration: Option<bool>,
-    /// Who may make themselves an account.
+    /// Who may register an account.
     #[serde(default, deserialize_with = "present")]
     registration: Option<Registration>,
-    /// Readings that are older are not shown: 1 to 36,500; null: all are.
+    /// Readings that are older than this many days are not shown: 1 to 36,500. Null: all are shown.
     #[serde(default, deserialize_with = "present")]
     retention_days: Option<Option<i32>>,
-    /// How many devices may be in service; null: any number. Those there are stay.
+    /// The most devices that may be in service. Null: any number. Devices above the limit stay.
     #[serde(default, deserialize_with = "present")]
     max_devices: Option<Option<i32>>,
-    /// How many users there may be, at least 1; null: any number. Those there are stay.
+    /// The most users that the tenant may have, at least 1. Null: any number. Users above the limit stay.
     #[serde(default, deserialize_with = "present")]
     max_users: Option<Option<i32>>,
 }
 
-/// What an admin may change of the own tenant; the rest stays.
+/// The settings that an admin may change; absent fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = OwnTenantChange)]
@@ -170,15 +170,15 @@ struct OwnChange {
     /// Whether the first telemetry of an unknown device registers it.
     #[serde(default, deserialize_with = "present")]
     self_registration: Option<bool>,
-    /// Who may make themselves an account.
+    /// Who may register an account.
     #[serde(default, deserialize_with = "present")]
     registration: Option<Registration>,
-    /// Readings that are older are not shown: 1 to 36,500; null: all are. Nothing is deleted.
+    /// Readings that are older than this many days are not shown: 1 to 36,500. Null: all are shown. Nothing is deleted.
     #[serde(default, deserialize_with = "present")]
     retention_days: Option<Option<i32>>,
 }
 
-/// What a write has left.
+/// The tenant after a write.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TenantWritten)]
 struct Written {
@@ -195,7 +195,8 @@ impl From<(Tenant, Option<Committed>)> for Written {
     }
 }
 
-/// Makes a tenant: its logs, the command types that come with fleetlog, and its first admin if one is named.
+/// Creates a tenant with its logs, the command types that come with fleetlog, and its first admin if the request names
+/// one.
 #[utoipa::path(
     post, path = "/tenants", tag = "platform", operation_id = "create_tenant", request_body = NewTenant,
     responses(
@@ -254,7 +255,7 @@ async fn change_tenant(
     Ok(Json(changed.into()))
 }
 
-/// One's own tenant.
+/// Returns the caller's own tenant.
 #[utoipa::path(
     get, path = "/tenant", tag = "tenant", operation_id = "read_own_tenant",
     responses((status = 200, description = "The tenant and its settings", body = Tenant)),
@@ -264,7 +265,7 @@ async fn read_own_tenant(door: May<TenantRead>, _: Query<NoParameters>) -> Resul
     tenant.map(Json).ok_or_else(Error::missing::<Tenant>)
 }
 
-/// Changes the settings of one's own tenant.
+/// Changes the settings of the caller's own tenant.
 #[utoipa::path(
     patch, path = "/tenant", tag = "tenant", operation_id = "change_own_tenant", request_body = OwnChange,
     responses((status = 200, description = "The tenant is changed", body = Written)),

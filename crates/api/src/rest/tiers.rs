@@ -1,4 +1,4 @@
-//! Tiers and their rate limits, for those who run the platform.
+//! Tiers and their rate limits, for the platform's users.
 
 use std::collections::HashSet;
 
@@ -48,7 +48,7 @@ impl Nameable for Tier {
     const NAMES: &'static str = "expected 1 to 64 characters of a-z, 0-9, '_' and '-'";
 }
 
-/// The tiers, by name.
+/// Lists the tiers, by name.
 #[utoipa::path(
     get, path = "/tiers", tag = "platform", operation_id = "list_tiers",
     responses((status = 200, description = "All of the tiers", body = List<Tier>)),
@@ -60,7 +60,7 @@ async fn list_tiers(
     Ok(Json(List::whole(door.app.access.tiers.list().await?)))
 }
 
-/// One tier and its rate limits.
+/// Returns one tier and its rate limits.
 #[utoipa::path(
     get, path = "/tiers/{tier}", tag = "platform", operation_id = "read_tier",
     params(("tier" = String, Path, description = "The tier's name")),
@@ -73,14 +73,14 @@ async fn read_tier(door: May<TiersRead, Tier>) -> Result<Json<Tier>, Error> {
     door.app.access.tiers.get(&door.id).await?.map(Json).ok_or_else(Error::missing::<Tier>)
 }
 
-/// What a tier is to say.
+/// The new content of a tier.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewTier {
-    /// Whom it is for: 1 to 500 characters.
+    /// The customers that the tier is for, in words: 1 to 500 characters.
     #[serde(default, deserialize_with = "present")]
     description: Option<String>,
-    /// All of its limits, at most 100. What none is about is not limited.
+    /// All of the tier's limits, at most 100. A request that no limit matches is not limited.
     limits: Vec<Limit>,
 }
 
@@ -95,7 +95,7 @@ struct Written {
     position: Option<String>,
 }
 
-/// Makes a tier, or changes it. It holds here at once, and on every node within a second.
+/// Creates or changes a tier. It takes effect on this node at once, and on every node within a second.
 #[utoipa::path(
     put, path = "/tiers/{tier}", tag = "platform", operation_id = "put_tier", request_body = NewTier,
     params(("tier" = String, Path, description = "The tier: 1 to 64 of `a-z 0-9 _ -`")),

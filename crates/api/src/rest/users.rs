@@ -44,10 +44,10 @@ impl Resource for Account {
 struct Which {
     /// Part of the address or the name, in any case.
     q: Option<String>,
-    /// Only those of this role.
+    /// Only users with this role.
     #[param(inline)]
     role: Option<Role>,
-    /// Only those who are let in, or only those who are not.
+    /// Only users with this status.
     #[param(inline)]
     status: Option<Status>,
     /// The most items to return on a page.
@@ -61,7 +61,7 @@ struct Which {
     count: bool,
 }
 
-/// The tenant's users, in the order in which they were added.
+/// Lists the tenant's users, in the order in which they were added.
 #[utoipa::path(
     get, path = "/users", tag = "users", operation_id = "list_users", params(Which),
     responses((status = 200, description = "A page of users", body = List<Account>)),
@@ -77,7 +77,7 @@ async fn list_users(
     Ok(Json(List::page(page, |account: &Account| Cursor(account.user_id).to_string()).with_total(total)))
 }
 
-/// One of the tenant's users.
+/// Returns one of the tenant's users.
 #[utoipa::path(
     get, path = "/users/{id}", tag = "users", operation_id = "read_user",
     params(("id" = Uuid, Path, description = "The user's id")),
@@ -90,7 +90,7 @@ async fn read_user(door: May<UsersRead, Account>, _: Query<NoParameters>) -> Res
     account(door.log(), door.id).await.map(Json)
 }
 
-/// A user to be.
+/// A user to add.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewUser {
@@ -99,11 +99,11 @@ struct NewUser {
     email: String,
     /// What the user may do.
     role: Role,
-    /// What people call the user: 1 to 200 characters.
+    /// The user's name, for people: 1 to 200 characters.
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
-    /// The password to log in with: 12 characters or more, at most 256 bytes, and hard to guess. Without one, an
-    /// invitation is mailed, by which the user chooses it within 7 days.
+    /// The password to log in with: 12 characters or more, at most 256 bytes, and hard to guess. Without it, an
+    /// invitation is mailed, and the user chooses a password within 7 days.
     #[serde(default, deserialize_with = "present")]
     password: Option<String>,
 }
@@ -134,13 +134,13 @@ async fn add_user(
 #[serde(deny_unknown_fields)]
 #[schema(as = UserChange)]
 struct Change {
-    /// What people call the user: 1 to 200 characters.
+    /// The user's name, for people: 1 to 200 characters.
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
     /// What the user may do.
     #[serde(default, deserialize_with = "present")]
     role: Option<Role>,
-    /// Whether the user is let in. Who is not has no session left.
+    /// Whether the user may log in. At `false` all of the user's sessions end.
     #[serde(default, deserialize_with = "present")]
     active: Option<bool>,
 }
