@@ -4,7 +4,6 @@ use chrono::{DateTime, Utc};
 use fleetlog_aggregates::words;
 use fleetlog_event_log::database::parsed;
 use fleetlog_event_log::{EventLog, LogId, Position, Result, TenantLog};
-use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
@@ -12,8 +11,7 @@ use sqlx::{PgConnection, Row};
 pub const MAX_PARKED_SHOWN: usize = 10;
 
 /// One version of a projection.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProjectionStatus {
     /// The name of the projection, such as `devices`.
     pub projection: String,
@@ -32,16 +30,13 @@ pub struct ProjectionStatus {
     /// The first of the parked streams, at most 10.
     pub parked_streams: Vec<ParkedStream>,
     /// Position, head and lag over all its logs.
-    #[serde(flatten)]
     pub total: Progress,
     /// The projection's progress in each of its logs.
     pub logs: Vec<LogProgress>,
 }
 
 /// The state of a projection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// The projection follows its logs.
     Following,
@@ -56,8 +51,7 @@ pub enum State {
 words! { State { Following = "following", Degraded = "degraded", Failed = "failed", Stopped = "stopped" } }
 
 /// How far a projection has got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
     /// The last position that the projection has applied; in a total, the sum over all logs.
     pub position: Position,
@@ -68,27 +62,22 @@ pub struct Progress {
 }
 
 /// How far a projection has got in one log.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LogProgress {
     /// The number of the log.
-    #[cfg_attr(feature = "openapi", schema(value_type = i32))]
     pub log_id: LogId,
     /// The tenant that owns the log.
     pub tenant: String,
     /// The lane of the log: `control` or `telemetry`.
     pub lane: String,
     /// How far it has got there.
-    #[serde(flatten)]
     pub progress: Progress,
 }
 
 /// A stream that a projection leaves out from an event on.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ParkedStream {
     /// The number of the log that it is in.
-    #[cfg_attr(feature = "openapi", schema(value_type = i32))]
     pub log_id: LogId,
     /// The type of the stream's aggregate, such as `Device`.
     pub aggregate_type: String,

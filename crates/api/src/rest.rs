@@ -13,6 +13,7 @@
 //! - [`devices`], [`credentials`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`], [`windows`],
 //!   [`logs`], [`events`], [`quarantine`], [`projections`], [`policies`], [`tenants`],
 //!   [`tiers`], [`health`], [`metrics`]: the resources, each with its own `router()`
+//! - [`wire`]: types of the crates below, as REST writes and reads them
 //! - [`brokers`]: answers an external broker's questions about its clients
 //! - [`docs`]: the `OpenAPI` document and its page
 
@@ -56,6 +57,7 @@ pub mod tenants;
 pub mod tiers;
 pub mod users;
 pub mod windows;
+mod wire;
 
 use std::sync::Arc;
 

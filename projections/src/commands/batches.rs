@@ -7,7 +7,6 @@ use fleetlog_aggregates::command::Status;
 use fleetlog_event_log::database::parsed;
 use fleetlog_event_log::event::Json;
 use fleetlog_event_log::{Position, TenantLog};
-use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, PgPool, Row};
 use uuid::Uuid;
@@ -16,19 +15,15 @@ use super::{Cursor, Error};
 use crate::paging::Page;
 
 /// A batch, and how many of its commands are in each state.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = CommandBatch))]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// The id of the batch.
     pub batch_id: Uuid,
     /// How the devices were chosen: the selector of the request.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub selector: Json,
     /// The command type of each command, such as `ping`.
     pub cmd: String,
     /// The parameters of each command: JSON, at most 32 KiB.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub params: Json,
     /// The state of the batch: `running`, `completed`, `aborted` or `cancelled`.
     pub status: String,
@@ -81,9 +76,7 @@ impl FromRow<'_, PgRow> for Batch {
 }
 
 /// How many of a batch's commands are in each state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = CommandCounts))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// How many devices have no command yet; once the batch has ended, they get none.
     pub waiting: i64,

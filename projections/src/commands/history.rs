@@ -9,7 +9,6 @@ use fleetlog_aggregates::command;
 use fleetlog_aggregates::command::Status;
 use fleetlog_event_log::event::Json;
 use fleetlog_event_log::{Event, Position, TenantLog};
-use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -18,9 +17,7 @@ use super::{Command, Error};
 use crate::read_model::Poison;
 
 /// One event of a command, and the state that it left the command in.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = CommandStep))]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     /// The number of the event in the command's stream: 1, 2, 3 …
     pub sequence: i64,
@@ -29,10 +26,8 @@ pub struct Step {
     /// What happened: the name of the event, such as `CommandSent`.
     pub event_type: String,
     /// The fields of the event, as they are stored.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub event: Json,
     /// The state of the command after the event.
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "sent"))]
     pub status: Status,
     /// How many attempts a broker had taken over by then.
     pub attempts: i32,

@@ -18,7 +18,6 @@ use chrono::{DateTime, Utc};
 use fleetlog_aggregates::command::Status;
 use fleetlog_event_log::Position;
 use fleetlog_event_log::event::Json;
-use serde::Serialize;
 use uuid::Uuid;
 
 pub use batches::{Batch, Counts, batch, batches, counts, ended_with_unsent, running, unsent};
@@ -28,9 +27,7 @@ pub use queries::{Cursor, Error, Open, Query, count, get, list, of_devices, open
 pub use types::{CommandType, types};
 
 /// A command, and what has become of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = Command))]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Command {
     /// The command's id: the same in the log, in HTTP, in the message to the device and in the device's answer.
     pub cmd_id: Uuid,
@@ -39,10 +36,8 @@ pub struct Command {
     /// The command type, such as `ping`.
     pub cmd: String,
     /// The parameters of the command: JSON, at most 32 KiB.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub params: Json,
     /// The state: `requested`, `sent`, `acked`, `failed`, `timed_out` or `cancelled`.
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "acked"))]
     pub status: Status,
     /// Who requested the command: a user's id, or `key:` and an API key's id.
     pub requested_by: String,
@@ -63,17 +58,14 @@ pub struct Command {
     /// When the command ended.
     pub ended_at: Option<DateTime<Utc>>,
     /// The result that the device reported.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub result: Option<Json>,
     /// The error that the device reported.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub error: Option<Json>,
     /// Who cancelled the command: a user's id, or `key:` and an API key's id.
     pub cancelled_by: Option<String>,
     /// Why it was cancelled, in the words of who did: 1 to 500 characters.
     pub cancel_reason: Option<String>,
     /// The device's answer, if it came after the command had timed out or was cancelled. It changes nothing.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub late_ack: Option<Json>,
     /// When the late answer arrived, by the server's clock.
     pub late_ack_at: Option<DateTime<Utc>>,

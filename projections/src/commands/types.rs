@@ -3,22 +3,19 @@
 use chrono::{DateTime, Utc};
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::event::Json;
-use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 
 use super::Error;
 
 /// A command type that a tenant has defined.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CommandType {
     /// The name of the type, which its commands carry in `cmd`.
     pub name: String,
     /// What the command does, for people.
     pub description: Option<String>,
     /// The JSON Schema that `params` must fit.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub params: Json,
     /// When the type got this definition.
     pub defined_at: DateTime<Utc>,

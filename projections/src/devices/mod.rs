@@ -19,7 +19,6 @@ use fleetlog_aggregates::words;
 use fleetlog_aggregates::words::UnknownWord;
 use fleetlog_event_log::Position;
 use fleetlog_event_log::event::Json;
-use serde::{Deserialize, Serialize};
 
 use crate::paging::BadCursor;
 
@@ -28,22 +27,19 @@ pub use model::Model;
 pub use queries::{count, get, heard_since, in_service, in_service_now, labels, list, with_labels};
 
 /// A device, and what was last heard of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Device {
     /// The device's name within its tenant.
     pub uid: String,
     /// The display name, for people.
     pub name: Option<String>,
     /// The labels by which people and policies find the device.
-    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::BTreeMap<String, String>))]
     pub labels: Labels,
     /// Whether the device is in service and was heard of lately.
     pub status: Status,
     /// When the device was registered; after a decommissioning, when it was registered again.
     pub registered_at: DateTime<Utc>,
     /// What the device was registered by: its first message (`telemetry`) or a request (`api`).
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub registered_via: Via,
     /// When the device was taken out of service.
     pub decommissioned_at: Option<DateTime<Utc>>,
@@ -58,22 +54,18 @@ pub struct Device {
 }
 
 /// A device's latest reading.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LastReading {
     /// When the reading was taken, by the device's clock.
     pub occurred_at: DateTime<Utc>,
     /// The position of the reading in the telemetry log.
     pub position: Position,
     /// The payload that the device sent.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub payload: Json,
 }
 
 /// Whether a device is in service and was heard of lately.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
     /// The device is in service and was heard of lately.
     Online,

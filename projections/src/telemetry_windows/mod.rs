@@ -20,8 +20,6 @@ mod series;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use fleetlog_event_log::moment;
-use serde::Serialize;
 
 pub use model::Model;
 pub use queries::windows;
@@ -63,8 +61,7 @@ pub struct WindowsQuery {
 }
 
 /// One metric of one device over time.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     /// The device's stream: `tenant/uid`.
     pub aggregate_id: String,
@@ -75,14 +72,11 @@ pub struct Series {
 }
 
 /// The readings of a metric in one bucket, added up.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Window {
     /// The start of the bucket, which is part of it.
-    #[serde(serialize_with = "moment::serialize")]
     pub start: DateTime<Utc>,
     /// The end of the bucket, which is the start of the next.
-    #[serde(serialize_with = "moment::serialize")]
     pub end: DateTime<Utc>,
     /// How many readings the bucket holds.
     pub count: i64,
@@ -97,12 +91,10 @@ pub struct Window {
     /// The value of the earliest reading by the device's clock; of several at one time, the one recorded first.
     pub first: f64,
     /// When the earliest reading was taken, by the device's clock.
-    #[serde(serialize_with = "moment::serialize")]
     pub first_at: DateTime<Utc>,
     /// The value of the latest reading by the device's clock; of several at one time, the one recorded last.
     pub last: f64,
     /// When the latest reading was taken, by the device's clock.
-    #[serde(serialize_with = "moment::serialize")]
     pub last_at: DateTime<Utc>,
 }
 

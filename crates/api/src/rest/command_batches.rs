@@ -6,7 +6,7 @@ use fleetlog_access::action::typed::{CommandsRead, CommandsWrite};
 use fleetlog_access::{Action, Principal};
 use fleetlog_aggregates::command_batch::Status;
 use fleetlog_engine::commands::Accepted;
-use fleetlog_engine::commands::batch::{NewBatch, Selector};
+use fleetlog_engine::commands::batch::NewBatch;
 use fleetlog_event_log::TenantLog;
 use fleetlog_projections::commands::{self, Batch, Cursor};
 use http::{StatusCode, header};
@@ -22,7 +22,7 @@ use super::extract::{Body, IdempotencyKey, OptionalBody, Query, parse, present};
 use super::min_position::When;
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment};
-use super::{PREFIX, RequestId, min_position};
+use super::{PREFIX, RequestId, min_position, wire};
 use crate::app::App;
 use crate::door::action::guarded;
 use crate::door::{Knock, May, guard};
@@ -59,7 +59,7 @@ impl Resource for Batch {
 #[schema(as = NewCommandBatch)]
 struct New {
     /// The devices that get the command: `{"devices": […]}` or `{"labels": {…}}`.
-    selector: Selector,
+    selector: wire::Selector,
     /// The name of the command: one of the tenant's command types.
     #[schema(example = "set_interval")]
     cmd: String,
@@ -93,7 +93,7 @@ struct New {
 impl From<New> for NewBatch {
     fn from(new: New) -> Self {
         Self {
-            selector: new.selector,
+            selector: new.selector.into(),
             cmd: new.cmd,
             params: new.params,
             rate_per_s: new.rate_per_s.unwrap_or(RATE_PER_S),
@@ -175,18 +175,18 @@ struct Which {
 /// Lists the tenant's batches, newest first. `GET /commands?batch_id=` lists the commands of one batch.
 #[utoipa::path(
     get, path = "/command-batches", tag = "commands", operation_id = "list_command_batches", params(Which),
-    responses((status = 200, description = "A page of batches", body = List<Batch>)),
+    responses((status = 200, description = "A page of batches", body = List<wire::CommandBatch>)),
 )]
 async fn list_command_batches(
     door: May<CommandsRead>,
     Query(which): Query<Which>,
-) -> Result<Json<List<Batch>>, Error> {
+) -> Result<Json<List<wire::CommandBatch>>, Error> {
     let after = parse("cursor", which.cursor.as_deref())?;
     min_position::of_projection::<commands::Model>(&door.app, door.log(), which.min_position).await?;
     let page = commands::batches(door.log(), after, which.limit.0).await?;
     let mut list: List<Batch> = List::page(page, |batch| Cursor::of_batch(batch).to_string());
     guard::retain_batches(&door.caller, door.log(), &mut list.items).await?;
-    Ok(Json(list))
+    Ok(Json(list.into_items()))
 }
 
 /// Returns one batch, with the number of its commands in each state.
@@ -194,17 +194,17 @@ async fn list_command_batches(
     get, path = "/command-batches/{id}", tag = "commands", operation_id = "read_command_batch",
     params(("id" = String, Path, description = "The batch's id"), When),
     responses(
-        (status = 200, description = "The batch, and how its commands are", body = Batch),
+        (status = 200, description = "The batch, and how its commands are", body = wire::CommandBatch),
         (status = 404, description = "No such batch"),
     ),
 )]
 async fn read_command_batch(
     door: May<CommandsRead, Batch>,
     Query(when): Query<When>,
-) -> Result<Json<Batch>, Error> {
+) -> Result<Json<wire::CommandBatch>, Error> {
     min_position::of_projection::<commands::Model>(&door.app, door.log(), when.min_position).await?;
     let batch = commands::batch(door.log(), door.id).await?;
-    batch.map(Json).ok_or_else(Error::missing::<Batch>)
+    batch.map(|batch| Json(batch.into())).ok_or_else(Error::missing::<Batch>)
 }
 
 /// Cancels a batch: no more commands are requested, and those that were not sent yet are cancelled.

@@ -10,6 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::error::Error;
 use super::extract::Query;
 use super::parameters::Moment;
+use super::wire;
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -33,9 +34,9 @@ struct When {
 #[schema(as = CommandHistory)]
 struct History {
     /// The command as the steps have left it.
-    command: Command,
+    command: wire::Command,
     /// Every event of the command, in order.
-    steps: Vec<Step>,
+    steps: Vec<wire::CommandStep>,
 }
 
 /// Returns one command, read from the log itself, so never behind.
@@ -43,15 +44,15 @@ struct History {
     get, path = "/commands/{id}", tag = "commands", operation_id = "read_command",
     params(("id" = String, Path, description = "The command's id"), When),
     responses(
-        (status = 200, description = "The command, as the log has it", body = Command),
+        (status = 200, description = "The command, as the log has it", body = wire::Command),
         (status = 404, description = "No such command"),
     ),
 )]
 async fn read_command(
     door: May<CommandsRead, Command>,
     Query(when): Query<When>,
-) -> Result<Json<Command>, Error> {
-    read(&door, when).await.map(|(command, _)| Json(command))
+) -> Result<Json<wire::Command>, Error> {
+    read(&door, when).await.map(|(command, _)| Json(command.into()))
 }
 
 /// Returns every step of a command, with its actor and the state after it, read from the log itself.
@@ -67,7 +68,8 @@ async fn read_command_history(
     door: May<CommandsRead, Command>,
     Query(when): Query<When>,
 ) -> Result<Json<History>, Error> {
-    read(&door, when).await.map(|(command, steps)| Json(History { command, steps }))
+    let (command, steps) = read(&door, when).await?;
+    Ok(Json(History { command: command.into(), steps: steps.into_iter().map(Into::into).collect() }))
 }
 
 async fn read(door: &May<CommandsRead, Command>, when: When) -> Result<(Command, Vec<Step>), Error> {

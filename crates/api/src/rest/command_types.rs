@@ -16,7 +16,7 @@ use super::extract::{Body, NewName, NoParameters, Query, present};
 use super::min_position::When;
 use super::page::List;
 use super::parameters::LogPosition;
-use super::{RequestId, min_position};
+use super::{RequestId, min_position, wire};
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -43,12 +43,12 @@ impl Nameable for CommandType {
 /// Lists the tenant's command types, by name. A command that is not on this list is never sent.
 #[utoipa::path(
     get, path = "/command-types", tag = "commands", operation_id = "list_command_types", params(When),
-    responses((status = 200, description = "The command types", body = List<CommandType>)),
+    responses((status = 200, description = "The command types", body = List<wire::CommandType>)),
 )]
 async fn list_command_types(
     door: May<CommandTypesRead>,
     Query(when): Query<When>,
-) -> Result<Json<List<CommandType>>, Error> {
+) -> Result<Json<List<wire::CommandType>>, Error> {
     min_position::of_projection::<commands::Model>(&door.app, door.log(), when.min_position).await?;
     Ok(Json(List::whole(commands::types(door.log()).await?)))
 }

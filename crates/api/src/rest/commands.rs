@@ -22,7 +22,7 @@ use super::extract::{Body, IdempotencyKey, OptionalBody, Query, parse, present};
 use super::headers::IDEMPOTENT_REPLAYED;
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment, check_span};
-use super::{PREFIX, RequestId, min_position};
+use super::{PREFIX, RequestId, min_position, wire};
 use crate::app::App;
 use crate::door::action::guarded;
 use crate::door::{Knock, May, Target, guard};
@@ -209,12 +209,12 @@ struct Which {
 /// Lists the tenant's commands, newest first.
 #[utoipa::path(
     get, path = "/commands", tag = "commands", operation_id = "list_commands", params(Which),
-    responses((status = 200, description = "A page of commands", body = List<Command>)),
+    responses((status = 200, description = "A page of commands", body = List<wire::Command>)),
 )]
 async fn list_commands(
     door: May<CommandsRead>,
     Query(which): Query<Which>,
-) -> Result<Json<List<Command>>, Error> {
+) -> Result<Json<List<wire::Command>>, Error> {
     list(&door, which).await.map(Json)
 }
 
@@ -247,14 +247,14 @@ struct WhichOfDevice {
     get, path = "/devices/{uid}/commands", tag = "commands", operation_id = "list_device_commands",
     params(("uid" = String, Path, description = "The device's uid"), WhichOfDevice),
     responses(
-        (status = 200, description = "A page of commands", body = List<Command>),
+        (status = 200, description = "A page of commands", body = List<wire::Command>),
         (status = 404, description = "No such device"),
     ),
 )]
 async fn list_device_commands(
     door: May<CommandsRead, Device>,
     Query(WhichOfDevice { status, cmd, limit, cursor, count, min_position }): Query<WhichOfDevice>,
-) -> Result<Json<List<Command>>, Error> {
+) -> Result<Json<List<wire::Command>>, Error> {
     let device = Some(door.id.to_string());
     let which = Which { device, status, cmd, limit, cursor, count, min_position, ..Which::default() };
     let commands = list(&door, which).await?;
@@ -269,7 +269,7 @@ async fn list_device_commands(
     Ok(Json(commands))
 }
 
-async fn list<T: Target>(door: &May<CommandsRead, T>, which: Which) -> Result<List<Command>, Error> {
+async fn list<T: Target>(door: &May<CommandsRead, T>, which: Which) -> Result<List<wire::Command>, Error> {
     check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
     let query = commands::Query {
         device_uid: which.device,
@@ -295,7 +295,7 @@ async fn list<T: Target>(door: &May<CommandsRead, T>, which: Which) -> Result<Li
         List::page(page, |command| Cursor::of(command).to_string()).with_total(total);
     guard::retain_commands(&door.caller, door.log(), &mut list.items, |command| command.device_uid.clone())
         .await?;
-    Ok(list)
+    Ok(list.into_items())
 }
 
 /// The reason for a cancellation.

@@ -20,7 +20,7 @@ use super::error::Error;
 use super::extract::{Body, Named, present};
 use super::page::List;
 use super::parameters::{LogPosition, Moment};
-use super::{PREFIX, RequestId};
+use super::{PREFIX, RequestId, wire};
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -47,13 +47,13 @@ impl Resource for Credential {
     get, path = "/devices/{uid}/credentials", tag = "devices", operation_id = "list_device_credentials",
     params(("uid" = String, Path, description = "The device's uid")),
     responses(
-        (status = 200, description = "The newest thousand", body = List<Credential>),
+        (status = 200, description = "The newest thousand", body = List<wire::Credential>),
         (status = 404, description = "No such device"),
     ),
 )]
 async fn list_device_credentials(
     door: May<CredentialsRead, Device>,
-) -> Result<Json<List<Credential>>, Error> {
+) -> Result<Json<List<wire::Credential>>, Error> {
     let listed = issue::list(door.log(), &named(&door)).await?;
     listed.map(|listed| Json(List::whole(listed))).ok_or_else(Error::missing::<Device>)
 }

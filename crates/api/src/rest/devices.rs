@@ -9,7 +9,7 @@ use fleetlog_aggregates::device::{Command, Device as Aggregate, Labels, Registra
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_engine::devices::registration;
 use fleetlog_event_log::TenantLog;
-use fleetlog_projections::devices::{self, Cursor, Device, Sort, Status};
+use fleetlog_projections::devices::{self, Cursor, Device, Sort};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -21,7 +21,7 @@ use super::min_position::When;
 use super::page::List;
 use super::parameters::{Limit, LogPosition};
 use super::telemetry::shown_since;
-use super::{PREFIX, RequestId, min_position};
+use super::{PREFIX, RequestId, min_position, wire};
 use crate::app::App;
 use crate::door::action::guarded;
 use crate::door::{Knock, May, guard};
@@ -58,7 +58,7 @@ struct Which {
     q: Option<String>,
     /// Only devices in this state. Without it: all devices in service.
     #[param(inline)]
-    status: Option<Status>,
+    status: Option<wire::Status>,
     /// The order: `uid`, `last_seen_at` or `registered_at`; with `-` before it, descending.
     #[param(example = "-last_seen_at")]
     sort: Option<String>,
@@ -79,16 +79,16 @@ struct Which {
 /// Lists the tenant's devices.
 #[utoipa::path(
     get, path = "/devices", tag = "devices", operation_id = "list_devices", params(Which),
-    responses((status = 200, description = "A page of devices", body = List<Device>)),
+    responses((status = 200, description = "A page of devices", body = List<wire::Device>)),
 )]
 async fn list_devices(
     door: May<DevicesRead>,
     Query(which): Query<Which>,
-) -> Result<Json<List<Device>>, Error> {
+) -> Result<Json<List<wire::Device>>, Error> {
     let sort: Sort = parse("sort", which.sort.as_deref())?.unwrap_or_default();
     let query = devices::Query {
         q: which.q,
-        status: which.status,
+        status: which.status.map(Into::into),
         sort,
         after: parse("cursor", which.cursor.as_deref())?,
         limit: which.limit.0,
@@ -107,7 +107,7 @@ async fn list_devices(
     let mut list: List<Device> =
         List::page(page, |device| Cursor::of(device, sort).to_string()).with_total(total);
     guard::retain_devices(&door.caller, &mut list.items, |device| device);
-    Ok(Json(list))
+    Ok(Json(list.into_items()))
 }
 
 /// Returns one device, in service or not.
@@ -115,18 +115,18 @@ async fn list_devices(
     get, path = "/devices/{uid}", tag = "devices", operation_id = "read_device",
     params(("uid" = String, Path, description = "The device's uid"), When),
     responses(
-        (status = 200, description = "The device, in service or not", body = Device),
+        (status = 200, description = "The device, in service or not", body = wire::Device),
         (status = 404, description = "No such device"),
     ),
 )]
 async fn read_device(
     door: May<DevicesRead, Device>,
     Query(when): Query<When>,
-) -> Result<Json<Device>, Error> {
+) -> Result<Json<wire::Device>, Error> {
     min_position::of_projection::<devices::Model>(&door.app, door.log(), when.min_position).await?;
     let found = devices::get(door.log(), &[door.id.as_str().to_owned()], door.app.online_since()).await?;
     let device = found.into_iter().next().ok_or_else(Error::missing::<Device>)?;
-    Ok(Json(device.shown_since(shown_since(door.log(), Utc::now()))))
+    Ok(Json(device.shown_since(shown_since(door.log(), Utc::now())).into()))
 }
 
 /// A device to put on the record.

@@ -28,8 +28,16 @@ impl<T> List<T> {
 
     /// Makes a list that is always short enough for one page.
     #[must_use]
-    pub fn whole(items: Vec<T>) -> Self {
+    pub fn whole<U: Into<T>>(items: Vec<U>) -> Self {
+        let items = items.into_iter().map(Into::into).collect();
         Self { items, next_cursor: None, has_more: false, total: None }
+    }
+
+    /// Converts the items of the page to `U`.
+    #[must_use]
+    pub fn into_items<U: From<T>>(self) -> List<U> {
+        let items = self.items.into_iter().map(U::from).collect();
+        List { items, next_cursor: self.next_cursor, has_more: self.has_more, total: self.total }
     }
 
     /// Adds the number of items on all pages.

@@ -10,6 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::error::Error;
 use super::extract::{NoParameters, Query};
 use super::page::List;
+use super::wire;
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -33,11 +34,11 @@ pub async fn of(caller: &Principal, log: &TenantLog) -> Result<Vec<ProjectionSta
 /// Lists every projection, with its progress in the tenant's logs.
 #[utoipa::path(
     get, path = "/projections", tag = "projections", operation_id = "list_projections",
-    responses((status = 200, description = "All of the projections", body = List<ProjectionStatus>)),
+    responses((status = 200, description = "All of the projections", body = List<wire::ProjectionStatus>)),
 )]
 async fn list_projections(
     door: May<ProjectionsRead>,
     _: Query<NoParameters>,
-) -> Result<Json<List<ProjectionStatus>>, Error> {
+) -> Result<Json<List<wire::ProjectionStatus>>, Error> {
     of(&door.caller, door.log()).await.map(List::whole).map(Json)
 }

@@ -6,7 +6,7 @@ use fleetlog_access::action::typed::TelemetryRead;
 use fleetlog_aggregates::identity::aggregate_id;
 use fleetlog_event_log::Lane;
 use fleetlog_projections::devices::Device;
-use fleetlog_projections::telemetry_windows::{self, Series, Window, WindowsQuery};
+use fleetlog_projections::telemetry_windows::{self, Series, WindowsQuery};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -17,6 +17,7 @@ use super::logs::in_lane;
 use super::min_position;
 use super::parameters::{LogPosition, Moment, Step, Zone};
 use super::telemetry::{must_exist, shown_since};
+use super::wire;
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -78,12 +79,12 @@ struct Metric {
     /// The name of the metric, such as `temperature`.
     metric: String,
     /// The metric's windows by time. A window without readings is left out.
-    windows: Vec<Window>,
+    windows: Vec<wire::Window>,
 }
 
 impl From<Series> for Metric {
     fn from(series: Series) -> Self {
-        Self { metric: series.metric, windows: series.windows }
+        Self { metric: series.metric, windows: series.windows.into_iter().map(Into::into).collect() }
     }
 }
 

@@ -8,7 +8,7 @@ use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::{ExecuteError, Metadata};
 use fleetlog_projections::devices;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -19,35 +19,13 @@ use super::{Accepted, Commands, Error, LIFE, MAX_ATTEMPTS, TIMEOUT_S};
 const REQUEST: &[&str] = &["CommandBatchRequested", "CommandBatchTargeted"];
 
 /// The devices of a batch, chosen in exactly one of these ways.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case", try_from = "SelectorFields")]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Selector {
     /// The devices with these uids.
-    #[schema(value_type = Vec<String>)]
     Devices(Vec<Uid>),
     /// All devices in service that carry all of these labels; at least one label is needed.
-    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     Labels(Labels),
-}
-
-/// The JSON form of [`Selector`]. It is read field by field, so that a refusal names the wrong field.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SelectorFields {
-    devices: Option<Vec<Uid>>,
-    labels: Option<Labels>,
-}
-
-impl TryFrom<SelectorFields> for Selector {
-    type Error = &'static str;
-
-    fn try_from(fields: SelectorFields) -> Result<Self, &'static str> {
-        match (fields.devices, fields.labels) {
-            (Some(devices), None) => Ok(Self::Devices(devices)),
-            (None, Some(labels)) => Ok(Self::Labels(labels)),
-            _ => Err("expected either devices or labels"),
-        }
-    }
 }
 
 /// A requested batch. An absent field has the default of a single command.

@@ -5,10 +5,8 @@ use fleetlog_aggregates::device::{self, Command, Device as Aggregate, Event, Eve
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::{Actor, Committed, ExecuteError, Metadata};
 use fleetlog_event_log::record::{Decision, Recorder};
-use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Device;
@@ -43,7 +41,7 @@ pub struct Issued {
 }
 
 /// A device's credential, without its secret.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug)]
 pub struct Credential {
     /// The credential's id.
     pub credential_id: Uuid,

@@ -1,0 +1,106 @@
+//! Devices, as REST shows them.
+
+use chrono::{DateTime, Utc};
+use fleetlog_aggregates::device::{Labels, Via};
+use fleetlog_event_log::Position;
+use fleetlog_event_log::event::Json;
+use fleetlog_projections::devices;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A device, and what was last heard of it.
+#[derive(Serialize, ToSchema)]
+pub(in crate::rest) struct Device {
+    /// The device's name within its tenant.
+    pub(in crate::rest) uid: String,
+    /// The display name, for people.
+    pub(in crate::rest) name: Option<String>,
+    /// The labels by which people and policies find the device.
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    pub(in crate::rest) labels: Labels,
+    /// Whether the device is in service and was heard of lately.
+    pub(in crate::rest) status: Status,
+    /// When the device was registered; after a decommissioning, when it was registered again.
+    pub(in crate::rest) registered_at: DateTime<Utc>,
+    /// What the device was registered by: its first message (`telemetry`) or a request (`api`).
+    #[schema(value_type = String)]
+    pub(in crate::rest) registered_via: Via,
+    /// When the device was taken out of service.
+    pub(in crate::rest) decommissioned_at: Option<DateTime<Utc>>,
+    /// When the device's newest message arrived, by the server's clock.
+    pub(in crate::rest) last_seen_at: Option<DateTime<Utc>>,
+    /// The latest reading by the device's own clock, whenever it arrived.
+    pub(in crate::rest) last_reading: Option<LastReading>,
+    /// How many messages of the device are on the record.
+    pub(in crate::rest) messages: i64,
+    /// How many further messages were recognised as repeats.
+    pub(in crate::rest) duplicates: i64,
+}
+
+impl From<devices::Device> for Device {
+    fn from(device: devices::Device) -> Self {
+        Self {
+            uid: device.uid,
+            name: device.name,
+            labels: device.labels,
+            status: device.status.into(),
+            registered_at: device.registered_at,
+            registered_via: device.registered_via,
+            decommissioned_at: device.decommissioned_at,
+            last_seen_at: device.last_seen_at,
+            last_reading: device.last_reading.map(Into::into),
+            messages: device.messages,
+            duplicates: device.duplicates,
+        }
+    }
+}
+
+/// A device's latest reading.
+#[derive(Serialize, ToSchema)]
+pub(in crate::rest) struct LastReading {
+    /// When the reading was taken, by the device's clock.
+    pub(in crate::rest) occurred_at: DateTime<Utc>,
+    /// The position of the reading in the telemetry log.
+    pub(in crate::rest) position: Position,
+    /// The payload that the device sent.
+    #[schema(value_type = Object)]
+    pub(in crate::rest) payload: Json,
+}
+
+impl From<devices::LastReading> for LastReading {
+    fn from(reading: devices::LastReading) -> Self {
+        Self { occurred_at: reading.occurred_at, position: reading.position, payload: reading.payload }
+    }
+}
+
+/// Whether a device is in service and was heard of lately.
+#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::rest) enum Status {
+    /// The device is in service and was heard of lately.
+    Online,
+    /// The device is in service and silent.
+    Offline,
+    /// The device is out of service.
+    Decommissioned,
+}
+
+impl From<devices::Status> for Status {
+    fn from(status: devices::Status) -> Self {
+        match status {
+            devices::Status::Online => Self::Online,
+            devices::Status::Offline => Self::Offline,
+            devices::Status::Decommissioned => Self::Decommissioned,
+        }
+    }
+}
+
+impl From<Status> for devices::Status {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Online => Self::Online,
+            Status::Offline => Self::Offline,
+            Status::Decommissioned => Self::Decommissioned,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Windows of telemetry, as REST shows them.
+
+use chrono::{DateTime, Utc};
+use fleetlog_event_log::moment;
+use fleetlog_projections::telemetry_windows;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The readings of a metric in one bucket, added up.
+#[derive(Serialize, ToSchema)]
+pub(in crate::rest) struct Window {
+    /// The start of the bucket, which is part of it.
+    #[serde(serialize_with = "moment::serialize")]
+    pub(in crate::rest) start: DateTime<Utc>,
+    /// The end of the bucket, which is the start of the next.
+    #[serde(serialize_with = "moment::serialize")]
+    pub(in crate::rest) end: DateTime<Utc>,
+    /// How many readings the bucket holds.
+    pub(in crate::rest) count: i64,
+    /// The sum of its values.
+    pub(in crate::rest) sum: f64,
+    /// The mean of its values: `sum` by `count`.
+    pub(in crate::rest) avg: f64,
+    /// The smallest of its values.
+    pub(in crate::rest) min: f64,
+    /// The largest of its values.
+    pub(in crate::rest) max: f64,
+    /// The value of the earliest reading by the device's clock; of several at one time, the one recorded first.
+    pub(in crate::rest) first: f64,
+    /// When the earliest reading was taken, by the device's clock.
+    #[serde(serialize_with = "moment::serialize")]
+    pub(in crate::rest) first_at: DateTime<Utc>,
+    /// The value of the latest reading by the device's clock; of several at one time, the one recorded last.
+    pub(in crate::rest) last: f64,
+    /// When the latest reading was taken, by the device's clock.
+    #[serde(serialize_with = "moment::serialize")]
+    pub(in crate::rest) last_at: DateTime<Utc>,
+}
+
+impl From<telemetry_windows::Window> for Window {
+    fn from(window: telemetry_windows::Window) -> Self {
+        Self {
+            start: window.start,
+            end: window.end,
+            count: window.count,
+            sum: window.sum,
+            avg: window.avg,
+            min: window.min,
+            max: window.max,
+            first: window.first,
+            first_at: window.first_at,
+            last: window.last,
+            last_at: window.last_at,
+        }
+    }
+}
