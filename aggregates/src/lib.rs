@@ -13,7 +13,7 @@
 //! - [`command_ack`]: from a device's acknowledgement to its answer
 //! - [`command_batch`]: the `CommandBatch` aggregate: one command for many devices
 //! - [`acts`]: what people and administrators do, as audit events
-//! - [`words`]: enums whose cases are stored and sent as words
+//! - [`mod@words`]: enums whose cases are stored and sent as words
 
 pub mod acts;
 pub mod command;

@@ -1,6 +1,6 @@
 //! Enums whose cases are stored, sent and parsed as words: in columns, in JSON and in topics.
 //!
-//! [`words!`](crate::words) generates both directions from one list. A case that is not on the list does not compile,
+//! [`words!`](crate::words!) generates both directions from one list. A case that is not on the list does not compile,
 //! and a word that is not on it is an [`UnknownWord`], never some other case.
 
 /// A word that stands for none of the enum's cases.
