@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 /// A device's credential, without its secret.
 #[derive(Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the field's name on the wire")]
 pub(in crate::rest) struct Credential {
     /// The credential's id.
     pub(in crate::rest) credential_id: Uuid,
