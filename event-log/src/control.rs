@@ -117,7 +117,7 @@ impl<S: Scope> EventLog<S> {
             }
             Err(ExecuteError::Conflict)
         });
-        task.await.unwrap_or_else(|_| Err(Error::Unavailable(sqlx::Error::WorkerCrashed).into()))
+        task.await.unwrap_or_else(|_| Err(Error::task_ended().into()))
     }
 
     /// Loads an aggregate's current state, which is the default if the aggregate has no events.

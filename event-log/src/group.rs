@@ -98,7 +98,7 @@ impl Groups {
             tokio::select! {
                 biased;
                 answer = &mut answered => {
-                    let gone = || Err(Refused::Log(Error::Unavailable(sqlx::Error::WorkerCrashed)));
+                    let gone = || Err(Refused::Log(Error::task_ended()));
                     return answer.unwrap_or_else(|_| gone());
                 }
                 _turn = queue.turn.lock() => {

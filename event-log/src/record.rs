@@ -220,6 +220,6 @@ impl<S: Scope> EventLog<S> {
             }
             Ok(done)
         });
-        task.await.unwrap_or_else(|_| Err(Error::Unavailable(sqlx::Error::WorkerCrashed).into()))
+        task.await.unwrap_or_else(|_| Err(Error::task_ended().into()))
     }
 }

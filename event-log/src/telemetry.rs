@@ -82,7 +82,7 @@ impl EventLog {
         let log = self.clone();
         // A task of its own, so that a dropped caller leaves no open transaction behind.
         let task = tokio::spawn(async move { log.append_isolating(log_id, &batch).await });
-        task.await.unwrap_or(Err(Error::Unavailable(sqlx::Error::WorkerCrashed)))
+        task.await.unwrap_or(Err(Error::task_ended()))
     }
 
     /// Appends a batch. If the database refuses its data, the batch is halved until the message at fault is alone.
