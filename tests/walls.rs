@@ -36,7 +36,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["axum"], &["fleetlog-api", "fleetlog-lab"]),
     (&["axum-server", "tower-http", "utoipa-axum", "utoipa-swagger-ui"], &["fleetlog-api"]),
     (&["async-graphql"], &["fleetlog-api"]),
-    (&["utoipa"], &["fleetlog-access", "fleetlog-api"]),
+    (&["utoipa"], &["fleetlog-api"]),
     (&["mqtt5"], &["fleetlog-mqtt"]),
     (&["rumqttc"], &["fleetlog-mqtt", "fleetlog-lab"]),
     (&["cedar-policy", "argon2", "jsonwebtoken", "lettre", "zxcvbn"], &["fleetlog-access"]),

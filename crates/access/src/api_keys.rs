@@ -9,10 +9,8 @@ use fleetlog_aggregates::acts;
 use fleetlog_event_log::control::{Committed, Metadata};
 use fleetlog_event_log::{EventLog, TenantLog, database};
 use futures::future::BoxFuture;
-use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Row};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::action::Action;
@@ -26,7 +24,7 @@ use super::who::Who;
 pub(super) const PREFIX: &str = "flk_";
 
 /// What a tenant may know of a key: all but its secret.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug)]
 pub struct ApiKey {
     /// The key's id; events name it as their actor with `key:` before it.
     pub key_id: Uuid,

@@ -8,10 +8,8 @@ use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::words;
 use fleetlog_event_log::TenantLog;
 use fleetlog_projections::paging::{self, BadCursor, Page};
-use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Postgres, Row};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::error::Error;
@@ -19,23 +17,19 @@ use super::parsed;
 use super::role::Role;
 
 /// A user, as seen from outside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = User)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// The user's id, as events name their actor.
     pub user_id: Uuid,
     /// The address to log in with.
-    #[schema(example = "jo@example.com")]
     pub email: String,
     /// What people call the user.
     pub name: Option<String>,
     /// Whose things the user sees.
-    #[schema(example = "t0")]
     pub tenant: String,
     /// What the user may do.
     pub role: Role,
     /// Whether the user is let in.
-    #[schema(inline)]
     pub status: Status,
     /// Whether the address has proved to be the user's.
     pub verified: bool,
@@ -44,8 +38,7 @@ pub struct Account {
 }
 
 /// Whether a user is let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// The user is let in.
     Active,

@@ -2,10 +2,9 @@
 
 use fleetlog_aggregates::words;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 /// The predefined roles; [`super::authorize()`] says what each may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Everything within the tenant.

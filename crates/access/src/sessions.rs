@@ -7,10 +7,8 @@ use chrono::{DateTime, Utc};
 use fleetlog_aggregates::acts;
 use fleetlog_event_log::control::Metadata;
 use fleetlog_event_log::{EventLog, TenantLog, crash};
-use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::coalesce::Coalesced;
@@ -25,7 +23,7 @@ use super::users::User;
 use super::who::Who;
 
 /// A session that is not over.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug)]
 pub struct Session {
     /// The id of the session.
     pub session_id: Uuid,

@@ -7,11 +7,9 @@ use fleetlog_aggregates::words;
 use fleetlog_event_log::control::{Committed, Metadata};
 use fleetlog_event_log::record::Recorder;
 use fleetlog_event_log::{EventLog, Scope, TenantLog};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, QueryBuilder, Row};
-use utoipa::ToSchema;
 
 use super::action::PLATFORM_TENANT;
 use super::error::Error;
@@ -22,8 +20,7 @@ use super::starter_types;
 use super::users::{self, Email, NewUser};
 
 /// Who may make themselves an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Registration {
     /// Nobody can make themselves an account.
     Off,
@@ -36,22 +33,19 @@ pub enum Registration {
 words! { Registration { Off = "off", Invite = "invite", Open = "open" } }
 
 /// A tenant, and what is decided about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
     /// Its name, as topics and streams begin with it.
-    #[schema(example = "acme")]
     pub tenant: String,
     /// Since when there is this tenant.
     pub created_at: DateTime<Utc>,
     /// Since when nobody of it is let in; null while they are.
     pub suspended_at: Option<DateTime<Utc>>,
     /// Which rate limits apply.
-    #[schema(example = "free")]
     pub tier: String,
     /// Whether the first telemetry of an unknown device registers it.
     pub self_registration: bool,
     /// Whether people may make themselves an account: `off`, `invite` or `open`.
-    #[schema(example = "off")]
     pub registration: String,
     /// Readings that are older are not shown; null: all are.
     pub retention_days: Option<i32>,

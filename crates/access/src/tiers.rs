@@ -6,20 +6,17 @@ use fleetlog_event_log::control::{Committed, Metadata};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection};
-use utoipa::ToSchema;
 
 use super::action::platform;
 use super::error::Error;
 use super::quota::{ANONYMOUS, DEFAULT, EVERYONE, Quota};
 
 /// A limit of requests.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[schema(as = RateLimit)]
 pub struct Limit {
     /// For which requests: `*`, or the beginning of a path as this document writes it, with a method before it where
     /// only that counts. The most specific one holds, alone.
-    #[schema(example = "POST /devices/{uid}/commands")]
     pub path: String,
     /// How many requests: 1 to 1,000,000,000.
     pub requests: i32,
@@ -28,10 +25,9 @@ pub struct Limit {
 }
 
 /// A tier: which rate limits apply to the tenants that have it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tier {
     /// The name of the tier: 1 to 64 of `a-z 0-9 _ -`.
-    #[schema(example = "free")]
     pub tier: String,
     /// Whom it is for.
     pub description: Option<String>,

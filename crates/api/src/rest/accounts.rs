@@ -4,7 +4,7 @@ use axum::Json;
 use fleetlog_access::accounts::Refused;
 use fleetlog_access::action::ActionType;
 use fleetlog_access::action::typed::{UserRead, UserWrite};
-use fleetlog_access::directory::{self, Account};
+use fleetlog_access::directory;
 use fleetlog_access::principal::Oneself;
 use fleetlog_access::profile;
 use http::StatusCode;
@@ -12,10 +12,10 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::RequestId;
 use super::error::Error;
 use super::extract::{Body, Peer, present};
 use super::registration::{ACCEPTED, Accepted};
+use super::{RequestId, wire};
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -25,26 +25,26 @@ pub(super) fn router() -> OpenApiRouter<App> {
 }
 
 /// The account of the user that the door is to.
-pub(super) async fn own<A: ActionType>(door: &May<A, Oneself>) -> Result<Json<Account>, Error> {
+pub(super) async fn own<A: ActionType>(door: &May<A, Oneself>) -> Result<Json<wire::User>, Error> {
     let account = directory::get(door.log(), door.id.user_id).await?;
-    account.map(Json).ok_or_else(Error::unauthenticated)
+    account.map(|account| Json(account.into())).ok_or_else(Error::unauthenticated)
 }
 
 /// Returns the caller's own account.
 #[utoipa::path(
     get, path = "/auth/me", tag = "auth", operation_id = "me",
-    responses((status = 200, description = "The user, as of now", body = Account)),
+    responses((status = 200, description = "The user, as of now", body = wire::User)),
 )]
-async fn me(door: May<UserRead, Oneself>) -> Result<Json<Account>, Error> {
+async fn me(door: May<UserRead, Oneself>) -> Result<Json<wire::User>, Error> {
     own(&door).await
 }
 
 /// Returns the caller's own account, as `/auth/me` does.
 #[utoipa::path(
     get, path = "/users/me", tag = "users", operation_id = "user_me",
-    responses((status = 200, description = "The user, as of now", body = Account)),
+    responses((status = 200, description = "The user, as of now", body = wire::User)),
 )]
-async fn user_me(door: May<UserRead, Oneself>) -> Result<Json<Account>, Error> {
+async fn user_me(door: May<UserRead, Oneself>) -> Result<Json<wire::User>, Error> {
     own(&door).await
 }
 
@@ -67,14 +67,14 @@ struct Change {
 /// Changes the caller's name, or asks for another address. The answer shows the account as it is now.
 #[utoipa::path(
     patch, path = "/auth/me", tag = "auth", operation_id = "change_me", request_body = Change,
-    responses((status = 200, description = "The user, as of now", body = Account)),
+    responses((status = 200, description = "The user, as of now", body = wire::User)),
 )]
 async fn change_me(
     door: May<UserWrite, Oneself>,
     Peer(peer): Peer,
     request: RequestId,
     Body(Change { name, email, current }): Body<Change>,
-) -> Result<Json<Account>, Error> {
+) -> Result<Json<wire::User>, Error> {
     let metadata = request.metadata(&door.caller);
     if name.is_none() && email.is_none() {
         return Err(Error::field("", "expected name or email"));

@@ -16,7 +16,7 @@ use super::error::Error;
 use super::extract::{Body, present};
 use super::page::List;
 use super::parameters::LogPosition;
-use super::{PREFIX, RequestId};
+use super::{PREFIX, RequestId, wire};
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -41,9 +41,9 @@ impl Resource for ApiKey {
 /// Lists the tenant's API keys, newest first, including revoked and expired ones.
 #[utoipa::path(
     get, path = "/api-keys", tag = "api-keys", operation_id = "list_api_keys",
-    responses((status = 200, description = "The keys, without their secrets", body = List<ApiKey>)),
+    responses((status = 200, description = "The keys, without their secrets", body = List<wire::ApiKey>)),
 )]
-async fn list_api_keys(door: May<ApiKeysRead>) -> Result<Json<List<ApiKey>>, Error> {
+async fn list_api_keys(door: May<ApiKeysRead>) -> Result<Json<List<wire::ApiKey>>, Error> {
     Ok(Json(List::whole(api_keys::list(door.log()).await?)))
 }
 
@@ -52,12 +52,13 @@ async fn list_api_keys(door: May<ApiKeysRead>) -> Result<Json<List<ApiKey>>, Err
     get, path = "/api-keys/{id}", tag = "api-keys", operation_id = "read_api_key",
     params(("id" = Uuid, Path, description = "The key's id")),
     responses(
-        (status = 200, description = "The key, without its secret", body = ApiKey),
+        (status = 200, description = "The key, without its secret", body = wire::ApiKey),
         (status = 404, description = "No such key"),
     ),
 )]
-async fn read_api_key(door: May<ApiKeysRead, ApiKey>) -> Result<Json<ApiKey>, Error> {
-    api_keys::get(door.log(), door.id).await?.map(Json).ok_or_else(Error::missing::<ApiKey>)
+async fn read_api_key(door: May<ApiKeysRead, ApiKey>) -> Result<Json<wire::ApiKey>, Error> {
+    let key = api_keys::get(door.log(), door.id).await?;
+    key.map(|key| Json(key.into())).ok_or_else(Error::missing::<ApiKey>)
 }
 
 /// A key to issue.

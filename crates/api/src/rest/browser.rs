@@ -5,7 +5,6 @@
 use axum::Json;
 use axum::extract::State;
 use fleetlog_access::action::typed::UserRead;
-use fleetlog_access::directory::Account;
 use fleetlog_access::principal::Oneself;
 use fleetlog_access::session_tokens::Client;
 use http::{HeaderMap, StatusCode};
@@ -14,12 +13,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::RequestId;
 use super::accounts;
 use super::auth;
 use super::cookies::{self, SetCookie};
 use super::error::Error;
 use super::extract::{Body, Caller, Peer};
+use super::{RequestId, wire};
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -44,7 +43,7 @@ struct Credentials {
 #[utoipa::path(
     post, path = "/api/login", tag = "browser", operation_id = "browser_log_in", request_body = Credentials,
     responses(
-        (status = 200, description = "Logged in: the cookie is set", body = Account, headers(("Set-Cookie" = String))),
+        (status = 200, description = "Logged in: the cookie is set", body = wire::User, headers(("Set-Cookie" = String))),
         (status = 401, description = "Wrong address or password"),
         (status = 403, description = "From a page of another origin"),
         (status = 429, description = "Too many attempts"),
@@ -57,7 +56,7 @@ async fn log_in(
     request: RequestId,
     headers: HeaderMap,
     Body(credentials): Body<Credentials>,
-) -> Result<(SetCookie, Json<Account>), Error> {
+) -> Result<(SetCookie, Json<wire::User>), Error> {
     let settings = &app.access.settings;
     if !cookies::is_own_page(&headers, settings) {
         return Err(Error::foreign_page());
@@ -91,8 +90,8 @@ async fn log_out(
 /// Returns the caller's own account.
 #[utoipa::path(
     get, path = "/api/me", tag = "browser", operation_id = "browser_me",
-    responses((status = 200, description = "The user, as of now", body = Account)),
+    responses((status = 200, description = "The user, as of now", body = wire::User)),
 )]
-async fn me(door: May<UserRead, Oneself>) -> Result<Json<Account>, Error> {
+async fn me(door: May<UserRead, Oneself>) -> Result<Json<wire::User>, Error> {
     accounts::own(&door).await
 }

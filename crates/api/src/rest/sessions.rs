@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
-use super::RequestId;
 use super::error::Error;
 use super::extract::Named;
 use super::page::List;
+use super::{RequestId, wire};
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -38,7 +38,7 @@ impl Resource for Session {
 #[schema(as = OwnSession)]
 struct Own {
     #[serde(flatten)]
-    session: Session,
+    session: wire::Session,
     /// Whether this request belongs to the session.
     current: bool,
 }
@@ -50,7 +50,8 @@ struct Own {
 )]
 async fn list_sessions(door: May<UserRead, Oneself>) -> Result<Json<List<Own>>, Error> {
     let sessions = sessions::list(door.log(), door.id.user_id).await?.into_iter();
-    let own = sessions.map(|session| Own { current: session.session_id == door.id.session_id, session });
+    let own = sessions
+        .map(|session| Own { current: session.session_id == door.id.session_id, session: session.into() });
     Ok(Json(List::whole(own.collect())))
 }
 

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::response::IntoResponse;
 use fleetlog_access::action::typed::{TenantRead, TenantWrite, TenantsRead, TenantsWrite};
-use fleetlog_access::tenants::{self, Change, FirstAdmin, Registration, Tenant};
+use fleetlog_access::tenants::{self, Change, FirstAdmin, Tenant};
 use fleetlog_access::users::Email;
 use fleetlog_access::{self as access, Principal};
 use fleetlog_aggregates::identity::Tenant as Name;
@@ -18,7 +18,7 @@ use super::error::Error;
 use super::extract::{Body, NoParameters, Query, present};
 use super::page::List;
 use super::parameters::{Limit, LogPosition};
-use super::{PREFIX, RequestId};
+use super::{PREFIX, RequestId, wire};
 use crate::app::App;
 use crate::door::action::guarded;
 use crate::door::{May, Platform};
@@ -57,12 +57,12 @@ struct Which {
 /// Lists all tenants, by name.
 #[utoipa::path(
     get, path = "/tenants", tag = "platform", operation_id = "list_tenants", params(Which),
-    responses((status = 200, description = "A page of tenants", body = List<Tenant>)),
+    responses((status = 200, description = "A page of tenants", body = List<wire::Tenant>)),
 )]
 async fn list_tenants(
     door: May<TenantsRead, Platform>,
     Query(which): Query<Which>,
-) -> Result<Json<List<Tenant>>, Error> {
+) -> Result<Json<List<wire::Tenant>>, Error> {
     let after = which.cursor.as_deref().map(paging::decode::<Name>).transpose();
     let after = after.map_err(|bad: BadCursor| Error::field("cursor", bad))?;
     let limit = which.limit.0;
@@ -75,12 +75,13 @@ async fn list_tenants(
     get, path = "/tenants/{tenant}", tag = "platform", operation_id = "read_tenant",
     params(("tenant" = String, Path, description = "The tenant's name")),
     responses(
-        (status = 200, description = "The tenant and its settings", body = Tenant),
+        (status = 200, description = "The tenant and its settings", body = wire::Tenant),
         (status = 404, description = "No such tenant"),
     ),
 )]
-async fn read_tenant(door: May<TenantsRead, Tenant>) -> Result<Json<Tenant>, Error> {
-    door.app.access.tenants.get(door.id.as_str()).await?.map(Json).ok_or_else(Error::missing::<Tenant>)
+async fn read_tenant(door: May<TenantsRead, Tenant>) -> Result<Json<wire::Tenant>, Error> {
+    let tenant = door.app.access.tenants.get(door.id.as_str()).await?;
+    tenant.map(|tenant| Json(tenant.into())).ok_or_else(Error::missing::<Tenant>)
 }
 
 /// A tenant to create.
@@ -98,7 +99,7 @@ struct NewTenant {
     self_registration: Option<bool>,
     /// Who may register an account. Without it: nobody.
     #[serde(default, deserialize_with = "present")]
-    registration: Option<Registration>,
+    registration: Option<wire::Registration>,
     /// Readings that are older than this many days are not shown: 1 to 36,500. Without it: all are shown.
     #[serde(default)]
     retention_days: Option<i32>,
@@ -149,7 +150,7 @@ struct PlatformChange {
     self_registration: Option<bool>,
     /// Who may register an account.
     #[serde(default, deserialize_with = "present")]
-    registration: Option<Registration>,
+    registration: Option<wire::Registration>,
     /// Readings that are older than this many days are not shown: 1 to 36,500. Null: all are shown.
     #[serde(default, deserialize_with = "present")]
     retention_days: Option<Option<i32>>,
@@ -172,7 +173,7 @@ struct OwnChange {
     self_registration: Option<bool>,
     /// Who may register an account.
     #[serde(default, deserialize_with = "present")]
-    registration: Option<Registration>,
+    registration: Option<wire::Registration>,
     /// Readings that are older than this many days are not shown: 1 to 36,500. Null: all are shown. Nothing is deleted.
     #[serde(default, deserialize_with = "present")]
     retention_days: Option<Option<i32>>,
@@ -183,7 +184,7 @@ struct OwnChange {
 #[schema(as = TenantWritten)]
 struct Written {
     #[serde(flatten)]
-    tenant: Tenant,
+    tenant: wire::Tenant,
     /// The position of this write in the tenant's log; null if there was nothing to change.
     #[schema(example = "3:2")]
     position: Option<String>,
@@ -191,7 +192,7 @@ struct Written {
 
 impl From<(Tenant, Option<Committed>)> for Written {
     fn from((tenant, at): (Tenant, Option<Committed>)) -> Self {
-        Self { tenant, position: at.map(|at| LogPosition::from(at).to_string()) }
+        Self { tenant: tenant.into(), position: at.map(|at| LogPosition::from(at).to_string()) }
     }
 }
 
@@ -213,7 +214,7 @@ async fn create_tenant(
         suspended: None,
         tier: wanted.tier,
         self_registration: wanted.self_registration,
-        registration: wanted.registration,
+        registration: wanted.registration.map(Into::into),
         retention_days: Some(wanted.retention_days),
         max_devices: Some(wanted.max_devices),
         max_users: Some(wanted.max_users),
@@ -244,7 +245,7 @@ async fn change_tenant(
         suspended: wanted.suspended,
         tier: wanted.tier,
         self_registration: wanted.self_registration,
-        registration: wanted.registration,
+        registration: wanted.registration.map(Into::into),
         retention_days: wanted.retention_days,
         max_devices: wanted.max_devices,
         max_users: wanted.max_users,
@@ -258,11 +259,11 @@ async fn change_tenant(
 /// Returns the caller's own tenant.
 #[utoipa::path(
     get, path = "/tenant", tag = "tenant", operation_id = "read_own_tenant",
-    responses((status = 200, description = "The tenant and its settings", body = Tenant)),
+    responses((status = 200, description = "The tenant and its settings", body = wire::Tenant)),
 )]
-async fn read_own_tenant(door: May<TenantRead>, _: Query<NoParameters>) -> Result<Json<Tenant>, Error> {
+async fn read_own_tenant(door: May<TenantRead>, _: Query<NoParameters>) -> Result<Json<wire::Tenant>, Error> {
     let tenant = tenants::get(door.log()).await?;
-    tenant.map(Json).ok_or_else(Error::missing::<Tenant>)
+    tenant.map(|tenant| Json(tenant.into())).ok_or_else(Error::missing::<Tenant>)
 }
 
 /// Changes the settings of the caller's own tenant.
@@ -275,6 +276,7 @@ async fn change_own_tenant(
     request: RequestId,
     Body(OwnChange { self_registration, registration, retention_days }): Body<OwnChange>,
 ) -> Result<Json<Written>, Error> {
+    let registration = registration.map(Into::into);
     let wanted = Change { self_registration, registration, retention_days, ..Change::default() };
     check(&wanted)?;
     let metadata = request.metadata(&door.caller);

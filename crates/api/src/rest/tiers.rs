@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::RequestId;
 use super::error::Error;
 use super::extract::{Body, NewName, NoParameters, Query, present};
 use super::page::List;
 use super::parameters::LogPosition;
 use super::problem::FieldError;
+use super::{RequestId, wire};
 use crate::app::App;
 use crate::door::action::guarded;
 use crate::door::{May, Platform};
@@ -51,12 +51,12 @@ impl Nameable for Tier {
 /// Lists the tiers, by name.
 #[utoipa::path(
     get, path = "/tiers", tag = "platform", operation_id = "list_tiers",
-    responses((status = 200, description = "All of the tiers", body = List<Tier>)),
+    responses((status = 200, description = "All of the tiers", body = List<wire::Tier>)),
 )]
 async fn list_tiers(
     door: May<TiersRead, Platform>,
     _: Query<NoParameters>,
-) -> Result<Json<List<Tier>>, Error> {
+) -> Result<Json<List<wire::Tier>>, Error> {
     Ok(Json(List::whole(door.app.access.tiers.list().await?)))
 }
 
@@ -65,12 +65,13 @@ async fn list_tiers(
     get, path = "/tiers/{tier}", tag = "platform", operation_id = "read_tier",
     params(("tier" = String, Path, description = "The tier's name")),
     responses(
-        (status = 200, description = "The tier and its limits", body = Tier),
+        (status = 200, description = "The tier and its limits", body = wire::Tier),
         (status = 404, description = "No such tier"),
     ),
 )]
-async fn read_tier(door: May<TiersRead, Tier>) -> Result<Json<Tier>, Error> {
-    door.app.access.tiers.get(&door.id).await?.map(Json).ok_or_else(Error::missing::<Tier>)
+async fn read_tier(door: May<TiersRead, Tier>) -> Result<Json<wire::Tier>, Error> {
+    let tier = door.app.access.tiers.get(&door.id).await?;
+    tier.map(|tier| Json(tier.into())).ok_or_else(Error::missing::<Tier>)
 }
 
 /// The new content of a tier.
@@ -81,7 +82,7 @@ struct NewTier {
     #[serde(default, deserialize_with = "present")]
     description: Option<String>,
     /// All of the tier's limits, at most 100. A request that no limit matches is not limited.
-    limits: Vec<Limit>,
+    limits: Vec<wire::RateLimit>,
 }
 
 /// The result of a write.
@@ -107,6 +108,7 @@ async fn put_tier(
     NewName(tier): NewName<Tier>,
     Body(NewTier { description, limits }): Body<NewTier>,
 ) -> Result<Json<Written>, Error> {
+    let limits: Vec<Limit> = limits.into_iter().map(Into::into).collect();
     check(description.as_deref(), &limits)?;
     let wanted = Tier { tier: tier.clone(), description, limits };
     let at = door.app.access.tiers.put(wanted, request.metadata(&door.caller)).await?;

@@ -2,10 +2,9 @@
 
 use axum::Json;
 use axum::response::IntoResponse;
-use fleetlog_access::Role;
 use fleetlog_access::action::typed::{UsersRead, UsersWrite};
 use fleetlog_access::administration;
-use fleetlog_access::directory::{self, Account, Cursor, Status};
+use fleetlog_access::directory::{self, Account, Cursor};
 use fleetlog_access::invitations::Invitation;
 use fleetlog_event_log::TenantLog;
 use http::{StatusCode, header};
@@ -18,7 +17,7 @@ use super::error::Error;
 use super::extract::{Body, NoParameters, Query, parse, present};
 use super::page::List;
 use super::parameters::Limit;
-use super::{PREFIX, RequestId};
+use super::{PREFIX, RequestId, wire};
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -46,10 +45,10 @@ struct Which {
     q: Option<String>,
     /// Only users with this role.
     #[param(inline)]
-    role: Option<Role>,
+    role: Option<wire::Role>,
     /// Only users with this status.
     #[param(inline)]
-    status: Option<Status>,
+    status: Option<wire::UserStatus>,
     /// The most items to return on a page.
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
@@ -64,14 +63,20 @@ struct Which {
 /// Lists the tenant's users, in the order in which they were added.
 #[utoipa::path(
     get, path = "/users", tag = "users", operation_id = "list_users", params(Which),
-    responses((status = 200, description = "A page of users", body = List<Account>)),
+    responses((status = 200, description = "A page of users", body = List<wire::User>)),
 )]
 async fn list_users(
     door: May<UsersRead>,
     Query(Which { q, role, status, limit, cursor, count }): Query<Which>,
-) -> Result<Json<List<Account>>, Error> {
+) -> Result<Json<List<wire::User>>, Error> {
     let after = parse("cursor", cursor.as_deref())?;
-    let query = directory::Query { q, role, status, after, limit: limit.0 };
+    let query = directory::Query {
+        q,
+        role: role.map(Into::into),
+        status: status.map(Into::into),
+        after,
+        limit: limit.0,
+    };
     let page = directory::list(door.log(), &query).await?;
     let total = if count { Some(directory::count(door.log(), &query).await?) } else { None };
     Ok(Json(List::page(page, |account: &Account| Cursor(account.user_id).to_string()).with_total(total)))
@@ -82,11 +87,11 @@ async fn list_users(
     get, path = "/users/{id}", tag = "users", operation_id = "read_user",
     params(("id" = Uuid, Path, description = "The user's id")),
     responses(
-        (status = 200, description = "The user, as of now", body = Account),
+        (status = 200, description = "The user, as of now", body = wire::User),
         (status = 404, description = "No such user"),
     ),
 )]
-async fn read_user(door: May<UsersRead, Account>, _: Query<NoParameters>) -> Result<Json<Account>, Error> {
+async fn read_user(door: May<UsersRead, Account>, _: Query<NoParameters>) -> Result<Json<wire::User>, Error> {
     account(door.log(), door.id).await.map(Json)
 }
 
@@ -98,7 +103,7 @@ struct NewUser {
     #[schema(example = "jo@example.com")]
     email: String,
     /// What the user may do.
-    role: Role,
+    role: wire::Role,
     /// The user's name, for people: 1 to 200 characters.
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
@@ -112,7 +117,7 @@ struct NewUser {
 #[utoipa::path(
     post, path = "/users", tag = "users", operation_id = "add_user", request_body = NewUser,
     responses(
-        (status = 201, description = "The user is added or invited", body = Account, headers(("Location" = String))),
+        (status = 201, description = "The user is added or invited", body = wire::User, headers(("Location" = String))),
         (status = 409, description = "The address has an account, or the tenant has as many users as it may have"),
     ),
 )]
@@ -121,7 +126,7 @@ async fn add_user(
     request: RequestId,
     Body(NewUser { email, role, name, password }): Body<NewUser>,
 ) -> Result<impl IntoResponse, Error> {
-    let invitation = Invitation { email, role, name, password };
+    let invitation = Invitation { email, role: role.into(), name, password };
     let metadata = request.metadata(&door.caller);
     let user_id = door.app.access.invitations.invite(door.log(), invitation, metadata).await?;
     let location = format!("{PREFIX}/users/{user_id}");
@@ -139,7 +144,7 @@ struct Change {
     name: Option<String>,
     /// What the user may do.
     #[serde(default, deserialize_with = "present")]
-    role: Option<Role>,
+    role: Option<wire::Role>,
     /// Whether the user may log in. At `false` all of the user's sessions end.
     #[serde(default, deserialize_with = "present")]
     active: Option<bool>,
@@ -150,7 +155,7 @@ struct Change {
     patch, path = "/users/{id}", tag = "users", operation_id = "change_user", request_body = Change,
     params(("id" = Uuid, Path, description = "The user's id")),
     responses(
-        (status = 200, description = "The user, as of now", body = Account),
+        (status = 200, description = "The user, as of now", body = wire::User),
         (status = 404, description = "No such user"),
         (status = 409, description = "The last active admin stays one"),
     ),
@@ -159,17 +164,17 @@ async fn change_user(
     door: May<UsersWrite, Account>,
     request: RequestId,
     Body(Change { name, role, active }): Body<Change>,
-) -> Result<Json<Account>, Error> {
+) -> Result<Json<wire::User>, Error> {
     if name.is_none() && role.is_none() && active.is_none() {
         return Err(Error::field("", "expected name, role or active"));
     }
-    let change = administration::Change { name, role, active };
+    let change = administration::Change { name, role: role.map(Into::into), active };
     let metadata = request.metadata(&door.caller);
     administration::change(door.log(), door.id, change, metadata).await?;
     account(door.log(), door.id).await.map(Json)
 }
 
-async fn account(log: &TenantLog, user_id: Uuid) -> Result<Account, Error> {
+async fn account(log: &TenantLog, user_id: Uuid) -> Result<wire::User, Error> {
     let account = directory::get(log, user_id).await?;
-    account.ok_or_else(Error::missing::<Account>)
+    account.map(Into::into).ok_or_else(Error::missing::<Account>)
 }

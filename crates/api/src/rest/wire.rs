@@ -1,16 +1,26 @@
 //! What REST writes and reads as JSON where a crate below has a type for it: the fields and descriptions that the
 //! `OpenAPI` document lists. The types below know nothing of the document, and each becomes one of these by a move.
 
+mod api_keys;
 mod command_batches;
 mod commands;
 mod credentials;
 mod devices;
 mod projections;
+mod sessions;
+mod tenants;
+mod tiers;
+mod users;
 mod windows;
 
+pub(super) use api_keys::ApiKey;
 pub(super) use command_batches::{CommandBatch, Selector};
 pub(super) use commands::{Command, CommandStep, CommandType};
 pub(super) use credentials::Credential;
 pub(super) use devices::{Device, Status};
 pub(super) use projections::ProjectionStatus;
+pub(super) use sessions::Session;
+pub(super) use tenants::{Registration, Tenant};
+pub(super) use tiers::{RateLimit, Tier};
+pub(super) use users::{Role, User, UserStatus};
 pub(super) use windows::Window;
