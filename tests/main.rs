@@ -20,6 +20,7 @@ mod limits;
 mod log;
 mod projections;
 mod publishers;
+mod readiness;
 mod replay;
 mod rest;
 mod spine;

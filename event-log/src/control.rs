@@ -12,6 +12,7 @@ use sqlx::PgConnection;
 use crate::event::decode;
 use crate::group::{self, Append};
 pub use crate::metadata::{Actor, Metadata};
+use crate::probes::note_append;
 use crate::scope::Scope;
 use crate::{Corrupt, Error, Event, EventLog, LogId, Position};
 
@@ -180,7 +181,13 @@ impl<S: Scope> EventLog<S> {
             return Ok(None);
         }
         let append = Append::new::<A>(stream, record.events, &events, metadata)?;
-        let committed = self.inner.groups.append(&self.scope, append).await?;
+        let appended = self.inner.groups.append(&self.scope, append).await;
+        match &appended {
+            Ok(_) => note_append(&self.inner.appends, Ok(())),
+            Err(group::Refused::Log(error)) => note_append(&self.inner.appends, Err(error)),
+            Err(group::Refused::Conflict) => {}
+        }
+        let committed = appended?;
         self.heads().moved(committed.log_id, committed.position);
         Ok(Some(committed))
     }

@@ -23,6 +23,10 @@ where
     text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
+/// How long a transaction may do nothing before Postgres ends it. A process that is frozen in the middle of one would
+/// hold its locks, such as that on the head of a log, and hold up every other node.
+pub const FORGOTTEN: Duration = Duration::from_secs(7);
+
 /// What can go wrong between fleetlog and its database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -140,8 +144,7 @@ impl Options {
     fn acting_as(&self, role: &str) -> PgConnectOptions {
         self.connect.clone().application_name("fleetlog").options([
             ("role", role),
-            // A forgotten transaction would hold its locks, and hold up vacuum, for ever.
-            ("idle_in_transaction_session_timeout", "60s"),
+            ("idle_in_transaction_session_timeout", &format!("{}ms", FORGOTTEN.as_millis())),
             ("timezone", "UTC"),
         ])
     }

@@ -1,53 +1,148 @@
 //! Tasks that only one node at a time may do. The leader is the node whose connection holds the task's advisory lock.
-//! Postgres releases the lock when that connection ends, however the node ended, and ends the connection of a node
-//! that has been frozen. What a leader does must be right even while two nodes briefly believe that they lead.
+//!
+//! The lock is a lease: Postgres ends the leader's connection, and with it the lease, once the connection has been
+//! silent for [`LEASE`], by Postgres's own clock. Only the leader's work keeps it: the leader writes over this very
+//! connection, or calls [`Leadership::is_held`] between two steps of its work. So a leader that is frozen, cut off or
+//! stuck is replaced, however it came to that. A transaction that such a leader has left open ends as soon
+//! (`idle_in_transaction_session_timeout`, see [`crate::database`]), so its locks hold up nobody.
+//!
+//! What a leader does must be right even while two nodes briefly believe that they lead. What it writes over its own
+//! connection is: with the lease that connection is gone. [`Lease::is_current`] keeps a leader that has just woken
+//! from effects that a database cannot undo.
 
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 
-use crate::Result;
+use crate::{EventLog, Result};
 
-/// How often the leader checks that its connection is alive.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How long a leader may be silent before Postgres ends its lease. With the time that another node needs to notice,
+/// 0.5 s, a frozen leader is replaced within 10 s.
+pub const LEASE: Duration = Duration::from_secs(7);
+/// How often an idle leader renews its lease. Two renewals may fail before the lease ends.
+pub const RENEW_EVERY: Duration = Duration::from_secs(2);
+/// How old an answer about who leads may be. The nodes that wait to lead ask twice a second, for all tasks at once.
+const FRESH: Duration = Duration::from_millis(400);
 /// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long a node may be silent before Postgres ends its connection. PostgreSQL 14 and later.
-const FROZEN: &str = "SET idle_session_timeout = '60s'";
 
 /// The right to do a task alone, until the connection is gone.
 pub struct Leadership {
     connection: PgConnection,
-    checked: Instant,
+    lease: Lease,
 }
 
+/// When a leader's lease was renewed last. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Lease(Arc<Mutex<Instant>>);
+
+impl Lease {
+    /// Whether no other node can have taken over yet. The lease counts from before its last renewal was sent, by a
+    /// clock that goes on while the process is frozen, so it ends here before it ends in Postgres.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.age() < LEASE
+    }
+
+    fn age(&self) -> Duration {
+        self.0.lock().elapsed()
+    }
+}
+
+/// The tasks that this process waits to lead, and which of them are led by some node.
+#[derive(Default)]
+pub(crate) struct Rivals(tokio::sync::Mutex<Asked>);
+
+#[derive(Default)]
+struct Asked {
+    tasks: BTreeSet<String>,
+    at: Option<Instant>,
+    taken: HashSet<String>,
+}
+
+impl EventLog {
+    /// Tries to become the leader of the task called `name`. `None` if another node leads. Waiting to lead costs one
+    /// statement for all tasks of the process each half second, over the pool, and no connection.
+    pub async fn lead(&self, name: &str) -> Result<Option<Leadership>> {
+        if self.inner.rivals.have_taken(self.pool(), name).await? {
+            return Ok(None);
+        }
+        Leadership::acquire(self.pool(), name).await
+    }
+}
+
+impl Rivals {
+    async fn have_taken(&self, pool: &PgPool, name: &str) -> Result<bool> {
+        let mut asked = self.0.lock().await;
+        let is_new = asked.tasks.insert(name.to_owned());
+        if is_new || asked.at.is_none_or(|at| at.elapsed() >= FRESH) {
+            let tasks: Vec<&str> = asked.tasks.iter().map(String::as_str).collect();
+            let taken: Vec<String> = sqlx::query_scalar(TAKEN).bind(tasks).fetch_all(pool).await?;
+            asked.taken = taken.into_iter().collect();
+            asked.at = Some(Instant::now());
+        }
+        Ok(asked.taken.contains(name))
+    }
+}
+
+/// Which of some tasks are led. A lock of one `bigint` is shown as two halves.
+const TAKEN: &str = "
+    WITH held AS MATERIALIZED (
+        SELECT (classid::bigint << 32) | objid::bigint AS key FROM pg_locks
+        WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    )
+    SELECT task FROM unnest($1::text[]) AS task WHERE hashtextextended(task, 0) IN (SELECT key FROM held)";
+
 impl Leadership {
-    /// Tries to become the leader of the task called `name`. `None` if another node leads.
-    pub async fn acquire(pool: &PgPool, name: &str) -> Result<Option<Self>> {
+    async fn acquire(pool: &PgPool, name: &str) -> Result<Option<Self>> {
         let acquire = async {
             // Not a connection of the pool: the pool would miss it, and it must never be handed to another caller.
             let mut connection = pool.connect_options().connect().await?;
-            connection.execute(FROZEN).await?;
-            let acquired = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
+            let lease = format!("SET idle_session_timeout = '{}ms'", LEASE.as_millis());
+            connection.execute(lease.as_str()).await?;
+            let asked = Instant::now();
+            let acquired: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
                 .bind(name)
                 .fetch_one(&mut connection)
                 .await?;
-            Ok::<_, sqlx::Error>((connection, acquired))
+            Ok::<_, sqlx::Error>((connection, asked, acquired))
         };
         let acquired =
             tokio::time::timeout(PATIENCE, acquire).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-        let (connection, acquired) = acquired?;
-        Ok(if acquired { Some(Self { connection, checked: Instant::now() }) } else { None })
+        let (connection, asked, acquired) = acquired?;
+        Ok(acquired.then(|| Self { connection, lease: Lease(Arc::new(Mutex::new(asked))) }))
     }
 
-    /// Whether this node still leads, as of about a second ago.
+    /// Renews the lease unless that was done within [`RENEW_EVERY`]. `false` if this node no longer leads.
     pub async fn is_held(&mut self) -> bool {
-        if self.checked.elapsed() < CHECK_EVERY {
-            return true;
+        self.lease.age() < RENEW_EVERY || self.renew().await
+    }
+
+    /// Renews the lease. `false` if this node no longer leads.
+    pub async fn renew(&mut self) -> bool {
+        let asked = Instant::now();
+        let alive =
+            tokio::time::timeout(PATIENCE, self.connection.ping()).await.is_ok_and(|alive| alive.is_ok());
+        if alive {
+            *self.lease.0.lock() = asked;
         }
-        self.checked = Instant::now();
-        tokio::time::timeout(PATIENCE, self.connection.ping()).await.is_ok_and(|alive| alive.is_ok())
+        alive
+    }
+
+    /// The connection that holds the lease. What is written over it is written by the leader, or not at all; a
+    /// statement on it renews the lease in Postgres, but not in [`Leadership::lease`].
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// Tells parts of the leader's work whether they may still go on.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        self.lease.clone()
     }
 
     /// Lets another node lead at once. Closing the connection would too, but only after the server's process for it

@@ -22,6 +22,8 @@
 //! - [`terms`]: each tenant's suspension and limits
 //! - `upkeep`: reads heads and terms again, both in one statement
 //! - [`leadership`]: tasks that only one node at a time may do
+//! - [`health`]: whether the parts of this process work
+//! - `probes`: tries what failed again, until it works
 //! - [`follow`]: follow a log from a position, for as long as it grows
 //! - [`backoff`]: the waits between retries
 //! - [`instrument`]: the process's metrics
@@ -37,11 +39,13 @@ pub mod event;
 pub mod follow;
 mod group;
 pub mod heads;
+pub mod health;
 pub mod instrument;
 pub mod leadership;
 mod metadata;
 mod migrations;
 pub mod moment;
+mod probes;
 pub mod quarantine;
 pub mod read;
 mod readers;
@@ -58,6 +62,8 @@ use fleetlog_aggregates::identity::{StreamId, Tenant};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
 use tokio_util::sync::CancellationToken;
+
+use health::parts;
 
 pub use database::{Error, Result};
 pub use event::{Corrupt, Event, Lane, Log, LogId, Position};
@@ -86,6 +92,12 @@ struct Inner {
     terms: terms::AllTerms,
     partitions: telemetry::Partitions,
     recent: telemetry::Recent,
+    rivals: leadership::Rivals,
+    health: health::Health,
+    /// Whether events can be stored, which the appends report.
+    appends: health::Part,
+    /// Whether the log can be read, and where the last read failed.
+    reads: probes::Reads,
 }
 
 impl EventLog {
@@ -119,7 +131,22 @@ impl EventLog {
         // The append pool connects when it is first needed.
         let (append_pool, recent) = (options.append_pool(), telemetry::Recent::new());
         let (requests, groups) = (Arc::new(scope::Requests::new(&options)), group::Groups::default());
-        let inner = Inner { options, append_pool, requests, groups, heads, terms, partitions, recent };
+        let (rivals, health) = (leadership::Rivals::default(), health::Health::default());
+        let (appends, reads) = (health.part(parts::APPENDS, health::UNSTORED), probes::Reads::new(&health));
+        let inner = Inner {
+            options,
+            append_pool,
+            requests,
+            groups,
+            heads,
+            terms,
+            partitions,
+            recent,
+            rivals,
+            health,
+            appends,
+            reads,
+        };
         Self { scope: AllTenants { pool }, inner: Arc::new(inner) }
     }
 
@@ -127,7 +154,7 @@ impl EventLog {
     /// it, followers see only what this process appends.
     pub async fn run(&self, shutdown: CancellationToken) {
         let (informed, tell) = (self.keep_informed(), self.inner.heads.tell(self.pool()));
-        let upkeep = async { tokio::join!(informed, tell, self.keep_partitions()) };
+        let upkeep = async { tokio::join!(informed, tell, self.keep_partitions(), self.keep_probing()) };
         let _ = shutdown.run_until_cancelled(upkeep).await;
     }
 
@@ -185,6 +212,12 @@ impl<S: Scope> EventLog<S> {
     #[must_use]
     pub fn terms(&self) -> &terms::AllTerms {
         &self.inner.terms
+    }
+
+    /// Whether the parts of this process work.
+    #[must_use]
+    pub fn health(&self) -> &health::Health {
+        &self.inner.health
     }
 
     /// The logs and their heads, as far as this process knows them.

@@ -10,6 +10,7 @@ use sqlx::query::Query;
 use sqlx::{FromRow, Postgres, Row};
 
 use crate::event::{Json, StoredMetadata};
+use crate::probes::Range;
 use crate::scope::Scope;
 use crate::{Error, Event, EventLog, Lane, LogId, Position, Result};
 
@@ -91,10 +92,12 @@ impl<S: Scope> EventLog<S> {
         aggregate_types: &[&str],
     ) -> Result<Vec<Event>> {
         let query = sqlx::query(CONTROL_OF_TYPES).bind(log_id).bind(after).bind(limit).bind(aggregate_types);
-        self.up_to(bytes, query, control_event).await
+        let read = self.up_to(bytes, query, control_event).await;
+        self.inner.reads.note(Range { log_id, after, limit, bytes }, &read);
+        read
     }
 
-    async fn read_within(
+    pub(crate) async fn read_within(
         &self,
         log_id: LogId,
         after: Position,
@@ -114,7 +117,9 @@ impl<S: Scope> EventLog<S> {
             let since = filter.since.unwrap_or(EARLIEST);
             query = query.bind(since).bind(since - MAX_AHEAD);
         }
-        self.up_to(bytes, query, event).await
+        let read = self.up_to(bytes, query, event).await;
+        self.inner.reads.note(Range { log_id, after, limit, bytes }, &read);
+        read
     }
 
     /// Reads events until their payloads reach `bytes`.

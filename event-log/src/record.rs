@@ -11,7 +11,9 @@ use futures::future::BoxFuture;
 use sqlx::{PgConnection, Postgres, Row, Transaction};
 
 use crate::control::{self, Committed, ExecuteError, Metadata, Record};
-use crate::group::{self, Append};
+use crate::group::{self, Append, Refused};
+use crate::health::Part;
+use crate::probes::note_append;
 use crate::scope::Scope;
 use crate::{Error, EventLog, LogId, Position};
 
@@ -19,6 +21,7 @@ use crate::{Error, EventLog, LogId, Position};
 pub struct Recorder {
     transaction: Transaction<'static, Postgres>,
     appended: Vec<Committed>,
+    appends: Part,
 }
 
 impl Recorder {
@@ -65,7 +68,8 @@ impl Recorder {
             .bind(payload)
             .bind(metadata)
             .fetch_one(&mut *self.transaction)
-            .await?;
+            .await
+            .map_err(|error| self.noted(error.into()))?;
         let committed = Committed { log_id: row.try_get("log_id")?, position: row.try_get("position")? };
         self.appended.push(committed);
         Ok(committed)
@@ -122,7 +126,11 @@ impl Recorder {
             return Ok(None);
         }
         let append = Append::new::<A>(stream, *known, events, metadata)?;
-        let committed = group::insert(&mut *self.transaction, &[&append]).await?;
+        let committed =
+            group::insert(&mut *self.transaction, &[&append]).await.map_err(|refused| match refused {
+                Refused::Log(error) => Refused::Log(self.noted(error)),
+                conflict @ Refused::Conflict => conflict,
+            })?;
         self.appended.extend(&committed);
         Ok(committed.last().copied())
     }
@@ -161,12 +169,19 @@ impl Recorder {
             // Planned again each time: a plan made for an empty log reads all of a large one.
             .persistent(false)
             .fetch_all(&mut *self.transaction)
-            .await?;
+            .await
+            .map_err(|error| self.noted(error.into()))?;
         if !begun.is_empty() {
             let position = head + begun.len() as Position;
             self.appended.push(Committed { log_id: control, position });
         }
         Ok(begun)
+    }
+
+    /// Notes that an event could not be stored.
+    fn noted(&self, error: Error) -> Error {
+        note_append(&self.appends, Err(&error));
+        error
     }
 }
 
@@ -211,10 +226,15 @@ impl<S: Scope> EventLog<S> {
         let log = self.clone();
         let task = tokio::spawn(async move {
             let transaction = log.scope.begin().await?;
-            let mut recorder = Recorder { transaction, appended: vec![] };
+            let appends = log.inner.appends.clone();
+            let mut recorder = Recorder { transaction, appended: vec![], appends };
             let done = work(&mut recorder).await?;
-            let Recorder { transaction, appended } = recorder;
-            transaction.commit().await.map_err(Error::from)?;
+            let Recorder { transaction, appended, appends } = recorder;
+            let committed = transaction.commit().await.map_err(Error::from);
+            if !appended.is_empty() {
+                note_append(&appends, committed.as_ref().copied());
+            }
+            committed?;
             for Committed { log_id, position } in appended {
                 log.heads().moved(log_id, position);
             }

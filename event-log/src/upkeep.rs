@@ -3,7 +3,7 @@
 //! One statement reads both, over the connection that also listens for other nodes' appends. An idle log runs no
 //! other statement, and the cost does not grow with the number of connections.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgListener, PgRow};
 use sqlx::{Executor, Postgres, Row};
@@ -13,12 +13,15 @@ use crate::EventLog;
 use crate::LogId;
 use crate::Result;
 use crate::heads;
+use crate::health::parts;
 use crate::terms;
 
 /// How often heads and terms are read. It bounds how late another node's events and decisions are noticed.
 const POLL: Duration = Duration::from_millis(500);
 /// How long the connection may take to answer before another one replaces it.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the database may take to answer before the part `database` is down.
+const SILENT: Duration = Duration::from_secs(2);
 
 /// Each row is a log, or the terms of a tenant. Most tenants have no terms.
 const LOGS_AND_TERMS: &str = "
@@ -36,6 +39,7 @@ impl EventLog {
         let mut ticks = tokio::time::interval(POLL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut listener: Option<PgListener> = None;
+        let database = self.health().part(parts::DATABASE, SILENT);
         loop {
             if listener.is_none() {
                 listener = heads::listen(self.pool()).await.ok();
@@ -44,6 +48,7 @@ impl EventLog {
                 _ = ticks.tick() => None,
                 heard = self.heads().hear_another(listener.as_mut()) => Some(heard.is_ok()),
             };
+            let asked = database.wait(Instant::now(), "the database does not answer");
             let read = match (&mut listener, heard) {
                 (_, Some(false)) => {
                     // The listener may have missed a notification: the next poll makes up for it.
@@ -55,6 +60,11 @@ impl EventLog {
                 (Some(listener), None) => in_time(self.poll(&mut *listener)).await,
                 (None, _) => self.poll(self.pool()).await,
             };
+            drop(asked);
+            match &read {
+                Ok(()) => database.up(),
+                Err(error) => database.down(error),
+            }
             if let Err(error) = read {
                 tracing::warn!(%error, "failed to read the heads and the tenants' terms; trying again");
                 listener = None;

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use fleetlog_access::Role;
 use fleetlog_api::Settings;
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::Api;
-use crate::support::api::answer;
+use crate::support::api::{Answer, answer};
 
 #[tokio::test]
 async fn health_shows_each_part_apart() {
@@ -18,12 +18,29 @@ async fn health_shows_each_part_apart() {
     assert_eq!(alive.json(), json!({"status": "alive", "version": env!("CARGO_PKG_VERSION")}));
     api.catch_up().await;
     let ready = || async { answer(api.request(Method::GET, "/readyz")).await };
-    let up = json!({"status": "ready", "database": "up", "broker": "up", "projections": "up"});
-    assert_eq!(ready().await.json(), up);
+    let words = |answer: &Answer| {
+        let answer = answer.json();
+        ["status", "database", "broker", "projections"].map(|name| answer[name].as_str().map(str::to_owned))
+    };
+    let with = ready().await;
+    assert_eq!(with.status, StatusCode::OK);
+    assert_eq!(words(&with), ["ready", "up", "up", "up"].map(|word| Some(word.to_owned())));
+    assert!(
+        parts(&with).iter().all(|part| part["state"] == "up" && part.get("reason").is_none()),
+        "{}",
+        with.text
+    );
     api.broker_is_up.store(false, Ordering::Relaxed);
     let without = ready().await;
-    let degraded = json!({"status": "degraded", "database": "up", "broker": "down", "projections": "up"});
-    assert_eq!((without.status, without.json()), (StatusCode::OK, degraded));
+    assert_eq!(without.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(words(&without), ["degraded", "up", "down", "up"].map(|word| Some(word.to_owned())));
+    let broker = parts(&without).into_iter().find(|part| part["name"] == "broker").expect("the broker");
+    assert!(broker["state"] == "down" && broker["reason"].is_string(), "{broker}");
+}
+
+/// The parts that an answer of `/readyz` lists.
+fn parts(answer: &Answer) -> Vec<Value> {
+    answer.json()["parts"].as_array().cloned().unwrap_or_default()
 }
 
 #[tokio::test]
@@ -33,9 +50,11 @@ async fn without_its_database_the_service_says_so_and_when_to_try_again() {
     let answered = api.get("/telemetry/dev-01").await;
     assert_eq!(answered.refusal(), "503 unavailable");
     assert_eq!(answered.header("retry-after"), "1");
-    let ready = answer(api.request(Method::GET, "/readyz")).await;
-    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!((&ready.json()["status"], &ready.json()["database"]), (&json!("not_ready"), &json!("down")));
+    let ready = api.until("/readyz", |answer| answer.json()["database"] == "down").await;
+    assert_eq!(
+        (ready.status, &ready.json()["status"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!("not_ready"))
+    );
     let asked = api.send(Method::POST, "/graphql", json!({"query": "{ logs { head } }"})).await;
     assert_eq!(asked.refusal(), "503 unavailable", "nobody can tell who is asking");
     let alive = answer(api.request(Method::GET, "/healthz")).await;

@@ -135,6 +135,20 @@ impl Api {
         self.app.access.signing_keys.issue(&user, user_id, Utc::now()).expect("a token")
     }
 
+    /// Polls a path without a token until the answer is as expected.
+    pub(crate) async fn until(&self, path: &str, expected: impl Fn(&Answer) -> bool) -> Answer {
+        let mut last = String::new();
+        for _ in 0..2000 {
+            let answer = answer(self.request(Method::GET, path)).await;
+            if expected(&answer) {
+                return answer;
+            }
+            last = answer.text;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{path} stays at {last}");
+    }
+
     /// A request without a token.
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))

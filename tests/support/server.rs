@@ -141,6 +141,12 @@ impl Server {
         request.send().await.expect("an answer").json().await.expect("JSON")
     }
 
+    /// Freezes the server, or lets it go on, with a signal such as `STOP` or `CONT`.
+    pub(crate) async fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().await;
+        assert!(sent.expect("kill").success());
+    }
+
     /// Kills the server with `kill -9`.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.expect("killed");

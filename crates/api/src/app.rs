@@ -9,6 +9,7 @@ use fleetlog_engine::commands::Commands;
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_engine::devices::credentials::secret::ServiceLogin;
 use fleetlog_event_log::EventLog;
+use fleetlog_event_log::health::Health;
 use http::HeaderValue;
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -39,6 +40,8 @@ pub struct App {
     pub metrics: PrometheusHandle,
     /// Tells whether the service is connected to its MQTT broker.
     pub broker: BrokerProbe,
+    /// Whether the parts of this process work.
+    pub health: Health,
     /// The operator's settings.
     pub settings: Arc<Settings>,
 }
@@ -90,7 +93,8 @@ impl App {
     ) -> Self {
         let graphql = Schemas::new(settings.introspection);
         let (commands, settings) = (Commands::default(), Arc::new(settings));
-        Self { log: log.into(), commands, projections, access, devices, graphql, metrics, broker, settings }
+        let (health, log) = (log.health().clone(), log.into());
+        Self { log, commands, projections, access, devices, graphql, metrics, broker, health, settings }
     }
 
     /// A device counts as online if its last message arrived at this moment or later.

@@ -19,17 +19,16 @@ mod tenant;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::backoff::Backoff;
+use fleetlog_event_log::health::{Part, parts};
 use fleetlog_event_log::leadership::Leadership;
 use fleetlog_event_log::{EventLog, Lane, LogId};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use batch_runner::Notice;
 use outlet::CommandOutlet;
 use tenant::TenantWorker;
 
@@ -37,32 +36,47 @@ use tenant::TenantWorker;
 const NAME: &str = "fleetlog dispatcher";
 /// How often each node asks for the right to dispatch, or checks that it still has it.
 const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How long the work may stand still before the part `dispatcher` is down, and the node gives up the right to dispatch.
+const STANDS: Duration = Duration::from_secs(10);
+/// How long workers may take to end after they were told to.
+const END_WITHIN: Duration = Duration::from_secs(15);
 
 /// The dispatcher. Start it with [`Dispatcher::run`].
 pub struct Dispatcher {
     log: EventLog,
     outlet: Arc<dyn CommandOutlet>,
+    health: Part,
 }
 
 impl Dispatcher {
     /// Prepares the dispatcher for all tenants.
     #[must_use]
     pub fn new(log: EventLog, outlet: Arc<dyn CommandOutlet>) -> Self {
-        Self { log, outlet }
+        let health = log.health().part(parts::DISPATCHER, STANDS);
+        Self { log, outlet, health }
     }
 
     /// Dispatches, whenever this node has the right to, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut backoff = Backoff::new(ASK_EVERY, Duration::from_secs(10));
+        let mut trouble = None;
         while !shutdown.is_cancelled() {
-            match Leadership::acquire(self.log.pool(), NAME).await {
+            match self.log.lead(NAME).await {
                 Ok(Some(leadership)) => {
                     backoff.reset();
+                    trouble = None;
                     tracing::info!("this node dispatches commands");
                     self.dispatch(leadership, &shutdown).await;
                 }
-                Ok(None) => backoff.reset(),
-                Err(error) => tracing::warn!(%error, "failed to ask for the right to dispatch; trying again"),
+                Ok(None) => {
+                    backoff.reset();
+                    trouble = None;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "failed to ask for the right to dispatch; trying again");
+                    let nobody = || self.health.wait(Instant::now(), "this node cannot ask who dispatches");
+                    trouble.get_or_insert_with(nobody).failed(&error);
+                }
             }
             let _ = shutdown.run_until_cancelled(backoff.wait()).await;
         }
@@ -83,14 +97,25 @@ impl Dispatcher {
                     && open.insert(log.log_id)
                     && let Ok(tenant) = log.tenant.parse()
                 {
-                    self.start_worker((log.log_id, tenant), batches.clone(), &stop, &mut workers);
+                    let worker = TenantWorker::new(
+                        self.log.clone(),
+                        (log.log_id, tenant),
+                        Arc::clone(&self.outlet),
+                        batches.clone(),
+                        (self.health.clone(), leadership.lease()),
+                    );
+                    workers.spawn(worker.run(stop.clone()));
                 }
             }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
                 _ = asks.tick() => {
-                    if !leadership.is_held().await {
+                    // Only work that moves keeps the lease.
+                    if !self.health.is_up() {
+                        tracing::error!("dispatching stands still; another node may take over");
+                        stop.cancel();
+                    } else if !leadership.is_held().await {
                         tracing::warn!("this node no longer dispatches commands");
                         stop.cancel();
                     }
@@ -102,18 +127,10 @@ impl Dispatcher {
                 }
             }
         }
-        while workers.join_next().await.is_some() {}
+        let ended = async { while workers.join_next().await.is_some() {} };
+        if tokio::time::timeout(END_WITHIN, ended).await.is_err() {
+            workers.shutdown().await;
+        }
         leadership.release().await;
-    }
-
-    fn start_worker(
-        &self,
-        log: (LogId, Tenant),
-        batches: mpsc::UnboundedSender<Notice>,
-        stop: &CancellationToken,
-        workers: &mut JoinSet<()>,
-    ) {
-        let worker = TenantWorker::new(self.log.clone(), log, Arc::clone(&self.outlet), batches);
-        workers.spawn(worker.run(stop.clone()));
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use fleetlog_event_log::{Error, Event, EventLog, LogId, Position};
-use sqlx::{Acquire, Executor, PgConnection, PgTransaction};
+use sqlx::{Acquire, Executor, PgConnection, Postgres, Transaction};
 
 use super::Options;
 use super::checkpoints::{Checkpoints, Parked, ParkedStreams};
@@ -21,6 +21,8 @@ const TURN: Duration = Duration::from_secs(2);
 /// Applies the events of one log.
 pub(super) struct Applier<'r, M> {
     pub(super) log: &'r EventLog,
+    /// The connection that holds the runner's lease: what is written over it is written by the leader.
+    pub(super) leader: &'r mut PgConnection,
     pub(super) options: &'r Options,
     pub(super) checkpoints: Checkpoints,
     pub(super) model: &'r mut M,
@@ -130,27 +132,10 @@ impl<'r, M: ReadModel> Applier<'r, M> {
     }
 
     async fn write(&mut self, after: Position, fold: M::Fold, batch: &Applied) -> Result<(), Unapplied> {
-        let mut transaction = self.begin(after, batch.to).await?;
+        let mut transaction = begin(self.leader, self.checkpoints, self.log_id, after, batch.to).await?;
         self.model.write(&mut transaction, self.log_id, fold).await?;
         self.checkpoints.park(&mut transaction, self.log_id, &batch.parked).await?;
         Ok(transaction.commit().await?)
-    }
-
-    /// Begins a transaction that has moved the checkpoint. The checkpoint comes first, because moving it also locks
-    /// it: what follows is this runner's alone.
-    async fn begin(&self, after: Position, to: Position) -> Result<PgTransaction<'static>, Unapplied> {
-        let mut transaction = self.log.pool().begin().await?;
-        // Rows and checkpoint can only be lost together, and are then folded again from the log, so no commit needs
-        // to wait for the disk. A lost checkpoint is noticed, because it is not where this runner left it.
-        //
-        // Read models write with one index look-up for each row. A plan that was made while a table was small, and
-        // reads all of it, would be kept while the table grows.
-        transaction.execute("SET LOCAL synchronous_commit = off; SET LOCAL enable_seqscan = off").await?;
-        if self.checkpoints.advance(&mut transaction, self.log_id, after, to).await? {
-            return Ok(transaction);
-        }
-        transaction.rollback().await?;
-        Err(Unapplied::Moved)
     }
 
     async fn write_by_stream(&mut self, after: Position) -> Result<Applied, Unapplied> {
@@ -160,14 +145,15 @@ impl<'r, M: ReadModel> Applier<'r, M> {
         for event in events.iter().filter(|event| !self.parked.contains(event)) {
             streams.entry((&event.aggregate_type, &event.aggregate_id)).or_default().push(event);
         }
-        let mut transaction = self.begin(after, to).await?;
+        let mut transaction = begin(self.leader, self.checkpoints, self.log_id, after, to).await?;
         let mut parked = Vec::new();
         for stream in streams.values() {
-            if self.try_write(&mut transaction, stream).await?.is_none() {
+            if try_write(self.model, self.log_id, &mut transaction, stream).await?.is_none() {
                 continue;
             }
             for event in stream {
-                if let Some(at_fault) = self.try_write(&mut transaction, &[event]).await? {
+                if let Some(at_fault) = try_write(self.model, self.log_id, &mut transaction, &[event]).await?
+                {
                     parked.push(at_fault);
                     break;
                 }
@@ -177,31 +163,56 @@ impl<'r, M: ReadModel> Applier<'r, M> {
         transaction.commit().await?;
         Ok(Applied { to, events: events.len() as u64, parked })
     }
+}
 
-    /// Writes some events of one stream. If the database refuses them, writes none and returns the stream to be parked.
-    async fn try_write(
-        &mut self,
-        connection: &mut PgConnection,
-        events: &[&Event],
-    ) -> Result<Option<Parked>, Error> {
-        let mut fold = M::Fold::default();
-        for event in events {
-            if let Err(poison) = M::fold(&mut fold, event) {
-                return Ok(Some(Parked::at(event, &poison)));
-            }
+/// Begins a transaction that has moved the checkpoint. The checkpoint comes first, because moving it also locks it: what
+/// follows is this runner's alone.
+async fn begin(
+    leader: &mut PgConnection,
+    checkpoints: Checkpoints,
+    log_id: LogId,
+    after: Position,
+    to: Position,
+) -> Result<Transaction<'_, Postgres>, Unapplied> {
+    let mut transaction = leader.begin().await?;
+    // Rows and checkpoint can only be lost together, and are then folded again from the log, so no commit needs to wait
+    // for the disk. A lost checkpoint is noticed, because it is not where this runner left it.
+    //
+    // Read models write with one index look-up for each row. A plan that was made while a table was small, and reads
+    // all of it, would be kept while the table grows.
+    transaction.execute("SET LOCAL synchronous_commit = off; SET LOCAL enable_seqscan = off").await?;
+    if checkpoints.advance(&mut transaction, log_id, after, to).await? {
+        return Ok(transaction);
+    }
+    transaction.rollback().await?;
+    Err(Unapplied::Moved)
+}
+
+/// Writes some events of one stream. If the database refuses them, writes none and returns the stream to be parked.
+async fn try_write<M: ReadModel>(
+    model: &mut M,
+    log_id: LogId,
+    connection: &mut PgConnection,
+    events: &[&Event],
+) -> Result<Option<Parked>, Error> {
+    let mut fold = M::Fold::default();
+    for event in events {
+        if let Err(poison) = M::fold(&mut fold, event) {
+            return Ok(Some(Parked::at(event, &poison)));
         }
-        let mut savepoint = connection.begin().await?;
-        match self.model.write(&mut savepoint, self.log_id, fold).await {
-            Ok(()) => {
-                savepoint.commit().await?;
-                Ok(None)
-            }
-            Err(error) if error.is_bad_data() => {
-                savepoint.rollback().await?;
-                self.forget();
-                Ok(events.first().map(|event| Parked::at(event, &error)))
-            }
-            Err(error) => Err(error),
+    }
+    let mut savepoint = connection.begin().await?;
+    match model.write(&mut savepoint, log_id, fold).await {
+        Ok(()) => {
+            savepoint.commit().await?;
+            Ok(None)
         }
+        Err(error) if error.is_bad_data() => {
+            savepoint.rollback().await?;
+            // It remembers what has just been rolled back.
+            *model = M::new(M::VERSION);
+            Ok(events.first().map(|event| Parked::at(event, &error)))
+        }
+        Err(error) => Err(error),
     }
 }

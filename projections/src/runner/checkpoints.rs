@@ -73,7 +73,12 @@ impl Checkpoints {
         Ok(())
     }
 
-    pub(super) async fn set_state(self, pool: &PgPool, state: State, error: Option<&str>) -> Result<()> {
+    pub(super) async fn set_state(
+        self,
+        connection: &mut PgConnection,
+        state: State,
+        error: Option<&str>,
+    ) -> Result<()> {
         sqlx::query(
             "UPDATE projections SET state = $3, error = $4, updated_at = clock_timestamp()
              WHERE projection = $1 AND version = $2",
@@ -82,7 +87,7 @@ impl Checkpoints {
         .bind(self.version)
         .bind(state.as_str())
         .bind(error.map(|error| error.replace('\0', "\u{fffd}")))
-        .execute(pool)
+        .execute(connection)
         .await?;
         Ok(())
     }

@@ -4,10 +4,11 @@
 //! Each log gets one turn in a round: however far a telemetry log is behind, every control log gets its turn. No
 //! batch runs under a future that may be dropped: the runner checks for shutdown between turns.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use fleetlog_event_log::heads::Logs;
+use fleetlog_event_log::health::{Part, Wait, parts};
 use fleetlog_event_log::leadership::Leadership;
 use fleetlog_event_log::{EventLog, Log, LogId, Position, Result};
 use tokio::sync::watch;
@@ -25,10 +26,13 @@ use crate::status::State;
 
 /// How often a node that does not lead tries to lead.
 const ASK_EVERY: Duration = Duration::from_millis(500);
-/// How often a runner that waits for events checks whether it still leads. It checks after every round, too, and a
-/// round writes nothing if another runner has moved the checkpoint, so an idle runner that notices late does no harm.
-/// Postgres ends a leader's connection that has been silent for 60 s.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often a runner that waits for events renews its lease. It does so before every turn, too, and writes over the
+/// connection that holds the lease.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// How often a node that does not lead looks whether the leader's checkpoints move.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// How long a log rests from which nothing could be read although its head is ahead.
+const EMPTY_REST: Duration = Duration::from_secs(1);
 /// The pause after the first failure, which doubles with each further one, and the longest pause.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
@@ -42,6 +46,14 @@ pub(super) struct Runner<M> {
     progress: watch::Sender<Progress>,
     parked: HashMap<LogId, ParkedStreams>,
     pace: Pace,
+    /// Reports whether the projection moves, here or on another node.
+    health: Part,
+    /// The logs from which nothing could be read although their heads are ahead.
+    empty: BTreeSet<LogId>,
+    /// What the projection stands still with now.
+    trouble: Option<Wait>,
+    /// When the leader's checkpoints were looked at, and where those were that were behind.
+    watched: Option<(Instant, BTreeMap<LogId, Position>)>,
     /// What the projection's row says, if that is known.
     shown: Option<(State, Option<String>)>,
     failures: u32,
@@ -70,6 +82,7 @@ impl<M: ReadModel> Runner<M> {
         turns: Turns,
         progress: watch::Sender<Progress>,
     ) -> Self {
+        let health = log.health().part(parts::PROJECTIONS, options.stands);
         Self {
             log,
             options,
@@ -79,6 +92,10 @@ impl<M: ReadModel> Runner<M> {
             progress,
             parked: HashMap::new(),
             pace: Pace::default(),
+            health,
+            empty: BTreeSet::new(),
+            trouble: None,
+            watched: None,
             shown: None,
             failures: 0,
         }
@@ -100,10 +117,19 @@ impl<M: ReadModel> Runner<M> {
     async fn lead(&mut self, shutdown: &CancellationToken) -> Option<Leadership> {
         while !shutdown.is_cancelled() {
             match self.try_lead().await {
-                Ok(Some(leadership)) => return Some(leadership),
-                Ok(None) => self.failures = 0,
+                Ok(Some(leadership)) => {
+                    self.trouble = None;
+                    return Some(leadership);
+                }
+                Ok(None) => {
+                    self.failures = 0;
+                    if let Err(error) = self.watch().await {
+                        tracing::warn!(projection = M::NAME, %error, "failed to read the leader's checkpoints; trying again");
+                    }
+                }
                 Err(error) => {
                     self.failures += 1;
+                    self.stands().failed(&error);
                     tracing::warn!(projection = M::NAME, %error, "failed to start; trying again");
                 }
             }
@@ -114,30 +140,66 @@ impl<M: ReadModel> Runner<M> {
     }
 
     async fn try_lead(&mut self) -> Result<Option<Leadership>> {
-        let pool = self.log.pool();
         // The name that `projection_lock` in the database also makes, for queries that check whether the lock is
         // held.
         let name = format!("fleetlog projection {} v{}", M::NAME, M::VERSION);
-        let Some(leadership) = Leadership::acquire(pool, &name).await? else { return Ok(None) };
+        let Some(leadership) = self.log.lead(&name).await? else { return Ok(None) };
+        let pool = self.log.pool();
         self.checkpoints.register(pool, M::LANES).await?;
         let positions = self.checkpoints.positions(pool).await?;
         self.parked = self.checkpoints.parked(pool).await?;
         self.model = M::new(M::VERSION);
         self.shown = None;
+        self.empty.clear();
         self.progress.send_replace(Progress { leading: true, positions });
         tracing::info!(projection = M::NAME, "runs here");
         Ok(Some(leadership))
     }
 
+    /// What this projection stands still with, from the first call on until [`Runner::trouble`] is cleared.
+    fn stands(&mut self) -> &Wait {
+        let health = &self.health;
+        let stands =
+            || health.wait(std::time::Instant::now(), format!("the projection {} stands still", M::NAME));
+        self.trouble.get_or_insert_with(stands)
+    }
+
+    /// Looks whether the node that leads moves its checkpoints. This node knows the heads anyway.
+    async fn watch(&mut self) -> Result<()> {
+        if self.watched.as_ref().is_some_and(|(at, _)| at.elapsed() < WATCH_EVERY) {
+            return Ok(());
+        }
+        let positions = self.checkpoints.positions(self.log.pool()).await?;
+        let logs = self.log.heads().logs();
+        let read = logs.iter().filter(|log| M::LANES.contains(&log.lane));
+        let at = read.map(|log| (log, positions.get(&log.log_id).copied().unwrap_or(0)));
+        let behind: BTreeMap<_, _> =
+            at.filter(|(log, at)| log.head > *at).map(|(log, at)| (log.log_id, at)).collect();
+        let before = self.watched.replace((Instant::now(), behind.clone()));
+        let stands =
+            |(log_id, before): (&LogId, &Position)| behind.get(log_id).is_some_and(|at| at == before);
+        if before.is_some_and(|(_, before)| before.iter().any(stands)) {
+            self.stands().failed("another node leads it, and its checkpoint does not move");
+        } else {
+            self.trouble = None;
+        }
+        Ok(())
+    }
+
     async fn follow(&mut self, leadership: &mut Leadership, shutdown: &CancellationToken) -> Ended {
         let mut heads = self.log.heads().watch();
         loop {
-            let round = self.round(&mut heads, shutdown).await;
-            self.show(round.failed.as_deref()).await;
+            let round = self.round(leadership, &mut heads, shutdown).await;
+            self.show(leadership, round.failed.as_deref()).await;
             if shutdown.is_cancelled() {
                 return Ended::Shutdown;
             }
-            if round.lost || !leadership.is_held().await {
+            let is_held = match round.failed {
+                // The lease may be what failed.
+                Some(_) => leadership.renew().await,
+                None => leadership.is_held().await,
+            };
+            if round.lost || !is_held {
                 return Ended::Lost;
             }
             if round.failed.is_some() {
@@ -159,22 +221,56 @@ impl<M: ReadModel> Runner<M> {
     }
 
     /// One turn of each log that has grown.
-    async fn round(&mut self, heads: &mut watch::Receiver<Logs>, shutdown: &CancellationToken) -> Round {
+    async fn round(
+        &mut self,
+        leadership: &mut Leadership,
+        heads: &mut watch::Receiver<Logs>,
+        shutdown: &CancellationToken,
+    ) -> Round {
         let mut round = Round { behind: false, failed: None, lost: false };
         let grown = self.grown(&heads.borrow_and_update());
         for log in grown {
-            if shutdown.is_cancelled() {
+            if shutdown.is_cancelled() || round.lost {
                 break;
             }
-            match self.advance(&log).await {
-                Ok(position) => round.behind |= position < log.head,
+            let before = self.position(log.log_id);
+            self.stands();
+            let advanced = if leadership.is_held().await {
+                self.advance(leadership, &log).await
+            } else {
+                Err(Unapplied::Moved)
+            };
+            match advanced {
+                Ok(position) => {
+                    round.behind |= position < log.head;
+                    if self.position(log.log_id) == before {
+                        self.empty.insert(log.log_id);
+                    } else {
+                        self.empty.remove(&log.log_id);
+                        if round.failed.is_none() && self.failures == 0 && self.empty.is_empty() {
+                            self.stands().moved();
+                        }
+                    }
+                }
                 Err(Unapplied::Moved) => round.lost = true,
                 Err(Unapplied::Database(error)) => {
                     tracing::warn!(projection = M::NAME, log = log.log_id.0, %error, "failed to apply a batch; trying again");
                     instruments::FAILURES.with([M::NAME.into()]).increment(1);
+                    self.stands().failed(format_args!("log {}: {error}", log.log_id));
                     round.failed = Some(error.to_string());
                 }
             }
+        }
+        match (&round.failed, self.empty.first().copied()) {
+            (None, None) => self.trouble = None,
+            (None, Some(log_id)) => {
+                let (after, head) =
+                    (self.position(log_id), self.log.heads().log(log_id).map_or(0, |log| log.head));
+                let error =
+                    format_args!("log {log_id} has no event after {after}, though its head is {head}");
+                self.stands().failed(error);
+            }
+            (Some(_), _) => {}
         }
         self.failures = if round.failed.is_some() { self.failures + 1 } else { 0 };
         round
@@ -193,7 +289,7 @@ impl<M: ReadModel> Runner<M> {
     }
 
     /// Applies one turn of a log, and returns the position that it reached.
-    async fn advance(&mut self, of: &Log) -> Result<Position, Unapplied> {
+    async fn advance(&mut self, leadership: &mut Leadership, of: &Log) -> Result<Position, Unapplied> {
         let Log { log_id, head, .. } = *of;
         let after = self.position(log_id);
         // A log that is far behind takes no permit: the other logs would wait for as long as its turns last.
@@ -202,10 +298,12 @@ impl<M: ReadModel> Runner<M> {
         let started = Instant::now();
         let parked = self.parked.entry(log_id).or_default();
         let Self { log, options, checkpoints, model, .. } = self;
-        let applied = Applier { log, options, checkpoints: *checkpoints, model, log_id, parked }
+        let leader = leadership.connection();
+        let applied = Applier { log, leader, options, checkpoints: *checkpoints, model, log_id, parked }
             .apply(after, head)
             .await?;
         if applied.to == after {
+            self.pace.rest(log_id, Instant::now() + EMPTY_REST);
             return Ok(head);
         }
         measure::<M>(log_id, &applied, head, started.elapsed());
@@ -224,7 +322,7 @@ impl<M: ReadModel> Runner<M> {
     }
 
     /// Writes the projection's state to its row, if the state has changed.
-    async fn show(&mut self, failed: Option<&str>) {
+    async fn show(&mut self, leadership: &mut Leadership, failed: Option<&str>) {
         let parked: usize = self.parked.values().map(ParkedStreams::len).sum();
         instruments::PARKED_STREAMS.with([M::NAME.into()]).set(parked as f64);
         let state = match (failed, parked) {
@@ -235,7 +333,7 @@ impl<M: ReadModel> Runner<M> {
         let now = (state, failed.map(str::to_owned));
         if self.shown.as_ref() != Some(&now) {
             // A failure here cannot be shown anywhere; the next round tries again.
-            let told = self.checkpoints.set_state(self.log.pool(), state, failed).await;
+            let told = self.checkpoints.set_state(leadership.connection(), state, failed).await;
             self.shown = told.is_ok().then_some(now);
         }
     }

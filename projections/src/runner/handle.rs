@@ -7,8 +7,6 @@ use std::time::Duration;
 use fleetlog_event_log::{EventLog, Lane, LogId, Position, Result};
 use tokio::sync::watch;
 
-use crate::status::{self, ProjectionStatus};
-
 /// How often the table is read while another node runs the projection.
 const ASK_EVERY: Duration = Duration::from_millis(25);
 
@@ -89,11 +87,6 @@ impl Handle {
             Ok(())
         };
         tokio::time::timeout(timeout, catch_up).await.unwrap_or(Err(WaitError::TimedOut))
-    }
-
-    /// The status of every projection, over all logs.
-    pub async fn statuses(&self) -> Result<Vec<ProjectionStatus>> {
-        status::list_all(&self.log).await
     }
 
     async fn wait(&self, followed: &Followed, log_id: LogId, position: Position) -> Result<(), WaitError> {

@@ -14,6 +14,8 @@ mod handle;
 mod pace;
 mod pages;
 
+use std::time::Duration;
+
 use fleetlog_event_log::EventLog;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -40,11 +42,14 @@ pub struct Options {
     /// The bytes at which a fold is written, whatever the number of its events. While one fold is written, memory
     /// also holds the next fold, and the columns that the first is written as.
     pub fold_bytes: usize,
+    /// How long a checkpoint may stand while its log is ahead before the part `projections` is down.
+    pub stands: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { page: 5_000, page_bytes: 4 << 20, batch: 100_000, fold_bytes: 16 << 20 }
+        let stands = Duration::from_secs(10);
+        Self { page: 5_000, page_bytes: 4 << 20, batch: 100_000, fold_bytes: 16 << 20, stands }
     }
 }
 

@@ -40,7 +40,12 @@ impl Pace {
     /// Notes that a batch of a log was written, and how long that took.
     pub(super) fn wrote(&mut self, log: &Log, took: Duration, now: Instant) {
         let rest = (took * rest(log.lane)).min(BEHIND.saturating_sub(took * 2));
-        self.until.insert(log.log_id, now + rest);
+        self.rest(log.log_id, now + rest);
+    }
+
+    /// Lets a log rest until then.
+    pub(super) fn rest(&mut self, log_id: LogId, until: Instant) {
+        self.until.insert(log_id, until);
     }
 
     /// Whether a log rests now.

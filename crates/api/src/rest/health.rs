@@ -1,10 +1,12 @@
-//! Reports whether the service is alive, and whether the database, the broker and the projections work.
+//! Reports whether the service is alive, and whether its parts work.
 
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use fleetlog_projections::status;
+use chrono::{DateTime, Utc};
+use fleetlog_event_log::health::PartState;
+use fleetlog_event_log::health::parts::{DATABASE, PROJECTIONS};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,8 +16,8 @@ use utoipa_axum::routes;
 use super::VERSION;
 use crate::app::App;
 
-/// How long the database may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The name of the part that says whether devices' messages reach this process.
+const BROKER: &str = "broker";
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(alive)).routes(routes!(ready))
@@ -42,49 +44,70 @@ async fn alive() -> Json<Alive> {
 /// The state of the parts that the service depends on.
 #[derive(Serialize, ToSchema)]
 struct Ready {
-    /// `ready`; `degraded`, when stored data can be read but not everything works; `not_ready`.
+    /// `ready`; `degraded`, when stored data can be read but not everything works; `not_ready`, without the database.
     status: &'static str,
     /// The log's database. Without it nothing works.
-    database: Part,
+    database: UpOrDown,
     /// The MQTT broker. Without it no messages from devices arrive.
-    broker: Part,
-    /// The projections. When one has failed, its read model stands still.
-    projections: Part,
+    broker: UpOrDown,
+    /// The projections. When one stands still, its read model does not change.
+    projections: UpOrDown,
+    /// Every part, with the time and the reason of its state.
+    parts: Vec<Part>,
 }
 
-/// The state of one part.
+/// Whether a part works.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Part {
+enum UpOrDown {
     Up,
     Down,
 }
 
-impl Part {
-    fn of(up: bool) -> Self {
-        if up { Self::Up } else { Self::Down }
+/// The state of one part.
+#[derive(Serialize, ToSchema)]
+struct Part {
+    /// The part's name: `database`, `appends`, `reads`, `projections`, `dispatcher` or `broker`; more may be added.
+    name: &'static str,
+    /// Whether the part works.
+    state: UpOrDown,
+    /// Since when the part is in this state, by this node's clock.
+    since: DateTime<Utc>,
+    /// Why the part is down. Absent while it is up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl From<PartState> for Part {
+    fn from(PartState { name, up, since, reason }: PartState) -> Self {
+        Self { name, state: if up { UpOrDown::Up } else { UpOrDown::Down }, since, reason }
     }
 }
 
-/// Reports whether the service can do its work, with the state of database, broker and projections.
+/// Reports whether the service can do its work, with the state of each part. The parts keep their states in memory, so
+/// the answer waits for nothing.
 #[utoipa::path(
     get, path = "/readyz", tag = "service", operation_id = "ready",
     responses(
-        (status = 200, description = "Ready, or degraded", body = Ready),
-        (status = 503, description = "The database is not there", body = Ready),
+        (status = 200, description = "Every part works", body = Ready),
+        (status = 503, description = "Some part is down", body = Ready),
     ),
 )]
 async fn ready(State(app): State<App>) -> (StatusCode, Json<Ready>) {
-    let statuses = tokio::time::timeout(PATIENCE, app.projections.statuses()).await;
-    let statuses = statuses.ok().and_then(Result::ok);
-    let folding = statuses
-        .as_ref()
-        .is_some_and(|statuses| statuses.iter().all(|projection| projection.state != status::State::Failed));
-    let [database, broker, projections] = [statuses.is_some(), (app.broker)(), folding].map(Part::of);
-    let (code, status) = match (database, broker, projections) {
-        (Part::Up, Part::Up, Part::Up) => (StatusCode::OK, "ready"),
-        (Part::Up, ..) => (StatusCode::OK, "degraded"),
-        (Part::Down, ..) => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
+    let broker = app.health.part(BROKER, Duration::MAX);
+    if (app.broker)() {
+        broker.up();
+    } else {
+        broker.down("not connected, or not subscribed to the devices' messages yet");
+    }
+    let parts: Vec<Part> = app.health.states().into_iter().map(Part::from).collect();
+    let state = |name| parts.iter().find(|part| part.name == name).map_or(UpOrDown::Up, |part| part.state);
+    let [database, broker, projections] = [DATABASE, BROKER, PROJECTIONS].map(state);
+    let all_up = parts.iter().all(|part| part.state == UpOrDown::Up);
+    let (code, status) = match (all_up, database) {
+        (true, _) => (StatusCode::OK, "ready"),
+        (false, UpOrDown::Up) => (StatusCode::SERVICE_UNAVAILABLE, "degraded"),
+        (false, UpOrDown::Down) => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
     };
-    (code, Json(Ready { status, database, broker, projections }))
+    (code, Json(Ready { status, database, broker, projections, parts }))
 }

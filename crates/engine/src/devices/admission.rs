@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use fleetlog_aggregates::device::{EventType, Status};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::telemetry::Reason;
+use fleetlog_event_log::health::Wait;
 use fleetlog_event_log::{Error, EventLog, LogId, Position};
 use lru::LruCache;
 
@@ -54,12 +55,12 @@ impl Devices {
     }
 
     /// The devices among these that may not write. Registers new ones first, and tries until the database answers.
-    pub(crate) async fn refused(&mut self, devices: &BTreeSet<&str>) -> RefusedDevices {
+    pub(crate) async fn refused(&mut self, devices: &BTreeSet<&str>, wait: &Wait) -> RefusedDevices {
         let mut backoff = patience();
         loop {
             match self.try_refused(devices).await {
                 Ok(refused) => return refused,
-                Err(error) => failed("admit devices", &error),
+                Err(error) => failed("admit devices", wait, &error),
             }
             backoff.wait().await;
         }

@@ -10,6 +10,7 @@ use fleetlog_aggregates::topic::Channel;
 use fleetlog_event_log::backoff::Backoff;
 use fleetlog_event_log::control::{Actor, ExecuteError, Metadata, Record};
 use fleetlog_event_log::crash;
+use fleetlog_event_log::leadership::Lease;
 use fleetlog_event_log::{EventLog, LogId};
 use serde::Serialize;
 use serde_json::Value;
@@ -32,6 +33,8 @@ pub(super) struct Sender {
     pub(super) outlet: Arc<dyn CommandOutlet>,
     /// Limits how many tasks run at the same time.
     pub(super) turns: Arc<Semaphore>,
+    /// Without it another node may be sending the same command.
+    pub(super) lease: Lease,
 }
 
 /// What is due for a command, with the parts of the command that it needs.
@@ -92,6 +95,9 @@ impl Sender {
             return Done::Again;
         };
         crash::point("command.due");
+        if !self.lease.is_current() {
+            return Done::Again;
+        }
         match tokio::time::timeout(PATIENCE, self.outlet.publish(message)).await {
             Ok(Ok(Delivery::Taken)) => {}
             Ok(Ok(Delivery::NobodyThere)) => return Done::Absent,

@@ -1,7 +1,7 @@
 //! The open commands of one log: follows the log, does what is due, and notifies the runner of requested batches.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
@@ -11,6 +11,8 @@ use fleetlog_aggregates::identity::{StreamId, Tenant};
 use fleetlog_aggregates::topic::Topic;
 use fleetlog_event_log::backoff::Backoff;
 use fleetlog_event_log::follow::Follower;
+use fleetlog_event_log::health::{Part, Wait};
+use fleetlog_event_log::leadership::Lease;
 use fleetlog_event_log::{Event, EventLog, LogId};
 use fleetlog_projections::{commands, devices};
 use tokio::sync::{Semaphore, broadcast, mpsc};
@@ -32,6 +34,8 @@ const PAGE: i64 = 500;
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often absent devices are looked for among the devices that have published.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the worker's loop turns at least, which shows that it moves.
+const TURN_EVERY: Duration = Duration::from_secs(3);
 /// The type of the event that begins a batch.
 const BATCH_REQUESTED: &str = "CommandBatchRequested";
 
@@ -42,6 +46,9 @@ pub(super) struct TenantWorker {
     outlet: Arc<dyn CommandOutlet>,
     batches: mpsc::UnboundedSender<Notice>,
     schedule: Schedule,
+    /// What the dispatcher would stand still with, if the next turn of the worker's loop did not come.
+    turn: Wait,
+    lease: Lease,
 }
 
 impl TenantWorker {
@@ -50,9 +57,11 @@ impl TenantWorker {
         (log_id, tenant): (LogId, Tenant),
         outlet: Arc<dyn CommandOutlet>,
         batches: mpsc::UnboundedSender<Notice>,
+        (health, lease): (Part, Lease),
     ) -> Self {
         let schedule = Schedule::default();
-        Self { log, log_id, tenant, outlet, batches, schedule }
+        let turn = health.wait(Instant::now(), format!("dispatching for tenant {tenant} stands still"));
+        Self { log, log_id, tenant, outlet, batches, schedule, turn, lease }
     }
 
     /// Works until `stop`, and then finishes what is under way.
@@ -74,9 +83,13 @@ impl TenantWorker {
             match self.try_begin().await {
                 Ok(follower) => {
                     tracing::debug!(tenant = %self.tenant, open = self.schedule.len(), "dispatching");
+                    self.turn.moved();
                     return follower;
                 }
-                Err(error) => tracing::warn!(%error, "failed to read the open commands; trying again"),
+                Err(error) => {
+                    tracing::warn!(%error, "failed to read the open commands; trying again");
+                    self.turn.failed(&error);
+                }
             }
             backoff.wait().await;
         }
@@ -103,8 +116,10 @@ impl TenantWorker {
         let turns = Arc::new(Semaphore::new(TURNS));
         let mut arrivals = self.outlet.arrivals();
         let mut looks = tokio::time::interval(LOOK_EVERY);
+        let mut turning = tokio::time::interval(TURN_EVERY);
         let mut looked = Utc::now();
         loop {
+            self.turn.moved();
             for (cmd_id, due) in self.schedule.due(Utc::now()) {
                 let Some(open) = self.schedule.get(cmd_id) else { continue };
                 let task = Task::new(self.log_id, cmd_id, due, open);
@@ -128,6 +143,7 @@ impl TenantWorker {
                 },
                 () = until(self.schedule.next_wake()) => {}
                 arrived = arrival(arrivals.as_mut()) => self.arrived(arrived.as_deref()),
+                _ = turning.tick() => {}
                 _ = looks.tick(), if arrivals.is_none() => looked = self.look(looked).await,
             }
         }
@@ -140,6 +156,7 @@ impl TenantWorker {
             tenant: self.tenant.clone(),
             outlet: Arc::clone(&self.outlet),
             turns: Arc::clone(turns),
+            lease: self.lease.clone(),
         }
     }
 

@@ -11,6 +11,7 @@ use fleetlog_aggregates::topic::Topic;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, ExecuteError, Metadata, Record};
 use fleetlog_event_log::crash;
+use fleetlog_event_log::health::Wait;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
@@ -19,7 +20,7 @@ use uuid::Uuid;
 use super::Fate;
 use super::handle::Message;
 use super::lane::{SUSPENDED, quarantine, refuse};
-use super::retry::{failed, patience};
+use super::retry::{failed, patience, unstored};
 use crate::instruments;
 
 /// The most acks that are decided at the same time. Their appends take turns on the control log's row, but the steps
@@ -59,13 +60,14 @@ impl Acks {
 
     async fn judge(&self, message: Message) {
         crash::point("ack.received");
+        let wait = &unstored(self.log.health(), message.submitted);
         let topic = Topic::parse(&message.topic);
         let tenant = topic.as_ref().map(|topic| topic.tenant.clone());
         let decided = match (topic, command_ack::decode(&message.payload)) {
             (Some(topic), _) if self.log.terms().of(topic.tenant.as_str()).suspended => {
                 Decided::Refused(Reason::TenantSuspended, SUSPENDED.to_owned())
             }
-            (Some(topic), Ok((cmd_id, ack))) => self.record(&topic, cmd_id, ack).await,
+            (Some(topic), Ok((cmd_id, ack))) => self.record(&topic, cmd_id, ack, wait).await,
             (None, _) => Decided::Refused(Reason::BadTopic, "the topic names no device".to_owned()),
             (_, Err((reason, detail))) => Decided::Refused(reason, detail),
         };
@@ -80,7 +82,7 @@ impl Acks {
                 "duplicate"
             }
             Decided::Refused(reason, detail) => {
-                quarantine(&self.log, vec![refuse(message, tenant, reason, detail)]).await;
+                quarantine(&self.log, wait, vec![refuse(message, tenant, reason, detail)]).await;
                 "quarantined"
             }
         };
@@ -89,7 +91,7 @@ impl Acks {
     }
 
     /// Decides on an ack and appends it, and tries until the database takes it.
-    async fn record(&self, topic: &Topic, cmd_id: Uuid, ack: Ack) -> Decided {
+    async fn record(&self, topic: &Topic, cmd_id: Uuid, ack: Ack, wait: &Wait) -> Decided {
         let stream = StreamId::new(&topic.tenant, cmd_id);
         let mut backoff = patience();
         loop {
@@ -103,7 +105,7 @@ impl Acks {
                 Ok(at) => return at.map_or(Decided::Duplicate, |at| Decided::Recorded(at.position)),
                 Err(ExecuteError::Refused(refusal)) => return refused(&refusal),
                 Err(ExecuteError::Conflict) => {}
-                Err(ExecuteError::Log(error)) => failed("record an acknowledgement", &error),
+                Err(ExecuteError::Log(error)) => failed("record an acknowledgement", wait, &error),
             }
             backoff.wait().await;
         }

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -40,6 +41,8 @@ pub(super) struct Message {
     pub(super) topic: Arc<str>,
     pub(super) payload: Bytes,
     received_at: DateTime<Utc>,
+    /// When the message was submitted.
+    pub(super) submitted: Instant,
     answer: oneshot::Sender<Fate>,
     /// The message's share of the budget, released when the message is answered or dropped.
     _room: OwnedSemaphorePermit,
@@ -67,7 +70,8 @@ impl Handle {
         let cost = (payload.len() + topic.len() + Self::OVERHEAD).min(room.budget);
         let room = Arc::clone(&room.bytes).acquire_many_owned(cost as u32).await.map_err(|_| Closed)?;
         let (answer, receipt) = oneshot::channel();
-        let message = Message { topic, payload, received_at, answer, _room: room };
+        let submitted = Instant::now();
+        let message = Message { topic, payload, received_at, submitted, answer, _room: room };
         self.queue.send(message).map_err(|_| Closed)?;
         Ok(Receipt(receipt))
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::telemetry::{self, Flags, Reason, Recorded, Rejected};
+use fleetlog_event_log::health::Wait;
 use fleetlog_event_log::instrument::Counter;
 use fleetlog_event_log::quarantine::Refused;
 use fleetlog_event_log::telemetry::Outcome;
@@ -18,7 +19,7 @@ use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
 use super::handle::Message;
-use super::retry::until_done;
+use super::retry::{unstored, until_done};
 use super::{Fate, TAKE};
 use crate::devices::admission::Devices;
 use crate::instruments;
@@ -68,7 +69,9 @@ impl Lane {
             instruments::BATCHES.increment(1);
             instruments::BATCH_SIZE.record(size as f64);
             let began = Instant::now();
-            self.store(batch).await;
+            let wait = unstored(self.log.health(), batch.first().map_or(began, |oldest| oldest.submitted));
+            self.store(batch, &wait).await;
+            drop(wait);
             instruments::IN_FLIGHT.decrement(size as f64);
             if (FEW + 1..LARGE).contains(&size) && inbox.len() < LARGE {
                 tokio::time::sleep((began.elapsed() * REST.0).min(REST.1)).await;
@@ -76,7 +79,7 @@ impl Lane {
         }
     }
 
-    async fn store(&mut self, batch: Vec<Message>) {
+    async fn store(&mut self, batch: Vec<Message>, wait: &Wait) {
         let (mut decided, mut refusals) = decide_apart(batch).await;
         if self.devices.are_suspended() {
             let suspended = |(message, event): Decided| {
@@ -85,7 +88,7 @@ impl Lane {
             refusals.extend(decided.drain(..).map(suspended));
         }
         let devices: BTreeSet<&str> = decided.iter().map(|(_, event)| event.aggregate_id.as_str()).collect();
-        let refused = self.devices.refused(&devices).await;
+        let refused = self.devices.refused(&devices, wait).await;
         let (mut messages, mut events) =
             (Vec::with_capacity(decided.len()), Vec::with_capacity(decided.len()));
         for (message, event) in decided {
@@ -96,11 +99,17 @@ impl Lane {
                 events.push(event);
             }
         }
-        self.append(messages, events, &mut refusals).await;
-        quarantine(&self.log, refusals).await;
+        self.append(messages, events, wait, &mut refusals).await;
+        quarantine(&self.log, wait, refusals).await;
     }
 
-    async fn append(&self, messages: Vec<Message>, events: Vec<Recorded>, refusals: &mut Vec<Refusal>) {
+    async fn append(
+        &self,
+        messages: Vec<Message>,
+        events: Vec<Recorded>,
+        wait: &Wait,
+        refusals: &mut Vec<Refusal>,
+    ) {
         if events.is_empty() {
             return;
         }
@@ -109,7 +118,7 @@ impl Lane {
         // The semaphore is never closed; without a permit the append would merely wait in the pool instead.
         let permit = Arc::clone(&self.appends).acquire_owned().await;
         let append = || self.log.append_telemetry(self.log_id, Arc::clone(&events));
-        let outcomes = until_done("append telemetry", append).await;
+        let outcomes = until_done("append telemetry", wait, append).await;
         drop(permit);
         instruments::APPEND_SECONDS.record(started.elapsed().as_secs_f64());
         let mut counts = Counts::default();
@@ -178,7 +187,7 @@ pub(super) fn refuse(message: Message, tenant: Option<Tenant>, reason: Reason, d
 }
 
 /// Puts messages into quarantine, tries until the database takes them, and answers them.
-pub(super) async fn quarantine(log: &EventLog, refusals: Vec<Refusal>) {
+pub(super) async fn quarantine(log: &EventLog, wait: &Wait, refusals: Vec<Refusal>) {
     if refusals.is_empty() {
         return;
     }
@@ -188,7 +197,7 @@ pub(super) async fn quarantine(log: &EventLog, refusals: Vec<Refusal>) {
         rows.push(row);
         answers.push((message, reason));
     }
-    until_done("quarantine messages", || log.quarantine(&rows)).await;
+    until_done("quarantine messages", wait, || log.quarantine(&rows)).await;
     for (message, reason) in answers {
         instruments::QUARANTINED.with([reason.as_str().into()]).increment(1);
         message.answer(Fate::Quarantined(reason));

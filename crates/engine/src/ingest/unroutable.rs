@@ -1,7 +1,7 @@
 //! Messages whose topic names no tenant that this process knows: looks the tenant up once more, or else quarantines
 //! them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleetlog_aggregates::telemetry::Reason;
 use fleetlog_aggregates::topic::Topic;
@@ -11,7 +11,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::handle::Message;
 use super::lane::{gather, quarantine, refuse};
-use super::retry::until_done;
+use super::retry::{unstored, until_done};
 use crate::instruments;
 
 /// The least time between two reads of the list of tenants, so that made-up names cannot overload the database.
@@ -39,9 +39,11 @@ impl Unroutable {
 
     async fn judge(&self, batch: Vec<Message>, looks: &mut Interval) {
         let size = batch.len();
+        let oldest = batch.first().map_or_else(Instant::now, |oldest| oldest.submitted);
+        let wait = &unstored(self.log.health(), oldest);
         if batch.iter().any(|message| Topic::parse(&message.topic).is_some()) {
             looks.tick().await;
-            until_done("read the tenants", || self.log.heads().refresh(self.log.pool())).await;
+            until_done("read the tenants", wait, || self.log.heads().refresh(self.log.pool())).await;
         }
         let mut refusals = Vec::with_capacity(size);
         for message in batch {
@@ -58,7 +60,7 @@ impl Unroutable {
             };
             refusals.push(refuse(message, None, reason, detail));
         }
-        quarantine(&self.log, refusals).await;
+        quarantine(&self.log, wait, refusals).await;
         instruments::IN_FLIGHT.decrement(size as f64);
     }
 }
