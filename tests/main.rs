@@ -1,11 +1,16 @@
 //! Whole-system tests, through the public interfaces, against a real Postgres and real brokers that they start
 //! themselves. One binary: one link, one shared cluster.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test stands outside, as a device and a caller do, with its own clock"
+)]
 #![expect(clippy::expect_used, clippy::print_stderr, reason = "a test that cannot go on says why and fails")]
 
 mod access;
 mod accounts;
 mod bench;
+mod clocks;
 mod commands;
 mod device_auth;
 mod endpoint;

@@ -9,6 +9,7 @@
 //! - [`event`]: the types that reads return
 //! - `sql`: how the types of this crate are bound and read
 //! - [`moment`]: times as text
+//! - [`clock`]: the time, by Postgres's clock
 //! - [`heads`]: the logs and their heads; wakes the followers of a log
 //! - `metadata`: who caused a control event, and what it follows from
 //! - [`control`]: append single events, through cqrs-es
@@ -32,6 +33,7 @@
 //! Only this crate writes `control_events`, `telemetry_events` and `logs`.
 
 pub mod backoff;
+pub mod clock;
 pub mod control;
 pub mod crash;
 pub mod database;
@@ -58,6 +60,7 @@ mod upkeep;
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::{StreamId, Tenant};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
@@ -88,6 +91,7 @@ struct Inner {
     requests: Arc<scope::Requests>,
     /// Single events that wait for their turn.
     groups: group::Groups,
+    clock: clock::Clock,
     heads: heads::Heads,
     terms: terms::AllTerms,
     partitions: telemetry::Partitions,
@@ -106,26 +110,27 @@ impl EventLog {
     pub async fn open(options: database::Options) -> Result<Self> {
         let pool = options.service_pool().await?;
         database::check_durability(&pool).await?;
+        let clock = clock::Clock::of(&pool).await?;
         let heads = heads::Heads::load(&pool).await?;
         let terms = terms::AllTerms::load(&pool).await?;
         let partitions = telemetry::Partitions::prepare(&pool).await?;
-        Ok(Self::new(options, pool, heads, terms, partitions))
+        Ok(Self::new(options, pool, (clock, heads, terms), partitions))
     }
 
     /// Opens the log for reading only: the database refuses every write over these connections. It may be a copy or a
     /// standby, whose settings would not do for appending. The heads stay as they are now.
     pub async fn open_to_read(options: database::Options) -> Result<Self> {
         let pool = options.reading_pool().await?;
+        let clock = clock::Clock::of(&pool).await?;
         let heads = heads::Heads::load(&pool).await?;
         let (terms, partitions) = (terms::AllTerms::default(), telemetry::Partitions::none());
-        Ok(Self::new(options, pool, heads, terms, partitions))
+        Ok(Self::new(options, pool, (clock, heads, terms), partitions))
     }
 
     fn new(
         options: database::Options,
         pool: PgPool,
-        heads: heads::Heads,
-        terms: terms::AllTerms,
+        (clock, heads, terms): (clock::Clock, heads::Heads, terms::AllTerms),
         partitions: telemetry::Partitions,
     ) -> Self {
         // The append pool connects when it is first needed.
@@ -138,6 +143,7 @@ impl EventLog {
             append_pool,
             requests,
             groups,
+            clock,
             heads,
             terms,
             partitions,
@@ -206,6 +212,18 @@ impl<S: Scope> EventLog<S> {
     /// A connection from a pool, which shows the rows that this handle shows.
     pub async fn connection(&self) -> Result<PoolConnection<Postgres>> {
         self.scope.connection().await
+    }
+
+    /// The time, by Postgres's clock: for every moment that is stored, or compared with a stored one.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.inner.clock.now()
+    }
+
+    /// The clock of [`EventLog::now`], for those who need nothing else of the log.
+    #[must_use]
+    pub fn clock(&self) -> &clock::Clock {
+        &self.inner.clock
     }
 
     /// Each tenant's terms, as far as this process knows them.

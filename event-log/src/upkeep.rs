@@ -1,6 +1,7 @@
-//! Keeps this process's knowledge of the logs and of the tenants' terms up to date. [`EventLog::run`] calls it.
+//! Keeps this process's knowledge of the logs, of the tenants' terms and of the time up to date. [`EventLog::run`] calls
+//! it.
 //!
-//! One statement reads both, over the connection that also listens for other nodes' appends. An idle log runs no
+//! One statement reads them all, over the connection that also listens for other nodes' appends. An idle log runs no
 //! other statement, and the cost does not grow with the number of connections.
 
 use std::time::{Duration, Instant};
@@ -23,13 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the database may take to answer before the part `database` is down.
 const SILENT: Duration = Duration::from_secs(2);
 
-/// Each row is a log, or the terms of a tenant. Most tenants have no terms.
+/// Each row is a log, or the terms of a tenant. Most tenants have no terms. The time is the same in all rows.
 const LOGS_AND_TERMS: &str = "
-    SELECT log_id, tenant, lane, shard, head,
+    SELECT statement_timestamp() AS now, log_id, tenant, lane, shard, head,
            NULL::boolean AS suspended, NULL::int AS retention_days, NULL::int AS max_devices
     FROM logs
     UNION ALL
-    SELECT NULL, tenant, NULL, NULL, NULL, suspended_at IS NOT NULL, retention_days, max_devices
+    SELECT statement_timestamp(), NULL, tenant, NULL, NULL, NULL, suspended_at IS NOT NULL, retention_days, max_devices
     FROM tenants
     WHERE suspended_at IS NOT NULL OR retention_days IS NOT NULL OR max_devices IS NOT NULL";
 
@@ -72,9 +73,13 @@ impl EventLog {
         }
     }
 
-    /// Reads the heads and the terms.
+    /// Reads the heads, the terms and the time.
     async fn poll(&self, database: impl Executor<'_, Database = Postgres>) -> Result<()> {
+        let asked = Instant::now();
         let rows = sqlx::query(LOGS_AND_TERMS).fetch_all(database).await?;
+        if let Some(row) = rows.first() {
+            self.clock().set(asked, row.try_get("now")?);
+        }
         let is_log = |row: &PgRow| row.try_get("log_id").map(|log_id: Option<LogId>| log_id.is_some());
         let (mut logs, mut terms) = (heads::Logs::new(), terms::Known::new());
         for row in &rows {

@@ -70,7 +70,7 @@ impl Access {
         let (attempts, passwords) = (|| attempts.clone(), || passwords.clone());
         let letters = Letters::new(settings.public_url.as_ref());
         let letters = || letters.clone();
-        let quota = Quota::new(log().pool().clone());
+        let quota = Quota::new(log().pool().clone(), log().clock().clone());
         let sessions = Sessions::new(log(), signing_keys.clone());
         let (api_keys, policies) = (ApiKeys::new(log()), PolicyCache::new(log()));
         Self {

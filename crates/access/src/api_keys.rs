@@ -210,7 +210,8 @@ fn kept(
     Box::pin(async move {
         let rows = sqlx::query(
             "SELECT key_id, tenant, secret_hash, actions, tier, policy_version,
-                    last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute' AS stale
+                    coalesce(last_used_at NOT BETWEEN clock_timestamp() - interval '1 minute'
+                        AND clock_timestamp(), true) AS stale
              FROM api_keys JOIN tenants USING (tenant)
              WHERE key_id = ANY($1) AND revoked_at IS NULL AND coalesce(expires_at > clock_timestamp(), true)
                AND suspended_at IS NULL",

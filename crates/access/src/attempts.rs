@@ -1,12 +1,11 @@
 //! How often one may try what could be a guess at a secret: by account and by address, counted before anything is
-//! computed, over all nodes at once.
+//! computed, over all nodes at once, by Postgres's clock.
 //!
 //! Without Postgres nobody may try: nothing could be checked either. Accounts and addresses are stored as hashes.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{PgPool, Row};
 
 use super::error::Error;
@@ -86,16 +85,15 @@ impl Attempts {
         kind: Kind,
         account: Option<&str>,
         address: Option<IpAddr>,
-        now: DateTime<Utc>,
     ) -> Result<Result<(), TooMany>, Error> {
         // The address first: one that tries too much must not use up the accounts of others.
         if let Some(address) = address
-            && let Err(refused) = self.take_one(by_address(kind, address), kind.of_address(), now).await?
+            && let Err(refused) = self.take_one(by_address(kind, address), kind.of_address()).await?
         {
             return Ok(Err(refused));
         }
         match account {
-            Some(account) => self.take_one(by_account(kind, account), kind.of_account(), now).await,
+            Some(account) => self.take_one(by_account(kind, account), kind.of_account()).await,
             None => Ok(Ok(())),
         }
     }
@@ -124,11 +122,9 @@ impl Attempts {
         &self,
         key: Key,
         Allowance { burst, every }: Allowance,
-        now: DateTime<Utc>,
     ) -> Result<Result<(), TooMany>, Error> {
         let row = sqlx::query(TAKE)
             .bind(key.as_bytes())
-            .bind(now)
             .bind(every.as_secs_f64())
             .bind((every * burst).as_secs_f64())
             .fetch_one(&self.pool)
@@ -136,22 +132,27 @@ impl Attempts {
         if row.try_get("taken")? {
             return Ok(Ok(()));
         }
-        let whole_at: Option<DateTime<Utc>> = row.try_get("whole_at")?;
-        let every = TimeDelta::from_std(every).unwrap_or(TimeDelta::MAX);
-        let over = whole_at.unwrap_or(now).max(now) + every - (now + every * burst as i32);
         // Rounded up, so that whoever comes then is let in.
-        let seconds = over.num_milliseconds().max(1) as u64;
-        Ok(Err(TooMany { retry_after: Duration::from_secs(seconds.div_ceil(1000)) }))
+        let seconds = row.try_get::<f64, _>("over")?.ceil().max(1.0);
+        Ok(Err(TooMany { retry_after: Duration::from_secs(seconds as u64) }))
     }
 }
 
+/// `$2` is how soon there is one more, `$3` how long until all are there again, both in seconds. A moment further ahead
+/// than that was stored while the clock was ahead: what it allows is counted from now.
 const TAKE: &str = "
     WITH took AS (
-        INSERT INTO attempts AS attempt (key, whole_at) VALUES ($1, $2 + $3 * interval '1 second')
-        ON CONFLICT (key) DO UPDATE SET whole_at = greatest(attempt.whole_at, $2) + $3 * interval '1 second'
-            WHERE greatest(attempt.whole_at, $2) + $3 * interval '1 second' <= $2 + $4 * interval '1 second'
+        INSERT INTO attempts AS attempt (key, whole_at) VALUES ($1, clock_timestamp() + $2 * interval '1 second')
+        ON CONFLICT (key) DO UPDATE
+            SET whole_at = least(greatest(attempt.whole_at, clock_timestamp()) + $2 * interval '1 second',
+                                 clock_timestamp() + $3 * interval '1 second')
+            WHERE greatest(attempt.whole_at, clock_timestamp())
+                    <= clock_timestamp() + ($3 - $2) * interval '1 second'
+               OR attempt.whole_at > clock_timestamp() + $3 * interval '1 second'
         RETURNING true)
-    SELECT EXISTS (SELECT FROM took) AS taken, (SELECT whole_at FROM attempts WHERE key = $1) AS whole_at";
+    SELECT EXISTS (SELECT FROM took) AS taken,
+        coalesce(extract(epoch FROM (SELECT whole_at FROM attempts WHERE key = $1) - clock_timestamp())::float8
+            + $2 - $3, 0) AS over";
 
 fn by_account(kind: Kind, account: &str) -> Key {
     Key::hash(&format!("{} account {account}", kind.word()))

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use chrono::Utc;
 use fleetlog_aggregates::acts;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, Metadata};
@@ -59,7 +58,7 @@ impl Logins {
         if password.len() > MAX_PASSWORD {
             return Err(Refused::BadCredentials);
         }
-        self.attempts.take(Kind::Login, Some(email.as_str()), peer, Utc::now()).await??;
+        self.attempts.take(Kind::Login, Some(email.as_str()), peer).await??;
         let user = users::find(self.log.pool(), &email).await?;
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let matches = self.passwords.verify(password.to_owned(), hash).await?;

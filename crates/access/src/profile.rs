@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 
-use chrono::Utc;
 use fleetlog_aggregates::acts;
 use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::{EventLog, TenantLog};
@@ -85,7 +84,7 @@ impl Profile {
             return Err(Refused::AlreadyVerified);
         }
         let email = Email::parse(&account.email).ok_or(Refused::BadEmail)?;
-        self.attempts.take(Kind::Forgot, Some(email.as_str()), peer, Utc::now()).await??;
+        self.attempts.take(Kind::Forgot, Some(email.as_str()), peer).await??;
         self.ask_for_confirmation(oneself, email).await
     }
 

@@ -1,6 +1,6 @@
 //! How many requests may be made, by whom, in how long. Knows no HTTP but paths and methods.
 //!
-//! Counted in windows of time that begin together on all nodes. A node counts in memory, adds what it has counted to
+//! Counted in windows of time that begin together on all nodes, by Postgres's clock. A node counts in memory, adds what it has counted to
 //! Postgres twice a second and learns there what the others have; limits of few requests ask Postgres each time. What
 //! is held in memory is bounded, and without Postgres each node still limits by what it has counted itself. A node that
 //! is asked for nothing asks Postgres for nothing: the first request after such a while reads the tiers before it is let in.
@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use chrono::Utc;
 use fleetlog_event_log::Error;
+use fleetlog_event_log::clock::Clock;
 use parking_lot::RwLock;
 use sqlx::PgPool;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -61,6 +61,7 @@ pub struct Quota(Arc<Inner>);
 
 struct Inner {
     pool: PgPool,
+    clock: Clock,
     tiers: RwLock<Arc<Tiers>>,
     /// When the tiers were last asked for, with or without success.
     asked_at: RwLock<Option<Instant>>,
@@ -76,12 +77,13 @@ struct Inner {
 }
 
 impl Quota {
-    /// Over a database, as the service. The tiers are read by [`Quota::load`], or for the first request.
+    /// Over a database, as the service, by its clock. The tiers are read by [`Quota::load`], or for the first request.
     #[must_use]
-    pub fn new(pool: PgPool) -> Self {
+    pub fn new(pool: PgPool, clock: Clock) -> Self {
         let counters = Counters::default;
         Self(Arc::new(Inner {
             pool,
+            clock,
             tiers: RwLock::default(),
             asked_at: RwLock::default(),
             asking: tokio::sync::Mutex::default(),
@@ -127,7 +129,7 @@ impl Quota {
         self.freshen().await;
         let Some(rule) = self.tiers().find(EVERYONE, call) else { return Ok(()) };
         let key = Key::request(&Requester::Address(network(address)), &rule);
-        self.0.floods.take(key, &rule, Utc::now()).map(|_| ())
+        self.0.floods.take(key, &rule, self.0.clock.now()).map(|_| ())
     }
 
     /// Counts a requester's request, or refuses it. `None` where the tier has no limit for it.
@@ -146,7 +148,7 @@ impl Quota {
         let standing = if rule.is_exact() {
             self.take_exactly(counters, key, &rule).await
         } else {
-            counters.take(key, &rule, Utc::now())
+            counters.take(key, &rule, self.0.clock.now())
         };
         standing.map(Some)
     }
@@ -158,12 +160,12 @@ impl Quota {
         key: Key,
         rule: &Arc<Rule>,
     ) -> Result<Standing, Exceeded> {
-        let now = Utc::now();
+        let now = self.0.clock.now();
         counters.look(key, rule, now)?;
         let window = rule.window_at(now);
         let asked = tokio::time::timeout(PATIENCE, shared::take(&self.0.pool, key, rule, window)).await;
         match asked {
-            Ok(Ok(used)) => counters.heard(key, rule, window, used),
+            Ok(Ok(used)) => counters.heard(key, rule, (window, now), used),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "failed to count a request with the other nodes");
                 counters.take(key, rule, now)
@@ -199,13 +201,13 @@ impl Quota {
             self.load().await?;
         }
         for counters in [&self.0.callers, &self.0.strangers] {
-            let due = counters.due(Utc::now());
+            let due = counters.due(self.0.clock.now());
             if !due.is_empty() {
                 let totals = shared::add(&self.0.pool, &due).await?;
                 counters.learn(&due, &totals);
             }
         }
-        self.0.floods.forget_past(Utc::now());
+        self.0.floods.forget_past(self.0.clock.now());
         Ok(())
     }
 

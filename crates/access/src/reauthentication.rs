@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use chrono::Utc;
 use fleetlog_aggregates::acts;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::Metadata;
@@ -45,7 +44,7 @@ impl Reauthentication {
                 .ok_or(Refused::Unknown)?;
         let email = Email::parse(row.try_get("email")?).ok_or(Refused::BadEmail)?;
         let account = oneself.user_id.to_string();
-        self.attempts.take(Kind::Password, Some(&account), peer, Utc::now()).await??;
+        self.attempts.take(Kind::Password, Some(&account), peer).await??;
         let matches = password.len() <= MAX_PASSWORD
             && self.passwords.verify(password, row.try_get("password_hash")?).await?;
         if !matches {

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use chrono::Utc;
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::EventLog;
@@ -37,7 +36,7 @@ impl Recovery {
     /// Mails a token for a new password to this address, if it is a user's. The answer does not tell whether it is.
     pub async fn forgot_password(&self, email: &str, peer: Option<IpAddr>) -> Result<(), Refused> {
         let email = Email::parse(email).ok_or(Refused::BadEmail)?;
-        self.attempts.take(Kind::Forgot, Some(email.as_str()), peer, Utc::now()).await??;
+        self.attempts.take(Kind::Forgot, Some(email.as_str()), peer).await??;
         evenly(self.send_reset(email)).await
     }
 

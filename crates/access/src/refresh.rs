@@ -15,12 +15,17 @@ use uuid::Uuid;
 
 use super::error::Error;
 use super::secret::{self, Bits};
-use super::session_rows;
+use super::session_rows::{self, GOING_ON};
 use super::session_tokens::{PREFIX, insert};
 use super::users::User;
 
 /// How long the same client may ask again for a successor that it has not used.
 pub const GRACE: Duration = Duration::from_secs(10);
+
+/// Whether a token was used within [`GRACE`], which is `$2` seconds. A use in the future was while Postgres's clock was
+/// ahead.
+const IN_GRACE: &str = "used_at BETWEEN clock_timestamp() - $2 * interval '1 second'
+    AND clock_timestamp() + $2 * interval '1 second'";
 
 /// Why there is no successor.
 #[derive(Debug, thiserror::Error)]
@@ -82,10 +87,9 @@ pub(super) enum Worth {
 pub(super) async fn session_of(pool: &PgPool, token: &str) -> Result<Option<Uuid>, Error> {
     let Some(token) = secret::bits(PREFIX, token) else { return Ok(None) };
     // While one request of a page rotates the token, others may be under way with the same cookie.
-    let session = sqlx::query_scalar(
-        "SELECT session_id FROM refresh_tokens
-         WHERE token_hash = $1 AND (used_at IS NULL OR used_at > clock_timestamp() - $2 * interval '1 second')",
-    )
+    let session = sqlx::query_scalar(&format!(
+        "SELECT session_id FROM refresh_tokens WHERE token_hash = $1 AND (used_at IS NULL OR {IN_GRACE})",
+    ))
     .bind(secret::digest_of(&token))
     .bind(GRACE.as_secs() as f64)
     .fetch_optional(pool)
@@ -127,17 +131,16 @@ pub(super) async fn rotate(
 
 /// Reads and locks a token: other requests with it wait until the transaction ends.
 async fn lock(connection: &mut PgConnection, token: &Bits) -> Result<Option<Kept>, Error> {
-    let kept = sqlx::query_as(
+    let kept = sqlx::query_as(&format!(
         "SELECT session_id, successor_secret, used_at, used_by, users.user_id, users.tenant, users.role,
                 sessions.expires_at AS session_expires_at,
-                coalesce(used_at > clock_timestamp() - $2 * interval '1 second', false) AS in_grace,
-                ended_at IS NOT NULL OR sessions.expires_at <= clock_timestamp() OR deactivated_at IS NOT NULL
-                    OR suspended_at IS NOT NULL AS over
+                coalesce({IN_GRACE}, false) AS in_grace,
+                NOT ({GOING_ON}) OR deactivated_at IS NOT NULL OR suspended_at IS NOT NULL AS over
          FROM refresh_tokens JOIN sessions USING (session_id) JOIN users USING (user_id)
               JOIN tenants ON tenants.tenant = users.tenant
          WHERE token_hash = $1
          FOR UPDATE OF refresh_tokens",
-    )
+    ))
     .bind(secret::digest_of(token))
     .bind(GRACE.as_secs() as f64)
     .fetch_optional(connection)

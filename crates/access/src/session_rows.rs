@@ -23,6 +23,11 @@ use super::who::Who;
 /// How long a session lasts at most, whatever happens in it.
 const LIFETIME: Duration = Duration::from_hours(7 * 24);
 
+/// Whether a session is not over. One that would last longer than [`LIFETIME`] from now began while Postgres's clock was
+/// ahead, and is worth nothing.
+pub(super) const GOING_ON: &str = "ended_at IS NULL AND sessions.expires_at > clock_timestamp()
+    AND sessions.expires_at <= clock_timestamp() + interval '7 days 1 minute'";
+
 /// Adds a session of a user. Returns when it ends at the latest; `None` if the user's password is no longer the one in
 /// `user`, or the user is deactivated: that has ended all sessions, and must not have missed this one.
 pub(super) async fn insert(
@@ -57,12 +62,11 @@ pub(super) fn callers(
     sessions: Vec<Uuid>,
 ) -> BoxFuture<'_, database::Result<HashMap<Uuid, Principal>>> {
     Box::pin(async move {
-        let rows = sqlx::query(
+        let rows = sqlx::query(&format!(
             "SELECT session_id, users.user_id, users.tenant, users.role, tenants.tier, tenants.policy_version
              FROM sessions JOIN users USING (user_id) JOIN tenants ON tenants.tenant = users.tenant
-             WHERE session_id = ANY($1) AND ended_at IS NULL AND expires_at > clock_timestamp()
-               AND deactivated_at IS NULL AND suspended_at IS NULL",
-        )
+             WHERE session_id = ANY($1) AND {GOING_ON} AND deactivated_at IS NULL AND suspended_at IS NULL",
+        ))
         .bind(sessions)
         .fetch_all(connection)
         .await?;

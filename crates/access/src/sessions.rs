@@ -91,7 +91,7 @@ impl Sessions {
             })
             .await?;
         let Some((expires_at, refresh)) = begun else { return Ok(None) };
-        let access = self.keys.issue(&user, session_id, Utc::now())?;
+        let access = self.keys.issue(&user, session_id, self.log.now())?;
         Ok(Some(Tokens { access, refresh, session_id, expires_at }))
     }
 
@@ -109,7 +109,7 @@ impl Sessions {
             Worth::Nothing => Err(Refused::Invalid),
             Worth::Successor(whose, successor) => {
                 let (user, session_id, expires_at) = *whose;
-                let access = self.keys.issue(&user, session_id, Utc::now())?;
+                let access = self.keys.issue(&user, session_id, self.log.now())?;
                 Ok(Tokens { access, refresh: secret::text(PREFIX, &successor), session_id, expires_at })
             }
         }

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use chrono::Utc;
 use fleetlog_aggregates::acts;
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::EventLog;
@@ -58,7 +57,7 @@ impl SignUp {
         let Application { email, password, name, tenant } = application;
         let email = Email::parse(&email).ok_or(Refused::BadEmail)?;
         let name = name.map(|name| Name::parse(&name).ok_or(Refused::BadName)).transpose()?;
-        self.attempts.take(Kind::Register, Some(email.as_str()), peer, Utc::now()).await??;
+        self.attempts.take(Kind::Register, Some(email.as_str()), peer).await??;
         let tenant: Tenant = tenant.parse().map_err(|_| Refused::RegistrationClosed)?;
         if !self.registration_is_open(&tenant).await? {
             return Err(Refused::RegistrationClosed);

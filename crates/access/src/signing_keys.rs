@@ -72,17 +72,17 @@ impl SigningKeys {
         }
     }
 
-    /// An access token for a user in a session, good from `now` on.
+    /// An access token for a user in a session, good from `now` on, which is Postgres's time.
     pub fn issue(&self, user: &User, session_id: Uuid, now: DateTime<Utc>) -> Result<String, Error> {
         self.known().issue(user, session_id, now)
     }
 
     /// The session that a token belongs to; `None` if the token is not good.
     pub async fn verify(&self, token: &str) -> Result<Option<Uuid>, Error> {
-        match self.known().verify(token) {
+        match self.known().verify(token, self.log.now()) {
             Err(Unverified::UnknownKey) if self.may_look() => {
                 self.look().await?;
-                Ok(self.known().verify(token).ok())
+                Ok(self.known().verify(token, self.log.now()).ok())
             }
             verified => Ok(verified.ok()),
         }
@@ -147,7 +147,10 @@ fn make(secret: Option<&Secret>) -> Result<(Uuid, Vec<u8>), Error> {
 async fn select(pool: &PgPool, secret: Option<&Secret>) -> Result<Vec<StoredKey>, Error> {
     let rows = sqlx::query(
         "SELECT kid, private_key, retired_at IS NOT NULL AS retired FROM signing_keys
-         WHERE retired_at IS NULL OR retired_at > clock_timestamp() - $1 * interval '1 second'",
+         WHERE retired_at IS NULL
+            -- Not for longer because Postgres's clock was ahead when it was retired.
+            OR retired_at BETWEEN clock_timestamp() - $1 * interval '1 second'
+                AND clock_timestamp() + interval '1 minute'",
     )
     .bind(OVERLAP.as_secs() as f64)
     .fetch_all(pool)

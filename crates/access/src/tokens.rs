@@ -39,6 +39,11 @@ impl Purpose {
     }
 }
 
+/// Whether a token has not expired; `$3` is the lifetime of its kind in seconds. One that would last longer from now was
+/// issued while Postgres's clock was ahead, and is worth nothing.
+const GOOD: &str = "expires_at > clock_timestamp()
+    AND expires_at <= clock_timestamp() + $3 * interval '1 second' + interval '1 minute'";
+
 /// A token as its holder has it. Only in a mail, and not in anything's `Debug`.
 pub(super) struct Token(String);
 
@@ -110,15 +115,15 @@ pub(super) async fn issue(
 
 /// The holder of a token, if it is good. The token stays good.
 pub(super) async fn holder(pool: &PgPool, token: &str, purpose: Purpose) -> Result<Option<Holder>, Error> {
-    let row = sqlx::query(
+    let row = sqlx::query(&format!(
         "SELECT user_id, users.tenant, mail_tokens.email AS sent_to, users.email, name,
              verified_at IS NOT NULL AS verified
          FROM mail_tokens JOIN users USING (user_id) JOIN tenants ON tenants.tenant = users.tenant
-         WHERE token_hash = $1 AND purpose = $2 AND expires_at > clock_timestamp()
-           AND deactivated_at IS NULL AND suspended_at IS NULL",
-    )
+         WHERE token_hash = $1 AND purpose = $2 AND {GOOD} AND deactivated_at IS NULL AND suspended_at IS NULL",
+    ))
     .bind(secret::digest_of(token.as_bytes()))
     .bind(purpose.as_str())
+    .bind(purpose.lifetime().as_secs() as f64)
     .fetch_optional(pool)
     .await?;
     Ok(row.as_ref().map(Holder::read).transpose()?)
@@ -130,15 +135,16 @@ pub(super) async fn take(
     token: &str,
     purpose: Purpose,
 ) -> Result<Option<Holder>, Error> {
-    let row = sqlx::query(
+    let row = sqlx::query(&format!(
         "DELETE FROM mail_tokens USING users JOIN tenants ON tenants.tenant = users.tenant
-         WHERE token_hash = $1 AND purpose = $2 AND expires_at > clock_timestamp()
+         WHERE token_hash = $1 AND purpose = $2 AND {GOOD}
            AND users.user_id = mail_tokens.user_id AND deactivated_at IS NULL AND suspended_at IS NULL
          RETURNING users.user_id, users.tenant, mail_tokens.email AS sent_to, users.email, name,
              verified_at IS NOT NULL AS verified",
-    )
+    ))
     .bind(secret::digest_of(token.as_bytes()))
     .bind(purpose.as_str())
+    .bind(purpose.lifetime().as_secs() as f64)
     .fetch_optional(connection)
     .await?;
     Ok(row.as_ref().map(Holder::read).transpose()?)

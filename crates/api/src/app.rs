@@ -97,9 +97,15 @@ impl App {
         Self { log, commands, projections, access, devices, graphql, metrics, broker, health, settings }
     }
 
+    /// The time, by Postgres's clock.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.log.now()
+    }
+
     /// A device counts as online if its last message arrived at this moment or later.
     #[must_use]
     pub fn online_since(&self) -> DateTime<Utc> {
-        Utc::now() - self.settings.online_within
+        self.now() - self.settings.online_within
     }
 }

@@ -14,6 +14,7 @@ pub mod guard;
 use std::marker::PhantomData;
 
 use axum::extract::{FromRequestParts, RawPathParams};
+use chrono::{DateTime, Utc};
 use fleetlog_access::action::ActionType;
 use fleetlog_access::principal::Oneself;
 use fleetlog_access::{self as access, Action, Forbidden, Principal, Who, authorize};
@@ -33,6 +34,13 @@ use crate::rest::extract::Caller;
 /// The log of all tenants. Only this module can open it, and then to one tenant's.
 #[derive(Clone)]
 pub(crate) struct Locked(EventLog);
+
+impl Locked {
+    /// The time, which is no tenant's.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.0.now()
+    }
+}
 
 impl From<EventLog> for Locked {
     fn from(log: EventLog) -> Self {

@@ -166,7 +166,7 @@ impl Commands {
                 .await;
         }
         let params = self.check(log, &command.cmd, command.params, Some(&command.device_uid)).await?;
-        let now = Utc::now();
+        let now = log.now();
         let request = Request {
             device_uid: command.device_uid,
             cmd: command.cmd,

@@ -100,8 +100,8 @@ impl Ingest {
         let (submit, queue) = mpsc::unbounded_channel();
         let rooms = [Room::new(options.budget), Room::new(ACKS)];
         let again = submit.downgrade();
-        let [telemetry, acks] = rooms.clone();
-        (Self { log, options, queue, again, rooms }, Handle::new(submit, telemetry, acks))
+        let handle = Handle::new(log.clock().clone(), submit, rooms.clone());
+        (Self { log, options, queue, again, rooms }, handle)
     }
 
     /// Stores submitted messages until `shutdown`, then accepts no more, finishes those that it has, and returns.

@@ -5,6 +5,8 @@
 //! - [`agent`]: this machine as a device
 //! - `device`: the device's side of MQTT, for both
 
+#![expect(clippy::disallowed_methods, reason = "a device and a benchmark have clocks of their own")]
+
 pub mod agent;
 pub mod bench;
 mod device;

@@ -15,7 +15,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use fleetlog_aggregates::topic::TELEMETRY_FILTER;
 use fleetlog_engine::ingest::{self, Closed, Receipt};
 use fleetlog_event_log::backoff::Backoff;
@@ -209,7 +208,7 @@ impl Subscriber {
                 Packet::Publish(publish) if publish.qos == QoS::ExactlyOnce => return Err(Lost::QoS2),
                 Packet::Publish(Publish { qos, pkid, topic, payload, .. }) => {
                     let topic: Arc<str> = String::from_utf8_lossy(&topic).into();
-                    let Ok(receipt) = self.ingest.submit(topic, payload, Utc::now()).await else {
+                    let Ok(receipt) = self.ingest.submit(topic, payload, self.ingest.now()).await else {
                         return Ok(());
                     };
                     if qos == QoS::AtLeastOnce

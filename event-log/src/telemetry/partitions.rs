@@ -46,7 +46,7 @@ impl EventLog {
         loop {
             hourly.tick().await;
             let until = DateTime::from_timestamp_micros(self.inner.partitions.until.load(Ordering::Relaxed));
-            if until.is_none_or(|until| until < Utc::now() + PARTITIONS_AHEAD / 2)
+            if until.is_none_or(|until| until < self.now() + PARTITIONS_AHEAD / 2)
                 && let Err(error) = self.inner.partitions.make(self.pool()).await
             {
                 tracing::warn!(%error, "failed to make telemetry partitions; trying again in an hour");

@@ -25,6 +25,10 @@ const AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 /// How long it takes for an attempt to be repeated: a minute, then twice as long each time, up to about an hour.
 const WAIT: &str = "60 * 2 ^ least(attempts, 6) * (1 + random() / 4)";
 
+/// Whether a mail is due. An attempt further ahead than [`WAIT`] allows was put off while Postgres's clock was ahead.
+const DUE: &str = "done_at IS NULL AND (next_attempt_at <= clock_timestamp()
+    OR next_attempt_at > clock_timestamp() + interval '2 hours')";
+
 /// Sends the mails of a database.
 pub struct Delivery {
     log: EventLog,
@@ -92,9 +96,11 @@ impl Delivery {
 
 /// Whether there is a mail to send, to give up or to forget.
 async fn is_any_due(pool: &PgPool) -> Result<bool, Error> {
-    let due = "SELECT EXISTS (SELECT FROM mail_outbox WHERE done_at IS NULL AND next_attempt_at <= clock_timestamp())
-            OR EXISTS (SELECT FROM mail_outbox WHERE done_at < clock_timestamp() - interval '7 days')";
-    Ok(sqlx::query_scalar(due).fetch_one(pool).await?)
+    let due = format!(
+        "SELECT EXISTS (SELECT FROM mail_outbox WHERE {DUE})
+             OR EXISTS (SELECT FROM mail_outbox WHERE done_at < clock_timestamp() - interval '7 days')"
+    );
+    Ok(sqlx::query_scalar(&due).fetch_one(pool).await?)
 }
 
 /// Takes the mail that has been due for longest.
@@ -104,7 +110,7 @@ async fn take(pool: &PgPool) -> Result<Option<(Uuid, Mail)>, Error> {
          SET attempts = attempts + 1, next_attempt_at = clock_timestamp() + {WAIT} * interval '1 second'
          WHERE mail_id = (
              SELECT mail_id FROM mail_outbox
-             WHERE done_at IS NULL AND next_attempt_at <= clock_timestamp()
+             WHERE {DUE}
              ORDER BY next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED)
          RETURNING mail_id, recipient, subject, body",
     ))
@@ -127,12 +133,11 @@ async fn done(pool: &PgPool, mail_id: Uuid) -> Result<(), Error> {
 
 /// Gives up what nobody has taken for a day, and forgets after a week that there was something.
 async fn clean(pool: &PgPool) -> Result<(), Error> {
-    let given_up: Vec<Uuid> = sqlx::query_scalar(
+    let given_up: Vec<Uuid> = sqlx::query_scalar(&format!(
         "UPDATE mail_outbox SET done_at = clock_timestamp(), body = ''
-         WHERE done_at IS NULL AND next_attempt_at <= clock_timestamp() AND attempts > 0
-           AND created_at < clock_timestamp() - interval '24 hours'
+         WHERE {DUE} AND attempts > 0 AND created_at < clock_timestamp() - interval '24 hours'
          RETURNING mail_id",
-    )
+    ))
     .fetch_all(pool)
     .await?;
     for mail_id in given_up {

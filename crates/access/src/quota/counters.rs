@@ -88,13 +88,13 @@ impl Counters {
         &self,
         key: Key,
         rule: &Arc<Rule>,
-        window: Window,
+        (window, now): (Window, DateTime<Utc>),
         used: Option<u64>,
     ) -> Result<Standing, Exceeded> {
         let mut counts = self.counts();
         let count = current(&mut counts, key, rule, window);
         count.heard = count.heard.max(used.unwrap_or_else(|| u64::from(rule.requests)));
-        let standing = standing(rule, window, used.unwrap_or_else(|| u64::from(rule.requests)), Utc::now());
+        let standing = standing(rule, window, used.unwrap_or_else(|| u64::from(rule.requests)), now);
         if used.is_some() { Ok(standing) } else { Err(Exceeded(standing)) }
     }
 

@@ -51,9 +51,16 @@ pub(super) async fn take(pool: &PgPool, key: Key, rule: &Rule, window: Window) -
     Ok(used.map(|used| used as u64))
 }
 
-/// Deletes the windows that are over, and the attempts that have been forgiven.
+/// Deletes the windows that are over, and the attempts that have been forgiven. What is more than a day ahead was
+/// counted while Postgres's clock was ahead: no window is longer than that, and no allowance.
 pub(super) async fn sweep(pool: &PgPool) -> Result<(), Error> {
-    sqlx::query("DELETE FROM rate_counters WHERE window_end < clock_timestamp()").execute(pool).await?;
-    sqlx::query("DELETE FROM attempts WHERE whole_at < clock_timestamp()").execute(pool).await?;
+    for over in [
+        "DELETE FROM rate_counters
+         WHERE window_end < clock_timestamp() OR window_start > clock_timestamp() + interval '1 day'",
+        "DELETE FROM attempts
+         WHERE whole_at < clock_timestamp() OR whole_at > clock_timestamp() + interval '1 day'",
+    ] {
+        sqlx::query(over).execute(pool).await?;
+    }
     Ok(())
 }

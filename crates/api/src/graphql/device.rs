@@ -171,13 +171,13 @@ impl Device {
     ) -> Result<Windows> {
         let asker = context.data::<Asker>()?;
         asker.may_device(Action::TelemetryRead, &self.0)?;
-        let (from, to) = (moment("from", from)?, moment("to", to.or(Some(asker.now)))?);
+        let (from, to) = (moment("from", from)?, moment("to", to)?);
         let step: Option<Step> = parse("step", step.as_deref())?;
         let tz: Zone = parse("tz", tz.as_deref())?.unwrap_or_default();
         let points = points.map(usize::try_from).transpose();
         let points = points.map_err(|_| Error::field("points", "expected 2 or more"))?;
-        let since = shown_since(asker.log(), asker.now);
-        let query = query(metric, (from, to), step, tz, points, since);
+        let since = shown_since(asker.log());
+        let query = query(metric, (from, to, asker.now), step, tz, points, since);
         let wanted = WindowsOf { stream: self.stream(asker), cut: query.clone().into() };
         let series = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
         Ok(Windows { query, series })

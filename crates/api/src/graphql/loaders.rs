@@ -52,7 +52,7 @@ impl Loader<DeviceOf> for Fetch {
         let uids: Vec<_> = wanted.iter().map(|DeviceOf(uid)| uid.clone()).collect();
         let found = devices::get(&self.log, &uids, self.app.online_since()).await;
         let found = found.map_err(HttpError::from)?;
-        let shown = shown_since(&self.log, Utc::now());
+        let shown = shown_since(&self.log);
         let shown = |device: Device| (DeviceOf(device.uid.clone()), device.shown_since(shown));
         Ok(found.into_iter().map(shown).collect())
     }
@@ -85,7 +85,7 @@ impl Loader<ReadingsOf> for Fetch {
         for (page, streams) in by(wanted, |wanted| wanted.page, |wanted| &wanted.stream) {
             let ReadingsPage { from, to, ascending, beyond, limit } = page;
             // `None` sorts below every moment, so `max` keeps the given one.
-            let from = from.max(shown_since(&self.log, Utc::now()));
+            let from = from.max(shown_since(&self.log));
             let span = Span { from, to, ascending, beyond };
             let readings = self.log.readings(log_id, &streams, span, limit).await.map_err(HttpError::from)?;
             for reading in readings {

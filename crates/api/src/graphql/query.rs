@@ -89,7 +89,7 @@ impl Query {
         };
         let page =
             devices::list(asker.log(), &query, asker.door.app.online_since()).await.map_err(Error::from)?;
-        let (after, shown) = (query.after.is_some(), shown_since(asker.log(), asker.now));
+        let (after, shown) = (query.after.is_some(), shown_since(asker.log()));
         let mut connection = Connection::with_additional_fields(after, page.has_more, Total(query));
         connection.edges.extend(page.items.into_iter().map(|device| {
             let cursor = Cursor::of(&device, sort).to_string();

@@ -141,11 +141,12 @@ async fn ask(door: May<GraphqlQuery>, request_id: RequestId, Body(ask): Body<Ask
         (None, true) => return refuse("the schema cannot be asked for its types here".to_owned()),
         (_, false) => schemas.data.clone(),
     };
+    let now = door.app.now();
     let loaders = loaders(door.app.clone(), door.log().clone());
     let mut request = Request::new(ask.query)
         .variables(Variables::from_json(ask.variables.unwrap_or_default()))
         .data(loaders)
-        .data(Asker { door, request: request_id, now: Utc::now(), refused: Mutex::default() });
+        .data(Asker { door, request: request_id, now, refused: Mutex::default() });
     request.operation_name = ask.operation_name;
     request.set_parsed_query(question.document);
     Answer(with_codes(schema.execute(request).await))

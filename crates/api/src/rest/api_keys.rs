@@ -77,12 +77,12 @@ struct NewApiKey {
 }
 
 impl NewApiKey {
-    fn check(self, may: impl Fn(Action) -> Result<(), Error>) -> Result<NewKey, Error> {
+    fn check(self, now: DateTime<Utc>, may: impl Fn(Action) -> Result<(), Error>) -> Result<NewKey, Error> {
         let length = self.name.chars().count();
         if !(1..=MAX_NAME).contains(&length) || self.name.chars().any(char::is_control) {
             return Err(Error::field("name", "expected 1 to 200 characters without control characters"));
         }
-        if self.expires_at.is_some_and(|at| at <= Utc::now()) {
+        if self.expires_at.is_some_and(|at| at <= now) {
             return Err(Error::field("expires_at", "expected a moment that has not passed"));
         }
         let mut actions = vec![];
@@ -127,7 +127,8 @@ async fn issue_api_key(
     request: RequestId,
     Body(new): Body<NewApiKey>,
 ) -> Result<impl IntoResponse, Error> {
-    let (new, metadata) = (new.check(|action| door.also(action))?, request.metadata(&door.caller));
+    let (new, metadata) =
+        (new.check(door.app.now(), |action| door.also(action))?, request.metadata(&door.caller));
     let issued = api_keys::issue(door.log(), new, door.caller.actor().to_string(), metadata).await?;
     let location = format!("{PREFIX}/api-keys/{}", issued.key_id);
     let position = LogPosition::from(issued.at).to_string();

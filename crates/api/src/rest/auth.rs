@@ -75,7 +75,8 @@ impl LoggedIn {
         if in_body || !cookies::is_own_page(headers, settings) {
             return logged_in.into_response();
         }
-        (SetCookie::session(tokens.refresh, tokens.expires_at, settings), logged_in).into_response()
+        (SetCookie::session(tokens.refresh, tokens.expires_at - app.now(), settings), logged_in)
+            .into_response()
     }
 }
 

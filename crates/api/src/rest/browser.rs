@@ -66,7 +66,7 @@ async fn log_in(
     let tokens = app.access.logins.log_in(&email, &password, peer, client, request_id).await?;
     let caller =
         app.access.sessions.in_session(tokens.session_id).await?.ok_or_else(Error::unauthenticated)?;
-    let cookie = SetCookie::session(tokens.refresh, tokens.expires_at, settings);
+    let cookie = SetCookie::session(tokens.refresh, tokens.expires_at - app.now(), settings);
     let me = accounts::own(&May::<UserRead, Oneself>::after_login(app, caller).await?).await?;
     Ok((cookie, me))
 }

@@ -4,7 +4,7 @@
 //! that changes anything is accepted by cookie only from a page of the service's own origin: see [`is_own_page`].
 
 use axum::response::{IntoResponseParts, ResponseParts};
-use chrono::{DateTime, Utc};
+use chrono::TimeDelta;
 use cookie::time::Duration;
 use cookie::{Cookie, SameSite};
 use fleetlog_access::Settings;
@@ -20,9 +20,9 @@ const SECURE_NAME: &str = "__Host-fleetlog_session";
 pub(super) struct SetCookie(Cookie<'static>);
 
 impl SetCookie {
-    /// Makes the cookie of a session that ends at `expires_at`.
-    pub(super) fn session(token: String, expires_at: DateTime<Utc>, settings: &Settings) -> Self {
-        let left = (expires_at - Utc::now()).num_seconds().max(0);
+    /// Makes the cookie of a session that lasts for `left`.
+    pub(super) fn session(token: String, left: TimeDelta, settings: &Settings) -> Self {
+        let left = left.num_seconds().max(0);
         Self(cookie(token, Duration::seconds(left), settings))
     }
 
@@ -98,13 +98,13 @@ mod tests {
 
     #[test]
     fn no_script_reads_the_cookie_and_no_other_site_sends_it() {
-        let at = Utc::now() + chrono::TimeDelta::hours(1);
-        let plain = SetCookie::session("flr_x".into(), at, &Settings::default()).0.to_string();
+        let left = TimeDelta::hours(1);
+        let plain = SetCookie::session("flr_x".into(), left, &Settings::default()).0.to_string();
         assert!(
-            plain.starts_with("fleetlog_session=flr_x; HttpOnly; SameSite=Lax; Path=/; Max-Age=35"),
+            plain.starts_with("fleetlog_session=flr_x; HttpOnly; SameSite=Lax; Path=/; Max-Age=3600"),
             "{plain}"
         );
-        let secure = SetCookie::session("flr_x".into(), at, &over_tls()).0.to_string();
+        let secure = SetCookie::session("flr_x".into(), left, &over_tls()).0.to_string();
         assert!(
             secure.starts_with("__Host-fleetlog_session=flr_x; HttpOnly; SameSite=Lax; Secure; Path=/;"),
             "{secure}"

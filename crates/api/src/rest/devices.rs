@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::response::IntoResponse;
-use chrono::Utc;
 use fleetlog_access::action::typed::{DevicesRead, DevicesWrite};
 use fleetlog_access::{Action, Principal};
 use fleetlog_aggregates::device::{Command, Device as Aggregate, Labels, Registration, Via};
@@ -96,7 +95,7 @@ async fn list_devices(
     min_position::of_projection::<devices::Model>(&door.app, door.log(), which.min_position).await?;
     let since = door.app.online_since();
     let mut page = devices::list(door.log(), &query, since).await?;
-    let shown = shown_since(door.log(), Utc::now());
+    let shown = shown_since(door.log());
     page.items = page.items.into_iter().map(|device| device.shown_since(shown)).collect();
     // Where policies hide some items from the caller, the total would reveal how many are hidden.
     let total = if which.count && !door.caller.is_ruled(Action::DevicesRead) {
@@ -126,7 +125,7 @@ async fn read_device(
     min_position::of_projection::<devices::Model>(&door.app, door.log(), when.min_position).await?;
     let found = devices::get(door.log(), &[door.id.as_str().to_owned()], door.app.online_since()).await?;
     let device = found.into_iter().next().ok_or_else(Error::missing::<Device>)?;
-    Ok(Json(device.shown_since(shown_since(door.log(), Utc::now())).into()))
+    Ok(Json(device.shown_since(shown_since(door.log())).into()))
 }
 
 /// A device to put on the record.

@@ -123,7 +123,7 @@ async fn read_events(door: May<EventsRead>, Query(which): Query<Which>) -> Resul
     let within = |stream| format!("{}/{stream}", door.caller.tenant);
     let aggregate_id =
         which.aggregate.map(|stream| if stream.contains('/') { stream } else { within(stream) });
-    let since = shown_since(door.log(), Utc::now());
+    let since = shown_since(door.log());
     let filter = Filter { aggregate_id, event_type: which.r#type, since };
     min_position::of_log(door.log(), which.min_position).await?;
     let limit = which.limit.0;

@@ -126,8 +126,8 @@ impl std::str::FromStr for Place {
 
 /// Returns the moment before which none of the tenant's readings are shown.
 #[must_use]
-pub fn shown_since(log: &TenantLog, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    log.terms().of(log.tenant().as_str()).shown_since(now)
+pub fn shown_since(log: &TenantLog) -> Option<DateTime<Utc>> {
+    log.terms().of(log.tenant().as_str()).shown_since(log.now())
 }
 
 /// Lists a device's readings, newest first unless `order` says otherwise.
@@ -146,7 +146,7 @@ async fn read_telemetry(
     check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
     let span = read::Span {
         // `None` sorts below every moment, so `max` keeps the given one.
-        from: which.from.map(|from| from.0).max(shown_since(door.log(), Utc::now())),
+        from: which.from.map(|from| from.0).max(shown_since(door.log())),
         to: which.to.map(|to| to.0),
         ascending: which.order == Order::Asc,
         beyond: parse("cursor", which.cursor.as_deref())?.map(Place::beyond),

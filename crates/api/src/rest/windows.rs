@@ -92,13 +92,13 @@ impl From<Series> for Metric {
 #[must_use]
 pub fn query(
     metric: Option<String>,
-    (from, to): (Option<Moment>, Option<Moment>),
+    (from, to, now): (Option<Moment>, Option<Moment>, DateTime<Utc>),
     step: Option<Step>,
     tz: Zone,
     points: Option<usize>,
     since: Option<DateTime<Utc>>,
 ) -> WindowsQuery {
-    let to = to.map_or_else(Utc::now, |to| to.0);
+    let to = to.map_or(now, |to| to.0);
     let from = from.map_or(to - TimeDelta::days(1), |from| from.0);
     let step = step.unwrap_or_else(|| Step::for_range(to - from));
     WindowsQuery { metric, from, to, since, step: step.0, tz: tz.0, points }
@@ -117,8 +117,9 @@ async fn read_windows(
     door: May<TelemetryRead, Device>,
     Query(which): Query<Which>,
 ) -> Result<Json<Windows>, Error> {
-    let since = shown_since(door.log(), Utc::now());
-    let query = query(which.metric, (which.from, which.to), which.step, which.tz, which.points, since);
+    let since = shown_since(door.log());
+    let span = (which.from, which.to, door.log().now());
+    let query = query(which.metric, span, which.step, which.tz, which.points, since);
     min_position::of_projection::<telemetry_windows::Model>(&door.app, door.log(), which.min_position)
         .await?;
     let log_id = in_lane(door.log(), Lane::Telemetry)?;

@@ -86,7 +86,7 @@ impl Commands {
         }
         let params = self.check(log, &batch.cmd, batch.params, None).await?;
         let devices = allow(self.choose(log, &batch.selector).await?).await?;
-        let now = Utc::now();
+        let now = log.now();
         let request = Request {
             selector: serde_json::to_value(&batch.selector).unwrap_or_default(),
             cmd: batch.cmd,

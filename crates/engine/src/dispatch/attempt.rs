@@ -77,7 +77,7 @@ impl Sender {
             Due::Send { attempt } => self.send(&task, attempt).await,
             Due::TimeOut => {
                 crash::point("timer.fired");
-                let done = self.record(&task, None, Input::TimeOut(Utc::now())).await;
+                let done = self.record(&task, None, Input::TimeOut(self.log.now())).await;
                 crash::point("timer.recorded");
                 done
             }
@@ -105,7 +105,7 @@ impl Sender {
         }
         crash::point("command.published");
         instruments::COMMANDS_PUBLISHED.increment(1);
-        let done = self.record(task, Some(known), Input::MarkSent { attempt, at: Utc::now() }).await;
+        let done = self.record(task, Some(known), Input::MarkSent { attempt, at: self.log.now() }).await;
         crash::point("command.sent");
         done
     }
@@ -129,7 +129,7 @@ impl Sender {
 
     /// The message for the device. `None` if the command has expired.
     fn message(&self, task: &Task, request: &Request, attempt: u32) -> Option<Message> {
-        let left = (request.expires_at - Utc::now()).num_seconds();
+        let left = (request.expires_at - self.log.now()).num_seconds();
         let expires_in_s = u32::try_from(left).ok().filter(|&seconds| seconds > 0)?;
         let moment = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
         let payload = Payload {

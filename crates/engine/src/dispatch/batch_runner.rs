@@ -12,7 +12,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use chrono::Utc;
 use cqrs_es::Aggregate;
 use fleetlog_aggregates::command::{self, Command};
 use fleetlog_aggregates::command_batch::{CommandBatch, Input, Status};
@@ -228,7 +227,7 @@ impl Batch {
             batch_id: Some(self.id.to_string()),
             request_digest: None,
         };
-        let input = |uid: &Uid| command::Input::Request(command(uid), Utc::now());
+        let input = |uid: &Uid| command::Input::Request(command(uid), self.log.now());
         let requests = devices.iter().map(|uid| (cmd_id(self.id, uid), input(uid)));
         self.append_all(requests.collect(), metadata).await
     }

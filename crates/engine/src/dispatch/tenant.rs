@@ -117,10 +117,10 @@ impl TenantWorker {
         let mut arrivals = self.outlet.arrivals();
         let mut looks = tokio::time::interval(LOOK_EVERY);
         let mut turning = tokio::time::interval(TURN_EVERY);
-        let mut looked = Utc::now();
+        let mut looked = self.log.now();
         loop {
             self.turn.moved();
-            for (cmd_id, due) in self.schedule.due(Utc::now()) {
+            for (cmd_id, due) in self.schedule.due(self.log.now()) {
                 let Some(open) = self.schedule.get(cmd_id) else { continue };
                 let task = Task::new(self.log_id, cmd_id, due, open);
                 work.spawn(self.sender(&turns).work(task));
@@ -138,10 +138,10 @@ impl TenantWorker {
                     }
                 }
                 Some(done) = work.join_next() => match done {
-                    Ok((cmd_id, done)) => self.schedule.done(cmd_id, done, Utc::now()),
+                    Ok((cmd_id, done)) => self.schedule.done(cmd_id, done, self.log.now()),
                     Err(error) => tracing::error!(%error, "sending a command ended in a panic"),
                 },
-                () = until(self.schedule.next_wake()) => {}
+                () = until(self.schedule.next_wake(), self.log.now()) => {}
                 arrived = arrival(arrivals.as_mut()) => self.arrived(arrived.as_deref()),
                 _ = turning.tick() => {}
                 _ = looks.tick(), if arrivals.is_none() => looked = self.look(looked).await,
@@ -205,7 +205,7 @@ impl TenantWorker {
     /// who connects, but a device that publishes must be connected.
     async fn look(&mut self, since: DateTime<Utc>) -> DateTime<Utc> {
         let absent: Vec<String> = self.schedule.absent().iter().map(ToString::to_string).collect();
-        let now = Utc::now();
+        let now = self.log.now();
         if absent.is_empty() {
             return now;
         }
@@ -230,8 +230,8 @@ async fn read(mut follower: Follower) -> (Follower, Result<Vec<Event>, fleetlog_
     (follower, events)
 }
 
-async fn until(wake: Option<DateTime<Utc>>) {
-    match wake.map(|wake| (wake - Utc::now()).to_std().unwrap_or_default()) {
+async fn until(wake: Option<DateTime<Utc>>, now: DateTime<Utc>) {
+    match wake.map(|wake| (wake - now).to_std().unwrap_or_default()) {
         Some(wait) => tokio::time::sleep(wait).await,
         None => std::future::pending().await,
     }

@@ -1,7 +1,6 @@
 //! Devices' acks of commands. Each is decided by its command's record, and becomes an event there or a row in
 //! quarantine. Several are decided at a time; two acks of one command take turns at its stream.
 
-use chrono::Utc;
 use cqrs_es::Aggregate;
 use fleetlog_aggregates::command::{Ack, Command, Error as Refusal, Input};
 use fleetlog_aggregates::command_ack;
@@ -96,7 +95,7 @@ impl Acks {
         let mut backoff = patience();
         loop {
             let input =
-                Input::Acknowledge { device_uid: topic.uid.clone(), ack: ack.clone(), at: Utc::now() };
+                Input::Acknowledge { device_uid: topic.uid.clone(), ack: ack.clone(), at: self.log.now() };
             let recorded = match self.look(&stream, topic).await {
                 Ok((record, metadata)) => self.log.execute_on(&stream, Some(record), input, metadata).await,
                 Err(error) => Err(error.into()),

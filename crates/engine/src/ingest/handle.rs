@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::telemetry::{self, Reason};
+use fleetlog_event_log::clock::Clock;
 use fleetlog_event_log::quarantine::Refused;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -19,6 +20,7 @@ const ACK: &str = "/command_ack";
 /// Submits messages. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
+    clock: Clock,
     queue: mpsc::UnboundedSender<Message>,
     telemetry: Room,
     /// A budget of its own, so that no ack waits behind telemetry.
@@ -53,8 +55,18 @@ impl Handle {
     /// 65,536.
     pub const OVERHEAD: usize = 1024;
 
-    pub(super) fn new(queue: mpsc::UnboundedSender<Message>, telemetry: Room, acks: Room) -> Self {
-        Self { queue, telemetry, acks }
+    pub(super) fn new(
+        clock: Clock,
+        queue: mpsc::UnboundedSender<Message>,
+        [telemetry, acks]: [Room; 2],
+    ) -> Self {
+        Self { clock, queue, telemetry, acks }
+    }
+
+    /// The time, by the clock that moments in the log are compared with: a message that comes now was received then.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
     }
 
     /// Submits a message; waits while the budget is used up. Messages of one caller keep their order. Dropping the

@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::Utc;
 use fleetlog_engine::ingest::{self, Closed, Receipt};
 use mqtt5::QoS;
 use mqtt5::broker::router::{DeliveryLanes, MessageRouter};
@@ -194,7 +193,7 @@ impl Connection {
         tokio::select! {
             // Nearly always at once: the others are then not even begun.
             biased;
-            receipt = self.ingest.submit(topic, payload, Utc::now()) => receipt,
+            receipt = self.ingest.submit(topic, payload, self.ingest.now()) => receipt,
             () = self.abandoned.cancelled() => Err(Closed),
             () = tokio::time::sleep(self.answers.patience) => Err(Closed),
         }
@@ -317,7 +316,7 @@ impl BrokerEventHandler for Connection {
             if event.unexpected
                 && let Some((topic, payload)) = self.take_will()
             {
-                let stored = async { self.ingest.submit(topic, payload, Utc::now()).await?.await };
+                let stored = async { self.ingest.submit(topic, payload, self.ingest.now()).await?.await };
                 // Nobody waits for it, so there is nobody to tell.
                 let _ = tokio::time::timeout(self.answers.patience, stored).await;
             }

@@ -71,10 +71,10 @@ impl Credentials {
     }
 }
 
-/// Each part reads an index of what has ended, from `since` on. A new event type that ends a device's service must be
+/// Each part reads an index of what has ended, from `since` on, or from now on if Postgres's clock was ahead at `since`. A new event type that ends a device's service must be
 /// added to the index `control_events_decommissioned`.
 const ENDED: &str = "
-    WITH since AS (SELECT coalesce($1, now()) - $2 * interval '1 second' AS since)
+    WITH since AS (SELECT least($1, now()) - $2 * interval '1 second' AS since)
     SELECT now() AS as_of,
         ARRAY(
             SELECT credential_id FROM device_credentials WHERE revoked_at > (SELECT since FROM since)
@@ -93,4 +93,4 @@ const ENDED: &str = "
 const USED: &str = "
     UPDATE device_credentials SET last_used_at = clock_timestamp()
     WHERE credential_id = ANY($1)
-      AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute')";
+      AND coalesce(last_used_at NOT BETWEEN clock_timestamp() - interval '1 minute' AND clock_timestamp(), true)";
