@@ -1,7 +1,8 @@
 //! The metrics of this crate.
 
 fleetlog_event_log::instruments! {
-    /// HTTP requests answered, by method, route and status.
+    /// HTTP requests answered, by method, route and status. `not_yet` in place of a status is a 503 to a read whose
+    /// `min_position` has not been reached.
     REQUESTS: Counter, "fleetlog_http_requests_total", Count, ["method", "path", "status"];
     /// Seconds from an HTTP request to the start of its answer, by method and route.
     REQUEST_SECONDS: Histogram, "fleetlog_http_request_duration_seconds", Seconds, ["method", "path"];

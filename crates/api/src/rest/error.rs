@@ -26,6 +26,10 @@ use http::StatusCode;
 use super::problem::{FieldError, INTERNAL, Problem};
 use crate::resource::Resource;
 
+/// The code of a read whose `min_position` has not been reached. It says nothing about the service's health: a client may
+/// ask for any position.
+pub(super) const NOT_YET: &str = "not_yet";
+
 /// An error as the client is told it.
 #[derive(Debug)]
 pub struct Error {
@@ -119,7 +123,7 @@ impl Error {
     /// The read model or the log has not reached the position that the client asked for.
     pub(super) fn not_yet() -> Self {
         let detail = "the position in min_position has not been reached yet; try again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet", detail).soon()
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, NOT_YET, detail).soon()
     }
 
     /// The request took longer than the time limit.
@@ -146,6 +150,8 @@ impl Error {
         let (code, source) = (self.code, self.source.as_deref());
         match self.status {
             StatusCode::INTERNAL_SERVER_ERROR => tracing::error!(code, error = ?source, "failed to answer"),
+            // The caller asked for more than the log or the read model has so far.
+            StatusCode::SERVICE_UNAVAILABLE if code == NOT_YET => {}
             StatusCode::SERVICE_UNAVAILABLE => {
                 tracing::warn!(code, error = ?source, "failed to answer for now");
             }

@@ -52,8 +52,8 @@ pub async fn upkeep(handle: PrometheusHandle, shutdown: CancellationToken) {
 }
 
 /// Counts an answer.
-pub(super) fn answered(method: &'static str, path: String, status: u16, elapsed: Duration) {
-    instruments::REQUESTS.with([method.into(), path.clone().into(), status.to_string().into()]).increment(1);
+pub(super) fn answered(method: &'static str, path: String, status: String, elapsed: Duration) {
+    instruments::REQUESTS.with([method.into(), path.clone().into(), status.into()]).increment(1);
     instruments::REQUEST_SECONDS.with([method.into(), path.into()]).record(elapsed.as_secs_f64());
 }
 

@@ -19,9 +19,9 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::Instrument;
 
-use super::error::Error;
+use super::error::{Error, NOT_YET};
 use super::headers::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, RATELIMIT, RATELIMIT_POLICY, X_REQUEST_ID};
-use super::problem;
+use super::problem::{self, Problem};
 
 /// The largest body, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -107,17 +107,28 @@ async fn observe(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(id.clone());
     async {
         let started = Instant::now();
-        let mut response = problem::complete(next.run(request).await, id.as_str());
+        let response = next.run(request).await;
+        let counted = counted_as(&response);
+        let mut response = problem::complete(response, id.as_str());
         if let Ok(value) = HeaderValue::from_str(id.as_str()) {
             response.headers_mut().insert(X_REQUEST_ID, value);
         }
         let (status, elapsed) = (response.status().as_u16(), started.elapsed());
         tracing::info!(status, elapsed_us = elapsed.as_micros() as u64, "answered");
-        super::metrics::answered(method, path, status, elapsed);
+        super::metrics::answered(method, path, counted, elapsed);
         response
     }
     .instrument(span)
     .await
+}
+
+/// An answer's status as a metric's label. A read whose `min_position` has not been reached is counted by its code:
+/// alerts on 5xx would otherwise be in the hands of every caller.
+fn counted_as(response: &Response) -> String {
+    match response.extensions().get::<Problem>() {
+        Some(problem) if problem.code == NOT_YET => NOT_YET.to_owned(),
+        _ => response.status().as_str().to_owned(),
+    }
 }
 
 /// A method as a metric's label. Unknown methods share one label, so that clients cannot create time series.
