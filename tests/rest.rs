@@ -1,7 +1,8 @@
 //! REST, as its clients see it.
 //!
 //! - [`bad_input`], [`bad_commands`]: a definite refusal for everything that makes no sense
-//! - [`contract`]: the document, and that it is kept
+//! - [`contract`], [`document`]: the document, and that it is kept
+//! - [`generated`]: every operation with generated values, held against the document
 //! - [`devices`], [`commands`], [`idempotency`], [`command_types`], [`command_batches`], [`telemetry`], [`log`]: the
 //!   resources
 //! - [`service`]: health, metrics, headers, and how it ends
@@ -13,6 +14,8 @@ mod command_types;
 pub(crate) mod commands;
 pub(crate) mod contract;
 mod devices;
+pub(crate) mod document;
+mod generated;
 mod idempotency;
 mod log;
 mod service;

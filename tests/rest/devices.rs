@@ -146,7 +146,29 @@ async fn another_tenants_device_answers_like_one_that_does_not_exist() {
 #[tokio::test]
 async fn a_position_that_does_not_come_is_refused_with_a_time_to_try_again() {
     let api = Api::start().await;
+    let _counting = metrics::set_default_local_recorder(&api.recorder);
     let answered = api.get("/devices?min_position=1:1000").await;
     assert_eq!(answered.refusal(), "503 not_yet");
     assert_eq!(answered.header("retry-after"), "1");
+    let counted = api.recorder.handle().render();
+    assert!(counted.contains(r#"path="/devices",status="not_yet""#), "{counted}");
+    assert!(!counted.contains(r#"status="503""#), "any caller could ring the alert: {counted}");
+}
+
+#[tokio::test]
+async fn null_is_as_good_as_absent_for_what_is_optional_in_a_creation() {
+    let api = Api::start().await;
+    let nulls = json!({"uid": "dev-01", "name": null, "labels": null});
+    let registered = api.send(Method::POST, "/devices", nulls).await;
+    assert_eq!(registered.status, StatusCode::CREATED, "{}", registered.text);
+    let change = json!({"name": "Dev", "labels": null});
+    assert_eq!(api.send(Method::PATCH, "/devices/dev-01", change).await.status, StatusCode::OK);
+    let nothing = api.send(Method::PATCH, "/devices/dev-01", json!({"name": null})).await;
+    assert_eq!(nothing.refusal(), "422 invalid", "a name cannot be cleared, so nothing would change");
+    let limits = json!({"max_users": 5, "retention_days": 7});
+    assert_eq!(api.send(Method::PATCH, "/tenants/t0", limits).await.json()["max_users"], 5);
+    let cleared = json!({"max_users": null, "tier": null, "registration": null});
+    let cleared = api.send(Method::PATCH, "/tenants/t0", cleared).await.json();
+    let [users, days] = [&cleared["max_users"], &cleared["retention_days"]];
+    assert_eq!(json!([users, days]), json!([null, 7]), "{cleared}");
 }

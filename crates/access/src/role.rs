@@ -3,6 +3,9 @@
 use fleetlog_aggregates::words;
 use serde::{Deserialize, Serialize};
 
+use super::action::Action;
+use super::policy::builtin;
+
 /// The predefined roles; [`super::authorize()`] says what each may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -26,6 +29,14 @@ words! { Role or UnknownRole {
     Auditor = "auditor",
     Viewer = "viewer",
 } }
+
+impl Role {
+    /// Whether the role has an action within a tenant, before the tenant's own policies are asked.
+    #[must_use]
+    pub fn may(self, action: Action) -> bool {
+        builtin::role_allows(self, action)
+    }
+}
 
 /// A word that names no role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -6,6 +6,7 @@
 //! - [`authentication`]: who is calling, and for which tenant
 //! - [`error`], [`problem`]: domain errors as HTTP statuses, and the one form of their answers
 //! - [`extract`], [`parameters`], [`headers`]: the parts of a request, checked
+//! - [`json`]: JSON bodies, and plain words for what is wrong with one
 //! - [`page`], [`min_position`]: pages of lists; reading one's own writes
 //! - [`cookies`]: a browser's session
 //! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]:
@@ -36,6 +37,7 @@ pub mod events;
 pub mod extract;
 mod headers;
 pub mod health;
+mod json;
 pub mod logs;
 pub mod metrics;
 pub mod middleware;
@@ -88,14 +90,14 @@ pub fn router(app: App) -> Router {
     let by_address = axum::middleware::from_fn_with_state(app.clone(), rate_limits::by_address);
     let answered = documented.merge(Router::from(api())).layer(by_caller).layer(authenticate);
     let answered = answered.merge(brokers::router()).with_state(app);
-    let limited = answered.merge(docs::router(document)).layer(by_address);
+    let limited = answered.merge(docs::router(&document)).layer(by_address);
     middleware::wrap(limited, &settings.cors_origins)
 }
 
 /// The `OpenAPI` document that describes the service.
 #[must_use]
-pub fn document() -> utoipa::openapi::OpenApi {
-    docs::complete(documented().into_openapi())
+pub fn document() -> serde_json::Value {
+    docs::complete(&documented().into_openapi())
 }
 
 /// The routes that the document lists: the versioned ones with their prefix only, and those at the root.

@@ -11,6 +11,7 @@ use fleetlog_event_log::control::Metadata;
 use fleetlog_projections::devices::Device;
 use parking_lot::Mutex;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
@@ -102,16 +103,14 @@ struct Ask {
     #[schema(example = "{ devices(first: 10) { nodes { uid status } } }")]
     query: String,
     /// The values of its variables.
-    #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    variables: Option<serde_json::Value>,
+    variables: Option<Map<String, Value>>,
     /// The name of the operation to carry out, if the question holds several.
-    #[serde(default)]
     operation_name: Option<String>,
     /// Accepted for compatibility, and ignored.
-    #[serde(default, rename = "extensions")]
+    #[serde(rename = "extensions")]
     #[schema(value_type = Option<Object>)]
-    _extensions: Option<serde_json::Value>,
+    _extensions: Option<Map<String, Value>>,
 }
 
 /// The answer to a `GraphQL` question: `data`, and `errors`, each with a `code` among its `extensions`.
@@ -120,9 +119,9 @@ struct Ask {
 #[schema(as = Answer)]
 struct Answered {
     /// The data that was asked for, by field name; null where errors left nothing.
-    data: serde_json::Value,
+    data: Value,
     /// The errors, each with the path of its field. Absent if there are none.
-    errors: Option<Vec<serde_json::Value>>,
+    errors: Option<Vec<Value>>,
 }
 
 /// Answers a `GraphQL` question. Errors in it come with status 200.
@@ -144,7 +143,7 @@ async fn ask(door: May<GraphqlQuery>, request_id: RequestId, Body(ask): Body<Ask
     let now = door.app.now();
     let loaders = loaders(door.app.clone(), door.log().clone());
     let mut request = Request::new(ask.query)
-        .variables(Variables::from_json(ask.variables.unwrap_or_default()))
+        .variables(Variables::from_json(Value::Object(ask.variables.unwrap_or_default())))
         .data(loaders)
         .data(Asker { door, request: request_id, now, refused: Mutex::default() });
     request.operation_name = ask.operation_name;

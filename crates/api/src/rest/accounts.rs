@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::error::Error;
-use super::extract::{Body, Peer, present};
+use super::extract::{Body, Peer};
 use super::registration::{ACCEPTED, Accepted};
 use super::{RequestId, wire};
 use crate::app::App;
@@ -54,13 +54,10 @@ async fn user_me(door: May<UserRead, Oneself>) -> Result<Json<wire::User>, Error
 #[schema(as = ProfileChange)]
 struct Change {
     /// The user's name, for people: 1 to 200 characters.
-    #[serde(default, deserialize_with = "present")]
     name: Option<String>,
     /// The new address to log in with. A mail is sent to it, and it takes effect once it is confirmed. Needs `current`.
-    #[serde(default, deserialize_with = "present")]
     email: Option<String>,
     /// The current password.
-    #[serde(default, deserialize_with = "present")]
     current: Option<String>,
 }
 

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
 use super::error::Error;
-use super::extract::{Body, present};
+use super::extract::Body;
 use super::page::List;
 use super::parameters::LogPosition;
 use super::{PREFIX, RequestId, wire};
@@ -72,7 +72,6 @@ struct NewApiKey {
     #[schema(example = json!(["devices.read", "telemetry.read"]))]
     actions: Vec<String>,
     /// When the key expires. Without it, the key is valid until it is revoked.
-    #[serde(default, deserialize_with = "present")]
     expires_at: Option<DateTime<Utc>>,
 }
 

@@ -32,8 +32,7 @@ pub(super) struct Credentials {
     /// The user's password.
     pub(super) password: String,
     /// Where the refresh token is sent.
-    #[serde(default)]
-    refresh: RefreshIn,
+    refresh: Option<RefreshIn>,
 }
 
 /// Where a refresh token is sent.
@@ -99,6 +98,7 @@ async fn log_in(
     Body(credentials): Body<Credentials>,
 ) -> Result<Response, Error> {
     let Credentials { email, password, refresh } = credentials;
+    let refresh = refresh.unwrap_or_default();
     let request_id = request.as_str().to_owned();
     let tokens = app.access.logins.log_in(&email, &password, peer, client, request_id).await?;
     Ok(LoggedIn::answer(&app, tokens, refresh, &headers))
@@ -109,7 +109,6 @@ async fn log_in(
 #[serde(deny_unknown_fields)]
 struct Refresh {
     /// The refresh token. Without it, the token in the cookie is used.
-    #[serde(default)]
     refresh_token: Option<String>,
 }
 

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::commands::{Cancel, replayed};
 use super::error::Error;
-use super::extract::{Body, IdempotencyKey, OptionalBody, Query, parse, present};
+use super::extract::{Body, IdempotencyKey, OptionalBody, Query, parse};
 use super::min_position::When;
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment};
@@ -64,28 +64,22 @@ struct New {
     #[schema(example = "set_interval")]
     cmd: String,
     /// The command's parameters: JSON that fits the command type's schema, at most 32 KiB. Without it: `{}`.
-    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Object>)]
     params: Option<Value>,
-    /// How many commands are requested a second.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(minimum = 1, maximum = 1000, default = 10)]
+    /// How many commands are requested a second. Without it: 10.
+    #[schema(minimum = 1, maximum = 1000)]
     rate_per_s: Option<u32>,
     /// The number of failed or timed-out commands at which the batch ends. Without it, the batch goes on however many
     /// fail.
-    #[serde(default, deserialize_with = "present")]
     #[schema(minimum = 1, maximum = 100_000)]
     abort_after_failures: Option<u32>,
-    /// How long an attempt waits for its device, in seconds.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(minimum = 1, maximum = 86_400, default = 30)]
+    /// How long an attempt waits for its device, in seconds. Without it: 30.
+    #[schema(minimum = 1, maximum = 86_400)]
     timeout_s: Option<u32>,
-    /// The most attempts that each command may have.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(minimum = 1, maximum = 10, default = 3)]
+    /// The most attempts that each command may have. Without it: 3.
+    #[schema(minimum = 1, maximum = 10)]
     max_attempts: Option<u32>,
     /// The moment after which no command is sent any more: at most 30 days from now. Without it: a day from now.
-    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<DateTime<Utc>>)]
     expires_at: Option<Moment>,
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::error::Error;
-use super::extract::{Body, NewName, NoParameters, Query, present};
+use super::extract::{Body, NewName, NoParameters, Query};
 use super::min_position::When;
 use super::page::List;
 use super::parameters::LogPosition;
@@ -90,7 +90,6 @@ async fn read_command_type(
 #[schema(as = NewCommandType)]
 struct New {
     /// What the command does, for people: 1 to 500 characters.
-    #[serde(default, deserialize_with = "present")]
     description: Option<String>,
     /// The JSON Schema that `params` must fit: an object of at most 16 KiB.
     #[schema(value_type = Object)]

@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
 use super::error::Error;
-use super::extract::{Body, IdempotencyKey, OptionalBody, Query, parse, present};
+use super::extract::{Body, IdempotencyKey, OptionalBody, Query, parse};
 use super::headers::IDEMPOTENT_REPLAYED;
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment, check_span};
@@ -59,19 +59,15 @@ struct New {
     #[schema(example = "set_interval")]
     cmd: String,
     /// The command's parameters: JSON that fits the command type's schema, at most 32 KiB. Without it: `{}`.
-    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Object>)]
     params: Option<Value>,
-    /// How long an attempt waits for the device, in seconds.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(minimum = 1, maximum = 86_400, default = 30)]
+    /// How long an attempt waits for the device, in seconds. Without it: 30.
+    #[schema(minimum = 1, maximum = 86_400)]
     timeout_s: Option<u32>,
-    /// The most attempts that the command may have.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(minimum = 1, maximum = 10, default = 3)]
+    /// The most attempts that the command may have. Without it: 3.
+    #[schema(minimum = 1, maximum = 10)]
     max_attempts: Option<u32>,
     /// The moment after which the command is not sent any more: at most 30 days from now. Without it: a day from now.
-    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<DateTime<Utc>>)]
     expires_at: Option<Moment>,
 }
@@ -304,7 +300,6 @@ async fn list<T: Target>(door: &May<CommandsRead, T>, which: Which) -> Result<Li
 #[schema(as = Cancellation)]
 pub(super) struct Cancel {
     /// The reason, for people: 1 to 500 characters.
-    #[serde(default, deserialize_with = "present")]
     pub(super) reason: Option<String>,
 }
 

@@ -12,9 +12,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
 use super::headers::SEC_FETCH_SITE;
 
-const NAME: &str = "fleetlog_session";
+/// The cookie's name without TLS.
+pub(super) const NAME: &str = "fleetlog_session";
 /// The cookie's name over TLS. The `__Host-` prefix makes a browser accept it from this host only.
-const SECURE_NAME: &str = "__Host-fleetlog_session";
+pub(super) const SECURE_NAME: &str = "__Host-fleetlog_session";
 
 /// A cookie to set, or to remove.
 pub(super) struct SetCookie(Cookie<'static>);

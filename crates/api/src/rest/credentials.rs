@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
 use super::error::Error;
-use super::extract::{Body, Named, present};
+use super::extract::{Body, Named};
 use super::page::List;
 use super::parameters::{LogPosition, Moment};
 use super::{PREFIX, RequestId, wire};
@@ -63,12 +63,10 @@ async fn list_device_credentials(
 #[serde(deny_unknown_fields)]
 struct NewCredential {
     /// When the credential expires; never if absent.
-    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     expires_at: Option<Moment>,
     /// For a rotation: for how many seconds from now the device's other credentials stay good. At 0 they end at once, and
     /// their connections within seconds. Where absent they stay as they are.
-    #[serde(default, deserialize_with = "present")]
     #[schema(maximum = 31_536_000)]
     revoke_others_in_s: Option<u32>,
 }

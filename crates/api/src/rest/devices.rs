@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::error::Error;
-use super::extract::{Body, Query, parse, present};
+use super::extract::{Body, Query, parse};
 use super::min_position::When;
 use super::page::List;
 use super::parameters::{Limit, LogPosition};
@@ -136,29 +136,27 @@ struct NewDevice {
     #[schema(value_type = String, example = "dev-01")]
     uid: Uid,
     /// A name for people: 1 to 200 characters.
-    #[serde(default, deserialize_with = "present")]
     name: Option<String>,
     /// The device's labels: at most 64, with 1 to 128 characters each.
-    #[serde(default)]
-    #[schema(value_type = std::collections::BTreeMap<String, String>)]
-    labels: Labels,
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>, example = json!({"site": "hanoi"}))]
+    labels: Option<Labels>,
 }
 
 /// The fields to change; absent fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = DeviceChange)]
 struct Change {
     /// A name for people: 1 to 200 characters.
-    #[serde(default, deserialize_with = "present")]
     name: Option<String>,
     /// All of the device's labels; they replace the ones it has.
-    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
     labels: Option<Labels>,
 }
 
 /// The result of a write.
 #[derive(Serialize, ToSchema)]
+#[schema(as = DeviceWritten)]
 struct Written {
     /// The uid of the device.
     uid: String,
@@ -180,8 +178,9 @@ async fn register_device(
     request: RequestId,
     Body(device): Body<NewDevice>,
 ) -> Result<impl IntoResponse, Error> {
-    door.with_labels(&device.uid, &device.labels).await?;
-    let registration = Registration { via: Via::Api, name: device.name, labels: device.labels };
+    let labels = device.labels.unwrap_or_default();
+    door.with_labels(&device.uid, &labels).await?;
+    let registration = Registration { via: Via::Api, name: device.name, labels };
     let (uid, metadata) = (device.uid, request.metadata(&door.caller));
     let at = registration::register(door.log(), &uid, registration, metadata).await?;
     let written = Written { uid: uid.into(), position: at.map(|at| LogPosition::from(at).to_string()) };

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::RequestId;
 use super::error::Error;
-use super::extract::{Body, NewName, NoParameters, Query, parse, present};
+use super::extract::{Body, NewName, NoParameters, Query, parse};
 use super::page::List;
 use super::parameters::LogPosition;
 use crate::app::App;
@@ -100,7 +100,6 @@ struct New {
     )]
     source: String,
     /// The policy's purpose, for people: 1 to 500 characters.
-    #[serde(default, deserialize_with = "present")]
     description: Option<String>,
 }
 
@@ -167,17 +166,13 @@ struct Question {
     #[schema(example = "commands.write")]
     action: String,
     /// The tenant's user who acts. Without it: the caller.
-    #[serde(default, deserialize_with = "present")]
     user_id: Option<Uuid>,
     /// The tenant's API key that acts.
-    #[serde(default, deserialize_with = "present")]
     key_id: Option<Uuid>,
     /// The uid of the device to act on. Without it: things of that kind, as for a list.
-    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, example = "dev-01")]
     device: Option<Uid>,
     /// The name of the command to send.
-    #[serde(default, deserialize_with = "present")]
     #[schema(example = "set_interval")]
     cmd: Option<String>,
 }

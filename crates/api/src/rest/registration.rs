@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::RequestId;
 use super::error::Error;
-use super::extract::{Body, Peer, present};
+use super::extract::{Body, Peer};
 use crate::app::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -48,11 +48,8 @@ struct Applicant {
     /// The password to log in with: 12 characters or more, at most 256 bytes, and hard to guess.
     password: String,
     /// The user's name, for people: 1 to 200 characters.
-    #[serde(default, deserialize_with = "present")]
     name: Option<String>,
-    /// The tenant to join.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(default = "t0")]
+    /// The tenant to join. Without it: `t0`.
     tenant: Option<String>,
 }
 
@@ -171,7 +168,6 @@ struct Answer {
     /// The password: 12 characters or more, at most 256 bytes, and hard to guess.
     password: String,
     /// The user's name, for people: 1 to 200 characters.
-    #[serde(default, deserialize_with = "present")]
     name: Option<String>,
 }
 

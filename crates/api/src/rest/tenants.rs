@@ -15,7 +15,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::error::Error;
-use super::extract::{Body, NoParameters, Query, present};
+use super::extract::{Body, NoParameters, Query};
+use super::json::{Object, clearable};
 use super::page::List;
 use super::parameters::{Limit, LogPosition};
 use super::{PREFIX, RequestId, wire};
@@ -92,26 +93,20 @@ struct NewTenant {
     #[schema(value_type = String, example = "acme")]
     tenant: Name,
     /// The tenant's tier, which sets its rate limits. Without it: `free`.
-    #[serde(default, deserialize_with = "present")]
     tier: Option<String>,
     /// Whether the first telemetry of an unknown device registers it; without it: yes.
-    #[serde(default, deserialize_with = "present")]
     self_registration: Option<bool>,
     /// Who may register an account. Without it: nobody.
-    #[serde(default, deserialize_with = "present")]
-    registration: Option<wire::Registration>,
+    registration: Option<wire::RegistrationMode>,
     /// Readings that are older than this many days are not shown: 1 to 36,500. Without it: all are shown.
-    #[serde(default)]
     retention_days: Option<i32>,
     /// The most devices that may be in service. Without it: any number.
-    #[serde(default)]
     max_devices: Option<i32>,
     /// The most users that the tenant may have, at least 1. Without it: any number.
-    #[serde(default)]
     max_users: Option<i32>,
     /// The tenant's first admin.
-    #[serde(default, deserialize_with = "present")]
-    admin: Option<NewAdmin>,
+    #[schema(value_type = Option<NewAdmin>)]
+    admin: Option<Object<NewAdmin>>,
 }
 
 /// The first admin of a tenant.
@@ -140,25 +135,21 @@ impl NewAdmin {
 #[expect(clippy::option_option, reason = "absent, null, or a value")]
 struct PlatformChange {
     /// Whether the tenant is suspended: its users, API keys and devices are refused.
-    #[serde(default, deserialize_with = "present")]
     suspended: Option<bool>,
     /// The tenant's tier, which sets its rate limits.
-    #[serde(default, deserialize_with = "present")]
     tier: Option<String>,
     /// Whether the first telemetry of an unknown device registers it.
-    #[serde(default, deserialize_with = "present")]
     self_registration: Option<bool>,
     /// Who may register an account.
-    #[serde(default, deserialize_with = "present")]
-    registration: Option<wire::Registration>,
+    registration: Option<wire::RegistrationMode>,
     /// Readings that are older than this many days are not shown: 1 to 36,500. Null: all are shown.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "clearable")]
     retention_days: Option<Option<i32>>,
     /// The most devices that may be in service. Null: any number. Devices above the limit stay.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "clearable")]
     max_devices: Option<Option<i32>>,
     /// The most users that the tenant may have, at least 1. Null: any number. Users above the limit stay.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "clearable")]
     max_users: Option<Option<i32>>,
 }
 
@@ -169,13 +160,11 @@ struct PlatformChange {
 #[expect(clippy::option_option, reason = "absent, null, or a value")]
 struct OwnChange {
     /// Whether the first telemetry of an unknown device registers it.
-    #[serde(default, deserialize_with = "present")]
     self_registration: Option<bool>,
     /// Who may register an account.
-    #[serde(default, deserialize_with = "present")]
-    registration: Option<wire::Registration>,
+    registration: Option<wire::RegistrationMode>,
     /// Readings that are older than this many days are not shown: 1 to 36,500. Null: all are shown. Nothing is deleted.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "clearable")]
     retention_days: Option<Option<i32>>,
 }
 
@@ -220,7 +209,7 @@ async fn create_tenant(
         max_users: Some(wanted.max_users),
     };
     check(&settings)?;
-    let admin = wanted.admin.map(NewAdmin::check).transpose()?;
+    let admin = wanted.admin.map(|Object(admin)| admin.check()).transpose()?;
     let metadata = request.metadata(&door.caller);
     let location = format!("{PREFIX}/tenants/{}", wanted.tenant);
     let created = door.app.access.tenants.create(wanted.tenant, settings, admin, metadata).await?;

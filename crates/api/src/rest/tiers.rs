@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::error::Error;
-use super::extract::{Body, NewName, NoParameters, Query, present};
+use super::extract::{Body, NewName, NoParameters, Query};
+use super::json::Object;
 use super::page::List;
 use super::parameters::LogPosition;
 use super::problem::FieldError;
@@ -79,10 +80,10 @@ async fn read_tier(door: May<TiersRead, Tier>) -> Result<Json<wire::Tier>, Error
 #[serde(deny_unknown_fields)]
 struct NewTier {
     /// The customers that the tier is for, in words: 1 to 500 characters.
-    #[serde(default, deserialize_with = "present")]
     description: Option<String>,
     /// All of the tier's limits, at most 100. A request that no limit matches is not limited.
-    limits: Vec<wire::RateLimit>,
+    #[schema(value_type = Vec<wire::RateLimit>)]
+    limits: Vec<Object<wire::RateLimit>>,
 }
 
 /// The result of a write.
@@ -108,7 +109,7 @@ async fn put_tier(
     NewName(tier): NewName<Tier>,
     Body(NewTier { description, limits }): Body<NewTier>,
 ) -> Result<Json<Written>, Error> {
-    let limits: Vec<Limit> = limits.into_iter().map(Into::into).collect();
+    let limits: Vec<Limit> = limits.into_iter().map(|Object(limit)| limit.into()).collect();
     check(description.as_deref(), &limits)?;
     let wanted = Tier { tier: tier.clone(), description, limits };
     let at = door.app.access.tiers.put(wanted, request.metadata(&door.caller)).await?;

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
 use super::error::Error;
-use super::extract::{Body, NoParameters, Query, parse, present};
+use super::extract::{Body, NoParameters, Query, parse};
 use super::page::List;
 use super::parameters::Limit;
 use super::{PREFIX, RequestId, wire};
@@ -105,11 +105,9 @@ struct NewUser {
     /// What the user may do.
     role: wire::Role,
     /// The user's name, for people: 1 to 200 characters.
-    #[serde(default, deserialize_with = "present")]
     name: Option<String>,
     /// The password to log in with: 12 characters or more, at most 256 bytes, and hard to guess. Without it, an
     /// invitation is mailed, and the user chooses a password within 7 days.
-    #[serde(default, deserialize_with = "present")]
     password: Option<String>,
 }
 
@@ -140,13 +138,10 @@ async fn add_user(
 #[schema(as = UserChange)]
 struct Change {
     /// The user's name, for people: 1 to 200 characters.
-    #[serde(default, deserialize_with = "present")]
     name: Option<String>,
     /// What the user may do.
-    #[serde(default, deserialize_with = "present")]
     role: Option<wire::Role>,
     /// Whether the user may log in. At `false` all of the user's sessions end.
-    #[serde(default, deserialize_with = "present")]
     active: Option<bool>,
 }
 

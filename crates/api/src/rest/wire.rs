@@ -20,7 +20,7 @@ pub(super) use credentials::Credential;
 pub(super) use devices::{Device, Status};
 pub(super) use projections::ProjectionStatus;
 pub(super) use sessions::Session;
-pub(super) use tenants::{Registration, Tenant};
+pub(super) use tenants::{RegistrationMode, Tenant};
 pub(super) use tiers::{RateLimit, Tier};
 pub(super) use users::{Role, User, UserStatus};
 pub(super) use windows::Window;

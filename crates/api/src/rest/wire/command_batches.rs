@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::rest::json::Object;
+
 /// A batch, and how many of its commands are in each state.
 #[derive(Serialize, ToSchema)]
 pub(in crate::rest) struct CommandBatch {
@@ -47,6 +49,7 @@ pub(in crate::rest) struct CommandBatch {
     /// Why it was cancelled, in the words of who did: 1 to 500 characters.
     pub(in crate::rest) cancel_reason: Option<String>,
     /// The position of the batch's request in the control log.
+    #[schema(value_type = i64)]
     pub(in crate::rest) position: Position,
 }
 
@@ -108,13 +111,13 @@ impl From<commands::Counts> for CommandCounts {
 
 /// The devices of a batch, chosen in exactly one of these ways.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case", try_from = "SelectorFields")]
+#[serde(rename_all = "snake_case", try_from = "Object<SelectorFields>")]
 pub(in crate::rest) enum Selector {
     /// The devices with these uids.
-    #[schema(value_type = Vec<String>)]
+    #[schema(title = "SelectorByUid", value_type = Vec<String>)]
     Devices(Vec<Uid>),
     /// All devices in service that carry all of these labels; at least one label is needed.
-    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    #[schema(title = "SelectorByLabels", value_type = std::collections::BTreeMap<String, String>)]
     Labels(Labels),
 }
 
@@ -126,10 +129,10 @@ struct SelectorFields {
     labels: Option<Labels>,
 }
 
-impl TryFrom<SelectorFields> for Selector {
+impl TryFrom<Object<SelectorFields>> for Selector {
     type Error = &'static str;
 
-    fn try_from(fields: SelectorFields) -> Result<Self, &'static str> {
+    fn try_from(Object(fields): Object<SelectorFields>) -> Result<Self, &'static str> {
         match (fields.devices, fields.labels) {
             (Some(devices), None) => Ok(Self::Devices(devices)),
             (None, Some(labels)) => Ok(Self::Labels(labels)),

@@ -42,11 +42,11 @@ pub(in crate::rest) struct Command {
     pub(in crate::rest) deadline: Option<DateTime<Utc>>,
     /// When the command ended.
     pub(in crate::rest) ended_at: Option<DateTime<Utc>>,
-    /// The result that the device reported.
-    #[schema(value_type = Option<Object>)]
+    /// The result that the device reported: any JSON.
+    #[schema(value_type = Option<serde_json::Value>)]
     pub(in crate::rest) result: Option<Json>,
-    /// The error that the device reported.
-    #[schema(value_type = Option<Object>)]
+    /// The error that the device reported: any JSON.
+    #[schema(value_type = Option<serde_json::Value>)]
     pub(in crate::rest) error: Option<Json>,
     /// Who cancelled the command: a user's id, or `key:` and an API key's id.
     pub(in crate::rest) cancelled_by: Option<String>,
@@ -62,6 +62,7 @@ pub(in crate::rest) struct Command {
     /// The batch that the command is part of.
     pub(in crate::rest) batch_id: Option<Uuid>,
     /// The position of the command's request in the control log.
+    #[schema(value_type = i64)]
     pub(in crate::rest) position: Position,
 }
 
@@ -101,6 +102,7 @@ pub(in crate::rest) struct CommandStep {
     /// The number of the event in the command's stream: 1, 2, 3 …
     pub(in crate::rest) sequence: i64,
     /// The number of the event in the control log.
+    #[schema(value_type = i64)]
     pub(in crate::rest) position: Position,
     /// What happened: the name of the event, such as `CommandSent`.
     pub(in crate::rest) event_type: String,

@@ -61,6 +61,7 @@ pub(in crate::rest) struct LastReading {
     /// When the reading was taken, by the device's clock.
     pub(in crate::rest) occurred_at: DateTime<Utc>,
     /// The position of the reading in the telemetry log.
+    #[schema(value_type = i64)]
     pub(in crate::rest) position: Position,
     /// The payload that the device sent.
     #[schema(value_type = Object)]
@@ -76,6 +77,7 @@ impl From<devices::LastReading> for LastReading {
 /// Whether a device is in service and was heard of lately.
 #[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = DeviceStatus)]
 pub(in crate::rest) enum Status {
     /// The device is in service and was heard of lately.
     Online,

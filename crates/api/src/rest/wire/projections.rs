@@ -52,6 +52,7 @@ impl From<status::ProjectionStatus> for ProjectionStatus {
 /// The state of a projection.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ProjectionState)]
 pub(in crate::rest) enum State {
     /// The projection follows its logs.
     Following,
@@ -78,8 +79,10 @@ impl From<status::State> for State {
 #[derive(Serialize, ToSchema)]
 pub(in crate::rest) struct Progress {
     /// The last position that the projection has applied; in a total, the sum over all logs.
+    #[schema(value_type = i64)]
     pub(in crate::rest) position: Position,
     /// The last position of the log; in a total, the sum over all logs.
+    #[schema(value_type = i64)]
     pub(in crate::rest) head: Position,
     /// How many events the projection has not applied yet: `head` minus `position`.
     pub(in crate::rest) lag: i64,
@@ -121,6 +124,7 @@ pub(in crate::rest) struct ParkedStream {
     /// The stream: the tenant and the name within it, such as `t0/dev-01`.
     pub(in crate::rest) aggregate_id: String,
     /// The position of the event that could not be folded.
+    #[schema(value_type = i64)]
     pub(in crate::rest) position: Position,
     /// Why its event could not be folded.
     pub(in crate::rest) error: String,

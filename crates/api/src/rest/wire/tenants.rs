@@ -2,13 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use fleetlog_access::tenants;
+use fleetlog_aggregates::words::UnknownWord;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Who may make themselves an account.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::rest) enum Registration {
+#[serde(rename_all = "snake_case", try_from = "String")]
+pub(in crate::rest) enum RegistrationMode {
     /// Nobody can make themselves an account.
     Off,
     /// Whoever was invited.
@@ -17,12 +18,30 @@ pub(in crate::rest) enum Registration {
     Open,
 }
 
-impl From<Registration> for tenants::Registration {
-    fn from(registration: Registration) -> Self {
+impl TryFrom<String> for RegistrationMode {
+    type Error = UnknownWord;
+
+    fn try_from(word: String) -> Result<Self, UnknownWord> {
+        word.parse::<tenants::Registration>().map(Into::into)
+    }
+}
+
+impl From<tenants::Registration> for RegistrationMode {
+    fn from(registration: tenants::Registration) -> Self {
         match registration {
-            Registration::Off => Self::Off,
-            Registration::Invite => Self::Invite,
-            Registration::Open => Self::Open,
+            tenants::Registration::Off => Self::Off,
+            tenants::Registration::Invite => Self::Invite,
+            tenants::Registration::Open => Self::Open,
+        }
+    }
+}
+
+impl From<RegistrationMode> for tenants::Registration {
+    fn from(registration: RegistrationMode) -> Self {
+        match registration {
+            RegistrationMode::Off => Self::Off,
+            RegistrationMode::Invite => Self::Invite,
+            RegistrationMode::Open => Self::Open,
         }
     }
 }

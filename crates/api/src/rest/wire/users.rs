@@ -24,7 +24,6 @@ pub(in crate::rest) struct User {
     /// What the user may do.
     pub(in crate::rest) role: Role,
     /// Whether the user is let in.
-    #[schema(inline)]
     pub(in crate::rest) status: UserStatus,
     /// Whether the address has proved to be the user's.
     pub(in crate::rest) verified: bool,
@@ -49,7 +48,7 @@ impl From<directory::Account> for User {
 
 /// The predefined roles.
 #[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", try_from = "String")]
 pub(in crate::rest) enum Role {
     /// Everything within the tenant.
     Admin,
@@ -72,6 +71,14 @@ impl From<role::Role> for Role {
             role::Role::Auditor => Self::Auditor,
             role::Role::Viewer => Self::Viewer,
         }
+    }
+}
+
+impl TryFrom<String> for Role {
+    type Error = role::UnknownRole;
+
+    fn try_from(word: String) -> Result<Self, role::UnknownRole> {
+        word.parse::<role::Role>().map(Into::into)
     }
 }
 
