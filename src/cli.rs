@@ -199,6 +199,9 @@ pub struct Service {
     /// any, the address that connects is the client's.
     #[arg(long, env = "FLEETLOG_TRUSTED_PROXIES", value_delimiter = ',', value_name = "CIDR")]
     pub trusted_proxies: Vec<rest::proxies::Proxies>,
+    /// The most HTTP connections at a time. At most half of them come from one address, unless it is a trusted proxy's.
+    #[arg(long, env = "FLEETLOG_HTTP_CONNECTIONS", default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    pub http_connections: u32,
     /// The networks from which your own EMQX or Mosquitto may ask about its clients, separated by commas.
     #[arg(
         long,
@@ -369,6 +372,7 @@ fn service_options(
             cors_origins: origins.collect::<anyhow::Result<_>>()?,
             introspection: args.graphql_introspection,
             trusted_proxies: args.trusted_proxies.clone(),
+            connections: args.http_connections as usize,
             broker_networks: args.broker_networks.clone(),
             broker: None,
         },

@@ -13,14 +13,14 @@ use fleetlog_access::{Access, mail, starter_types};
 use fleetlog_aggregates::command_type;
 use fleetlog_aggregates::topic::ACK_FILTER;
 use fleetlog_api::app::BrokerProbe;
-use fleetlog_api::rest;
+use fleetlog_api::{rest, server as http};
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_engine::dispatch::Dispatcher;
 use fleetlog_engine::dispatch::outlet::CommandOutlet;
 use fleetlog_engine::ingest::{self, Ingest};
 use fleetlog_event_log::control::ExecuteError;
 use fleetlog_event_log::{EventLog, database};
-use fleetlog_mqtt::{publisher, server, subscriber};
+use fleetlog_mqtt::{descriptors, publisher, server, subscriber};
 use fleetlog_projections::Projections;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
@@ -51,6 +51,34 @@ pub struct Options {
     pub settings: fleetlog_api::Settings,
     /// Access to this process's metrics.
     pub metrics: PrometheusHandle,
+}
+
+/// File descriptors that a process needs besides those of its connections: for the database, files and libraries.
+const BESIDES: u64 = 1000;
+
+impl Options {
+    /// Makes room for all connections. Where the system allows fewer, HTTP and MQTT each take their share of those, so
+    /// that neither can use up the other's.
+    fn make_room(&mut self) {
+        let mut none = 0;
+        let http = &mut self.settings.connections;
+        let mqtt = match &mut self.broker {
+            Broker::Endpoint(options) => &mut options.connections,
+            Broker::External(_) => &mut none,
+        };
+        let wanted = *http + *mqtt;
+        let Err(error) = descriptors::allow(wanted as u64 + BESIDES) else { return };
+        if let descriptors::Error::TooFew { most, .. } = error {
+            (*http, *mqtt) = shares(most.saturating_sub(BESIDES).max(most / 2) as usize, *http, *mqtt);
+        }
+        tracing::warn!(%error, http = *http, mqtt = *mqtt, "took fewer connections than configured");
+    }
+}
+
+/// Cuts `http` and `mqtt` to `most` together, each by the same factor, and to 1 at least.
+fn shares(most: usize, http: usize, mqtt: usize) -> (usize, usize) {
+    let share = |wanted: usize| (most * wanted / (http + mqtt).max(1)).max(1);
+    (share(http), share(mqtt))
 }
 
 /// The source of devices' messages.
@@ -156,7 +184,8 @@ impl Stage {
 
 impl Service {
     /// Prepares the database, binds the addresses and starts every part. When it returns, messages are accepted.
-    pub async fn start(options: Options) -> Result<Self, Error> {
+    pub async fn start(mut options: Options) -> Result<Self, Error> {
+        options.make_room();
         if options.migrate {
             options.database.migrate().await?;
         }
@@ -341,6 +370,19 @@ fn reachable(address: SocketAddr) -> Option<::http::Uri> {
 fn start_http(listener: TcpListener, address: SocketAddr, app: fleetlog_api::App, edges: &mut Stage) {
     let stop = edges.stop.clone();
     edges.add("HTTP", async move {
-        rest::serve(listener, rest::router(app), stop).await.map_err(|error| Error::Http(address, error))
+        let limits = app.limits();
+        http::serve(listener, rest::router(app), limits, stop).await.map_err(|error| Error::Http(address, error))
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_protocol_takes_the_others_descriptors() {
+        assert_eq!(shares(1300, 2000, 11_000), (200, 1100));
+        assert_eq!(shares(1300, 2000, 0), (1300, 1));
+        assert_eq!(shares(0, 2000, 11_000), (1, 1));
+    }
 }

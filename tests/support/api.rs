@@ -10,6 +10,7 @@ use fleetlog_access::users::User;
 use fleetlog_access::{Access, FirstStart, Role, first_start};
 use fleetlog_aggregates::device::{self, Device, Labels, Via};
 use fleetlog_aggregates::telemetry::{Message, decide};
+use fleetlog_api::server::serve;
 use fleetlog_api::{App, Settings, rest};
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_event_log::control::{Actor, ExecuteError, Metadata};
@@ -104,7 +105,7 @@ impl Api {
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        tokio::spawn(rest::serve(listener, rest::router(app.clone()), stop.clone()));
+        tokio::spawn(serve(listener, rest::router(app.clone()), app.limits(), stop.clone()));
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(40))

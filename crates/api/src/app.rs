@@ -1,5 +1,6 @@
 //! The state that every handler shares, and an operator's settings for the API.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +18,25 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::door::Locked;
 use crate::graphql::Schemas;
 use crate::rest::{brokers, proxies};
+use crate::server::Limits;
 
 /// Tells whether the service is connected to its MQTT broker now.
 pub type BrokerProbe = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// The state that every handler shares. Cheap to clone.
+/// The state that every handler shares. Cheap to clone: each request is given several clones.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<State>);
+
+impl Deref for App {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+/// The parts of an [`App`].
+pub struct State {
     /// The log, which only the [`door`](crate::door) opens.
     pub(crate) log: Locked,
     /// Puts commands on the record.
@@ -43,7 +56,7 @@ pub struct App {
     /// Whether the parts of this process work.
     pub health: Health,
     /// The operator's settings.
-    pub settings: Arc<Settings>,
+    pub settings: Settings,
 }
 
 /// An operator's settings for the API.
@@ -59,6 +72,8 @@ pub struct Settings {
     pub introspection: bool,
     /// The proxies that are trusted to name the address that a request was made from.
     pub trusted_proxies: Vec<proxies::Proxies>,
+    /// The most HTTP connections at a time.
+    pub connections: usize,
     /// The networks from which external brokers ask about their clients.
     pub broker_networks: Vec<IpNet>,
     /// The service's own login at the external broker that it is connected to.
@@ -73,6 +88,7 @@ impl Default for Settings {
             cors_origins: vec![],
             introspection: true,
             trusted_proxies: vec![],
+            connections: Limits::CONNECTIONS,
             broker_networks: brokers::loopback(),
             broker: None,
         }
@@ -92,15 +108,32 @@ impl App {
         settings: Settings,
     ) -> Self {
         let graphql = Schemas::new(settings.introspection);
-        let (commands, settings) = (Commands::default(), Arc::new(settings));
+        let commands = Commands::default();
         let (health, log) = (log.health().clone(), log.into());
-        Self { log, commands, projections, access, devices, graphql, metrics, broker, health, settings }
+        Self(Arc::new(State {
+            log,
+            commands,
+            projections,
+            access,
+            devices,
+            graphql,
+            metrics,
+            broker,
+            health,
+            settings,
+        }))
     }
 
     /// The time, by Postgres's clock.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         self.log.now()
+    }
+
+    /// How many connections the listener takes.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits::new(self.settings.connections, self.settings.trusted_proxies.clone())
     }
 
     /// A device counts as online if its last message arrived at this moment or later.

@@ -6,6 +6,14 @@ fleetlog_event_log::instruments! {
     REQUESTS: Counter, "fleetlog_http_requests_total", Count, ["method", "path", "status"];
     /// Seconds from an HTTP request to the start of its answer, by method and route.
     REQUEST_SECONDS: Histogram, "fleetlog_http_request_duration_seconds", Seconds, ["method", "path"];
+    /// HTTP connections that are open.
+    CONNECTIONS: Gauge, "fleetlog_http_connections", Count, [];
+    /// HTTP connections that were closed to make room, because no other had been silent for longer.
+    CONNECTIONS_DISPLACED: Counter, "fleetlog_http_connections_displaced_total", Count, [];
+    /// HTTP connections that were refused because every connection had a request under way.
+    CONNECTIONS_REFUSED: Counter, "fleetlog_http_connections_refused_total", Count, [];
+    /// HTTP connections that were closed because their client did not read an answer.
+    UNREAD: Counter, "fleetlog_http_unread_total", Count, [];
     /// HTTP requests refused because too many came, by whose limit it was: address or caller.
     RATE_LIMITED: Counter, "fleetlog_http_rate_limited_total", Count, ["by"];
 }

@@ -13,5 +13,6 @@ pub mod graphql;
 pub mod instruments;
 pub mod resource;
 pub mod rest;
+pub mod server;
 
 pub use app::{App, Settings};

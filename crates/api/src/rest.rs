@@ -1,10 +1,10 @@
 //! REST over HTTP: the reads, the writes and the login. Holds no SQL and decides nothing about the domain.
 //!
-//! - [`serve()`]: a socket, a router, and their end
 //! - [`middleware`]: what is done to every request and every answer
 //! - [`rate_limits`], [`proxies`]: how many requests a caller may make; the address that a proxied request comes from
 //! - [`authentication`]: who is calling, and for which tenant
 //! - [`error`], [`problem`]: domain errors as HTTP statuses, and the one form of their answers
+//! - [`framing`]: what HTTP/1.1 asks of a request's frame
 //! - [`extract`], [`parameters`], [`headers`]: the parts of a request, checked
 //! - [`json`]: JSON bodies, and plain words for what is wrong with one
 //! - [`page`], [`min_position`]: pages of lists; reading one's own writes
@@ -35,6 +35,7 @@ pub mod docs;
 pub mod error;
 pub mod events;
 pub mod extract;
+mod framing;
 mod headers;
 pub mod health;
 mod json;
@@ -51,7 +52,6 @@ pub mod proxies;
 pub mod quarantine;
 pub(crate) mod rate_limits;
 pub mod registration;
-mod serve;
 pub mod sessions;
 pub mod signing_keys;
 pub mod telemetry;
@@ -61,14 +61,12 @@ pub mod users;
 pub mod windows;
 mod wire;
 
-use std::sync::Arc;
 
 use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use error::Error;
 pub use middleware::RequestId;
-pub use serve::serve;
 
 use crate::app::App;
 use crate::graphql;
@@ -81,7 +79,7 @@ pub const PREFIX: &str = "/api/v1";
 
 /// The whole service over HTTP.
 pub fn router(app: App) -> Router {
-    let settings = Arc::clone(&app.settings);
+    let origins = app.settings.cors_origins.clone();
     let (documented, document) = documented().split_for_parts();
     let authenticate = axum::middleware::from_fn_with_state(app.clone(), authentication::authenticate);
     // The last layer is the outermost: a request first meets the limit by address, then authentication, then the limit
@@ -91,7 +89,7 @@ pub fn router(app: App) -> Router {
     let answered = documented.merge(Router::from(api())).layer(by_caller).layer(authenticate);
     let answered = answered.merge(brokers::router()).with_state(app);
     let limited = answered.merge(docs::router(&document)).layer(by_address);
-    middleware::wrap(limited, &settings.cors_origins)
+    middleware::wrap(limited, &origins)
 }
 
 /// The `OpenAPI` document that describes the service.

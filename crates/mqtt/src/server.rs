@@ -42,7 +42,6 @@ use tokio_util::sync::CancellationToken;
 pub use auth::Auth;
 pub use subscriptions::Outlet;
 
-use crate::descriptors;
 use crate::instruments;
 use acks::{Answers, UNDER_WAY};
 use auth::Gate;
@@ -55,9 +54,6 @@ use subscriptions::Audience;
 const MAX_PACKET: usize = 1 << 20;
 /// The pause after a failed accept. The cause is nearly always a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// File descriptors that this process needs besides those of MQTT connections: for HTTP and the database.
-const BESIDES: u64 = 2000;
 
 /// Where to listen, for which clients, and how many.
 #[derive(Debug, Clone)]
@@ -133,9 +129,6 @@ impl Endpoint {
         ingest: ingest::Handle,
         credentials: Credentials,
     ) -> Result<Self, Error> {
-        if let Err(error) = descriptors::allow(options.connections as u64 + BESIDES) {
-            tracing::warn!(%error, connections = options.connections, "failed to make room for all connections");
-        }
         let address = options.listen;
         let bind = async {
             let listener = TcpListener::bind(address).await?;

@@ -20,6 +20,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::Instrument;
 
 use super::error::{Error, NOT_YET};
+use super::framing;
 use super::headers::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, RATELIMIT, RATELIMIT_POLICY, X_REQUEST_ID};
 use super::problem::{self, Problem};
 
@@ -68,6 +69,7 @@ pub(super) fn wrap(router: Router, cors_origins: &[HeaderValue]) -> Router {
     router
         .layer((DefaultBodyLimit::disable(), RequestBodyLimitLayer::new(MAX_BODY)))
         .layer(from_fn(within_time))
+        .layer(from_fn(framing::check))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(CompressionLayer::new().compress_when(compress))
         .layer(cors(cors_origins))
@@ -167,6 +169,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::server::{Limits, serve};
 
     #[tokio::test]
     async fn a_panic_is_answered_without_its_words_and_the_service_goes_on() {
@@ -177,7 +180,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
         let url = format!("http://{}/panics", listener.local_addr().expect("an address"));
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(crate::rest::serve(listener, router, stop.clone()));
+        let serving = tokio::spawn(serve(listener, router, Limits::new(9, vec![]), stop.clone()));
         for _ in 0..2 {
             let answer = reqwest::get(&url).await.expect("an answer");
             assert_eq!(answer.status(), 500);

@@ -12,6 +12,14 @@ use super::headers::X_FORWARDED_FOR;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proxies(IpNet);
 
+impl Proxies {
+    /// Whether the address is one of these proxies'.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
 impl FromStr for Proxies {
     type Err = BadProxies;
 
@@ -29,7 +37,7 @@ pub struct BadProxies;
 /// Returns the nearest address that is not a trusted proxy's. Entries before an untrusted address are ignored, because
 /// that sender may have made them up.
 pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Proxies]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|proxies| proxies.0.contains(&address));
+    let is_trusted = |address: IpAddr| trusted.iter().any(|proxies| proxies.contains(address));
     let mut client = peer.to_canonical();
     if !is_trusted(client) {
         return client;

@@ -1,0 +1,147 @@
+//! Serves a router over HTTP/1.1, and holds every connection to a budget: how many there are, how long each may be
+//! silent, and how slowly its answers may be read.
+//!
+//! - [`connections`]: the open connections, and which one makes room for another
+//! - [`socket`]: a socket whose peer must keep reading
+//! - [`held`]: a body that holds something until it is sent or dropped
+
+mod connections;
+pub(crate) mod held;
+mod socket;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::instruments;
+use crate::rest::proxies::Proxies;
+use connections::{Connections, Place};
+use held::hold;
+use socket::Socket;
+
+/// How long a connection may be open without the whole head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may wait for its client to read.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long open requests may run after `shutdown`.
+const DRAIN: Duration = Duration::from_secs(10);
+/// The longest head of a request, in bytes. As much is buffered for a connection at most, before anything is known of
+/// its caller. Nginx allows as much.
+pub const MAX_HEAD: usize = 32 * 1024;
+/// How much of an answer the kernel takes before its peer reads, in bytes. Linux doubles it.
+const SEND_BUFFER: usize = 128 * 1024;
+/// The pause after a failed accept. The cause is nearly always a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The problem of a connection that there is no room for.
+const NO_ROOM: &str = r#"{"title":"Service Unavailable","status":503,"code":"too_many_connections","detail":"try again in a second"}"#;
+
+/// How many connections there may be.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The most connections at a time. A further one takes the place of the one that has been silent for longest. If
+    /// every connection has a request under way, it is answered 503.
+    pub connections: usize,
+    /// The most connections from one address, or from one /64 of IPv6. Beyond it the same happens among them.
+    pub per_address: usize,
+    /// How long a connection may be open without the whole head of a request: at first, and after each answer.
+    pub head: Duration,
+    /// How long an answer may wait for its client to read. Longer, where the client reads slowly and steadily.
+    pub unread: Duration,
+    /// Proxies speak for many clients, so `per_address` does not hold for them.
+    pub proxies: Vec<Proxies>,
+}
+
+impl Limits {
+    /// The most connections, unless the operator says otherwise.
+    pub const CONNECTIONS: usize = 2000;
+
+    /// At most `connections`, and half of them from one address. Heads and unread answers may take 10 s.
+    #[must_use]
+    pub fn new(connections: usize, proxies: Vec<Proxies>) -> Self {
+        let per_address = connections.div_ceil(2);
+        Self { connections, per_address, head: HEAD_TIMEOUT, unread: UNREAD_TIMEOUT, proxies }
+    }
+}
+
+/// Serves until `shutdown`, then waits at most 10 s for open requests to end. The caller has bound the socket.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    SockRef::from(&listener).set_send_buffer_size(SEND_BUFFER)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let no_room = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
+         content-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{NO_ROOM}",
+        NO_ROOM.len(),
+    );
+    let (connections, graceful) = (Connections::new(limits), GracefulShutdown::new());
+    while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((stream, peer)) => match connections.admit(peer.ip()) {
+                Ok(place) => drop(tokio::spawn(connection(stream, peer, place, router.clone(), graceful.watcher()))),
+                // Whoever does not read this at once is not waited for.
+                Err(_) => drop(stream.try_write(no_room.as_bytes())),
+            },
+            Err(error) => {
+                tracing::warn!(%error, "failed to accept an HTTP connection");
+                connections.make_room();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
+    connections.close_all();
+    Ok(())
+}
+
+/// Serves one connection until it ends, or must make room.
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    router: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    // Answers are written whole, so nothing is gained by waiting for more.
+    let _ = stream.set_nodelay(true);
+    let requests = &place;
+    let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
+        let (busy, router) = (requests.begin(), router.clone());
+        request.extensions_mut().insert(ConnectInfo(peer));
+        async move {
+            let answered: Result<Response, _> = router.oneshot(Request::from(request.map(Body::new))).await;
+            answered.map(|response| hold(response, busy))
+        }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(place.limits().head)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(Socket::new(stream, place.limits().unread)), answer);
+    let ended = place.closed().run_until_cancelled(watcher.watch(serving)).await;
+    if let Some(Err(error)) = ended {
+        if socket::is_unread(&error) {
+            instruments::UNREAD.increment(1);
+        }
+        tracing::debug!(%peer, %error, "an HTTP connection ended early");
+    }
+}

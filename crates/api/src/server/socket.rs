@@ -1,0 +1,152 @@
+//! A socket whose peer must keep reading. An answer that nobody reads would otherwise be held for as long as the peer
+//! likes.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The slowest that a peer may read, in bytes a second: a tenth of the slowest mobile network (EDGE, 40 kB/s).
+const SLOWEST: u32 = 4 * 1024;
+
+/// A TCP connection that fails with [`Unread`] when its peer stops reading.
+pub(super) struct Socket {
+    stream: TcpStream,
+    patience: Patience,
+    /// The end of the patience, while a write waits.
+    end: Option<Pin<Box<Sleep>>>,
+}
+
+/// How long the peer may still keep writes waiting.
+struct Patience {
+    left: Duration,
+    most: Duration,
+    waiting_since: Option<Instant>,
+}
+
+impl Patience {
+    /// A write waits. Returns when the patience ends.
+    fn waits(&mut self, now: Instant) -> Instant {
+        *self.waiting_since.get_or_insert(now) + self.left
+    }
+
+    /// The peer took some bytes. Each earns time, up to what there was at first.
+    fn took(&mut self, bytes: usize, now: Instant) {
+        let waited = self.waiting_since.take().map_or(Duration::ZERO, |since| now - since);
+        let earned = Duration::from_secs_f64(bytes as f64 / f64::from(SLOWEST));
+        self.left = (self.left.saturating_sub(waited) + earned).min(self.most);
+    }
+}
+
+/// The peer has not read its answer for too long.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the peer does not read its answer")]
+struct Unread;
+
+/// Whether a connection ended because its peer did not read.
+pub(super) fn is_unread(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    io.is_some_and(|inner| inner.is::<Unread>()) || error.source().is_some_and(is_unread)
+}
+
+impl Socket {
+    /// Its peer may keep writes waiting for `unread`, and longer if it reads at [`SLOWEST`] at least.
+    pub(super) fn new(stream: TcpStream, unread: Duration) -> Self {
+        let patience = Patience { left: unread, most: unread, waiting_since: None };
+        Self { stream, patience, end: None }
+    }
+
+    /// Passes on how a write went. Fails when writes have waited for too long.
+    fn watch(&mut self, written: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                self.patience.took(bytes, Instant::now());
+                self.end = None;
+                Poll::Ready(Ok(bytes))
+            }
+            Poll::Pending => {
+                let end = self.patience.waits(Instant::now());
+                ready!(self.end.get_or_insert_with(|| Box::pin(sleep_until(end))).as_mut().poll(context));
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, Unread)))
+            }
+            failed => failed,
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watch(written, context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.watch(written, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_reads_nothing_is_cut_off() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let _peer = peer.expect("a connection");
+        let mut socket = Socket::new(accepted.expect("a connection").0, Duration::from_millis(10));
+        let error = loop {
+            if let Err(error) = socket.write_all(&[0; 64 * 1024]).await {
+                break error;
+            }
+        };
+        assert!(is_unread(&error));
+    }
+
+    #[test]
+    fn a_byte_now_and_then_earns_no_patience_and_a_slow_network_does() {
+        let (second, start) = (Duration::from_secs(1), Instant::now());
+        let mut patience = Patience { left: 10 * second, most: 10 * second, waiting_since: None };
+        assert_eq!(patience.waits(start), start + 10 * second);
+        patience.took(1, start + 9 * second);
+        let end = patience.waits(start + 9 * second);
+        assert!(end < start + 11 * second, "a second is left");
+        patience.took(40 * 1024, start + 10 * second);
+        assert_eq!(patience.left, 10 * second);
+    }
+}
