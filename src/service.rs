@@ -371,7 +371,9 @@ fn start_http(listener: TcpListener, address: SocketAddr, app: fleetlog_api::App
     let stop = edges.stop.clone();
     edges.add("HTTP", async move {
         let limits = app.limits();
-        http::serve(listener, rest::router(app), limits, stop).await.map_err(|error| Error::Http(address, error))
+        http::serve(listener, rest::router(app), limits, stop)
+            .await
+            .map_err(|error| Error::Http(address, error))
     });
 }
 

@@ -21,6 +21,7 @@
 //! - `readers`: the read pool, whose connections are kept for a tenant
 //! - [`record`]: change other tables and append the events that report it, in one transaction
 //! - [`terms`]: each tenant's suspension and limits
+//! - [`turns`]: how much each tenant may do at once
 //! - `upkeep`: reads heads and terms again, both in one statement
 //! - [`leadership`]: tasks that only one node at a time may do
 //! - [`health`]: whether the parts of this process work
@@ -56,6 +57,7 @@ pub mod scope;
 mod sql;
 pub mod telemetry;
 pub mod terms;
+pub mod turns;
 mod upkeep;
 
 use std::sync::Arc;

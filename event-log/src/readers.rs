@@ -15,10 +15,10 @@ use parking_lot::{Mutex, MutexGuard};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{Connection, PgConnection, Postgres};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use crate::scope::Scope;
+use crate::turns::{Turn, Turns};
 use crate::{Error, EventLog, Result, database, scope};
 
 /// How long a connection may have been idle and still be used without a ping.
@@ -29,13 +29,15 @@ const KEPT: Duration = Duration::from_mins(5);
 const LIFETIME: Duration = Duration::from_mins(30);
 /// How long a read waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// One connection in so many is free for tenants other than the one that uses the rest.
+const KEPT_FREE: u32 = 5;
 
 /// The pool of connections for reads.
 pub struct Readers {
     options: database::Options,
     /// In the order of their last use: the one used most recently is last.
     idle: Mutex<Vec<Kept>>,
-    free: Arc<Semaphore>,
+    free: Turns,
 }
 
 struct Kept {
@@ -48,18 +50,19 @@ struct Kept {
 /// A connection that is scoped to one tenant, for one statement.
 struct Reader {
     kept: Kept,
-    _place: OwnedSemaphorePermit,
+    _place: Turn,
 }
 
 impl Readers {
     pub(crate) fn new(options: database::Options) -> Self {
-        let free = Arc::new(Semaphore::new(options.connections.max(2) as usize));
+        let most = options.connections.max(2);
+        let free = Turns::new(most, most - most.div_ceil(KEPT_FREE));
         Self { options, idle: Mutex::default(), free }
     }
 
     async fn reader(&self, tenant: &str) -> Result<Reader> {
-        let place = timeout(PATIENCE, Arc::clone(&self.free).acquire_owned()).await;
-        let Ok(Ok(place)) = place else { return Err(Error::Unavailable(sqlx::Error::PoolTimedOut)) };
+        let place = timeout(PATIENCE, self.free.take(tenant, 1)).await;
+        let place = place.map_err(|_| Error::Unavailable(sqlx::Error::PoolTimedOut))?;
         let mut kept = match self.alive(tenant).await {
             Some(kept) => kept,
             None => self.open().await?,

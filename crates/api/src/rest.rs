@@ -61,7 +61,6 @@ pub mod users;
 pub mod windows;
 mod wire;
 
-
 use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 

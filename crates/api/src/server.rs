@@ -96,7 +96,9 @@ pub async fn serve(
     while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
         match accepted {
             Ok((stream, peer)) => match connections.admit(peer.ip()) {
-                Ok(place) => drop(tokio::spawn(connection(stream, peer, place, router.clone(), graceful.watcher()))),
+                Ok(place) => {
+                    drop(tokio::spawn(connection(stream, peer, place, router.clone(), graceful.watcher())))
+                }
                 // Whoever does not read this at once is not waited for.
                 Err(_) => drop(stream.try_write(no_room.as_bytes())),
             },

@@ -14,6 +14,10 @@ const MAX_DEPTH: usize = 16;
 /// How many `&&`, `||`, `+`, `-` and `*` there may be, and how many dots and indices. A chain of them nests as well, and
 /// the validator passes over what is nested too deep for its stack without a word.
 const MAX_CHAIN: usize = 64;
+/// How long a pattern after `like` may be, in bytes, and how many `*` it may have. Matching takes up to the product of the
+/// pattern's and the label's lengths, for each device of each list.
+const MAX_PATTERN: usize = 128;
+const MAX_WILDCARDS: usize = 4;
 
 /// Why a text is no policy, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,10 +53,18 @@ fn bound(source: &str) -> Result<(), Invalid> {
         return refuse(MAX_SOURCE, "bytes");
     }
     let (mut depth, mut deepest, mut conditions, mut joints, mut accesses) = (0_usize, 0, 0, 0, 0);
+    let mut is_pattern = false;
     let mut rest = source;
     while let Some(next) = rest.chars().next() {
         let length = match next {
-            '"' => text(rest),
+            '"' => {
+                let length = text(rest);
+                if is_pattern {
+                    bound_pattern(&rest[..length])?;
+                }
+                is_pattern = false;
+                length
+            }
             '/' if rest.starts_with("//") => rest.find(['\n', '\r']).unwrap_or(rest.len()),
             '&' | '|' if rest.starts_with("&&") || rest.starts_with("||") => {
                 joints += 1;
@@ -61,6 +73,7 @@ fn bound(source: &str) -> Result<(), Invalid> {
             next if next.is_alphanumeric() || next == '_' => {
                 let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
                 conditions += usize::from(&rest[..word] == "if");
+                is_pattern = &rest[..word] == "like";
                 word
             }
             next => {
@@ -84,6 +97,21 @@ fn bound(source: &str) -> Result<(), Invalid> {
         return refuse(MAX_CHAIN, "of && || + - *");
     }
     if accesses > MAX_CHAIN { refuse(MAX_CHAIN, "dots and opening square brackets") } else { Ok(()) }
+}
+
+/// Refuses a pattern, in its quotes, that would take too long to match.
+fn bound_pattern(pattern: &str) -> Result<(), Invalid> {
+    let refuse = |max, what| Err(Invalid(format!("expected at most {max} {what} in a pattern after `like`")));
+    if pattern.len() > MAX_PATTERN + 2 {
+        return refuse(MAX_PATTERN, "bytes");
+    }
+    let wildcards = pattern.matches('*').count() - pattern.matches("\\*").count();
+    if wildcards > MAX_WILDCARDS { refuse(MAX_WILDCARDS, "`*`") } else { Ok(()) }
+}
+
+/// How many patterns a policy has.
+pub(super) fn patterns(source: &str) -> usize {
+    source.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| *word == "like").count()
 }
 
 /// How long the text in quotes is with which this begins.
@@ -212,6 +240,19 @@ mod tests {
         insta::assert_snapshot!(refusal(r#"forbid (principal, action, resource is Device) when { resource.getTag("site") == "x" };"#), @r#"unable to guarantee safety of access to tag `"site"` on entity type `Device` (line 1, column 55); try testing for the tag's presence with `.hasTag("site") && ..`"#);
         insta::assert_snapshot!(refusal(r#"forbid (principal, action == Action::"users.read", resource is Device);"#), @r#"unable to find an applicable action given the policy scope constraints (line 1, column 1)"#);
         insta::assert_snapshot!(refusal(&" ".repeat(MAX_SOURCE + 1)), @r#"expected at most 16384 bytes"#);
+    }
+
+    #[test]
+    fn a_pattern_is_short_and_has_few_wildcards() {
+        let like = |pattern: &str| {
+            format!(
+                r#"permit (principal, action, resource is Device) when {{ resource.uid like "{pattern}" }};"#
+            )
+        };
+        assert!(check("mine", &like(r"a*b*c*d*\*\*")).is_ok());
+        assert!(check("mine", &like(&"a".repeat(MAX_PATTERN))).is_ok());
+        insta::assert_snapshot!(refusal(&like("*a*b*c*d*")), @"expected at most 4 `*` in a pattern after `like`");
+        insta::assert_snapshot!(refusal(&like(&"a".repeat(MAX_PATTERN + 1))), @"expected at most 128 bytes in a pattern after `like`");
     }
 
     /// A policy with as much of something as fits.

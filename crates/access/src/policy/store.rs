@@ -12,7 +12,11 @@ use uuid::Uuid;
 use super::source::{self, Invalid};
 
 /// How many policies a tenant may have.
-pub const MAX_POLICIES: i64 = 100;
+pub const MAX_POLICIES: usize = 100;
+/// How long all of a tenant's policies may be together, in bytes. Each is evaluated for each device of each list.
+pub const MAX_SOURCES: usize = 128 << 10;
+/// How many patterns after `like` all of a tenant's policies may have together.
+pub const MAX_PATTERNS: usize = 200;
 
 /// A policy, as it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +57,11 @@ pub enum Error {
     /// There are as many as there may be.
     #[error("a tenant has at most {MAX_POLICIES} policies")]
     TooMany,
+    /// Together they would take too long to evaluate.
+    #[error(
+        "a tenant's policies have at most {MAX_SOURCES} bytes and {MAX_PATTERNS} patterns after `like` together"
+    )]
+    TooLarge,
     /// The database.
     #[error(transparent)]
     Database(#[from] database::Error),
@@ -134,17 +143,24 @@ pub async fn define(
             if changed.rows_affected() == 0 {
                 return Ok(None);
             }
-            let count = "SELECT count(*) FROM policies WHERE tenant = $1";
-            if sqlx::query_scalar::<_, i64>(count).bind(tenant.as_str()).fetch_one(connection).await?
-                > MAX_POLICIES
-            {
-                return Err(Error::TooMany);
-            }
+            let sources = sqlx::query_scalar("SELECT source FROM policies WHERE tenant = $1");
+            bound(&sources.bind(tenant.as_str()).fetch_all(connection).await?)?;
             let defined = acts::Policy::PolicyDefined { source };
             Ok(Some(recorder.tell(&tenant, name.as_str(), &defined, &metadata).await?))
         })
     })
     .await
+}
+
+/// Refuses policies that would together take too long to evaluate.
+fn bound(sources: &[String]) -> Result<(), Error> {
+    if sources.len() > MAX_POLICIES {
+        return Err(Error::TooMany);
+    }
+    let (bytes, patterns) = sources.iter().fold((0, 0), |(bytes, patterns), source| {
+        (bytes + source.len(), patterns + source::patterns(source))
+    });
+    if bytes > MAX_SOURCES || patterns > MAX_PATTERNS { Err(Error::TooLarge) } else { Ok(()) }
 }
 
 const UPSERT: &str = "

@@ -4,7 +4,9 @@
 //! REST and GraphQL both call it. [`authorize()`] makes the decision itself. Only `note` and `Refused::noted` put a
 //! refusal on the record: a list that leaves out what its caller may not see refuses nothing.
 
-use fleetlog_access::{Action, Device, Forbidden, Principal, Resource, authorize};
+use std::collections::HashSet;
+
+use fleetlog_access::{Action, Device, Forbidden, Principal, Resource, authorize, decisions};
 use fleetlog_aggregates::command::Command;
 use fleetlog_aggregates::command_batch::CommandBatch;
 use fleetlog_aggregates::device::{Device as Aggregate, Labels, Status};
@@ -169,6 +171,9 @@ pub async fn batch(
     Ok(all(caller, log, action, cmd, recorded.devices().to_vec()).await.map(drop)?)
 }
 
+/// How many devices' labels are read at once.
+const SOME: usize = 1000;
+
 /// Checks that the caller may do `action` to each of these devices, by their labels in the read model. Returns the
 /// devices.
 pub async fn all(
@@ -182,28 +187,46 @@ pub async fn all(
         tenant(caller, action, cmd)?;
         return Ok(uids);
     }
-    let labels = devices::labels(log, &uids).await?;
-    let (caller, cmd) = (caller.clone(), cmd.map(str::to_owned));
-    // There may be 100,000 devices, and each decision takes some microseconds.
-    let decided = tokio::task::spawn_blocking(move || {
-        let none = Labels::new();
-        for uid in &uids {
-            known(&caller, action, cmd.as_deref(), uid, labels.get(uid.as_str()).unwrap_or(&none))?;
+    for some in uids.chunks(SOME) {
+        let permitted = permitted(caller, log, action, cmd, some).await?;
+        if permitted.len() < some.len() {
+            return Err(Forbidden(action).into());
         }
-        Ok::<_, Forbidden>(uids)
-    });
-    Ok(decided.await.map_err(|_| fleetlog_event_log::Error::task_ended())??)
+    }
+    Ok(uids)
+}
+
+/// Those of these devices to which the caller may do `action`, by their labels in the read model, in the same order.
+async fn permitted(
+    caller: &Principal,
+    log: &TenantLog,
+    action: Action,
+    cmd: Option<&str>,
+    uids: &[Uid],
+) -> Result<Vec<Uid>, fleetlog_event_log::Error> {
+    let mut labels = devices::labels(log, uids).await?;
+    // A device that does not exist counts as one without labels.
+    let devices = uids.iter().map(|uid| (uid.clone(), labels.remove(uid.as_str()).unwrap_or_default()));
+    decisions::permitted(caller, action, cmd, devices.collect()).await
 }
 
 /// Keeps the devices that the caller may see.
-pub fn retain_devices<T>(caller: &Principal, items: &mut Vec<T>, device: impl Fn(&T) -> &devices::Device) {
+pub async fn retain_devices<T>(
+    caller: &Principal,
+    items: &mut Vec<T>,
+    device: impl Fn(&T) -> &devices::Device,
+) -> Result<(), Error> {
     let action = Action::DevicesRead;
-    if caller.is_ruled(action) {
-        items.retain(|item| {
-            let device = device(item);
-            device.uid.parse().is_ok_and(|uid| known(caller, action, None, &uid, &device.labels).is_ok())
-        });
+    if !caller.is_ruled(action) {
+        return Ok(());
     }
+    let devices = items.iter().map(&device);
+    let devices =
+        devices.filter_map(|device| Some((device.uid.parse().ok()?, device.labels.clone()))).collect();
+    let permitted = decisions::permitted(caller, action, None, devices).await?;
+    let permitted: HashSet<String> = permitted.into_iter().map(Into::into).collect();
+    items.retain(|item| permitted.contains(&device(item).uid));
+    Ok(())
 }
 
 /// Keeps the commands that the caller may see, by their devices' labels in the read model.
@@ -220,8 +243,7 @@ pub async fn retain_commands<T>(
     let mut uids: Vec<Uid> = items.iter().filter_map(|item| device_uid(item).parse().ok()).collect();
     uids.sort_unstable();
     uids.dedup();
-    let (labels, none) = (devices::labels(log, &uids).await?, Labels::new());
-    uids.retain(|uid| known(caller, action, None, uid, labels.get(uid.as_str()).unwrap_or(&none)).is_ok());
+    let uids = permitted(caller, log, action, None, &uids).await?;
     items.retain(|item| uids.binary_search_by(|uid| uid.as_str().cmp(&device_uid(item))).is_ok());
     Ok(())
 }

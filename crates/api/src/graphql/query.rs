@@ -95,7 +95,7 @@ impl Query {
             let cursor = Cursor::of(&device, sort).to_string();
             Edge::new(cursor, Device(device.shown_since(shown)))
         }));
-        guard::retain_devices(&asker.door.caller, &mut connection.edges, |edge| &edge.node.0);
+        guard::retain_devices(&asker.door.caller, &mut connection.edges, |edge| &edge.node.0).await?;
         Ok(connection)
     }
 

@@ -105,7 +105,7 @@ async fn list_devices(
     };
     let mut list: List<Device> =
         List::page(page, |device| Cursor::of(device, sort).to_string()).with_total(total);
-    guard::retain_devices(&door.caller, &mut list.items, |device| device);
+    guard::retain_devices(&door.caller, &mut list.items, |device| device).await?;
     Ok(Json(list.into_items()))
 }
 

@@ -114,7 +114,9 @@ impl Open {
     fn close_silent(&mut self, among: impl Fn(&Connection) -> bool) -> bool {
         let silent = self.connections.iter().filter(|(_, connection)| among(connection));
         let silent = silent.filter_map(|(id, connection)| Some((connection.silent_since()?, *id)));
-        let Some(connection) = silent.min().and_then(|(_, id)| self.connections.remove(&id)) else { return false };
+        let Some(connection) = silent.min().and_then(|(_, id)| self.connections.remove(&id)) else {
+            return false;
+        };
         connection.closed.cancel();
         instruments::CONNECTIONS_DISPLACED.increment(1);
         true

@@ -115,6 +115,7 @@ impl From<policies::Error> for Error {
     fn from(error: policies::Error) -> Self {
         match error {
             policies::Error::Invalid(why) => Self::field("source", why),
+            policies::Error::TooLarge => Self::field("source", error),
             policies::Error::TooMany => Self::field("name", error),
             policies::Error::Unknown => Self::missing::<policies::Stored>(),
             policies::Error::Database(error) => error.into(),

@@ -1,0 +1,52 @@
+//! Decisions about many devices at once: a page of a list, the devices of a batch. Each may take a millisecond, so they are
+//! made on a thread for blocking work, some at a time, and tenants take turns. However large a tenant's pages and
+//! policies are, the threads that serve everybody stay free.
+
+use std::sync::LazyLock;
+
+use fleetlog_aggregates::device::Labels;
+use fleetlog_aggregates::identity::Uid;
+use fleetlog_event_log::Error;
+use fleetlog_event_log::turns::Turns;
+
+use super::action::{Action, Device, Resource};
+use super::authorize::authorize;
+use super::principal::Principal;
+
+/// How many decisions are made in one turn: 0.2 s at the worst policies that can be stored.
+const A_TURN: usize = 100;
+
+/// At most half of the processors decide at once, and one for each tenant. Of the whole process, as the processors are.
+static TURNS: LazyLock<Turns> = LazyLock::new(|| {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Turns::new((processors / 2) as u32, 1)
+});
+
+/// The devices to which the caller may do `action`, with the command `cmd` if there is one, in the same order.
+pub async fn permitted(
+    caller: &Principal,
+    action: Action,
+    cmd: Option<&str>,
+    devices: Vec<(Uid, Labels)>,
+) -> Result<Vec<Uid>, Error> {
+    let (mut permitted, mut devices) = (vec![], devices.into_iter());
+    while devices.len() > 0 {
+        let some: Vec<_> = devices.by_ref().take(A_TURN).collect();
+        let (caller, cmd) = (caller.clone(), cmd.map(str::to_owned));
+        let turn = TURNS.take(caller.tenant.as_str(), 1).await;
+        let decided = tokio::task::spawn_blocking(move || {
+            // The turn ends with the work, even if nobody waits for its result any more.
+            let _turn = turn;
+            let may = |(uid, labels): &(Uid, Labels)| {
+                let (tenant, device) = (&caller.tenant, Device { uid, labels });
+                let resource = cmd.as_deref().map_or(Resource::Device(tenant, device), |cmd| {
+                    Resource::Command(tenant, cmd, Some(device))
+                });
+                authorize(&caller, action, &resource).is_ok()
+            };
+            some.into_iter().filter(may).map(|(uid, _)| uid).collect::<Vec<_>>()
+        });
+        permitted.extend(decided.await.map_err(|_| Error::task_ended())?);
+    }
+    Ok(permitted)
+}
