@@ -435,15 +435,15 @@ async fn a_devices_readings_are_read_by_time_in_pages() {
     let batch =
         order.map(|n| message("dev-01", &format!(r#"{{"msg_id":"m{n}","ts":"{}"}}"#, at(n)))).to_vec();
     append(&log, batch).await;
-    let devices = ["t0/dev-01".to_owned(), "t0/none".to_owned()];
     for ascending in [true, false] {
         let mut read = Vec::new();
         let mut span = Span { from: at(1).parse().ok(), to: at(4).parse().ok(), ascending, beyond: None };
         loop {
-            let page = log.readings(log_of(&log, Lane::Telemetry), &devices, span, 2).await.expect("read");
-            span.beyond = page.last().map(|reading| (reading.occurred_at, reading.position));
-            read.extend(page.iter().map(|reading| reading.msg_id.clone()));
-            if page.len() < 2 {
+            let log_id = log_of(&log, Lane::Telemetry);
+            let page = log.readings_page(log_id, "t0/dev-01".to_owned(), span, 2).await.expect("read");
+            span.beyond = page.items.last().map(|reading| (reading.occurred_at, reading.position));
+            read.extend(page.items.iter().map(|reading| reading.msg_id.clone()));
+            if !page.has_more {
                 break;
             }
         }

@@ -52,6 +52,9 @@ pub enum Error {
     /// The log does not exist.
     #[error("find log {0}")]
     NoSuchLog(crate::LogId),
+    /// The rows of an answer hold more than [`ANSWER_BYTES`](crate::page::ANSWER_BYTES).
+    #[error("answer with more than {} MiB", crate::page::ANSWER_BYTES >> 20)]
+    TooLarge,
     /// An event on the record cannot be decoded.
     #[error("read an event: {0}")]
     Corrupt(#[from] crate::Corrupt),

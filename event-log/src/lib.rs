@@ -16,6 +16,7 @@
 //! - `group`: appends that wait at the same time, in one transaction
 //! - [`telemetry`]: append batches of readings, each once
 //! - [`quarantine`]: keep messages that could not become events
+//! - [`page`]: some rows of a list, bounded in number and in bytes
 //! - [`read`]: ranges and streams of events
 //! - [`scope`]: which tenants' rows a handle shows: all, or one tenant's
 //! - `readers`: the read pool, whose connections are kept for a tenant
@@ -48,6 +49,7 @@ pub mod leadership;
 mod metadata;
 mod migrations;
 pub mod moment;
+pub mod page;
 mod probes;
 pub mod quarantine;
 pub mod read;

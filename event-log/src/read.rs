@@ -1,6 +1,7 @@
 //! Reads events: a range of a log, or one device's readings by time.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE, EVENT_VERSION, Flags, MAX_AHEAD};
@@ -10,6 +11,7 @@ use sqlx::query::Query;
 use sqlx::{FromRow, Postgres, Row};
 
 use crate::event::{Json, StoredMetadata};
+use crate::page::{FromPgRow, Page};
 use crate::probes::Range;
 use crate::scope::Scope;
 use crate::{Error, Event, EventLog, Lane, LogId, Position, Result};
@@ -75,6 +77,18 @@ impl<S: Scope> EventLog<S> {
         self.read_within(log_id, after, limit, usize::MAX, filter).await
     }
 
+    /// A page of the events of a log after a position, in order.
+    pub async fn events_page(
+        &self,
+        log_id: LogId,
+        after: Position,
+        limit: usize,
+        filter: &Filter,
+    ) -> Result<Page<Event>> {
+        let (query, event) = self.events(log_id, after, limit.saturating_add(1) as i64, filter)?;
+        self.fill_page(query, limit, event).await
+    }
+
     /// The next events of a log after a position, in order: at most `limit`, and no more once their payloads reach
     /// `bytes`. At least one if there is one, so fewer than `limit` does not mean that there are no more.
     pub async fn page(&self, log_id: LogId, after: Position, limit: i64, bytes: usize) -> Result<Vec<Event>> {
@@ -105,8 +119,22 @@ impl<S: Scope> EventLog<S> {
         bytes: usize,
         filter: &Filter,
     ) -> Result<Vec<Event>> {
+        let (query, event) = self.events(log_id, after, limit, filter)?;
+        let read = self.up_to(bytes, query, event).await;
+        self.inner.reads.note(Range { log_id, after, limit, bytes }, &read);
+        read
+    }
+
+    /// The statement for some events of a log, and what reads its rows.
+    fn events<'f>(
+        &self,
+        log_id: LogId,
+        after: Position,
+        limit: i64,
+        filter: &'f Filter,
+    ) -> Result<(Query<'f, Postgres, PgArguments>, FromPgRow<Event>)> {
         let log = self.heads().log(log_id).ok_or(Error::NoSuchLog(log_id))?;
-        let (sql, event): (_, fn(&PgRow) -> _) = match log.lane {
+        let (sql, event): (_, FromPgRow<Event>) = match log.lane {
             Lane::Control => (CONTROL, control_event),
             Lane::Telemetry => (TELEMETRY, telemetry_event),
         };
@@ -117,9 +145,7 @@ impl<S: Scope> EventLog<S> {
             let since = filter.since.unwrap_or(EARLIEST);
             query = query.bind(since).bind(since - MAX_AHEAD);
         }
-        let read = self.up_to(bytes, query, event).await;
-        self.inner.reads.note(Range { log_id, after, limit, bytes }, &read);
-        read
+        Ok((query, event))
     }
 
     /// Reads events until their payloads reach `bytes`.
@@ -127,7 +153,7 @@ impl<S: Scope> EventLog<S> {
         &self,
         bytes: usize,
         query: Query<'_, Postgres, PgArguments>,
-        event: fn(&PgRow) -> Result<Event, sqlx::Error>,
+        event: FromPgRow<Event>,
     ) -> Result<Vec<Event>> {
         // A connection and not the pool, which would pass each row on through a stream of its own.
         let mut connection = self.connection().await?;
@@ -165,33 +191,64 @@ impl<S: Scope> EventLog<S> {
         Ok(rows.iter().map(control_event).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// The readings of some devices within a span: device by device, at most `limit` of each.
+    /// A page of one device's readings within a span.
+    pub async fn readings_page(
+        &self,
+        log_id: LogId,
+        aggregate_id: String,
+        span: Span,
+        limit: usize,
+    ) -> Result<Page<Reading>> {
+        let one = [aggregate_id];
+        self.fetch_page(readings(log_id, &one, span, limit), limit).await
+    }
+
+    /// A page of readings within a span of each of some devices, in no order of the devices. Fails with
+    /// [`Error::TooLarge`] if they hold too much together.
     pub async fn readings(
         &self,
         log_id: LogId,
         aggregate_ids: &[String],
         span: Span,
-        limit: i64,
-    ) -> Result<Vec<Reading>> {
-        // One statement for each direction, so that the index answers each without a sort.
-        let (sql, beyond) = match (span.ascending, span.beyond) {
-            (true, beyond) => (READINGS_ASCENDING, beyond.unwrap_or((EARLIEST, 0))),
-            (false, beyond) => (READINGS_DESCENDING, beyond.unwrap_or((LATEST, 0))),
-        };
-        let from = span.from.unwrap_or(EARLIEST);
-        let statement = sqlx::query(sql)
-            .bind(log_id)
-            .bind(aggregate_ids)
-            .bind(from)
-            .bind(span.to.unwrap_or(LATEST))
-            // A reading is recorded at most `MAX_AHEAD` before it occurred, so older partitions are skipped.
-            .bind(from - MAX_AHEAD)
-            .bind(beyond.0)
-            .bind(beyond.1)
-            .bind(limit);
-        let rows = self.fetch(statement).await?;
-        Ok(rows.iter().map(Reading::from_row).collect::<Result<_, sqlx::Error>>()?)
+        limit: usize,
+    ) -> Result<HashMap<String, Page<Reading>>> {
+        if let [one] = aggregate_ids {
+            let page = self.readings_page(log_id, one.clone(), span, limit).await?;
+            return Ok([(one.clone(), page)].into());
+        }
+        let rows = self.fetch(readings(log_id, aggregate_ids, span, limit)).await?;
+        let mut of_devices: HashMap<_, Vec<_>> = HashMap::new();
+        for row in &rows {
+            let reading = Reading::from_row(row)?;
+            of_devices.entry(reading.aggregate_id.clone()).or_default().push(reading);
+        }
+        Ok(of_devices.into_iter().map(|(device, readings)| (device, Page::cut(readings, limit))).collect())
     }
+}
+
+/// The readings of some devices within a span: device by device, at most `limit` + 1 of each.
+fn readings(
+    log_id: LogId,
+    aggregate_ids: &[String],
+    span: Span,
+    limit: usize,
+) -> Query<'_, Postgres, PgArguments> {
+    // One statement for each direction, so that the index answers each without a sort.
+    let (sql, beyond) = match (span.ascending, span.beyond) {
+        (true, beyond) => (READINGS_ASCENDING, beyond.unwrap_or((EARLIEST, 0))),
+        (false, beyond) => (READINGS_DESCENDING, beyond.unwrap_or((LATEST, 0))),
+    };
+    let from = span.from.unwrap_or(EARLIEST);
+    sqlx::query(sql)
+        .bind(log_id)
+        .bind(aggregate_ids)
+        .bind(from)
+        .bind(span.to.unwrap_or(LATEST))
+        // A reading is recorded at most `MAX_AHEAD` before it occurred, so older partitions are skipped.
+        .bind(from - MAX_AHEAD)
+        .bind(beyond.0)
+        .bind(beyond.1)
+        .bind(limit.saturating_add(1) as i64)
 }
 
 const CONTROL: &str =

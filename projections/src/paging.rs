@@ -6,6 +6,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+pub use fleetlog_event_log::page::Page;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -13,25 +14,6 @@ use serde::de::DeserializeOwned;
 const VERSION: char = '1';
 /// The longest cursor that is accepted, in bytes.
 const MAX_CURSOR: usize = 1024;
-
-/// Some items of a list, in the order of the list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<T> {
-    /// The items of the page.
-    pub items: Vec<T>,
-    /// Whether more items follow the page.
-    pub has_more: bool,
-}
-
-impl<T> Page<T> {
-    /// Cuts a page from rows that hold one item more than `limit`, if there are that many.
-    #[must_use]
-    pub fn cut(mut items: Vec<T>, limit: usize) -> Self {
-        let has_more = items.len() > limit;
-        items.truncate(limit);
-        Self { items, has_more }
-    }
-}
 
 /// Why a cursor was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

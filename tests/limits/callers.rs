@@ -4,12 +4,9 @@ use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use super::{ask, ask_bare, let_through, put_tier, until};
+use super::{DAY, ask, ask_bare, let_through, put_tier, until};
 use crate::support::Api;
 use crate::support::api::answer;
-
-/// No test lasts so long that a window of a day ends in it, but at midnight.
-const DAY: u32 = 86_400;
 
 #[tokio::test]
 async fn a_caller_who_asks_too_much_is_told_when_to_come_again() {

@@ -1,8 +1,10 @@
 //! How often one may ask, and how often one may guess.
 
 mod addresses;
+mod answers;
 mod attempts;
 mod callers;
+mod connections;
 mod tiers;
 
 use std::time::Duration;
@@ -14,6 +16,8 @@ use serde_json::{Value, json};
 use crate::support::Api;
 use crate::support::api::{Answer, answer};
 
+/// No test lasts so long that a window of a day ends in it, but at midnight.
+const DAY: u32 = 86_400;
 /// Longer than anything takes that works.
 const LIMIT: Duration = Duration::from_secs(30);
 

@@ -140,10 +140,7 @@ impl Quota {
         call: Call<'_>,
     ) -> Result<Option<Standing>, Exceeded> {
         let Some(rule) = self.tiers().find(tier, call) else { return Ok(None) };
-        let (requester, counters) = match requester {
-            Requester::Address(address) => (Requester::Address(network(address)), &self.0.strangers),
-            caller => (caller, &self.0.callers),
-        };
+        let (requester, counters) = self.counted(requester);
         let key = Key::request(&requester, &rule);
         let standing = if rule.is_exact() {
             self.take_exactly(counters, key, &rule).await
@@ -151,6 +148,21 @@ impl Quota {
             counters.take(key, &rule, self.0.clock.now())
         };
         standing.map(Some)
+    }
+
+    /// Counts a request that was let in as `further` requests more, because answering it took as much as they would.
+    pub fn charge(&self, requester: Requester, standing: Standing, further: u64) -> Standing {
+        let (requester, counters) = self.counted(requester);
+        let key = Key::request(&requester, &standing.rule);
+        counters.charge(key, &standing.rule, further, Utc::now())
+    }
+
+    /// The requester as it is counted, and where.
+    fn counted(&self, requester: Requester) -> (Requester, &Counters) {
+        match requester {
+            Requester::Address(address) => (Requester::Address(network(address)), &self.0.strangers),
+            caller => (caller, &self.0.callers),
+        }
     }
 
     /// Asks Postgres, unless this node knows already that nothing is left.

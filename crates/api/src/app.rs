@@ -17,6 +17,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::door::Locked;
 use crate::graphql::Schemas;
+use crate::rest::shares::Shares;
 use crate::rest::{brokers, proxies};
 use crate::server::Limits;
 
@@ -47,6 +48,8 @@ pub struct State {
     pub access: Access,
     /// The credentials that devices log in with.
     pub devices: Credentials,
+    /// What tenants share of the process.
+    pub shares: Shares,
     /// The `GraphQL` schema.
     pub graphql: Schemas,
     /// The service's own metrics, as `/metrics` shows them.
@@ -110,12 +113,14 @@ impl App {
         let graphql = Schemas::new(settings.introspection);
         let commands = Commands::default();
         let (health, log) = (log.health().clone(), log.into());
+        let shares = Shares::default();
         Self(Arc::new(State {
             log,
             commands,
             projections,
             access,
             devices,
+            shares,
             graphql,
             metrics,
             broker,

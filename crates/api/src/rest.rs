@@ -2,6 +2,7 @@
 //!
 //! - [`middleware`]: what is done to every request and every answer
 //! - [`rate_limits`], [`proxies`]: how many requests a caller may make; the address that a proxied request comes from
+//! - [`shares`]: how much of the process each tenant may use at once
 //! - [`authentication`]: who is calling, and for which tenant
 //! - [`error`], [`problem`]: domain errors as HTTP statuses, and the one form of their answers
 //! - [`framing`]: what HTTP/1.1 asks of a request's frame
@@ -53,6 +54,7 @@ pub mod quarantine;
 pub(crate) mod rate_limits;
 pub mod registration;
 pub mod sessions;
+pub mod shares;
 pub mod signing_keys;
 pub mod telemetry;
 pub mod tenants;
@@ -81,13 +83,15 @@ pub fn router(app: App) -> Router {
     let origins = app.settings.cors_origins.clone();
     let (documented, document) = documented().split_for_parts();
     let authenticate = axum::middleware::from_fn_with_state(app.clone(), authentication::authenticate);
-    // The last layer is the outermost: a request first meets the limit by address, then authentication, then the limit
-    // by caller.
+    // The last layer is the outermost: a request first meets the limit by address, then authentication, the limit by
+    // caller, and its tenant's share.
     let by_caller = axum::middleware::from_fn_with_state(app.clone(), rate_limits::by_caller);
     let by_address = axum::middleware::from_fn_with_state(app.clone(), rate_limits::by_address);
-    let answered = documented.merge(Router::from(api())).layer(by_caller).layer(authenticate);
+    let in_turn = axum::middleware::from_fn_with_state(app.clone(), shares::within);
+    let answered = documented.merge(Router::from(api()));
+    let answered = answered.layer(in_turn.clone()).layer(by_caller).layer(authenticate);
     let answered = answered.merge(brokers::router()).with_state(app);
-    let limited = answered.merge(docs::router(&document)).layer(by_address);
+    let limited = answered.merge(docs::router(&document).layer(in_turn)).layer(by_address);
     middleware::wrap(limited, &origins)
 }
 

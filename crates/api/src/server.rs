@@ -147,3 +147,48 @@ async fn connection(
         tracing::debug!(%peer, %error, "an HTTP connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    async fn serving(router: Router, limits: Limits) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(serve(listener, router, limits, CancellationToken::new()));
+        TcpStream::connect(address).await.expect("a connection")
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_whole_head_is_closed() {
+        for begun in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nhost: a\r\n"] {
+            let limits = Limits { head: SHORT, ..Limits::new(9, vec![]) };
+            let mut client = serving(Router::new(), limits).await;
+            client.write_all(begun.as_bytes()).await.expect("sent");
+            let mut answer = vec![];
+            client.read_to_end(&mut answer).await.expect("an end");
+            assert!(!answer.starts_with(b"HTTP/1.1 2"), "{begun:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_reads_is_dropped() {
+        let (held, dropped) = oneshot::channel::<()>();
+        let held = Arc::new(parking_lot::Mutex::new(Some(held)));
+        let large =
+            move || async move { hold(Response::new(Body::from(vec![0; 64 << 20])), held.lock().take()) };
+        let limits = Limits { unread: SHORT, ..Limits::new(9, vec![]) };
+        let router = Router::new().route("/", get(large));
+        let mut client = serving(router, limits).await;
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
+        assert!(dropped.await.is_err(), "without a word");
+    }
+}

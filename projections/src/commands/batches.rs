@@ -116,13 +116,11 @@ const SELECT: &str = "
 /// A tenant's batches, newest first, at most `limit`.
 pub async fn batches(log: &TenantLog, after: Option<Cursor>, limit: usize) -> Result<Page<Batch>, Error> {
     let sql = format!("{SELECT} WHERE tenant = $1 AND position < $2 ORDER BY position DESC LIMIT $3");
-    let rows = sqlx::query_as(&sql)
+    let statement = sqlx::query(&sql)
         .bind(log.tenant().as_str())
         .bind(after.map_or(Position::MAX, Cursor::position))
-        .bind(limit.saturating_add(1) as i64)
-        .fetch_all(&mut *log.connection().await?)
-        .await?;
-    let mut page = Page::cut(rows, limit);
+        .bind(limit.saturating_add(1) as i64);
+    let mut page = log.fetch_page(statement, limit).await?;
     count_in(log, &mut page.items).await?;
     Ok(page)
 }

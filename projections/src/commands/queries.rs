@@ -107,7 +107,7 @@ pub async fn list(log: &TenantLog, query: &Query) -> Result<Page<Command>, Error
         sql.push(" AND position < ").push_bind(after.0);
     }
     sql.push(" ORDER BY position DESC LIMIT ").push_bind(query.limit.saturating_add(1) as i64);
-    Ok(Page::cut(sql.build_query_as().fetch_all(&mut *log.connection().await?).await?, query.limit))
+    Ok(log.fetch_page(sql.build(), query.limit).await?)
 }
 
 /// How many commands match the query, on all pages together.
@@ -134,9 +134,10 @@ pub async fn of_devices(
              ORDER BY position DESC LIMIT $4) AS command
          ORDER BY device.ordinal, command.position DESC"
     );
-    let commands = sqlx::query_as(&sql).bind(log.tenant().as_str()).bind(device_uids);
-    let commands = commands.bind(after.map_or(Position::MAX, Cursor::position)).bind(limit as i64);
-    Ok(commands.fetch_all(&mut *log.connection().await?).await?)
+    let statement = sqlx::query(&sql).bind(log.tenant().as_str()).bind(device_uids);
+    let statement = statement.bind(after.map_or(Position::MAX, Cursor::position)).bind(limit as i64);
+    let rows = log.fetch(statement).await?;
+    Ok(rows.iter().map(Command::from_row).collect::<Result<_, sqlx::Error>>()?)
 }
 
 /// The commands that exist among those with these ids.
@@ -144,7 +145,8 @@ pub async fn get(log: &TenantLog, cmd_ids: &[Uuid]) -> Result<Vec<Command>, Erro
     let mut sql = QueryBuilder::new(SELECT);
     sql.push(" WHERE tenant = ").push_bind(log.tenant().as_str());
     sql.push(" AND cmd_id = ANY(").push_bind(cmd_ids).push(")");
-    Ok(sql.build_query_as().fetch_all(&mut *log.connection().await?).await?)
+    let rows = log.fetch(sql.build()).await?;
+    Ok(rows.iter().map(Command::from_row).collect::<Result<_, sqlx::Error>>()?)
 }
 
 /// The commands that had not ended when the read model was at a position.

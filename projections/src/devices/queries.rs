@@ -47,7 +47,7 @@ pub async fn list(
     }
     sql.push(format_args!(" ORDER BY {key}{direction}, device.uid{direction} LIMIT "));
     sql.push_bind(query.limit.saturating_add(1) as i64);
-    Ok(Page::cut(sql.build_query_as().fetch_all(&mut *log.connection().await?).await?, query.limit))
+    Ok(log.fetch_page(sql.build(), query.limit).await?)
 }
 
 /// How many devices match the query, on all pages together.

@@ -30,7 +30,7 @@ const STEPS: [i32; 3] = [60, 3_600, 86_400];
 /// The most buckets that a range may have.
 pub const MAX_BUCKETS: usize = 10_000;
 /// The most windows that one query returns, over all its series.
-pub const MAX_WINDOWS: usize = 100_000;
+pub const MAX_WINDOWS: usize = 20_000;
 
 /// Which windows to read, and how they are cut into buckets.
 ///

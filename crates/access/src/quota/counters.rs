@@ -71,6 +71,14 @@ impl Counters {
         Ok(standing(rule, count.window, count.used(), now))
     }
 
+    /// Counts `further` requests, whether or not so many are left.
+    pub(super) fn charge(&self, key: Key, rule: &Arc<Rule>, further: u64, now: DateTime<Utc>) -> Standing {
+        let mut counts = self.counts();
+        let count = current(&mut counts, key, rule, rule.window_at(now));
+        count.here += further;
+        standing(rule, count.window, count.used(), now)
+    }
+
     /// Refuses a request where it is known that nothing is left; counts nothing.
     pub(super) fn look(&self, key: Key, rule: &Arc<Rule>, now: DateTime<Utc>) -> Result<(), Exceeded> {
         let window = rule.window_at(now);
@@ -186,6 +194,15 @@ mod tests {
 
     fn left(taken: Result<Standing, Exceeded>) -> Result<u64, u64> {
         taken.map(|standing| standing.remaining).map_err(|Exceeded(standing)| standing.reset)
+    }
+
+    #[test]
+    fn a_costly_request_counts_as_several() {
+        let (counters, rule, key) = (Counters::default(), rule(5), Key::hash("a"));
+        assert_eq!(left(counters.take(key, &rule, at(600))), Ok(4));
+        assert_eq!(counters.charge(key, &rule, 3, at(600)).remaining, 1);
+        assert_eq!(counters.charge(key, &rule, 3, at(600)).remaining, 0);
+        assert_eq!(left(counters.take(key, &rule, at(601))), Err(59));
     }
 
     #[test]

@@ -119,20 +119,19 @@ impl Device {
         asker.may_device(Action::TelemetryRead, &self.0)?;
         let (from, to) = (moment("from", from)?, moment("to", to)?);
         check_span(from, to).map_err(|bad| Error::field("from", bad))?;
-        let limit = page_size(first)?;
         let page = ReadingsPage {
             from: from.map(|from| from.0),
             to: to.map(|to| to.0),
             ascending: order == Some(Order::Asc),
             beyond: parse("after", after.as_deref())?.map(Place::beyond),
-            limit: limit as i64 + 1,
+            limit: page_size(first)?,
         };
         let wanted = ReadingsOf { stream: self.stream(asker), page };
-        let mut readings = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
-        let mut connection = Connection::new(page.beyond.is_some(), readings.len() > limit);
-        readings.truncate(limit);
+        let readings = context.data::<Loaders>()?.load_one(wanted).await?;
+        let mut connection =
+            Connection::new(page.beyond.is_some(), readings.as_ref().is_some_and(|page| page.has_more));
         let edge = |reading| Edge::new(Place::of(&reading).to_string(), Reading(reading));
-        connection.edges.extend(readings.into_iter().map(edge));
+        connection.edges.extend(readings.into_iter().flat_map(|page| page.items).map(edge));
         Ok(connection)
     }
 

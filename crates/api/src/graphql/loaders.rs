@@ -11,6 +11,7 @@ use fleetlog_event_log::read::{Reading, Span};
 use fleetlog_event_log::{Lane, TenantLog};
 use fleetlog_projections::commands::{self, Command, Cursor, Step};
 use fleetlog_projections::devices::{self, Device};
+use fleetlog_projections::paging::Page;
 use fleetlog_projections::telemetry_windows::{self, Series, WindowsQuery};
 use tracing::Instrument;
 use uuid::Uuid;
@@ -72,26 +73,25 @@ pub(super) struct ReadingsPage {
     pub(super) to: Option<DateTime<Utc>>,
     pub(super) ascending: bool,
     pub(super) beyond: Option<(DateTime<Utc>, i64)>,
-    pub(super) limit: i64,
+    pub(super) limit: usize,
 }
 
 impl Loader<ReadingsOf> for Fetch {
-    type Value = Vec<Reading>;
+    type Value = Page<Reading>;
     type Error = Error;
 
-    async fn load(&self, wanted: &[ReadingsOf]) -> Result<HashMap<ReadingsOf, Vec<Reading>>, Error> {
+    async fn load(&self, wanted: &[ReadingsOf]) -> Result<HashMap<ReadingsOf, Page<Reading>>, Error> {
         let log_id = in_lane(&self.log, Lane::Telemetry)?;
-        let mut found: HashMap<_, _> = wanted.iter().map(|wanted| (wanted.clone(), vec![])).collect();
+        let mut found = HashMap::new();
         for (page, streams) in by(wanted, |wanted| wanted.page, |wanted| &wanted.stream) {
             let ReadingsPage { from, to, ascending, beyond, limit } = page;
             // `None` sorts below every moment, so `max` keeps the given one.
             let from = from.max(shown_since(&self.log));
             let span = Span { from, to, ascending, beyond };
             let readings = self.log.readings(log_id, &streams, span, limit).await.map_err(HttpError::from)?;
-            for reading in readings {
-                let stream = reading.aggregate_id.clone();
-                found.entry(ReadingsOf { stream, page }).or_default().push(reading);
-            }
+            found.extend(
+                readings.into_iter().map(|(stream, readings)| (ReadingsOf { stream, page }, readings)),
+            );
         }
         Ok(found)
     }

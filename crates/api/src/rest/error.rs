@@ -126,6 +126,13 @@ impl Error {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, NOT_YET, detail).soon()
     }
 
+    /// The tenant's other requests, or its unread answers, have used up what it may have at once.
+    pub(super) fn busy() -> Self {
+        let detail =
+            "too many requests of this tenant are running, or their answers are not being read; try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).soon()
+    }
+
     /// The request took longer than the time limit.
     pub(super) fn timed_out() -> Self {
         let detail = "this took too long; whether a change was made is not known";

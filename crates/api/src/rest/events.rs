@@ -8,7 +8,6 @@ use fleetlog_access::action::typed::EventsRead;
 use fleetlog_event_log::event::{Json as StoredJson, StoredMetadata};
 use fleetlog_event_log::read::Filter;
 use fleetlog_event_log::{self as event_log, LogId, TenantLog};
-use fleetlog_projections::paging::Page;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -126,9 +125,8 @@ async fn read_events(door: May<EventsRead>, Query(which): Query<Which>) -> Resul
     let since = shown_since(door.log());
     let filter = Filter { aggregate_id, event_type: which.r#type, since };
     min_position::of_log(door.log(), which.min_position).await?;
-    let limit = which.limit.0;
-    let events = door.log().read(log_id, which.after.0, limit as i64 + 1, &filter).await?;
-    Ok(Json(List::page(Page::cut(events, limit), |event| event.position.to_string())))
+    let events = door.log().events_page(log_id, which.after.0, which.limit.0, &filter).await?;
+    Ok(Json(List::page(events, |event| event.position.to_string())))
 }
 
 /// Finds one of the tenant's logs, by lane or by number. Another tenant's log is answered with 404.

@@ -4,6 +4,7 @@
 //! An answer says in `RateLimit` how many requests are left and in `RateLimit-Policy` what the limit is
 //! (draft-ietf-httpapi-ratelimit-headers); a refusal says in `Retry-After` when to try again.
 
+use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -39,24 +40,27 @@ pub(super) async fn by_address(State(app): State<App>, request: Request, next: N
     }
 }
 
+/// How many bytes of an answer a request pays for. A larger answer counts as a request more for each further piece of
+/// this size, so that a limit bounds the work and not only the number of requests.
+const PER_REQUEST: u64 = 64 << 10;
+
 /// Refuses requests of a caller who has used up a limit; without a caller, the limit counts by address.
 pub(super) async fn by_caller(State(app): State<App>, request: Request, next: Next) -> Response {
     let Some((method, path)) = call(&request) else { return next.run(request).await };
     let call = Call { method: &method, path: &path };
     let quota = &app.access.quota;
-    let taken = if let Some(caller) = request.extensions().get::<Principal>() {
-        quota.take(Requester::from(caller), &caller.tier, call).await
-    } else {
+    let known = request.extensions().get::<Principal>().map(|caller| (caller.into(), caller.tier.clone()));
+    let counted = known.or_else(|| {
         let Peer(address) = Peer::of(request.extensions(), request.headers(), &app.settings.trusted_proxies);
-        match address {
-            Some(address) => quota.take(Requester::Address(address), ANONYMOUS, call).await,
-            None => Ok(None),
-        }
-    };
-    match taken {
+        address.map(|address| (Requester::Address(address), ANONYMOUS.into()))
+    });
+    let Some((requester, tier)) = counted else { return next.run(request).await };
+    match quota.take(requester, &tier, call).await {
         Ok(None) => next.run(request).await,
         Ok(Some(standing)) => {
             let mut response = next.run(request).await;
+            let beyond = response.body().size_hint().lower() / PER_REQUEST;
+            let standing = if beyond > 0 { quota.charge(requester, standing, beyond) } else { standing };
             tell(&standing, response.headers_mut());
             response
         }
@@ -68,6 +72,11 @@ pub(super) async fn by_caller(State(app): State<App>, request: Request, next: Ne
 pub(crate) async fn take_command(app: &App, caller: &Principal) -> Result<(), Error> {
     let taken = app.access.quota.take(Requester::from(caller), &caller.tier, COMMAND).await;
     taken.map(|_| ()).map_err(Error::from)
+}
+
+/// Whether monitoring asks for this path.
+pub(super) fn is_exempt(request: &Request) -> bool {
+    call(request).is_none()
 }
 
 /// The method and path by which limits tell requests apart; `None` if the path is exempt.

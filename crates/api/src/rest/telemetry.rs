@@ -7,7 +7,7 @@ use fleetlog_aggregates::identity::aggregate_id;
 use fleetlog_event_log::event::Json as StoredJson;
 use fleetlog_event_log::{Lane, TenantLog, moment, read};
 use fleetlog_projections::devices::{self, Device};
-use fleetlog_projections::paging::{self, BadCursor, Page};
+use fleetlog_projections::paging::{self, BadCursor};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -152,13 +152,13 @@ async fn read_telemetry(
         beyond: parse("cursor", which.cursor.as_deref())?.map(Place::beyond),
     };
     min_position::of_log(door.log(), which.min_position).await?;
-    let (log_id, limit) = (in_lane(door.log(), Lane::Telemetry)?, which.limit.0);
+    let log_id = in_lane(door.log(), Lane::Telemetry)?;
     let stream = aggregate_id(&door.caller.tenant, &door.id);
-    let readings = door.log().readings(log_id, &[stream], span, limit as i64 + 1).await?;
-    if readings.is_empty() {
+    let readings = door.log().readings_page(log_id, stream, span, which.limit.0).await?;
+    if readings.items.is_empty() {
         must_exist(&door).await?;
     }
-    Ok(Json(List::page(Page::cut(readings, limit), |reading| Place::of(reading).to_string())))
+    Ok(Json(List::page(readings, |reading| Place::of(reading).to_string())))
 }
 
 /// Answers 404 if the device does not exist, as opposed to one that has sent nothing.

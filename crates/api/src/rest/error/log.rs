@@ -13,6 +13,10 @@ impl From<event_log::Error> for Error {
                 let detail = "the service cannot do this right now; try again";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).soon().because(error)
             }
+            event_log::Error::TooLarge => {
+                let detail = "the answer would be larger than 8 MiB; ask for fewer items";
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "answer_too_large", detail)
+            }
             event_log::Error::NoSuchLog(_) => Self::missing::<Log>(),
             // Values are checked before they reach the database. This case catches what the checks missed.
             error if error.is_bad_data() => {

@@ -1,0 +1,74 @@
+//! Each tenant's share of what the process has for requests: how many run at once, and how many bytes of answers wait to be
+//! read. A tenant that uses up its share waits behind itself. Callers who are not known share one.
+//!
+//! A request runs in its turn until its answer is ready. The answer then waits for room among the bytes under way, and
+//! holds that room until its client has read it or is cut off. So no more than [`BYTES`] of finished answers are held,
+//! besides those of the requests that run.
+
+use std::time::Duration;
+
+use axum::body::HttpBody;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use fleetlog_access::Principal;
+use fleetlog_event_log::turns::{Turn, Turns};
+
+use super::error::Error;
+use super::rate_limits;
+use crate::app::App;
+use crate::instruments;
+use crate::server::held::hold;
+
+/// How many requests run at once, and how many of one tenant.
+const REQUESTS: (u32, u32) = (128, 32);
+/// How many bytes of answers wait to be read, and how many of one tenant.
+const BYTES: (u32, u32) = (64 << 20, 16 << 20);
+/// Bytes are counted in pieces of this size. A smaller answer is not counted: the socket takes it at once.
+const PIECE: u32 = 64 << 10;
+/// How long a request waits for its turn, and its answer for room.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What tenants share.
+pub struct Shares {
+    requests: Turns,
+    bytes: Turns,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        let pieces = |bytes: u32| bytes / PIECE;
+        Self {
+            requests: Turns::new(REQUESTS.0, REQUESTS.1),
+            bytes: Turns::new(pieces(BYTES.0), pieces(BYTES.1)),
+        }
+    }
+}
+
+/// Answers a request within its tenant's share, or 503 if that takes too long.
+pub(super) async fn within(State(app): State<App>, request: Request, next: Next) -> Response {
+    if rate_limits::is_exempt(&request) {
+        return next.run(request).await;
+    }
+    let tenant = request.extensions().get::<Principal>().map(|caller| caller.tenant.clone());
+    let tenant = tenant.as_ref().map_or("", |tenant| tenant.as_str());
+    let Some(running) = in_time(app.shares.requests.take(tenant, 1)).await else { return refuse("requests") };
+    let response = next.run(request).await;
+    let pieces = response.body().size_hint().lower() / u64::from(PIECE);
+    if pieces == 0 {
+        return response;
+    }
+    let pieces = u32::try_from(pieces).unwrap_or(u32::MAX);
+    let Some(room) = in_time(app.shares.bytes.take(tenant, pieces)).await else { return refuse("bytes") };
+    drop(running);
+    hold(response, room)
+}
+
+async fn in_time(turn: impl Future<Output = Turn>) -> Option<Turn> {
+    tokio::time::timeout(PATIENCE, turn).await.ok()
+}
+
+fn refuse(of: &'static str) -> Response {
+    instruments::SHARES_EXCEEDED.with([of.into()]).increment(1);
+    Error::busy().into_response()
+}

@@ -1,0 +1,84 @@
+//! How large an answer may be.
+
+use fleetlog_access::Role;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{DAY, ask, put_tier};
+use crate::support::Api;
+
+/// The size of a large reading, in bytes.
+const LARGE: usize = 100 << 10;
+
+/// The largest page: a MiB, and the item that reached it.
+const PAGE: usize = (1 << 20) + 2 * LARGE;
+
+async fn with_large_readings(devices: usize, readings: i64) -> Api {
+    let api = Api::start().await;
+    let reading = |n: i64| json!({"msg_id": format!("m{n}"), "n": n, "text": "x".repeat(LARGE)});
+    for device in 0..devices {
+        api.publish(&format!("dev-{device:02}"), (0..readings).map(reading)).await;
+    }
+    api.catch_up().await;
+    api
+}
+
+/// Reads a list to its end, and counts its pages and items. Checks that no page is too large.
+async fn read_all(api: &Api, path: &str, next: impl Fn(&Value) -> String) -> (usize, usize) {
+    let (mut pages, mut items, mut cursor) = (0, 0, String::new());
+    loop {
+        let page = api.get(&format!("{path}{cursor}")).await;
+        assert!(page.text.len() < PAGE, "{path}: {}", page.text.len());
+        let page = page.json();
+        (pages, items) = (pages + 1, items + page["items"].as_array().expect("items").len());
+        if page["has_more"] == false {
+            return (pages, items);
+        }
+        cursor = next(&page);
+    }
+}
+
+#[tokio::test]
+async fn a_page_ends_early_when_its_items_are_large_and_the_next_one_goes_on() {
+    let api = with_large_readings(25, 1).await;
+    let reading = |n: i64| json!({"msg_id": format!("n{n}"), "text": "y".repeat(LARGE)});
+    api.publish("dev-00", (0..24).map(reading)).await;
+    let cursor = |page: &Value| format!("&cursor={}", page["next_cursor"].as_str().expect("a cursor"));
+    let after = |page: &Value| format!("&after={}", page["next_cursor"].as_str().expect("a cursor"));
+    assert_eq!(read_all(&api, "/telemetry/dev-00?limit=1000", cursor).await, (3, 25));
+    assert_eq!(read_all(&api, "/devices?limit=1000", cursor).await, (3, 25));
+    assert_eq!(read_all(&api, "/events?log=telemetry&limit=1000", after).await, (5, 49));
+}
+
+#[tokio::test]
+async fn a_question_about_many_devices_is_refused_where_its_answer_would_be_too_large() {
+    let api = with_large_readings(10, 10).await;
+    let ask = async |first: u32| {
+        let query = format!(
+            "{{ devices(first: 10) {{ nodes {{ telemetry(first: {first}) {{ nodes {{ payload }} }} }} }} }}"
+        );
+        api.send(Method::POST, "/graphql", json!({ "query": query })).await.json()
+    };
+    let refused = ask(10).await;
+    assert_eq!(refused["errors"][0]["extensions"]["code"], "answer_too_large", "{refused:?}");
+    let answered = ask(1).await;
+    assert_eq!(answered["errors"], Value::Null);
+    assert_eq!(answered["data"]["devices"]["nodes"].as_array().map(Vec::len), Some(10));
+}
+
+#[tokio::test]
+async fn a_large_answer_counts_as_several_requests() {
+    let api = with_large_readings(1, 5).await;
+    put_tier(&api, "enterprise", json!([{"path": "*", "requests": 1000, "window_s": DAY}])).await;
+    let left = async |path: &str| {
+        let answered = ask(&api, "t0", Role::Viewer, path).await;
+        let left = answered.header("ratelimit").split("r=").nth(1).and_then(|left| left.split(';').next());
+        left.and_then(|left| left.parse::<usize>().ok()).expect("what is left")
+    };
+    let before = left("/telemetry/dev-00?limit=1").await;
+    let small = before - left("/projections").await;
+    assert_eq!(small, 1);
+    let before = left("/projections").await;
+    let large = before - left("/telemetry/dev-00").await;
+    assert_eq!(large, 1 + 5 * LARGE / (64 << 10));
+}
