@@ -151,7 +151,8 @@ impl Quota {
     }
 
     /// Counts a request that was let in as `further` requests more, because answering it took as much as they would.
-    pub fn charge(&self, requester: Requester, standing: Standing, further: u64) -> Standing {
+    #[must_use]
+    pub fn charge(&self, requester: Requester, standing: &Standing, further: u64) -> Standing {
         let (requester, counters) = self.counted(requester);
         let key = Key::request(&requester, &standing.rule);
         counters.charge(key, &standing.rule, further, Utc::now())

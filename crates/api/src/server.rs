@@ -97,7 +97,7 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => match connections.admit(peer.ip()) {
                 Ok(place) => {
-                    drop(tokio::spawn(connection(stream, peer, place, router.clone(), graceful.watcher())))
+                    drop(tokio::spawn(connection(stream, peer, place, router.clone(), graceful.watcher())));
                 }
                 // Whoever does not read this at once is not waited for.
                 Err(_) => drop(stream.try_write(no_room.as_bytes())),

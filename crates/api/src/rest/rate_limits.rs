@@ -60,7 +60,7 @@ pub(super) async fn by_caller(State(app): State<App>, request: Request, next: Ne
         Ok(Some(standing)) => {
             let mut response = next.run(request).await;
             let beyond = response.body().size_hint().lower() / PER_REQUEST;
-            let standing = if beyond > 0 { quota.charge(requester, standing, beyond) } else { standing };
+            let standing = if beyond > 0 { quota.charge(requester, &standing, beyond) } else { standing };
             tell(&standing, response.headers_mut());
             response
         }

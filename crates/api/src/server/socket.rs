@@ -50,7 +50,7 @@ struct Unread;
 /// Whether a connection ended because its peer did not read.
 pub(super) fn is_unread(error: &(dyn std::error::Error + 'static)) -> bool {
     let io = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    io.is_some_and(|inner| inner.is::<Unread>()) || error.source().is_some_and(is_unread)
+    matches!(io, Some(inner) if inner.is::<Unread>()) || error.source().is_some_and(is_unread)
 }
 
 impl Socket {
@@ -77,7 +77,7 @@ impl Socket {
                 ready!(self.end.get_or_insert_with(|| Box::pin(sleep_until(end))).as_mut().poll(context));
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, Unread)))
             }
-            failed => failed,
+            failed @ Poll::Ready(Err(_)) => failed,
         }
     }
 }
@@ -139,7 +139,7 @@ mod tests {
         let _peer = peer.expect("a connection");
         let mut socket = Socket::new(accepted.expect("a connection").0, Duration::from_millis(10));
         let error = loop {
-            if let Err(error) = socket.write_all(&[0; 64 * 1024]).await {
+            if let Err(error) = socket.write_all(&[0; 8 * 1024]).await {
                 break error;
             }
         };
