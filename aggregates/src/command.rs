@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::identity::Uid;
+use crate::json_text::JsonText;
 use crate::words;
 
 /// How long an attempt may wait for the device's answer, in seconds.
@@ -81,22 +82,48 @@ pub struct Request {
     pub request_digest: Option<String>,
 }
 
-/// A device's answer.
+/// A device's answer, with the result or the error as the device wrote it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "status", rename_all = "snake_case")]
+#[serde(tag = "status", rename_all = "snake_case", from = "Answer")]
 pub enum Ack {
     /// The device did the command.
     Ack {
         /// The result, as the device reports it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        result: Option<Value>,
+        result: Option<JsonText>,
     },
     /// The device could not do the command, or refused to.
     Failed {
         /// The error, as the device reports it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        error: Option<Value>,
+        error: Option<JsonText>,
     },
+}
+
+/// An [`Ack`] as it is read. Serde would read the values of a tagged enum before it keeps them, and lose their text.
+#[derive(Deserialize)]
+struct Answer {
+    status: AnswerStatus,
+    #[serde(default)]
+    result: Option<JsonText>,
+    #[serde(default)]
+    error: Option<JsonText>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum AnswerStatus {
+    Ack,
+    Failed,
+}
+
+impl From<Answer> for Ack {
+    fn from(Answer { status, result, error }: Answer) -> Self {
+        match status {
+            AnswerStatus::Ack => Self::Ack { result },
+            AnswerStatus::Failed => Self::Failed { error },
+        }
+    }
 }
 
 /// What has happened to a command. Stored for ever: only add to this.
@@ -115,13 +142,13 @@ pub enum Event {
     CommandAcknowledged {
         /// The result, as the device reported it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        result: Option<Value>,
+        result: Option<JsonText>,
     },
     /// The device reported that the command failed.
     CommandFailed {
         /// The error, as the device reported it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        error: Option<Value>,
+        error: Option<JsonText>,
     },
     /// No attempt, or no time, was left.
     CommandTimedOut {

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::command::Ack;
+use crate::json_text::JsonText;
 use crate::telemetry::Reason;
 
 /// The largest acknowledgement, in bytes. It is bounded because its result or error is kept for ever.
@@ -40,8 +41,9 @@ pub fn decode(payload: &[u8]) -> Result<(Uuid, Ack), (Reason, String)> {
         (Reason::BadAck, format!("not {{\"cmd_id\", \"status\": \"ack\"|\"failed\", …}}: {error}"))
     })?;
     let value = |raw: Option<&RawValue>| {
+        // Only kept as text, but read once: what nests too deep or counts too far for JSON readers is refused.
         let value: Option<Value> = raw.map(|raw| serde_json::from_str(raw.get())).transpose()?;
-        Ok(value.filter(|value| !value.is_null()))
+        Ok(raw.filter(|_| value.is_some_and(|value| !value.is_null())).map(JsonText::from))
     };
     let ack = match wire.status {
         Status::Ack => value(wire.result).map(|result| Ack::Ack { result }),
@@ -72,12 +74,23 @@ mod tests {
         assert_eq!(decoded(r#""status":"ack","result":null"#), Ok(Ack::Ack { result: None }));
         assert_eq!(
             decoded(r#""status":"ack","result":{"ms":12},"error":"no","more":1"#),
-            Ok(Ack::Ack { result: Some(json!({"ms": 12})) })
+            Ok(Ack::Ack { result: Some(json!({"ms": 12}).into()) })
         );
         assert_eq!(
             decoded(r#""status":"failed","error":"hot""#),
-            Ok(Ack::Failed { error: Some(json!("hot")) })
+            Ok(Ack::Failed { error: Some(json!("hot").into()) })
         );
+    }
+
+    #[test]
+    fn a_result_is_kept_as_the_device_wrote_it_now_and_when_it_is_read_again() {
+        let exact = r#"{"n":123456789012345678901234567890.123, "n":1.0,"z":1,"a":2}"#;
+        for (status, field) in [("ack", "result"), ("failed", "error")] {
+            let ack = decoded(&format!(r#""status":"{status}","{field}":{exact}"#)).expect("an ack");
+            let stored = serde_json::to_string(&ack).expect("JSON");
+            assert_eq!(stored, format!(r#"{{"status":"{status}","{field}":{exact}}}"#));
+            assert_eq!(serde_json::from_str::<Ack>(&stored).ok(), Some(ack));
+        }
     }
 
     #[test]

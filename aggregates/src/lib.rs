@@ -11,6 +11,7 @@
 //! - [`command_type`]: the `CommandType` aggregate: which commands a tenant's devices may be sent
 //! - [`command`]: the `Command` aggregate: one command, from the request to its outcome
 //! - [`command_ack`]: from a device's acknowledgement to its answer
+//! - [`json_text`]: JSON as its text
 //! - [`command_batch`]: the `CommandBatch` aggregate: one command for many devices
 //! - [`acts`]: what people and administrators do, as audit events
 //! - [`mod@words`]: enums whose cases are stored and sent as words
@@ -22,6 +23,7 @@ pub mod command_batch;
 pub mod command_type;
 pub mod device;
 pub mod identity;
+pub mod json_text;
 pub mod metrics;
 pub mod telemetry;
 pub mod topic;

@@ -108,6 +108,31 @@ async fn a_silent_device_is_tried_again_and_given_up_and_its_late_answer_changes
 }
 
 #[tokio::test]
+async fn an_answer_is_kept_as_the_device_wrote_it_in_time_or_late() {
+    let fleet = Fleet::start().await;
+    fleet.register("dev-01").await;
+    let mut device = fleet.listener("dev-01").await;
+    let exact = r#"{"n":123456789012345678901234567890.123, "n":1.0,"z":1,"a":2}"#;
+    let answer = |cmd_id: Uuid, field: &str| format!(r#"{{"cmd_id":"{cmd_id}","status":{field}:{exact}}}"#);
+    let done = fleet.send(ping("dev-01")).await;
+    device.command().await;
+    device.answer(answer(done, r#""ack","result""#)).await;
+    let failed = fleet.send(ping("dev-01")).await;
+    device.command().await;
+    device.answer(answer(failed, r#""failed","error""#)).await;
+    let late = fleet.send(NewCommand { timeout_s: Some(1), max_attempts: Some(1), ..ping("dev-01") }).await;
+    device.command().await;
+    fleet.until(late, |state| state.status == Status::TimedOut).await;
+    device.answer(answer(late, r#""ack","result""#)).await;
+    let (state, _) = fleet.until(done, |state| state.result.is_some()).await;
+    assert_eq!(state.result.expect("a result").0, exact);
+    let (state, _) = fleet.until(failed, |state| state.error.is_some()).await;
+    assert_eq!(state.error.expect("an error").0, exact);
+    let (state, _) = fleet.until(late, |state| state.late_ack.is_some()).await;
+    assert_eq!(state.late_ack.expect("an ack").0, format!(r#"{{"status":"ack","result":{exact}}}"#));
+}
+
+#[tokio::test]
 async fn what_expires_before_its_device_is_back_is_never_sent() {
     let fleet = Fleet::start().await;
     fleet.register("dev-01").await;

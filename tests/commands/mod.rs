@@ -156,7 +156,7 @@ impl Listener {
     }
 
     /// Publishes an answer and waits until it is acknowledged.
-    async fn answer(&mut self, answer: Value) {
+    async fn answer(&mut self, answer: impl ToString) {
         let topic = format!("t0/devices/{}/command_ack", self.uid);
         self.device.report(&topic, answer.to_string()).await;
     }

@@ -40,7 +40,7 @@ impl History {
         history.command(1, "dispatcher", Input::MarkSent { attempt: 1, at: at(1) }).await;
         history.request(2, "dev-01", "ping", json!({})).await;
         history.command(1, "dispatcher", Input::MarkSent { attempt: 2, at: at(15) }).await;
-        let done = Ack::Ack { result: Some(json!({ "ms": 3 })) };
+        let done = Ack::Ack { result: Some(json!({ "ms": 3 }).into()) };
         history.answer(2, "dev-01", done.clone()).await;
         history.command(1, "dispatcher", Input::TimeOut(at(25))).await;
         history.request(3, "dev-01", "reboot", json!({})).await;
@@ -49,7 +49,7 @@ impl History {
         history.command(3, "user:2", cancel).await;
         history.request(4, "dev-01", "ping", json!({})).await;
         history.request(5, "dev-02", "ping", json!({})).await;
-        history.answer(5, "dev-02", Ack::Failed { error: Some(json!("hot\u{9b}31m")) }).await;
+        history.answer(5, "dev-02", Ack::Failed { error: Some(json!("hot\u{9b}31m").into()) }).await;
         history.device("dev-01", device::Command::Decommission).await;
         history
     }

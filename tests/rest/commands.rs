@@ -48,7 +48,7 @@ pub(crate) async fn happens(api: &Api, cmd_id: &str, input: Input) {
 }
 
 pub(crate) fn acknowledged() -> Input {
-    let ack = Ack::Ack { result: Some(json!({"interval": 5})) };
+    let ack = Ack::Ack { result: Some(json!({"interval": 5}).into()) };
     Input::Acknowledge { device_uid: "dev-01".parse().expect("a uid"), ack, at: Utc::now() }
 }
 

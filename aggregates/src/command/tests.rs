@@ -38,11 +38,11 @@ fn sent(attempt: u32, seconds: i64) -> Event {
 }
 
 fn done() -> Ack {
-    Ack::Ack { result: Some(json!({"ms": 3})) }
+    Ack::Ack { result: Some(json!({"ms": 3}).into()) }
 }
 
 fn broken() -> Ack {
-    Ack::Failed { error: Some(json!("hot")) }
+    Ack::Failed { error: Some(json!("hot").into()) }
 }
 
 fn answer(ack: Ack, seconds: i64) -> Input {

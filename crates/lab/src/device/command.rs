@@ -85,12 +85,12 @@ impl AckCache {
 
 /// An ack that says that the command was done, with this result.
 pub(crate) fn done(result: Value) -> Ack {
-    Ack::Ack { result: Some(result) }
+    Ack::Ack { result: Some(result.into()) }
 }
 
 /// An ack that says that the command failed, and why.
 pub(crate) fn failed(why: &str) -> Ack {
-    Ack::Failed { error: Some(json!(why)) }
+    Ack::Failed { error: Some(json!(why).into()) }
 }
 
 /// An ack as the message to publish.
