@@ -5,6 +5,7 @@ mod answers;
 mod attempts;
 mod callers;
 mod connections;
+mod document;
 mod tiers;
 
 use std::time::Duration;
