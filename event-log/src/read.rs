@@ -11,7 +11,7 @@ use sqlx::query::Query;
 use sqlx::{FromRow, Postgres, Row};
 
 use crate::event::{Json, StoredMetadata};
-use crate::page::{FromPgRow, Page};
+use crate::page::{FromPgRow, PAGE_BYTES, Page};
 use crate::probes::Range;
 use crate::scope::Scope;
 use crate::{Error, Event, EventLog, Lane, LogId, Position, Result};
@@ -85,8 +85,11 @@ impl<S: Scope> EventLog<S> {
         limit: usize,
         filter: &Filter,
     ) -> Result<Page<Event>> {
-        let (query, event) = self.events(log_id, after, limit.saturating_add(1) as i64, filter)?;
-        self.fill_page(query, limit, event).await
+        let most = limit.saturating_add(1) as i64;
+        let (query, event) = self.events(log_id, after, most, filter)?;
+        let page = self.fill_page(query, limit, event).await;
+        self.inner.reads.note(Range { log_id, after, limit: most, bytes: PAGE_BYTES }, &page);
+        page
     }
 
     /// The next events of a log after a position, in order: at most `limit`, and no more once their payloads reach

@@ -155,7 +155,7 @@ impl Quota {
     pub fn charge(&self, requester: Requester, standing: &Standing, further: u64) -> Standing {
         let (requester, counters) = self.counted(requester);
         let key = Key::request(&requester, &standing.rule);
-        counters.charge(key, &standing.rule, further, Utc::now())
+        counters.charge(key, &standing.rule, further, self.0.clock.now())
     }
 
     /// The requester as it is counted, and where.
