@@ -147,9 +147,14 @@ pub struct Serve {
     /// This node's client id at the broker. Each node has its own, and keeps it: the broker holds messages for it.
     #[arg(long, env = "FLEETLOG_MQTT_CLIENT_ID", default_value = "fleetlog")]
     pub mqtt_client_id: String,
-    /// The group of the shared subscription, if several nodes take messages from one broker.
+    /// The group of the shared subscription, if several nodes take messages from one broker. Mosquitto forgets a group
+    /// when it restarts, and loses messages; see `--mqtt-takeover`.
     #[arg(long, env = "FLEETLOG_MQTT_SHARE", value_name = "GROUP")]
     pub mqtt_share: Option<String>,
+    /// Take messages only while no other node with the same client id does, and take over when it ends. With Mosquitto
+    /// this loses nothing when the broker restarts, as a group does.
+    #[arg(long, env = "FLEETLOG_MQTT_TAKEOVER", requires = "mqtt_url", conflicts_with = "mqtt_share")]
+    pub mqtt_takeover: bool,
     /// Start without bringing the schema up to date.
     #[arg(long, env = "FLEETLOG_NO_MIGRATE")]
     pub no_migrate: bool,

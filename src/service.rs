@@ -6,6 +6,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fleetlog_access as access;
 use fleetlog_access::first_start::Admin;
@@ -20,12 +21,14 @@ use fleetlog_engine::dispatch::outlet::CommandOutlet;
 use fleetlog_engine::ingest::{self, Ingest};
 use fleetlog_event_log::control::ExecuteError;
 use fleetlog_event_log::{EventLog, database};
+use fleetlog_mqtt::subscriber::Subscriber;
 use fleetlog_mqtt::{descriptors, publisher, server, subscriber};
 use fleetlog_projections::Projections;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+
+use crate::consumer::Consumer;
 
 /// Options of a service.
 pub struct Options {
@@ -64,7 +67,7 @@ impl Options {
         let http = &mut self.settings.connections;
         let mqtt = match &mut self.broker {
             Broker::Endpoint(options) => &mut options.connections,
-            Broker::External(_) => &mut none,
+            Broker::External { .. } => &mut none,
         };
         let wanted = *http + *mqtt;
         let Err(error) = descriptors::allow(wanted as u64 + BESIDES) else { return };
@@ -86,7 +89,12 @@ pub enum Broker {
     /// Devices connect to the endpoint in this process.
     Endpoint(server::Options),
     /// Devices and this process connect to an external broker.
-    External(subscriber::Options),
+    External {
+        /// How to subscribe to the broker.
+        options: subscriber::Options,
+        /// Whether this node takes messages only while no other node with the same client id does.
+        takeover: bool,
+    },
 }
 
 /// Why a service did not start, or why it stopped.
@@ -219,7 +227,8 @@ impl Service {
         let delivery = mail::Delivery::new(log.clone(), options.mail);
         middle.run("the delivery of mails", async move |stop| delivery.run(stop).await);
 
-        let (broker, mqtt, outlet) = start_broker(options.broker, inlet, devices.clone(), &mut edges).await?;
+        let (broker, mqtt, outlet) =
+            start_broker(log.clone(), options.broker, inlet, devices.clone(), &mut edges).await?;
         starter_types::give_to_all(&log).await?;
         let dispatcher = Dispatcher::new(log.clone(), outlet);
         middle.run("the dispatcher", async move |stop| dispatcher.run(stop).await);
@@ -301,6 +310,7 @@ impl Service {
 
 /// Starts the source of devices' messages, and returns the outlet for commands.
 async fn start_broker(
+    log: EventLog,
     broker: Broker,
     inlet: ingest::Handle,
     devices: Credentials,
@@ -317,7 +327,7 @@ async fn start_broker(
             });
             Ok((Arc::new(|| true), Some(address), outlet))
         }
-        Broker::External(options) => {
+        Broker::External { options, takeover } => {
             let publisher = format!("{}-commands-{}", options.client_id, uuid::Uuid::now_v7().simple());
             let (outlet, handle) = publisher::Outlet::new(options.url.clone(), publisher);
             let acks = subscriber::Options {
@@ -325,32 +335,30 @@ async fn start_broker(
                 filter: ACK_FILTER,
                 ..options.clone()
             };
-            let telemetry = subscribe("the subscription to telemetry", options, inlet.clone(), edges)?;
-            let acks = subscribe("the subscription to acknowledgements", acks, inlet, edges)?;
+            let (telemetry, telemetry_status) = Subscriber::new(options, inlet.clone())?;
+            let (acks, acks_status) = Subscriber::new(acks, inlet)?;
+            let subscribed = {
+                let (telemetry, acks) = (telemetry_status.clone(), acks_status.clone());
+                move || telemetry.borrow().subscribed && acks.borrow().subscribed
+            };
+            let probe: BrokerProbe = if takeover {
+                let consumer = Consumer::new(log, vec![(telemetry, telemetry_status), (acks, acks_status)]);
+                let consumes = consumer.consumes();
+                edges.run("the consumer of messages", async move |stop| consumer.run(stop).await);
+                Arc::new(move || !consumes.load(Ordering::Relaxed) || subscribed())
+            } else {
+                edges.run("the subscription to telemetry", async move |stop| telemetry.run(stop).await);
+                edges.run("the subscription to acknowledgements", async move |stop| acks.run(stop).await);
+                Arc::new(subscribed)
+            };
             let stop = edges.stop.clone();
             edges.add("the publisher of commands", async move {
                 outlet.run(stop).await;
                 Ok(())
             });
-            let probe = move || telemetry.borrow().subscribed && acks.borrow().subscribed;
-            Ok((Arc::new(probe), None, Arc::new(handle)))
+            Ok((probe, None, Arc::new(handle)))
         }
     }
-}
-
-fn subscribe(
-    name: &'static str,
-    options: subscriber::Options,
-    inlet: ingest::Handle,
-    edges: &mut Stage,
-) -> Result<watch::Receiver<subscriber::Status>, Error> {
-    let (subscriber, status) = subscriber::Subscriber::new(options, inlet)?;
-    let stop = edges.stop.clone();
-    edges.add(name, async move {
-        subscriber.run(stop).await;
-        Ok(())
-    });
-    Ok(status)
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, Error> {

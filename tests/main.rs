@@ -30,5 +30,6 @@ mod replay;
 mod rest;
 mod spine;
 mod support;
+mod takeover;
 mod tenants;
 mod walls;

@@ -40,7 +40,12 @@ fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<ServiceLogin>)> {
         ..subscriber::Options::new(url.parse().context("FLEETLOG_MQTT_URL")?, &args.mqtt_client_id)
     };
     let login = options.url.service_login();
-    Ok((Broker::External(options), login))
+    if options.group.is_some() {
+        tracing::warn!(
+            "if the broker is Mosquitto, its restart loses messages of a shared group that it has acknowledged; --mqtt-takeover does not"
+        );
+    }
+    Ok((Broker::External { options, takeover: args.mqtt_takeover }, login))
 }
 
 /// Brings the database's schema up to date.

@@ -44,12 +44,14 @@ const SUBSCRIPTION: u16 = 1;
 pub struct Options {
     /// The broker's address.
     pub url: Url,
-    /// The client id, which names the session. It stays the same over restarts, and no two nodes share it.
+    /// The client id, which names the session. It stays the same over restarts. No two subscribers run with it at the
+    /// same time.
     pub client_id: String,
     /// The shared subscription's group: its nodes share the devices' messages between them. A session that changes its
     /// group needs another client id, or the broker keeps the old subscription beside the new one. A node that stops
     /// stays in the group, because the broker drops messages without a subscription: Mosquitto keeps the node's share
-    /// until the node is back or the session expires; EMQX gives the share to the other nodes.
+    /// until the node is back or the session expires; EMQX gives the share to the other nodes. When Mosquitto restarts
+    /// it forgets the group, and drops what arrives until the nodes have subscribed again.
     pub group: Option<String>,
     /// The filter: [`TELEMETRY_FILTER`] or [`ACK_FILTER`](fleetlog_aggregates::topic::ACK_FILTER). Each has its own
     /// session, so that no ack waits behind telemetry at the broker.
@@ -154,9 +156,9 @@ impl Subscriber {
         Ok((Self { url, connect, filter, ingest, drain, status }, watched))
     }
 
-    /// Receives until `shutdown`. Then it takes no more messages, acknowledges those that get committed within
+    /// Receives until `shutdown`, and can be run again after it. At `shutdown` it takes no more messages, acknowledges those that get committed within
     /// [`Options::drain`], and disconnects; the broker keeps the session.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(&self, shutdown: CancellationToken) {
         let overdue = async {
             shutdown.cancelled().await;
             tokio::time::sleep(self.drain).await;
