@@ -26,17 +26,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Consumer {
     log: EventLog,
     subscriptions: Vec<(Subscriber, watch::Receiver<Status>)>,
-    consumes: Arc<AtomicBool>,
+    active: Arc<AtomicBool>,
 }
 
 impl Consumer {
     pub(crate) fn new(log: EventLog, subscriptions: Vec<(Subscriber, watch::Receiver<Status>)>) -> Self {
-        Self { log, subscriptions, consumes: Arc::default() }
+        Self { log, subscriptions, active: Arc::default() }
     }
 
     /// Tells whether this node takes messages now, or waits to take over.
-    pub(crate) fn consumes(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.consumes)
+    pub(crate) fn is_active(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.active)
     }
 
     /// Takes messages whenever no other node does, until `shutdown`.
@@ -61,7 +61,7 @@ impl Consumer {
     /// Takes messages until `shutdown`, until another node may have taken over, or until the broker is out of reach.
     async fn consume(&self, mut leadership: Leadership, shutdown: &CancellationToken) {
         let stop = shutdown.child_token();
-        self.consumes.store(true, Ordering::Relaxed);
+        self.active.store(true, Ordering::Relaxed);
         let running = self.subscriptions.iter().map(|(subscriber, _)| subscriber.run(stop.clone()));
         let keeping = async {
             let mut subscribed_at = Instant::now();
@@ -82,7 +82,7 @@ impl Consumer {
             stop.cancel();
         };
         tokio::join!(keeping, futures::future::join_all(running));
-        self.consumes.store(false, Ordering::Relaxed);
+        self.active.store(false, Ordering::Relaxed);
         leadership.release().await;
     }
 }

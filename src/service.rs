@@ -343,9 +343,9 @@ async fn start_broker(
             };
             let probe: BrokerProbe = if takeover {
                 let consumer = Consumer::new(log, vec![(telemetry, telemetry_status), (acks, acks_status)]);
-                let consumes = consumer.consumes();
+                let is_active = consumer.is_active();
                 edges.run("the consumer of messages", async move |stop| consumer.run(stop).await);
-                Arc::new(move || !consumes.load(Ordering::Relaxed) || subscribed())
+                Arc::new(move || !is_active.load(Ordering::Relaxed) || subscribed())
             } else {
                 edges.run("the subscription to telemetry", async move |stop| telemetry.run(stop).await);
                 edges.run("the subscription to acknowledgements", async move |stop| acks.run(stop).await);
