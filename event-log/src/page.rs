@@ -9,8 +9,8 @@ use crate::{Error, EventLog, Result};
 
 /// How many bytes of rows a page holds before it ends early: a thousand readings of 1 KiB.
 pub const PAGE_BYTES: usize = 1 << 20;
-/// How many bytes of rows an answer may hold that is not cut into pages, such as the devices of a page of commands.
-pub const ANSWER_BYTES: usize = 8 << 20;
+/// How many bytes of rows one answer is made of at most, over all of its pages: a question in `GraphQL` has many.
+pub const ANSWER_BYTES: usize = 4 << 20;
 
 /// Some items of a list, in the order of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,12 +59,14 @@ impl From<Error> for End {
 }
 
 impl<T> Filling<T> {
-    fn add(&mut self, row: &PgRow, item: FromPgRow<T>) -> Result<(), End> {
+    fn add(&mut self, row: &PgRow, item: FromPgRow<T>, scope: &impl Scope) -> Result<(), End> {
         if self.page.items.len() == self.limit || self.bytes >= PAGE_BYTES {
             self.page.has_more = true;
             return Err(End::Full);
         }
-        self.bytes += bytes(row);
+        let bytes = bytes(row);
+        scope.spend(bytes)?;
+        self.bytes += bytes;
         self.page.items.push(item(row).map_err(Error::from)?);
         Ok(())
     }
@@ -97,7 +99,7 @@ impl<S: Scope> EventLog<S> {
         let page = Page { items: Vec::new(), has_more: false };
         let mut filling = Filling { page, limit, bytes: 0 };
         // A page that ends early gives up its connection: reading the rest of the rows would take longer.
-        match self.fetch_each(statement, |row| filling.add(&row, item)).await {
+        match self.fetch_each(statement, |row| filling.add(&row, item, &self.scope)).await {
             Ok(()) | Err(End::Full) => Ok(filling.page),
             Err(End::Failed(error)) => Err(error),
         }

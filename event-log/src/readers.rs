@@ -17,7 +17,7 @@ use sqlx::query::Query;
 use sqlx::{Connection, PgConnection, Postgres};
 use tokio::time::{Instant, timeout};
 
-use crate::page::{ANSWER_BYTES, bytes};
+use crate::page::bytes;
 use crate::scope::Scope;
 use crate::turns::{Turn, Turns};
 use crate::{Error, EventLog, Result, database, scope};
@@ -116,11 +116,11 @@ impl Readers {
 impl<S: Scope> EventLog<S> {
     /// Runs one statement that only reads, and returns its rows.
     pub async fn fetch(&self, statement: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>> {
-        let (mut rows, mut read) = (Vec::new(), 0);
+        let mut rows = Vec::new();
         let keep = |row| {
-            read += bytes(&row);
+            self.scope.spend(bytes(&row))?;
             rows.push(row);
-            if read > ANSWER_BYTES { Err(Error::TooLarge) } else { Ok(()) }
+            Ok::<_, Error>(())
         };
         self.fetch_each(statement, keep).await?;
         Ok(rows)

@@ -6,12 +6,14 @@
 //! function that takes a [`TenantLog`](crate::TenantLog) cannot be given the log of all tenants.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fleetlog_aggregates::identity::Tenant;
 use futures::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
+use crate::page::ANSWER_BYTES;
 use crate::readers::Readers;
 use crate::{Error, Result, database};
 
@@ -27,6 +29,9 @@ pub trait Scope: sealed::Sealed + Clone + Send + Sync + 'static {
 
     /// The tenant on whose behalf events are appended, if any. Appends of two tenants never share a connection.
     fn on_behalf_of(&self) -> Option<&Tenant>;
+
+    /// Counts bytes of rows that an answer is made of. Fails with [`Error::TooLarge`] where they are too many.
+    fn spend(&self, bytes: usize) -> Result<()>;
 }
 
 mod sealed {
@@ -68,13 +73,20 @@ impl Scope for AllTenants {
     fn on_behalf_of(&self) -> Option<&Tenant> {
         None
     }
+
+    fn spend(&self, _: usize) -> Result<()> {
+        Ok(())
+    }
 }
 
-/// One tenant's rows, as a role that row-level security restricts to them.
+/// One tenant's rows, as a role that row-level security restricts to them. A handle and its clones serve one request: its
+/// answer is made of [`ANSWER_BYTES`] of rows at most.
 #[derive(Clone)]
 pub struct OneTenant {
     tenant: Tenant,
     requests: Arc<Requests>,
+    /// How many bytes of rows this handle and its clones have read for their answer.
+    spent: Arc<AtomicUsize>,
 }
 
 /// The connections for all tenants' requests. They connect when they are first needed.
@@ -109,7 +121,7 @@ impl Requests {
 
 impl OneTenant {
     pub(crate) fn new(tenant: Tenant, requests: Arc<Requests>) -> Self {
-        Self { tenant, requests }
+        Self { tenant, requests, spent: Arc::default() }
     }
 
     pub(crate) fn tenant(&self) -> &Tenant {
@@ -140,6 +152,11 @@ impl Scope for OneTenant {
 
     fn on_behalf_of(&self) -> Option<&Tenant> {
         Some(&self.tenant)
+    }
+
+    fn spend(&self, bytes: usize) -> Result<()> {
+        let spent = self.spent.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if spent > ANSWER_BYTES { Err(Error::TooLarge) } else { Ok(()) }
     }
 }
 

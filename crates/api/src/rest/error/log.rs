@@ -14,7 +14,7 @@ impl From<event_log::Error> for Error {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).soon().because(error)
             }
             event_log::Error::TooLarge => {
-                let detail = "the answer would be larger than 8 MiB; ask for fewer items";
+                let detail = "the answer would be larger than 4 MiB; ask for fewer items";
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "answer_too_large", detail)
             }
             event_log::Error::NoSuchLog(_) => Self::missing::<Log>(),
