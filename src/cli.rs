@@ -4,6 +4,7 @@ pub mod announce;
 pub mod device;
 pub mod environment;
 pub mod logging;
+pub mod output;
 pub mod publish;
 pub mod replay;
 pub mod serve;

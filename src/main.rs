@@ -28,6 +28,7 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(cli::run(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if cli::output::is_reader_gone(&error) => ExitCode::SUCCESS,
         // Print the error and its causes on one line, without a backtrace.
         Err(error) => fail(&format!("{error:#}"), 1),
     }

@@ -1,5 +1,7 @@
 //! What was acknowledged is on the record, once, whatever is killed: with the real binary, as processes.
 
+mod output;
+
 use fleetlog_embedded::{mosquitto, postgres};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};

@@ -39,6 +39,14 @@ pub fn ready(
     out.flush()
 }
 
+/// A service goes on though its announcement could not be written.
+pub fn or_log(announced: io::Result<()>) {
+    if let Err(error) = announced {
+        tracing::warn!(%error, "failed to write to standard output; if it would have shown a first password, \
+            `fleetlog user password` makes another");
+    }
+}
+
 fn how_to_log_in(auth: Auth) -> &'static str {
     match auth {
         Auth::Open => "open: without credentials a device is whichever it says (--device-auth required)",

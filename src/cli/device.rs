@@ -17,6 +17,7 @@ use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, ExecuteError, Metadata};
 use futures::{StreamExt, TryStreamExt};
 
+use super::output::output;
 use super::source::{Source, WRITERS};
 
 /// Devices' credentials and topics.
@@ -78,7 +79,7 @@ pub async fn run(args: Device) -> anyhow::Result<()> {
             anyhow::ensure!(!user.contains(char::is_control), "--user is a name on one line");
             let reading = source.open().await?;
             let printed = match good(&reading.log).await {
-                Ok(devices) => print(&user, &devices, &mut io::stdout().lock()).map_err(Into::into),
+                Ok(devices) => print(&user, &devices, &mut output()).map_err(Into::into),
                 Err(error) => Err(error.into()),
             };
             reading.close().await?;
@@ -101,7 +102,7 @@ async fn credentials(args: Credentials) -> anyhow::Result<()> {
     opened.close().await?;
     issued?;
     out.sync_all()?;
-    writeln!(io::stdout(), "{} devices' passwords are in {}", args.count, args.out.display())?;
+    writeln!(output(), "{} devices' passwords are in {}", args.count, args.out.display())?;
     Ok(())
 }
 

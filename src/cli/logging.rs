@@ -21,7 +21,10 @@ pub fn start(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // A line that cannot be written is lost, and nothing else. The report of that would go to standard error again, and
+        // its failure would be a panic.
+        .log_internal_errors(false);
     match format {
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).init(),
         LogFormat::Pretty => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),

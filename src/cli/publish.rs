@@ -9,6 +9,7 @@ use fleetlog_aggregates::identity::Uid;
 use fleetlog_lab::agent;
 use fleetlog_lab::simulate;
 
+use super::output::output;
 use super::{Agent, Simulate};
 use crate::shutdown;
 
@@ -38,7 +39,7 @@ pub async fn simulate(args: Simulate) -> anyhow::Result<()> {
     let report = simulate::run(options, shutdown::on_signal()?, |progress| {
         let _ = writeln!(std::io::stderr(), "{progress}");
     });
-    writeln!(std::io::stdout(), "{}", report.await?)?;
+    writeln!(output(), "{}", report.await?)?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! `fleetlog replay`: replays the log for auditors.
 
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, Write};
 
 use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args, ValueEnum};
@@ -9,6 +9,7 @@ use fleetlog_engine::replay::line::Line;
 use fleetlog_engine::replay::{self, Options, Scope};
 use uuid::Uuid;
 
+use super::output::output;
 use super::source::Source;
 
 /// Replay a command, a device with its commands or, with `--as-of` alone, every command that had not ended.
@@ -61,7 +62,7 @@ pub async fn run(args: Replay) -> anyhow::Result<()> {
         (None, None) => Scope::Open,
     };
     let reading = source.open().await?;
-    let mut out = BufWriter::new(std::io::stdout());
+    let mut out = BufWriter::new(output());
     let mut tell = |line: &Line| match format {
         Format::Text => writeln!(out, "{line}"),
         Format::Json => {
@@ -73,11 +74,7 @@ pub async fn run(args: Replay) -> anyhow::Result<()> {
     // Flush the lines before an error, too.
     let told = told.and(out.flush().map_err(Into::into));
     reading.close().await?;
-    match told {
-        // The reader has closed the pipe because it has read enough.
-        Err(replay::Error::Write(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        told => Ok(told?),
-    }
+    Ok(told?)
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {

@@ -11,6 +11,7 @@ use fleetlog_event_log::database;
 use fleetlog_mqtt::subscriber;
 use sqlx::postgres::PgConnectOptions;
 
+use super::output::output;
 use super::{Database, Migrate, Serve, announce, endpoint_options, service_options};
 use crate::service::{Broker, Service};
 use crate::shutdown;
@@ -24,7 +25,7 @@ pub async fn run(args: Serve, metrics: metrics_exporter_prometheus::PrometheusHa
     options.settings.broker = login;
     let service = Service::start(options).await?;
     tracing::info!(http = %service.http(), "fleetlog is ready");
-    announce::admin(&service, &mut std::io::stdout().lock())?;
+    announce::or_log(announce::admin(&service, &mut std::io::stdout().lock()));
     service.run(shutdown).await?;
     Ok(())
 }
@@ -51,7 +52,7 @@ fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<ServiceLogin>)> {
 /// Brings the database's schema up to date.
 pub async fn migrate(args: Migrate) -> anyhow::Result<()> {
     let migrations = database(&args.database)?.migrate().await?;
-    writeln!(std::io::stdout(), "the schema is up to date: {migrations} migrations")?;
+    writeln!(output(), "the schema is up to date: {migrations} migrations")?;
     Ok(())
 }
 

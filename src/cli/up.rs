@@ -53,7 +53,9 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
             return Err(error.into());
         }
     };
-    announce::ready(&service, auth, &cluster, started.elapsed(), &mut std::io::stdout().lock())?;
+    let announced =
+        announce::ready(&service, auth, &cluster, started.elapsed(), &mut std::io::stdout().lock());
+    announce::or_log(announced);
 
     let publishers = publish(&args, &service, in_process.as_ref(), &shutdown)?;
     let postgres = CancellationToken::new();

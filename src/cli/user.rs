@@ -1,6 +1,6 @@
 //! `fleetlog user`: manages users directly in the database, so that it also works when nobody can log in.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::{Args, Subcommand};
 use fleetlog_access::accounts::Refused;
@@ -9,6 +9,7 @@ use fleetlog_access::{Role, console};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::EventLog;
 
+use super::output::output;
 use super::source::Source;
 
 /// Users.
@@ -85,7 +86,7 @@ async fn within(
     let opened = source.open_to_write().await?;
     let told = work(&opened.log).await;
     opened.close().await?;
-    let mut out = io::stdout().lock();
+    let mut out = output();
     out.write_all(told?.as_bytes())?;
     Ok(out.flush()?)
 }

@@ -44,6 +44,15 @@ impl Server {
         Self::start(command, http, mqtt).await
     }
 
+    /// Starts `fleetlog up` with its announcement and its log going somewhere else.
+    pub(crate) async fn up_writing_to(data_dir: &Path, out: Stdio, log: Stdio) -> Self {
+        let (http, mqtt) = (free_port(), free_port());
+        let mut command = binary("up", http);
+        command.arg("--data-dir").arg(data_dir).args(["--mqtt", &format!("127.0.0.1:{mqtt}")]);
+        let child = command.stdout(out).stderr(log).spawn().expect("the binary");
+        Self::reach(child, http, mqtt).await
+    }
+
     /// Starts `fleetlog serve` with a database and a broker on a port.
     pub(crate) async fn serve(database: &PgConnectOptions, broker: u16, arguments: &[&str]) -> Self {
         let http = free_port();
@@ -82,6 +91,10 @@ impl Server {
                 eprintln!("{line}");
             }
         });
+        Self::reach(child, http, mqtt).await
+    }
+
+    async fn reach(child: Child, http: u16, mqtt: u16) -> Self {
         let client = reqwest::Client::new();
         let mut server =
             Self { child, http: format!("http://127.0.0.1:{http}"), mqtt, client, token: String::new() };

@@ -171,12 +171,12 @@ impl Report {
     /// Prints the report to standard output.
     pub(super) fn print(&self, json: bool) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
-        if json {
-            writeln!(out, "{}", serde_json::to_string(self)?)?;
-        } else {
-            write!(out, "{self}")?;
+        let text = if json { serde_json::to_string(self)? + "\n" } else { self.to_string() };
+        match out.write_all(text.as_bytes()) {
+            // The reader has closed the pipe because it has read enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
         }
-        Ok(())
     }
 }
 
