@@ -7,6 +7,7 @@ mod account;
 mod binaries;
 mod directory;
 mod error;
+mod folder;
 mod launch;
 mod log;
 mod settings;
@@ -32,6 +33,9 @@ const OLDEST_MAJOR: u32 = 15;
 /// The name of the superuser, and of the database that is created.
 const NAME: &str = "fleetlog";
 
+/// How long a start waits for the lock on the directory: a killed owner's is released when the kernel has taken it apart,
+/// 5 to 35 ms later on an idle machine.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a stop waits for the server to write its last checkpoint.
 const FAST_STOP: Duration = Duration::from_mins(1);
 /// The longest time that a stop without a checkpoint takes: the server itself kills what is left after 5 s.
@@ -66,7 +70,7 @@ pub enum Phase {
     Creating,
     /// The server starts.
     Starting,
-    /// Processes of a killed server still hold the directory, for some seconds.
+    /// A killed owner, or processes of a killed server, still hold the directory, for some seconds.
     Waiting,
     /// The server was killed and replays its write-ahead log.
     Recovering,
@@ -87,10 +91,19 @@ pub struct Cluster {
 impl Cluster {
     /// Starts the server, and creates the cluster and the database `fleetlog` if they are missing. Calls `progress` at
     /// the start of each phase.
-    pub async fn start(options: Options, mut progress: impl FnMut(Phase)) -> Result<Self, Error> {
-        let directory = Directory::open(&options.data_dir)?;
-        let binaries = Binaries::find(&options, directory.run_as(), &directory.cluster())?;
-        if !directory.has_cluster() {
+    pub async fn start(options: Options, progress: impl FnMut(Phase)) -> Result<Self, Error> {
+        Self::start_within(LOCK_PATIENCE, options, progress).await
+    }
+
+    /// Starts like [`Cluster::start`], if the directory's lock is free within a time.
+    async fn start_within(
+        patience: Duration,
+        options: Options,
+        mut progress: impl FnMut(Phase),
+    ) -> Result<Self, Error> {
+        let directory = Directory::open(&options.data_dir, patience, &mut progress).await?;
+        let binaries = Binaries::find(&options, &directory)?;
+        if !directory.has_cluster()? {
             progress(Phase::Creating);
             launch::create(&binaries, &directory).await?;
         }

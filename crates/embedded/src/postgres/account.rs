@@ -3,24 +3,30 @@
 //! Postgres refuses to run as root. If root starts it, it runs as the owner of the data if that is another user; else
 //! in a user namespace, where root's files need no new owner; else, if containers forbid that, as the user `postgres`.
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt, lchown};
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, fchown, lchown};
 use std::path::Path;
 use std::process::Command;
 
 use super::Error;
+use super::directory::CLUSTER;
+use super::folder::Folder;
 use crate::process::{RunAs, effective_user};
 
-/// Chooses the user for a server with its data in `root`.
-pub(super) fn choose(root: &Path) -> Result<RunAs, Error> {
+/// Chooses the user for a server with its data in a folder.
+pub(super) fn choose(root: &Folder) -> Result<RunAs, Error> {
     if effective_user() != 0 {
         return Ok(RunAs::Caller);
     }
-    let cluster = root.join("postgres");
-    let data = if cluster.exists() { &cluster } else { root };
-    let owner = fs::metadata(data).map_err(Error::file("open", data))?;
-    if owner.uid() != 0 {
-        return Ok(RunAs::User { uid: owner.uid(), gid: owner.gid() });
+    let found = root.metadata()?;
+    let (uid, gid) = root.owner_of(CLUSTER)?.unwrap_or((found.uid(), found.gid()));
+    if found.uid() != 0 && found.uid() != uid {
+        let reason =
+            "its owner is not the owner of the directory that it is in; give both to one user with chown";
+        return Err(Error::Unsafe { path: root.path().join(CLUSTER), reason });
+    }
+    if uid != 0 {
+        return Ok(RunAs::User { uid, gid });
     }
     if can_drop_powers() {
         return Ok(RunAs::UnprivilegedRoot);
@@ -29,8 +35,18 @@ pub(super) fn choose(root: &Path) -> Result<RunAs, Error> {
     find_postgres(&accounts).ok_or(Error::NoUser)
 }
 
-/// Gives a file or directory to the server's user.
-pub(super) fn give(run_as: RunAs, path: &Path) -> Result<(), Error> {
+/// Gives an open file or directory to the server's user.
+pub(super) fn give(run_as: RunAs, file: &File, path: &Path) -> Result<(), Error> {
+    match run_as {
+        RunAs::User { uid, gid } => {
+            fchown(file, Some(uid), Some(gid)).map_err(Error::file("change the owner of", path))
+        }
+        RunAs::Caller | RunAs::UnprivilegedRoot => Ok(()),
+    }
+}
+
+/// Gives what a path names to the server's user, in a directory that is root's alone. Follows no link.
+pub(super) fn give_path(run_as: RunAs, path: &Path) -> Result<(), Error> {
     match run_as {
         RunAs::User { uid, gid } => {
             lchown(path, Some(uid), Some(gid)).map_err(Error::file("change the owner of", path))
@@ -51,7 +67,7 @@ pub(super) fn give_all(run_as: RunAs, dir: &Path) -> Result<(), Error> {
             give_all(run_as, &entry.map_err(Error::file("read", dir))?.path())?;
         }
     }
-    give(run_as, dir)
+    give_path(run_as, dir)
 }
 
 /// Whether the server's user owns a file.

@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::directory::Directory;
 use super::{Error, OLDEST_MAJOR, Options};
 use crate::process::RunAs;
 
@@ -24,10 +25,11 @@ pub(super) struct Binaries {
 
 impl Binaries {
     /// Finds the installation to use: the requested one, or else the first that fits from PATH, the packages (newest
-    /// first) and the tools directory. An installation fits if it runs as `run_as` in the data directory and has the
-    /// version of the cluster, if there is one.
-    pub(super) fn find(options: &Options, run_as: RunAs, cluster: &Path) -> Result<Self, Error> {
-        let wanted = std::fs::read_to_string(cluster.join("PG_VERSION")).ok();
+    /// first) and the tools directory. An installation fits if it runs as the server's user in the data directory and
+    /// has the version of the cluster, if there is one.
+    pub(super) fn find(options: &Options, directory: &Directory) -> Result<Self, Error> {
+        let (run_as, cluster) = (directory.run_as(), &directory.cluster());
+        let wanted = directory.read("PG_VERSION");
         let wanted = wanted.as_deref().map(str::trim);
         if let Some(dir) = &options.binaries {
             return Self::probe(dir, run_as, &options.data_dir)?.fitting(wanted, cluster);

@@ -68,6 +68,14 @@ pub enum Error {
         /// The system's error.
         reason: String,
     },
+    /// A file or directory that another user may lead elsewhere, or change.
+    #[error("use {}: {reason}", path.display())]
+    Unsafe {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: &'static str,
+    },
     /// The socket's directory is not safe.
     #[error("put a socket in {}: it must be a directory of this user, closed to others; remove it", dir.display())]
     SocketDirectory {

@@ -26,7 +26,8 @@ const ORDINARY_START: Duration = Duration::from_secs(1);
 
 /// Creates a cluster. It is complete and on the disk when it gets its name, so a crash leaves all of it or nothing.
 pub(super) async fn create(binaries: &Binaries, directory: &Directory) -> Result<(), Error> {
-    let dir = directory.new_cluster()?;
+    let new = directory.new_cluster()?;
+    let dir = new.path().to_owned();
     let log = directory.log()?;
     let mut command = binaries.command("initdb");
     command.arg("--pgdata").arg(&dir);
@@ -37,6 +38,7 @@ pub(super) async fn create(binaries: &Binaries, directory: &Directory) -> Result
         "--locale=C.UTF-8",
         "--encoding=UTF8",
         "--no-instructions",
+        "--data-checksums",
     ]);
     if cfg!(target_os = "linux") {
         // One sync of the file system below replaces initdb's, which would sync about a thousand files one by one.
@@ -51,7 +53,7 @@ pub(super) async fn create(binaries: &Binaries, directory: &Directory) -> Result
     let written = dir.clone();
     let synced = spawn_blocking(move || process::sync_filesystem(&written)).await;
     synced.map_err(io::Error::from).flatten().map_err(Error::file("sync", &dir))?;
-    directory.adopt(&dir)
+    directory.adopt(&new)
 }
 
 /// Starts the server, and returns when it answers.
@@ -70,7 +72,7 @@ pub(super) async fn launch(
         let log = directory.log()?;
         let mut command = binaries.command("postgres");
         command.args(&arguments);
-        if let Some(pid) = foreign_pid(&directory.cluster()) {
+        if let Some(pid) = foreign_pid(&directory) {
             // Postgres ignores a lock file with the id of its grandparent process; pg_ctl passes that id in this way.
             command.env("PG_GRANDPARENT_PID", pid.to_string());
         }
@@ -90,8 +92,25 @@ pub(super) async fn launch(
             Err(error) => return Err(error),
         }
     };
+    warn_without_checksums(&socket_dir, &directory.cluster()).await?;
     progress(Phase::Ready);
     Ok(Cluster { process, socket_dir, log, directory })
+}
+
+/// Says how to switch on the checksums of a cluster that an older fleetlog made without them. It takes a stopped server, and
+/// reads all data, so it is the operator's to decide when.
+async fn warn_without_checksums(socket_dir: &Path, cluster: &Path) -> Result<(), Error> {
+    let mut connection = PgConnection::connect_with(&connect_options(socket_dir, NAME)).await?;
+    let on: String = sqlx::query_scalar("SHOW data_checksums").fetch_one(&mut connection).await?;
+    connection.close().await?;
+    if on != "on" {
+        tracing::warn!(
+            cluster = %cluster.display(),
+            "the database has no page checksums, so damage on the disk may go unseen; to switch them on, stop fleetlog and \
+             run `pg_checksums --enable -D <cluster>` as the owner of the cluster"
+        );
+    }
+    Ok(())
 }
 
 async fn spawn(
@@ -116,8 +135,8 @@ fn is_held(log: &str) -> bool {
 /// The process id in a killed server's lock file, if another program has that id now. After a container's restart the
 /// ids begin anew, and Postgres would wait for that program for ever. Postgres still checks that no server uses the
 /// shared memory.
-fn foreign_pid(cluster: &Path) -> Option<u32> {
-    let pid = fs::read_to_string(cluster.join("postmaster.pid")).ok()?.lines().next()?.parse().ok()?;
+fn foreign_pid(directory: &Directory) -> Option<u32> {
+    let pid = directory.read("postmaster.pid")?.lines().next()?.parse().ok()?;
     let program = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     (program.trim() != "postgres").then_some(pid)
 }

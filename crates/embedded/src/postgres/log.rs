@@ -1,17 +1,22 @@
 //! The server's log file, and the part of it that error messages show.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Error;
+use super::folder::Folder;
+use crate::process::RunAs;
 
 /// A log larger than this, in bytes, is renamed when a server starts.
 const LARGE: u64 = 10 << 20;
 /// How many of its last lines an error shows.
 const SHOWN_LINES: usize = 12;
+/// How many of its last bytes are searched for these lines.
+const SHOWN_BYTES: u64 = 64 << 10;
+const NAME: &str = "postgres.log";
+const OLD: &str = "postgres.log.old";
 
 /// A log file, with its length at the time when it was opened.
 #[derive(Clone, Debug)]
@@ -22,22 +27,18 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens a log for appending. A large one is renamed first; one renamed log is kept.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        if fs::metadata(path).is_ok_and(|found| found.len() > LARGE) {
-            fs::rename(path, path.with_extension("log.old")).map_err(Error::file("put aside", path))?;
+    /// Opens the log in a folder for appending. A large one is renamed first; one renamed log is kept.
+    pub(super) fn open(folder: &Folder, run_as: RunAs) -> Result<Self, Error> {
+        let path = folder.path().join(NAME);
+        let length =
+            |file: &File| file.metadata().map(|found| found.len()).map_err(Error::file("open", &path));
+        let mut file = folder.file(NAME, run_as)?;
+        if length(&file)? > LARGE {
+            folder.rename(NAME, OLD)?;
+            file = folder.file(NAME, run_as)?;
         }
-        let open = || {
-            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-            let begin = file.metadata()?.len();
-            Ok((file, begin))
-        };
-        let (file, begin) = open().map_err(Error::file("open", path))?;
-        Ok(Self { path: path.to_owned(), file: Arc::new(file), begin })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+        let begin = length(&file)?;
+        Ok(Self { file: Arc::new(file), begin, path })
     }
 
     /// A handle to write to the log.
@@ -48,10 +49,10 @@ impl Log {
     /// The last lines written since the log was opened.
     pub(super) fn tail(&self) -> String {
         let mut text = Vec::new();
-        let read = File::open(&self.path).and_then(|mut file| {
-            let end = file.metadata()?.len();
-            file.seek(SeekFrom::Start(self.begin.max(end.saturating_sub(64 << 10))))?;
-            file.read_to_end(&mut text)
+        let read = self.file.metadata().and_then(|found| {
+            let from = self.begin.max(found.len().saturating_sub(SHOWN_BYTES));
+            text.resize(found.len().saturating_sub(from) as usize, 0);
+            self.file.read_exact_at(&mut text, from)
         });
         if let Err(error) = read {
             return format!("{}: {error}", self.path.display());
@@ -64,16 +65,22 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write;
 
     use super::*;
+    use crate::process::effective_user;
+
+    fn run_as() -> RunAs {
+        if effective_user() == 0 { RunAs::UnprivilegedRoot } else { RunAs::Caller }
+    }
 
     #[test]
     fn the_tail_is_the_last_lines_since_opening() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("postgres.log");
         fs::write(&path, "before\n").unwrap();
-        let log = Log::open(&path).unwrap();
+        let log = Log::open(&Folder::open(dir.path()).unwrap(), run_as()).unwrap();
         assert_eq!(log.tail(), "");
         for line in 1..=20 {
             writeln!(log.writer().unwrap(), "line {line}").unwrap();
@@ -87,7 +94,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("postgres.log");
         File::create(&path).unwrap().set_len(LARGE + 1).unwrap();
-        Log::open(&path).unwrap();
+        Log::open(&Folder::open(dir.path()).unwrap(), run_as()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), 0);
         assert_eq!(fs::metadata(dir.path().join("postgres.log.old")).unwrap().len(), LARGE + 1);
     }

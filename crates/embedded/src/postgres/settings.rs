@@ -12,7 +12,7 @@ const DURABLE: [(&str, &str); 3] =
     [("fsync", "on"), ("full_page_writes", "on"), ("synchronous_commit", "on")];
 
 /// Settings that do not depend on the machine, each with its reason.
-const FIXED: [(&str, &str); 13] = [
+const FIXED: [(&str, &str); 12] = [
     // The server is reachable only through the socket in a private directory.
     ("listen_addresses", ""),
     ("unix_socket_permissions", "0700"),
@@ -23,8 +23,7 @@ const FIXED: [(&str, &str); 13] = [
     // After a checkpoint each page is logged whole when it is first changed; compression makes that cheaper for the
     // disk.
     ("wal_compression", "on"),
-    // Few checkpoints under a stream of inserts. It also bounds how much a recovery has to replay.
-    ("max_wal_size", "4GB"),
+    // Few checkpoints under a stream of inserts, as `max_wal_size` allows.
     ("checkpoint_timeout", "15min"),
     // Queries are short; compiling them would take longer than running them.
     ("jit", "off"),
@@ -49,6 +48,7 @@ pub(super) fn arguments(cluster: &Path, socket_dir: &Path, extra: &[(String, Str
         set(name, value.into());
     }
     set("shared_buffers", format!("{}MB", shared_buffers(memory()) / MIB).into());
+    set("max_wal_size", format!("{}MB", max_wal_size(disk(cluster)) / MIB).into());
     // The setting is a list: quotes keep a comma in the path from splitting it.
     let mut quoted = OsString::from("\"");
     quoted.push(socket_dir);
@@ -68,6 +68,22 @@ fn shared_buffers(memory: u64) -> u64 {
     (memory / 8).clamp(128 * MIB, 1024 * MIB)
 }
 
+/// The least and the largest size, in bytes, of the write-ahead log between two checkpoints. A larger one saves no more
+/// work; it also bounds how much a recovery has to replay.
+const WAL: (u64, u64) = (128 * MIB, 4096 * MIB);
+/// The part of the disk that the write-ahead log may take: one in this many.
+const WAL_SHARE: u64 = 16;
+
+/// A share of the disk, within bounds, so that the write-ahead log alone does not fill a small one.
+fn max_wal_size(disk: u64) -> u64 {
+    (disk / WAL_SHARE).clamp(WAL.0, WAL.1)
+}
+
+/// The size of the file system that holds `path`, in bytes; if unknown, it counts as large.
+fn disk(path: &Path) -> u64 {
+    rustix::fs::statvfs(path).map_or(u64::MAX, |found| found.f_blocks.saturating_mul(found.f_frsize))
+}
+
 /// The memory that this process may use, in bytes: the machine's, or its container's if that is less; 0 if unknown.
 fn memory() -> u64 {
     let Ok(mut system) = System::new() else { return 0 };
@@ -79,6 +95,13 @@ fn memory() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_write_ahead_log_leaves_most_of_a_small_disk_to_the_data() {
+        assert_eq!(max_wal_size(1024 * MIB), 128 * MIB);
+        assert_eq!(max_wal_size(16_384 * MIB), 1024 * MIB);
+        assert_eq!(max_wal_size(u64::MAX), 4096 * MIB);
+    }
 
     #[test]
     fn shared_buffers_follow_the_memory_within_bounds() {

@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
-use crate::process::effective_user;
+use crate::postgres::folder::Folder;
+use crate::process::{RunAs, effective_user};
 
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -221,6 +222,153 @@ async fn a_visitor_reads_beside_the_owner_or_alone_and_makes_nothing() {
     assert_eq!(sqlx::query_scalar::<_, i32>(select).fetch_one(&mut connection).await.unwrap(), 7);
     alone.end().await.unwrap();
     start(&data_dir).await.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lock_that_is_about_to_be_released_is_waited_for() {
+    let dir = TempDir::new().unwrap();
+    let held = Folder::open(dir.path()).unwrap().file("postgres.lock", account_of_test()).unwrap();
+    held.lock().unwrap();
+    let mut held = Some(held);
+    let mut phases = Vec::new();
+    let started = Cluster::start(options(dir.path()), |phase| {
+        phases.push(phase);
+        held.take();
+    });
+    let _cluster = started.await.unwrap();
+    assert_eq!(phases, [Phase::Waiting, Phase::Creating, Phase::Starting, Phase::Ready]);
+}
+
+#[tokio::test]
+async fn what_a_killed_creator_has_left_running_does_not_stop_the_next_one() {
+    let dir = TempDir::new().unwrap();
+    let rubbish = dir.path().join("postgres.new");
+    fs::create_dir(&rubbish).unwrap();
+    let mut writer = tokio::process::Command::new("/bin/sh")
+        .args(["-c", r#"n=0; while n=$((n+1)); do echo > "$0/$n"; done 2>/dev/null"#])
+        .arg(&rubbish)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    timeout(BOUND, async {
+        while fs::read_dir(&rubbish).unwrap().next().is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    start(dir.path()).await.stop().await.unwrap();
+    writer.kill().await.unwrap();
+    start(dir.path()).await.stop().await.unwrap();
+    assert!(!rubbish.exists(), "and the next start clears it");
+}
+
+#[tokio::test]
+async fn pages_have_checksums() {
+    let dir = TempDir::new().unwrap();
+    assert_eq!(show(&start(dir.path()).await, "data_checksums").await, "on");
+}
+
+/// The user that a server in a directory of this test's own user runs as.
+fn account_of_test() -> RunAs {
+    if effective_user() == 0 { RunAs::UnprivilegedRoot } else { RunAs::Caller }
+}
+
+/// A file that a link, of either kind, must not lead to: what it holds, and its mode.
+fn treasure(dir: &Path) -> PathBuf {
+    let file = dir.join("treasure");
+    fs::write(&file, "root's, 19 bytes: x").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    file
+}
+
+fn is_untouched(file: &Path) -> bool {
+    let found = fs::metadata(file).unwrap();
+    fs::read(file).unwrap() == b"root's, 19 bytes: x"
+        && std::os::unix::fs::MetadataExt::uid(&found) == effective_user()
+        && found.permissions().mode() & 0o777 == 0o600
+}
+
+async fn refusal(dir: &Path) -> Error {
+    Cluster::start(options(dir), |_| {}).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn no_link_in_the_data_directory_leads_to_a_file_elsewhere() {
+    let elsewhere = TempDir::new().unwrap();
+    let treasure = treasure(elsewhere.path());
+    for name in ["postgres.lock", "postgres.log"] {
+        for hard in [false, true] {
+            let dir = TempDir::new_in(elsewhere.path()).unwrap();
+            let link = dir.path().join(name);
+            if hard { fs::hard_link(&treasure, &link) } else { std::os::unix::fs::symlink(&treasure, &link) }
+                .unwrap();
+            if effective_user() == 0 {
+                std::os::unix::fs::lchown(&link, Some(65_534), Some(65_534))
+                    .and_then(|()| chown(&treasure, Some(0), Some(0)))
+                    .unwrap();
+                chown(dir.path(), Some(65_534), Some(65_534)).unwrap();
+            }
+            let error = refusal(dir.path()).await;
+            assert!(matches!(&error, Error::Unsafe { path, .. } if path.ends_with(name)), "{name}: {error}");
+            assert!(is_untouched(&treasure), "{name}");
+        }
+    }
+    let dir = TempDir::new_in(elsewhere.path()).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("postgres")).unwrap();
+    let error = refusal(dir.path()).await;
+    assert!(matches!(&error, Error::Unsafe { path, .. } if path.ends_with("postgres")), "{error}");
+}
+
+#[tokio::test]
+async fn a_directory_that_others_may_write_to_is_refused() {
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let error = refusal(dir.path()).await;
+    assert!(matches!(&error, Error::Unsafe { .. }), "{error}");
+    assert!(error.to_string().contains("chmod go-w"), "{error}");
+}
+
+#[tokio::test]
+async fn the_lock_is_closed_to_other_users() {
+    let dir = TempDir::new().unwrap();
+    let lock = dir.path().join("postgres.lock");
+    fs::write(&lock, "").unwrap();
+    fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
+    start(dir.path()).await.stop().await.unwrap();
+    for name in ["postgres.lock", "postgres.log"] {
+        let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+/// Only root can have another user's files, so this needs root.
+#[tokio::test]
+async fn root_follows_no_link_of_another_user_and_mixes_no_owners() {
+    if effective_user() != 0 {
+        eprintln!("not run: only root can make another user's links");
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+    fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(65_534), Some(65_534)).unwrap();
+    let error = refusal(&link.join("data")).await;
+    assert!(matches!(&error, Error::Unsafe { path, .. } if *path == link), "{error}");
+    assert_eq!(fs::read_dir(&real).unwrap().count(), 0);
+
+    let theirs = dir.path().join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    chown(&theirs, Some(65_534), Some(65_534)).unwrap();
+    fs::create_dir(theirs.join("postgres")).unwrap();
+    let error = refusal(&theirs).await;
+    assert!(matches!(&error, Error::Unsafe { path, .. } if path.ends_with("postgres")), "{error}");
+
+    fs::remove_dir(theirs.join("postgres")).unwrap();
+    fs::write(theirs.join("postgres.lock"), "").unwrap();
+    let error = refusal(&theirs).await;
+    assert!(error.to_string().contains("another user's"), "{error}");
 }
 
 const OWNER_DIR: &str = "FLEETLOG_TEST_OWNER_DIR";

@@ -1,11 +1,13 @@
 //! Uses a cluster for a while: beside the process that runs it, or alone.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 
-use super::{Cluster, Error, NAME, Options, Phase, connect_options, directory};
+use super::directory::CLUSTER;
+use super::folder::Folder;
+use super::{Cluster, Error, NAME, Options, Phase, connect_options};
 
 /// A cluster that another process runs, or that this process runs while it is needed.
 #[derive(Debug)]
@@ -18,14 +20,13 @@ impl Visit {
     /// Connects to the server that runs in the data directory, or starts one. Creates nothing: without a cluster it
     /// fails with [`Error::NoCluster`].
     pub async fn begin(options: Options, progress: impl FnMut(Phase)) -> Result<Self, Error> {
-        let cluster = directory::cluster(&options.data_dir);
-        if !cluster.exists() {
+        if !options.data_dir.join(CLUSTER).exists() {
             return Err(Error::NoCluster { dir: options.data_dir });
         }
-        match Cluster::start(options, progress).await {
+        match Cluster::start_within(Duration::ZERO, options, progress).await {
             Ok(own) => Ok(Self { connect: own.connect_options(), own: Some(own) }),
             Err(Error::InUse { dir }) => {
-                let connect = connect_options(&socket_dir(&cluster)?, NAME);
+                let connect = connect_options(&socket_dir(&dir)?, NAME);
                 tracing::debug!(dir = %dir.display(), "connecting beside the process that runs the cluster");
                 Ok(Self { connect, own: None })
             }
@@ -50,10 +51,9 @@ impl Visit {
 
 /// The directory of a running server's socket, from the fifth line of its lock file. Another process may have chosen it
 /// by another temporary directory.
-fn socket_dir(cluster: &Path) -> Result<PathBuf, Error> {
-    let path = cluster.join("postmaster.pid");
-    let lock = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-    match lock.lines().nth(4) {
+fn socket_dir(dir: &Path) -> Result<PathBuf, Error> {
+    let lock = Folder::open(dir)?.within(CLUSTER)?.read("postmaster.pid");
+    match lock.as_deref().and_then(|lock| lock.lines().nth(4)) {
         Some(dir) if !dir.is_empty() => Ok(PathBuf::from(dir)),
         _ => Err(Error::NotYet),
     }
