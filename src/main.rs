@@ -29,8 +29,7 @@ fn main() -> ExitCode {
     match runtime.block_on(cli::run(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if cli::output::is_reader_gone(&error) => ExitCode::SUCCESS,
-        // Print the error and its causes on one line, without a backtrace.
-        Err(error) => fail(&format!("{error:#}"), 1),
+        Err(error) => fail(&in_one_line(&error), 1),
     }
 }
 
@@ -38,6 +37,13 @@ fn main() -> ExitCode {
 fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// An error and its causes, without a backtrace. Some errors quote their cause: it is not said twice.
+fn in_one_line(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |said, cause| {
+        if said.contains(&cause) { said } else { said + ": " + &cause }
+    })
 }
 
 fn fail(reason: &dyn std::fmt::Display, code: u8) -> ExitCode {

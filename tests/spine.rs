@@ -1,12 +1,14 @@
 //! The whole way, as a newcomer goes it: the real binary, `mosquitto_pub`, REST, GraphQL, the log; and what the binary
 //! says to settings that make no sense.
 
+use std::net::TcpListener;
+
 use rstest::rstest;
 use serde_json::json;
 use tokio::process::Command;
 
 use crate::support::mqtt::{Device, V5};
-use crate::support::{Server, binary};
+use crate::support::{Database, Server, binary, url};
 
 async fn mosquitto_pub(version: &str, port: u16, message: &str) {
     let port = port.to_string();
@@ -98,6 +100,18 @@ async fn a_setting_that_makes_no_sense_ends_the_start_with_one_line(
     assert!(output.status.code().is_some_and(|code| (1..=2).contains(&code)), "{:?}", output.status);
     assert!(said.contains(reason), "{said}");
     assert!(!said.contains("panicked") && !said.contains("secret"), "{said}");
+}
+
+#[tokio::test]
+async fn an_error_says_its_cause_once() {
+    let (database, taken) = (Database::fresh().await, TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let mut binary = binary("serve", taken.local_addr().expect("an address").port());
+    binary.env("DATABASE_URL", url(&database.options())).args(["--mqtt", "127.0.0.1:0"]);
+    let output = binary.stderr(std::process::Stdio::piped()).output().await.expect("the binary");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.starts_with("fleetlog: failed to serve HTTP on 127.0.0.1:"), "{said}");
+    assert_eq!(last.matches("Address already in use").count(), 1, "{last}");
 }
 
 #[tokio::test]
