@@ -1,14 +1,20 @@
 //! One command at a time, through the built-in endpoint.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{TimeDelta, Utc};
 use fleetlog_aggregates::command::Status;
 use fleetlog_engine::commands::NewCommand;
+use fleetlog_engine::dispatch::outlet::{CommandOutlet, Delivery, Lost, Message};
+use fleetlog_mqtt::server;
+use futures::future::BoxFuture;
 use serde_json::json;
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::{Fleet, actor, ping, t0, words};
+use super::{Fleet, actor, dispatch_to, ping, t0, words};
 
 #[tokio::test]
 async fn a_command_reaches_its_device_and_its_answer_is_the_outcome() {
@@ -30,6 +36,42 @@ async fn a_command_reaches_its_device_and_its_answer_is_the_outcome() {
     assert_eq!(steps[2].actor.as_deref(), Some("device:dev-01"));
     assert!(steps.iter().all(|step| step.correlation_id.as_deref() == Some("c-1")), "{steps:?}");
     assert!(steps[1..].iter().all(|step| step.causation_id.is_some()), "{steps:?}");
+}
+
+/// A broker at which the first publish meets a fault of the program.
+struct Stumbling {
+    outlet: server::Outlet,
+    stumbled: AtomicBool,
+}
+
+impl CommandOutlet for Stumbling {
+    fn publish(&self, message: Message) -> BoxFuture<'_, Result<Delivery, Lost>> {
+        if self.stumbled.swap(true, Ordering::Relaxed) {
+            self.outlet.publish(message)
+        } else {
+            Box::pin(async { panic!("a fault of the program, as this test wants it") })
+        }
+    }
+
+    fn arrivals(&self) -> Option<broadcast::Receiver<Arc<str>>> {
+        self.outlet.arrivals()
+    }
+}
+
+#[tokio::test]
+async fn a_command_whose_sender_panics_is_sent_again() {
+    let mut fleet = Fleet::start().await;
+    fleet.register("dev-01").await;
+    let mut device = fleet.listener("dev-01").await;
+    let stumbling =
+        Arc::new(Stumbling { outlet: fleet.node.outlet.clone(), stumbled: AtomicBool::new(false) });
+    fleet.dispatching = dispatch_to(&fleet.node, Arc::clone(&stumbling));
+    let cmd_id = fleet.send(ping("dev-01")).await;
+    let command = device.command().await;
+    assert_eq!((&command["cmd_id"], &command["attempt"]), (&json!(cmd_id), &json!(1)));
+    assert!(stumbling.stumbled.load(Ordering::Relaxed));
+    device.ack(&command).await;
+    fleet.until(cmd_id, |state| state.status == Status::Acked).await;
 }
 
 /// The processes of the service's connections.

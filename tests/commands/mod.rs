@@ -12,6 +12,7 @@ use fleetlog_access::starter_types;
 use fleetlog_aggregates::device::{self, Labels, Via};
 use fleetlog_engine::commands::{Accepted, Commands, NewCommand};
 use fleetlog_engine::dispatch::Dispatcher;
+use fleetlog_engine::dispatch::outlet::CommandOutlet;
 use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::{EventLog, TenantLog};
 use fleetlog_projections::commands::{Command, Step, history};
@@ -93,8 +94,11 @@ fn words(steps: &[Step]) -> Vec<&str> {
 
 /// Starts a dispatcher. It stops when what this returns goes out of scope.
 fn dispatch(node: &Node) -> DropGuard {
+    dispatch_to(node, Arc::new(node.outlet.clone()))
+}
+
+fn dispatch_to(node: &Node, outlet: Arc<impl CommandOutlet>) -> DropGuard {
     let stop = CancellationToken::new();
-    let outlet = Arc::new(node.outlet.clone());
     tokio::spawn(Dispatcher::new(node.log.clone(), outlet).run(stop.clone()));
     stop.drop_guard()
 }

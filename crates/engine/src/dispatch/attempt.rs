@@ -1,5 +1,6 @@
 //! One attempt, or the time-out, of one command: publish, then record.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use fleetlog_event_log::control::{Actor, ExecuteError, Metadata, Record};
 use fleetlog_event_log::crash;
 use fleetlog_event_log::leadership::Lease;
 use fleetlog_event_log::{EventLog, LogId};
+use futures::FutureExt;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -72,8 +74,18 @@ impl Task {
 impl Sender {
     /// Does what is due, and returns the outcome.
     pub(super) async fn work(self, task: Task) -> (Uuid, Done) {
+        let cmd_id = task.cmd_id;
+        // A panic must end as any other failure does: a command whose outcome is never reported is never sent again.
+        let done = AssertUnwindSafe(self.attempt(task)).catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!(%cmd_id, "sending a command ended in a panic; trying again");
+            Done::Again
+        });
+        (cmd_id, done)
+    }
+
+    async fn attempt(self, task: Task) -> Done {
         let _turn = self.turns.acquire().await;
-        let done = match task.due {
+        match task.due {
             Due::Send { attempt } => self.send(&task, attempt).await,
             Due::TimeOut => {
                 crash::point("timer.fired");
@@ -81,8 +93,7 @@ impl Sender {
                 crash::point("timer.recorded");
                 done
             }
-        };
-        (task.cmd_id, done)
+        }
     }
 
     async fn send(&self, task: &Task, attempt: u32) -> Done {
