@@ -1,14 +1,17 @@
 //! Where mails go: to a mail server over SMTP, or, without one, into files and the log.
 
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Message};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
-use tokio::fs;
-use tokio::io::AsyncWriteExt;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use uuid::Uuid;
 
 use super::Mail;
@@ -118,10 +121,13 @@ impl Transport {
                 sent.map_err(|_| Error::TooSlow)??;
             }
             Self::Files(folder) => {
-                let file = folder.join(format!("{mail_id}.txt"));
-                write(folder, &file, mail)
-                    .await
-                    .map_err(|source| Error::File { file: file.clone(), source })?;
+                let name = format!("{mail_id}.txt");
+                let (file, within) = (folder.join(&name), folder.clone());
+                let Mail { recipient, subject, body } = mail;
+                let text = format!("To: {recipient}\nSubject: {subject}\n\n{body}");
+                let written = tokio::task::spawn_blocking(move || write(&within, &name, &text)).await;
+                let written = written.map_err(io::Error::from).flatten();
+                written.map_err(|source| Error::File { file: file.clone(), source })?;
                 tracing::info!(to = mail.recipient, subject = mail.subject, file = %file.display(), "a mail");
             }
         }
@@ -129,18 +135,30 @@ impl Transport {
     }
 }
 
-async fn write(folder: &Path, file: &Path, mail: &Mail) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).await?;
+/// Writes a file of a folder, which must be this user's. Follows no link: in another user's folder it could lead anywhere.
+fn write(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = File::from(openat(CWD, folder, flags, Mode::empty())?);
+    let found = folder.metadata()?;
+    if found.uid() != geteuid().as_raw() || found.mode() & 0o002 != 0 {
+        return Err(io::Error::other("its folder must belong to this user, and be closed to others"));
+    }
     // One that a crash left half written is written anew.
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(file).await?;
-    let Mail { recipient, subject, body } = mail;
-    file.write_all(format!("To: {recipient}\nSubject: {subject}\n\n{body}").as_bytes()).await?;
-    file.sync_all().await
+    match unlinkat(&folder, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mut file = File::from(openat(&folder, name, flags, Mode::RUSR | Mode::WUSR)?);
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
     use super::*;
 
     #[tokio::test]
@@ -167,6 +185,26 @@ mod tests {
         }
         let from = Transport::smtp("smtp://mail.example.com", "nobody");
         assert!(matches!(from, Err(BadSettings::From(_))));
+    }
+
+    #[test]
+    fn a_mail_is_written_through_no_link_and_into_no_folder_of_others() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (folder, treasure) = (dir.path().join("outbox"), dir.path().join("treasure"));
+        fs::write(&treasure, "kept").expect("written");
+        write(&folder, "a.txt", "first").expect("written");
+        fs::remove_file(folder.join("a.txt")).expect("removed");
+        symlink(&treasure, folder.join("a.txt")).expect("a link");
+        write(&folder, "a.txt", "second").expect("written");
+        let read = |file: &Path| fs::read_to_string(file).expect("read");
+        assert_eq!((read(&folder.join("a.txt")), read(&treasure)), ("second".into(), "kept".into()));
+        assert_eq!(fs::metadata(folder.join("a.txt")).expect("a file").mode() & 0o777, 0o600);
+
+        symlink(&folder, dir.path().join("link")).expect("a link");
+        write(&dir.path().join("link"), "b.txt", "").expect_err("a link to a folder");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("opened");
+        write(&folder, "b.txt", "").expect_err("a folder of all");
+        assert!(!folder.join("b.txt").exists());
     }
 
     #[test]
