@@ -1,8 +1,9 @@
 //! What was acknowledged is on the record, once, whatever is killed: with the real binary, as processes.
 
 mod output;
+mod postgres;
 
-use fleetlog_embedded::{mosquitto, postgres};
+use fleetlog_embedded::{mosquitto, postgres as embedded};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
 
@@ -79,8 +80,8 @@ async fn a_killed_server_behind_mosquitto_loses_nothing_the_broker_took() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_postgres_that_restarts_at_once_costs_no_message() {
     let directory = tempfile::tempdir().expect("a directory");
-    let options = postgres::Options::new(directory.path().join("postgres"));
-    let mut cluster = postgres::Cluster::start(options.clone(), |_| ()).await.expect("Postgres");
+    let options = embedded::Options::new(directory.path().join("postgres"));
+    let mut cluster = embedded::Cluster::start(options.clone(), |_| ()).await.expect("Postgres");
     let broker = mosquitto::Options { dir: directory.path().join("mosquitto"), port: None };
     let broker = mosquitto::Broker::start(broker).await.expect("Mosquitto");
     let port = broker.address().port();
@@ -89,7 +90,7 @@ async fn a_postgres_that_restarts_at_once_costs_no_message() {
     for restart_after in [MESSAGES / 10, MESSAGES / 2] {
         publisher.acknowledged(restart_after).await;
         cluster.stop_immediately().await.expect("stopped");
-        cluster = postgres::Cluster::start(options.clone(), |_| ()).await.expect("Postgres");
+        cluster = embedded::Cluster::start(options.clone(), |_| ()).await.expect("Postgres");
     }
     publisher.finish().await;
     let mut database = cluster.connect_options().connect().await.expect("connect");

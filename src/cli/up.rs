@@ -3,13 +3,15 @@
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fleetlog_aggregates::identity;
 use fleetlog_embedded::TOOLS;
 use fleetlog_embedded::postgres::{self, Cluster, Phase};
 use fleetlog_engine::devices::credentials::Secret;
+use fleetlog_event_log::backoff::Backoff;
 use fleetlog_event_log::database;
+use fleetlog_event_log::health::{Health, Part};
 use fleetlog_lab::agent;
 use fleetlog_lab::simulate;
 use fleetlog_mqtt::url::Url;
@@ -22,6 +24,10 @@ use crate::shutdown;
 
 /// The tenant of the devices that `up` itself runs.
 const TENANT: &str = "t0";
+/// The part of `/readyz` that says whether the private Postgres runs.
+const POSTGRES: &str = "postgres";
+/// The pause after the first failure to start Postgres again, which doubles with each further one, and the longest pause.
+const START_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// Runs until Ctrl-C.
 pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandle) -> anyhow::Result<()> {
@@ -59,7 +65,8 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
 
     let publishers = publish(&args, &service, in_process.as_ref(), &shutdown)?;
     let postgres = CancellationToken::new();
-    let watch = tokio::spawn(keep(cluster, cluster_options, shutdown.clone(), postgres.clone()));
+    let watch =
+        tokio::spawn(keep(cluster, cluster_options, service.log().health().clone(), postgres.clone()));
     let served = service.run(shutdown.clone()).await;
     shutdown.cancel();
     publishers.join_all().await;
@@ -104,27 +111,50 @@ fn publish(
     Ok(publishers)
 }
 
-/// Keeps Postgres running until `stop`: a server that was killed is started again, and the service reconnects to it.
-/// Stops everything if that fails.
+/// Keeps Postgres running until `stop`: a server that has ended is started again, for as long as that takes, and the service
+/// reconnects to it. Meanwhile `/readyz` says why it is away.
 async fn keep(
     mut cluster: Cluster,
     options: postgres::Options,
-    shutdown: CancellationToken,
+    health: Health,
     stop: CancellationToken,
 ) -> Result<(), postgres::Error> {
+    let part = health.part(POSTGRES, Duration::MAX);
     loop {
         tokio::select! {
             () = stop.cancelled() => return cluster.stop().await,
-            error = cluster.ended() => tracing::error!(%error, "Postgres ended by itself; starting it again"),
+            error = cluster.ended() => {
+                tracing::error!(%error, "Postgres ended by itself; starting it again");
+                part.down(error.in_one_line());
+            }
         }
         drop(cluster);
-        cluster = match Cluster::start(options.clone(), progress).await {
-            Ok(cluster) => cluster,
-            Err(error) => {
-                shutdown.cancel();
-                return Err(error);
-            }
+        match stop.run_until_cancelled(start_again(&options, &part)).await {
+            Some(again) => cluster = again,
+            None => return Ok(()),
+        }
+        part.up();
+        tracing::info!("Postgres runs again");
+    }
+}
+
+/// Starts Postgres until it runs. What stands in the way, such as a full disk, may be mended meanwhile.
+async fn start_again(options: &postgres::Options, part: &Part) -> Cluster {
+    let mut backoff = Backoff::new(START_AGAIN.0, START_AGAIN.1);
+    let mut told = String::new();
+    loop {
+        let reason = match Cluster::start(options.clone(), |_| ()).await {
+            Ok(cluster) => return cluster,
+            Err(error) => error.in_one_line(),
         };
+        // Times, process ids and file names differ from one attempt to the next.
+        let kind: String = reason.chars().filter(|char| !char.is_ascii_digit()).collect();
+        if kind != told {
+            tracing::error!(reason, "failed to start Postgres again; trying until it starts");
+            told = kind;
+        }
+        part.down(reason);
+        backoff.wait().await;
     }
 }
 

@@ -42,7 +42,7 @@ async fn a_command_whose_reader_has_gone_ends_quietly_and_one_that_cannot_write_
     let run = async |output: Stdio| {
         let mut migrate = tool("migrate");
         migrate.env("DATABASE_URL", url(&database.options())).stdout(output).stderr(Stdio::piped());
-        let ended = migrate.output().await.expect("the binary");
+        let ended = migrate.spawn().expect("the binary").wait_with_output().await.expect("its end");
         (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
     };
     assert_eq!(run(closed_pipe()).await, (Some(0), String::new()));

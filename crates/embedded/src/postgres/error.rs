@@ -124,6 +124,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// What went wrong, on one line: of a server that ended, what its log says of it.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        match self {
+            Self::Ended { status, log } => {
+                let is_fatal = |line: &&str| line.contains("PANIC: ") || line.contains("FATAL: ");
+                let said =
+                    log.lines().find(is_fatal).or(log.lines().last()).unwrap_or("its log says nothing");
+                format!("PostgreSQL ended by itself ({status}): {}", said.trim())
+            }
+            Self::File { source, .. } => format!("failed to {self}: {source}"),
+            Self::Database(source) => format!("failed to {self}: {source}"),
+            _ => format!("failed to {self}"),
+        }
+    }
+
     /// Makes the `map_err` function of a file operation.
     pub(super) fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
