@@ -221,9 +221,13 @@ pub(super) async fn keys(api: &Api) -> [(Action, String); 2] {
     let mut keys = vec![];
     for action in [Action::TenantRead, Action::LogsRead] {
         let new = NewKey { name: "k".into(), actions: vec![action], expires_at: None };
-        let issued =
-            api_keys::issue(&api.log.for_tenant(&tenant), new, String::new(), Metadata::by(Actor::Fleetlog))
-                .await;
+        let issued = api_keys::issue(
+            &api.log.for_tenant(&tenant),
+            new,
+            user_id(OURS, Role::Admin).to_string(),
+            Metadata::by(Actor::Fleetlog),
+        )
+        .await;
         keys.push((action, issued.expect("issued").key));
     }
     keys.try_into().expect("two")

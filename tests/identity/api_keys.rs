@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::Api;
-use crate::support::api::{Answer, answer};
+use crate::support::api::{Answer, answer, user_id};
 
 async fn issue(api: &Api, body: Value) -> Value {
     let issued = api.send(Method::POST, "/api-keys", body).await;
@@ -135,4 +135,86 @@ async fn another_tenants_key_is_none() {
         assert_eq!(problems[0]["code"], "not_found");
         assert_eq!(problems[0], problems[1]);
     }
+}
+
+/// Issues a key with a token, which may be a key itself.
+async fn issue_as(api: &Api, token: &str, body: Value) -> Answer {
+    answer(api.request(Method::POST, "/api-keys").bearer_auth(token).json(&body)).await
+}
+
+async fn arrange(api: &Api, sql: &str) {
+    sqlx::raw_sql(sql).execute(&mut api.database.owner().await).await.expect("arranged");
+}
+
+#[tokio::test]
+async fn a_key_may_do_no_more_than_its_issuer_may_do_now_and_ends_with_its_issuer() {
+    let api = Api::start().await;
+    let new =
+        json!({"name": "k", "actions": ["devices.read", "users.read", "api_keys.write", "metrics.read"]});
+    let key = issue(&api, new.clone()).await;
+    let below = issue_as(&api, key["key"].as_str().expect("a key"), new).await.json();
+    let admin = user_id("t0", Role::Admin);
+    let asked = async |path: &'static str| {
+        let (key, below) =
+            (with(&api, &key, Method::GET, path).await, with(&api, &below, Method::GET, path).await);
+        assert_eq!(key.status, below.status, "a key that was issued with a key is no better");
+        key.status.as_u16()
+    };
+    let all = async || [asked("/devices").await, asked("/users").await, asked("/metrics").await];
+    assert_eq!(all().await, [200, 200, 200]);
+    for (role, expected) in [("viewer", [200, 403, 403]), ("operator", [200, 403, 200]), ("admin", [200; 3])]
+    {
+        arrange(&api, &format!("UPDATE users SET role = '{role}' WHERE user_id = '{admin}'")).await;
+        assert_eq!(all().await, expected, "{role}");
+    }
+    arrange(&api, &format!("UPDATE users SET deactivated_at = now() WHERE user_id = '{admin}'")).await;
+    assert_eq!(all().await, [401; 3]);
+    arrange(&api, &format!("UPDATE users SET deactivated_at = NULL WHERE user_id = '{admin}'")).await;
+    assert_eq!(all().await, [200; 3]);
+    arrange(&api, "UPDATE api_keys SET revoked_at = now() WHERE created_by NOT LIKE 'key:%'").await;
+    assert_eq!(all().await, [401; 3]);
+}
+
+#[tokio::test]
+async fn a_policy_about_its_issuer_holds_for_a_key() {
+    let api = Api::start().await;
+    let key = issue(&api, json!({"name": "k", "actions": ["devices.read"]})).await;
+    assert_eq!(with(&api, &key, Method::GET, "/devices").await.status, StatusCode::OK);
+    let admin = user_id("t0", Role::Admin);
+    let source =
+        format!(r#"forbid (principal == User::"{admin}", action == Action::"devices.read", resource);"#);
+    let put = api.send(Method::PUT, "/policies/no-devices", json!({ "source": source })).await;
+    assert!(put.status.is_success(), "{}", put.text);
+    assert_eq!(with(&api, &key, Method::GET, "/devices").await.refusal(), "403 forbidden");
+    let question = json!({"key_id": key["key_id"], "action": "devices.read"});
+    assert_eq!(api.send(Method::POST, "/policies/check", question).await.json()["allowed"], json!(false));
+}
+
+#[tokio::test]
+async fn nobody_outside_the_platforms_tenant_issues_a_key_for_the_platform() {
+    let api = Api::start().await;
+    api.add_tenant("t1").await;
+    for action in
+        ["tenants.read", "tenants.write", "tiers.read", "tiers.write", "signing_keys.write", "metrics.read"]
+    {
+        let new = json!({"name": "k", "actions": [action]});
+        let theirs = issue_as(&api, &api.token("t1", Role::Admin), new.clone()).await;
+        assert_eq!(theirs.refusal(), "403 forbidden", "{action}");
+        issue(&api, new).await;
+    }
+}
+
+#[tokio::test]
+async fn keys_are_issued_with_keys_eight_deep_and_no_deeper() {
+    let api = Api::start().await;
+    let new = json!({"name": "k", "actions": ["api_keys.write", "devices.read"]});
+    let mut key = issue(&api, new.clone()).await;
+    for n in 2..=8 {
+        let next = issue_as(&api, key["key"].as_str().expect("a key"), new.clone()).await;
+        assert_eq!(next.status, StatusCode::CREATED, "{n}: {}", next.text);
+        key = next.json();
+        assert_eq!(with(&api, &key, Method::GET, "/devices").await.status, StatusCode::OK, "{n}");
+    }
+    let refused = issue_as(&api, key["key"].as_str().expect("a key"), new).await;
+    assert_eq!(refused.refusal(), "422 invalid");
 }

@@ -32,6 +32,20 @@ macro_rules! actions {
                 !matches!(self, Self::UserRead | Self::UserWrite)
             }
 
+            /// Whether it is done to the platform, across tenants, and not to a tenant's things.
+            #[must_use]
+            pub fn is_for_the_platform(self) -> bool {
+                matches!(
+                    self,
+                    Self::TenantsRead
+                        | Self::TenantsWrite
+                        | Self::TiersRead
+                        | Self::TiersWrite
+                        | Self::SigningKeysWrite
+                        | Self::MetricsRead
+                )
+            }
+
             /// The public word, as the `OpenAPI` document's `x-action` says it.
             #[must_use]
             pub fn as_str(self) -> &'static str {

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::action::Action;
 use super::coalesce::Coalesced;
 use super::error::Error;
+use super::parsed;
 use super::principal::Principal;
 use super::secret;
 use super::who::Who;
@@ -171,6 +172,11 @@ impl ApiKeys {
         Self { kept: Coalesced::new(log.clone(), kept), log }
     }
 
+    /// The principal of the key with an id, whoever asks; `None` if it is not good.
+    pub(super) async fn of(&self, key_id: Uuid) -> Result<Option<Principal>, Error> {
+        Ok(self.kept.ask(key_id).await?.map(|kept| kept.principal))
+    }
+
     /// The principal of a key; `None` if it is not good.
     pub(super) async fn with_key(&self, key: &str) -> Result<Option<Principal>, Error> {
         let Some((key_id, given)) = key.strip_prefix(PREFIX).and_then(|key| key.split_once('_')) else {
@@ -202,38 +208,72 @@ struct Kept {
     principal: Principal,
 }
 
-/// Those of these keys that are good.
+/// The most keys of which each was issued with the next one, back to a user's session. A longer line is good for nothing.
+pub const LINE: usize = 8;
+
+/// Those of these keys that are good, each in a line with the keys that it was issued with, back to a user. A line breaks
+/// where one of the keys is not good any more, or the user is deactivated.
 fn kept(
     connection: &mut PgConnection,
     keys: Vec<Uuid>,
 ) -> BoxFuture<'_, database::Result<HashMap<Uuid, Kept>>> {
     Box::pin(async move {
         let rows = sqlx::query(
-            "SELECT key_id, tenant, secret_hash, actions, tier, policy_version,
+            "WITH RECURSIVE good AS NOT MATERIALIZED (
+                 SELECT key_id, tenant, secret_hash, actions, last_used_at,
+                        CASE WHEN created_by ~ '^[0-9a-f-]{36}$' THEN created_by::uuid END AS user_id,
+                        CASE WHEN created_by ~ '^key:[0-9a-f-]{36}$' THEN substr(created_by, 5)::uuid END AS issuer
+                 FROM api_keys
+                 WHERE revoked_at IS NULL AND coalesce(expires_at > clock_timestamp(), true)),
+             line AS (
+                 SELECT key_id AS asked, 1 AS place, good.* FROM good WHERE key_id = ANY($1)
+                 UNION ALL
+                 SELECT line.asked, line.place + 1, good.*
+                 FROM line JOIN good ON good.key_id = line.issuer AND good.tenant = line.tenant
+                 WHERE line.place < $2)
+             SELECT asked, key_id, line.tenant, secret_hash, actions, tier, policy_version, users.user_id, users.role,
                     coalesce(last_used_at NOT BETWEEN clock_timestamp() - interval '1 minute'
                         AND clock_timestamp(), true) AS stale
-             FROM api_keys JOIN tenants USING (tenant)
-             WHERE key_id = ANY($1) AND revoked_at IS NULL AND coalesce(expires_at > clock_timestamp(), true)
-               AND suspended_at IS NULL",
+             FROM line JOIN tenants ON tenants.tenant = line.tenant AND suspended_at IS NULL
+                  LEFT JOIN users ON users.user_id = line.user_id AND users.tenant = line.tenant
+                      AND deactivated_at IS NULL
+             ORDER BY asked, place",
         )
         .bind(keys)
+        .bind(LINE as i32)
         .fetch_all(connection)
         .await?;
-        let keys = rows.iter().map(|row| Ok((row.try_get("key_id")?, Kept::read(row)?)));
-        Ok(keys.collect::<sqlx::Result<_>>()?)
+        let mut kept = HashMap::new();
+        for line in rows.chunk_by(|a, b| a.try_get::<Uuid, _>("asked").ok() == b.try_get("asked").ok()) {
+            if let Some((key_id, key)) = Kept::read(line)? {
+                kept.insert(key_id, key);
+            }
+        }
+        Ok(kept)
     })
 }
 
 impl Kept {
-    fn read(row: &PgRow) -> sqlx::Result<Self> {
-        let actions: Vec<String> = row.try_get("actions")?;
-        // An action that no longer exists allows nothing.
-        let actions = actions.iter().filter_map(|action| Action::from_str(action).ok()).collect();
-        let who = Who::Key { key_id: row.try_get("key_id")?, actions };
-        Ok(Self {
+    /// Reads a key from its line. `None` if the line does not go back to a user who is let in.
+    fn read(line: &[PgRow]) -> sqlx::Result<Option<(Uuid, Self)>> {
+        let (Some(row), Some(last)) = (line.first(), line.last()) else { return Ok(None) };
+        let Some(user_id) = last.try_get("user_id")? else { return Ok(None) };
+        let mut issuers = line[1..].iter().map(key).collect::<sqlx::Result<Vec<_>>>()?;
+        // The session in which the key was issued may be over.
+        issuers.push(Who::User { user_id, role: parsed(last, "role")?, session_id: Uuid::nil() });
+        let kept = Self {
             secret_hash: row.try_get::<&[u8], _>("secret_hash")?.into(),
             is_stale: row.try_get("stale")?,
-            principal: Principal::read(who, row)?,
-        })
+            principal: Principal::read(key(row)?, row)?.issued_by(issuers),
+        };
+        Ok(Some((row.try_get("key_id")?, kept)))
     }
+}
+
+/// Reads a key as a caller.
+fn key(row: &PgRow) -> sqlx::Result<Who> {
+    let actions: Vec<String> = row.try_get("actions")?;
+    // An action that no longer exists allows nothing.
+    let actions = actions.iter().filter_map(|action| Action::from_str(action).ok()).collect();
+    Ok(Who::Key { key_id: row.try_get("key_id")?, actions })
 }

@@ -14,7 +14,7 @@ use super::quota::key::{Key, network};
 /// What is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// To log in; the account is an e-mail address.
+    /// To log in; the account is an e-mail address, and where it was logged in to before: [`super::known_origins`].
     Login,
     /// To prove one's password in order to change something; the account is a user's id.
     Password,

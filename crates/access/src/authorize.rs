@@ -21,23 +21,31 @@ pub fn decide(principal: &Principal, action: Action, resource: &Resource<'_>) ->
         }
         Resource::Platform => principal.tenant.as_str() == PLATFORM_TENANT,
     };
-    let for_that = match &principal.who {
-        Who::User { .. } => true,
-        Who::Key { actions, .. } => actions.contains(&action),
-    };
-    if !within_reach || !for_that {
+    if !within_reach {
+        return Decision::refused();
+    }
+    // A key may do no more than those who issued it may do now.
+    if !principal.issuers.iter().all(|issuer| decide_for(principal, issuer, action, resource).allowed) {
+        return Decision::refused();
+    }
+    decide_for(principal, &principal.who, action, resource)
+}
+
+/// Whether `who`, the principal or who issued its key, may do something within reach.
+fn decide_for(principal: &Principal, who: &Who, action: Action, resource: &Resource<'_>) -> Decision {
+    if let Who::Key { actions, .. } = who
+        && !actions.contains(&action)
+    {
         return Decision::refused();
     }
     match (&principal.policies, resource) {
-        (_, Resource::Platform) => tenant::without(&principal.who, action),
-        (Some(policies), resource) if policies.concern(&principal.who, action) => {
-            policies.decide(&principal.who, action, resource)
-        }
+        (_, Resource::Platform) => tenant::without(who, action),
+        (Some(policies), resource) if policies.concern(who, action) => policies.decide(who, action, resource),
         (None, _) if principal.policy_version > 0 && builtin::is_for_tenants(action) => {
             // There are policies, but whoever let the principal in has not fetched them.
             Decision::refused()
         }
-        _ => tenant::without(&principal.who, action),
+        _ => tenant::without(who, action),
     }
 }
 

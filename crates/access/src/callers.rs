@@ -1,5 +1,8 @@
 //! Who is calling: the principal behind a token, a key or a cookie, with the policies that hold for it.
 
+use fleetlog_aggregates::identity::Tenant;
+use uuid::Uuid;
+
 use super::api_keys::{self, ApiKeys};
 use super::error::Error;
 use super::policy::cache::PolicyCache;
@@ -33,6 +36,12 @@ impl Callers {
     /// The caller with a refresh token, which a browser sends as its cookie; `None` if it is not good.
     pub async fn with_refresh_token(&self, token: &str) -> Result<Option<Principal>, Error> {
         self.ruled(self.sessions.with_refresh_token(token).await?).await
+    }
+
+    /// What the caller with a key of a tenant is, for those who ask what a key may do; `None` if the key is not good.
+    pub async fn key(&self, tenant: &Tenant, key_id: Uuid) -> Result<Option<Principal>, Error> {
+        let key = self.api_keys.of(key_id).await?;
+        self.ruled(key.filter(|key| key.tenant == *tenant)).await
     }
 
     /// Adds the policies. Without them a principal is refused wherever they might have a say.

@@ -18,6 +18,7 @@
 //! - [`denials`]: what was refused, on the record
 //! - [`login`]: an e-mail address and a password for a session
 //! - [`attempts`]: how often a secret may be guessed at
+//! - [`known_origins`]: where an account was logged in to before, and strangers' guesses do not count
 //! - [`sessions`], [`refresh`]: from a login to its end, and the tokens that keep a session going
 //! - [`session_tokens`], [`session_rows`]: what a session's client holds; the table of sessions
 //! - [`accounts`]: what all changes of accounts share
@@ -54,6 +55,7 @@ pub mod error;
 pub mod first_start;
 pub mod instruments;
 pub mod invitations;
+pub mod known_origins;
 pub mod login;
 pub mod mail;
 pub mod password;

@@ -1,7 +1,5 @@
 //! Logging in: an e-mail address and a password for a session.
 
-use std::net::IpAddr;
-
 use fleetlog_aggregates::acts;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, Metadata};
@@ -10,6 +8,7 @@ use uuid::Uuid;
 use super::action::platform;
 use super::attempts::{Attempts, Kind, TooMany};
 use super::error::Error;
+use super::known_origins::{KnownOrigins, Origin};
 use super::password::{MAX_PASSWORD, Passwords};
 use super::session_tokens::{Client, Tokens};
 use super::sessions::Sessions;
@@ -37,28 +36,40 @@ pub struct Logins {
     sessions: Sessions,
     passwords: Passwords,
     attempts: Attempts,
+    origins: KnownOrigins,
+}
+
+/// A login that has succeeded. Not `Debug`: all of it is secret.
+pub struct LoggedIn {
+    /// The tokens of the new session.
+    pub tokens: Tokens,
+    /// What a browser shows the next time, for as long as [`REMEMBERED`](super::known_origins::REMEMBERED).
+    pub device: String,
 }
 
 impl Logins {
     pub(super) fn new(log: EventLog, sessions: Sessions, passwords: Passwords, attempts: Attempts) -> Self {
-        Self { log, sessions, passwords, attempts }
+        let origins = KnownOrigins::new(log.pool().clone());
+        Self { log, sessions, passwords, attempts, origins }
     }
 
-    /// Begins a session of the user with this address and password. `peer` is the address that the request comes from.
+    /// Begins a session of the user with this address and password.
     pub async fn log_in(
         &self,
         email: &str,
         password: &str,
-        peer: Option<IpAddr>,
+        origin: Origin,
         client: Client,
         request_id: String,
-    ) -> Result<Tokens, Refused> {
+    ) -> Result<LoggedIn, Refused> {
         // No user can have these: refusing them at once reveals nothing.
         let email = Email::parse(email).ok_or(Refused::BadCredentials)?;
         if password.len() > MAX_PASSWORD {
             return Err(Refused::BadCredentials);
         }
-        self.attempts.take(Kind::Login, Some(email.as_str()), peer).await??;
+        let standing = self.origins.standing(&email, &origin).await?;
+        let counted = (Some(standing.account.clone()), standing.address);
+        self.attempts.take(Kind::Login, counted.0.as_deref(), counted.1).await??;
         let user = users::find(self.log.pool(), &email).await?;
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let matches = self.passwords.verify(password.to_owned(), hash).await?;
@@ -66,9 +77,11 @@ impl Logins {
             self.tell_refusal(user, request_id).await?;
             return Err(Refused::BadCredentials);
         };
-        self.attempts.give_back(Kind::Login, Some(email.as_str()), peer).await?;
+        self.attempts.give_back(Kind::Login, counted.0.as_deref(), counted.1).await?;
+        let device = self.origins.note(&email, origin.address, standing).await?;
         let metadata = Metadata::within(request_id, Actor::User(user.user_id));
-        self.sessions.start(user, client, metadata).await?.ok_or(Refused::BadCredentials)
+        let tokens = self.sessions.start(user, client, metadata).await?.ok_or(Refused::BadCredentials)?;
+        Ok(LoggedIn { tokens, device })
     }
 
     /// Records a failed attempt: in the log of the user's tenant, or the platform's if there is no such user. Both take

@@ -26,6 +26,9 @@ pub struct Principal {
     pub tier: Arc<str>,
     /// Which version of the tenant's policies holds. 0: it has never had any.
     pub policy_version: i64,
+    /// Who issued the key that the principal calls with, and the key that that one was issued with, back to a user. Empty
+    /// for a user.
+    pub(super) issuers: Arc<[Who]>,
     /// The tenant's policies, where there may be any.
     pub(super) policies: Option<Arc<Policies>>,
 }
@@ -34,7 +37,7 @@ impl Principal {
     /// Who the database says it is, without the tenant's policies: [`Callers`](super::callers::Callers) adds them.
     #[must_use]
     pub fn new(who: Who, tenant: Tenant, tier: Arc<str>, policy_version: i64) -> Self {
-        Self { who, tenant, tier, policy_version, policies: None }
+        Self { who, tenant, tier, policy_version, issuers: Arc::default(), policies: None }
     }
 
     /// Reads the tenant, its tier and the version of its policies from a row.
@@ -43,22 +46,35 @@ impl Principal {
         Ok(Self::new(who, parsed(row, "tenant")?, tier, row.try_get("policy_version")?))
     }
 
+    /// Adds who issued the principal's key.
+    pub(super) fn issued_by(self, issuers: Vec<Who>) -> Self {
+        Self { issuers: issuers.into(), ..self }
+    }
+
     /// Adds the policies that hold for the principal.
     pub(super) fn ruled_by(self, policies: Arc<Policies>) -> Self {
         Self { policies: Some(policies), ..self }
     }
 
-    /// Somebody else of the same tenant, ruled by the same policies.
+    /// Somebody else of the same tenant, ruled by the same policies: a user, or a key apart from who issued it.
     #[must_use]
     pub fn colleague(&self, who: Who) -> Self {
-        Self { who, ..self.clone() }
+        Self { who, issuers: Arc::default(), ..self.clone() }
+    }
+
+    /// How many keys there are between a user and what this principal calls with, that one included. 0 for a user.
+    #[must_use]
+    pub fn keys_in_line(&self) -> usize {
+        self.issuers.len()
     }
 
     /// Whether the tenant's own policies have a say in whether this principal may do that to anything. If not, it is the
     /// same for every device of the tenant, and nobody needs to look at one.
     #[must_use]
     pub fn is_ruled(&self, action: Action) -> bool {
-        self.policies.as_ref().is_some_and(|policies| policies.concern(&self.who, action))
+        let concern =
+            |who: &Who| self.policies.as_ref().is_some_and(|policies| policies.concern(who, action));
+        concern(&self.who) || self.issuers.iter().any(concern)
     }
 
     /// How events name their actor: the user's id, or `key:` and the key's.

@@ -241,9 +241,14 @@ impl<A: ActionType, T: Target> May<A, T> {
         &self.log
     }
 
-    /// Checks that the caller may also do `action` to the tenant's things.
+    /// Checks that the caller may also do `action`: to the tenant's things or, if it is done to the platform, to that.
     pub fn also(&self, action: Action) -> Result<(), Error> {
-        let decided = guard::tenant(&self.caller, action, None).map_err(Refused::from);
+        let decided = if action.is_for_the_platform() {
+            authorize(&self.caller, action, &access::Resource::Platform)
+        } else {
+            guard::tenant(&self.caller, action, None)
+        };
+        let decided = decided.map_err(Refused::from);
         decided.map_err(|refused| refused.noted(&self.app, &self.caller))
     }
 }

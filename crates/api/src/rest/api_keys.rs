@@ -68,7 +68,8 @@ struct NewApiKey {
     /// The name of the key, for people: 1 to 200 characters.
     #[schema(example = "billing")]
     name: String,
-    /// The actions that the key allows. The issuer must be allowed to do each of them.
+    /// The actions that the key allows. The issuer must be allowed to do each of them. At each request the key may do no
+    /// more than its issuer may do then.
     #[schema(example = json!(["devices.read", "telemetry.read"]))]
     actions: Vec<String>,
     /// When the key expires. Without it, the key is valid until it is revoked.
@@ -126,6 +127,12 @@ async fn issue_api_key(
     request: RequestId,
     Body(new): Body<NewApiKey>,
 ) -> Result<impl IntoResponse, Error> {
+    if door.caller.keys_in_line() >= api_keys::LINE {
+        return Err(Error::field(
+            "actions",
+            "too many keys were issued one with the other: issue it as a user",
+        ));
+    }
     let (new, metadata) =
         (new.check(door.app.now(), |action| door.also(action))?, request.metadata(&door.caller));
     let issued = api_keys::issue(door.log(), new, door.caller.actor().to_string(), metadata).await?;

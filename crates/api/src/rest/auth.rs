@@ -100,8 +100,14 @@ async fn log_in(
     let Credentials { email, password, refresh } = credentials;
     let refresh = refresh.unwrap_or_default();
     let request_id = request.as_str().to_owned();
-    let tokens = app.access.logins.log_in(&email, &password, peer, client, request_id).await?;
-    Ok(LoggedIn::answer(&app, tokens, refresh, &headers))
+    let origin = cookies::origin(peer, &headers, &app.access.settings);
+    let login = app.access.logins.log_in(&email, &password, origin, client, request_id).await?;
+    let answer = LoggedIn::answer(&app, login.tokens, refresh, &headers);
+    if refresh == RefreshIn::Body || !cookies::is_own_page(&headers, &app.access.settings) {
+        return Ok(answer);
+    }
+    // Behind the session's, which comes first.
+    Ok((SetCookie::device(login.device, &app.access.settings), answer).into_response())
 }
 
 /// A refresh token that a program keeps by itself.

@@ -5,6 +5,7 @@
 use axum::Json;
 use axum::extract::State;
 use fleetlog_access::action::typed::UserRead;
+use fleetlog_access::login::LoggedIn;
 use fleetlog_access::principal::Oneself;
 use fleetlog_access::session_tokens::Client;
 use http::{HeaderMap, StatusCode};
@@ -56,19 +57,22 @@ async fn log_in(
     request: RequestId,
     headers: HeaderMap,
     Body(credentials): Body<Credentials>,
-) -> Result<(SetCookie, Json<wire::User>), Error> {
+) -> Result<(SetCookie, SetCookie, Json<wire::User>), Error> {
     let settings = &app.access.settings;
     if !cookies::is_own_page(&headers, settings) {
         return Err(Error::foreign_page());
     }
     let Credentials { email, password } = credentials;
     let request_id = request.as_str().to_owned();
-    let tokens = app.access.logins.log_in(&email, &password, peer, client, request_id).await?;
+    let origin = cookies::origin(peer, &headers, settings);
+    let LoggedIn { tokens, device } =
+        app.access.logins.log_in(&email, &password, origin, client, request_id).await?;
     let caller =
         app.access.sessions.in_session(tokens.session_id).await?.ok_or_else(Error::unauthenticated)?;
     let cookie = SetCookie::session(tokens.refresh, tokens.expires_at - app.now(), settings);
+    let device = SetCookie::device(device, settings);
     let me = accounts::own(&May::<UserRead, Oneself>::after_login(app, caller).await?).await?;
-    Ok((cookie, me))
+    Ok((cookie, device, me))
 }
 
 /// Ends a browser's session, and removes its cookie.

@@ -1,13 +1,16 @@
-//! The session's cookie. It holds the refresh token; no script can read it and no other site can send it.
+//! The session's cookie, and the browser's. The first holds the refresh token; no script can read it and no other site can send it.
 //!
 //! The cookie puts a browser's page in the session; `POST /auth/refresh` uses it up and sets the next one. A request
 //! that changes anything is accepted by cookie only from a page of the service's own origin: see [`is_own_page`].
+
+use std::net::IpAddr;
 
 use axum::response::{IntoResponseParts, ResponseParts};
 use chrono::TimeDelta;
 use cookie::time::Duration;
 use cookie::{Cookie, SameSite};
 use fleetlog_access::Settings;
+use fleetlog_access::known_origins::{self, Origin};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
 use super::headers::SEC_FETCH_SITE;
@@ -17,6 +20,11 @@ pub(super) const NAME: &str = "fleetlog_session";
 /// The cookie's name over TLS. The `__Host-` prefix makes a browser accept it from this host only.
 pub(super) const SECURE_NAME: &str = "__Host-fleetlog_session";
 
+/// The cookie by which a browser is known that was logged in with before. It lets nobody in.
+const DEVICE: &str = "fleetlog_device";
+/// The same over TLS.
+const SECURE_DEVICE: &str = "__Host-fleetlog_device";
+
 /// A cookie to set, or to remove.
 pub(super) struct SetCookie(Cookie<'static>);
 
@@ -24,12 +32,18 @@ impl SetCookie {
     /// Makes the cookie of a session that lasts for `left`.
     pub(super) fn session(token: String, left: TimeDelta, settings: &Settings) -> Self {
         let left = left.num_seconds().max(0);
-        Self(cookie(token, Duration::seconds(left), settings))
+        Self(cookie((name(settings), token), Duration::seconds(left), settings))
     }
 
     /// Makes a cookie that removes the session's cookie from the browser.
     pub(super) fn removed(settings: &Settings) -> Self {
-        Self(cookie(String::new(), Duration::ZERO, settings))
+        Self(cookie((name(settings), String::new()), Duration::ZERO, settings))
+    }
+
+    /// Makes the cookie by which the browser will be known at its next login.
+    pub(super) fn device(token: String, settings: &Settings) -> Self {
+        let age = Duration::seconds(known_origins::REMEMBERED.as_secs().cast_signed());
+        Self(cookie((device_name(settings), token), age, settings))
     }
 }
 
@@ -45,8 +59,8 @@ impl IntoResponseParts for SetCookie {
     }
 }
 
-fn cookie(token: String, age: Duration, settings: &Settings) -> Cookie<'static> {
-    Cookie::build((name(settings), token))
+fn cookie(named: (&'static str, String), age: Duration, settings: &Settings) -> Cookie<'static> {
+    Cookie::build(named)
         .path("/")
         .http_only(true)
         .same_site(SameSite::Lax)
@@ -55,11 +69,20 @@ fn cookie(token: String, age: Duration, settings: &Settings) -> Cookie<'static> 
         .build()
 }
 
-/// Returns the token in the cookie that a browser has sent.
+/// Returns the token in the session's cookie that a browser has sent.
 pub(super) fn token(headers: &HeaderMap, settings: &Settings) -> Option<String> {
+    sent(headers, name(settings))
+}
+
+/// Returns where a login comes from: the address, and the browser's cookie, if it has one.
+pub(super) fn origin(address: Option<IpAddr>, headers: &HeaderMap, settings: &Settings) -> Origin {
+    Origin { address, device: sent(headers, device_name(settings)) }
+}
+
+fn sent(headers: &HeaderMap, name: &str) -> Option<String> {
     let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut cookies = texts.flat_map(|text| Cookie::split_parse(text.to_owned()).flatten());
-    cookies.find(|cookie| cookie.name() == name(settings)).map(|cookie| cookie.value().to_owned())
+    cookies.find(|cookie| cookie.name() == name).map(|cookie| cookie.value().to_owned())
 }
 
 fn is_secure(settings: &Settings) -> bool {
@@ -68,6 +91,10 @@ fn is_secure(settings: &Settings) -> bool {
 
 fn name(settings: &Settings) -> &'static str {
     if is_secure(settings) { SECURE_NAME } else { NAME }
+}
+
+fn device_name(settings: &Settings) -> &'static str {
+    if is_secure(settings) { SECURE_DEVICE } else { DEVICE }
 }
 
 /// Tells whether a request comes from a page of the service's own origin, or from no page at all. Browsers name the

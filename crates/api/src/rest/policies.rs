@@ -6,7 +6,7 @@ use fleetlog_access::action::typed::{PoliciesRead, PoliciesWrite};
 use fleetlog_access::api_keys;
 use fleetlog_access::authorize::decide;
 use fleetlog_access::policy::store::{self, Stored};
-use fleetlog_access::{self as access, Device, Who};
+use fleetlog_access::{self as access, Action, Device, Principal, Who};
 use fleetlog_aggregates::device::{Device as Aggregate, Labels};
 use fleetlog_aggregates::identity::{PolicyName, Uid};
 use fleetlog_event_log::TenantLog;
@@ -198,11 +198,11 @@ async fn check_policies(
     door: May<PoliciesRead>,
     Body(Question { action, user_id, key_id, device, cmd }): Body<Question>,
 ) -> Result<Json<Answer>, Error> {
-    let action = parse("action", Some(&action))?.ok_or_else(|| Error::field("action", "missing"))?;
-    let who = match (user_id, key_id) {
-        (Some(user_id), None) => user(door.log(), user_id).await?,
-        (None, Some(key_id)) => key(door.log(), key_id).await?,
-        (None, None) => door.caller.who.clone(),
+    let action: Action = parse("action", Some(&action))?.ok_or_else(|| Error::field("action", "missing"))?;
+    let asked = match (user_id, key_id) {
+        (Some(user_id), None) => Some(door.caller.colleague(user(door.log(), user_id).await?)),
+        (None, Some(key_id)) => key(&door, key_id).await?,
+        (None, None) => Some(door.caller.clone()),
         (Some(_), Some(_)) => return Err(Error::field("key_id", "expected either a user or a key")),
     };
     let labels = match &device {
@@ -214,12 +214,15 @@ async fn check_policies(
     };
     let device = device.as_ref().map(|uid| Device { uid, labels: &labels });
     let resource = match (&cmd, device) {
+        _ if action.is_for_the_platform() => access::Resource::Platform,
         (Some(cmd), device) => access::Resource::Command(&door.caller.tenant, cmd, device),
         (None, Some(device)) => access::Resource::Device(&door.caller.tenant, device),
         (None, None) => access::Resource::Tenant(&door.caller.tenant),
     };
-    let decision = decide(&door.caller.colleague(who), action, &resource);
-    Ok(Json(Answer { allowed: decision.allowed, policies: decision.policies }))
+    let decision = asked.map(|asked| decide(&asked, action, &resource));
+    let (allowed, policies) =
+        decision.map_or((false, vec![]), |decision| (decision.allowed, decision.policies));
+    Ok(Json(Answer { allowed, policies }))
 }
 
 async fn user(log: &TenantLog, user_id: Uuid) -> Result<Who, Error> {
@@ -229,9 +232,9 @@ async fn user(log: &TenantLog, user_id: Uuid) -> Result<Who, Error> {
     Ok(Who::User { user_id, role, session_id: Uuid::nil() })
 }
 
-async fn key(log: &TenantLog, key_id: Uuid) -> Result<Who, Error> {
-    let key = api_keys::get(log, key_id).await?;
-    let key = key.ok_or_else(|| Error::field("key_id", "there is no such key"))?;
-    let actions = key.actions.iter().filter_map(|action| action.parse().ok()).collect();
-    Ok(Who::Key { key_id, actions })
+/// The caller with a key; `None` if the key is not good any more.
+async fn key(door: &May<PoliciesRead>, key_id: Uuid) -> Result<Option<Principal>, Error> {
+    let known = api_keys::get(door.log(), key_id).await?;
+    known.ok_or_else(|| Error::field("key_id", "there is no such key"))?;
+    Ok(door.app.access.callers.key(&door.caller.tenant, key_id).await?)
 }
