@@ -11,4 +11,6 @@ fleetlog_event_log::instruments! {
     FAILURES: Counter, "fleetlog_projection_failures_total", Count, ["projection"];
     /// Streams that a projection leaves out because it cannot apply one of their events.
     PARKED_STREAMS: Gauge, "fleetlog_projection_parked_streams", Count, ["projection"];
+    /// Values of metrics that have no windows, because their device has too many metrics.
+    VALUES_LEFT_OUT: Counter, "fleetlog_windows_values_left_out_total", Count, [];
 }

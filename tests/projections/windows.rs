@@ -3,7 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_aggregates::telemetry::Recorded;
 use fleetlog_event_log::{EventLog, Lane};
-use fleetlog_projections::telemetry_windows::{self, Error, Invalid, Series, WindowsQuery, windows};
+use fleetlog_projections::telemetry_windows::{
+    self, DEVICE_METRICS, Error, Invalid, Series, WindowsQuery, windows,
+};
 use sqlx::Executor;
 
 use super::{Running, append, assert_equal_to_the_fold_of_the_log, at, reading, t0};
@@ -276,4 +278,36 @@ async fn a_query_that_makes_no_sense_is_refused_and_one_for_nothing_finds_nothin
             .expect("valid")
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn a_device_has_windows_of_its_first_thousand_metrics_and_another_device_is_not_affected() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let running = Running::start(&log);
+    let occurred_at = at("2026-03-01T12:00:00Z");
+    // 50,000 names, as many in each message as have windows.
+    for messages in 0..4 {
+        let many = (0..50).map(|nth| {
+            let message = messages * 50 + nth;
+            let names = (0..250).map(|metric| format!(r#""m{}":1"#, message * 250 + metric));
+            reading("many", message, occurred_at, &names.collect::<Vec<_>>().join(","))
+        });
+        let few = std::iter::once(reading("few", messages, occurred_at, r#""t":1"#));
+        append(&log, many.chain(few).collect()).await;
+    }
+    running.catch_up().await;
+    let series = "SELECT aggregate_id, count(*), count(*) FILTER (WHERE substr(metric, 2)::int < 1000)
+        FROM telemetry_series_v2 WHERE metric LIKE 'm%' GROUP BY 1";
+    let series: Vec<(String, i64, i64)> = sqlx::query_as(series).fetch_all(log.pool()).await.expect("read");
+    assert_eq!(series, [("t0/many".to_owned(), DEVICE_METRICS as i64, DEVICE_METRICS as i64)]);
+    let few = "SELECT sum(count)::bigint FROM telemetry_windows WHERE aggregate_id = 't0/few' AND step = 60";
+    let few: i64 = sqlx::query_scalar(few).fetch_one(log.pool()).await.expect("read");
+    assert_eq!(few, 4);
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM telemetry_events")
+        .fetch_one(log.pool())
+        .await
+        .expect("read");
+    assert_eq!(kept, 204, "every reading is on the record");
+    running.stop().await;
 }

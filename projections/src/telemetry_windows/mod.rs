@@ -27,6 +27,9 @@ pub use queries::windows;
 /// The lengths of the stored windows in seconds, each a multiple of the one before.
 const STEPS: [i32; 3] = [60, 3_600, 86_400];
 
+/// The most metrics of a device that have windows. The first ones in the log have them; the values of further ones stay in
+/// the readings, and are counted. A device with more probably makes the names up.
+pub const DEVICE_METRICS: usize = 1_000;
 /// The most buckets that a range may have.
 pub const MAX_BUCKETS: usize = 10_000;
 /// The most windows that one query returns, over all its series.

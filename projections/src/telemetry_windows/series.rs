@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use fleetlog_event_log::{LogId, Result};
 use sqlx::{PgConnection, Row};
 
-use super::STEPS;
+use super::{DEVICE_METRICS, STEPS};
 
 /// How many series are remembered, at about a hundred bytes each. Beyond that, all are forgotten.
 const REMEMBERED: usize = 200_000;
@@ -51,20 +51,33 @@ impl AllSeries {
                     AND series.metric = wanted.metric"
             ),
             insert: format!(
-                "INSERT INTO telemetry_series_v{version} (log_id, aggregate_id, metric)
-                 SELECT $1, aggregate_id, metric FROM {names}
+                "WITH wanted AS (
+                     SELECT aggregate_id, metric, ordinal,
+                            row_number() OVER (PARTITION BY aggregate_id ORDER BY ordinal) AS nth
+                     FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS wanted (aggregate_id, metric, ordinal)
+                 ), known AS MATERIALIZED (
+                     SELECT aggregate_id, (
+                         SELECT count(*) FROM telemetry_series_v{version} AS series
+                         WHERE series.log_id = $1 AND series.aggregate_id = device.aggregate_id
+                     ) AS metrics
+                     FROM (SELECT DISTINCT aggregate_id FROM wanted) AS device
+                 )
+                 INSERT INTO telemetry_series_v{version} (log_id, aggregate_id, metric)
+                 SELECT $1, aggregate_id, metric FROM wanted JOIN known USING (aggregate_id)
+                 WHERE metrics + nth <= {DEVICE_METRICS} ORDER BY ordinal
                  RETURNING series_id, aggregate_id, metric, NULL::timestamptz[] AS latest"
             ),
         }
     }
 
-    /// The series of these metrics, in the order of `names`, which must not repeat.
+    /// The series of these metrics, in the order of `names`, which must not repeat. `None` for the metrics that a device
+    /// has beyond [`DEVICE_METRICS`]: the first ones in the log keep their series.
     pub(super) async fn resolve(
         &mut self,
         connection: &mut PgConnection,
         log_id: LogId,
         names: &[(&str, &str)],
-    ) -> Result<Vec<Stored>> {
+    ) -> Result<Vec<Option<Stored>>> {
         if self.count > REMEMBERED {
             self.known.clear();
             self.count = 0;
@@ -78,7 +91,7 @@ impl AllSeries {
             }
             self.learn(connection, &statement, log_id, missing).await?;
         }
-        Ok(names.iter().filter_map(|name| self.stored(log_id, name)).collect())
+        Ok(names.iter().map(|name| self.stored(log_id, name)).collect())
     }
 
     /// Notes that these series now have windows of the `nth` step up to `latest`.
