@@ -25,6 +25,7 @@ mod limits;
 mod log;
 mod projections;
 mod publishers;
+mod quotas;
 mod readiness;
 mod replay;
 mod rest;

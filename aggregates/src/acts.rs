@@ -160,6 +160,9 @@ acts! {
             tier: String,
             /// The tier's new limits.
             limits: serde_json::Value,
+            /// How much devices may send, if the request says so.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            ingest: Option<serde_json::Value>,
         },
         /// The tier no longer exists.
         TierRemoved {
@@ -293,7 +296,7 @@ mod tests {
         );
         stored(
             r#"{"TierChanged":{"tier":"free","limits":[]}}"#,
-            &Platform::TierChanged { tier: "free".into(), limits: serde_json::json!([]) },
+            &Platform::TierChanged { tier: "free".into(), limits: serde_json::json!([]), ingest: None },
         );
         stored(r#"{"TierRemoved":{"tier":"trial"}}"#, &Platform::TierRemoved { tier: "trial".into() });
     }

@@ -1,4 +1,8 @@
-//! Keeps messages that could not become events: whole, with the reason, before they are acknowledged.
+//! Keeps messages that could not become events, with the reason, before they are acknowledged.
+//!
+//! A tenant's quarantine has so much room, and so has the quarantine of all. What finds no room is counted and not kept:
+//! it could not become an event anyway, and nobody may fill the disk with it. Two batches at the same moment may both
+//! find the same room, so the bounds are exceeded by a batch of each log at most.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -7,6 +11,19 @@ use sqlx::{FromRow, Row};
 
 use crate::{EventLog, Result, TenantLog};
 
+/// The most messages of one tenant in quarantine.
+pub const TENANT_MESSAGES: i64 = 100_000;
+/// The most bytes of payload of one tenant in quarantine.
+pub const TENANT_BYTES: i64 = 128 << 20;
+/// The most messages of all tenants in quarantine.
+pub const ALL_MESSAGES: i64 = 1_000_000;
+/// The most bytes of payload of all tenants in quarantine.
+pub const ALL_BYTES: i64 = 1 << 30;
+/// How many days a message stays in quarantine, by the database's clock.
+pub const DAYS: i32 = 30;
+/// How many messages one statement removes.
+const REMOVED_AT_ONCE: i64 = 1000;
+
 /// A message on its way into quarantine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -14,8 +31,10 @@ pub struct Refused {
     pub tenant: Option<String>,
     /// The message's topic.
     pub topic: String,
-    /// The message's payload.
+    /// The message's payload, or its beginning.
     pub payload: Vec<u8>,
+    /// The length and the SHA-256 of the whole payload, if only its beginning is kept.
+    pub whole: Option<(i64, Vec<u8>)>,
     /// The reason, as a stable word for programs.
     pub reason: &'static str,
     /// The reason, as a sentence for people.
@@ -31,8 +50,8 @@ pub struct Quarantined {
     pub quarantine_id: i64,
     /// The message's topic.
     pub topic: String,
-    /// The size of the payload, in bytes.
-    pub bytes: i32,
+    /// The size of the whole payload, in bytes. Of a long one only the beginning is kept.
+    pub bytes: i64,
     /// The first 256 bytes of the payload as text. Bytes that are not UTF-8 are shown as U+FFFD.
     pub excerpt: Excerpt,
     /// The reason, as a stable word for programs.
@@ -68,25 +87,95 @@ impl From<Vec<u8>> for Excerpt {
     }
 }
 
+/// Keeps, of each tenant's messages, the first ones for which there is room.
+const KEEP: &str = "
+    WITH incoming AS (
+        SELECT *, coalesce(tenant, '') AS owner
+        FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[], $5::bytea[], $6::text[], $7::text[],
+                    $8::timestamptz[]) WITH ORDINALITY
+            AS message (tenant, topic, payload, bytes, sha256, reason, detail, received_at, ordinal)
+    ), known AS (
+        SELECT coalesce(sum(messages), 0) AS messages, coalesce(sum(bytes), 0) AS bytes FROM quarantine_totals
+    ), added AS (
+        SELECT incoming.*,
+               row_number() OVER owners + coalesce(total.messages, 0) AS messages,
+               sum(octet_length(payload)) OVER owners + coalesce(total.bytes, 0) AS total_bytes,
+               row_number() OVER (ORDER BY ordinal) + known.messages AS all_messages,
+               sum(octet_length(payload)) OVER (ORDER BY ordinal) + known.bytes AS all_bytes
+        FROM incoming CROSS JOIN known LEFT JOIN quarantine_totals AS total ON total.tenant = owner
+        WINDOW owners AS (PARTITION BY owner ORDER BY ordinal)
+    ), judged AS (
+        SELECT *, messages <= $9 AND total_bytes <= $10 AND all_messages <= $11 AND all_bytes <= $12 AS kept FROM added
+    ), inserted AS (
+        INSERT INTO quarantine (tenant, topic, payload, bytes, sha256, reason, detail, received_at)
+        SELECT tenant, topic, payload, bytes, sha256, reason, detail, received_at FROM judged WHERE kept ORDER BY ordinal
+    ), counted AS (
+        INSERT INTO quarantine_totals AS known (tenant, messages, bytes, dropped)
+        SELECT owner, count(*) FILTER (WHERE kept),
+               coalesce(sum(octet_length(payload)) FILTER (WHERE kept), 0), count(*) FILTER (WHERE NOT kept)
+        FROM judged GROUP BY owner ORDER BY owner
+        ON CONFLICT ON CONSTRAINT quarantine_totals_key DO UPDATE SET
+            messages = known.messages + excluded.messages, bytes = known.bytes + excluded.bytes,
+            dropped = known.dropped + excluded.dropped
+    )
+    SELECT count(*) FILTER (WHERE NOT kept) FROM judged";
+
+/// Ids are given in the order of storage, so the oldest messages are those with the lowest ids.
+const REMOVE: &str = "
+    WITH gone AS (
+        DELETE FROM quarantine WHERE quarantine_id IN (
+            SELECT quarantine_id FROM (
+                SELECT quarantine_id, quarantined_at FROM quarantine ORDER BY quarantine_id LIMIT $1
+            ) AS oldest WHERE quarantined_at < clock_timestamp() - make_interval(days => $2)
+        ) RETURNING coalesce(tenant, '') AS owner, octet_length(payload) AS bytes
+    ), per_tenant AS (
+        SELECT owner, count(*) AS messages, sum(bytes) AS bytes FROM gone GROUP BY owner
+    ), counted AS (
+        UPDATE quarantine_totals AS known
+        SET messages = greatest(known.messages - per_tenant.messages, 0),
+            bytes = greatest(known.bytes - per_tenant.bytes, 0)
+        FROM per_tenant WHERE tenant = owner
+    )
+    SELECT count(*) FROM gone";
+
 impl EventLog {
-    /// Puts messages into quarantine. All of them are committed when this returns.
-    pub async fn quarantine(&self, refused: &[Refused]) -> Result<()> {
+    /// Puts messages into quarantine. When this returns, each of them is committed, or counted because there was no
+    /// room for it. Returns how many found none.
+    pub async fn quarantine(&self, refused: &[Refused]) -> Result<u64> {
         // One statement is one transaction, so none can be left open.
-        sqlx::query(
-            "INSERT INTO quarantine (tenant, topic, payload, reason, detail, received_at)
-             SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::timestamptz[])",
-        )
-        .bind(refused.iter().map(|message| message.tenant.as_deref()).collect::<Vec<_>>())
-        // Text in Postgres holds no NUL, and MQTT forbids it in topics. A NUL that arrives nonetheless is made
-        // visible.
-        .bind(refused.iter().map(|message| message.topic.replace('\0', "\u{fffd}")).collect::<Vec<_>>())
-        .bind(refused.iter().map(|message| message.payload.as_slice()).collect::<Vec<_>>())
-        .bind(refused.iter().map(|message| message.reason).collect::<Vec<_>>())
-        .bind(refused.iter().map(|message| message.detail.replace('\0', "\u{fffd}")).collect::<Vec<_>>())
-        .bind(refused.iter().map(|message| message.received_at).collect::<Vec<_>>())
-        .execute(self.pool())
-        .await?;
-        Ok(())
+        let dropped: i64 = sqlx::query_scalar(KEEP)
+            .bind(refused.iter().map(|message| message.tenant.as_deref()).collect::<Vec<_>>())
+            // Text in Postgres holds no NUL, and MQTT forbids it in topics. A NUL that arrives nonetheless is made
+            // visible.
+            .bind(refused.iter().map(|message| message.topic.replace('\0', "\u{fffd}")).collect::<Vec<_>>())
+            .bind(refused.iter().map(|message| message.payload.as_slice()).collect::<Vec<_>>())
+            .bind(
+                refused.iter().map(|message| message.whole.as_ref().map(|whole| whole.0)).collect::<Vec<_>>(),
+            )
+            .bind(
+                refused
+                    .iter()
+                    .map(|message| message.whole.as_ref().map(|whole| &*whole.1))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(refused.iter().map(|message| message.reason).collect::<Vec<_>>())
+            .bind(refused.iter().map(|message| message.detail.replace('\0', "\u{fffd}")).collect::<Vec<_>>())
+            .bind(refused.iter().map(|message| message.received_at).collect::<Vec<_>>())
+            .bind(TENANT_MESSAGES)
+            .bind(TENANT_BYTES)
+            .bind(ALL_MESSAGES)
+            .bind(ALL_BYTES)
+            .fetch_one(self.pool())
+            .await?;
+        Ok(dropped.unsigned_abs())
+    }
+
+    /// Removes the oldest messages from quarantine if they are older than [`DAYS`], a bounded number of them. Returns
+    /// how many it removed: 0 says that none is left to remove.
+    pub async fn remove_old_from_quarantine(&self) -> Result<u64> {
+        let remove = sqlx::query_scalar(REMOVE).bind(REMOVED_AT_ONCE).bind(DAYS);
+        let removed: i64 = remove.fetch_one(self.pool()).await?;
+        Ok(removed.unsigned_abs())
     }
 }
 
@@ -100,7 +189,7 @@ impl TenantLog {
         limit: i64,
     ) -> Result<Vec<Quarantined>> {
         let rows = sqlx::query_as(
-            "SELECT quarantine_id, topic, octet_length(payload) AS bytes, substring(payload FOR 256) AS excerpt,
+            "SELECT quarantine_id, topic, coalesce(bytes, octet_length(payload)) AS bytes, substring(payload FOR 256) AS excerpt,
                     reason, detail, received_at
              FROM quarantine
              WHERE (tenant = $1 OR $2 AND tenant IS NULL) AND quarantine_id < coalesce($3, 9223372036854775807)

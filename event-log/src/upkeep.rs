@@ -4,6 +4,7 @@
 //! One statement reads them all, over the connection that also listens for other nodes' appends. An idle log runs no
 //! other statement, and the cost does not grow with the number of connections.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgListener, PgRow};
@@ -15,7 +16,7 @@ use crate::LogId;
 use crate::Result;
 use crate::heads;
 use crate::health::parts;
-use crate::terms;
+use crate::terms::{self, TERMS};
 
 /// How often heads and terms are read. It bounds how late another node's events and decisions are noticed.
 const POLL: Duration = Duration::from_millis(500);
@@ -24,15 +25,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the database may take to answer before the part `database` is down.
 const SILENT: Duration = Duration::from_secs(2);
 
-/// Each row is a log, or the terms of a tenant. Most tenants have no terms. The time is the same in all rows.
-const LOGS_AND_TERMS: &str = "
-    SELECT statement_timestamp() AS now, log_id, tenant, lane, shard, head,
-           NULL::boolean AS suspended, NULL::int AS retention_days, NULL::int AS max_devices
-    FROM logs
-    UNION ALL
-    SELECT statement_timestamp(), NULL, tenant, NULL, NULL, NULL, suspended_at IS NOT NULL, retention_days, max_devices
-    FROM tenants
-    WHERE suspended_at IS NOT NULL OR retention_days IS NOT NULL OR max_devices IS NOT NULL";
+/// Each row is a log, or the terms of a tenant. The time is the same in all rows.
+static LOGS_AND_TERMS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT statement_timestamp() AS now, log_id, tenant, lane, shard, head, NULL::boolean AS suspended,
+                NULL::int AS retention_days, NULL::int AS max_devices, NULL::int AS messages_per_s,
+                NULL::bigint AS bytes_per_s, NULL::int AS connection_messages_per_s,
+                NULL::bigint AS connection_bytes_per_s, NULL::int AS new_devices_per_s
+         FROM logs
+         UNION ALL
+         SELECT statement_timestamp(), NULL, tenant, NULL, NULL, NULL, suspended, retention_days, max_devices,
+                messages_per_s, bytes_per_s, connection_messages_per_s, connection_bytes_per_s, new_devices_per_s
+         FROM ({TERMS}) AS terms"
+    )
+});
 
 impl EventLog {
     /// Listens for other nodes' appends, which is a hint, and polls, which is the guarantee. Never returns.
@@ -76,7 +82,7 @@ impl EventLog {
     /// Reads the heads, the terms and the time.
     async fn poll(&self, database: impl Executor<'_, Database = Postgres>) -> Result<()> {
         let asked = Instant::now();
-        let rows = sqlx::query(LOGS_AND_TERMS).fetch_all(database).await?;
+        let rows = sqlx::query(&LOGS_AND_TERMS).fetch_all(database).await?;
         if let Some(row) = rows.first() {
             self.clock().set(asked, row.try_get("now")?);
         }

@@ -22,7 +22,14 @@ async fn a_tier_says_its_limits_and_changing_them_is_on_the_record() {
     let written = api.send(Method::PUT, "/tiers/trial", body).await;
     assert_eq!(written.status, StatusCode::OK, "{}", written.text);
     let tier = api.get("/tiers/trial").await.json();
-    assert_eq!(tier, json!({"tier": "trial", "description": "For trying.", "limits": limits}));
+    let ingest = json!({
+        "messages_per_s": null, "bytes_per_s": null, "connection_messages_per_s": null,
+        "connection_bytes_per_s": null, "new_devices_per_s": 10
+    });
+    assert_eq!(
+        tier,
+        json!({"tier": "trial", "description": "For trying.", "limits": limits, "ingest": ingest})
+    );
     let events = api.get("/events?type=TierChanged").await.json();
     assert_eq!(events["items"][0]["payload"], json!({"TierChanged": {"tier": "trial", "limits": limits}}));
     let again =

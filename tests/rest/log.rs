@@ -14,6 +14,7 @@ fn refused(tenant: Option<&str>, n: usize) -> Refused {
         tenant: tenant.map(str::to_owned),
         topic: format!("topic/{n}"),
         payload: b"\xff\x00payload".to_vec(),
+        whole: None,
         reason: "bad_topic",
         detail: "the topic is not one of ours".into(),
         received_at: Utc::now(),

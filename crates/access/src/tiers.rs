@@ -3,6 +3,7 @@
 use fleetlog_aggregates::acts;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Committed, Metadata};
+use fleetlog_event_log::terms::IngestLimits;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection};
@@ -33,6 +34,8 @@ pub struct Tier {
     pub description: Option<String>,
     /// Its limits. What none is about is not limited.
     pub limits: Vec<Limit>,
+    /// How much the devices of its tenants may send. `None`, where a tier is written, keeps what is.
+    pub ingest: Option<IngestLimits>,
 }
 
 /// Why a tier stays.
@@ -65,7 +68,8 @@ impl FromRow<'_, PgRow> for Tier {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         use sqlx::Row;
         let sqlx::types::Json(limits) = row.try_get("limits")?;
-        Ok(Self { tier: row.try_get("tier")?, description: row.try_get("description")?, limits })
+        let ingest = Some(IngestLimits::from_row(row)?);
+        Ok(Self { tier: row.try_get("tier")?, description: row.try_get("description")?, limits, ingest })
     }
 }
 
@@ -73,7 +77,8 @@ const SELECT: &str = "
     SELECT tier, description, coalesce((
         SELECT json_agg(json_build_object('path', path, 'requests', requests, 'window_s', window_s)
                         ORDER BY path COLLATE \"C\")
-        FROM rate_limits WHERE rate_limits.tier = tiers.tier), '[]') AS limits
+        FROM rate_limits WHERE rate_limits.tier = tiers.tier), '[]') AS limits,
+        messages_per_s, bytes_per_s, connection_messages_per_s, connection_bytes_per_s, new_devices_per_s
     FROM tiers WHERE $1::text IS NULL OR tier = $1 ORDER BY tier COLLATE \"C\"";
 
 /// The platform's tiers: they belong to no tenant. Cheap to clone.
@@ -111,6 +116,7 @@ impl Tiers {
                     let changed = acts::Platform::TierChanged {
                         tier: tier.tier.clone(),
                         limits: serde_json::json!(tier.limits),
+                        ingest: tier.ingest.map(|ingest| serde_json::json!(ingest)),
                     };
                     Ok::<_, Error>(Some(recorder.tell(&platform(), &tier.tier, &changed, &metadata).await?))
                 })
@@ -157,7 +163,11 @@ async fn replace(connection: &mut PgConnection, tier: &Tier) -> Result<bool, Err
         .await?;
     let present: Option<Tier> =
         sqlx::query_as(SELECT).bind(&tier.tier).fetch_optional(&mut *connection).await?;
-    if present.as_ref() == Some(tier) {
+    let unchanged = |present: Tier| {
+        let ingest = tier.ingest.or(present.ingest);
+        present == Tier { ingest, ..tier.clone() }
+    };
+    if present.is_some_and(unchanged) {
         return Ok(false);
     }
     sqlx::query(
@@ -168,6 +178,20 @@ async fn replace(connection: &mut PgConnection, tier: &Tier) -> Result<bool, Err
     .bind(&tier.description)
     .execute(&mut *connection)
     .await?;
+    if let Some(ingest) = tier.ingest {
+        sqlx::query(
+            "UPDATE tiers SET messages_per_s = $2, bytes_per_s = $3, connection_messages_per_s = $4,
+                 connection_bytes_per_s = $5, new_devices_per_s = $6 WHERE tier = $1",
+        )
+        .bind(&tier.tier)
+        .bind(ingest.messages_per_s)
+        .bind(ingest.bytes_per_s)
+        .bind(ingest.connection_messages_per_s)
+        .bind(ingest.connection_bytes_per_s)
+        .bind(ingest.new_devices_per_s)
+        .execute(&mut *connection)
+        .await?;
+    }
     sqlx::query("DELETE FROM rate_limits WHERE tier = $1").bind(&tier.tier).execute(&mut *connection).await?;
     sqlx::query(
         "INSERT INTO rate_limits (tier, path, requests, window_s)

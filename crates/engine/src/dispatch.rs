@@ -10,10 +10,12 @@
 //! - `attempt`: one attempt, or the time-out, of one command
 //! - [`outlet`]: the way to the devices
 //! - `batch_runner`: requests the commands of all tenants' batches, at their rates
+//! - `prune`: removes old messages from quarantine, a chore for one node
 
 mod attempt;
 mod batch_runner;
 pub mod outlet;
+mod prune;
 mod schedule;
 mod tenant;
 
@@ -89,6 +91,7 @@ impl Dispatcher {
         let mut workers = JoinSet::new();
         let (batches, notices) = mpsc::unbounded_channel();
         workers.spawn(batch_runner::run(self.log.clone(), notices, stop.clone()));
+        workers.spawn(prune::run(self.log.clone(), stop.clone()));
         let mut open: HashSet<LogId> = HashSet::new();
         let mut asks = tokio::time::interval(ASK_EVERY);
         while !stop.is_cancelled() {

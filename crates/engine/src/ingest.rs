@@ -5,6 +5,7 @@
 //! knows MQTT. The modules, in the order in which data flows through them:
 //!
 //! - [`handle`]: accepts messages, within a budget of memory
+//! - `quota`: how many messages and bytes a second each tenant and each connection may send
 //! - [`lanes`]: sorts them by log
 //! - [`lane`]: the batches of one log, one at a time: decide, admit the devices, append, quarantine, answer
 //! - [`acks`]: devices' acks of commands, each decided by its command's record
@@ -15,6 +16,7 @@ mod acks;
 mod handle;
 mod lane;
 mod lanes;
+pub(crate) mod quota;
 pub(crate) mod retry;
 mod unroutable;
 
@@ -26,9 +28,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use handle::{Handle, Receipt};
+pub use lane::{POSTPONED, QUARANTINED_PAYLOAD};
+pub use quota::{BURST_S, STRANGERS_BYTES_PER_S, STRANGERS_PER_S};
+pub use unroutable::{STRANGERS_A_MINUTE, STRANGERS_PAYLOAD};
 
 use handle::{Message, Room};
 use lanes::Lanes;
+use quota::Quotas;
 
 /// The most messages that are taken from the queue at once.
 const TAKE: usize = 4096;
@@ -67,6 +73,8 @@ pub enum Fate {
     Duplicate,
     /// The message is in quarantine, for this reason.
     Quarantined(Reason),
+    /// The message is not stored, because its sender is over its quota. Only senders that asked for it get this answer.
+    OverQuota,
 }
 
 /// Ingest is closing: the message's fate is unknown, and it must never be acknowledged.
@@ -100,7 +108,8 @@ impl Ingest {
         let (submit, queue) = mpsc::unbounded_channel();
         let rooms = [Room::new(options.budget), Room::new(ACKS)];
         let again = submit.downgrade();
-        let handle = Handle::new(log.clock().clone(), submit, rooms.clone());
+        let quotas = Quotas::new(log.clone());
+        let handle = Handle::new(log.clock().clone(), submit, rooms.clone(), quotas);
         (Self { log, options, queue, again, rooms }, handle)
     }
 

@@ -19,6 +19,15 @@ fleetlog_event_log::instruments! {
     NO_MSG_ID: Counter, "fleetlog_ingest_no_msg_id_total", Count, [];
     /// Messages put into quarantine, by the reason.
     QUARANTINED: Counter, "fleetlog_ingest_quarantined_total", Count, ["reason"];
+    /// Messages that were over a quota, by the bound that they met (tenant, connection, strangers or new_devices) and by
+    /// their outcome: waited, refused, or dropped without an answer.
+    OVER_QUOTA: Counter, "fleetlog_ingest_over_quota_total", Count, ["bound", "outcome"];
+    /// Messages acknowledged and not kept, because quarantine had no room for them.
+    QUARANTINE_DROPPED: Counter, "fleetlog_quarantine_dropped_total", Count, [];
+    /// Messages removed from quarantine because of their age.
+    QUARANTINE_EXPIRED: Counter, "fleetlog_quarantine_expired_total", Count, [];
+    /// Messages on topics of no tenant that quarantine counts in a row with others and does not keep.
+    STRANGERS_AGGREGATED: Counter, "fleetlog_ingest_strangers_aggregated_total", Count, [];
     /// Batches of readings that were stored together.
     BATCHES: Counter, "fleetlog_ingest_batches_total", Count, [];
     /// Readings in a batch, before duplicates and refusals are taken out.

@@ -248,7 +248,7 @@ impl Server {
         let (transport, outgoing) = transport::split(stream);
         let connection = Arc::new(Connection::new(
             Arc::clone(&self.gate),
-            self.ingest.clone(),
+            self.ingest.for_connection(),
             Arc::clone(&self.roster),
             self.audience.clone(),
             Arc::clone(&router),

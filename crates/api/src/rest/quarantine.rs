@@ -43,7 +43,7 @@ struct Quarantined {
     /// The topic that the message was published to.
     topic: String,
     /// The size of the message's payload, in bytes.
-    bytes: i32,
+    bytes: i64,
     /// The payload's first 256 bytes as text; bytes that are not UTF-8 appear as U+FFFD.
     excerpt: String,
     /// The reason for the quarantine, for programs.

@@ -84,6 +84,10 @@ struct NewTier {
     /// All of the tier's limits, at most 100. A request that no limit matches is not limited.
     #[schema(value_type = Vec<wire::RateLimit>)]
     limits: Vec<Object<wire::RateLimit>>,
+    /// How much the devices of a tenant with this tier may send. Without it: as before, and only 10 new devices a second
+    /// for a new tier.
+    #[schema(value_type = Option<wire::IngestLimits>)]
+    ingest: Option<Object<wire::IngestLimits>>,
 }
 
 /// The result of a write.
@@ -107,11 +111,12 @@ async fn put_tier(
     door: May<TiersWrite, Platform>,
     request: RequestId,
     NewName(tier): NewName<Tier>,
-    Body(NewTier { description, limits }): Body<NewTier>,
+    Body(NewTier { description, limits, ingest }): Body<NewTier>,
 ) -> Result<Json<Written>, Error> {
     let limits: Vec<Limit> = limits.into_iter().map(|Object(limit)| limit.into()).collect();
-    check(description.as_deref(), &limits)?;
-    let wanted = Tier { tier: tier.clone(), description, limits };
+    let ingest = ingest.map(|Object(ingest)| ingest);
+    check(description.as_deref(), &limits, ingest.as_ref())?;
+    let wanted = Tier { tier: tier.clone(), description, limits, ingest: ingest.map(Into::into) };
     let at = door.app.access.tiers.put(wanted, request.metadata(&door.caller)).await?;
     Ok(Json(Written { tier, position: at.map(|at| LogPosition::from(at).to_string()) }))
 }
@@ -137,7 +142,11 @@ fn is_name(tier: &str) -> bool {
         && tier.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
 }
 
-fn check(description: Option<&str>, limits: &[Limit]) -> Result<(), Error> {
+fn check(
+    description: Option<&str>,
+    limits: &[Limit],
+    ingest: Option<&wire::IngestLimits>,
+) -> Result<(), Error> {
     let is_text =
         |text: &str| (1..=500).contains(&text.chars().count()) && !text.chars().any(char::is_control);
     if !description.is_none_or(is_text) {
@@ -160,6 +169,11 @@ fn check(description: Option<&str>, limits: &[Limit]) -> Result<(), Error> {
         }
         if !(1..=86_400).contains(&limit.window_s) {
             refuse("window_s", "expected 1 to 86400");
+        }
+    }
+    for (field, limit) in ingest.into_iter().flat_map(wire::IngestLimits::each) {
+        if limit.is_some_and(|limit| limit < 1) {
+            errors.push(FieldError::new(format!("ingest.{field}"), "expected 1 or more, or null"));
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(Error::fields(errors)) }

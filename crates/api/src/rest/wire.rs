@@ -21,6 +21,6 @@ pub(super) use devices::{Device, Status};
 pub(super) use projections::ProjectionStatus;
 pub(super) use sessions::Session;
 pub(super) use tenants::{RegistrationMode, Tenant};
-pub(super) use tiers::{RateLimit, Tier};
+pub(super) use tiers::{IngestLimits, RateLimit, Tier};
 pub(super) use users::{Role, User, UserStatus};
 pub(super) use windows::Window;

@@ -4,7 +4,7 @@
 //! a device that was decommissioned on this node is refused from the next batch on, and one that was decommissioned on
 //! another node as soon as the head is known here (heads are polled twice a second).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use fleetlog_aggregates::device::{EventType, Status};
@@ -15,6 +15,7 @@ use fleetlog_event_log::{Error, EventLog, LogId, Position};
 use lru::LruCache;
 
 use crate::devices::registration;
+use crate::ingest::quota::Bucket;
 use crate::ingest::retry::{failed, patience};
 
 /// The most devices of a tenant in the cache, about 10 MB. The others are looked up with one query a batch.
@@ -29,6 +30,14 @@ const AT_ONCE: usize = 1000;
 /// Devices that may not write, by stream id, with the reason as a code and as a text.
 pub(crate) type RefusedDevices = HashMap<String, (Reason, &'static str)>;
 
+/// Which of some devices may not write.
+#[derive(Default)]
+pub(crate) struct Judged {
+    pub(crate) refused: RefusedDevices,
+    /// New devices that are to be registered later, because the tenant's devices register too fast.
+    pub(crate) later: HashSet<String>,
+}
+
 /// The devices of one tenant.
 pub(crate) struct Devices {
     log: EventLog,
@@ -41,12 +50,22 @@ pub(crate) struct Devices {
     known: LruCache<String, Status>,
     /// Until when the tenant counts as being at its limit of devices.
     full_until: Option<Instant>,
+    /// The devices that have registered themselves of late.
+    new: Bucket,
 }
 
 impl Devices {
     pub(crate) fn new(log: EventLog, tenant: Tenant, control: LogId) -> Self {
         let seen = log.heads().log(control).map_or(0, |log| log.head);
-        Self { log, tenant, control, seen, known: LruCache::unbounded(), full_until: None }
+        Self {
+            log,
+            tenant,
+            control,
+            seen,
+            known: LruCache::unbounded(),
+            full_until: None,
+            new: Bucket::default(),
+        }
     }
 
     /// Whether the tenant is suspended.
@@ -54,21 +73,27 @@ impl Devices {
         self.log.terms().of(self.tenant.as_str()).suspended
     }
 
-    /// The devices among these that may not write. Registers new ones first, and tries until the database answers.
-    pub(crate) async fn refused(&mut self, devices: &BTreeSet<&str>, wait: &Wait) -> RefusedDevices {
+    /// The devices among these that may not write. Registers new ones first, unless `register_later`, and tries until
+    /// the database answers.
+    pub(crate) async fn judge(
+        &mut self,
+        devices: &BTreeSet<&str>,
+        register_later: bool,
+        wait: &Wait,
+    ) -> Judged {
         let mut backoff = patience();
         loop {
-            match self.try_refused(devices).await {
-                Ok(refused) => return refused,
+            match self.try_judge(devices, register_later).await {
+                Ok(judged) => return judged,
                 Err(error) => failed("admit devices", wait, &error),
             }
             backoff.wait().await;
         }
     }
 
-    async fn try_refused(&mut self, devices: &BTreeSet<&str>) -> Result<RefusedDevices, Error> {
+    async fn try_judge(&mut self, devices: &BTreeSet<&str>, register_later: bool) -> Result<Judged, Error> {
         self.catch_up().await?;
-        let mut refused = RefusedDevices::new();
+        let Judged { mut refused, mut later } = Judged::default();
         let mut strangers = Vec::new();
         for &device in devices {
             match self.known.get(device) {
@@ -77,9 +102,10 @@ impl Devices {
             }
         }
         if !strangers.is_empty() {
-            let statuses = self.meet(&strangers).await?;
+            let statuses = self.meet(&strangers, register_later, &mut later).await?;
             for device in strangers {
                 match statuses.get(device) {
+                    None if later.contains(device) => {}
                     None if self.is_full() => {
                         let why = (Reason::DeviceLimit, "the tenant has as many devices as it may have");
                         refused.insert(device.to_owned(), why);
@@ -88,7 +114,7 @@ impl Devices {
                 }
             }
         }
-        Ok(refused)
+        Ok(Judged { refused, later })
     }
 
     /// Applies the changes to devices since the last batch.
@@ -124,11 +150,20 @@ impl Devices {
     }
 
     /// Looks up devices that are not cached, and registers the new ones.
-    async fn meet(&mut self, devices: &[&str]) -> Result<HashMap<String, Status>, Error> {
+    async fn meet(
+        &mut self,
+        devices: &[&str],
+        register_later: bool,
+        later: &mut HashSet<String>,
+    ) -> Result<HashMap<String, Status>, Error> {
         let mut statuses = self.recorded(devices).await?;
         let new = devices.iter().filter(|&&device| !statuses.contains_key(device));
-        let new: Vec<String> = new.map(|&device| device.to_owned()).collect();
+        let mut new: Vec<String> = new.map(|&device| device.to_owned()).collect();
         if !new.is_empty() && self.registers_itself().await? {
+            if !self.is_full() {
+                let now = if register_later { 0 } else { self.may_register(new.len()) };
+                later.extend(new.split_off(now));
+            }
             statuses.extend(self.register(new).await?);
         }
         for (device, &status) in &statuses {
@@ -138,6 +173,14 @@ impl Devices {
             self.known.pop_lru();
         }
         Ok(statuses)
+    }
+
+    /// How many of so many new devices may be registered now.
+    fn may_register(&self, count: usize) -> usize {
+        let limits = self.log.terms().of(self.tenant.as_str()).ingest;
+        limits
+            .new_devices_per_s
+            .map_or(count, |rate| self.new.take_up_to(count, f64::from(rate), Instant::now()))
     }
 
     async fn recorded(&self, devices: &[&str]) -> Result<HashMap<String, Status>, Error> {

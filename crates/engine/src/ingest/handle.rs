@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::telemetry::{self, Reason};
@@ -12,7 +13,9 @@ use fleetlog_event_log::clock::Clock;
 use fleetlog_event_log::quarantine::Refused;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::quota::{Meter, Quotas};
 use super::{Closed, Fate};
+use crate::instruments;
 
 /// The end of every topic for acks.
 const ACK: &str = "/command_ack";
@@ -25,6 +28,9 @@ pub struct Handle {
     telemetry: Room,
     /// A budget of its own, so that no ack waits behind telemetry.
     acks: Room,
+    quotas: Quotas,
+    /// What this connection has sent. `None` for senders that stand for many devices.
+    own: Option<Arc<Meter>>,
 }
 
 /// The budget of one kind of message.
@@ -38,6 +44,15 @@ pub(super) struct Room {
 #[derive(Debug)]
 pub struct Receipt(oneshot::Receiver<Fate>);
 
+/// What happens to a message beyond a quota that is known only when the message is being stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Excess {
+    /// The message waits, unanswered.
+    Waits,
+    /// The message is answered with [`Fate::OverQuota`].
+    IsRefused,
+}
+
 /// A message that is not answered yet.
 pub(super) struct Message {
     pub(super) topic: Arc<str>,
@@ -45,6 +60,9 @@ pub(super) struct Message {
     received_at: DateTime<Utc>,
     /// When the message was submitted.
     pub(super) submitted: Instant,
+    pub(super) excess: Excess,
+    /// Whether the sender sends the message again if it is dropped unanswered, at no harm to other senders.
+    pub(super) is_droppable: bool,
     answer: oneshot::Sender<Fate>,
     /// The message's share of the budget, released when the message is answered or dropped.
     _room: OwnedSemaphorePermit,
@@ -59,8 +77,9 @@ impl Handle {
         clock: Clock,
         queue: mpsc::UnboundedSender<Message>,
         [telemetry, acks]: [Room; 2],
+        quotas: Quotas,
     ) -> Self {
-        Self { clock, queue, telemetry, acks }
+        Self { clock, queue, telemetry, acks, quotas, own: None }
     }
 
     /// The time, by the clock that moments in the log are compared with: a message that comes now was received then.
@@ -69,8 +88,15 @@ impl Handle {
         self.clock.now()
     }
 
-    /// Submits a message; waits while the budget is used up. Messages of one caller keep their order. Dropping the
-    /// future or the receipt loses only the answer.
+    /// A handle for one device's connection, which has bounds of its own. If too many of its messages wait for the
+    /// registration of new devices, some are answered with [`Closed`]: the connection is to be ended then.
+    #[must_use]
+    pub fn for_connection(&self) -> Self {
+        Self { own: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// Submits a message; waits while the budget is used up, or while the sender is over its quota. Messages of one
+    /// caller keep their order. Dropping the future or the receipt loses only the answer.
     pub async fn submit(
         &self,
         topic: impl Into<Arc<str>>,
@@ -78,14 +104,58 @@ impl Handle {
         received_at: DateTime<Utc>,
     ) -> Result<Receipt, Closed> {
         let topic = topic.into();
+        self.quotas.wait(&topic, payload.len(), self.own.as_deref()).await;
+        self.enqueue(topic, payload, received_at, Excess::Waits).await
+    }
+
+    /// Submits a message like [`Handle::submit`], but instead of waiting for a quota answers [`Fate::OverQuota`].
+    pub async fn submit_or_refuse(
+        &self,
+        topic: impl Into<Arc<str>>,
+        payload: Bytes,
+        received_at: DateTime<Utc>,
+    ) -> Result<Receipt, Closed> {
+        let topic = topic.into();
+        if let Err((_, bound)) = self.quotas.take(&topic, payload.len(), self.own.as_deref()) {
+            instruments::OVER_QUOTA.with([bound.into(), "refused".into()]).increment(1);
+            return Ok(Receipt::of(Fate::OverQuota));
+        }
+        self.enqueue(topic, payload, received_at, Excess::IsRefused).await
+    }
+
+    async fn enqueue(
+        &self,
+        topic: Arc<str>,
+        payload: Bytes,
+        received_at: DateTime<Utc>,
+        excess: Excess,
+    ) -> Result<Receipt, Closed> {
         let room = if topic.ends_with(ACK) { &self.acks } else { &self.telemetry };
         let cost = (payload.len() + topic.len() + Self::OVERHEAD).min(room.budget);
         let room = Arc::clone(&room.bytes).acquire_many_owned(cost as u32).await.map_err(|_| Closed)?;
         let (answer, receipt) = oneshot::channel();
         let submitted = Instant::now();
-        let message = Message { topic, payload, received_at, submitted, answer, _room: room };
+        let message = Message {
+            topic,
+            payload,
+            received_at,
+            submitted,
+            excess,
+            is_droppable: self.own.is_some(),
+            answer,
+            _room: room,
+        };
         self.queue.send(message).map_err(|_| Closed)?;
         Ok(Receipt(receipt))
+    }
+}
+
+impl Receipt {
+    /// A receipt that is answered at once.
+    fn of(fate: Fate) -> Self {
+        let (answer, receipt) = oneshot::channel();
+        let _ = answer.send(fate);
+        Self(receipt)
     }
 }
 
@@ -119,12 +189,21 @@ impl Message {
         telemetry::Message { topic: &self.topic, payload: &self.payload, received_at: self.received_at }
     }
 
-    /// The message as a row for quarantine.
-    pub(super) fn refused(&self, tenant: Option<String>, reason: Reason, detail: String) -> Refused {
+    /// The message as a row for quarantine, with at most `most` bytes of its payload.
+    pub(super) fn refused(
+        &self,
+        tenant: Option<String>,
+        reason: Reason,
+        detail: String,
+        most: usize,
+    ) -> Refused {
+        let whole = (self.payload.len() > most)
+            .then(|| (self.payload.len() as i64, digest(&SHA256, &self.payload).as_ref().to_vec()));
         Refused {
             tenant,
             topic: self.topic.to_string(),
-            payload: self.payload.to_vec(),
+            payload: self.payload[..self.payload.len().min(most)].to_vec(),
+            whole,
             reason: reason.as_str(),
             detail,
             received_at: self.received_at,

@@ -18,10 +18,10 @@ use fleetlog_event_log::{EventLog, LogId};
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
-use super::handle::Message;
+use super::handle::{Excess, Handle, Message};
 use super::retry::{unstored, until_done};
 use super::{Fate, TAKE};
-use crate::devices::admission::Devices;
+use crate::devices::admission::{Devices, Judged};
 use crate::instruments;
 
 /// The most payload in one batch, in bytes. It keeps a transaction with the largest messages to about a second.
@@ -35,6 +35,16 @@ const FEW: usize = 8;
 /// the pause saves a third of Postgres's work, and adds some milliseconds to an acknowledgement.
 const REST: (u32, Duration) = (2, Duration::from_millis(10));
 
+/// The most bytes of a message's payload that quarantine keeps. Whole messages that a later version, or another setting,
+/// would take are at most that long.
+pub const QUARANTINED_PAYLOAD: usize = telemetry::MAX_PAYLOAD;
+
+/// The most bytes of messages that wait in one lane because their devices are new, with [`Handle::OVERHEAD`] for each. It
+/// is an eighth of the budget that all tenants share.
+pub const POSTPONED: usize = 8 << 20;
+/// How long messages of new devices wait before registration is tried again.
+const POSTPONED_FOR: Duration = Duration::from_secs(1);
+
 /// The reason in quarantine for all messages of a suspended tenant.
 pub(super) const SUSPENDED: &str = "the tenant is suspended";
 
@@ -45,6 +55,15 @@ pub(super) struct Lane {
     devices: Devices,
     appends: Arc<Semaphore>,
     batch: usize,
+    postponed: Postponed,
+}
+
+/// Messages of new devices that wait until more devices may be registered, in the order of their arrival.
+#[derive(Default)]
+struct Postponed {
+    messages: Vec<Message>,
+    bytes: usize,
+    due: Option<Instant>,
 }
 
 /// A message and its event.
@@ -60,26 +79,36 @@ impl Lane {
         appends: Arc<Semaphore>,
         batch: usize,
     ) -> Self {
-        Self { log, log_id, devices, appends, batch: batch.clamp(1, TAKE) }
+        Self { log, log_id, devices, appends, batch: batch.clamp(1, TAKE), postponed: Postponed::default() }
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>) {
-        while let Some(batch) = gather(&mut inbox, self.batch).await {
+        loop {
+            let due = tokio::time::sleep_until(self.postponed.due.unwrap_or_else(Instant::now).into());
+            let (batch, again) = tokio::select! {
+                biased;
+                () = due, if self.postponed.due.is_some() => (Some(self.postponed.take()), true),
+                batch = gather(&mut inbox, self.batch) => (batch, false),
+            };
+            // The postponed messages are not answered, so their senders send them again.
+            let Some(batch) = batch else { break };
             let size = batch.len();
             instruments::BATCHES.increment(1);
             instruments::BATCH_SIZE.record(size as f64);
             let began = Instant::now();
             let wait = unstored(self.log.health(), batch.first().map_or(began, |oldest| oldest.submitted));
-            self.store(batch, &wait).await;
+            let postponed = self.store(batch, again, &wait).await;
             drop(wait);
-            instruments::IN_FLIGHT.decrement(size as f64);
+            instruments::IN_FLIGHT.decrement((size - postponed) as f64);
             if (FEW + 1..LARGE).contains(&size) && inbox.len() < LARGE {
                 tokio::time::sleep((began.elapsed() * REST.0).min(REST.1)).await;
             }
         }
     }
 
-    async fn store(&mut self, batch: Vec<Message>, wait: &Wait) {
+    /// Stores a batch, but for messages of new devices that have to wait. `again` says that the batch has waited already.
+    /// Returns how many messages wait.
+    async fn store(&mut self, batch: Vec<Message>, again: bool, wait: &Wait) -> usize {
         let (mut decided, mut refusals) = decide_apart(batch).await;
         if self.devices.are_suspended() {
             let suspended = |(message, event): Decided| {
@@ -88,19 +117,26 @@ impl Lane {
             refusals.extend(decided.drain(..).map(suspended));
         }
         let devices: BTreeSet<&str> = decided.iter().map(|(_, event)| event.aggregate_id.as_str()).collect();
-        let refused = self.devices.refused(&devices, wait).await;
+        // A device that waits must not be overtaken by its own later messages.
+        let register_later = !again && self.postponed.due.is_some();
+        let Judged { refused, later } = self.devices.judge(&devices, register_later, wait).await;
+        let before = self.postponed.messages.len();
         let (mut messages, mut events) =
             (Vec::with_capacity(decided.len()), Vec::with_capacity(decided.len()));
         for (message, event) in decided {
-            if let Some(&(reason, detail)) = refused.get(&event.aggregate_id) {
+            if later.contains(&event.aggregate_id) {
+                self.postponed.add(message);
+            } else if let Some(&(reason, detail)) = refused.get(&event.aggregate_id) {
                 refusals.push(refuse(message, Some(event.tenant), reason, detail.to_owned()));
             } else {
                 messages.push(message);
                 events.push(event);
             }
         }
+        let postponed = self.postponed.messages.len() - before;
         self.append(messages, events, wait, &mut refusals).await;
         quarantine(&self.log, wait, refusals).await;
+        postponed
     }
 
     async fn append(
@@ -138,6 +174,30 @@ impl Lane {
             }
         }
         counts.publish();
+    }
+}
+
+impl Postponed {
+    /// Postpones a message, or refuses it, as its sender has asked. Beyond [`POSTPONED`] a message is dropped unanswered if
+    /// that harms its sender only.
+    fn add(&mut self, message: Message) {
+        let cost = message.payload.len() + Handle::OVERHEAD;
+        let outcome = if message.excess == Excess::IsRefused {
+            message.answer(Fate::OverQuota);
+            "refused"
+        } else if message.is_droppable && self.bytes + cost > POSTPONED {
+            "dropped"
+        } else {
+            self.bytes += cost;
+            self.messages.push(message);
+            self.due.get_or_insert_with(|| Instant::now() + POSTPONED_FOR);
+            "waited"
+        };
+        instruments::OVER_QUOTA.with(["new_devices".into(), outcome.into()]).increment(1);
+    }
+
+    fn take(&mut self) -> Vec<Message> {
+        std::mem::take(self).messages
     }
 }
 
@@ -182,7 +242,7 @@ async fn decide_apart(batch: Vec<Message>) -> (Vec<Decided>, Vec<Refusal>) {
 }
 
 pub(super) fn refuse(message: Message, tenant: Option<Tenant>, reason: Reason, detail: String) -> Refusal {
-    let refused = message.refused(tenant.map(String::from), reason, detail);
+    let refused = message.refused(tenant.map(String::from), reason, detail, QUARANTINED_PAYLOAD);
     (message, refused, reason)
 }
 
@@ -197,7 +257,8 @@ pub(super) async fn quarantine(log: &EventLog, wait: &Wait, refusals: Vec<Refusa
         rows.push(row);
         answers.push((message, reason));
     }
-    until_done("quarantine messages", wait, || log.quarantine(&rows)).await;
+    let dropped = until_done("quarantine messages", wait, || log.quarantine(&rows)).await;
+    instruments::QUARANTINE_DROPPED.increment(dropped);
     for (message, reason) in answers {
         instruments::QUARANTINED.with([reason.as_str().into()]).increment(1);
         message.answer(Fate::Quarantined(reason));

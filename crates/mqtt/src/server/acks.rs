@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use fleetlog_engine::ingest::{Closed, Receipt};
+use fleetlog_engine::ingest::{Closed, Fate, Receipt};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -20,6 +20,9 @@ use super::transport::Outgoing;
 /// The most publishes of a connection that are under way at a time. Whoever speaks MQTT 5 is told, and must not exceed
 /// it; others' further packets wait in the socket.
 pub(super) const UNDER_WAY: u16 = 256;
+
+/// MQTT 5's reason for a publish beyond a quota.
+const QUOTA_EXCEEDED: u8 = 0x97;
 
 /// For how many of them there is room kept.
 const KEPT: usize = 4;
@@ -100,8 +103,12 @@ impl Answers {
             && (self.outgoing.has_room() || self.outgoing.poll_flush(context).is_ready())
             && let Poll::Ready(fate) = Pin::new(&mut next.receipt).poll(context)
         {
-            fate?;
-            self.outgoing.acknowledge(next.packet_id);
+            match fate? {
+                Fate::OverQuota => self.outgoing.refuse(next.packet_id, QUOTA_EXCEEDED),
+                Fate::Recorded(_) | Fate::Duplicate | Fate::Quarantined(_) => {
+                    self.outgoing.acknowledge(next.packet_id);
+                }
+            }
             waiting.pop_front();
         }
         if waiting.is_empty() {

@@ -199,6 +199,16 @@ impl Connection {
         }
     }
 
+    /// Like [`Connection::submit`], for a client that can be told that it is over its quota.
+    async fn submit_or_refuse(&self, topic: Arc<str>, payload: Bytes) -> Result<Receipt, Closed> {
+        tokio::select! {
+            biased;
+            receipt = self.ingest.submit_or_refuse(topic, payload, self.ingest.now()) => receipt,
+            () = self.abandoned.cancelled() => Err(Closed),
+            () = tokio::time::sleep(self.answers.patience) => Err(Closed),
+        }
+    }
+
     /// Returns when the message's fate is committed, or when nobody can be told.
     async fn store(&self, topic: Arc<str>, payload: Bytes) -> Result<(), Closed> {
         let stored = async { self.submit(topic, payload).await?.await };
@@ -219,7 +229,12 @@ impl Connection {
                     () = self.answers.room() => {}
                     () = self.abandoned.cancelled() => return Err(Closed),
                 }
-                self.answers.owe(packet_id, self.submit(topic, payload).await?);
+                let receipt = if self.can_be_told() {
+                    self.submit_or_refuse(topic, payload).await?
+                } else {
+                    self.submit(topic, payload).await?
+                };
+                self.answers.owe(packet_id, receipt);
                 Ok(without_a_word())
             }
             // Nobody waits for its fate.

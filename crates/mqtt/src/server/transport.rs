@@ -56,6 +56,14 @@ impl Outgoing {
         out.buffer.put_u16(packet_id);
     }
 
+    /// Adds a PUBACK with a reason, which only MQTT 5 has, to what is sent next.
+    pub(super) fn refuse(&self, packet_id: u16, reason: u8) {
+        let mut out = self.out();
+        out.buffer.put_slice(&[0x40, 3]);
+        out.buffer.put_u16(packet_id);
+        out.buffer.put_u8(reason);
+    }
+
     /// Sends what there is. A connection that has failed sends nothing any more, which its reader finds out.
     pub(super) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.out().poll_flush(context)

@@ -1,6 +1,7 @@
 //! Tiers and their rate limits, as REST takes and shows them.
 
 use fleetlog_access::tiers;
+use fleetlog_event_log::terms;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -30,6 +31,74 @@ impl From<RateLimit> for tiers::Limit {
     }
 }
 
+/// How much the devices of a tenant may send. Each node counts for itself. Null, or left out: no limit.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the fields' names on the wire")]
+pub(in crate::rest) struct IngestLimits {
+    /// How many messages a second, over all connections: 1 to 2,147,483,647.
+    pub(in crate::rest) messages_per_s: Option<i32>,
+    /// How many bytes of payload a second, over all connections: 1 or more.
+    pub(in crate::rest) bytes_per_s: Option<i64>,
+    /// How many messages a second over each connection to the built-in endpoint: 1 to 2,147,483,647.
+    pub(in crate::rest) connection_messages_per_s: Option<i32>,
+    /// How many bytes of payload a second over each connection to the built-in endpoint: 1 or more.
+    pub(in crate::rest) connection_bytes_per_s: Option<i64>,
+    /// How many unknown devices a second may register themselves by what they send: 1 to 2,147,483,647.
+    pub(in crate::rest) new_devices_per_s: Option<i32>,
+}
+
+impl From<terms::IngestLimits> for IngestLimits {
+    fn from(limits: terms::IngestLimits) -> Self {
+        let terms::IngestLimits {
+            messages_per_s,
+            bytes_per_s,
+            connection_messages_per_s,
+            connection_bytes_per_s,
+            new_devices_per_s,
+        } = limits;
+        Self {
+            messages_per_s,
+            bytes_per_s,
+            connection_messages_per_s,
+            connection_bytes_per_s,
+            new_devices_per_s,
+        }
+    }
+}
+
+impl From<IngestLimits> for terms::IngestLimits {
+    fn from(limits: IngestLimits) -> Self {
+        let IngestLimits {
+            messages_per_s,
+            bytes_per_s,
+            connection_messages_per_s,
+            connection_bytes_per_s,
+            new_devices_per_s,
+        } = limits;
+        Self {
+            messages_per_s,
+            bytes_per_s,
+            connection_messages_per_s,
+            connection_bytes_per_s,
+            new_devices_per_s,
+        }
+    }
+}
+
+impl IngestLimits {
+    /// Each limit, by its field.
+    pub(in crate::rest) fn each(&self) -> [(&'static str, Option<i64>); 5] {
+        [
+            ("messages_per_s", self.messages_per_s.map(i64::from)),
+            ("bytes_per_s", self.bytes_per_s),
+            ("connection_messages_per_s", self.connection_messages_per_s.map(i64::from)),
+            ("connection_bytes_per_s", self.connection_bytes_per_s),
+            ("new_devices_per_s", self.new_devices_per_s.map(i64::from)),
+        ]
+    }
+}
+
 /// A tier: which rate limits apply to the tenants that have it.
 #[derive(Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "the field's name on the wire")]
@@ -41,11 +110,14 @@ pub(in crate::rest) struct Tier {
     pub(in crate::rest) description: Option<String>,
     /// Its limits. What none is about is not limited.
     pub(in crate::rest) limits: Vec<RateLimit>,
+    /// How much the devices of a tenant with this tier may send.
+    pub(in crate::rest) ingest: IngestLimits,
 }
 
 impl From<tiers::Tier> for Tier {
     fn from(tier: tiers::Tier) -> Self {
         let limits = tier.limits.into_iter().map(Into::into).collect();
-        Self { tier: tier.tier, description: tier.description, limits }
+        let ingest = tier.ingest.unwrap_or_default().into();
+        Self { tier: tier.tier, description: tier.description, limits, ingest }
     }
 }
