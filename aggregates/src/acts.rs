@@ -136,8 +136,12 @@ acts! {
 
     /// A refusal. Stream `tenant/<id>`, one for each event.
     Denial as "Denial" {
-        /// A login named an account that does not exist. The event does not keep the account's name.
-        LoginRefused {},
+        /// Logins named accounts that do not exist. The event does not keep the accounts' names.
+        LoginRefused {
+            /// How many there were within the minute that this event covers. Absent for one.
+            #[serde(default = "once", skip_serializing_if = "is_once")]
+            times: u64,
+        },
         /// The actor asked for an action that it may not perform.
         AccessDenied {
             /// The name of the action.
@@ -170,6 +174,15 @@ acts! {
             tier: String,
         },
     }
+}
+
+fn once() -> u64 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_once(times: &u64) -> bool {
+    *times == 1
 }
 
 macro_rules! word {
@@ -285,7 +298,8 @@ mod tests {
                 settings: [("self_registration".to_owned(), false.into())].into_iter().collect(),
             },
         );
-        stored(r#"{"LoginRefused":{}}"#, &Denial::LoginRefused {});
+        stored(r#"{"LoginRefused":{}}"#, &Denial::LoginRefused { times: 1 });
+        stored(r#"{"LoginRefused":{"times":3}}"#, &Denial::LoginRefused { times: 3 });
         stored(
             r#"{"AccessDenied":{"action":"devices.write","times":3}}"#,
             &Denial::AccessDenied { action: "devices.write".into(), times: 3 },

@@ -6,6 +6,7 @@ mod attempts;
 mod callers;
 mod connections;
 mod document;
+mod strangers;
 mod tiers;
 
 use std::time::Duration;

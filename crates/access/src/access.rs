@@ -8,6 +8,7 @@ use super::api_keys::ApiKeys;
 use super::attempts::Attempts;
 use super::callers::Callers;
 use super::denials::Denials;
+use super::housekeeping;
 use super::invitations::Invitations;
 use super::login::Logins;
 use super::mail::letters::Letters;
@@ -33,6 +34,7 @@ pub struct Settings {
 /// The services, for those who call them. Cheap to clone; clones share what the services share.
 #[derive(Clone)]
 pub struct Access {
+    log: EventLog,
     /// How many requests may be made.
     pub quota: Quota,
     /// Who is calling.
@@ -74,6 +76,7 @@ impl Access {
         let sessions = Sessions::new(log(), signing_keys.clone());
         let (api_keys, policies) = (ApiKeys::new(log()), PolicyCache::new(log()));
         Self {
+            log: log(),
             callers: Callers::new(sessions.clone(), api_keys, policies),
             denials: Denials::new(log()),
             logins: Logins::new(log(), sessions.clone(), passwords(), attempts()),
@@ -92,12 +95,13 @@ impl Access {
 
     /// What the services do in the background, by name. Each part runs until `shutdown`, and needs to run once a process.
     #[must_use]
-    pub fn background(&self, shutdown: &CancellationToken) -> [(&'static str, BoxFuture<'static, ()>); 3] {
-        let Self { signing_keys, quota, denials, .. } = self.clone();
+    pub fn background(&self, shutdown: &CancellationToken) -> [(&'static str, BoxFuture<'static, ()>); 4] {
+        let Self { log, signing_keys, quota, denials, .. } = self.clone();
         [
             ("the signing keys' upkeep", Box::pin(signing_keys.run(shutdown.clone()))),
             ("the counts of requests", Box::pin(quota.run(shutdown.clone()))),
             ("the record of denials", Box::pin(denials.run(shutdown.clone()))),
+            ("housekeeping", Box::pin(housekeeping::run(log, shutdown.clone()))),
         ]
     }
 }

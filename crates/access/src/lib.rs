@@ -19,6 +19,8 @@
 //! - [`login`]: an e-mail address and a password for a session
 //! - [`attempts`]: how often a secret may be guessed at
 //! - [`known_origins`]: where an account was logged in to before, and strangers' guesses do not count
+//! - [`strangers`]: refused logins to accounts that do not exist, on the record together
+//! - [`housekeeping`]: deletes what is over
 //! - [`sessions`], [`refresh`]: from a login to its end, and the tokens that keep a session going
 //! - [`session_tokens`], [`session_rows`]: what a session's client holds; the table of sessions
 //! - [`accounts`]: what all changes of accounts share
@@ -53,6 +55,7 @@ pub mod denials;
 pub mod directory;
 pub mod error;
 pub mod first_start;
+pub mod housekeeping;
 pub mod instruments;
 pub mod invitations;
 pub mod known_origins;
@@ -75,6 +78,7 @@ pub mod sessions;
 pub mod sign_up;
 pub mod signing_keys;
 pub mod starter_types;
+pub mod strangers;
 pub mod tenants;
 pub mod tiers;
 mod tokens;

@@ -1,17 +1,18 @@
 //! Logging in: an e-mail address and a password for a session.
 
+use std::net::IpAddr;
+
 use fleetlog_aggregates::acts;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, Metadata};
-use uuid::Uuid;
 
-use super::action::platform;
 use super::attempts::{Attempts, Kind, TooMany};
 use super::error::Error;
 use super::known_origins::{KnownOrigins, Origin};
 use super::password::{MAX_PASSWORD, Passwords};
 use super::session_tokens::{Client, Tokens};
 use super::sessions::Sessions;
+use super::strangers;
 use super::users::{self, Email, User};
 
 /// Why nobody is logged in.
@@ -74,7 +75,7 @@ impl Logins {
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let matches = self.passwords.verify(password.to_owned(), hash).await?;
         let Some(user) = user.clone().filter(|_| matches) else {
-            self.tell_refusal(user, request_id).await?;
+            self.tell_refusal(user, origin.address, request_id).await?;
             return Err(Refused::BadCredentials);
         };
         self.attempts.give_back(Kind::Login, counted.0.as_deref(), counted.1).await?;
@@ -84,9 +85,14 @@ impl Logins {
         Ok(LoggedIn { tokens, device })
     }
 
-    /// Records a failed attempt: in the log of the user's tenant, or the platform's if there is no such user. Both take
-    /// equally long.
-    async fn tell_refusal(&self, user: Option<User>, request_id: String) -> Result<(), Error> {
+    /// Records a failed attempt in the log of the user's tenant, or counts it if there is no such user. Both are a
+    /// transaction that writes, so that the time does not tell which.
+    async fn tell_refusal(
+        &self,
+        user: Option<User>,
+        address: Option<IpAddr>,
+        request_id: String,
+    ) -> Result<(), Error> {
         let metadata = Metadata::within(request_id, Actor::Nobody);
         self.log
             .record(move |recorder| {
@@ -95,8 +101,7 @@ impl Logins {
                         let failed = acts::User::UserLoginFailed {};
                         recorder.tell(&tenant, &user_id.to_string(), &failed, &metadata).await?;
                     } else {
-                        let (unknown, refused) = (Uuid::now_v7().to_string(), acts::Denial::LoginRefused {});
-                        recorder.tell(&platform(), &unknown, &refused, &metadata).await?;
+                        strangers::count(recorder, address).await?;
                     }
                     Ok(())
                 })
