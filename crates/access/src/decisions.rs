@@ -1,5 +1,5 @@
 //! Decisions about many devices at once: a page of a list, the devices of a batch. Each may take a millisecond, so they are
-//! made on a thread for blocking work, some at a time, and tenants take turns. However large a tenant's pages and
+//! made on threads of their own, of low priority, some at a time, and tenants take turns. However large a tenant's pages and
 //! policies are, the threads that serve everybody stay free.
 
 use std::sync::LazyLock;
@@ -8,6 +8,7 @@ use fleetlog_aggregates::device::Labels;
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::Error;
 use fleetlog_event_log::turns::Turns;
+use tokio::sync::oneshot;
 
 use super::action::{Action, Device, Resource};
 use super::authorize::authorize;
@@ -34,7 +35,9 @@ pub async fn permitted(
         let some: Vec<_> = devices.by_ref().take(A_TURN).collect();
         let (caller, cmd) = (caller.clone(), cmd.map(str::to_owned));
         let turn = TURNS.take(caller.tenant.as_str(), 1).await;
-        let decided = tokio::task::spawn_blocking(move || {
+        let (tell, decided) = oneshot::channel();
+        let decide = move || {
+            yield_to_others();
             // The turn ends with the work, even if nobody waits for its result any more.
             let _turn = turn;
             let may = |(uid, labels): &(Uid, Labels)| {
@@ -44,9 +47,22 @@ pub async fn permitted(
                 });
                 authorize(&caller, action, &resource).is_ok()
             };
-            some.into_iter().filter(may).map(|(uid, _)| uid).collect::<Vec<_>>()
-        });
+            let permitted: Vec<Uid> = some.into_iter().filter(may).map(|(uid, _)| uid).collect();
+            // The caller may have left.
+            let _ = tell.send(permitted);
+        };
+        let thread = std::thread::Builder::new().name("decisions".to_owned());
+        thread.spawn(decide).map_err(|_| Error::task_ended())?;
         permitted.extend(decided.await.map_err(|_| Error::task_ended())?);
     }
     Ok(permitted)
+}
+
+/// Gives this thread a lower priority than those that take in telemetry and serve requests. Only Linux has priorities of
+/// threads.
+fn yield_to_others() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, 10) {
+        tracing::debug!(%error, "failed to lower a thread's priority");
+    }
 }

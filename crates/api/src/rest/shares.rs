@@ -21,9 +21,9 @@ use crate::instruments;
 use crate::server::held::hold;
 
 /// How many requests run at once, and how many of one tenant.
-const REQUESTS: (u32, u32) = (128, 32);
+const REQUESTS: (u32, u32) = (64, 16);
 /// How many bytes of answers wait to be read, and how many of one tenant.
-const BYTES: (u32, u32) = (64 << 20, 16 << 20);
+const BYTES: (u32, u32) = (32 << 20, 8 << 20);
 /// Bytes are counted in pieces of this size. A smaller answer is not counted: the socket takes it at once.
 const PIECE: u32 = 64 << 10;
 /// How long a request waits for its turn, and its answer for room.
