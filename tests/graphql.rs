@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use fleetlog_access::Role;
 use fleetlog_api::Settings;
 use fleetlog_api::graphql::Schemas;
+use insta::assert_snapshot;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use crate::rest::assert_committed;
 use crate::support::Api;
+use crate::support::api::answer;
 
 fn code(answer: &Value) -> &str {
     answer["errors"][0]["extensions"]["code"].as_str().unwrap_or_default()
@@ -371,4 +373,94 @@ async fn the_schema_is_shown_only_where_that_is_allowed() {
         let mixed = api.ask("{ logs { head } __schema { types { name } } }").await;
         assert_eq!(mixed["data"]["__schema"], Value::Null, "{mixed}");
     }
+}
+
+/// Asks over HTTP with these headers. Returns status, content type and body.
+async fn over_http(request: reqwest::RequestBuilder, api: &Api) -> (u16, String, String) {
+    let answered = answer(request.bearer_auth(api.token("t0", Role::Viewer))).await;
+    (answered.status.as_u16(), answered.header("content-type").to_owned(), answered.text)
+}
+
+#[tokio::test]
+async fn fields_come_in_the_order_in_which_they_are_asked_for() {
+    let api = Api::start().await;
+    api.publish("dev-01", [json!({"t": 1})]).await;
+    api.catch_up().await;
+    let question = r#"{ z: devices { nodes { status uid } totalCount pageInfo { hasNextPage } } a: logs { head }
+        m: device(uid: "dev-01") { name windows(step: "1h") { step } uid } b: __typename }"#;
+    let request = || api.request(Method::POST, "/graphql").json(&json!({ "query": question }));
+    for _ in 0..5 {
+        let (_, _, text) = over_http(request(), &api).await;
+        let places =
+            ["\"z\"", "status", "uid", "totalCount", "pageInfo", "\"m\"", "name", "windows", "\"b\""];
+        let found: Vec<usize> = places.iter().map(|place| text.find(place).unwrap_or(usize::MAX)).collect();
+        assert!(found.is_sorted() && found.iter().all(|place| *place < text.len()), "{found:?} {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_dashboards_first_question_is_affordable_and_a_refusal_says_cost_and_limit() {
+    let api = Api::start().await;
+    api.publish("dev-01", [json!({"t": 1})]).await;
+    api.catch_up().await;
+    for good in [
+        "{ devices { totalCount } }",
+        "{ devices { totalCount nodes { uid } pageInfo { endCursor hasNextPage } } }",
+        "{ devices(first: 1000) { totalCount nodes { uid name status lastSeenAt } } }",
+    ] {
+        let answered = api.ask(good).await;
+        assert_eq!(answered["data"]["devices"]["totalCount"], 1, "{good}: {answered}");
+    }
+    let dear = "{ devices(first: 100) { nodes { telemetry(first: 100) { nodes { ts } } } } }";
+    let refused = api.ask(dear).await;
+    assert_snapshot!(refused["errors"][0]["message"].as_str().unwrap_or_default(), @"the question costs 25502, and the most is 10000: ask for fewer items (`first`), or for fewer fields of each");
+}
+
+#[tokio::test]
+async fn a_query_may_come_by_get_and_a_mutation_may_not() {
+    let api = Api::start().await;
+    let get = |pairs: &[(&str, &str)]| {
+        let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        api.request(Method::GET, &format!("/graphql?{text}"))
+    };
+    let query = "query Q($first: Int) { devices(first: $first) { nodes { uid } } }";
+    let pairs = [("query", query), ("operationName", "Q"), ("variables", r#"{"first": 5}"#)];
+    let asked = over_http(get(&pairs), &api).await;
+    assert_eq!(asked, (200, "application/json".into(), r#"{"data":{"devices":{"nodes":[]}}}"#.into()));
+    let mutation = r#"query A { __typename } mutation B { cancelCommand(id: "x") { replayed } }"#;
+    for (operation, status) in [("A", 200), ("B", 405)] {
+        let (answered, _, text) =
+            over_http(get(&[("query", mutation), ("operationName", operation)]), &api).await;
+        assert_eq!(answered, status, "{text}");
+    }
+    let (status, _, text) =
+        over_http(get(&[("query", "{ logs { head } }"), ("variables", "[1]")]), &api).await;
+    assert_eq!(status, 422, "{text}");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_the_own_content_type_gets_its_statuses() {
+    let api = Api::start().await;
+    let ask = |accept: &str, body: Value| {
+        over_http(api.request(Method::POST, "/graphql").header("accept", accept).json(&body), &api)
+    };
+    let own = "application/graphql-response+json";
+    for (body, status) in [
+        (json!({ "query": "{ __typename }" }), 200),
+        (json!({ "query": "{ device(uid: \"none\") { uid } }" }), 200),
+        (json!({ "query": "{" }), 400),
+        (json!({ "query": "{ nothing }" }), 400),
+        (json!({ "query": "query ($n: Int!) { devices(first: $n) { totalCount } }" }), 400),
+        (json!({ "query": "query A { __typename } query B { __typename }" }), 400),
+        (json!({ "query": "{ __typename }", "operationName": "none" }), 400),
+    ] {
+        let (answered, kind, text) = ask(own, body.clone()).await;
+        assert_eq!((answered, kind.as_str()), (status, own), "{body}: {text}");
+        assert_eq!(text.contains("\"data\""), status == 200, "{body}: {text}");
+        let (answered, kind, text) = ask("application/json", body.clone()).await;
+        assert_eq!((answered, kind.as_str()), (200, "application/json"), "{body}: {text}");
+    }
+    let forbidden = json!({ "query": "{ logs { head } }" });
+    let (status, _, text) = ask(own, forbidden).await;
+    assert_eq!(status, 200, "it was carried out, and a field was refused: {text}");
 }

@@ -107,7 +107,14 @@ fn paths_and_methods() -> Vec<Row> {
         ("POST", "/telemetry/dev-01", Nothing, "405 method_not_allowed"),
         ("DELETE", "/events", Nothing, "405 method_not_allowed"),
         ("GET", "/auth/login", Nothing, "405 method_not_allowed"),
-        ("GET", "/graphql", Nothing, "405 method_not_allowed"),
+        ("GET", "/graphql", Nothing, "422 invalid query"),
+        ("GET", "/graphql?query=%7Blogs%7Bhead%7D%7D&variables=1", Nothing, "422 invalid variables"),
+        (
+            "GET",
+            "/graphql?query=mutation%7BcancelCommand(id:1)%7Breplayed%7D%7D",
+            Nothing,
+            "405 method_not_allowed",
+        ),
         ("BREW", "/devices", Nothing, "405 method_not_allowed"),
     ]
 }
@@ -229,6 +236,18 @@ fn bodies() -> Vec<Row> {
         ("POST", "/auth/login", Json(r#"{"email":"a","password":"b","role":"admin"}"#), "422 invalid role"),
         ("POST", "/graphql", Json(r#"{"query":1}"#), "422 invalid query"),
         ("POST", "/graphql", Json("{}"), "422 invalid query"),
+        (
+            "POST",
+            "/graphql",
+            Json(r#"{"query":"{ logs { head } }","variables":[1]}"#),
+            "422 invalid variables",
+        ),
+        (
+            "POST",
+            "/graphql",
+            Json(r#"{"query":"{ logs { head } }","extensions":"x"}"#),
+            "422 invalid extensions",
+        ),
         (
             "POST",
             "/graphql",

@@ -1,5 +1,8 @@
 //! The `OpenAPI` document as a test reads it: its operations, and whether a value fits a schema.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
 use fleetlog_api::rest;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -9,6 +12,7 @@ use crate::support::api::Answer;
 /// The document.
 pub(crate) struct Document {
     pub(crate) whole: Value,
+    built: Mutex<HashMap<String, Arc<jsonschema::Validator>>>,
 }
 
 /// One operation of the document.
@@ -20,7 +24,7 @@ pub(crate) struct Operation {
 
 impl Document {
     pub(crate) fn read() -> Self {
-        Self { whole: rest::document() }
+        Self { whole: rest::document(), built: Mutex::default() }
     }
 
     /// All operations; at last those that remove something, parts before what they are parts of.
@@ -47,9 +51,15 @@ impl Document {
         }
     }
 
-    pub(crate) fn validator(&self, schema: &Value) -> jsonschema::Validator {
-        let whole = json!({ "allOf": [schema], "components": self.whole["components"] });
-        jsonschema::options().should_validate_formats(true).build(&whole).expect("a schema")
+    /// The validator of a schema, built once.
+    pub(crate) fn validator(&self, schema: &Value) -> Arc<jsonschema::Validator> {
+        let mut built = self.built.lock().expect("no panic while it is locked");
+        let validator = built.entry(schema.to_string()).or_insert_with(|| {
+            let whole = json!({ "allOf": [schema], "components": self.whole["components"] });
+            let options = jsonschema::options().should_validate_formats(true);
+            Arc::new(options.build(&whole).expect("a schema"))
+        });
+        Arc::clone(validator)
     }
 
     /// Whether a value fits a schema; if not, why.
@@ -87,6 +97,22 @@ impl Document {
 impl Operation {
     pub(crate) fn name(&self) -> String {
         format!("{} {}", self.method, self.path)
+    }
+
+    /// The query string with the examples of the parameters that are needed, and with these others.
+    pub(crate) fn query(&self, others: &[(&str, &str)]) -> String {
+        let parameters = self.described["parameters"].as_array().into_iter().flatten();
+        let needed =
+            parameters.filter(|parameter| parameter["in"] == "query" && parameter["required"] == true);
+        let mut query = vec![];
+        for parameter in needed {
+            let name = parameter["name"].as_str().expect("a name");
+            let example = parameter["example"].as_str().expect("an example of what is needed");
+            let text = form_urlencoded::byte_serialize(example.as_bytes()).collect::<String>();
+            query.extend((others.iter().all(|(other, _)| *other != name)).then(|| format!("{name}={text}")));
+        }
+        query.extend(others.iter().map(|(name, value)| format!("{name}={value}")));
+        query.join("&")
     }
 
     /// The schema and the example of the operation's body.

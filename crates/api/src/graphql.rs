@@ -2,9 +2,10 @@
 //!
 //! - `request`: the route, and the steps from a question to its answer
 //! - `cost`: limits on a question's size, checked before the library walks it
+//! - `price`: what a question costs, and the most that it may cost
 //! - `query`, `mutation`: the reads and the writes
 //! - `device`, `command`, `telemetry`, `windows`, `log`, `projection`: the types of the answers
-//! - `answer`: the answer as JSON text
+//! - `answer`, `order`: the answer as JSON text, in the order of the question
 //! - `loaders`: shared queries for fields that need the same data of several devices
 //! - `scalars`, `error`: 64-bit numbers and JSON; errors with REST's codes
 
@@ -16,6 +17,8 @@ mod error;
 mod loaders;
 mod log;
 mod mutation;
+mod order;
+mod price;
 mod projection;
 mod query;
 mod request;
@@ -45,16 +48,12 @@ impl Schemas {
         let schema = || Schema::build(query::Query, mutation::Mutation, EmptySubscription);
         let data = schema()
             .limit_depth(cost::DEPTH)
-            .limit_complexity(cost::COMPLEXITY)
             .limit_directives(cost::DIRECTIVES)
             .disable_introspection()
             .disable_suggestions();
         // The introspection query that tools send is deeper than any query for data needs to be.
-        let types = schema()
-            .limit_depth(cost::TYPES_DEPTH)
-            .limit_complexity(cost::COMPLEXITY)
-            .limit_directives(cost::DIRECTIVES)
-            .introspection_only();
+        let types =
+            schema().limit_depth(cost::TYPES_DEPTH).limit_directives(cost::DIRECTIVES).introspection_only();
         Self { data: data.finish(), types: introspection.then(|| types.finish()) }
     }
 

@@ -7,7 +7,6 @@ use fleetlog_access::Action;
 use fleetlog_aggregates::command;
 use fleetlog_projections::commands::{self, Cursor};
 
-use super::cost::QUERY;
 use super::loaders::{LifeOf, Loaders};
 use super::query::{moment, page_size};
 use super::request::Asker;
@@ -17,9 +16,6 @@ use crate::resource::uuid;
 use crate::rest::Error;
 use crate::rest::extract::parse;
 use crate::rest::parameters::check_span;
-
-/// How many steps a command is assumed to have, for the cost of a question: most have three or four.
-pub(super) const STEPS: usize = 5;
 
 /// A command as the log left it.
 pub(super) struct Command {
@@ -185,7 +181,6 @@ impl Command {
     }
 
     /// Every event of the command, in order, from the log itself.
-    #[graphql(complexity = "QUERY + STEPS * child_complexity")]
     async fn history(&self, context: &Context<'_>) -> Result<Vec<Step>> {
         if !self.seen {
             let (asker, cmd_id) = (context.data::<Asker>()?, self.row.cmd_id);
@@ -334,7 +329,6 @@ pub(super) struct CommandTotal(commands::Query);
 #[Object]
 impl CommandTotal {
     /// The number of items on all pages. Null if policies hide some items from the caller.
-    #[graphql(complexity = "10 * QUERY")]
     async fn total_count(&self, context: &Context<'_>) -> Result<Option<Long>> {
         let asker = context.data::<Asker>()?;
         if asker.door.caller.is_ruled(Action::CommandsRead) {

@@ -1,6 +1,6 @@
 //! Limits on the size of a question, checked before the library walks it.
 //!
-//! The library checks depth and complexity by walking the question with every fragment expanded, and that walk itself
+//! The library checks depth by walking the question with every fragment expanded, and that walk itself
 //! can be endless: thirty fragments that each use the next one twice make a billion fields. Its parser also recurses
 //! once per bracket. So this module bounds both first, in one pass each.
 
@@ -9,25 +9,16 @@ use std::collections::HashMap;
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
 use async_graphql::parser::{Error as ParseError, parse_query};
 
-use crate::rest::parameters::MAX_LIMIT;
-
 /// How deep fields may be nested.
 pub(super) const DEPTH: usize = 10;
 /// How deep fields may be nested in an introspection query.
 pub(super) const TYPES_DEPTH: usize = 15;
-/// The highest complexity of a question: its fields, each counted as often as it may appear in the answer.
-pub(super) const COMPLEXITY: usize = 1_000;
 /// The most directives on one field.
 pub(super) const DIRECTIVES: usize = 10;
 /// How deep brackets may be nested.
 const BRACKETS: usize = 64;
 /// The most fields of a question with all fragments expanded, each counted once.
 const SELECTIONS: usize = 5_000;
-/// The cost of a database query, whatever it finds.
-pub(super) const QUERY: usize = 5;
-/// How many items a page of a connection has by default.
-pub(super) const DEFAULT_FIRST: i32 = 20;
-
 /// The reason why a question is refused before it is carried out.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
@@ -49,13 +40,6 @@ pub(super) struct Question {
     pub(super) document: ExecutableDocument,
     /// Whether the question asks for the schema only.
     pub(super) about_types: bool,
-}
-
-/// The cost of a connection: a query, and for each item the cost of its fields. It is capped, so that sums of costs do
-/// not overflow.
-pub(super) fn cost(first: Option<i32>, each: usize) -> usize {
-    let items = usize::try_from(first.unwrap_or(DEFAULT_FIRST)).unwrap_or(1).clamp(1, MAX_LIMIT);
-    items.saturating_mul(each).saturating_add(QUERY).min(1_000_000)
 }
 
 /// Parses a question and checks its size.
@@ -291,13 +275,5 @@ mod tests {
         assert!(
             !read("{ __schema { types { name } } devices { __typename } }").expect("allowed").about_types
         );
-    }
-
-    #[test]
-    fn the_cost_of_a_connection_is_bounded_whatever_is_asked_for() {
-        assert_eq!(cost(None, 2), 45);
-        assert_eq!(cost(Some(5), 2), 15);
-        assert_eq!(cost(Some(-1), 2), 7);
-        assert_eq!(cost(Some(i32::MAX), usize::MAX), 1_000_000);
     }
 }

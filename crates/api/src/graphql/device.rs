@@ -9,13 +9,12 @@ use fleetlog_event_log::event::Json as StoredJson;
 use fleetlog_projections::devices;
 
 use super::command::{Command, OfDevice, edge};
-use super::cost::cost;
 use super::loaders::{CommandsOf, CommandsPage, Loaders, ReadingsOf, ReadingsPage, WindowsOf};
 use super::query::{moment, page_size};
 use super::request::Asker;
 use super::scalars::{Json, Long};
 use super::telemetry::Reading;
-use super::windows::{Windows, windows_cost};
+use super::windows::Windows;
 use crate::rest::Error;
 use crate::rest::extract::parse;
 use crate::rest::parameters::{Order, Step, Zone, check_span};
@@ -105,7 +104,6 @@ impl Device {
     }
 
     /// The device's readings, newest first unless `order` says otherwise.
-    #[graphql(complexity = "cost(first, child_complexity)")]
     async fn telemetry(
         &self,
         context: &Context<'_>,
@@ -136,7 +134,6 @@ impl Device {
     }
 
     /// The device's commands, newest first.
-    #[graphql(complexity = "cost(first, child_complexity)")]
     async fn commands(
         &self,
         context: &Context<'_>,
@@ -157,7 +154,6 @@ impl Device {
     /// Statistics of the device's metrics for each window of time, by default over the last day. `step` is minutes,
     /// hours or days such as `5m`; `points` is the most windows to keep of each metric (LTTB).
     #[expect(clippy::too_many_arguments, reason = "they are the field's")]
-    #[graphql(complexity = "windows_cost(points, child_complexity)")]
     async fn windows(
         &self,
         context: &Context<'_>,

@@ -8,8 +8,23 @@ use crate::rest::Error as HttpError;
 impl From<HttpError> for async_graphql::Error {
     fn from(error: HttpError) -> Self {
         error.log();
-        Self::new(error.message()).extend_with(|_, extensions| extensions.set("code", error.code()))
+        Self::new(error.message_with(as_argument))
+            .extend_with(|_, extensions| extensions.set("code", error.code()))
     }
+}
+
+/// The name of a field as this interface has it: `idempotency_key` is `idempotencyKey`. What follows the first dot is the
+/// caller's own.
+fn as_argument(field: &str) -> String {
+    let (own, rest) = field.split_at(field.find(['.', '[']).unwrap_or(field.len()));
+    let mut words = own.split('_');
+    let mut name = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        name.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        name.push_str(letters.as_str());
+    }
+    name + rest
 }
 
 /// Adds a code to errors that the library raised itself.

@@ -7,10 +7,10 @@ use fleetlog_access::Action;
 use fleetlog_projections::devices::{self, Cursor, Sort, SortBy};
 
 use super::command::{self, Command, CommandFilter, CommandTotal};
-use super::cost::{DEFAULT_FIRST, QUERY, cost};
 use super::device::{Device, Status};
 use super::loaders::{DeviceOf, LifeOf, Loaders};
 use super::log::Log;
+use super::price::DEFAULT_FIRST;
 use super::projection::Projection;
 use super::request::Asker;
 use super::scalars::Long;
@@ -67,7 +67,6 @@ impl From<DeviceSort> for Sort {
 #[Object]
 impl Query {
     /// Lists the tenant's devices.
-    #[graphql(complexity = "3 * QUERY + cost(first, child_complexity)")]
     async fn devices(
         &self,
         context: &Context<'_>,
@@ -106,7 +105,6 @@ impl Query {
     }
 
     /// Lists the tenant's commands, newest first.
-    #[graphql(complexity = "3 * QUERY + cost(first, child_complexity)")]
     async fn commands(
         &self,
         context: &Context<'_>,
@@ -121,7 +119,6 @@ impl Query {
 
     /// One command, read from the log itself, so never behind; with `asOf`, as it was at that moment. Null if there is
     /// none.
-    #[graphql(complexity = "QUERY + child_complexity")]
     async fn command(
         &self,
         context: &Context<'_>,
@@ -145,7 +142,6 @@ impl Query {
     }
 
     /// Lists every projection, with its progress in the tenant's logs.
-    #[graphql(complexity = "QUERY + child_complexity")]
     async fn projections(&self, context: &Context<'_>) -> Result<Vec<Projection>> {
         let asker = context.data::<Asker>()?;
         asker.may(Action::ProjectionsRead)?;
@@ -171,7 +167,6 @@ pub(super) struct Total(devices::Query);
 #[Object]
 impl Total {
     /// The number of items on all pages. Null if policies hide some items from the caller.
-    #[graphql(complexity = "10 * QUERY")]
     async fn total_count(&self, context: &Context<'_>) -> Result<Option<Long>> {
         let asker = context.data::<Asker>()?;
         if asker.door.caller.is_ruled(Action::DevicesRead) {

@@ -1,36 +1,41 @@
-//! The route, and the steps of one question: parsed, measured, answered. A request holds one question, never a batch.
+//! The routes, and the steps of one question: parsed, measured, answered. A request holds one question, never a batch.
 
 use std::collections::BTreeSet;
 
-use async_graphql::{Request, Response, ServerError, Variables};
+use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType};
+use async_graphql::{Name, Request, Response, ServerError, Variables};
 use chrono::{DateTime, Utc};
 use fleetlog_access::action::typed::GraphqlQuery;
 use fleetlog_access::{Action, Forbidden};
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::Metadata;
 use fleetlog_projections::devices::Device;
+use http::HeaderMap;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
-use super::answer::Answer;
+use super::answer::{Answer, asks_for_own_type};
 use super::cost;
 use super::error::with_codes;
 use super::loaders::loaders;
+use super::order::Order;
+use super::price;
 use crate::app::App;
 use crate::door::action::guarded;
 use crate::door::guard::Refused;
 use crate::door::{May, guard};
 use crate::resource::Resource;
-use crate::rest::extract::Body;
+use crate::rest::extract::{Body, Query};
+use crate::rest::problem::Problem;
 use crate::rest::{Error, RequestId};
 
-/// `POST /graphql`.
+/// `POST /graphql`, and `GET /graphql` for what only reads.
 pub fn router() -> OpenApiRouter<App> {
-    guarded!(ask)
+    guarded!(ask, ask_by_get)
 }
 
 /// The caller of a question. Resolvers find it in their context.
@@ -113,27 +118,124 @@ struct Ask {
     _extensions: Option<Map<String, Value>>,
 }
 
+/// A question in a query string.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+struct AskByGet {
+    /// The question, in `GraphQL`.
+    #[param(example = "{ devices(first: 10) { nodes { uid status } } }")]
+    query: String,
+    /// The values of its variables: a JSON object.
+    variables: Option<String>,
+    /// The name of the operation to carry out, if the question holds several.
+    operation_name: Option<String>,
+    /// A JSON object, which is accepted for compatibility and ignored.
+    extensions: Option<String>,
+}
+
+impl TryFrom<AskByGet> for Ask {
+    type Error = Error;
+
+    fn try_from(ask: AskByGet) -> Result<Self, Error> {
+        let object = |field, text: Option<String>| {
+            let object = text.as_deref().map(serde_json::from_str::<Option<Map<String, Value>>>).transpose();
+            object.map(Option::flatten).map_err(|_| Error::field(field, "expected a JSON object"))
+        };
+        let AskByGet { query, variables, operation_name, extensions } = ask;
+        let variables = object("variables", variables)?;
+        Ok(Self { query, variables, operation_name, _extensions: object("extensions", extensions)? })
+    }
+}
+
 /// The answer to a `GraphQL` question: `data`, and `errors`, each with a `code` among its `extensions`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
 #[schema(as = Answer)]
 struct Answered {
-    /// The data that was asked for, by field name; null where errors left nothing.
+    /// The data that was asked for, by field name in the order of the question; null where errors left nothing. Absent
+    /// if the question was not carried out.
+    #[schema(required = false)]
     data: Value,
     /// The errors, each with the path of its field. Absent if there are none.
     errors: Option<Vec<Value>>,
 }
 
-/// Answers a `GraphQL` question. Errors in it come with status 200.
+/// Answers a `GraphQL` question. Errors in it come with status 200, unless `Accept` asks for
+/// `application/graphql-response+json`: then a question that cannot be carried out is 400.
 #[utoipa::path(
     post, path = "/graphql", tag = "graphql", operation_id = "ask_graphql", request_body = Ask,
-    responses((status = 200, description = "The answer, or why there is none", body = Answered)),
+    responses(
+        (status = 200, description = "The answer, or why there is none", content(
+            (Answered = "application/json"), (Answered = "application/graphql-response+json"),
+        )),
+        (status = 400, description = "The body is not JSON, or the question cannot be carried out", content(
+            (Problem = "application/problem+json"), (Answered = "application/graphql-response+json"),
+        )),
+    ),
 )]
-async fn ask(door: May<GraphqlQuery>, request_id: RequestId, Body(ask): Body<Ask>) -> Answer {
-    let question = match cost::read(&ask.query) {
+async fn ask(
+    door: May<GraphqlQuery>,
+    request_id: RequestId,
+    headers: HeaderMap,
+    Body(ask): Body<Ask>,
+) -> Result<Answer, Error> {
+    carry_out(door, request_id, &headers, ask, true).await
+}
+
+/// Answers a `GraphQL` question in the query string. It only reads: a mutation needs POST.
+#[utoipa::path(
+    get, path = "/graphql", tag = "graphql", operation_id = "query_graphql", params(AskByGet),
+    responses(
+        (status = 200, description = "The answer, or why there is none", content(
+            (Answered = "application/json"), (Answered = "application/graphql-response+json"),
+        )),
+        (status = 400, description = "The question cannot be carried out", content(
+            (Answered = "application/graphql-response+json"),
+        )),
+        (status = 405, description = "The question is a mutation"),
+    ),
+)]
+async fn ask_by_get(
+    door: May<GraphqlQuery>,
+    request_id: RequestId,
+    headers: HeaderMap,
+    Query(ask): Query<AskByGet>,
+) -> Result<Answer, Error> {
+    carry_out(door, request_id, &headers, ask.try_into()?, false).await
+}
+
+async fn carry_out(
+    door: May<GraphqlQuery>,
+    request_id: RequestId,
+    headers: &HeaderMap,
+    Ask { query, variables, operation_name, .. }: Ask,
+    may_write: bool,
+) -> Result<Answer, Error> {
+    let in_own_type = asks_for_own_type(headers);
+    let refuse = |why: String| {
+        let response = with_codes(Response::from_errors(vec![ServerError::new(why, None)]));
+        Ok(Answer { response, order: Order::default(), in_own_type })
+    };
+    let question = match cost::read(&query) {
         Ok(question) => question,
         Err(refused) => return refuse(refused.to_string()),
     };
+    let variables = variables.unwrap_or_default();
+    let mut order = Order::default();
+    // The library refuses a name that no operation has.
+    if let Some(operation) = operation(&question.document, operation_name.as_deref()) {
+        if operation.ty == OperationType::Mutation && !may_write {
+            return Err(Error::needs_post());
+        }
+        if let Some(missing) = missing_variable(operation, &variables) {
+            return refuse(format!("the variable ${missing} needs a value"));
+        }
+        if let Err(dear) = price::check(&question.document, operation, &variables) {
+            return refuse(dear.to_string());
+        }
+        order = Order::of(&operation.selection_set.node, &question.document);
+    }
     let schemas = &door.app.graphql;
     let schema = match (&schemas.types, question.about_types) {
         (Some(types), true) => types.clone(),
@@ -142,15 +244,36 @@ async fn ask(door: May<GraphqlQuery>, request_id: RequestId, Body(ask): Body<Ask
     };
     let now = door.app.now();
     let loaders = loaders(door.app.clone(), door.log().clone());
-    let mut request = Request::new(ask.query)
-        .variables(Variables::from_json(Value::Object(ask.variables.unwrap_or_default())))
+    let mut request = Request::new(query)
+        .variables(Variables::from_json(Value::Object(variables)))
         .data(loaders)
         .data(Asker { door, request: request_id, now, refused: Mutex::default() });
-    request.operation_name = ask.operation_name;
+    request.operation_name = operation_name;
     request.set_parsed_query(question.document);
-    Answer(with_codes(schema.execute(request).await))
+    Ok(Answer { response: with_codes(schema.execute(request).await), order, in_own_type })
 }
 
-fn refuse(why: String) -> Answer {
-    Answer(with_codes(Response::from_errors(vec![ServerError::new(why, None)])))
+/// A variable that must not be null, and has neither a value nor a default. The library would notice it in the first
+/// field that uses it, after others have been carried out.
+fn missing_variable<'d>(
+    operation: &'d OperationDefinition,
+    variables: &Map<String, Value>,
+) -> Option<&'d Name> {
+    let mut defined = operation.variable_definitions.iter().map(|definition| &definition.node);
+    let missing = defined.find(|defined| {
+        let given = variables.get(defined.name.node.as_str());
+        let is_null = given.map_or(defined.default_value.is_none(), Value::is_null);
+        !defined.var_type.node.nullable && is_null
+    });
+    missing.map(|defined| &defined.name.node)
+}
+
+/// The operation to carry out: the only one, or the one of that name.
+fn operation<'d>(document: &'d ExecutableDocument, name: Option<&str>) -> Option<&'d OperationDefinition> {
+    let mut operations = document.operations.iter();
+    let found = match name {
+        Some(name) => operations.find(|(own, _)| own.is_some_and(|own| own == name)),
+        None => operations.next().filter(|_| operations.next().is_none()),
+    };
+    found.map(|(_, operation)| &operation.node)
 }

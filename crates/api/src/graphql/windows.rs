@@ -10,15 +10,8 @@ use fleetlog_event_log::moment::{Offset, Text};
 use fleetlog_projections::telemetry_windows::{Series, Window as Row, WindowsQuery};
 use serde::Serialize;
 
-use super::cost::QUERY;
 use super::scalars::Long;
 use crate::rest::parameters::Step;
-
-/// The cost of one device's windows: by the number of points that is asked for, or by the most that an answer may have.
-pub(super) fn windows_cost(points: Option<i32>, each: usize) -> usize {
-    let points = points.and_then(|points| usize::try_from(points).ok()).unwrap_or(1_000).min(10_000);
-    (QUERY + points / 20).saturating_add(each).min(1_000_000)
-}
 
 /// A device's windows, and how they were cut.
 pub(super) struct Windows {

@@ -104,6 +104,11 @@ impl Error {
         Self::new(StatusCode::FORBIDDEN, "foreign_page", "a page of another origin cannot do this")
     }
 
+    /// 405: a `GraphQL` mutation was sent by GET.
+    pub(crate) fn needs_post() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "a mutation needs POST")
+    }
+
     /// 400: the body is not JSON.
     pub(super) fn malformed(why: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", why)
@@ -148,7 +153,12 @@ impl Error {
     /// One sentence for people: the first wrong field and its reason, or the error as a whole.
     #[must_use]
     pub fn message(&self) -> String {
-        let field = self.fields.first().map(|error| format!("{}: {}", error.field, error.reason));
+        self.message_with(str::to_owned)
+    }
+
+    /// The same sentence, with the field's name in the words of another interface.
+    pub(crate) fn message_with(&self, name: impl Fn(&str) -> String) -> String {
+        let field = self.fields.first().map(|error| format!("{}: {}", name(&error.field), error.reason));
         field.unwrap_or_else(|| self.detail.clone().into_owned())
     }
 

@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::rest::problem::CONTENT_TYPE;
+
 /// The id in every example.
 pub(super) const ID: &str = "0199e2a4-7c11-7b9e-8a5a-3f0d4c1b2a69";
 /// The time in every example.
@@ -19,8 +21,10 @@ pub(super) fn add(document: &mut Value) {
                 content["example"] = filled(example(&schemas, &content["schema"], ""));
             }
             for response in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
-                if let Some(content) = response.pointer_mut("/content/application~1json") {
-                    content["example"] = example(&schemas, &content["schema"], "");
+                for (kind, content) in response["content"].as_object_mut().into_iter().flatten() {
+                    if kind.ends_with("json") && kind != CONTENT_TYPE {
+                        content["example"] = example(&schemas, &content["schema"], "");
+                    }
                 }
             }
         }

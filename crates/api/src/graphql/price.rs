@@ -1,0 +1,167 @@
+//! What a question costs: the fields of its answer, and the database's work for them.
+//!
+//! The library can only multiply a list's whole selection by its length. Here an item's fields count once for each item,
+//! and what is asked of the list itself (`pageInfo`, `totalCount`) counts once.
+
+use async_graphql::parser::types::Selection;
+use async_graphql::parser::types::{ExecutableDocument, Field, OperationDefinition, SelectionSet};
+use async_graphql::{Name, Value};
+use serde_json::{Map, Value as Json};
+
+use crate::rest::parameters::MAX_LIMIT;
+
+/// The most that a question may cost. A page of 1,000 devices with eight fields each is within it.
+pub(super) const LIMIT: usize = 10_000;
+/// The cost of a database query, whatever it finds.
+const QUERY: usize = 50;
+/// The cost of a list that reads a part of the log into memory.
+const IN_MEMORY: usize = 10;
+/// The cost of a write: a few SQL statements, and a turn at the log.
+const WRITE: usize = 10 * QUERY;
+/// The cost of counting the items of all pages.
+const COUNT: usize = 10 * QUERY;
+/// How many steps a command is assumed to have: most have three or four.
+const STEPS: usize = 5;
+/// How many windows of a device cost as much as a field.
+const WINDOWS_A_FIELD: usize = 2;
+/// The most windows of one device and metric that an answer has.
+const MOST_WINDOWS: usize = 1_000;
+/// How many items a page of a connection has by default.
+pub(super) const DEFAULT_FIRST: i32 = 20;
+
+/// A question costs too much.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the question costs {cost}, and the most is {LIMIT}: ask for fewer items (`first`), or for fewer fields of each"
+)]
+pub(super) struct TooDear {
+    cost: usize,
+}
+
+/// Checks what an operation costs. The document is within the limits of [`cost`](super::cost), so it can be walked.
+pub(super) fn check(
+    document: &ExecutableDocument,
+    operation: &OperationDefinition,
+    variables: &Map<String, Json>,
+) -> Result<(), TooDear> {
+    let cost = Prices { document, operation, variables }.of(&operation.selection_set.node, Within::default());
+    if cost <= LIMIT { Ok(()) } else { Err(TooDear { cost }) }
+}
+
+/// Where a field stands.
+#[derive(Clone, Copy, Default)]
+struct Within<'q> {
+    /// The field that it is a part of; `None` at the root.
+    parent: Option<&'q str>,
+    /// How many items the page has that it is a part of.
+    items: usize,
+}
+
+struct Prices<'q> {
+    document: &'q ExecutableDocument,
+    operation: &'q OperationDefinition,
+    variables: &'q Map<String, Json>,
+}
+
+impl<'q> Prices<'q> {
+    fn of(&self, set: &'q SelectionSet, within: Within<'q>) -> usize {
+        let costs = set.items.iter().map(|selection| match &selection.node {
+            Selection::Field(field) => self.field(&field.node, within),
+            Selection::InlineFragment(fragment) => self.of(&fragment.node.selection_set.node, within),
+            Selection::FragmentSpread(spread) => {
+                let fragment = self.document.fragments.get(&spread.node.fragment_name.node);
+                fragment.map_or(0, |fragment| self.of(&fragment.node.selection_set.node, within))
+            }
+        });
+        costs.fold(0, usize::saturating_add)
+    }
+
+    fn field(&self, field: &'q Field, within: Within<'q>) -> usize {
+        let name = field.name.node.as_str();
+        let parts = |items| self.of(&field.selection_set.node, Within { parent: Some(name), items });
+        let page = || {
+            self.number(field, "first")
+                .unwrap_or(usize::try_from(DEFAULT_FIRST).unwrap_or(1))
+                .clamp(1, MAX_LIMIT)
+        };
+        let own = match (within.parent, name) {
+            (None, "devices" | "commands") => 4 * QUERY + parts(page()),
+            (_, "commands" | "telemetry") => QUERY + parts(page()),
+            (_, "nodes" | "edges") => within.items.saturating_mul(parts(1).saturating_add(1)),
+            (_, "totalCount") => COUNT,
+            (None, "device" | "command" | "projections") => QUERY + parts(1),
+            (None, "logs") => IN_MEMORY + parts(1),
+            (None, "sendCommand" | "cancelCommand") => WRITE + parts(1),
+            (_, "history") => QUERY + STEPS.saturating_mul(parts(1)),
+            (parent, "windows") if parent != Some("series") => {
+                let windows = self.number(field, "points").unwrap_or(MOST_WINDOWS).min(10 * MOST_WINDOWS);
+                QUERY + windows / WINDOWS_A_FIELD + parts(1)
+            }
+            _ => parts(1),
+        };
+        own.saturating_add(1)
+    }
+
+    /// An argument that is a number, or a variable with one.
+    fn number(&self, field: &Field, argument: &str) -> Option<usize> {
+        let given = field.get_argument(argument)?.node.clone();
+        let number = given.into_const_with(|name| self.variable(&name).map(Value::from).ok_or(())).ok()?;
+        Some(usize::try_from(number.into_json().ok()?.as_i64()?).unwrap_or(0))
+    }
+
+    fn variable(&self, name: &Name) -> Option<i64> {
+        let given = self.variables.get(name.as_str()).map(Json::as_i64);
+        given.unwrap_or_else(|| {
+            let definitions = self.operation.variable_definitions.iter();
+            let defined =
+                definitions.map(|definition| &definition.node).find(|defined| defined.name.node == *name);
+            let default = &defined?.default_value.as_ref()?.node;
+            default.clone().into_json().ok()?.as_i64()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::parser::parse_query;
+    use serde_json::json;
+
+    use super::*;
+
+    fn cost(question: &str, variables: &Json) -> usize {
+        let document = parse_query(question).expect("a question");
+        let (_, operation) = document.operations.iter().next().expect("an operation");
+        let variables = variables.as_object().cloned().unwrap_or_default();
+        let prices = Prices { document: &document, operation: &operation.node, variables: &variables };
+        prices.of(&operation.node.selection_set.node, Within::default())
+    }
+
+    #[test]
+    fn what_is_asked_of_a_list_itself_counts_once() {
+        let list = cost("{ devices { nodes { uid } } }", &Json::Null);
+        assert_eq!(list, 1 + 4 * QUERY + (1 + 20 * 2));
+        let counted =
+            cost("{ devices { totalCount nodes { uid } pageInfo { endCursor hasNextPage } } }", &Json::Null);
+        assert_eq!(counted, list + (1 + COUNT) + 3);
+    }
+
+    #[test]
+    fn a_page_of_a_thousand_with_a_few_fields_is_within_the_limit() {
+        let wide = "{ devices(first: 1000) { totalCount nodes { uid name status lastSeenAt messages } } }";
+        assert!(cost(wide, &Json::Null) <= LIMIT);
+        let deep = "{ devices(first: 100) { nodes { telemetry(first: 100) { nodes { ts } } } } }";
+        assert!(cost(deep, &Json::Null) > LIMIT);
+    }
+
+    #[test]
+    fn a_number_counts_wherever_it_comes_from() {
+        let question =
+            "query ($n: Int = 30) { devices(first: $n) { nodes { ...D } } } fragment D on Device { uid }";
+        let of = |n: usize| 1 + 4 * QUERY + (1 + n * 2);
+        assert_eq!(cost(question, &json!({ "n": 500 })), of(500));
+        assert_eq!(cost(question, &json!({ "n": null })), of(20));
+        assert_eq!(cost(question, &Json::Null), of(30));
+        assert_eq!(cost("{ devices(first: -1) { nodes { uid } } }", &Json::Null), of(1));
+        assert_eq!(cost("{ devices(first: 2147483647) { nodes { uid } } }", &Json::Null), of(MAX_LIMIT));
+    }
+}
