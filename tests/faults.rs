@@ -1,5 +1,6 @@
 //! What was acknowledged is on the record, once, whatever is killed: with the real binary, as processes.
 
+mod damage;
 mod output;
 mod postgres;
 

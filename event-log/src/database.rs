@@ -55,6 +55,9 @@ pub enum Error {
     /// The rows of an answer hold more than [`ANSWER_BYTES`](crate::page::ANSWER_BYTES).
     #[error("answer with more than {} MiB", crate::page::ANSWER_BYTES >> 20)]
     TooLarge,
+    /// Events cannot be read, because a file of the database is damaged.
+    #[error(transparent)]
+    Damaged(#[from] crate::damage::Damage),
     /// An event on the record cannot be decoded.
     #[error("read an event: {0}")]
     Corrupt(#[from] crate::Corrupt),

@@ -21,6 +21,8 @@ pub mod parts {
     pub const APPENDS: &str = "appends";
     /// The log can be read.
     pub const READS: &str = "reads";
+    /// No event is missing at the end of a log.
+    pub const LOG: &str = "log";
     /// The projections move, on whichever node they run.
     pub const PROJECTIONS: &str = "projections";
     /// Commands are dispatched, on whichever node.

@@ -17,6 +17,7 @@
 //! - [`telemetry`]: append batches of readings, each once
 //! - [`quarantine`]: keep messages that could not become events
 //! - [`page`]: some rows of a list, bounded in number and in bytes
+//! - [`damage`]: events that cannot be read, because a page of a file is damaged
 //! - [`read`]: ranges and streams of events
 //! - [`scope`]: which tenants' rows a handle shows: all, or one tenant's
 //! - `readers`: the read pool, whose connections are kept for a tenant
@@ -38,6 +39,7 @@ pub mod backoff;
 pub mod clock;
 pub mod control;
 pub mod crash;
+pub mod damage;
 pub mod database;
 pub mod event;
 pub mod follow;
@@ -164,7 +166,10 @@ impl EventLog {
     /// it, followers see only what this process appends.
     pub async fn run(&self, shutdown: CancellationToken) {
         let (informed, tell) = (self.keep_informed(), self.inner.heads.tell(self.pool()));
-        let upkeep = async { tokio::join!(informed, tell, self.keep_partitions(), self.keep_probing()) };
+        let part = self.health().part(parts::LOG, std::time::Duration::MAX);
+        let upkeep = async {
+            tokio::join!(informed, tell, self.keep_partitions(), self.keep_probing(), self.check_ends(&part))
+        };
         let _ = shutdown.run_until_cancelled(upkeep).await;
     }
 

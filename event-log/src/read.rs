@@ -8,8 +8,9 @@ use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE, EVENT_VERSION, 
 use futures::TryStreamExt;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{FromRow, Postgres, Row};
+use sqlx::{Connection, FromRow, Postgres, Row};
 
+use crate::damage;
 use crate::event::{Json, StoredMetadata};
 use crate::page::{FromPgRow, PAGE_BYTES, Page};
 use crate::probes::Range;
@@ -87,8 +88,18 @@ impl<S: Scope> EventLog<S> {
     ) -> Result<Page<Event>> {
         let most = limit.saturating_add(1) as i64;
         let (query, event) = self.events(log_id, after, most, filter)?;
-        let page = self.fill_page(query, limit, event).await;
-        self.inner.reads.note(Range { log_id, after, limit: most, bytes: PAGE_BYTES }, &page);
+        let range = Range { log_id, after, limit: most, bytes: PAGE_BYTES };
+        let mut page = self.fill_page(query, limit, event).await;
+        if let Err(error) = page {
+            page = match self.again_by_index(&error, range, filter).await {
+                Some((events, full)) => {
+                    let page = Page::cut(events, limit);
+                    Ok(Page { has_more: page.has_more || full, ..page })
+                }
+                None => Err(self.explained(log_id, after, error).await),
+            };
+        }
+        self.inner.reads.note(range, &page);
         page
     }
 
@@ -109,7 +120,10 @@ impl<S: Scope> EventLog<S> {
         aggregate_types: &[&str],
     ) -> Result<Vec<Event>> {
         let query = sqlx::query(CONTROL_OF_TYPES).bind(log_id).bind(after).bind(limit).bind(aggregate_types);
-        let read = self.up_to(bytes, query, control_event).await;
+        let mut read = self.up_to(bytes, query, control_event).await;
+        if let Err(error) = read {
+            read = Err(self.explained(log_id, after, error).await);
+        }
         self.inner.reads.note(Range { log_id, after, limit, bytes }, &read);
         read
     }
@@ -123,9 +137,52 @@ impl<S: Scope> EventLog<S> {
         filter: &Filter,
     ) -> Result<Vec<Event>> {
         let (query, event) = self.events(log_id, after, limit, filter)?;
-        let read = self.up_to(bytes, query, event).await;
-        self.inner.reads.note(Range { log_id, after, limit, bytes }, &read);
+        let range = Range { log_id, after, limit, bytes };
+        let mut read = self.up_to(bytes, query, event).await;
+        if let Err(error) = read {
+            read = match self.again_by_index(&error, range, filter).await {
+                // Who reads without a bound on bytes takes a short answer for the end.
+                Some((events, more)) if !more || bytes < usize::MAX => Ok(events),
+                _ => Err(self.explained(log_id, after, error).await),
+            };
+        }
+        self.inner.reads.note(range, &read);
         read
+    }
+
+    /// Reads events once more after an error that damage explains: a plan that reads whole tables meets damage that is far from
+    /// what it returns. Also says whether there
+    /// is more, behind what `bytes` allows or at the damage. `None` if not even the first event can be read.
+    async fn again_by_index(
+        &self,
+        error: &Error,
+        Range { log_id, after, limit, bytes }: Range,
+        filter: &Filter,
+    ) -> Option<(Vec<Event>, bool)> {
+        if !damage::is_told(error) {
+            return None;
+        }
+        let (query, event) = self.events(log_id, after, limit, filter).ok()?;
+        // Closed afterwards, because of its settings.
+        let mut connection = self.careful_connection().await.ok()?.detach();
+        let mut rows = query.fetch(&mut connection);
+        let (mut events, mut read, mut damaged) = (Vec::new(), 0, false);
+        while read < bytes && !damaged {
+            match rows.try_next().await {
+                Ok(Some(row)) => {
+                    let event = event(&row).ok()?;
+                    read += event.payload.0.len();
+                    events.push(event);
+                }
+                Ok(None) => break,
+                // What comes before the damage arrives before the error.
+                Err(_) if events.is_empty() => return None,
+                Err(_) => damaged = true,
+            }
+        }
+        drop(rows);
+        let _ = connection.close().await;
+        Some((events, damaged || read >= bytes))
     }
 
     /// The statement for some events of a log, and what reads its rows.

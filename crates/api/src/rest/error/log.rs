@@ -17,6 +17,14 @@ impl From<event_log::Error> for Error {
                 let detail = "the answer would be larger than 4 MiB; ask for fewer items";
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "answer_too_large", detail)
             }
+            event_log::Error::Damaged(ref damage) => {
+                let (from, to) = (damage.from, damage.to);
+                let detail = format!(
+                    "events {from} to {to} cannot be read, because what stores them is damaged; go on behind \
+                     them with after={to}"
+                );
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt", detail).because(error)
+            }
             event_log::Error::NoSuchLog(_) => Self::missing::<Log>(),
             // Values are checked before they reach the database. This case catches what the checks missed.
             error if error.is_bad_data() => {
