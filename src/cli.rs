@@ -208,14 +208,9 @@ pub struct Service {
     /// The most HTTP connections at a time. At most half of them come from one address, unless it is a trusted proxy's.
     #[arg(long, env = "FLEETLOG_HTTP_CONNECTIONS", default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=100_000))]
     pub http_connections: u32,
-    /// The networks from which your own EMQX or Mosquitto may ask about its clients, separated by commas.
-    #[arg(
-        long,
-        env = "FLEETLOG_BROKER_NETWORKS",
-        value_delimiter = ',',
-        value_name = "CIDR",
-        default_value = "127.0.0.0/8,::1/128"
-    )]
+    /// The networks from which your own EMQX or Mosquitto may ask about its clients, separated by commas. Without it: this
+    /// machine with a broker of your own, and nobody with the built-in endpoint.
+    #[arg(long, env = "FLEETLOG_BROKER_NETWORKS", value_delimiter = ',', value_name = "CIDR")]
     pub broker_networks: Vec<ipnet::IpNet>,
     /// Allow reading `/metrics` without a login.
     #[arg(long, env = "FLEETLOG_METRICS_OPEN")]
@@ -358,6 +353,10 @@ fn service_options(
         .cors_origins
         .iter()
         .map(|origin| origin.parse().with_context(|| format!("{origin} is not an origin")));
+    let broker_networks = match (&args.broker_networks[..], &broker) {
+        ([], Broker::External { .. }) => rest::brokers::loopback(),
+        (given, _) => given.to_vec(),
+    };
     let mail = match &args.smtp_url {
         Some(url) => Transport::smtp(url, &args.mail_from)?,
         None => Transport::Files(args.outbox_dir.clone().unwrap_or_else(|| data_dir.join("outbox"))),
@@ -379,7 +378,7 @@ fn service_options(
             introspection: args.graphql_introspection,
             trusted_proxies: args.trusted_proxies.clone(),
             connections: args.http_connections as usize,
-            broker_networks: args.broker_networks.clone(),
+            broker_networks,
             broker: None,
         },
         metrics,

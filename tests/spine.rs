@@ -3,6 +3,7 @@
 
 use std::net::TcpListener;
 
+use reqwest::{Method, StatusCode};
 use rstest::rstest;
 use serde_json::json;
 use tokio::process::Command;
@@ -120,5 +121,11 @@ async fn on_an_address_beyond_this_machine_devices_need_credentials() {
     let server = Server::up_with(directory.path(), "0.0.0.0", &[]).await;
     let address = ([127, 0, 0, 1], server.mqtt()).into();
     assert_eq!(Device::log_in(address, V5, "any", None).await.err(), Some(0x87));
+    // The endpoint asks nobody, so nobody is told which logins are valid.
+    for path in ["/mqtt/emqx/auth", "/mqtt/mosquitto/user"] {
+        let login = json!({"username": "t0/dev-01", "password": "guess"});
+        let asked = server.request(Method::POST, path).json(&login).send().await.expect("an answer");
+        assert_eq!(asked.status(), StatusCode::NOT_FOUND, "{path}");
+    }
     server.stop().await;
 }
