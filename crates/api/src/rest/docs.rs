@@ -1,6 +1,6 @@
 //! The `OpenAPI` document, and the page that shows it. Both work without the internet.
 //!
-//! - [`complete`]: what holds for every operation alike
+//! - [`mod@complete`]: what holds for every operation alike
 //! - [`examples`]: examples of bodies and answers
 
 mod complete;

@@ -90,10 +90,26 @@ pub(super) fn complete(document: &mut Value) {
             add_errors(operation, path);
         }
     }
+    name_variants(document);
     name_items(document);
     open_free_objects(document);
     examples::add(document);
     drop_unused(document);
+}
+
+/// Gives titled variants names of their own: generators lose some of those that are written inline.
+fn name_variants(document: &mut Value) {
+    let Some(schemas) = document["components"]["schemas"].as_object_mut() else { return };
+    let mut named = Map::new();
+    for schema in schemas.values_mut() {
+        for variant in schema.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten() {
+            let title = variant.as_object_mut().and_then(|fields| fields.remove("title"));
+            let Some(title) = title.as_ref().and_then(Value::as_str) else { continue };
+            let reference = json!({ "$ref": format!("#/components/schemas/{title}") });
+            named.insert(title.to_owned(), std::mem::replace(variant, reference));
+        }
+    }
+    schemas.extend(named);
 }
 
 /// The shared answer to an error.
