@@ -99,8 +99,8 @@ pub async fn serve(
                 Ok(place) => {
                     drop(tokio::spawn(connection(stream, peer, place, router.clone(), graceful.watcher())));
                 }
-                // Whoever does not read this at once is not waited for.
-                Err(_) => drop(stream.try_write(no_room.as_bytes())),
+                // Nobody waits for the client to read it.
+                Err(_) => drop(SockRef::from(&stream).send(no_room.as_bytes())),
             },
             Err(error) => {
                 tracing::warn!(%error, "failed to accept an HTTP connection");
@@ -179,16 +179,39 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn an_answer_that_nobody_reads_is_dropped() {
+    /// A server of one large answer, with a client that has sent its request; and what tells that the answer was dropped.
+    async fn asked(unread: Duration) -> (TcpStream, oneshot::Receiver<()>) {
         let (held, dropped) = oneshot::channel::<()>();
         let held = Arc::new(parking_lot::Mutex::new(Some(held)));
         let large =
             move || async move { hold(Response::new(Body::from(vec![0; 64 << 20])), held.lock().take()) };
-        let limits = Limits { unread: SHORT, ..Limits::new(9, vec![]) };
+        let limits = Limits { unread, ..Limits::new(1, vec![]) };
         let router = Router::new().route("/", get(large));
         let mut client = serving(router, limits).await;
         client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
+        (client, dropped)
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_reads_is_dropped() {
+        let (_client, dropped) = asked(SHORT).await;
         assert!(dropped.await.is_err(), "without a word");
+    }
+
+    #[tokio::test]
+    async fn an_answer_keeps_its_share_and_its_connection_until_it_is_read() {
+        let (mut client, mut dropped) = asked(Duration::from_mins(1)).await;
+        client.read_u8().await.expect("the beginning of the answer");
+        let mut another =
+            TcpStream::connect(client.peer_addr().expect("an address")).await.expect("a connection");
+        let mut refusal = String::new();
+        another.read_to_string(&mut refusal).await.expect("an answer");
+        assert!(refusal.starts_with("HTTP/1.1 503 ") && refusal.ends_with('}'), "{refusal}");
+        assert_eq!(dropped.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        let mut rest = vec![];
+        while !matches!(dropped.try_recv(), Err(oneshot::error::TryRecvError::Closed)) {
+            rest.clear();
+            client.read_buf(&mut rest).await.expect("the answer");
+        }
     }
 }

@@ -9,7 +9,7 @@ use http_body::{Frame, SizeHint};
 
 /// Makes an answer hold `held` until its body is sent or dropped.
 pub(crate) fn hold<T: Send + Unpin + 'static>(response: Response, held: T) -> Response {
-    response.map(|body| Body::new(Held { body, held: Some(held) }))
+    response.map(|body| if body.is_end_stream() { body } else { Body::new(Held { body, held: Some(held) }) })
 }
 
 struct Held<T> {
@@ -33,7 +33,8 @@ impl<T: Unpin> HttpBody for Held<T> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        // A body that says so is dropped as soon as its last frame is queued. This one stays until the frame is sent.
+        self.held.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -10,8 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The slowest that a peer may read, in bytes a second: a tenth of the slowest mobile network (EDGE, 40 kB/s).
-const SLOWEST: u32 = 4 * 1024;
+/// The slowest that a peer may read, in bytes a second: under half of the slowest mobile network (EDGE, 40 kB/s). The
+/// largest answer, of some 4 MiB, is then read within 5 minutes.
+const SLOWEST: u32 = 16 * 1024;
 
 /// A TCP connection that fails with [`Unread`] when its peer stops reading.
 pub(super) struct Socket {
@@ -154,7 +155,7 @@ mod tests {
         patience.took(1, start + 9 * second);
         let end = patience.waits(start + 9 * second);
         assert!(end < start + 11 * second, "a second is left");
-        patience.took(40 * 1024, start + 10 * second);
+        patience.took(160 * 1024, start + 10 * second);
         assert_eq!(patience.left, 10 * second);
     }
 }
