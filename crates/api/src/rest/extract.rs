@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{
@@ -215,8 +216,13 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
     }
 }
 
+/// How long a body may take to arrive. Its request holds a turn of its tenant or its address meanwhile.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
 async fn read(request: Request, app: &App) -> Result<Bytes, Error> {
-    Bytes::from_request(request, app).await.map_err(|rejection| match rejection.into_response().status() {
+    let read = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, app));
+    let Ok(read) = read.await else { return Err(Error::malformed("the body did not arrive within 10 s")) };
+    read.map_err(|rejection| match rejection.into_response().status() {
         http::StatusCode::PAYLOAD_TOO_LARGE => Error::too_large(),
         _ => Error::malformed("the body broke off"),
     })
