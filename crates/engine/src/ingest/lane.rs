@@ -96,7 +96,9 @@ impl Lane {
             instruments::BATCHES.increment(1);
             instruments::BATCH_SIZE.record(size as f64);
             let began = Instant::now();
-            let wait = unstored(self.log.health(), batch.first().map_or(began, |oldest| oldest.submitted));
+            // Messages that a quota has held back have waited for it, and not for the log.
+            let oldest = batch.first().filter(|_| !again).map_or(began, |oldest| oldest.submitted);
+            let wait = unstored(self.log.health(), oldest);
             let postponed = self.store(batch, again, &wait).await;
             drop(wait);
             instruments::IN_FLIGHT.decrement((size - postponed) as f64);

@@ -58,6 +58,9 @@ impl Bucket {
     }
 }
 
+/// How many messages and bytes a second a sender may send.
+type Bounds = (Option<i32>, Option<i64>);
+
 /// What one sender has sent.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
@@ -66,21 +69,21 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Takes a message, or says how long to wait for it.
-    fn take(
-        &self,
-        bytes: usize,
-        (messages, size): (Option<i32>, Option<i64>),
-        now: Instant,
-    ) -> Result<(), Duration> {
-        let messages = messages.map(|rate| (&self.messages, f64::from(rate), 1.0));
-        let size = size.map(|rate| (&self.bytes, rate as f64, bytes as f64));
-        let bounds = || messages.into_iter().chain(size);
-        if let Some(wait) = bounds().filter_map(|(bucket, rate, _)| bucket.wait(rate, now)).max() {
-            return Err(wait);
+    /// Says how long to wait for a message, if it may not be taken now.
+    fn ask(&self, (messages, size): Bounds, now: Instant) -> Result<(), Duration> {
+        let messages = messages.and_then(|rate| self.messages.wait(f64::from(rate), now));
+        let size = size.and_then(|rate| self.bytes.wait(rate as f64, now));
+        messages.max(size).map_or(Ok(()), Err)
+    }
+
+    /// Takes a message.
+    fn take(&self, bytes: usize, (messages, size): Bounds, now: Instant) {
+        if let Some(rate) = messages {
+            self.messages.take(1.0, f64::from(rate), now);
         }
-        bounds().for_each(|(bucket, rate, amount)| bucket.take(amount, rate, now));
-        Ok(())
+        if let Some(rate) = size {
+            self.bytes.take(bytes as f64, rate as f64, now);
+        }
     }
 }
 
@@ -107,13 +110,15 @@ impl Quotas {
         bytes: usize,
         own: Option<&Meter>,
     ) -> Result<(), (Duration, &'static str)> {
-        let tenant = topic.split('/').next().unwrap_or_default();
+        let (tenant, now) = (topic.split('/').next().unwrap_or_default(), Instant::now());
         let Some(terms) = self.terms.known(tenant) else {
             if self.log.heads().of(tenant, Lane::Telemetry).is_some() {
                 return Ok(());
             }
             let bounds = (Some(STRANGERS_PER_S), Some(STRANGERS_BYTES_PER_S));
-            return self.strangers.take(bytes, bounds, Instant::now()).map_err(|wait| (wait, "strangers"));
+            self.strangers.ask(bounds, now).map_err(|wait| (wait, "strangers"))?;
+            self.strangers.take(bytes, bounds, now);
+            return Ok(());
         };
         let IngestLimits {
             messages_per_s,
@@ -122,19 +127,24 @@ impl Quotas {
             connection_bytes_per_s,
             ..
         } = terms.ingest;
-        let each = (connection_messages_per_s, connection_bytes_per_s);
-        if let Some(own) = own
-            && (each.0.is_some() || each.1.is_some())
-        {
-            own.take(bytes, each, Instant::now()).map_err(|wait| (wait, "connection"))?;
+        let (each, all) =
+            ((connection_messages_per_s, connection_bytes_per_s), (messages_per_s, bytes_per_s));
+        let meter = (all != (None, None)).then(|| self.of(tenant));
+        // Both are asked before either is charged: a message that is not taken costs its sender nothing.
+        own.map_or(Ok(()), |own| own.ask(each, now)).map_err(|wait| (wait, "connection"))?;
+        meter.as_ref().map_or(Ok(()), |meter| meter.ask(all, now)).map_err(|wait| (wait, "tenant"))?;
+        if let Some(own) = own {
+            own.take(bytes, each, now);
         }
-        if messages_per_s.is_none() && bytes_per_s.is_none() {
-            return Ok(());
+        if let Some(meter) = meter {
+            meter.take(bytes, all, now);
         }
+        Ok(())
+    }
+
+    fn of(&self, tenant: &str) -> Arc<Meter> {
         let known = self.tenants.read().get(tenant).cloned();
-        let meter =
-            known.unwrap_or_else(|| Arc::clone(self.tenants.write().entry(tenant.to_owned()).or_default()));
-        meter.take(bytes, (messages_per_s, bytes_per_s), Instant::now()).map_err(|wait| (wait, "tenant"))
+        known.unwrap_or_else(|| Arc::clone(self.tenants.write().entry(tenant.to_owned()).or_default()))
     }
 
     /// Waits until a message may be taken.
@@ -154,12 +164,21 @@ impl Quotas {
 mod tests {
     use super::*;
 
+    /// Takes a message if it may be taken.
+    fn take(meter: &Meter, bytes: usize, bounds: Bounds, now: Instant) -> bool {
+        let may = meter.ask(bounds, now).is_ok();
+        if may {
+            meter.take(bytes, bounds, now);
+        }
+        may
+    }
+
     #[test]
     fn a_sender_may_be_ahead_by_a_burst_and_then_gets_its_rate() {
         let (meter, start) = (Meter::default(), Instant::now());
         let taken = |at_ms: u64, bounds| {
             let now = start + Duration::from_millis(at_ms);
-            (0..1000).take_while(|_| meter.take(100, bounds, now).is_ok()).count()
+            (0..1000).take_while(|_| take(&meter, 100, bounds, now)).count()
         };
         assert_eq!(taken(0, (Some(10), None)), 100);
         assert_eq!(taken(1_000, (Some(10), None)), 10);
@@ -170,10 +189,9 @@ mod tests {
     #[test]
     fn one_message_that_is_larger_than_the_burst_passes_and_delays_the_next() {
         let (meter, start) = (Meter::default(), Instant::now());
-        assert!(meter.take(1_000_000, (None, Some(1000)), start).is_ok());
-        let wait = meter.take(1, (None, Some(1000)), start + Duration::from_secs(10));
-        assert!(wait.is_err());
-        assert!(meter.take(1, (None, Some(1000)), start + Duration::from_secs(1001)).is_ok());
+        assert!(take(&meter, 1_000_000, (None, Some(1000)), start));
+        assert!(!take(&meter, 1, (None, Some(1000)), start + Duration::from_secs(10)));
+        assert!(take(&meter, 1, (None, Some(1000)), start + Duration::from_secs(1001)));
     }
 
     #[test]
