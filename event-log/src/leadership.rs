@@ -80,7 +80,9 @@ impl Rivals {
         let is_new = asked.tasks.insert(name.to_owned());
         if is_new || asked.at.is_none_or(|at| at.elapsed() >= FRESH) {
             let tasks: Vec<&str> = asked.tasks.iter().map(String::as_str).collect();
-            let taken: Vec<String> = sqlx::query_scalar(TAKEN).bind(tasks).fetch_all(pool).await?;
+            // All tasks of the process wait for this one answer, so it must not take for ever.
+            let taken = tokio::time::timeout(PATIENCE, sqlx::query_scalar(TAKEN).bind(tasks).fetch_all(pool));
+            let taken: Vec<String> = taken.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
             asked.taken = taken.into_iter().collect();
             asked.at = Some(Instant::now());
         }

@@ -49,7 +49,7 @@ impl EventLog {
         let database = self.health().part(parts::DATABASE, SILENT);
         loop {
             if listener.is_none() {
-                listener = heads::listen(self.pool()).await.ok();
+                listener = timeout(PATIENCE, heads::listen(self.pool())).await.ok().and_then(Result::ok);
             }
             let heard = tokio::select! {
                 _ = ticks.tick() => None,
@@ -61,11 +61,11 @@ impl EventLog {
                     // The listener may have missed a notification: the next poll makes up for it.
                     listener = None;
                     ticks.tick().await;
-                    self.poll(self.pool()).await
+                    in_time(self.poll(self.pool())).await
                 }
                 (Some(listener), Some(true)) => in_time(self.heads().refresh(&mut *listener)).await,
                 (Some(listener), None) => in_time(self.poll(&mut *listener)).await,
-                (None, _) => self.poll(self.pool()).await,
+                (None, _) => in_time(self.poll(self.pool())).await,
             };
             drop(asked);
             match &read {
