@@ -188,7 +188,8 @@ impl Subscriber {
         let opened = shutdown.run_until_cancelled(client::open(&self.url, self.connect.clone())).await;
         let Some(opened) = opened else { return Ok(()) };
         let (reader, mut writer, granted) = opened?;
-        self.status.send_modify(|status| status.connected = true);
+        // What the connection before this one had been granted holds no longer.
+        self.status.send_modify(|status| (status.connected, status.subscribed) = (true, false));
         // Subscribe even if the broker kept the session: it may predate a change of the filter.
         let subscribe =
             Subscribe { pkid: SUBSCRIPTION, filters: vec![self.filter.clone()], properties: None };
