@@ -67,7 +67,8 @@ enum UpOrDown {
 /// The state of one part.
 #[derive(Serialize, ToSchema)]
 struct Part {
-    /// The part's name: `database`, `appends`, `reads`, `projections`, `dispatcher` or `broker`; more may be added.
+    /// The part's name: `database`, `appends`, `reads`, `log`, `projections`, `dispatcher`, `broker` or, with `up`, `postgres`; more
+    /// may be added.
     name: &'static str,
     /// Whether the part works.
     state: UpOrDown,
