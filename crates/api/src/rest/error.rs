@@ -131,11 +131,12 @@ impl Error {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, NOT_YET, detail).soon()
     }
 
-    /// The tenant's other requests, or its unread answers, have used up what it may have at once.
+    /// 429: the tenant's other requests, or its unread answers, have used up what it may have at once. The cause is the
+    /// caller's side, so this is no error of the server.
     pub(super) fn busy() -> Self {
         let detail =
             "too many requests of this tenant are running, or their answers are not being read; try again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).soon()
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail).soon()
     }
 
     /// The request took longer than the time limit.

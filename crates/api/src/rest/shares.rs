@@ -53,7 +53,7 @@ impl Default for Shares {
     }
 }
 
-/// Answers a request within its tenant's share, or 503 if that takes too long.
+/// Answers a request within its tenant's share, or 429 if that takes too long.
 pub(super) async fn within(State(app): State<App>, request: Request, next: Next) -> Response {
     if rate_limits::is_exempt(&request) {
         return next.run(request).await;
