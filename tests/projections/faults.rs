@@ -1,11 +1,11 @@
 //! Faults: rows and checkpoint are committed together or not at all, and what breaks off is taken up again.
 
 use fleetlog_event_log::Lane;
-use fleetlog_projections::status::State;
+use fleetlog_projections::status::{self, ProjectionStatus, State};
 use sqlx::Executor;
 
 use super::windows::untidy;
-use super::{PATIENCE, Running, append, assert_equal_to_the_fold_of_the_log, status_of};
+use super::{PATIENCE, Running, append, assert_equal_to_the_fold_of_the_log};
 use crate::support::{Database, log_of};
 
 #[tokio::test]
@@ -88,8 +88,12 @@ async fn a_projection_that_cannot_go_on_says_why_and_goes_on_when_it_can() {
     running.handle.wait_for("devices", telemetry, 100, PATIENCE).await.expect("applied");
     let status = tokio::time::timeout(PATIENCE, async {
         loop {
-            let status = status_of(&log, "telemetry_windows").await;
-            if status.state == State::Failed {
+            // Each projection enters itself in the list when it begins.
+            let mut listed = status::list_all(&log).await.expect("listed").into_iter();
+            let failed = |status: &ProjectionStatus| {
+                status.projection == "telemetry_windows" && status.state == State::Failed
+            };
+            if let Some(status) = listed.find(failed) {
                 return status;
             }
             tokio::task::yield_now().await;
