@@ -76,15 +76,20 @@ pub(crate) async fn take_command(app: &App, caller: &Principal) -> Result<(), Er
 
 /// Whether monitoring asks for this path.
 pub(super) fn is_exempt(request: &Request) -> bool {
-    call(request).is_none()
+    EXEMPT.contains(&path(request))
+}
+
+/// The path that a request counts under.
+fn path(request: &Request) -> &str {
+    let matched = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let path = matched.strip_prefix(PREFIX).unwrap_or(matched);
+    let alias = ALIASES.into_iter().find(|(alias, _)| *alias == path);
+    alias.map_or(path, |(_, path)| path)
 }
 
 /// The method and path by which limits tell requests apart; `None` if the path is exempt.
 fn call(request: &Request) -> Option<(Method, String)> {
-    let matched = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let path = matched.strip_prefix(PREFIX).unwrap_or(matched);
-    let alias = ALIASES.into_iter().find(|(alias, _)| *alias == path);
-    let path = alias.map_or(path, |(_, path)| path);
+    let path = path(request);
     (!EXEMPT.contains(&path)).then(|| (request.method().clone(), path.to_owned()))
 }
 
