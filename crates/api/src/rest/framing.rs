@@ -21,7 +21,10 @@ pub(super) async fn check(request: Request, next: Next) -> Response {
     if request.version() == Version::HTTP_11 && !has_one_host(request.headers()) {
         return closing(Error::malformed("expected one Host header").into_response());
     }
-    let read = Arc::new(AtomicBool::new(request.body().is_end_stream()));
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let read = Arc::new(AtomicBool::new(false));
     let request = request.map(|body| Body::new(Watched { body, read: Arc::clone(&read) }));
     let response = next.run(request).await;
     if read.load(Ordering::Relaxed) { response } else { closing(response) }
