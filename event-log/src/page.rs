@@ -29,11 +29,6 @@ impl<T> Page<T> {
         items.truncate(limit);
         Self { items, has_more }
     }
-
-    /// The page with its items changed.
-    pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
-        Page { items: self.items.into_iter().map(change).collect(), has_more: self.has_more }
-    }
 }
 
 /// Reads an item from a row.
