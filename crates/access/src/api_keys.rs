@@ -172,7 +172,7 @@ impl ApiKeys {
         Self { kept: Coalesced::new(log.clone(), kept), log }
     }
 
-    /// The principal of the key with an id, whoever asks; `None` if it is not good.
+    /// The principal of the key with this id. `None` if the key is not good.
     pub(super) async fn of(&self, key_id: Uuid) -> Result<Option<Principal>, Error> {
         Ok(self.kept.ask(key_id).await?.map(|kept| kept.principal))
     }

@@ -12,7 +12,7 @@ use super::role::Role;
 use super::tokens::{self, Holder, Purpose, Token};
 use super::users::{self, Email, Name, NewUser};
 
-/// A user whom an admin adds.
+/// A user that an admin adds.
 #[derive(Clone)]
 pub struct Invitation {
     /// The address to log in with.
