@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../aggregates/tests/invariants/mod.rs"]
+#[path = "../../aggregates/tests/any_bytes/invariants.rs"]
 mod invariants;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| invariants::payload(bytes));

@@ -112,12 +112,12 @@ async fn status_of(log: &EventLog, projection: &str) -> ProjectionStatus {
 
 /// Folds the whole telemetry log anew, in SQL, and says where the windows differ: in how many rows, both ways.
 async fn windows_that_differ(log: &EventLog) -> (i64, i64) {
-    sqlx::query_as(include_str!("windows.sql")).fetch_one(log.pool()).await.expect("compared")
+    sqlx::query_as(include_str!("projections/windows.sql")).fetch_one(log.pool()).await.expect("compared")
 }
 
 /// The same for the telemetry half of the devices.
 async fn devices_that_differ(log: &EventLog) -> (i64, i64) {
-    sqlx::query_as(include_str!("devices.sql")).fetch_one(log.pool()).await.expect("compared")
+    sqlx::query_as(include_str!("projections/devices.sql")).fetch_one(log.pool()).await.expect("compared")
 }
 
 async fn assert_equal_to_the_fold_of_the_log(log: &EventLog) {
