@@ -13,8 +13,8 @@ use fleetlog_aggregates::device::{self, Labels, Via};
 use fleetlog_engine::commands::{Accepted, Commands, NewCommand};
 use fleetlog_engine::dispatch::Dispatcher;
 use fleetlog_engine::dispatch::outlet::CommandOutlet;
+use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, Metadata};
-use fleetlog_event_log::{EventLog, TenantLog};
 use fleetlog_projections::commands::{Command, Step, history};
 use fleetlog_projections::{Options, Projections};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use crate::support::mqtt::{Device, V5};
-use crate::support::{Node, register_device};
+use crate::support::{Node, register_device, t0};
 
 /// Longer than anything takes that works.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -35,11 +35,6 @@ struct Fleet {
     /// Of the dispatcher.
     dispatching: DropGuard,
     _stopping: DropGuard,
-}
-
-/// The default tenant's log.
-fn t0(log: &EventLog) -> TenantLog {
-    log.for_tenant(&"t0".parse().expect("a tenant"))
 }
 
 fn actor(actor: &str) -> Metadata {

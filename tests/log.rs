@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use sqlx::{Executor, Row};
 use tokio::task::JoinSet;
 
-use crate::support::{Database, log_of, register_device};
+use crate::support::{Database, log_of, register_device, t0};
 
 fn message(uid: &str, payload: &str) -> Recorded {
     let topic = format!("t0/devices/{uid}/telemetry");
@@ -436,12 +436,13 @@ async fn a_devices_readings_are_read_by_time_in_pages() {
     let batch =
         order.map(|n| message("dev-01", &format!(r#"{{"msg_id":"m{n}","ts":"{}"}}"#, at(n)))).to_vec();
     append(&log, batch).await;
+    let dev_01 = "dev-01".parse().expect("a uid");
     for ascending in [true, false] {
         let mut read = Vec::new();
         let mut span = Span { from: at(1).parse().ok(), to: at(4).parse().ok(), ascending, beyond: None };
         loop {
             let log_id = log_of(&log, Lane::Telemetry);
-            let page = log.readings_page(log_id, "t0/dev-01".to_owned(), span, 2).await.expect("read");
+            let page = t0(&log).readings_page(log_id, &dev_01, span, 2).await.expect("read");
             span.beyond = page.items.last().map(|reading| (reading.occurred_at, reading.position));
             read.extend(page.items.iter().map(|reading| reading.msg_id.clone()));
             if !page.has_more {

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use fleetlog_aggregates::device::{self, Device, Labels, Via};
 use fleetlog_aggregates::telemetry::{Message, Recorded, decide};
 use fleetlog_event_log::control::{Actor, Metadata};
-use fleetlog_event_log::{EventLog, Lane, TenantLog};
+use fleetlog_event_log::{EventLog, Lane};
 use fleetlog_projections::status::{self, ProjectionStatus};
 use fleetlog_projections::{Handle, Options, Projections};
 use tokio::task::JoinHandle;
@@ -53,11 +53,6 @@ impl Running {
         self.shutdown.cancel();
         self.task.await.expect("stopped");
     }
-}
-
-/// The default tenant's log.
-fn t0(log: &EventLog) -> TenantLog {
-    log.for_tenant(&"t0".parse().expect("a tenant"))
 }
 
 fn at(time: &str) -> DateTime<Utc> {

@@ -14,9 +14,15 @@ pub(crate) use publisher::Publisher;
 pub(crate) use server::{Server, binary, tool, url};
 
 use fleetlog_aggregates::device::{Command, Labels, Registration, Via};
+use fleetlog_event_log::{EventLog, TenantLog};
 
 /// The command that registers a device, regardless of the tenant's limit.
 #[expect(clippy::disallowed_methods, reason = "these tests are not about the limit of devices")]
 pub(crate) fn register_device(via: Via, name: Option<String>, labels: Labels) -> Command {
     Registration { via, name, labels }.admit()
+}
+
+/// The default tenant's log.
+pub(crate) fn t0(log: &EventLog) -> TenantLog {
+    log.for_tenant(&"t0".parse().expect("a tenant"))
 }

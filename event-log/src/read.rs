@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use fleetlog_aggregates::identity::{Uid, aggregate_id, split_aggregate_id};
 use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE, EVENT_VERSION, Flags, MAX_AHEAD};
 use futures::TryStreamExt;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -15,7 +16,7 @@ use crate::event::{Json, StoredMetadata};
 use crate::page::{FromPgRow, PAGE_BYTES, Page};
 use crate::probes::Range;
 use crate::scope::Scope;
-use crate::{Error, Event, EventLog, Lane, LogId, Position, Result};
+use crate::{Error, Event, EventLog, Lane, LogId, Position, Result, TenantLog};
 
 /// A time before any that a reading may carry.
 const EARLIEST: DateTime<Utc> = DateTime::from_timestamp(-62_200_000_000, 0).expect("in range");
@@ -36,8 +37,8 @@ pub struct Filter {
 /// A reading as it is stored.
 #[derive(Debug, Clone)]
 pub struct Reading {
-    /// The stream's id: `tenant/uid`.
-    pub aggregate_id: String,
+    /// The device that sent it.
+    pub uid: Uid,
     /// The reading's position in the telemetry log.
     pub position: Position,
     /// The device's message id.
@@ -250,16 +251,18 @@ impl<S: Scope> EventLog<S> {
         let rows = query.fetch_all(&mut *connection).await?;
         Ok(rows.iter().map(control_event).collect::<Result<_, sqlx::Error>>()?)
     }
+}
 
+impl TenantLog {
     /// A page of one device's readings within a span.
     pub async fn readings_page(
         &self,
         log_id: LogId,
-        aggregate_id: String,
+        uid: &Uid,
         span: Span,
         limit: usize,
     ) -> Result<Page<Reading>> {
-        let one = [aggregate_id];
+        let one = [aggregate_id(self.tenant(), uid)];
         self.fetch_page(readings(log_id, &one, span, limit), limit).await
     }
 
@@ -268,21 +271,22 @@ impl<S: Scope> EventLog<S> {
     pub async fn readings(
         &self,
         log_id: LogId,
-        aggregate_ids: &[String],
+        uids: &[Uid],
         span: Span,
         limit: usize,
-    ) -> Result<HashMap<String, Page<Reading>>> {
-        if let [one] = aggregate_ids {
-            let page = self.readings_page(log_id, one.clone(), span, limit).await?;
+    ) -> Result<HashMap<Uid, Page<Reading>>> {
+        if let [one] = uids {
+            let page = self.readings_page(log_id, one, span, limit).await?;
             return Ok([(one.clone(), page)].into());
         }
-        let rows = self.fetch(readings(log_id, aggregate_ids, span, limit)).await?;
+        let streams: Vec<String> = uids.iter().map(|uid| aggregate_id(self.tenant(), uid)).collect();
+        let rows = self.fetch(readings(log_id, &streams, span, limit)).await?;
         let mut of_devices: HashMap<_, Vec<_>> = HashMap::new();
         for row in &rows {
             let reading = Reading::from_row(row)?;
-            of_devices.entry(reading.aggregate_id.clone()).or_default().push(reading);
+            of_devices.entry(reading.uid.clone()).or_default().push(reading);
         }
-        Ok(of_devices.into_iter().map(|(device, readings)| (device, Page::cut(readings, limit))).collect())
+        Ok(of_devices.into_iter().map(|(uid, readings)| (uid, Page::cut(readings, limit))).collect())
     }
 }
 
@@ -403,8 +407,10 @@ fn telemetry_event(row: &PgRow) -> Result<Event, sqlx::Error> {
 
 impl FromRow<'_, PgRow> for Reading {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let stream: &str = row.try_get("aggregate_id")?;
+        let uid = split_aggregate_id(stream).map_or(stream, |(_, uid)| uid);
         Ok(Self {
-            aggregate_id: row.try_get("aggregate_id")?,
+            uid: uid.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
             position: row.try_get("position")?,
             msg_id: row.try_get("msg_id")?,
             payload: row.try_get("payload")?,

@@ -16,6 +16,7 @@ mod types;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::command::Status;
+use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::Position;
 use fleetlog_event_log::event::Json;
 use uuid::Uuid;
@@ -32,7 +33,7 @@ pub struct Command {
     /// The command's id: the same in the log, in HTTP, in the message to the device and in the device's answer.
     pub cmd_id: Uuid,
     /// The device that the command is for.
-    pub device_uid: String,
+    pub device_uid: Uid,
     /// The command type, such as `ping`.
     pub cmd: String,
     /// The parameters of the command: JSON, at most 32 KiB.

@@ -15,6 +15,7 @@ mod queries;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::device::{Labels, Via};
+use fleetlog_aggregates::identity::Uid;
 use fleetlog_aggregates::words;
 use fleetlog_aggregates::words::UnknownWord;
 use fleetlog_event_log::Position;
@@ -30,7 +31,7 @@ pub use queries::{count, get, heard_since, in_service, in_service_now, labels, l
 #[derive(Debug, Clone, PartialEq)]
 pub struct Device {
     /// The device's name within its tenant.
-    pub uid: String,
+    pub uid: Uid,
     /// The display name, for people.
     pub name: Option<String>,
     /// The labels by which people and policies find the device.

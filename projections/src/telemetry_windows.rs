@@ -20,6 +20,7 @@ mod series;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use fleetlog_aggregates::identity::Uid;
 
 pub use model::Model;
 pub use queries::windows;
@@ -66,8 +67,8 @@ pub struct WindowsQuery {
 /// One metric of one device over time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// The device's stream: `tenant/uid`.
-    pub aggregate_id: String,
+    /// The device's name within its tenant.
+    pub uid: Uid,
     /// The name of the metric.
     pub metric: String,
     /// The windows in order of time. A bucket without readings has no window.

@@ -8,7 +8,8 @@ use fleetlog_projections::commands::{Batch, batch};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Fleet, LIMIT, actor, t0};
+use super::{Fleet, LIMIT, actor};
+use crate::support::t0;
 
 fn new_batch(uids: &[String], rate_per_s: u32, abort_after_failures: Option<u32>) -> NewBatch {
     let devices = uids.iter().map(|uid| uid.parse::<Uid>().expect("a uid")).collect();

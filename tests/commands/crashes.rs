@@ -11,9 +11,9 @@ use reqwest::{Method, StatusCode};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{actor, ping, read, register, t0, words};
+use super::{actor, ping, read, register, words};
 use crate::support::mqtt::{Device, V5};
-use crate::support::{Database, Server};
+use crate::support::{Database, Server, t0};
 
 /// A device that answers everything at once, or nothing; and writes down what it gets before it does.
 async fn journal(broker: SocketAddr, answers: bool, journal: tokio::sync::mpsc::UnboundedSender<Value>) {

@@ -14,7 +14,8 @@ use serde_json::json;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::{Fleet, actor, dispatch_to, ping, t0, words};
+use super::{Fleet, actor, dispatch_to, ping, words};
+use crate::support::t0;
 
 #[tokio::test]
 async fn a_command_reaches_its_device_and_its_answer_is_the_outcome() {

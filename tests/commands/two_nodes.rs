@@ -10,9 +10,9 @@ use fleetlog_event_log::EventLog;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{actor, ping, read, register, t0};
+use super::{actor, ping, read, register};
 use crate::support::mqtt::{Device, V5};
-use crate::support::{Database, Server};
+use crate::support::{Database, Server, t0};
 
 const DEVICES: usize = 100;
 const EACH: usize = 10;

@@ -11,8 +11,8 @@ use fleetlog_projections::{Options, Projections};
 use sqlx::{Executor, PgConnection};
 use tokio_util::sync::CancellationToken;
 
-use super::{PATIENCE, append, reading, t0};
-use crate::support::Database;
+use super::{PATIENCE, append, reading};
+use crate::support::{Database, t0};
 
 /// Step 1, the migration.
 const MIGRATION: &str = "

@@ -7,14 +7,14 @@ use fleetlog_projections::devices::{self, Query};
 use fleetlog_projections::status::{self, State};
 use sqlx::Executor;
 
-use super::{Running, append, reading, register, smuggle, status_of, t0};
-use crate::support::Database;
+use super::{Running, append, reading, register, smuggle, status_of};
+use crate::support::{Database, t0};
 
 const REGISTERED: &str = r#"{"DeviceRegistered":{"via":"api"}}"#;
 
 async fn names(log: &EventLog) -> Vec<(String, Option<String>)> {
     let page = devices::list(&t0(log), &Query::default(), Utc::now()).await.expect("listed");
-    page.items.into_iter().map(|device| (device.uid, device.name)).collect()
+    page.items.into_iter().map(|device| (device.uid.into(), device.name)).collect()
 }
 
 fn named(expected: &[(&str, Option<&str>)]) -> Vec<(String, Option<String>)> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::command::Status;
+use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::database::parsed;
 use fleetlog_event_log::event::Json;
 use fleetlog_event_log::{Position, TenantLog};
@@ -138,29 +139,35 @@ pub async fn batch(log: &TenantLog, batch_id: Uuid) -> Result<Option<Batch>, Err
 }
 
 /// Every tenant's running batches, the oldest of each tenant first. Needs a connection that sees all tenants.
-pub async fn running(pool: &PgPool) -> Result<Vec<(String, Uuid)>, Error> {
+pub async fn running(pool: &PgPool) -> Result<Vec<(Tenant, Uuid)>, Error> {
     let sql =
         "SELECT tenant, batch_id FROM command_batches WHERE status = 'running' ORDER BY tenant, position";
-    Ok(sqlx::query_as(sql).fetch_all(pool).await?)
+    named(&sqlx::query(sql).fetch_all(pool).await?)
 }
 
 /// Every tenant's aborted or cancelled batches with commands that no broker has taken over. Needs a connection that
 /// sees all tenants.
-pub async fn ended_with_unsent(pool: &PgPool) -> Result<Vec<(String, Uuid)>, Error> {
+pub async fn ended_with_unsent(pool: &PgPool) -> Result<Vec<(Tenant, Uuid)>, Error> {
     let sql = "SELECT DISTINCT tenant, batch_id FROM commands JOIN command_batches AS batch USING (tenant, batch_id)
          WHERE commands.status = 'requested' AND batch.status IN ('aborted', 'cancelled')";
-    Ok(sqlx::query_as(sql).fetch_all(pool).await?)
+    named(&sqlx::query(sql).fetch_all(pool).await?)
+}
+
+/// The tenants and ids of batches.
+fn named(rows: &[PgRow]) -> Result<Vec<(Tenant, Uuid)>, Error> {
+    let named = |row: &PgRow| Ok((parsed(row, "tenant")?, row.try_get("batch_id")?));
+    Ok(rows.iter().map(named).collect::<Result<_, sqlx::Error>>()?)
 }
 
 /// A batch's commands that no broker has taken over, at most `limit`.
-pub async fn unsent(pool: &PgPool, tenant: &str, batch_id: Uuid, limit: i64) -> Result<Vec<Uuid>, Error> {
+pub async fn unsent(pool: &PgPool, tenant: &Tenant, batch_id: Uuid, limit: i64) -> Result<Vec<Uuid>, Error> {
     let sql =
         "SELECT cmd_id FROM commands WHERE tenant = $1 AND batch_id = $2 AND status = 'requested' LIMIT $3";
-    Ok(sqlx::query_scalar(sql).bind(tenant).bind(batch_id).bind(limit).fetch_all(pool).await?)
+    Ok(sqlx::query_scalar(sql).bind(tenant.as_str()).bind(batch_id).bind(limit).fetch_all(pool).await?)
 }
 
 /// How many of a batch's commands are in each state, among those that have been requested.
-pub async fn counts(pool: &PgPool, tenant: &str, batch_id: Uuid) -> Result<Counts, Error> {
+pub async fn counts(pool: &PgPool, tenant: &Tenant, batch_id: Uuid) -> Result<Counts, Error> {
     let mut counted = counts_of(&mut *pool.acquire().await?, tenant, &[batch_id]).await?;
     Ok(counted.remove(&batch_id).unwrap_or_default())
 }
@@ -168,7 +175,7 @@ pub async fn counts(pool: &PgPool, tenant: &str, batch_id: Uuid) -> Result<Count
 /// Counts the commands of many batches. A batch without requested commands is absent.
 async fn counts_of(
     connection: &mut PgConnection,
-    tenant: &str,
+    tenant: &Tenant,
     batch_ids: &[Uuid],
 ) -> Result<HashMap<Uuid, Counts>, Error> {
     let rows = sqlx::query(
@@ -176,7 +183,7 @@ async fn counts_of(
          WHERE tenant = $1 AND batch_id = ANY($2) GROUP BY batch_id, status",
     );
     let mut counted: HashMap<Uuid, Counts> = HashMap::new();
-    for row in rows.bind(tenant).bind(batch_ids).fetch_all(connection).await? {
+    for row in rows.bind(tenant.as_str()).bind(batch_ids).fetch_all(connection).await? {
         let counts = counted.entry(row.try_get("batch_id")?).or_default();
         let count = row.try_get("count")?;
         match parsed(&row, "status")? {
@@ -193,7 +200,7 @@ async fn counts_of(
 
 async fn count_in(log: &TenantLog, batches: &mut [Batch]) -> Result<(), Error> {
     let batch_ids: Vec<Uuid> = batches.iter().map(|batch| batch.batch_id).collect();
-    let counted = counts_of(&mut *log.connection().await?, log.tenant().as_str(), &batch_ids).await?;
+    let counted = counts_of(&mut *log.connection().await?, log.tenant(), &batch_ids).await?;
     for batch in batches {
         let counts = counted.get(&batch.batch_id).copied().unwrap_or_default();
         let waiting = i64::from(batch.devices) - counts.ended() - counts.requested - counts.sent;

@@ -89,7 +89,7 @@ impl Draft {
         let Requested { request, params, batch_id, correlation_id, at, position } = self.requested?;
         Some(Command {
             cmd_id,
-            device_uid: request.device_uid.into(),
+            device_uid: request.device_uid,
             cmd: request.cmd,
             params: Json(params),
             status: self.status?,

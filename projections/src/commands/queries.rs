@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::command::Status;
-use fleetlog_aggregates::identity::Tenant;
+use fleetlog_aggregates::identity::{Tenant, Uid};
 use fleetlog_event_log::database::parsed;
 use fleetlog_event_log::{LogId, Position, TenantLog};
 use sqlx::postgres::{PgRow, Postgres};
@@ -123,7 +123,7 @@ pub async fn count(log: &TenantLog, query: &Query) -> Result<i64, Error> {
 /// The commands of some of a tenant's devices, newest first, at most `limit` of each device, device by device.
 pub async fn of_devices(
     log: &TenantLog,
-    device_uids: &[String],
+    device_uids: &[Uid],
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<Vec<Command>, Error> {
@@ -134,6 +134,7 @@ pub async fn of_devices(
              ORDER BY position DESC LIMIT $4) AS command
          ORDER BY device.ordinal, command.position DESC"
     );
+    let device_uids: Vec<&str> = device_uids.iter().map(Uid::as_str).collect();
     let statement = sqlx::query(&sql).bind(log.tenant().as_str()).bind(device_uids);
     let statement = statement.bind(after.map_or(Position::MAX, Cursor::position)).bind(limit as i64);
     let rows = log.fetch(statement).await?;
@@ -159,7 +160,7 @@ pub struct Open {
 }
 
 /// A tenant's commands that have not ended, as of one moment.
-pub async fn open(pool: &PgPool, tenant: &str, log_id: LogId) -> Result<Open, Error> {
+pub async fn open(pool: &PgPool, tenant: &Tenant, log_id: LogId) -> Result<Open, Error> {
     // One statement is one snapshot.
     let row = sqlx::query(
         "SELECT coalesce((SELECT position FROM projection_checkpoints
@@ -170,7 +171,7 @@ pub async fn open(pool: &PgPool, tenant: &str, log_id: LogId) -> Result<Open, Er
     .bind(Model::NAME)
     .bind(Model::VERSION)
     .bind(log_id)
-    .bind(tenant)
+    .bind(tenant.as_str())
     .fetch_one(pool)
     .await?;
     Ok(Open { position: row.try_get("position")?, commands: row.try_get("commands")? })
@@ -219,7 +220,7 @@ impl FromRow<'_, PgRow> for Command {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             cmd_id: row.try_get("cmd_id")?,
-            device_uid: row.try_get("device_uid")?,
+            device_uid: parsed(row, "device_uid")?,
             cmd: row.try_get("cmd")?,
             params: row.try_get("params")?,
             status: parsed(row, "status")?,

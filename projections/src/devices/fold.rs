@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use fleetlog_aggregates::device::{self, Labels, Via};
-use fleetlog_aggregates::{identity, telemetry};
+use fleetlog_aggregates::identity::{StreamId, Uid};
+use fleetlog_aggregates::telemetry;
 use fleetlog_event_log::{Event, Position};
 
 use crate::read_model::Poison;
@@ -128,9 +129,10 @@ fn check_text(change: &device::Event) -> Result<(), Poison> {
 }
 
 fn check_stream(event: &Event) -> Result<(), Poison> {
-    match identity::split_aggregate_id(&event.aggregate_id) {
-        Some(_) => Ok(()),
-        None => Err(Poison::new("the stream's id is not made of a tenant and a uid")),
+    let stream: Option<StreamId> = event.aggregate_id.parse().ok();
+    match stream.map(|stream| stream.id.parse::<Uid>()) {
+        Some(Ok(_)) => Ok(()),
+        _ => Err(Poison::new("the stream's id is not made of a tenant and a uid")),
     }
 }
 
@@ -226,6 +228,8 @@ mod tests {
             registered(r#"{"via":"api","labels":{"a":"\u0000"}}"#),
             event("Telemetry", "dev-01", "Gossip", "08:00:00", "{}"),
             Event { aggregate_id: "nobody".into(), ..reading("dev-01", "08:00:00", "{}") },
+            reading("a b", "08:00:00", "{}"),
+            Event { aggregate_id: "t 0/dev-01".into(), ..registered(r#"{"via":"api"}"#) },
         ] {
             let (fold, results) = given::<Model>([poison.clone()]);
             assert!(results[0].is_err(), "{poison:?}");

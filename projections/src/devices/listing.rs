@@ -85,7 +85,7 @@ pub struct Cursor {
     pub(super) sort: Sort,
     /// The time that the list is sorted by. `None` if the list is sorted by uid, or the device was never seen.
     pub(super) time: Option<DateTime<Utc>>,
-    pub(super) uid: String,
+    pub(super) uid: Uid,
 }
 
 impl Cursor {
@@ -120,7 +120,7 @@ impl FromStr for Cursor {
         if time.is_some_and(|time| !(0..=9999).contains(&time.year())) {
             return Err(BadCursor::Malformed);
         }
-        Ok(Self { sort, time, uid: uid.into() })
+        Ok(Self { sort, time, uid })
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
 
     fn cursor(sort: &str, time: Option<&str>) -> Cursor {
         let time = time.map(|time| time.parse().expect("a time"));
-        Cursor { sort: sort.parse().expect("a sort"), time, uid: "dev-01".into() }
+        Cursor { sort: sort.parse().expect("a sort"), time, uid: "dev-01".parse().expect("a uid") }
     }
 
     #[test]

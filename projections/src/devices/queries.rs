@@ -40,10 +40,10 @@ pub async fn list(
         }
         sql.push(format_args!(" AND ({key}, device.uid){beyond}("));
         match query.sort.by {
-            SortBy::Uid => sql.push_bind(&after.uid),
+            SortBy::Uid => sql.push_bind(after.uid.as_str()),
             _ => sql.push("coalesce(").push_bind(after.time).push("::timestamptz, '-infinity')"),
         };
-        sql.push(", ").push_bind(&after.uid).push(")");
+        sql.push(", ").push_bind(after.uid.as_str()).push(")");
     }
     sql.push(format_args!(" ORDER BY {key}{direction}, device.uid{direction} LIMIT "));
     sql.push_bind(query.limit.saturating_add(1) as i64);
@@ -61,16 +61,10 @@ pub async fn count(log: &TenantLog, query: &Query, online_since: DateTime<Utc>) 
 }
 
 /// The devices with these uids that are on the record, in service or not, in the order of their uids.
-pub async fn get(
-    log: &TenantLog,
-    uids: &[String],
-    online_since: DateTime<Utc>,
-) -> Result<Vec<Device>, Error> {
-    // No uid holds U+0000, and Postgres takes no text that does.
-    let uids: Vec<&str> = uids.iter().map(String::as_str).filter(|uid| !uid.contains('\0')).collect();
+pub async fn get(log: &TenantLog, uids: &[Uid], online_since: DateTime<Utc>) -> Result<Vec<Device>, Error> {
     let mut sql = select(online_since);
     sql.push(" WHERE device.registered_at IS NOT NULL AND device.tenant = ").push_bind(log.tenant().as_str());
-    sql.push(" AND device.uid = ANY(").push_bind(uids).push(") ORDER BY device.uid");
+    sql.push(" AND device.uid = ANY(").push_bind(texts(uids)).push(") ORDER BY device.uid");
     let rows = log.fetch(sql.build()).await?;
     Ok(rows.iter().map(Device::from_row).collect::<Result<_, sqlx::Error>>()?)
 }
@@ -99,31 +93,24 @@ pub async fn in_service_now(
 }
 
 /// The uids of those of these devices that are in service.
-pub async fn in_service(log: &TenantLog, uids: &[Uid]) -> Result<Vec<String>, fleetlog_event_log::Error> {
-    let uids: Vec<&str> = uids.iter().map(Uid::as_str).collect();
+pub async fn in_service(log: &TenantLog, uids: &[Uid]) -> Result<Vec<Uid>, fleetlog_event_log::Error> {
     let sql = "SELECT uid FROM devices
          WHERE tenant = $1 AND uid = ANY($2) AND registered_at IS NOT NULL AND decommissioned_at IS NULL";
-    Ok(sqlx::query_scalar(sql)
-        .bind(log.tenant().as_str())
-        .bind(uids)
-        .fetch_all(&mut *log.connection().await?)
-        .await?)
+    let found = sqlx::query(sql).bind(log.tenant().as_str()).bind(texts(uids));
+    named(&found.fetch_all(&mut *log.connection().await?).await?)
 }
 
 /// The labels of those of these devices that are on the record, by uid.
 pub async fn labels(
     log: &TenantLog,
     uids: &[Uid],
-) -> Result<HashMap<String, Labels>, fleetlog_event_log::Error> {
-    let uids: Vec<&str> = uids.iter().map(Uid::as_str).collect();
+) -> Result<HashMap<Uid, Labels>, fleetlog_event_log::Error> {
     let sql =
         "SELECT uid, labels FROM devices WHERE tenant = $1 AND uid = ANY($2) AND registered_at IS NOT NULL";
-    let rows: Vec<(String, SqlJson<Labels>)> = sqlx::query_as(sql)
-        .bind(log.tenant().as_str())
-        .bind(uids)
-        .fetch_all(&mut *log.connection().await?)
-        .await?;
-    Ok(rows.into_iter().map(|(uid, SqlJson(labels))| (uid, labels)).collect())
+    let rows = sqlx::query(sql).bind(log.tenant().as_str()).bind(texts(uids));
+    let rows = rows.fetch_all(&mut *log.connection().await?).await?;
+    let labels = |row: &PgRow| Ok((parsed(row, "uid")?, row.try_get::<SqlJson<Labels>, _>("labels")?.0));
+    Ok(rows.iter().map(labels).collect::<Result<_, sqlx::Error>>()?)
 }
 
 /// The uids of the devices in service that carry all of these labels, in order, at most `limit`.
@@ -131,7 +118,7 @@ pub async fn with_labels(
     log: &TenantLog,
     labels: &Labels,
     limit: usize,
-) -> Result<Vec<String>, fleetlog_event_log::Error> {
+) -> Result<Vec<Uid>, fleetlog_event_log::Error> {
     // No label holds U+0000, and Postgres takes no text that does.
     if labels.iter().any(|(key, value)| key.contains('\0') || value.contains('\0')) {
         return Ok(vec![]);
@@ -139,19 +126,29 @@ pub async fn with_labels(
     let sql = "SELECT uid FROM devices
          WHERE tenant = $1 AND labels @> $2 AND registered_at IS NOT NULL AND decommissioned_at IS NULL
          ORDER BY uid LIMIT $3";
-    let uids = sqlx::query_scalar(sql).bind(log.tenant().as_str()).bind(SqlJson(labels)).bind(limit as i64);
-    Ok(uids.fetch_all(&mut *log.connection().await?).await?)
+    let found = sqlx::query(sql).bind(log.tenant().as_str()).bind(SqlJson(labels)).bind(limit as i64);
+    named(&found.fetch_all(&mut *log.connection().await?).await?)
 }
 
 /// The uids of those of these devices that have been heard of since a time.
 pub async fn heard_since(
     pool: &PgPool,
-    tenant: &str,
-    uids: &[String],
+    tenant: &Tenant,
+    uids: &[Uid],
     since: DateTime<Utc>,
-) -> Result<Vec<String>, fleetlog_event_log::Error> {
+) -> Result<Vec<Uid>, fleetlog_event_log::Error> {
     let sql = "SELECT uid FROM devices WHERE tenant = $1 AND uid = ANY($2) AND last_seen_at >= $3";
-    Ok(sqlx::query_scalar(sql).bind(tenant).bind(uids).bind(since).fetch_all(pool).await?)
+    let found = sqlx::query(sql).bind(tenant.as_str()).bind(texts(uids)).bind(since);
+    named(&found.fetch_all(pool).await?)
+}
+
+fn texts(uids: &[Uid]) -> Vec<&str> {
+    uids.iter().map(Uid::as_str).collect()
+}
+
+/// The uids in the column `uid`.
+fn named(rows: &[PgRow]) -> Result<Vec<Uid>, fleetlog_event_log::Error> {
+    Ok(rows.iter().map(|row| parsed(row, "uid")).collect::<Result<_, sqlx::Error>>()?)
 }
 
 const LAST_SEEN: &str = "coalesce(device.last_seen_at, '-infinity')";
@@ -216,7 +213,7 @@ impl FromRow<'_, PgRow> for Device {
             (None, false) => Status::Offline,
         };
         Ok(Self {
-            uid: row.try_get("uid")?,
+            uid: parsed(row, "uid")?,
             name: row.try_get("name")?,
             labels: row
                 .try_get::<Option<SqlJson<_>>, _>("labels")?

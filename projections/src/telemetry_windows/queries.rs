@@ -1,6 +1,9 @@
 //! The query over `telemetry_windows`, for REST and GraphQL.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
+use fleetlog_aggregates::identity::{Uid, aggregate_id};
 use fleetlog_event_log::{LogId, TenantLog};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -13,7 +16,7 @@ use super::{Error, Invalid, MAX_WINDOWS, Series, Window, WindowsQuery, fold};
 pub async fn windows(
     log: &TenantLog,
     log_id: LogId,
-    aggregate_ids: &[String],
+    uids: &[Uid],
     query: &WindowsQuery,
 ) -> Result<Vec<Series>, Error> {
     if query.points.is_some_and(|points| points < 2) {
@@ -24,18 +27,17 @@ pub async fn windows(
     if query.metric.as_ref().is_some_and(|metric| metric.contains('\0')) {
         return Ok(vec![]);
     }
-    let aggregate_ids: Vec<&str> =
-        aggregate_ids.iter().map(String::as_str).filter(|id| !id.contains('\0')).collect();
+    let aggregate_ids: Vec<String> = uids.iter().map(|uid| aggregate_id(log.tenant(), uid)).collect();
     let mut sorted = Sorted::into(&buckets, query.since);
     let statement = sqlx::query(RUNS)
         .bind(log_id)
-        .bind(aggregate_ids)
+        .bind(&aggregate_ids)
         .bind(&query.metric)
         .bind(sorted.step)
         .bind(moment(runs::run(sorted.from, sorted.step)))
         .bind(moment(sorted.to));
     log.fetch_each(statement, |row| sorted.add(&row)).await?;
-    let mut series = sorted.series();
+    let mut series = sorted.series(&aggregate_ids.iter().map(String::as_str).zip(uids).collect());
     if let Some(points) = query.points {
         for series in &mut series {
             thin_out(&mut series.windows, points);
@@ -105,7 +107,8 @@ impl<'b> Sorted<'b> {
         if self.windows > MAX_WINDOWS { Err(Invalid::TooManyWindows.into()) } else { Ok(()) }
     }
 
-    fn series(self) -> Vec<Series> {
+    /// The series of the devices by their streams.
+    fn series(self, devices: &HashMap<&str, &Uid>) -> Vec<Series> {
         let window = |(bucket, window): (usize, fold::Window)| {
             let fold::Window { count, sum, min, max, first, first_at, last, last_at, .. } = window;
             let (start, end) = (self.buckets.boundaries[bucket], self.buckets.boundaries[bucket + 1]);
@@ -123,13 +126,12 @@ impl<'b> Sorted<'b> {
                 last_at,
             }
         };
-        let series = |Found { aggregate_id, metric, windows }| Series {
-            aggregate_id,
-            metric,
-            windows: windows.into_iter().map(window).collect(),
+        let series = |Found { aggregate_id, metric, windows }: Found| {
+            let uid = Uid::clone(devices.get(aggregate_id.as_str())?);
+            Some(Series { uid, metric, windows: windows.into_iter().map(window).collect() })
         };
         // The first and the last rows may have nothing in range.
-        self.found.into_iter().filter(|found| !found.windows.is_empty()).map(series).collect()
+        self.found.into_iter().filter(|found| !found.windows.is_empty()).filter_map(series).collect()
     }
 }
 

@@ -206,7 +206,7 @@ async fn permitted(
 ) -> Result<Vec<Uid>, fleetlog_event_log::Error> {
     let mut labels = devices::labels(log, uids).await?;
     // A device that does not exist counts as one without labels.
-    let devices = uids.iter().map(|uid| (uid.clone(), labels.remove(uid.as_str()).unwrap_or_default()));
+    let devices = uids.iter().map(|uid| (uid.clone(), labels.remove(uid).unwrap_or_default()));
     decisions::permitted(caller, action, cmd, devices.collect()).await
 }
 
@@ -221,10 +221,9 @@ pub async fn retain_devices<T>(
         return Ok(());
     }
     let devices = items.iter().map(&device);
-    let devices =
-        devices.filter_map(|device| Some((device.uid.parse().ok()?, device.labels.clone()))).collect();
+    let devices = devices.map(|device| (device.uid.clone(), device.labels.clone())).collect();
     let permitted = decisions::permitted(caller, action, None, devices).await?;
-    let permitted: HashSet<String> = permitted.into_iter().map(Into::into).collect();
+    let permitted: HashSet<Uid> = permitted.into_iter().collect();
     items.retain(|item| permitted.contains(&device(item).uid));
     Ok(())
 }
@@ -234,17 +233,17 @@ pub async fn retain_commands<T>(
     caller: &Principal,
     log: &TenantLog,
     items: &mut Vec<T>,
-    device_uid: impl Fn(&T) -> String,
+    device_uid: impl Fn(&T) -> &Uid,
 ) -> Result<(), Error> {
     let action = Action::CommandsRead;
     if !caller.is_ruled(action) {
         return Ok(());
     }
-    let mut uids: Vec<Uid> = items.iter().filter_map(|item| device_uid(item).parse().ok()).collect();
+    let mut uids: Vec<Uid> = items.iter().map(|item| device_uid(item).clone()).collect();
     uids.sort_unstable();
     uids.dedup();
     let uids = permitted(caller, log, action, None, &uids).await?;
-    items.retain(|item| uids.binary_search_by(|uid| uid.as_str().cmp(&device_uid(item))).is_ok());
+    items.retain(|item| uids.binary_search(device_uid(item)).is_ok());
     Ok(())
 }
 

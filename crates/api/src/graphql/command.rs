@@ -72,7 +72,7 @@ impl Command {
 
     /// The uid of the device that the command is for.
     async fn device_uid(&self) -> &str {
-        &self.row.device_uid
+        self.row.device_uid.as_str()
     }
 
     /// The name of the command: one of the tenant's command types.
@@ -311,8 +311,8 @@ pub(super) async fn list(
     let mut connection =
         Connection::with_additional_fields(query.after.is_some(), page.has_more, CommandTotal(query));
     connection.edges.extend(page.items.into_iter().map(|command| edge(command.into())));
-    let uid = |edge: &CommandEdge| edge.node.row.device_uid.clone();
-    guard::retain_commands(&asker.door.caller, asker.log(), &mut connection.edges, uid).await?;
+    let edges = &mut connection.edges;
+    guard::retain_commands(&asker.door.caller, asker.log(), edges, |edge| &edge.node.row.device_uid).await?;
     Ok(connection)
 }
 

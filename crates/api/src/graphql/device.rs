@@ -50,7 +50,7 @@ enum RegisteredVia {
 impl Device {
     /// The device's name within the tenant.
     async fn uid(&self) -> &str {
-        &self.0.uid
+        self.0.uid.as_str()
     }
 
     /// The device's name for people.
@@ -124,7 +124,7 @@ impl Device {
             beyond: parse("after", after.as_deref())?.map(Place::beyond),
             limit: page_size(first)?,
         };
-        let wanted = ReadingsOf { stream: self.stream(asker), page };
+        let wanted = ReadingsOf { uid: self.0.uid.clone(), page };
         let readings = context.data::<Loaders>()?.load_one(wanted).await?;
         let mut connection =
             Connection::new(page.beyond.is_some(), readings.as_ref().is_some_and(|page| page.has_more));
@@ -173,15 +173,9 @@ impl Device {
         let points = points.map_err(|_| Error::field("points", "expected 2 or more"))?;
         let since = shown_since(asker.log());
         let query = query(metric, (from, to, asker.now), step, tz, points, since);
-        let wanted = WindowsOf { stream: self.stream(asker), cut: query.clone().into() };
+        let wanted = WindowsOf { uid: self.0.uid.clone(), cut: query.clone().into() };
         let series = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
         Ok(Windows { query, series })
-    }
-}
-
-impl Device {
-    fn stream(&self, asker: &Asker) -> String {
-        format!("{}/{}", asker.door.caller.tenant, self.0.uid)
     }
 }
 

@@ -7,6 +7,7 @@ use async_graphql::Error;
 use async_graphql::dataloader::{DataLoader, Loader};
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::read::{Reading, Span};
 use fleetlog_event_log::{Lane, TenantLog};
 use fleetlog_projections::commands::{self, Command, Cursor, Step};
@@ -43,7 +44,7 @@ pub(super) fn loaders(app: App, log: TenantLog) -> Loaders {
 
 /// One device, by its uid.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct DeviceOf(pub(super) String);
+pub(super) struct DeviceOf(pub(super) Uid);
 
 impl Loader<DeviceOf> for Fetch {
     type Value = Device;
@@ -62,7 +63,7 @@ impl Loader<DeviceOf> for Fetch {
 /// A page of one device's readings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ReadingsOf {
-    pub(super) stream: String,
+    pub(super) uid: Uid,
     pub(super) page: ReadingsPage,
 }
 
@@ -83,15 +84,13 @@ impl Loader<ReadingsOf> for Fetch {
     async fn load(&self, wanted: &[ReadingsOf]) -> Result<HashMap<ReadingsOf, Page<Reading>>, Error> {
         let log_id = in_lane(&self.log, Lane::Telemetry)?;
         let mut found = HashMap::new();
-        for (page, streams) in by(wanted, |wanted| wanted.page, |wanted| &wanted.stream) {
+        for (page, uids) in by(wanted, |wanted| wanted.page, |wanted| &wanted.uid) {
             let ReadingsPage { from, to, ascending, beyond, limit } = page;
             // `None` sorts below every moment, so `max` keeps the given one.
             let from = from.max(shown_since(&self.log));
             let span = Span { from, to, ascending, beyond };
-            let readings = self.log.readings(log_id, &streams, span, limit).await.map_err(HttpError::from)?;
-            found.extend(
-                readings.into_iter().map(|(stream, readings)| (ReadingsOf { stream, page }, readings)),
-            );
+            let readings = self.log.readings(log_id, &uids, span, limit).await.map_err(HttpError::from)?;
+            found.extend(readings.into_iter().map(|(uid, readings)| (ReadingsOf { uid, page }, readings)));
         }
         Ok(found)
     }
@@ -100,7 +99,7 @@ impl Loader<ReadingsOf> for Fetch {
 /// One device's windows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct WindowsOf {
-    pub(super) stream: String,
+    pub(super) uid: Uid,
     pub(super) cut: WindowsCut,
 }
 
@@ -137,11 +136,11 @@ impl Loader<WindowsOf> for Fetch {
     async fn load(&self, wanted: &[WindowsOf]) -> Result<HashMap<WindowsOf, Vec<Series>>, Error> {
         let log_id = in_lane(&self.log, Lane::Telemetry)?;
         let mut found: HashMap<_, _> = wanted.iter().map(|wanted| (wanted.clone(), vec![])).collect();
-        for (cut, streams) in by(wanted, |wanted| wanted.cut.clone(), |wanted| &wanted.stream) {
+        for (cut, uids) in by(wanted, |wanted| wanted.cut.clone(), |wanted| &wanted.uid) {
             let query = cut.clone().into();
-            let series = telemetry_windows::windows(&self.log, log_id, &streams, &query).await;
+            let series = telemetry_windows::windows(&self.log, log_id, &uids, &query).await;
             for series in series.map_err(HttpError::from)? {
-                let wanted = WindowsOf { stream: series.aggregate_id.clone(), cut: cut.clone() };
+                let wanted = WindowsOf { uid: series.uid.clone(), cut: cut.clone() };
                 found.entry(wanted).or_default().push(series);
             }
         }
@@ -152,7 +151,7 @@ impl Loader<WindowsOf> for Fetch {
 /// A page of one device's commands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CommandsOf {
-    pub(super) device_uid: String,
+    pub(super) device_uid: Uid,
     pub(super) page: CommandsPage,
 }
 

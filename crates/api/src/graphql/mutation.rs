@@ -12,7 +12,7 @@ use super::command::Command;
 use super::query::moment;
 use super::request::Asker;
 use super::scalars::Json;
-use crate::resource::uuid;
+use crate::resource::{Resource, uuid};
 use crate::rest::Error;
 use crate::rest::extract::parse;
 use crate::rest::parameters::LogPosition;
@@ -45,7 +45,7 @@ impl SendCommandInput {
         // The scalar holds valid JSON only, so parsing it does not fail.
         let params = self.params.and_then(|Json(params)| serde_json::from_str(&params.0).ok());
         Ok(NewCommand {
-            device_uid: self.device_uid.parse().map_err(|_| Error::missing::<Device>())?,
+            device_uid: Device::id(&self.device_uid).ok_or_else(Error::missing::<Device>)?,
             cmd: self.cmd,
             params,
             timeout_s: self.timeout_s,
@@ -84,7 +84,8 @@ impl Mutation {
     /// Puts a command on the record, to be sent to a device.
     async fn send_command(&self, context: &Context<'_>, input: SendCommandInput) -> Result<Written> {
         let asker = context.data::<Asker>()?;
-        asker.may_named(Action::CommandsWrite, Some(&input.cmd), &input.device_uid).await?;
+        let uid = Device::id(&input.device_uid);
+        asker.may_named(Action::CommandsWrite, Some(&input.cmd), uid.as_ref()).await?;
         take_command(&asker.door.app, &asker.door.caller).await?;
         let key: Option<Key> = parse("idempotency_key", input.idempotency_key.as_deref())?;
         let command = input.command()?;

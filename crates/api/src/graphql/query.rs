@@ -15,7 +15,7 @@ use super::projection::Projection;
 use super::request::Asker;
 use super::scalars::Long;
 use crate::door::guard;
-use crate::resource::uuid;
+use crate::resource::{Resource, uuid};
 use crate::rest::extract::parse;
 use crate::rest::parameters::{Limit, Moment};
 use crate::rest::telemetry::shown_since;
@@ -100,7 +100,9 @@ impl Query {
 
     /// One device, in service or not. Null if no device has this uid.
     async fn device(&self, context: &Context<'_>, uid: String) -> Result<Option<Device>> {
-        context.data::<Asker>()?.may_named(Action::DevicesRead, None, &uid).await?;
+        let uid = devices::Device::id(&uid);
+        context.data::<Asker>()?.may_named(Action::DevicesRead, None, uid.as_ref()).await?;
+        let Some(uid) = uid else { return Ok(None) };
         Ok(context.data::<Loaders>()?.load_one(DeviceOf(uid)).await?.map(Device))
     }
 

@@ -7,6 +7,7 @@ use async_graphql::{Name, Request, Response, ServerError, Variables};
 use chrono::{DateTime, Utc};
 use fleetlog_access::action::typed::GraphqlQuery;
 use fleetlog_access::{Action, Forbidden};
+use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::Metadata;
 use fleetlog_projections::devices::Device;
@@ -28,7 +29,6 @@ use crate::app::App;
 use crate::door::action::guarded;
 use crate::door::guard::Refused;
 use crate::door::{May, guard};
-use crate::resource::Resource;
 use crate::rest::extract::{Body, Query};
 use crate::rest::problem::Problem;
 use crate::rest::{Error, RequestId};
@@ -62,16 +62,20 @@ impl Asker {
 
     /// Checks that the caller may do `action` to one device of the tenant, whose labels are known.
     pub(super) fn may_device(&self, action: Action, device: &Device) -> Result<(), Error> {
-        let uid = Device::id(&device.uid).ok_or_else(Error::missing::<Device>)?;
-        let decided = guard::known(&self.door.caller, action, None, &uid, &device.labels);
+        let decided = guard::known(&self.door.caller, action, None, &device.uid, &device.labels);
         self.noted(decided.map_err(Refused::from))
     }
 
-    /// Checks that the caller may do `action` to the device `uid` with the command `cmd`.
-    pub(super) async fn may_named(&self, action: Action, cmd: Option<&str>, uid: &str) -> Result<(), Error> {
-        match Device::id(uid) {
-            Some(uid) => self.noted(guard::command(&self.door.caller, self.log(), action, cmd, &uid).await),
-            // No device can have an invalid uid, so there are no labels to look up.
+    /// Checks that the caller may do `action` to a device with the command `cmd`. `None`: no device can have the uid.
+    pub(super) async fn may_named(
+        &self,
+        action: Action,
+        cmd: Option<&str>,
+        uid: Option<&Uid>,
+    ) -> Result<(), Error> {
+        match uid {
+            Some(uid) => self.noted(guard::command(&self.door.caller, self.log(), action, cmd, uid).await),
+            // There are no labels to look up.
             None => self.may(action),
         }
     }

@@ -289,8 +289,7 @@ async fn list<T: Target>(door: &May<CommandsRead, T>, which: Which) -> Result<Li
     };
     let mut list: List<Command> =
         List::page(page, |command| Cursor::of(command).to_string()).with_total(total);
-    guard::retain_commands(&door.caller, door.log(), &mut list.items, |command| command.device_uid.clone())
-        .await?;
+    guard::retain_commands(&door.caller, door.log(), &mut list.items, |command| &command.device_uid).await?;
     Ok(list.into_items())
 }
 

@@ -123,7 +123,7 @@ async fn read_device(
     Query(when): Query<When>,
 ) -> Result<Json<wire::Device>, Error> {
     min_position::of_projection::<devices::Model>(&door.app, door.log(), when.min_position).await?;
-    let found = devices::get(door.log(), &[door.id.as_str().to_owned()], door.app.online_since()).await?;
+    let found = devices::get(door.log(), std::slice::from_ref(&door.id), door.app.online_since()).await?;
     let device = found.into_iter().next().ok_or_else(Error::missing::<Device>)?;
     Ok(Json(device.shown_since(shown_since(door.log())).into()))
 }

@@ -3,7 +3,6 @@
 use axum::Json;
 use chrono::{DateTime, Utc};
 use fleetlog_access::action::typed::TelemetryRead;
-use fleetlog_aggregates::identity::aggregate_id;
 use fleetlog_event_log::event::Json as StoredJson;
 use fleetlog_event_log::{Lane, TenantLog, moment, read};
 use fleetlog_projections::devices::{self, Device};
@@ -77,9 +76,8 @@ pub struct Item {
 
 impl From<read::Reading> for Item {
     fn from(reading: read::Reading) -> Self {
-        let uid = fleetlog_aggregates::identity::split_aggregate_id(&reading.aggregate_id);
         Self {
-            device_uid: uid.map(|(_, uid)| uid.to_owned()).unwrap_or_default(),
+            device_uid: reading.uid.into(),
             payload: reading.payload,
             ts: reading.occurred_at,
             msg_id: reading.msg_id,
@@ -153,8 +151,7 @@ async fn read_telemetry(
     };
     min_position::of_log(door.log(), which.min_position).await?;
     let log_id = in_lane(door.log(), Lane::Telemetry)?;
-    let stream = aggregate_id(&door.caller.tenant, &door.id);
-    let readings = door.log().readings_page(log_id, stream, span, which.limit.0).await?;
+    let readings = door.log().readings_page(log_id, &door.id, span, which.limit.0).await?;
     if readings.items.is_empty() {
         must_exist(&door).await?;
     }
@@ -163,7 +160,7 @@ async fn read_telemetry(
 
 /// Answers 404 if the device does not exist, as opposed to one that has sent nothing.
 pub(super) async fn must_exist(door: &May<TelemetryRead, Device>) -> Result<(), Error> {
-    let uid = door.id.as_str().to_owned();
-    let known = devices::get(door.log(), &[uid], door.app.online_since()).await?;
+    let uids = std::slice::from_ref(&door.id);
+    let known = devices::get(door.log(), uids, door.app.online_since()).await?;
     if known.is_empty() { Err(Error::missing::<Device>()) } else { Ok(()) }
 }

@@ -3,7 +3,6 @@
 use axum::Json;
 use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_access::action::typed::TelemetryRead;
-use fleetlog_aggregates::identity::aggregate_id;
 use fleetlog_event_log::Lane;
 use fleetlog_projections::devices::Device;
 use fleetlog_projections::telemetry_windows::{self, Series, WindowsQuery};
@@ -123,8 +122,8 @@ async fn read_windows(
     min_position::of_projection::<telemetry_windows::Model>(&door.app, door.log(), which.min_position)
         .await?;
     let log_id = in_lane(door.log(), Lane::Telemetry)?;
-    let stream = aggregate_id(&door.caller.tenant, &door.id);
-    let series = telemetry_windows::windows(door.log(), log_id, &[stream], &query).await?;
+    let uids = std::slice::from_ref(&door.id);
+    let series = telemetry_windows::windows(door.log(), log_id, uids, &query).await?;
     if series.is_empty() {
         must_exist(&door).await?;
     }

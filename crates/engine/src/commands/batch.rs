@@ -138,8 +138,8 @@ impl Commands {
                 let mut seen = std::collections::HashSet::new();
                 uids.retain(|uid| seen.insert(uid.clone()));
                 let known = devices::in_service(log, &uids).await?;
-                let known: std::collections::HashSet<&str> = known.iter().map(String::as_str).collect();
-                if let Some(missing) = uids.iter().find(|uid| !known.contains(uid.as_str())) {
+                let known: std::collections::HashSet<Uid> = known.into_iter().collect();
+                if let Some(missing) = uids.iter().find(|uid| !known.contains(uid)) {
                     return Err(Error::Selector(format!("there is no device {missing} in service")));
                 }
                 uids
@@ -148,10 +148,7 @@ impl Commands {
                 // No label at all would choose every device, which is most likely a mistake.
                 return Err(Error::Selector("expected at least one label".to_owned()));
             }
-            Selector::Labels(labels) => {
-                let uids = devices::with_labels(log, labels, limit).await?;
-                uids.into_iter().filter_map(|uid| uid.parse().ok()).collect()
-            }
+            Selector::Labels(labels) => devices::with_labels(log, labels, limit).await?,
         };
         if chosen.is_empty() {
             return Err(Error::Selector("it chooses no device in service".to_owned()));

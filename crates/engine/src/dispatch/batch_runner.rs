@@ -120,8 +120,7 @@ async fn look(log: &EventLog, is_first: bool) -> Result<Vec<BatchId>, commands::
     if is_first {
         batches.extend(commands::ended_with_unsent(log.pool()).await?);
     }
-    let named = |(tenant, id): (String, Uuid)| Some(BatchId { tenant: tenant.parse().ok()?, id });
-    Ok(batches.into_iter().filter_map(named).collect())
+    Ok(batches.into_iter().map(|(tenant, id)| BatchId { tenant, id }).collect())
 }
 
 /// The running batches, each in its own task.
@@ -175,7 +174,7 @@ impl Batch {
         take(&mut batch, &mut known, &events)?;
         let Some(request) = batch.request().cloned() else { return Ok(()) };
         // Commands are requested in the order of the devices, so the ones that exist belong to the first devices.
-        let counts = commands::counts(self.log.pool(), self.tenant.as_str(), self.id).await?;
+        let counts = commands::counts(self.log.pool(), &self.tenant, self.id).await?;
         let mut next = (counts.ended() + counts.requested + counts.sent) as usize;
         let mut ticks = interval(PACE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -184,7 +183,7 @@ impl Batch {
             if stop.run_until_cancelled(ticks.tick()).await.is_none() {
                 return Ok(());
             }
-            let counts = commands::counts(self.log.pool(), self.tenant.as_str(), self.id).await?;
+            let counts = commands::counts(self.log.pool(), &self.tenant, self.id).await?;
             let devices = batch.devices();
             if request.abort_after_failures.is_some_and(|most| counts.failures() >= i64::from(most)) {
                 self.end(&stream, Input::Abort { failures: counts.failures() as u32 }, &metadata).await?;
@@ -237,7 +236,7 @@ impl Batch {
         // The read model is a moment behind, so only two empty looks in a row mean that none are left.
         let mut looks_without = 0;
         while looks_without < 2 {
-            let unsent = commands::unsent(self.log.pool(), self.tenant.as_str(), self.id, PAGE).await?;
+            let unsent = commands::unsent(self.log.pool(), &self.tenant, self.id, PAGE).await?;
             looks_without = if unsent.is_empty() { looks_without + 1 } else { 0 };
             let cancel = command::Input::Cancel {
                 by: "dispatcher".to_owned(),

@@ -4,11 +4,11 @@
 //! behind it wait, and may expire. Pure: no clock, no log, no broker.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use fleetlog_aggregates::command::{Command, Event, Next, Status};
+use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::Position;
 use uuid::Uuid;
 
@@ -40,7 +40,7 @@ pub(super) enum Done {
 /// A command that has not ended.
 pub(super) struct OpenCommand {
     pub(super) state: Command,
-    pub(super) uid: Arc<str>,
+    pub(super) uid: Uid,
     pub(super) requested_at: DateTime<Utc>,
     pub(super) correlation_id: Option<String>,
     /// The position of the last event that was applied.
@@ -60,7 +60,7 @@ pub(super) struct OpenCommand {
 #[derive(Default)]
 pub(super) struct Schedule {
     open: HashMap<Uuid, OpenCommand>,
-    queues: HashMap<Arc<str>, BTreeMap<Position, Uuid>>,
+    queues: HashMap<Uid, BTreeMap<Position, Uuid>>,
     timers: BTreeSet<(DateTime<Utc>, Uuid)>,
 }
 
@@ -80,8 +80,8 @@ impl Schedule {
         if let Event::CommandRequested(request) = &event
             && !self.open.contains_key(&cmd_id)
         {
-            let uid: Arc<str> = request.device_uid.as_str().into();
-            self.queues.entry(Arc::clone(&uid)).or_default().insert(position, cmd_id);
+            let uid = request.device_uid.clone();
+            self.queues.entry(uid.clone()).or_default().insert(position, cmd_id);
             let open = OpenCommand {
                 state: Command::default(),
                 uid,
@@ -172,13 +172,13 @@ impl Schedule {
     }
 
     /// The devices that were absent at the last attempt.
-    pub(super) fn absent(&self) -> BTreeSet<Arc<str>> {
+    pub(super) fn absent(&self) -> BTreeSet<Uid> {
         let absent = self.open.values().filter(|open| open.absences > 0);
-        absent.map(|open| Arc::clone(&open.uid)).collect()
+        absent.map(|open| open.uid.clone()).collect()
     }
 
     /// A device listens again: its first command is tried at once.
-    pub(super) fn arrived(&mut self, uid: &str) {
+    pub(super) fn arrived(&mut self, uid: &Uid) {
         let Some(&first) = self.queues.get(uid).and_then(|queue| queue.values().next()) else { return };
         if let Some(open) = self.open.get_mut(&first) {
             (open.not_before, open.arrived) = (DateTime::<Utc>::MIN_UTC, true);
@@ -340,7 +340,7 @@ mod tests {
         }
         assert_eq!(tried, [0, 1, 3, 7, 15, 30, 45]);
         assert_eq!(story.schedule.absent().len(), 1);
-        story.schedule.arrived("dev-01");
+        story.schedule.arrived(&"dev-01".parse().expect("a uid"));
         assert_eq!(story.due(60), [(1, FIRST)]);
     }
 
@@ -349,7 +349,7 @@ mod tests {
         let mut story = Story::default();
         story.request(1, "dev-01");
         story.due(0);
-        story.schedule.arrived("dev-01");
+        story.schedule.arrived(&"dev-01".parse().expect("a uid"));
         story.schedule.done(id(1), Done::Absent, at(0));
         assert_eq!(story.due(0), [(1, FIRST)]);
         story.schedule.done(id(1), Done::Absent, at(0));

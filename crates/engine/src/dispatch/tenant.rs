@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use fleetlog_aggregates::command::Command;
 use fleetlog_aggregates::command_batch::CommandBatch;
-use fleetlog_aggregates::identity::{StreamId, Tenant};
+use fleetlog_aggregates::identity::{StreamId, Tenant, Uid};
 use fleetlog_aggregates::topic::Topic;
 use fleetlog_event_log::backoff::Backoff;
 use fleetlog_event_log::follow::Follower;
@@ -98,7 +98,7 @@ impl TenantWorker {
     /// The read model knows which commands were open at its checkpoint; the log has their events, and all that happened
     /// since.
     async fn try_begin(&mut self) -> Result<Follower, commands::Error> {
-        let open = commands::open(self.log.pool(), self.tenant.as_str(), self.log_id).await?;
+        let open = commands::open(self.log.pool(), &self.tenant, self.log_id).await?;
         let streams: Vec<String> =
             open.commands.iter().map(|id| StreamId::new(&self.tenant, id).to_string()).collect();
         self.schedule = Schedule::default();
@@ -194,7 +194,7 @@ impl TenantWorker {
     fn arrived(&mut self, topic: Option<&str>) {
         match topic.map(Topic::parse) {
             Some(Some(topic)) if topic.tenant == self.tenant => {
-                self.schedule.arrived(topic.uid.as_str());
+                self.schedule.arrived(&topic.uid);
             }
             Some(_) => {}
             None => self.schedule.absent().iter().for_each(|uid| self.schedule.arrived(uid)),
@@ -204,12 +204,12 @@ impl TenantWorker {
     /// Looks for absent devices among those that have published since the last look: an external broker does not report
     /// who connects, but a device that publishes must be connected.
     async fn look(&mut self, since: DateTime<Utc>) -> DateTime<Utc> {
-        let absent: Vec<String> = self.schedule.absent().iter().map(ToString::to_string).collect();
+        let absent: Vec<Uid> = self.schedule.absent().into_iter().collect();
         let now = self.log.now();
         if absent.is_empty() {
             return now;
         }
-        match devices::heard_since(self.log.pool(), self.tenant.as_str(), &absent, since).await {
+        match devices::heard_since(self.log.pool(), &self.tenant, &absent, since).await {
             Ok(heard) => {
                 for uid in heard {
                     self.schedule.arrived(&uid);

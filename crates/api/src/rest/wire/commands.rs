@@ -70,7 +70,7 @@ impl From<commands::Command> for Command {
     fn from(command: commands::Command) -> Self {
         Self {
             cmd_id: command.cmd_id,
-            device_uid: command.device_uid,
+            device_uid: command.device_uid.into(),
             cmd: command.cmd,
             params: command.params,
             status: command.status,

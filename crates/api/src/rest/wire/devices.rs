@@ -40,7 +40,7 @@ pub(in crate::rest) struct Device {
 impl From<devices::Device> for Device {
     fn from(device: devices::Device) -> Self {
         Self {
-            uid: device.uid,
+            uid: device.uid.into(),
             name: device.name,
             labels: device.labels,
             status: device.status.into(),
