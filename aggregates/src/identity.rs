@@ -71,6 +71,17 @@ name! {
     Tenant, "tenant"
 }
 
+/// The tenant whose administrators run the platform itself.
+pub const PLATFORM_TENANT: &str = "t0";
+
+impl Tenant {
+    /// [`PLATFORM_TENANT`] as a tenant.
+    #[must_use]
+    pub fn platform() -> Self {
+        Self(PLATFORM_TENANT.into())
+    }
+}
+
 name! {
     /// A device's name within its tenant.
     Uid, "device uid"

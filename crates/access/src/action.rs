@@ -5,14 +5,7 @@ use std::str::FromStr;
 use fleetlog_aggregates::device::Labels;
 use fleetlog_aggregates::identity::{Tenant, Uid};
 
-/// The tenant whose admins run the platform itself.
-pub const PLATFORM_TENANT: &str = "t0";
-
-/// [`PLATFORM_TENANT`] as a tenant.
-#[expect(clippy::expect_used, reason = "the constant is a name")]
-pub(super) fn platform() -> Tenant {
-    PLATFORM_TENANT.parse().expect("a tenant")
-}
+pub use fleetlog_aggregates::identity::PLATFORM_TENANT;
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {

@@ -4,13 +4,13 @@ use fleetlog_aggregates::acts;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, Metadata};
 
-use super::action::platform;
 use super::error;
 use super::password::{self, Passwords, Weak};
 use super::role::Role;
 use super::sealing::Secret;
 use super::signing_keys::SigningKeys;
 use super::users::{self, Email, NewUser};
+use fleetlog_aggregates::identity::Tenant;
 
 /// The first admin's address, unless another is given.
 pub const DEFAULT_EMAIL: &str = "admin@localhost";
@@ -78,7 +78,7 @@ async fn first_admin(
         .record(move |recorder| {
             Box::pin(async move {
                 let user = NewUser {
-                    tenant: platform(),
+                    tenant: Tenant::platform(),
                     email: address,
                     name: None,
                     password_hash: Some(password_hash),
@@ -88,7 +88,7 @@ async fn first_admin(
                 let via = acts::Registration::FirstStart;
                 let registered = acts::User::UserRegistered { role: Role::Admin.to_string(), via };
                 let metadata = Metadata::by(Actor::Fleetlog);
-                recorder.tell(&platform(), &user_id.to_string(), &registered, &metadata).await?;
+                recorder.tell(&Tenant::platform(), &user_id.to_string(), &registered, &metadata).await?;
                 Ok::<_, error::Error>(Some(user_id))
             })
         })

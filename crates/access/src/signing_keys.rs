@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::access_tokens::{self, Keys, StoredKey, Unverified};
-use super::action::platform;
 use super::error::Error;
 use super::sealing::{self, Secret};
 use super::users::User;
+use fleetlog_aggregates::identity::Tenant;
 
 /// How often a node looks for a new key.
 pub const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -108,7 +108,9 @@ impl SigningKeys {
                         .execute(recorder.connection())
                         .await?;
                     let rotated = acts::Platform::SigningKeyRotated { kid };
-                    Ok::<_, Error>(recorder.tell(&platform(), &kid.to_string(), &rotated, &metadata).await?)
+                    Ok::<_, Error>(
+                        recorder.tell(&Tenant::platform(), &kid.to_string(), &rotated, &metadata).await?,
+                    )
                 })
             })
             .await?;

@@ -11,9 +11,9 @@ use fleetlog_event_log::record::Recorder;
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::action::platform;
 use super::error::Error;
 use super::quota::key::{Key, network};
+use fleetlog_aggregates::identity::Tenant;
 
 /// The most events of refused logins a minute, on all nodes together. Addresses are told apart by their hash modulo this.
 pub const EVENTS_A_MINUTE: u8 = 10;
@@ -53,7 +53,7 @@ pub async fn tell(log: &EventLog) -> Result<(), Error> {
                 for row in &over {
                     let refused = Denial::LoginRefused { times: row.try_get::<i64, _>("times")? as u64 };
                     let id = Uuid::now_v7().to_string();
-                    recorder.tell(&platform(), &id, &refused, &Metadata::by(Actor::Nobody)).await?;
+                    recorder.tell(&Tenant::platform(), &id, &refused, &Metadata::by(Actor::Nobody)).await?;
                 }
                 Ok::<_, Error>(over.len() as i64)
             })

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection};
 
-use super::action::platform;
 use super::error::Error;
 use super::quota::{ANONYMOUS, DEFAULT, EVERYONE, Quota};
+use fleetlog_aggregates::identity::Tenant;
 
 /// A limit of requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,7 +118,9 @@ impl Tiers {
                         limits: serde_json::json!(tier.limits),
                         ingest: tier.ingest.map(|ingest| serde_json::json!(ingest)),
                     };
-                    Ok::<_, Error>(Some(recorder.tell(&platform(), &tier.tier, &changed, &metadata).await?))
+                    Ok::<_, Error>(Some(
+                        recorder.tell(&Tenant::platform(), &tier.tier, &changed, &metadata).await?,
+                    ))
                 })
             })
             .await?;
@@ -143,7 +145,7 @@ impl Tiers {
                         Err(error) => return Err(error.into()),
                     }
                     let removed = acts::Platform::TierRemoved { tier: tier.clone() };
-                    Ok::<_, Refused>(recorder.tell(&platform(), &tier, &removed, &metadata).await?)
+                    Ok::<_, Refused>(recorder.tell(&Tenant::platform(), &tier, &removed, &metadata).await?)
                 })
             })
             .await?;
