@@ -47,11 +47,18 @@ pub(super) struct BatchRequested {
     pub(super) position: Position,
 }
 
-/// What became of a command type.
+/// What events say about a command type: its last definition, and whether it was removed after that.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct TypeDraft {
+    pub(super) defined: Option<Defined>,
+    pub(super) removed_at: Option<DateTime<Utc>>,
+}
+
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum TypeDraft {
-    Defined { description: Option<String>, params: String, at: DateTime<Utc> },
-    Removed { at: DateTime<Utc> },
+pub(super) struct Defined {
+    pub(super) description: Option<String>,
+    pub(super) params: String,
+    pub(super) at: DateTime<Utc>,
 }
 
 impl Fold {
@@ -109,14 +116,16 @@ impl Fold {
         let stream: Result<StreamId, _> = event.aggregate_id.parse();
         let StreamId { tenant, id: name } =
             stream.map_err(|_| Poison::new("the stream's id is not made of a tenant and a name"))?;
-        let draft = match event.decode()? {
+        match event.decode()? {
             command_type::Event::CommandTypeDefined(definition) => {
                 let params = text(&definition.params)?;
-                TypeDraft::Defined { description: definition.description, params, at }
+                let defined = Some(Defined { description: definition.description, params, at });
+                self.types.insert((tenant.into(), name), TypeDraft { defined, removed_at: None });
             }
-            command_type::Event::CommandTypeRemoved {} => TypeDraft::Removed { at },
-        };
-        self.types.insert((tenant.into(), name), draft);
+            command_type::Event::CommandTypeRemoved {} => {
+                self.types.entry((tenant.into(), name)).or_default().removed_at = Some(at);
+            }
+        }
         Ok(())
     }
 
@@ -179,6 +188,19 @@ mod tests {
         assert_eq!((draft.status, draft.ended_at), (Some(Status::TimedOut), Some(at("12:00:30"))));
         assert_eq!(draft.late_ack.as_deref(), Some(r#"{"status":"ack"}"#));
         assert_eq!((draft.requested, draft.result), (None, None), "what was not said stays");
+    }
+
+    #[test]
+    fn a_type_that_is_removed_in_the_page_that_defines_it_keeps_its_definition() {
+        let defined = r#"{"CommandTypeDefined":{"description":"Beeps.","params":{}}}"#;
+        let (fold, results) = given::<Model>([
+            event("CommandType", "beep", "CommandTypeDefined", "12:00:00", defined),
+            event("CommandType", "beep", "CommandTypeRemoved", "12:00:01", r#"{"CommandTypeRemoved":{}}"#),
+        ]);
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+        let draft = fold.types.values().next().expect("a type");
+        assert_eq!(draft.defined.as_ref().and_then(|defined| defined.description.as_deref()), Some("Beeps."));
+        assert_eq!(draft.removed_at, Some(at("12:00:01")));
     }
 
     #[test]

@@ -120,26 +120,14 @@ impl Model {
 
     async fn write_types(&self, connection: &mut PgConnection, fold: &Fold) -> Result<()> {
         let (keys, rows) = (|| fold.types.keys(), || fold.types.values());
-        let (mut descriptions, mut schemas, mut defined, mut removed) = (vec![], vec![], vec![], vec![]);
-        for row in rows() {
-            let (description, params, at, removed_at) = match row {
-                TypeDraft::Defined { description, params, at } => {
-                    (description.as_deref(), Some(params.as_str()), Some(*at), None)
-                }
-                TypeDraft::Removed { at } => (None, None, None, Some(*at)),
-            };
-            descriptions.push(description);
-            schemas.push(params);
-            defined.push(at);
-            removed.push(removed_at);
-        }
+        let defined = || fold.types.values().map(|draft: &TypeDraft| draft.defined.as_ref());
         sqlx::query(&self.types)
             .bind(column!(keys(), key => key.0.as_str()))
             .bind(column!(keys(), key => key.1.as_str()))
-            .bind(descriptions)
-            .bind(schemas)
-            .bind(defined)
-            .bind(removed)
+            .bind(column!(defined(), row => row.and_then(|row| row.description.as_deref())))
+            .bind(column!(defined(), row => row.map(|row| row.params.as_str())))
+            .bind(column!(defined(), row => row.map(|row| row.at)))
+            .bind(column!(rows(), row => row.removed_at))
             .execute(connection)
             .await?;
         Ok(())
@@ -225,10 +213,10 @@ fn write_types(version: i32) -> String {
              FROM change
              WHERE change.defined_at IS NULL AND known.tenant = change.tenant AND known.name = change.name
          )
-         INSERT INTO command_types_v{version} (tenant, name, description, params, defined_at)
-         SELECT tenant, name, description, params::json, defined_at FROM change WHERE defined_at IS NOT NULL
+         INSERT INTO command_types_v{version} (tenant, name, description, params, defined_at, removed_at)
+         SELECT tenant, name, description, params::json, defined_at, removed_at FROM change WHERE defined_at IS NOT NULL
          ON CONFLICT (tenant, name) DO UPDATE SET
              description = excluded.description, params = excluded.params, defined_at = excluded.defined_at,
-             removed_at = NULL"
+             removed_at = excluded.removed_at"
     )
 }
