@@ -16,6 +16,7 @@ use fleetlog_engine::dispatch::outlet::CommandOutlet;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_projections::commands::{Command, Step, history};
+use fleetlog_projections::verify::verify;
 use fleetlog_projections::{Options, Projections};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -109,6 +110,14 @@ impl Fleet {
         tokio::spawn(projections.run(stop.clone()));
         let dispatching = dispatch(&node);
         Self { node, commands, projections: handle, dispatching, _stopping: stop.drop_guard() }
+    }
+
+    /// Checks that the read model is what SQL over the log says.
+    async fn assert_verified(&self) {
+        self.projections.catch_up(LIMIT).await.expect("caught up");
+        let facts = self.projections.facts("commands").expect("a projection");
+        let verified = verify(&self.node.log, facts, 10, |_, _, _| {}).await.expect("verified");
+        assert_eq!(verified.differences(), 0, "{:#?}", verified.listed);
     }
 
     /// Stops the dispatcher, and starts another that knows nothing but what the log says.

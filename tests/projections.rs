@@ -4,6 +4,7 @@ mod devices;
 mod example;
 mod faults;
 mod poison;
+mod rebuild;
 mod runners;
 mod windows;
 

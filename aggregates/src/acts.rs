@@ -173,6 +173,51 @@ acts! {
             /// The tier's name.
             tier: String,
         },
+        /// A new version of a read model is folded from the log.
+        RebuildRequested {
+            /// The name of the projection.
+            projection: String,
+            /// The rebuild's id.
+            rebuild_id: Uuid,
+            /// The new version.
+            version: i32,
+            /// The version that it is compared with.
+            from_version: i32,
+            /// Whether it may go live although it differs.
+            accept: bool,
+        },
+        /// A version that was live before is brought back.
+        RollbackRequested {
+            /// The name of the projection.
+            projection: String,
+            /// The rollback's id.
+            rebuild_id: Uuid,
+            /// The version that is brought back.
+            version: i32,
+        },
+        /// A rebuild or rollback was paused, resumed, cancelled, or accepted with its differences.
+        RebuildSteered {
+            /// The name of the projection.
+            projection: String,
+            /// The id of the rebuild or rollback.
+            rebuild_id: Uuid,
+            /// What was asked: `pause`, `resume`, `cancel` or `accept`.
+            how: String,
+        },
+        /// Readers see another version of a read model from this event on.
+        VersionSwapped {
+            /// The name of the projection.
+            projection: String,
+            /// The id of the rebuild or rollback.
+            rebuild_id: Uuid,
+            /// The version that readers see now.
+            version: i32,
+            /// The version that they saw before.
+            instead_of: i32,
+            /// How many rows differed; absent if they were not compared.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            differences: Option<i64>,
+        },
     }
 }
 
@@ -313,5 +358,34 @@ mod tests {
             &Platform::TierChanged { tier: "free".into(), limits: serde_json::json!([]), ingest: None },
         );
         stored(r#"{"TierRemoved":{"tier":"trial"}}"#, &Platform::TierRemoved { tier: "trial".into() });
+        let (projection, rebuild_id) = ("devices".to_owned(), user_id);
+        stored(
+            r#"{"RebuildRequested":{"projection":"devices","rebuild_id":"00000000-0000-0000-0000-000000000000","version":2,"from_version":1,"accept":false}}"#,
+            &Platform::RebuildRequested {
+                projection: projection.clone(),
+                rebuild_id,
+                version: 2,
+                from_version: 1,
+                accept: false,
+            },
+        );
+        stored(
+            r#"{"RollbackRequested":{"projection":"devices","rebuild_id":"00000000-0000-0000-0000-000000000000","version":1}}"#,
+            &Platform::RollbackRequested { projection: projection.clone(), rebuild_id, version: 1 },
+        );
+        stored(
+            r#"{"RebuildSteered":{"projection":"devices","rebuild_id":"00000000-0000-0000-0000-000000000000","how":"accept"}}"#,
+            &Platform::RebuildSteered { projection: projection.clone(), rebuild_id, how: "accept".into() },
+        );
+        stored(
+            r#"{"VersionSwapped":{"projection":"devices","rebuild_id":"00000000-0000-0000-0000-000000000000","version":2,"instead_of":1,"differences":0}}"#,
+            &Platform::VersionSwapped {
+                projection,
+                rebuild_id,
+                version: 2,
+                instead_of: 1,
+                differences: Some(0),
+            },
+        );
     }
 }

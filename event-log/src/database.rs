@@ -84,6 +84,15 @@ impl Error {
         matches!(self, Self::Unavailable(_))
     }
 
+    /// Whether the database's disk is full.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Unavailable(sqlx::Error::Database(error)) => error.code().as_deref() == Some("53100"),
+            _ => false,
+        }
+    }
+
     /// Whether the database refused the statement's data: the same data will be refused again.
     #[must_use]
     pub fn is_bad_data(&self) -> bool {

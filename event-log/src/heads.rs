@@ -47,6 +47,12 @@ impl Heads {
         Ok(heads)
     }
 
+    /// How many events there are in all logs.
+    #[must_use]
+    pub fn total(&self) -> Position {
+        self.logs.borrow().values().map(|log| log.head).sum()
+    }
+
     /// All logs that are known now.
     #[must_use]
     pub fn logs(&self) -> Vec<Log> {

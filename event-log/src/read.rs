@@ -34,6 +34,17 @@ pub struct Filter {
     pub since: Option<DateTime<Utc>>,
 }
 
+/// A slice of a log: the events of some of its streams, up to a position. Slices of a log share no stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    /// Which slice: 0 to `of` - 1.
+    pub nth: i32,
+    /// Into how many slices the log is divided; at least 1.
+    pub of: i32,
+    /// The last position that may be read.
+    pub until: Position,
+}
+
 /// A reading as it is stored.
 #[derive(Debug, Clone)]
 pub struct Reading {
@@ -108,6 +119,28 @@ impl<S: Scope> EventLog<S> {
     /// `bytes`. At least one if there is one, so fewer than `limit` does not mean that there are no more.
     pub async fn page(&self, log_id: LogId, after: Position, limit: i64, bytes: usize) -> Result<Vec<Event>> {
         self.read_within(log_id, after, limit, bytes, &Filter::default()).await
+    }
+
+    /// The next events of one slice of a log, bounded as in [`EventLog::page`].
+    pub async fn slice_page(
+        &self,
+        log_id: LogId,
+        after: Position,
+        slice: Slice,
+        limit: i64,
+        bytes: usize,
+    ) -> Result<Vec<Event>> {
+        let log = self.heads().log(log_id).ok_or(Error::NoSuchLog(log_id))?;
+        let (sql, event): (_, FromPgRow<Event>) = match log.lane {
+            Lane::Control => (CONTROL_SLICE, control_event),
+            Lane::Telemetry => (TELEMETRY_SLICE, telemetry_event),
+        };
+        let query = sqlx::query(sql).bind(log_id).bind(after).bind(limit);
+        let query = query.bind(slice.until).bind(slice.nth).bind(slice.of);
+        match self.up_to(bytes, query, event).await {
+            Err(error) => Err(self.explained(log_id, after, error).await),
+            events => events,
+        }
     }
 
     /// The next events of some aggregate types in a control log after a position, in order, bounded as in
@@ -327,6 +360,12 @@ const CONTROL_OF_TYPES: &str =
             payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
      FROM control_events WHERE log_id = $1 AND position > $2 AND aggregate_type = ANY($4)
      ORDER BY position LIMIT $3";
+const CONTROL_SLICE: &str =
+    "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+            payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
+     FROM control_events
+     WHERE log_id = $1 AND position > $2 AND position <= $4 AND range_of(aggregate_id, $6) = $5
+     ORDER BY position LIMIT $3";
 const STREAM_AFTER: &str =
     "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
             payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
@@ -341,6 +380,12 @@ const TELEMETRY: &str =
      WHERE log_id = $1 AND position > $2
        AND ($4::text IS NULL OR aggregate_id = $4) AND ($5::text IS NULL OR $5 = 'TelemetryRecorded')
        AND occurred_at >= $6 AND recorded_at >= $7
+     ORDER BY position LIMIT $3";
+
+const TELEMETRY_SLICE: &str =
+    "SELECT log_id, position, aggregate_id, msg_id, payload::text AS payload, occurred_at, recorded_at, flags
+     FROM telemetry_events
+     WHERE log_id = $1 AND position > $2 AND position <= $4 AND range_of(aggregate_id, $6) = $5
      ORDER BY position LIMIT $3";
 
 macro_rules! readings_sql {

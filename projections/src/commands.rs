@@ -7,6 +7,7 @@
 //! - `batches`, `types`: the queries over batches and command types
 
 mod batches;
+mod compared;
 mod draft;
 mod fold;
 mod history;

@@ -1,6 +1,7 @@
 //! `devices`: each device, when it was last heard of, its last reading, and how much it has sent.
 //!
 //! - `fold`: what events change
+//! - `compared`: what two versions are compared by, and the same from the log
 //! - `model`: how the changes are written
 //! - `listing`: which devices to list, in which order, after which device
 //! - `queries`: list, count, get
@@ -8,6 +9,7 @@
 //! The control lane brings a device's registration, name and labels; the telemetry lane brings what the device sent.
 //! Either lane may be ahead of the other.
 
+mod compared;
 mod fold;
 mod listing;
 mod model;

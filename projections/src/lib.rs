@@ -5,6 +5,8 @@
 //!
 //! - [`read_model`]: what the runner needs of a read model
 //! - [`runner`]: keeps the read models up to date, page by page
+//! - [`rebuild`]: folds a new version beside the live one, compares the two, and swaps them
+//! - [`verify`](mod@verify): computes a read model from the log a second time, in SQL, and compares
 //! - [`devices`]: each device, when it was last heard of, and its last reading
 //! - [`commands`]: every command with its outcome, batches of commands, and the command types
 //! - [`telemetry_windows`]: each metric of each device by the minute, hour and day, and by any step that a query asks
@@ -20,8 +22,10 @@ mod given;
 pub mod instruments;
 pub mod paging;
 pub mod read_model;
+pub mod rebuild;
 pub mod runner;
 pub mod status;
 pub mod telemetry_windows;
+pub mod verify;
 
 pub use runner::{Handle, Options, Projections, WaitError};

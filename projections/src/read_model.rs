@@ -11,16 +11,25 @@ use sqlx::PgConnection;
 pub trait ReadModel: Send + Sync + 'static {
     /// The projection's name.
     const NAME: &'static str;
-    /// The version of the tables that this code writes.
-    const VERSION: i32;
+    /// The format of the tables that this code writes. It rises when their columns or their meaning change. A projection
+    /// may have several versions of one format, each with tables of its own.
+    const FORMAT: i32;
+    /// The tables of a version, without the suffix `_v` and the version: `devices` stands for `devices_v1`.
+    const TABLES: &'static [&'static str];
     /// The lanes whose logs the read model reads.
     const LANES: &'static [Lane];
+
+    /// Whether each row follows from the events of one stream alone. Then several slices of a log may be built at once.
+    const DIVISIBLE: bool;
 
     /// What some events of one log add up to, in memory.
     type Fold: Default + Send;
 
     /// The read model over the tables of a version.
     fn new(version: i32) -> Self;
+
+    /// What two versions are compared by, and what the log says that it must be.
+    fn compared() -> Vec<Rows>;
 
     /// Adds an event to a fold. Events come in the order of their positions. Events of aggregates that the read model
     /// does not use succeed and change nothing. On an error the fold is as it was.
@@ -36,6 +45,28 @@ pub trait ReadModel: Send + Sync + 'static {
         log_id: LogId,
         fold: Self::Fold,
     ) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Rows by which two versions are compared.
+///
+/// The statements are given two parameters: `$1` is the number of a range, `$2` how many ranges there are. Each returns
+/// the rows whose key is in that range, by the function `range_of`.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    /// What people call the rows, such as `devices`.
+    pub name: &'static str,
+    /// The columns that name a row. None is null.
+    pub key: &'static [&'static str],
+    /// The other columns. Each has an equality and a hash, so JSON is compared as text.
+    pub values: &'static [&'static str],
+    /// Sums of floating-point numbers, which depend on the order of addition, and the magnitude that they are compared
+    /// by: SQL over the columns of `live`.
+    pub sums: &'static [(&'static str, &'static str)],
+    /// Selects the rows of a version.
+    pub stored: fn(version: i32) -> String,
+    /// Computes the rows of a version from the log, up to the checkpoints of that version, in SQL that shares nothing
+    /// with the fold. `None` if there is no such statement.
+    pub from_log: Option<fn(version: i32) -> String>,
 }
 
 /// Why an event cannot be folded, now or later.

@@ -22,7 +22,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::read_model::ReadModel;
-use crate::{commands, devices, telemetry_windows};
+use crate::{commands, devices, rebuild, telemetry_windows};
+pub(crate) use apply::{Applier, Unapplied};
+pub(crate) use checkpoints::{BuiltSlice, Checkpoints};
 use follow::Runner;
 use handle::{Followed, Progress};
 pub use handle::{Handle, WaitError};
@@ -67,6 +69,7 @@ pub struct Projections {
     turns: Turns,
     starts: Vec<Start>,
     followed: Vec<Followed>,
+    rebuilds: rebuild::Works,
 }
 
 impl Projections {
@@ -82,7 +85,14 @@ impl Projections {
     /// No projections yet.
     #[must_use]
     pub fn none(log: EventLog, options: Options) -> Self {
-        Self { log, options, turns: Turns::default(), starts: vec![], followed: vec![] }
+        Self {
+            log,
+            options,
+            turns: Turns::default(),
+            starts: vec![],
+            followed: vec![],
+            rebuilds: rebuild::Works::new(),
+        }
     }
 
     /// Adds a projection.
@@ -93,12 +103,8 @@ impl Projections {
         self.starts.push(Box::new(move |shutdown, tasks| {
             tasks.spawn(runner.run(shutdown));
         }));
-        self.followed.push(Followed {
-            name: M::NAME,
-            version: M::VERSION,
-            lanes: M::LANES,
-            progress: watched,
-        });
+        self.rebuilds.insert(M::NAME, rebuild::of::<M>());
+        self.followed.push(Followed { facts: rebuild::Facts::of::<M>(), lanes: M::LANES, progress: watched });
         self
     }
 
@@ -115,6 +121,7 @@ impl Projections {
         for start in self.starts {
             start(stopping.clone(), &mut tasks);
         }
+        tasks.spawn(rebuild::run(self.log, self.options, self.rebuilds, stopping.clone()));
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 // The other projections finish their batches: a transaction must not be cut off.

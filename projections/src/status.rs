@@ -46,9 +46,14 @@ pub enum State {
     Failed,
     /// No node runs the projection.
     Stopped,
+    /// A rebuild or rollback brings this version up to date.
+    Building,
+    /// The version was live before. It is kept for a rollback, and does not change.
+    Kept,
 }
 
-words! { State { Following = "following", Degraded = "degraded", Failed = "failed", Stopped = "stopped" } }
+words! { State { Following = "following", Degraded = "degraded", Failed = "failed", Stopped = "stopped",
+Building = "building", Kept = "kept" } }
 
 /// How far a projection has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -143,7 +148,8 @@ const PROJECTIONS: &str = "
           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     )
     SELECT projection, version, live, error, updated_at,
-           CASE WHEN projection_lock(projection, version) IN (SELECT lock FROM running) THEN state
+           CASE WHEN state IN ('building', 'kept') THEN state
+                WHEN projection_lock(projection, version) IN (SELECT lock FROM running) THEN state
                 ELSE 'stopped' END AS state
     FROM projections ORDER BY projection, version";
 

@@ -4,6 +4,7 @@
 //! - `series`: the ids of devices' metrics
 //! - `runs`: how windows are stored in the table
 //! - `open`: remembers the newest runs, which are written again and again
+//! - `compared`: what two versions are compared by, and the same from the log
 //! - `model`: writes minutes, and then the hours and days that they complete
 //! - `buckets`: where the buckets of a query begin
 //! - `queries`: series of windows, by any step and time zone
@@ -11,6 +12,7 @@
 //! A reading counts in the window in which it occurred, however late it arrived.
 
 mod buckets;
+mod compared;
 mod fold;
 mod model;
 mod open;

@@ -72,6 +72,7 @@ async fn a_batch_is_complete_when_every_device_has_answered() {
     let batch = until(&fleet, batch_id, |batch| batch.status == "completed").await;
     assert_eq!((batch.devices, batch.commands.acked, batch.commands.waiting), (10, 10, 0));
     assert_eq!(batch.requested_by, "user:1");
+    fleet.assert_verified().await;
 }
 
 #[tokio::test]
@@ -90,6 +91,7 @@ async fn a_batch_stops_itself_when_too_many_fail() {
     let batch = until(&fleet, batch_id, |batch| batch.status == "aborted").await;
     assert!(batch.commands.waiting > 0, "{batch:?}");
     assert_eq!(batch.commands.failed, 2);
+    fleet.assert_verified().await;
 }
 
 #[tokio::test]
@@ -110,6 +112,7 @@ async fn a_cancelled_batch_sends_nothing_more_and_takes_back_what_was_not_sent()
     .await;
     assert!(batch.commands.waiting > 0 && batch.commands.sent == 0, "{batch:?}");
     assert_eq!(batch.cancelled_by.as_deref(), Some("user:2"));
+    fleet.assert_verified().await;
 }
 
 #[tokio::test]
@@ -126,4 +129,5 @@ async fn a_batch_that_is_interrupted_goes_on_and_tells_no_device_twice() {
     let counts: (i64, i64) =
         sqlx::query_as(requested).fetch_one(fleet.node.log.pool()).await.expect("counted");
     assert_eq!(counts, (40, 40));
+    fleet.assert_verified().await;
 }

@@ -37,6 +37,7 @@ async fn a_command_reaches_its_device_and_its_answer_is_the_outcome() {
     assert_eq!(steps[2].actor.as_deref(), Some("device:dev-01"));
     assert!(steps.iter().all(|step| step.correlation_id.as_deref() == Some("c-1")), "{steps:?}");
     assert!(steps[1..].iter().all(|step| step.causation_id.is_some()), "{steps:?}");
+    fleet.assert_verified().await;
 }
 
 /// A broker at which the first publish meets a fault of the program.
@@ -73,6 +74,7 @@ async fn a_command_whose_sender_panics_is_sent_again() {
     assert!(stumbling.stumbled.load(Ordering::Relaxed));
     device.ack(&command).await;
     fleet.until(cmd_id, |state| state.status == Status::Acked).await;
+    fleet.assert_verified().await;
 }
 
 /// The processes of the service's connections.
@@ -106,6 +108,7 @@ async fn many_commands_at_once_cost_the_database_no_new_connections() {
     }
     let after = connections(&fleet).await;
     assert!(before.is_subset(&after), "{before:?} have become {after:?}");
+    fleet.assert_verified().await;
 }
 
 #[tokio::test]
@@ -123,6 +126,7 @@ async fn a_device_that_is_not_there_gets_its_commands_in_order_when_it_is_back()
         device.ack(&command).await;
     }
     fleet.until(second, |state| state.status == Status::Acked).await;
+    fleet.assert_verified().await;
 }
 
 #[tokio::test]
@@ -148,6 +152,7 @@ async fn a_silent_device_is_tried_again_and_given_up_and_its_late_answer_changes
     device.answer(contrary).await;
     let quarantined = fleet.node.quarantined("t0/devices/dev-01/command_ack").await;
     assert_eq!(quarantined, [(Some("t0".to_owned()), "other_answer".to_owned())]);
+    fleet.assert_verified().await;
 }
 
 #[tokio::test]
@@ -173,6 +178,7 @@ async fn an_answer_is_kept_as_the_device_wrote_it_in_time_or_late() {
     assert_eq!(state.error.expect("an error").0, exact);
     let (state, _) = fleet.until(late, |state| state.late_ack.is_some()).await;
     assert_eq!(state.late_ack.expect("an ack").0, format!(r#"{{"status":"ack","result":{exact}}}"#));
+    fleet.assert_verified().await;
 }
 
 #[tokio::test]
@@ -186,6 +192,7 @@ async fn what_expires_before_its_device_is_back_is_never_sent() {
     let mut device = fleet.listener("dev-01").await;
     let next = fleet.send(ping("dev-01")).await;
     assert_eq!(device.command().await["cmd_id"], json!(next));
+    fleet.assert_verified().await;
 }
 
 #[tokio::test]
@@ -203,6 +210,7 @@ async fn what_is_cancelled_before_its_device_is_back_is_never_sent() {
     let mut device = fleet.listener("dev-01").await;
     let next = fleet.send(ping("dev-01")).await;
     assert_eq!(device.command().await["cmd_id"], json!(next));
+    fleet.assert_verified().await;
 }
 
 #[tokio::test]
@@ -228,6 +236,7 @@ async fn an_answer_to_what_the_device_was_not_told_is_quarantined_and_acknowledg
     assert_eq!(reasons, ["unknown_command", "unknown_command", "bad_ack"]);
     let (state, _) = fleet.until(cmd_id, |state| state.status == Status::Sent).await;
     assert_eq!(state.result, None, "the right device has not answered");
+    fleet.assert_verified().await;
 }
 
 #[tokio::test]
@@ -253,4 +262,5 @@ async fn the_read_model_says_what_the_log_says() {
     for row in rows {
         assert_eq!(row, super::read(log, row.cmd_id).await.0);
     }
+    fleet.assert_verified().await;
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_aggregates::metrics;
 use fleetlog_event_log::{Event, EventLog, Lane, LogId, Result, TenantLog};
-use fleetlog_projections::read_model::{Poison, ReadModel};
+use fleetlog_projections::read_model::{Poison, ReadModel, Rows};
 use fleetlog_projections::{Options, Projections};
 use sqlx::{Executor, PgConnection};
 use tokio_util::sync::CancellationToken;
@@ -33,16 +33,31 @@ const TOO_HOT: f64 = 80.0;
 struct Fold(BTreeMap<String, (bool, DateTime<Utc>)>);
 
 /// Step 2, the read model.
-struct Alarms;
+struct Alarms {
+    version: i32,
+}
 
 impl ReadModel for Alarms {
     const NAME: &'static str = "alarms";
-    const VERSION: i32 = 1;
+    const FORMAT: i32 = 1;
+    const TABLES: &'static [&'static str] = &["alarms"];
     const LANES: &'static [Lane] = &[Lane::Telemetry];
+    const DIVISIBLE: bool = true;
     type Fold = Fold;
 
-    fn new(_version: i32) -> Self {
-        Self
+    fn new(version: i32) -> Self {
+        Self { version }
+    }
+
+    fn compared() -> Vec<Rows> {
+        vec![Rows {
+            name: "alarms",
+            key: &["log_id", "device"],
+            values: &["raised", "since"],
+            sums: &[],
+            stored: |version| format!("SELECT * FROM alarms_v{version} WHERE range_of(device, $2) = $1"),
+            from_log: None,
+        }]
     }
 
     fn fold(Fold(devices): &mut Fold, event: &Event) -> Result<(), Poison> {
@@ -73,12 +88,13 @@ impl ReadModel for Alarms {
         Fold(devices): Fold,
     ) -> Result<()> {
         let (raised, since): (Vec<_>, Vec<_>) = devices.values().copied().unzip();
-        sqlx::query(
-            "INSERT INTO alarms_v1 AS alarm (log_id, device, raised, since)
+        sqlx::query(&format!(
+            "INSERT INTO alarms_v{} AS alarm (log_id, device, raised, since)
              SELECT $1, * FROM unnest($2::text[], $3::boolean[], $4::timestamptz[])
-             ON CONFLICT ON CONSTRAINT alarms_v1_key DO UPDATE
+             ON CONFLICT (log_id, device) DO UPDATE
              SET raised = excluded.raised, since = excluded.since WHERE alarm.since <= excluded.since",
-        )
+            self.version
+        ))
         .bind(log_id)
         .bind(devices.keys().map(String::as_str).collect::<Vec<_>>())
         .bind(raised)

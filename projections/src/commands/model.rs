@@ -5,9 +5,10 @@ use fleetlog_aggregates::command_batch;
 use fleetlog_event_log::{Event, Lane, LogId, Result};
 use sqlx::PgConnection;
 
+use super::compared;
 use super::draft::Draft;
 use super::fold::{BatchDraft, Fold, TypeDraft};
-use crate::read_model::{Poison, ReadModel};
+use crate::read_model::{Poison, ReadModel, Rows};
 
 /// The read model `commands`.
 pub struct Model {
@@ -18,8 +19,10 @@ pub struct Model {
 
 impl ReadModel for Model {
     const NAME: &'static str = "commands";
-    const VERSION: i32 = 1;
+    const FORMAT: i32 = 1;
+    const TABLES: &'static [&'static str] = &["commands", "command_batches", "command_types"];
     const LANES: &'static [Lane] = &[Lane::Control];
+    const DIVISIBLE: bool = false;
     type Fold = Fold;
 
     fn new(version: i32) -> Self {
@@ -28,6 +31,10 @@ impl ReadModel for Model {
             batches: write_batches(version),
             types: write_types(version),
         }
+    }
+
+    fn compared() -> Vec<Rows> {
+        compared::rows()
     }
 
     fn fold(fold: &mut Fold, event: &Event) -> Result<(), Poison> {

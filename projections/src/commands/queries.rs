@@ -163,13 +163,12 @@ pub struct Open {
 pub async fn open(pool: &PgPool, tenant: &Tenant, log_id: LogId) -> Result<Open, Error> {
     // One statement is one snapshot.
     let row = sqlx::query(
-        "SELECT coalesce((SELECT position FROM projection_checkpoints
-                          WHERE projection = $1 AND version = $2 AND log_id = $3), 0) AS position,
+        "SELECT coalesce((SELECT position FROM projection_checkpoints JOIN projections USING (projection, version)
+                          WHERE projection = $1 AND live AND log_id = $2), 0) AS position,
                 ARRAY(SELECT cmd_id FROM commands
-                      WHERE tenant = $4 AND status IN ('requested', 'sent') ORDER BY position) AS commands",
+                      WHERE tenant = $3 AND status IN ('requested', 'sent') ORDER BY position) AS commands",
     )
     .bind(Model::NAME)
-    .bind(Model::VERSION)
     .bind(log_id)
     .bind(tenant.as_str())
     .fetch_one(pool)

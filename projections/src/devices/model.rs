@@ -5,8 +5,9 @@ use fleetlog_event_log::{Event, Lane, LogId, Result};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
+use super::compared;
 use super::fold::{Fold, Life, Readings};
-use crate::read_model::{Poison, ReadModel};
+use crate::read_model::{Poison, ReadModel, Rows};
 
 /// The read model `devices`.
 pub struct Model {
@@ -16,12 +17,18 @@ pub struct Model {
 
 impl ReadModel for Model {
     const NAME: &'static str = "devices";
-    const VERSION: i32 = 1;
+    const FORMAT: i32 = 1;
+    const TABLES: &'static [&'static str] = &["devices"];
     const LANES: &'static [Lane] = &[Lane::Control, Lane::Telemetry];
+    const DIVISIBLE: bool = true;
     type Fold = Fold;
 
     fn new(version: i32) -> Self {
         Self { upsert_lives: upsert_lives(version), upsert_readings: upsert_readings(version) }
+    }
+
+    fn compared() -> Vec<Rows> {
+        compared::rows()
     }
 
     fn fold(fold: &mut Fold, event: &Event) -> Result<(), Poison> {

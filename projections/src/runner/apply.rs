@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use fleetlog_event_log::read::Slice;
 use fleetlog_event_log::{Error, Event, EventLog, LogId, Position};
 use sqlx::{Acquire, Executor, PgConnection, Postgres, Transaction};
 
@@ -19,27 +20,29 @@ use crate::read_model::ReadModel;
 const TURN: Duration = Duration::from_secs(2);
 
 /// Applies the events of one log.
-pub(super) struct Applier<'r, M> {
-    pub(super) log: &'r EventLog,
+pub(crate) struct Applier<'r, M> {
+    pub(crate) log: &'r EventLog,
     /// The connection that holds the runner's lease: what is written over it is written by the leader.
-    pub(super) leader: &'r mut PgConnection,
-    pub(super) options: &'r Options,
-    pub(super) checkpoints: Checkpoints,
-    pub(super) model: &'r mut M,
-    pub(super) log_id: LogId,
+    pub(crate) leader: &'r mut PgConnection,
+    pub(crate) options: &'r Options,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) model: &'r mut M,
+    pub(crate) log_id: LogId,
     /// The log's parked streams.
-    pub(super) parked: &'r ParkedStreams,
+    pub(crate) parked: &'r ParkedStreams,
+    /// The slice of the log to apply; `None` for all of it.
+    pub(crate) slice: Option<Slice>,
 }
 
 /// What has been applied.
 #[derive(Debug)]
-pub(super) struct Applied {
+pub(crate) struct Applied {
     /// The position of the last event.
-    pub(super) to: Position,
+    pub(crate) to: Position,
     /// How many events were applied.
-    pub(super) events: u64,
+    pub(crate) events: u64,
     /// The streams that these events parked.
-    pub(super) parked: Vec<Parked>,
+    pub(crate) parked: Vec<Parked>,
 }
 
 impl Applied {
@@ -53,7 +56,7 @@ impl Applied {
 
 /// Why nothing was applied.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unapplied {
+pub(crate) enum Unapplied {
     /// The checkpoint is not where this runner left it.
     #[error("another runner has moved the checkpoint")]
     Moved,
@@ -70,7 +73,7 @@ impl From<sqlx::Error> for Unapplied {
 
 impl<'r, M: ReadModel> Applier<'r, M> {
     /// Applies events after `after`, up to `head` or as many as a turn has time for.
-    pub(super) async fn apply(mut self, after: Position, head: Position) -> Result<Applied, Unapplied> {
+    pub(crate) async fn apply(mut self, after: Position, head: Position) -> Result<Applied, Unapplied> {
         let (pages, began) = (self.pages(), Instant::now());
         let mut applied = Applied { to: after, events: 0, parked: vec![] };
         let mut next = Some(pages.fold::<M>(after, head, ParkedStreams::default()).await?);
@@ -123,7 +126,13 @@ impl<'r, M: ReadModel> Applier<'r, M> {
     }
 
     fn pages(&self) -> Pages<'r> {
-        Pages { log: self.log, options: self.options, log_id: self.log_id, parked: self.parked }
+        Pages {
+            log: self.log,
+            options: self.options,
+            log_id: self.log_id,
+            parked: self.parked,
+            slice: self.slice,
+        }
     }
 
     /// Forgets what the model remembers: it may have been rolled back.
@@ -140,7 +149,8 @@ impl<'r, M: ReadModel> Applier<'r, M> {
 
     async fn write_by_stream(&mut self, after: Position) -> Result<Applied, Unapplied> {
         let events = self.pages().first(after).await?;
-        let to = events.last().map_or(after, |last| last.position);
+        let end = self.slice.map_or(after, |slice| slice.until);
+        let to = events.last().map_or(end, |last| last.position);
         let mut streams: BTreeMap<_, Vec<&Event>> = BTreeMap::new();
         for event in events.iter().filter(|event| !self.parked.contains(event)) {
             streams.entry((&event.aggregate_type, &event.aggregate_id)).or_default().push(event);
@@ -148,11 +158,16 @@ impl<'r, M: ReadModel> Applier<'r, M> {
         let mut transaction = begin(self.leader, self.checkpoints, self.log_id, after, to).await?;
         let mut parked = Vec::new();
         for stream in streams.values() {
-            if try_write(self.model, self.log_id, &mut transaction, stream).await?.is_none() {
+            if try_write(self.model, self.checkpoints.version, self.log_id, &mut transaction, stream)
+                .await?
+                .is_none()
+            {
                 continue;
             }
             for event in stream {
-                if let Some(at_fault) = try_write(self.model, self.log_id, &mut transaction, &[event]).await?
+                if let Some(at_fault) =
+                    try_write(self.model, self.checkpoints.version, self.log_id, &mut transaction, &[event])
+                        .await?
                 {
                     parked.push(at_fault);
                     break;
@@ -191,6 +206,7 @@ async fn begin(
 /// Writes some events of one stream. If the database refuses them, writes none and returns the stream to be parked.
 async fn try_write<M: ReadModel>(
     model: &mut M,
+    version: i32,
     log_id: LogId,
     connection: &mut PgConnection,
     events: &[&Event],
@@ -210,7 +226,7 @@ async fn try_write<M: ReadModel>(
         Err(error) if error.is_bad_data() => {
             savepoint.rollback().await?;
             // It remembers what has just been rolled back.
-            *model = M::new(M::VERSION);
+            *model = M::new(version);
             Ok(events.first().map(|event| Parked::at(event, &error)))
         }
         Err(error) => Err(error),

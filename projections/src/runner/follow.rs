@@ -87,8 +87,8 @@ impl<M: ReadModel> Runner<M> {
             log,
             options,
             turns,
-            checkpoints: Checkpoints { projection: M::NAME, version: M::VERSION },
-            model: M::new(M::VERSION),
+            checkpoints: Checkpoints { projection: M::NAME, version: M::FORMAT, slice: None },
+            model: M::new(M::FORMAT),
             progress,
             parked: HashMap::new(),
             pace: Pace::default(),
@@ -140,19 +140,25 @@ impl<M: ReadModel> Runner<M> {
     }
 
     async fn try_lead(&mut self) -> Result<Option<Leadership>> {
+        let pool = self.log.pool();
+        let version = Checkpoints::register(pool, M::NAME, M::FORMAT, M::LANES).await?;
         // The name that `projection_lock` in the database also makes, for queries that check whether the lock is
         // held.
-        let name = format!("fleetlog projection {} v{}", M::NAME, M::VERSION);
+        let name = format!("fleetlog projection {} v{version}", M::NAME);
+        self.checkpoints.version = version;
         let Some(leadership) = self.log.lead(&name).await? else { return Ok(None) };
-        let pool = self.log.pool();
-        self.checkpoints.register(pool, M::LANES).await?;
+        if Checkpoints::register(pool, M::NAME, M::FORMAT, M::LANES).await? != version {
+            // Another version has just gone live.
+            leadership.release().await;
+            return Ok(None);
+        }
         let positions = self.checkpoints.positions(pool).await?;
         self.parked = self.checkpoints.parked(pool).await?;
-        self.model = M::new(M::VERSION);
+        self.model = M::new(version);
         self.shown = None;
         self.empty.clear();
         self.progress.send_replace(Progress { leading: true, positions });
-        tracing::info!(projection = M::NAME, "runs here");
+        tracing::info!(projection = M::NAME, version, "runs here");
         Ok(Some(leadership))
     }
 
@@ -299,9 +305,10 @@ impl<M: ReadModel> Runner<M> {
         let parked = self.parked.entry(log_id).or_default();
         let Self { log, options, checkpoints, model, .. } = self;
         let leader = leadership.connection();
-        let applied = Applier { log, leader, options, checkpoints: *checkpoints, model, log_id, parked }
-            .apply(after, head)
-            .await?;
+        let applied =
+            Applier { log, leader, options, checkpoints: *checkpoints, model, log_id, parked, slice: None }
+                .apply(after, head)
+                .await?;
         if applied.to == after {
             self.pace.rest(log_id, Instant::now() + EMPTY_REST);
             return Ok(head);

@@ -7,6 +7,8 @@ use std::time::Duration;
 use fleetlog_event_log::{EventLog, Lane, LogId, Position, Result};
 use tokio::sync::watch;
 
+use crate::rebuild::Facts;
+
 /// How often the table is read while another node runs the projection.
 const ASK_EVERY: Duration = Duration::from_millis(25);
 
@@ -27,8 +29,7 @@ impl Progress {
 
 #[derive(Clone)]
 pub(super) struct Followed {
-    pub(super) name: &'static str,
-    pub(super) version: i32,
+    pub(super) facts: Facts,
     pub(super) lanes: &'static [Lane],
     pub(super) progress: watch::Receiver<Progress>,
 }
@@ -59,6 +60,17 @@ impl Handle {
         Self { log, followed: followed.into() }
     }
 
+    /// What must be known of a projection to rebuild it. `None`: there is no projection of that name.
+    #[must_use]
+    pub fn facts(&self, projection: &str) -> Option<Facts> {
+        self.followed.iter().map(|followed| followed.facts).find(|facts| facts.name == projection)
+    }
+
+    /// The names of the projections.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.followed.iter().map(|followed| followed.facts.name)
+    }
+
     /// Waits until a projection has applied a log up to `position`, on whichever node it runs. Returns at once if the
     /// projection does not read that log.
     pub async fn wait_for(
@@ -68,7 +80,7 @@ impl Handle {
         position: Position,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        let mut followed = self.followed.iter().filter(|followed| followed.name == projection);
+        let mut followed = self.followed.iter().filter(|followed| followed.facts.name == projection);
         let followed = followed.next().ok_or(WaitError::UnknownProjection)?;
         let wait = self.wait(followed, log_id, position);
         tokio::time::timeout(timeout, wait).await.unwrap_or(Err(WaitError::TimedOut))
@@ -116,10 +128,10 @@ impl Handle {
 
     async fn checkpoint(&self, followed: &Followed, log_id: LogId) -> Result<Position> {
         let position = sqlx::query_scalar(
-            "SELECT position FROM projection_checkpoints WHERE projection = $1 AND version = $2 AND log_id = $3",
+            "SELECT position FROM projection_checkpoints JOIN projections USING (projection, version)
+             WHERE projection = $1 AND live AND log_id = $2",
         )
-        .bind(followed.name)
-        .bind(followed.version)
+        .bind(followed.facts.name)
         .bind(log_id)
         .fetch_optional(self.log.pool())
         .await?;

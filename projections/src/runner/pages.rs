@@ -1,5 +1,6 @@
 //! Reads events from the log into a fold, page by page.
 
+use fleetlog_event_log::read::Slice;
 use fleetlog_event_log::{Error, Event, EventLog, LogId, Position};
 
 use super::Options;
@@ -14,25 +15,27 @@ const FOLDED_AT_ONCE: usize = 512;
 
 /// Reads the events of one log.
 #[derive(Clone, Copy)]
-pub(super) struct Pages<'r> {
-    pub(super) log: &'r EventLog,
-    pub(super) options: &'r Options,
-    pub(super) log_id: LogId,
+pub(crate) struct Pages<'r> {
+    pub(crate) log: &'r EventLog,
+    pub(crate) options: &'r Options,
+    pub(crate) log_id: LogId,
     /// The log's parked streams.
-    pub(super) parked: &'r ParkedStreams,
+    pub(crate) parked: &'r ParkedStreams,
+    /// The slice of the log to read; `None` for all of it.
+    pub(crate) slice: Option<Slice>,
 }
 
 /// A batch that is folded, but not written yet.
-pub(super) struct Folded<F> {
-    pub(super) fold: F,
-    pub(super) batch: Applied,
+pub(crate) struct Folded<F> {
+    pub(crate) fold: F,
+    pub(crate) batch: Applied,
     /// The streams that this batch parks, and those that the batches before it in this turn park.
-    pub(super) parked: ParkedStreams,
+    pub(crate) parked: ParkedStreams,
 }
 
 impl Pages<'_> {
     /// Folds events after `after`, up to `head` or as many as a batch holds, but not those of parked streams.
-    pub(super) async fn fold<M: ReadModel>(
+    pub(crate) async fn fold<M: ReadModel>(
         self,
         after: Position,
         head: Position,
@@ -48,8 +51,12 @@ impl Pages<'_> {
         {
             let events = self.page(folded.batch.to, limit).await?;
             limit = self.limit(&events);
-            // Only a retired partition leaves a grown log with nothing to read.
-            let Some(last) = events.last() else { break };
+            let Some(last) = events.last() else {
+                // A slice may have no more events. Otherwise only a retired partition leaves a grown log with nothing
+                // to read.
+                folded.batch.to = self.slice.map_or(folded.batch.to, |slice| slice.until);
+                break;
+            };
             folded.batch.to = last.position;
             folded.batch.events += events.len() as u64;
             self.add::<M>(&mut folded, &events).await;
@@ -58,7 +65,7 @@ impl Pages<'_> {
     }
 
     /// The first events after a position, whatever their size.
-    pub(super) async fn first(self, after: Position) -> Result<Vec<Event>, Error> {
+    pub(crate) async fn first(self, after: Position) -> Result<Vec<Event>, Error> {
         self.page(after, self.options.page.min(FIRST_PAGE)).await
     }
 
@@ -79,7 +86,11 @@ impl Pages<'_> {
     }
 
     async fn page(self, after: Position, limit: i64) -> Result<Vec<Event>, Error> {
-        self.log.page(self.log_id, after, limit, self.options.page_bytes).await
+        let bytes = self.options.page_bytes;
+        match self.slice {
+            Some(slice) => self.log.slice_page(self.log_id, after, slice, limit, bytes).await,
+            None => self.log.page(self.log_id, after, limit, bytes).await,
+        }
     }
 
     /// How many events of this size fit in a page. Events that are read beyond the page's bytes are sent in vain.

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use fleetlog_event_log::{Event, Lane, LogId, Result};
 use sqlx::PgConnection;
 
+use super::compared;
 use super::fold::{Fold, Window};
 use super::open::OpenRuns;
 use super::runs::{Statements, Table, latest, together};
 use super::series::{AllSeries, Stored};
 use super::{DEVICE_METRICS, STEPS};
 use crate::instruments;
-use crate::read_model::{Poison, ReadModel};
+use crate::read_model::{Poison, ReadModel, Rows};
 
 /// The read model `telemetry_windows`.
 pub struct Model {
@@ -24,8 +25,10 @@ pub struct Model {
 
 impl ReadModel for Model {
     const NAME: &'static str = "telemetry_windows";
-    const VERSION: i32 = 2;
+    const FORMAT: i32 = 2;
+    const TABLES: &'static [&'static str] = &["telemetry_series", "telemetry_windows"];
     const LANES: &'static [Lane] = &[Lane::Telemetry];
+    const DIVISIBLE: bool = true;
     type Fold = Fold;
 
     fn new(version: i32) -> Self {
@@ -35,6 +38,10 @@ impl ReadModel for Model {
             statements: Statements::new(version),
             warned: None,
         }
+    }
+
+    fn compared() -> Vec<Rows> {
+        compared::rows()
     }
 
     fn fold(fold: &mut Fold, event: &Event) -> Result<(), Poison> {

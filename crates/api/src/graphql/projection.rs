@@ -21,6 +21,10 @@ enum State {
     Failed,
     /// No node runs the projection.
     Stopped,
+    /// A rebuild or rollback brings this version up to date.
+    Building,
+    /// The version was live before. It is kept for a rollback, and does not change.
+    Kept,
 }
 
 #[Object]

@@ -62,6 +62,10 @@ pub(in crate::rest) enum State {
     Failed,
     /// No node runs the projection.
     Stopped,
+    /// A rebuild or rollback brings this version up to date.
+    Building,
+    /// The version was live before. It is kept for a rollback, and does not change.
+    Kept,
 }
 
 impl From<status::State> for State {
@@ -71,6 +75,8 @@ impl From<status::State> for State {
             status::State::Degraded => Self::Degraded,
             status::State::Failed => Self::Failed,
             status::State::Stopped => Self::Stopped,
+            status::State::Building => Self::Building,
+            status::State::Kept => Self::Kept,
         }
     }
 }

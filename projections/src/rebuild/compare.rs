@@ -1,0 +1,235 @@
+//! Compares two sets of rows, range by range of their keys: the new version with the live one, or a version with what
+//! the log says.
+
+use std::fmt::Write;
+
+use fleetlog_event_log::event::Json;
+use sqlx::{Connection, Executor, PgConnection, Row};
+
+use super::build::{Level, live_positions};
+use super::work::{Context, Stopped, Task};
+use super::{MAX_DIFFERENCES, Step};
+use crate::read_model::{ReadModel, Rows};
+
+/// About how many rows a range has.
+const RANGE_ROWS: i64 = 500_000;
+/// The most ranges.
+const MAX_RANGES: i64 = 64;
+
+/// A row that differs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// What the row is, such as `devices`.
+    pub rows_of: &'static str,
+    /// The columns that name the row, as a JSON object.
+    pub key: Json,
+    /// The other columns on the one side. `None`: there is no such row.
+    pub live: Option<Json>,
+    /// The other columns on the other side. `None`: there is no such row.
+    pub rebuilt: Option<Json>,
+}
+
+/// Two statements for the same rows.
+pub(crate) struct Pair<'r> {
+    pub(crate) rows: &'r Rows,
+    pub(crate) live: String,
+    pub(crate) rebuilt: String,
+}
+
+/// What the comparison of a range found.
+#[derive(Debug)]
+pub(crate) struct Compared {
+    pub(crate) live_rows: i64,
+    pub(crate) rebuilt_rows: i64,
+    pub(crate) live_checksum: String,
+    pub(crate) rebuilt_checksum: String,
+    /// How many rows differ.
+    pub(crate) differences: i64,
+    /// The first of them.
+    pub(crate) listed: Vec<Difference>,
+}
+
+impl Pair<'_> {
+    /// Compares one of `ranges` ranges, and lists at most `most` rows that differ.
+    pub(crate) async fn compare(
+        &self,
+        connection: &mut PgConnection,
+        range: i32,
+        ranges: i32,
+        most: i64,
+    ) -> sqlx::Result<Compared> {
+        let row = sqlx::query(&self.sql()).bind(range).bind(ranges).bind(most).fetch_one(connection).await?;
+        let (keys, live, rebuilt): (Vec<Json>, Vec<Option<Json>>, Vec<Option<Json>>) =
+            (row.try_get("keys")?, row.try_get("live")?, row.try_get("rebuilt")?);
+        let rows_of = self.rows.name;
+        let listed = keys.into_iter().zip(live).zip(rebuilt);
+        Ok(Compared {
+            live_rows: row.try_get("live_rows")?,
+            rebuilt_rows: row.try_get("rebuilt_rows")?,
+            live_checksum: row.try_get("live_checksum")?,
+            rebuilt_checksum: row.try_get("rebuilt_checksum")?,
+            differences: row.try_get("differences")?,
+            listed: listed.map(|((key, live), rebuilt)| Difference { rows_of, key, live, rebuilt }).collect(),
+        })
+    }
+
+    fn sql(&self) -> String {
+        let Rows { key, values, sums, .. } = self.rows;
+        let exact: Vec<&str> =
+            values.iter().copied().filter(|value| sums.iter().all(|(sum, _)| sum != value)).collect();
+        let of = |side: &str, columns: &[&str]| {
+            columns.iter().map(|column| format!("{side}.{column}")).collect::<Vec<_>>().join(", ")
+        };
+        let object = |side: &str, columns: &[&str]| {
+            let fields = columns.iter().map(|column| format!("'{column}', {side}.{column}"));
+            format!("json_build_object({})", fields.collect::<Vec<_>>().join(", "))
+        };
+        let hash = |side: &str| {
+            let columns: Vec<&str> = key.iter().chain(&exact).copied().collect();
+            format!("hash_record_extended(ROW({}), 0)", of(side, &columns))
+        };
+        let on: Vec<String> = key.iter().map(|column| format!("live.{column} = rebuilt.{column}")).collect();
+        let mut differs = format!(
+            "live.present IS NULL OR rebuilt.present IS NULL OR ROW({}) IS DISTINCT FROM ROW({})",
+            of("live", &exact),
+            of("rebuilt", &exact)
+        );
+        for (sum, magnitude) in *sums {
+            let _ = write!(differs, " OR NOT nearly_equal(live.{sum}, rebuilt.{sum}, {magnitude})");
+        }
+        format!(
+            "WITH live AS MATERIALIZED (SELECT *, true AS present FROM ({}) AS stored),
+             rebuilt AS MATERIALIZED (SELECT *, true AS present FROM ({}) AS stored),
+             differing AS MATERIALIZED (
+                 SELECT CASE WHEN live.present THEN {} ELSE {} END::text AS key,
+                        CASE WHEN live.present THEN {} END::text AS live,
+                        CASE WHEN rebuilt.present THEN {} END::text AS rebuilt
+                 FROM live FULL JOIN rebuilt ON {} WHERE {differs}
+             ), listed AS MATERIALIZED (SELECT * FROM differing ORDER BY key LIMIT $3)
+             SELECT (SELECT count(*) FROM live) AS live_rows, (SELECT count(*) FROM rebuilt) AS rebuilt_rows,
+                    (SELECT coalesce(sum({}), 0)::text FROM live) AS live_checksum,
+                    (SELECT coalesce(sum({}), 0)::text FROM rebuilt) AS rebuilt_checksum,
+                    (SELECT count(*) FROM differing) AS differences,
+                    ARRAY(SELECT key FROM listed) AS keys, ARRAY(SELECT live FROM listed) AS live,
+                    ARRAY(SELECT rebuilt FROM listed) AS rebuilt",
+            self.live,
+            self.rebuilt,
+            object("live", key),
+            object("rebuilt", key),
+            object("live", values),
+            object("rebuilt", values),
+            on.join(" AND "),
+            hash("live"),
+            hash("rebuilt"),
+        )
+    }
+}
+
+/// Compares the new version with the live one, both at the same positions, and goes to the next step.
+pub(super) async fn compare<M: ReadModel>(context: &Context, task: &Task) -> Result<(), Stopped> {
+    let pool = context.log.pool();
+    // While this holds the live checkpoints, the new version reaches them, and a snapshot is taken of both.
+    let mut holding = pool.begin().await?;
+    holding.execute("SET LOCAL idle_in_transaction_session_timeout = '60s'").await?;
+    let positions = live_positions(&mut holding, M::NAME, true).await?;
+    Level::<M>::new(&context.log, &context.options, task.version).await?.reach(&positions).await?;
+    let mut connection = pool.acquire().await?;
+    let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+    snapshot
+        .execute("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0")
+        .await?;
+    let live: (i32, i32) = sqlx::query_as(
+        "SELECT version, coalesce(format, version) FROM projections WHERE projection = $1 AND live",
+    )
+    .bind(M::NAME)
+    .fetch_one(&mut *snapshot)
+    .await?;
+    holding.rollback().await?;
+
+    forget(context, task).await?;
+    let (version, format) = live;
+    let mut differences = 0;
+    for rows in M::compared().iter().filter(|_| format == M::FORMAT) {
+        let pair = Pair { rows, live: (rows.stored)(version), rebuilt: (rows.stored)(task.version) };
+        let ranges = ranges(&mut snapshot, &pair.live).await?;
+        for range in 0..ranges {
+            if !context.goes_on(task).await? {
+                return Ok(());
+            }
+            let most = (MAX_DIFFERENCES - differences).max(0);
+            let compared = pair.compare(&mut snapshot, range, ranges, most).await?;
+            differences += compared.differences;
+            keep(context, task, rows.name, (range, ranges), &compared).await?;
+        }
+    }
+    snapshot.rollback().await?;
+    let same = format == M::FORMAT && differences == 0;
+    let next = if same || task.accepted { Step::Swapping } else { Step::Waiting };
+    let compared = sqlx::query("UPDATE projection_rebuilds SET differences = $2 WHERE rebuild_id = $1");
+    compared.bind(task.rebuild_id).bind((format == M::FORMAT).then_some(differences)).execute(pool).await?;
+    crate::instruments::REBUILD_DIFFERENCES.with([M::NAME.into()]).set(differences as f64);
+    context.step(task, next).await?;
+    Ok(())
+}
+
+/// How many ranges to compare, by the planner's estimate of the rows.
+pub(crate) async fn ranges(connection: &mut PgConnection, rows: &str) -> sqlx::Result<i32> {
+    // One range holds all rows, so the estimate is of all of them.
+    let all = rows.replace("$1", "0").replace("$2", "1");
+    let plan: String = sqlx::query_scalar(&format!("EXPLAIN {all}")).fetch_one(connection).await?;
+    let estimate = plan.split("rows=").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<i64>().ok());
+    // The planner takes the condition for selective: one row in 200.
+    Ok((estimate.unwrap_or(0).saturating_mul(200) / RANGE_ROWS).clamp(1, MAX_RANGES) as i32)
+}
+
+async fn forget(context: &Context, task: &Task) -> Result<(), Stopped> {
+    for table in ["projection_rebuild_ranges", "projection_rebuild_differences"] {
+        sqlx::query(&format!("DELETE FROM {table} WHERE rebuild_id = $1"))
+            .bind(task.rebuild_id)
+            .execute(context.log.pool())
+            .await?;
+    }
+    Ok(())
+}
+
+async fn keep(
+    context: &Context,
+    task: &Task,
+    rows_of: &str,
+    (range, ranges): (i32, i32),
+    compared: &Compared,
+) -> Result<(), Stopped> {
+    let mut transaction = context.log.pool().begin().await?;
+    sqlx::query(
+        "INSERT INTO projection_rebuild_ranges
+             (rebuild_id, rows_of, range, ranges, live_rows, rebuilt_rows, live_checksum, rebuilt_checksum, differences)
+         VALUES ($1, $2, $3, $4, $5, $6, $7::numeric, $8::numeric, $9)",
+    )
+    .bind(task.rebuild_id)
+    .bind(rows_of)
+    .bind(range)
+    .bind(ranges)
+    .bind(compared.live_rows)
+    .bind(compared.rebuilt_rows)
+    .bind(&compared.live_checksum)
+    .bind(&compared.rebuilt_checksum)
+    .bind(compared.differences)
+    .execute(&mut *transaction)
+    .await?;
+    let column =
+        |value: fn(&Difference) -> Option<&str>| compared.listed.iter().map(value).collect::<Vec<_>>();
+    sqlx::query(
+        "INSERT INTO projection_rebuild_differences (rebuild_id, rows_of, key, live, rebuilt)
+         SELECT $1, $2, key::json, live::json, rebuilt::json
+         FROM unnest($3::text[], $4::text[], $5::text[]) AS listed (key, live, rebuilt)",
+    )
+    .bind(task.rebuild_id)
+    .bind(rows_of)
+    .bind(column(|row| Some(&row.key.0)))
+    .bind(column(|row| row.live.as_ref().map(|json| json.0.as_str())))
+    .bind(column(|row| row.rebuilt.as_ref().map(|json| json.0.as_str())))
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(())
+}

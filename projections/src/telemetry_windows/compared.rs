@@ -1,0 +1,142 @@
+//! What two versions of `telemetry_windows` are compared by: the windows that readers see, one by one. And the same
+//! windows computed from the log in one statement.
+
+use fleetlog_aggregates::metrics::{MAX_MAGNITUDE, MAX_METRIC_NAME, MAX_METRICS};
+
+use super::DEVICE_METRICS;
+use crate::read_model::Rows;
+
+pub(super) fn rows() -> Vec<Rows> {
+    vec![Rows {
+        name: "telemetry_windows",
+        key: &["log_id", "aggregate_id", "metric", "step", "start"],
+        values: &["count", "sum", "min", "max", "first", "first_at", "last", "last_at"],
+        sums: &[("sum", "live.count * greatest(abs(live.min), abs(live.max))")],
+        stored,
+        from_log: Some(from_log),
+    }]
+}
+
+/// As the view `telemetry_windows` has it: to a window belong the open runs of shorter steps.
+fn stored(version: i32) -> String {
+    format!(
+        "SELECT log_id, aggregate_id, metric, step, window_start(start, step) AS start,
+                sum(count)::bigint AS count, sum(sum) AS sum, min(min) AS min, max(max) AS max,
+                (array_agg(first ORDER BY start))[1] AS first, min(first_at) AS first_at,
+                (array_agg(last ORDER BY start DESC))[1] AS last, max(last_at) AS last_at
+         FROM (
+             SELECT log_id, aggregate_id, metric, step, starts, counts, sums, mins, maxs, firsts, first_ats, lasts,
+                    last_ats
+             FROM telemetry_series_v{version} JOIN telemetry_windows_v{version} USING (log_id, series_id)
+             WHERE range_of(aggregate_id, $2) = $1
+             UNION ALL
+             SELECT log_id, aggregate_id, metric, shorter.than, starts, counts, sums, mins, maxs, firsts, first_ats,
+                    lasts, last_ats
+             FROM telemetry_series_v{version} AS series
+             CROSS JOIN (VALUES (60, 3600), (60, 86400), (3600, 86400)) AS shorter (step, than)
+             CROSS JOIN LATERAL (
+                 SELECT starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats
+                 FROM telemetry_windows_v{version} AS open
+                 WHERE open.log_id = series.log_id AND open.series_id = series.series_id AND open.step = shorter.step
+                 ORDER BY run DESC LIMIT 1
+             ) AS open
+             WHERE range_of(aggregate_id, $2) = $1
+         ) AS runs
+         CROSS JOIN LATERAL unnest(starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats)
+             AS windows (start, count, sum, min, max, first, first_at, last, last_at)
+         GROUP BY log_id, aggregate_id, metric, step, 5"
+    )
+}
+
+/// A payload's leaves are its numbers and booleans, in the order of the text. Most payloads are flat; of the others the
+/// nested objects and arrays are opened one by one. A name with U+0000, which no text of Postgres can hold, is given
+/// another character, by which it is left out.
+///
+/// The value of a leaf is `{value}`: a boolean is 1 or 0, and a number too small for a double is 0.
+fn from_log(version: i32) -> String {
+    let value = "CASE json_typeof(value)
+                     WHEN 'boolean' THEN (value::text = 'true')::int
+                     WHEN 'number' THEN CASE
+                         WHEN value::text ~* 'e-[0-9]{3}' AND abs(value::text::numeric) < 2.5e-324 THEN 0
+                         ELSE value::text::float8 END
+                 END::float8";
+    let good = format!(
+        "value IS NOT NULL AND abs(value) <= {MAX_MAGNITUDE:e} AND octet_length(metric) BETWEEN 1 AND {MAX_METRIC_NAME}
+         AND strpos(metric, U&'\\E000') = 0 AND NOT (metric IN ('msg_id', 'ts') AND cardinality(path) = 1)"
+    );
+    format!(
+        "WITH events AS MATERIALIZED (
+             SELECT event.log_id, event.aggregate_id, event.position, occurred_at,
+                    CASE WHEN strpos(payload::text, '\\u0000') = 0 THEN payload
+                         ELSE replace(payload::text, '\\u0000', '\\ue000')::json END AS payload,
+                    strpos(substr(payload::text, 2), '{{') + strpos(payload::text, '[') = 0 AS flat
+             FROM telemetry_events AS event JOIN projection_checkpoints AS checkpoint USING (log_id)
+             LEFT JOIN parked_streams AS parked
+                 ON parked.projection = 'telemetry_windows' AND parked.version = {version}
+                AND parked.log_id = event.log_id AND parked.aggregate_type = 'Telemetry'
+                AND parked.aggregate_id = event.aggregate_id AND parked.position <= event.position
+             WHERE checkpoint.projection = 'telemetry_windows' AND checkpoint.version = {version}
+               AND event.position <= checkpoint.position AND parked.log_id IS NULL
+               AND range_of(event.aggregate_id, $2) = $1
+         ), leaves AS (
+             SELECT log_id, aggregate_id, position, occurred_at, leaf.* FROM events CROSS JOIN LATERAL (
+                 SELECT metric, value, path[1] AS nth FROM (
+                     SELECT key AS metric, {value} AS value, ARRAY[nth] AS path
+                     FROM json_each(payload) WITH ORDINALITY AS member (key, value, nth)
+                 ) AS named WHERE {good} ORDER BY path LIMIT {MAX_METRICS}
+             ) AS leaf WHERE flat
+             UNION ALL
+             SELECT log_id, aggregate_id, position, occurred_at, leaf.* FROM events CROSS JOIN LATERAL (
+                 WITH RECURSIVE node (metric, value, path) AS (
+                     SELECT key, value, ARRAY[nth]
+                     FROM json_each(payload) WITH ORDINALITY AS member (key, value, nth)
+                     UNION ALL
+                     SELECT metric || '.' || key, inner_value, path || nth
+                     FROM node CROSS JOIN LATERAL (
+                         SELECT key, member AS inner_value, nth
+                         FROM json_each(CASE WHEN json_typeof(node.value) = 'object' THEN node.value END)
+                             WITH ORDINALITY AS member (key, member, nth)
+                         UNION ALL
+                         SELECT (nth - 1)::text, element, nth
+                         FROM json_array_elements(CASE WHEN json_typeof(node.value) = 'array' THEN node.value END)
+                             WITH ORDINALITY AS element (element, nth)
+                     ) AS inner_node
+                 )
+                 SELECT metric, value, row_number() OVER (ORDER BY path) AS nth FROM (
+                     SELECT metric, {value} AS value, path FROM node
+                 ) AS named WHERE {good} ORDER BY path LIMIT {MAX_METRICS}
+             ) AS leaf WHERE NOT flat
+         ), minutes AS (
+             SELECT log_id, aggregate_id, metric, window_start(occurred_at, 60) AS start, count(*) AS count,
+                    sum(value) AS sum, min(value) AS min, max(value) AS max,
+                    min(ARRAY[date_part('epoch', occurred_at), position, nth, value]) AS first,
+                    max(ARRAY[date_part('epoch', occurred_at), position, nth, value]) AS last,
+                    min(ARRAY[position, nth]) AS met
+             FROM leaves GROUP BY 1, 2, 3, 4
+         ), series AS (
+             -- The metrics that a device had first.
+             SELECT * FROM (
+                 SELECT log_id, aggregate_id, metric,
+                        row_number() OVER (PARTITION BY log_id, aggregate_id ORDER BY min(met)) AS nth
+                 FROM minutes GROUP BY 1, 2, 3
+             ) AS ranked WHERE nth <= {DEVICE_METRICS}
+         ), counted AS MATERIALIZED (
+             SELECT minutes.* FROM minutes JOIN series USING (log_id, aggregate_id, metric)
+         ), hours AS MATERIALIZED (
+             SELECT log_id, aggregate_id, metric, window_start(start, 3600) AS start, sum(count)::bigint AS count,
+                    sum(sum) AS sum, min(min) AS min, max(max) AS max, min(first) AS first, max(last) AS last
+             FROM counted GROUP BY 1, 2, 3, 4
+         ), days AS (
+             SELECT log_id, aggregate_id, metric, window_start(start, 86400) AS start, sum(count)::bigint AS count,
+                    sum(sum) AS sum, min(min) AS min, max(max) AS max, min(first) AS first, max(last) AS last
+             FROM hours GROUP BY 1, 2, 3, 4
+         )
+         SELECT log_id, aggregate_id, metric, step, start, count, sum, min, max,
+                first[4] AS first, to_timestamp(first[1]) AS first_at, last[4] AS last, to_timestamp(last[1]) AS last_at
+         FROM (
+             SELECT log_id, aggregate_id, metric, 60 AS step, start, count, sum, min, max, first, last FROM counted
+             UNION ALL SELECT log_id, aggregate_id, metric, 3600, start, count, sum, min, max, first, last FROM hours
+             UNION ALL SELECT log_id, aggregate_id, metric, 86400, start, count, sum, min, max, first, last FROM days
+         ) AS windows"
+    )
+}

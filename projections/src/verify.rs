@@ -1,0 +1,136 @@
+//! Verifies a read model: computes its rows from the log a second time, in SQL that shares no code with the fold, and
+//! compares them with the stored rows, one by one.
+//!
+//! Everything is read in one snapshot, up to the checkpoints of the live version in it, so a service may go on
+//! meanwhile. Nothing is written.
+
+use fleetlog_event_log::{EventLog, database};
+use sqlx::{Connection, Executor};
+
+use crate::rebuild::compare::ranges;
+use crate::rebuild::{Difference, Facts, Pair};
+
+/// What a verification found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verified {
+    /// The name of the projection.
+    pub projection: String,
+    /// The version that is live.
+    pub version: i32,
+    /// How many events its checkpoints stand for, over all logs.
+    pub events: i64,
+    /// The streams that it left out, which are not computed either.
+    pub parked: i64,
+    /// Each kind of rows.
+    pub rows: Vec<VerifiedRows>,
+    /// The first rows that differ: `live` is what is stored, `rebuilt` what the log says.
+    pub listed: Vec<Difference>,
+}
+
+/// What a verification found of one kind of rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifiedRows {
+    /// What the rows are, such as `devices`.
+    pub name: &'static str,
+    /// How many rows are stored.
+    pub stored: i64,
+    /// How many rows there should be.
+    pub expected: i64,
+    /// How many rows differ.
+    pub differences: i64,
+}
+
+impl Verified {
+    /// How many rows differ, of all kinds.
+    #[must_use]
+    pub fn differences(&self) -> i64 {
+        self.rows.iter().map(|rows| rows.differences).sum()
+    }
+}
+
+/// Why a read model was not verified.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No version of the projection is live.
+    #[error("{0} has no live version; start the service once")]
+    NotLive(&'static str),
+    /// The live version's tables have another format than this program's.
+    #[error(
+        "version {version} of {projection} has format {format}, but this program knows format {known}; use the program that wrote it"
+    )]
+    ForeignFormat {
+        /// The projection.
+        projection: &'static str,
+        /// Its live version.
+        version: i32,
+        /// The format of that version.
+        format: i32,
+        /// The program's format.
+        known: i32,
+    },
+    /// There is no second way to compute the rows.
+    #[error("{0} cannot be verified: nothing but its fold says what its rows are")]
+    NoStatement(&'static str),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// Verifies the live version of a projection, and lists at most `most` rows that differ. `compared` is told after each
+/// range: what the rows are, which range, and of how many.
+pub async fn verify(
+    log: &EventLog,
+    facts: Facts,
+    most: i64,
+    mut compared: impl FnMut(&'static str, i32, i32) + Send,
+) -> Result<Verified, Error> {
+    let mut connection = log.connection().await?;
+    let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    snapshot
+        .execute(
+            "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0;
+             SET LOCAL work_mem = '256MB'",
+        )
+        .await?;
+    let live: Option<(i32, i32, i64, i64)> = sqlx::query_as(
+        "SELECT version, coalesce(format, version),
+                coalesce((SELECT sum(position) FROM projection_checkpoints AS checkpoint
+                          WHERE checkpoint.projection = live.projection AND checkpoint.version = live.version), 0)::bigint,
+                (SELECT count(*) FROM parked_streams AS parked
+                 WHERE parked.projection = live.projection AND parked.version = live.version)
+         FROM projections AS live WHERE projection = $1 AND live",
+    )
+    .bind(facts.name)
+    .fetch_optional(&mut *snapshot)
+    .await?;
+    let (version, format, events, parked) = live.ok_or(Error::NotLive(facts.name))?;
+    if format != facts.format {
+        return Err(Error::ForeignFormat { projection: facts.name, version, format, known: facts.format });
+    }
+    let mut verified =
+        Verified { projection: facts.name.into(), version, events, parked, rows: vec![], listed: vec![] };
+    for rows in &(facts.compared)() {
+        let from_log = rows.from_log.ok_or(Error::NoStatement(facts.name))?;
+        let pair = Pair { rows, live: (rows.stored)(version), rebuilt: from_log(version) };
+        let ranges = ranges(&mut snapshot, &pair.live).await?;
+        let mut of = VerifiedRows { name: rows.name, stored: 0, expected: 0, differences: 0 };
+        for range in 0..ranges {
+            let left = (most - verified.listed.len() as i64).max(0);
+            let found = pair.compare(&mut snapshot, range, ranges, left).await?;
+            of.stored += found.live_rows;
+            of.expected += found.rebuilt_rows;
+            of.differences += found.differences;
+            verified.listed.extend(found.listed);
+            compared(rows.name, range + 1, ranges);
+        }
+        verified.rows.push(of);
+    }
+    snapshot.rollback().await?;
+    Ok(verified)
+}

@@ -1,0 +1,456 @@
+//! Rebuilds: a new version is folded beside the live one, compared with it, swapped in and brought back.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use fleetlog_event_log::control::{Actor, Metadata};
+use fleetlog_event_log::{Event, EventLog, Lane, LogId, Result};
+use fleetlog_projections::read_model::{Poison, ReadModel, Rows};
+use fleetlog_projections::rebuild::{self, KEEP_S, Rebuild, Refused, Request, Steer, Step};
+use fleetlog_projections::status::State;
+use fleetlog_projections::verify::verify;
+use fleetlog_projections::{Handle, Options, Projections, status};
+use sqlx::{Executor, PgConnection};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::windows::untidy;
+use super::{PATIENCE, Running, append, assert_equal_to_the_fold_of_the_log, reading};
+use crate::support::Database;
+
+fn by_fleetlog() -> Metadata {
+    Metadata::by(Actor::Fleetlog)
+}
+
+fn request() -> Request {
+    Request { from_version: None, keep_s: KEEP_S, accept: false, requested_by: "user:1".into() }
+}
+
+async fn begin(log: &EventLog, handle: &Handle, projection: &str) -> Result<Rebuild, Refused> {
+    let facts = handle.facts(projection).expect("a projection");
+    rebuild::rebuild(log, facts, request(), by_fleetlog()).await
+}
+
+async fn steer(log: &EventLog, handle: &Handle, projection: &str, how: Steer) -> Result<Rebuild, Refused> {
+    rebuild::steer(log, handle.facts(projection).expect("a projection"), how, by_fleetlog()).await
+}
+
+/// Waits until the last rebuild of a projection is in some state.
+async fn until(log: &EventLog, projection: &str, expected: impl Fn(&Rebuild) -> bool) -> Rebuild {
+    let waiting = async {
+        loop {
+            let last = rebuild::last(log, projection).await.expect("read").expect("a rebuild");
+            if expected(&last) {
+                return last;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the rebuild gets there")
+}
+
+async fn ended(log: &EventLog, projection: &str) -> Rebuild {
+    until(log, projection, |rebuild| rebuild.ended_at.is_some()).await
+}
+
+async fn live_version(log: &EventLog, projection: &str) -> i32 {
+    let statuses = status::list_all(log).await.expect("read");
+    let live = statuses.iter().find(|status| status.projection == projection && status.live);
+    live.expect("a live version").version
+}
+
+/// Verifies a projection and returns how many rows it has and how many differ.
+async fn verified(log: &EventLog, handle: &Handle, projection: &str) -> (i64, i64) {
+    let facts = handle.facts(projection).expect("a projection");
+    let verified = verify(log, facts, 10, |_, _, _| {}).await.expect("verified");
+    assert!(verified.differences() == 0 || !verified.listed.is_empty(), "differences are listed");
+    (verified.rows.iter().map(|rows| rows.stored).sum(), verified.differences())
+}
+
+#[tokio::test]
+async fn a_rebuilt_read_model_equals_the_live_one_and_takes_its_place() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let running = Running::start(&log);
+    append(&log, untidy(0, 700)).await;
+    running.catch_up().await;
+    for projection in ["devices", "commands", "telemetry_windows"] {
+        let before = live_version(&log, projection).await;
+        let begun = begin(&log, &running.handle, projection).await.expect("begun");
+        assert_eq!((begun.from_version, begun.version, begun.step), (before, before + 1, Step::Building));
+        let rebuilt = ended(&log, projection).await;
+        assert_eq!((rebuilt.step, rebuilt.differences, rebuilt.error), (Step::Swapped, Some(0), None));
+        assert_eq!(rebuilt.kept_version, Some(before), "{projection}");
+        assert_eq!(live_version(&log, projection).await, begun.version);
+        let ranges = rebuild::ranges(&log, rebuilt.rebuild_id).await.expect("read");
+        assert!(
+            !ranges.is_empty() && ranges.iter().all(|range| range.live_checksum == range.rebuilt_checksum)
+        );
+    }
+    // It goes on from where it is.
+    append(&log, untidy(700, 900)).await;
+    running.catch_up().await;
+    assert_equal_to_the_fold_of_the_log(&log).await;
+    for projection in ["devices", "commands", "telemetry_windows"] {
+        let (rows, differences) = verified(&log, &running.handle, projection).await;
+        assert_eq!(differences, 0, "{projection}");
+        assert!(rows > 0 || projection == "commands", "{projection}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_rebuild_that_breaks_off_anywhere_is_taken_up_again_and_loses_and_repeats_nothing() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let options = || Options { page: 40, batch: 60, ..Options::default() };
+    append(&log, untidy(0, 3_000)).await;
+    let mut running = Running::start_with(&log, options());
+    running.catch_up().await;
+    for projection in ["devices", "telemetry_windows"] {
+        begin(&log, &running.handle, projection).await.expect("begun");
+    }
+    // Cut off without warning, again and again, until both have ended.
+    for n in 1.. {
+        let both = async {
+            ended(&log, "devices").await;
+            ended(&log, "telemetry_windows").await;
+        };
+        let cut_off = tokio::time::timeout(Duration::from_millis(300 * n), both).await.is_err();
+        running.task.abort();
+        running = Running::start_with(&log, options());
+        if !cut_off {
+            break;
+        }
+    }
+    running.catch_up().await;
+    for projection in ["devices", "telemetry_windows"] {
+        let rebuilt = ended(&log, projection).await;
+        assert_eq!((rebuilt.step, rebuilt.differences), (Step::Swapped, Some(0)), "{projection}");
+    }
+    assert_equal_to_the_fold_of_the_log(&log).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn one_rebuild_of_a_projection_runs_at_a_time_and_bad_requests_change_nothing() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let running = Running::start(&log);
+    append(&log, untidy(0, 10)).await;
+    running.catch_up().await;
+    let facts = running.handle.facts("devices").expect("a projection");
+    let bad = |from_version, keep_s| Request { from_version, keep_s, ..request() };
+    let asked = rebuild::rebuild(&log, facts, bad(Some(7), KEEP_S), by_fleetlog()).await;
+    assert!(matches!(asked, Err(Refused::UnknownVersion { version: 7, .. })));
+    let asked = rebuild::rebuild(&log, facts, bad(None, -1), by_fleetlog()).await;
+    assert!(matches!(asked, Err(Refused::Keep)));
+    assert!(matches!(
+        rebuild::roll_back(&log, facts, "user:1".into(), by_fleetlog()).await,
+        Err(Refused::NothingKept(_))
+    ));
+    assert!(matches!(steer(&log, &running.handle, "devices", Steer::Pause).await, Err(Refused::NoneRuns(_))));
+    let mut owner = database.owner().await;
+    owner.execute("UPDATE projections SET format = 9 WHERE projection = 'commands'").await.expect("updated");
+    assert!(matches!(
+        begin(&log, &running.handle, "commands").await,
+        Err(Refused::ForeignFormat { format: 9, known: 1, .. })
+    ));
+    assert!(running.handle.facts("tomatoes").is_none());
+    let (first, second) =
+        tokio::join!(begin(&log, &running.handle, "devices"), begin(&log, &running.handle, "devices"));
+    assert!(first.is_ok() != second.is_ok(), "one of two");
+    assert!(matches!(first.and(second), Err(Refused::Runs { .. })));
+    ended(&log, "devices").await;
+    let tables =
+        "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^(devices|commands)_v[0-9]+$'";
+    let tables: i64 = sqlx::query_scalar(tables).fetch_one(&mut owner).await.expect("counted");
+    assert_eq!(tables, 3, "no refused request left a table");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_create_tables_is_told_so_before_anything_is_touched() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let running = Running::start(&log);
+    running.catch_up().await;
+    let mut owner = database.owner().await;
+    // As if the schema had been migrated by a role that has lost the right since.
+    let weak = "
+        CREATE ROLE weak_owner NOLOGIN;
+        ALTER FUNCTION add_projection_version OWNER TO weak_owner;
+        GRANT SELECT ON projections TO weak_owner;
+        REVOKE CREATE ON SCHEMA public FROM PUBLIC;";
+    owner.execute(weak).await.expect("set up");
+    let asked = begin(&log, &running.handle, "devices").await;
+    assert!(matches!(asked, Err(Refused::MayNotCreate(_))), "{asked:?}");
+    assert_eq!(rebuild::last(&log, "devices").await.expect("read"), None);
+    owner.execute("DROP OWNED BY weak_owner CASCADE; DROP ROLE weak_owner").await.expect("removed");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_paused_rebuild_rests_until_it_is_resumed_and_a_cancelled_one_leaves_nothing() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    append(&log, untidy(0, 200)).await;
+    let running = Running::start(&log);
+    running.catch_up().await;
+    begin(&log, &running.handle, "devices").await.expect("begun");
+    let paused = steer(&log, &running.handle, "devices", Steer::Pause).await.expect("paused");
+    assert!(paused.paused && paused.ended_at.is_none());
+    until(&log, "devices", |rebuild| !rebuild.running).await;
+    steer(&log, &running.handle, "devices", Steer::Resume).await.expect("resumed");
+    assert_eq!(ended(&log, "devices").await.step, Step::Swapped);
+
+    begin(&log, &running.handle, "telemetry_windows").await.expect("begun");
+    steer(&log, &running.handle, "telemetry_windows", Steer::Pause).await.expect("paused");
+    steer(&log, &running.handle, "telemetry_windows", Steer::Cancel).await.expect("cancelled");
+    let cancelled = ended(&log, "telemetry_windows").await;
+    assert_eq!(cancelled.step, Step::Cancelled);
+    let left = "SELECT to_regclass($1 || cancelled.version)::text FROM projection_rebuilds AS cancelled
+                WHERE step = 'cancelled'";
+    for table in ["telemetry_windows_v", "telemetry_series_v"] {
+        let left: Option<String> =
+            sqlx::query_scalar(left).bind(table).fetch_one(log.pool()).await.expect("read");
+        assert_eq!(left, None, "{table}");
+    }
+    let steps = "SELECT string_agg(payload -> 'RebuildSteered' ->> 'how', ' ' ORDER BY position)
+                 FROM control_events WHERE event_type = 'RebuildSteered'";
+    let steps: String = sqlx::query_scalar(steps).fetch_one(log.pool()).await.expect("read");
+    assert_eq!(steps, "pause resume pause cancel", "each is on the record");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn readers_never_see_a_gap_a_mixture_or_a_decrease_while_a_version_is_swapped() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    append(&log, untidy(0, 500)).await;
+    let running = Running::start(&log);
+    running.catch_up().await;
+    let stop = CancellationToken::new();
+    let polling: JoinHandle<u64> = tokio::spawn({
+        let (log, stop) = (log.clone(), stop.clone());
+        async move {
+            let (mut seen, mut reads) = (0, 0);
+            while !stop.is_cancelled() {
+                // A mixture would show in the two sums: each reading has one `t`.
+                let (messages, readings): (i64, i64) = sqlx::query_as(
+                    "SELECT (SELECT sum(messages)::bigint FROM devices),
+                            (SELECT sum(count)::bigint FROM telemetry_windows WHERE step = 86400 AND metric = 't')",
+                )
+                .fetch_one(log.pool())
+                .await
+                .expect("read");
+                assert!(messages + readings >= seen, "{messages} + {readings} after {seen}");
+                seen = messages + readings;
+                reads += 1;
+            }
+            reads
+        }
+    });
+    for n in 5..9 {
+        for projection in ["devices", "telemetry_windows"] {
+            begin(&log, &running.handle, projection).await.expect("begun");
+        }
+        append(&log, untidy(n * 100, n * 100 + 100)).await;
+        for projection in ["devices", "telemetry_windows"] {
+            assert_eq!(ended(&log, projection).await.step, Step::Swapped);
+        }
+    }
+    running.catch_up().await;
+    stop.cancel();
+    assert!(polling.await.expect("no decrease") > 10);
+    assert_equal_to_the_fold_of_the_log(&log).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_statement_that_verifies_windows_takes_the_same_metrics_from_any_payload() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let many =
+        |from: usize, to: usize| (from..to).map(|n| format!(r#""m{n}":{n}"#)).collect::<Vec<_>>().join(",");
+    let payloads = [
+        r#""a":{"b":[1,{"c":2.5},true,[[7]]]},"a":{"b":[5]},"t":1,"t":3"#.to_owned(),
+        r#""x\u0000y":1,"e":1e-400,"tiny":4.9e-324,"huge":1e300,"zero":-0.0,"":3,"s":"1","n":null"#
+            .to_owned(),
+        r#""ü.é":1,"caf\u00e9":2,"o":{"msg_id":4,"ts":5},"l":[],"m":{},"q\"uote":6"#.to_owned(),
+        format!(r#""{}":1,"{}":2"#, "x".repeat(128), "x".repeat(129)),
+        many(0, 300),
+        format!(r#""nested":{{{}}}"#, many(0, 300)),
+    ];
+    let now = Utc::now() - TimeDelta::hours(1);
+    let mut batch: Vec<_> =
+        payloads.iter().enumerate().map(|(n, payload)| reading("dev-01", n, now, payload)).collect();
+    // More metrics than a device may have windows of.
+    batch.extend((0..6).map(|n| reading("dev-02", n, now, &many(n * 200, n * 200 + 200))));
+    batch.push(reading("dev-02", 9, now, &many(0, 200)));
+    append(&log, batch).await;
+    let running = Running::start(&log);
+    running.catch_up().await;
+    let (windows, differences) = verified(&log, &running.handle, "telemetry_windows").await;
+    assert!(windows > 3_000, "{windows}");
+    assert_eq!(differences, 0);
+    running.stop().await;
+}
+
+/// Counts the readings of each device, or counts each twice.
+struct Totals<const TWICE: bool> {
+    version: i32,
+}
+
+impl<const TWICE: bool> ReadModel for Totals<TWICE> {
+    const NAME: &'static str = "totals";
+    const FORMAT: i32 = 1;
+    const TABLES: &'static [&'static str] = &["totals"];
+    const LANES: &'static [Lane] = &[Lane::Telemetry];
+    const DIVISIBLE: bool = true;
+    type Fold = BTreeMap<String, i64>;
+
+    fn new(version: i32) -> Self {
+        Self { version }
+    }
+
+    fn compared() -> Vec<Rows> {
+        vec![Rows {
+            name: "totals",
+            key: &["device"],
+            values: &["readings"],
+            sums: &[],
+            stored: |version| format!("SELECT * FROM totals_v{version} WHERE range_of(device, $2) = $1"),
+            from_log: Some(|version| {
+                format!(
+                    "SELECT aggregate_id AS device, count(*) AS readings FROM telemetry_events AS event
+                     JOIN projection_checkpoints AS checkpoint USING (log_id)
+                     WHERE projection = 'totals' AND version = {version} AND event.position <= checkpoint.position
+                       AND range_of(aggregate_id, $2) = $1 GROUP BY 1"
+                )
+            }),
+        }]
+    }
+
+    fn fold(fold: &mut Self::Fold, event: &Event) -> Result<(), Poison> {
+        *fold.entry(event.aggregate_id.clone()).or_default() += 1 + i64::from(TWICE);
+        Ok(())
+    }
+
+    fn size(fold: &Self::Fold) -> usize {
+        fold.len() * 100
+    }
+
+    async fn write(&mut self, connection: &mut PgConnection, log_id: LogId, fold: Self::Fold) -> Result<()> {
+        let (devices, readings): (Vec<_>, Vec<_>) = fold.into_iter().unzip();
+        sqlx::query(&format!(
+            "INSERT INTO totals_v{} AS total (log_id, device, readings)
+             SELECT $1, * FROM unnest($2::text[], $3::bigint[])
+             ON CONFLICT (log_id, device) DO UPDATE SET readings = total.readings + excluded.readings",
+            self.version
+        ))
+        .bind(log_id)
+        .bind(devices)
+        .bind(readings)
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}
+
+const TOTALS: &str = "
+    CREATE TABLE totals_v1 (
+        log_id int NOT NULL,
+        device text NOT NULL,
+        readings bigint NOT NULL,
+        CONSTRAINT totals_v1_key PRIMARY KEY (log_id, device)
+    );
+    SELECT open_read_model('totals_v1', 'totals');";
+
+fn start<M: ReadModel>(log: &EventLog) -> Running {
+    let projections = Projections::none(log.clone(), Options::default()).with::<M>();
+    let (handle, shutdown) = (projections.handle(), CancellationToken::new());
+    let running = projections.run(shutdown.clone());
+    let task = tokio::spawn(async move { running.await.expect("running") });
+    Running { handle, shutdown, task }
+}
+
+async fn totals(log: &EventLog) -> Vec<(String, i64)> {
+    let totals = sqlx::query_as("SELECT device, readings FROM totals ORDER BY device");
+    totals.fetch_all(log.pool()).await.expect("read")
+}
+
+#[tokio::test]
+async fn a_fold_that_differs_is_listed_and_goes_live_only_once_it_is_accepted_and_can_be_taken_back() {
+    let database = Database::fresh().await;
+    database.owner().await.execute(TOTALS).await.expect("migrated");
+    let log = database.event_log().await;
+    let one = |uid: &str, id| reading(uid, id, Utc::now() - TimeDelta::minutes(1), r#""t":1"#);
+    append(&log, vec![one("dev-01", 1), one("dev-01", 2), one("dev-02", 1)]).await;
+    let good = start::<Totals<false>>(&log);
+    good.catch_up().await;
+    let right = totals(&log).await;
+    assert_eq!(verified(&log, &good.handle, "totals").await, (2, 0));
+    good.stop().await;
+
+    let broken = start::<Totals<true>>(&log);
+    begin(&log, &broken.handle, "totals").await.expect("begun");
+    let waiting = until(&log, "totals", |rebuild| rebuild.step == Step::Waiting).await;
+    assert_eq!(waiting.differences, Some(2));
+    assert_eq!(totals(&log).await, right, "readers see the live version");
+    let listed = rebuild::differences(&log, waiting.rebuild_id, 0, 10).await.expect("read");
+    let shown: Vec<_> = listed
+        .iter()
+        .map(|row| (row.key.0.as_str(), row.live.as_ref().map(|live| live.0.as_str()), row.rebuilt.clone()))
+        .collect();
+    assert_eq!(shown[0].0, r#"{"device" : "t0/dev-01"}"#);
+    assert_eq!(shown[0].1, Some(r#"{"readings" : 2}"#));
+    assert!(shown[0].2.as_ref().is_some_and(|rebuilt| rebuilt.0 == r#"{"readings" : 4}"#));
+
+    steer(&log, &broken.handle, "totals", Steer::Accept).await.expect("accepted");
+    assert_eq!(ended(&log, "totals").await.step, Step::Swapped);
+    assert_eq!(totals(&log).await[0], ("t0/dev-01".to_owned(), 4));
+    let facts = broken.handle.facts("totals").expect("a projection");
+    let verified = verify(&log, facts, 10, |_, _, _| {}).await.expect("verified");
+    assert_eq!(
+        (verified.differences(), verified.listed[0].key.0.as_str()),
+        (2, r#"{"device" : "t0/dev-01"}"#)
+    );
+    broken.stop().await;
+
+    let good = start::<Totals<false>>(&log);
+    append(&log, vec![one("dev-02", 2)]).await;
+    good.catch_up().await;
+    let facts = good.handle.facts("totals").expect("a projection");
+    rebuild::roll_back(&log, facts, "user:1".into(), by_fleetlog()).await.expect("begun");
+    assert_eq!(ended(&log, "totals").await.step, Step::Swapped);
+    assert_eq!(totals(&log).await, [("t0/dev-01".to_owned(), 2), ("t0/dev-02".to_owned(), 2)]);
+    append(&log, vec![one("dev-02", 3)]).await;
+    good.catch_up().await;
+    assert_eq!(totals(&log).await[1].1, 3, "the version that was brought back goes on");
+    good.stop().await;
+}
+
+#[tokio::test]
+async fn the_version_that_was_live_before_is_removed_when_its_time_is_over() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    append(&log, untidy(0, 20)).await;
+    let running = Running::start(&log);
+    running.catch_up().await;
+    let facts = running.handle.facts("devices").expect("a projection");
+    let briefly = Request { keep_s: 0, ..request() };
+    rebuild::rebuild(&log, facts, briefly, by_fleetlog()).await.expect("begun");
+    let gone =
+        until(&log, "devices", |rebuild| rebuild.ended_at.is_some() && rebuild.kept_version.is_none()).await;
+    assert_eq!(gone.step, Step::Swapped);
+    let versions: Vec<i32> =
+        sqlx::query_scalar("SELECT version FROM projections WHERE projection = 'devices'")
+            .fetch_all(log.pool())
+            .await
+            .expect("read");
+    assert_eq!(versions, [2]);
+    assert!(status::list_all(&log).await.expect("read").iter().all(|status| status.state != State::Kept));
+    running.stop().await;
+}
