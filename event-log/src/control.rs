@@ -136,13 +136,18 @@ impl<S: Scope> EventLog<S> {
         (one, other): (&StreamId, &StreamId),
     ) -> Result<(A, B), Error> {
         let mut connection = self.connection().await?;
-        let rows: Vec<(bool, String, String)> = sqlx::query_as(BOTH)
+        let read = sqlx::query_as(BOTH)
             .bind(A::TYPE)
             .bind(one.to_string())
             .bind(B::TYPE)
             .bind(other.to_string())
             .fetch_all(&mut *connection)
-            .await?;
+            .await;
+        drop(connection);
+        let rows: Vec<(bool, String, String)> = match read {
+            Ok(rows) => rows,
+            Err(error) => return Err(self.explained_of_control(&one.tenant, error.into()).await),
+        };
         let (mut first, mut second) = (Record::default(), Record::default());
         for (is_one, event_type, payload) in &rows {
             if *is_one {
@@ -161,7 +166,12 @@ impl<S: Scope> EventLog<S> {
         A::Error: Send + Sync + 'static,
     {
         let mut connection = self.connection().await?;
-        Ok(replay(&mut connection, stream).await?)
+        let read = replay(&mut connection, stream).await;
+        drop(connection);
+        match read {
+            Ok(record) => Ok(record),
+            Err(error) => Err(self.explained_of_control(&stream.tenant, error).await.into()),
+        }
     }
 
     async fn decide<A>(

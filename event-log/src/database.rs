@@ -1,8 +1,10 @@
 //! Connections, migration, and the durability that the rest of fleetlog assumes.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Row};
 
@@ -30,12 +32,12 @@ pub const FORGOTTEN: Duration = Duration::from_secs(7);
 /// What can go wrong between fleetlog and its database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database cannot be reached, or the connection broke off. Trying again may help.
+    /// The database cannot be reached, or the connection broke off. Trying again may help. Shared by all who waited.
     #[error("reach the database: {0}")]
-    Unavailable(#[source] sqlx::Error),
-    /// The database refused a statement.
+    Unavailable(#[source] Arc<sqlx::Error>),
+    /// The database refused a statement. Shared by all who waited.
     #[error("run a statement: {0}")]
-    Database(#[source] sqlx::Error),
+    Database(#[source] Arc<sqlx::Error>),
     /// The schema could not be brought up to date.
     #[error("migrate the database: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -69,13 +71,33 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A value that cannot be written as JSON.
     pub(crate) fn unwritable(error: serde_json::Error) -> Self {
-        Self::Database(sqlx::Error::Encode(Box::new(error)))
+        sqlx::Error::Encode(Box::new(error)).into()
     }
 
     /// A background task panicked, or its runtime ended.
     #[must_use]
     pub fn task_ended() -> Self {
-        Self::Unavailable(sqlx::Error::WorkerCrashed)
+        sqlx::Error::WorkerCrashed.into()
+    }
+
+    /// What failed, in words that anybody may read. Postgres's own may name tables, roles and hosts: the log has them.
+    #[must_use]
+    pub fn outline(&self) -> String {
+        match self {
+            Self::Unavailable(error) | Self::Database(error) => outline(error),
+            Self::Migrate(_) => "the schema cannot be brought up to date".into(),
+            Self::Damaged(damage) => damage.outline(),
+            Self::Corrupt(_) => "an event on the record cannot be decoded".into(),
+            Self::NotDurable { .. } | Self::NoSuchLog(_) | Self::TooLarge => format!("failed to {self}"),
+        }
+    }
+
+    /// What the database said when it refused a statement for good.
+    pub(crate) fn refusal(&self) -> Option<&dyn DatabaseError> {
+        match self {
+            Self::Database(error) => error.as_database_error(),
+            _ => None,
+        }
     }
 
     /// Whether the same call may succeed later, unchanged.
@@ -88,7 +110,9 @@ impl Error {
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
         match self {
-            Self::Unavailable(sqlx::Error::Database(error)) => error.code().as_deref() == Some("53100"),
+            Self::Unavailable(error) => {
+                error.as_database_error().and_then(DatabaseError::code).as_deref() == Some("53100")
+            }
             _ => false,
         }
     }
@@ -96,15 +120,9 @@ impl Error {
     /// Whether the database refused the statement's data: the same data will be refused again.
     #[must_use]
     pub fn is_bad_data(&self) -> bool {
-        match self {
-            Self::Database(sqlx::Error::Database(error)) => {
-                // Data exceptions, integrity violations, and rows larger than a page or index can hold.
-                error
-                    .code()
-                    .is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
-            }
-            _ => false,
-        }
+        // Data exceptions, integrity violations, and rows larger than a page or index can hold.
+        let code = self.refusal().and_then(DatabaseError::code);
+        code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
     }
 }
 
@@ -125,8 +143,42 @@ impl From<sqlx::Error> for Error {
             }),
             _ => false,
         };
+        let error = Arc::new(error);
         if transient { Self::Unavailable(error) } else { Self::Database(error) }
     }
+}
+
+/// What an error of the database means, and its SQLSTATE, by which it is found in Postgres's manual.
+fn outline(error: &sqlx::Error) -> String {
+    let code = match error {
+        sqlx::Error::Database(error) => error.code(),
+        sqlx::Error::PoolTimedOut => {
+            return "the database does not answer in time, or every connection to it is in use".into();
+        }
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => {
+            return "the connection to the database failed".into();
+        }
+        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+            return "a part of the service has ended".into();
+        }
+        _ => return "the database's answer cannot be read".into(),
+    };
+    let Some(code) = code else { return "the database refused a statement".into() };
+    let words = match (&*code, code.get(..2)) {
+        ("53100", _) => "the database's disk has no space left",
+        ("53200", _) => "the database has no memory left",
+        ("53300", _) => "the database takes no further connections",
+        ("57014", _) => "a statement took too long",
+        ("25006", _) => "the database can only be read",
+        ("42501", _) => "the database denies the service a right that it needs",
+        ("42P01" | "42703", _) => "the database lacks a table or a column",
+        ("3D000", _) => "the database does not exist",
+        ("XX001" | "XX002", _) => "a file of the database is damaged",
+        (_, Some("28")) => "the database refuses the service's login",
+        (_, Some("57")) => "the database is starting or stopping",
+        _ => "the database refused a statement",
+    };
+    format!("{words} (SQLSTATE {code})")
 }
 
 /// How to connect to the database.

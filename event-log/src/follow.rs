@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 use crate::heads::Logs;
-use crate::read::Filter;
+use crate::page::PAGE_BYTES;
 use crate::{Error, Event, EventLog, LogId, Position, Result};
 
 /// A reader that follows one log: it reads up to the head and waits there for more. Dropping a call to it loses no
@@ -40,7 +40,8 @@ impl Follower {
                 // This cannot happen: the sender lives as long as `self.log`.
                 return Err(Error::NoSuchLog(self.log_id));
             }
-            let events = self.log.read(self.log_id, after, limit, &Filter::default()).await?;
+            // A page, which ends before a damaged one: what comes first is followed.
+            let events = self.log.page(self.log_id, after, limit, PAGE_BYTES).await?;
             if let Some(last) = events.last() {
                 self.after = last.position;
                 return Ok(events);

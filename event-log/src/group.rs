@@ -219,10 +219,13 @@ const INSERT: &str = "
     ORDER BY ordinal
     RETURNING log_id, position";
 
-/// Copies an error for each waiter: `sqlx::Error` is not `Clone`, so its text and kind are kept.
+/// The error for each waiter. Nothing else is refused to all of them.
 fn same(error: &Error) -> Error {
-    let cause = sqlx::Error::Protocol(error.to_string());
-    if error.is_transient() { Error::Unavailable(cause) } else { Error::Database(cause) }
+    match error {
+        Error::Unavailable(cause) => Error::Unavailable(Arc::clone(cause)),
+        Error::Database(cause) => Error::Database(Arc::clone(cause)),
+        other => sqlx::Error::Protocol(other.to_string()).into(),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

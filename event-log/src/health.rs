@@ -76,7 +76,7 @@ pub struct PartState {
     pub up: bool,
     /// Since when the part has been in this state.
     pub since: DateTime<Utc>,
-    /// Why the part is down. For the people who run the platform: it may quote the database.
+    /// Why the part is down, in words that anybody may read: `/readyz` asks for no login. The log has the whole cause.
     pub reason: Option<String>,
 }
 
@@ -111,7 +111,8 @@ impl Part {
         }
     }
 
-    /// Reports that the part fails. The first of several failures in a row says since when.
+    /// Reports that the part fails, in words that anybody may read, as of [`Error::outline`](crate::Error::outline). The
+    /// first of several failures in a row says since when.
     pub fn down(&self, reason: impl fmt::Display) {
         let mut state = self.0.state.lock();
         let since = state.failure.as_ref().map_or_else(Instant::now, |(since, _)| *since);
@@ -172,7 +173,7 @@ impl Shared {
 }
 
 impl Wait {
-    /// Notes what the last try failed with.
+    /// Notes what the last try failed with, in words that anybody may read.
     pub fn failed(&self, error: impl fmt::Display) {
         self.change(|wait| wait.error = Some(error.to_string()));
     }

@@ -7,11 +7,12 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use crate::health::{Health, Part, parts};
-use crate::read::Filter;
 use crate::{Error, EventLog, Lane, LogId, Position, Result};
 
 /// How often what failed is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// How many ranges that could not be read are kept. Each is tried again once a second.
+const FAILED_RANGES: usize = 16;
 /// How long a try to read may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -27,31 +28,71 @@ pub(crate) struct Range {
 /// Whether the log can be read.
 pub(crate) struct Reads {
     part: Part,
-    failed: Mutex<Option<Range>>,
+    /// What could not be read, and has not been read since, in the order in which that was noticed.
+    failed: Mutex<Vec<Failed>>,
+}
+
+struct Failed {
+    range: Range,
+    reason: String,
 }
 
 impl Reads {
     pub(crate) fn new(health: &Health) -> Self {
-        Self { part: health.part(parts::READS, Duration::MAX), failed: Mutex::new(None) }
+        Self { part: health.part(parts::READS, Duration::MAX), failed: Mutex::default() }
     }
 
     /// Notes the outcome of a read. That the database is away is not noted here: another part knows it.
     pub(crate) fn note<T>(&self, range: Range, read: &Result<T>) {
         match read {
-            Err(error) if !error.is_transient() && !error.is_bad_data() => {
-                let Range { log_id, after, .. } = range;
-                *self.failed.lock() = Some(range);
-                self.part.down(format_args!("failed to read log {log_id} after position {after}: {error}"));
-            }
-            Ok(_) if self.part.fails() => {
-                let mut failed = self.failed.lock();
-                if failed.is_some_and(|failed| failed == range) {
-                    *failed = None;
-                    self.part.up();
-                }
-            }
+            Err(error) if !error.is_transient() && !error.is_bad_data() => self.fails(range, error),
+            Ok(_) if self.part.fails() => self.works(range),
             _ => {}
         }
+    }
+
+    /// Notes that a range could not be read.
+    pub(crate) fn fails(&self, range: Range, error: &Error) {
+        let Range { log_id, after, .. } = range;
+        let (range, reason) = if let Error::Damaged(damage) = error {
+            let (what, to) = (damage.outline(), damage.to);
+            let reason = format!(
+                "{what}; restore them from a backup: what follows the log waits for them, and /events passes \
+                     them with after={to}"
+            );
+            (damage.range(), reason)
+        } else {
+            let what = error.outline();
+            (range, format!("log {log_id} cannot be read after position {after}: {what}"))
+        };
+        let mut failed = self.failed.lock();
+        if failed.iter().any(|known| known.range == range) || failed.len() == FAILED_RANGES {
+            return;
+        }
+        tracing::error!(log = log_id.0, after, %error, "failed to read the log");
+        failed.push(Failed { range, reason });
+        self.tell(&failed);
+    }
+
+    fn works(&self, range: Range) {
+        let mut failed = self.failed.lock();
+        failed.retain(|known| known.range != range);
+        self.tell(&failed);
+    }
+
+    fn tell(&self, failed: &[Failed]) {
+        match failed {
+            [] => self.part.up(),
+            [one] => self.part.down(&one.reason),
+            [first, others @ ..] => {
+                let (others, ranges) = (others.len(), if others.len() == 1 { "range" } else { "ranges" });
+                self.part.down(format_args!("{}; and {others} other {ranges}", first.reason));
+            }
+        }
+    }
+
+    fn ranges(&self) -> Vec<Range> {
+        self.failed.lock().iter().map(|failed| failed.range).collect()
     }
 }
 
@@ -68,11 +109,10 @@ impl EventLog {
                     self.inner.appends.up();
                 }
             }
-            let failed = *self.inner.reads.failed.lock();
-            if let Some(Range { log_id, after, limit, bytes }) = failed {
-                // The read notes its own outcome.
-                let all = Filter::default();
-                let _ = timeout(PATIENCE, self.read_within(log_id, after, limit, bytes, &all)).await;
+            for range in self.inner.reads.ranges() {
+                if timeout(PATIENCE, self.can_read(range)).await.is_ok_and(|read| read.is_ok()) {
+                    self.inner.reads.works(range);
+                }
             }
         }
     }
@@ -101,7 +141,10 @@ pub(crate) fn note_append(appends: &Part, stored: Result<(), &Error>) {
     match stored {
         Ok(()) if appends.fails() => appends.up(),
         Err(error) if !error.is_bad_data() => {
-            appends.down(format_args!("failed to append an event: {error}"));
+            if !appends.fails() {
+                tracing::error!(%error, "failed to append an event");
+            }
+            appends.down(format_args!("an event could not be appended: {}", error.outline()));
         }
         _ => {}
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use fleetlog_aggregates::identity::{Uid, aggregate_id, split_aggregate_id};
+use fleetlog_aggregates::identity::{StreamId, Uid, aggregate_id, split_aggregate_id};
 use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE, EVENT_VERSION, Flags, MAX_AHEAD};
 use futures::TryStreamExt;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -162,6 +162,16 @@ impl<S: Scope> EventLog<S> {
         read
     }
 
+    /// Whether a range of a log can be read. Damage is not explained, which would take many statements.
+    pub(crate) async fn can_read(&self, range: Range) -> Result<()> {
+        let all = Filter::default();
+        let (query, event) = self.events(range.log_id, range.after, range.limit, &all)?;
+        match self.up_to(range.bytes, query, event).await {
+            Err(error) if self.again_by_index(&error, range, &all).await.is_none() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) async fn read_within(
         &self,
         log_id: LogId,
@@ -266,10 +276,8 @@ impl<S: Scope> EventLog<S> {
     /// Every event of these control streams of one aggregate type: stream by stream in the order of their ids, each
     /// in its own order.
     pub async fn streams(&self, aggregate_type: &str, aggregate_ids: &[String]) -> Result<Vec<Event>> {
-        let mut connection = self.connection().await?;
         let query = sqlx::query(STREAMS).bind(aggregate_type).bind(aggregate_ids);
-        let rows = query.fetch_all(&mut *connection).await?;
-        Ok(rows.iter().map(control_event).collect::<Result<_, sqlx::Error>>()?)
+        self.of_streams(aggregate_ids.first().map(String::as_str), query).await
     }
 
     /// The events of a control stream after `sequence`, in order.
@@ -280,9 +288,25 @@ impl<S: Scope> EventLog<S> {
         sequence: i64,
     ) -> Result<Vec<Event>> {
         let query = sqlx::query(STREAM_AFTER).bind(aggregate_type).bind(aggregate_id).bind(sequence);
+        self.of_streams(Some(aggregate_id), query).await
+    }
+
+    /// The control events that a statement returns, all of one tenant's, such as this stream's.
+    async fn of_streams(
+        &self,
+        stream: Option<&str>,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<Event>> {
         let mut connection = self.connection().await?;
-        let rows = query.fetch_all(&mut *connection).await?;
-        Ok(rows.iter().map(control_event).collect::<Result<_, sqlx::Error>>()?)
+        let error = match query.fetch_all(&mut *connection).await {
+            Ok(rows) => return Ok(rows.iter().map(control_event).collect::<Result<_, sqlx::Error>>()?),
+            Err(error) => Error::from(error),
+        };
+        drop(connection);
+        match stream.and_then(|stream| stream.parse::<StreamId>().ok()) {
+            Some(stream) => Err(self.explained_of_control(&stream.tenant, error).await),
+            None => Err(error),
+        }
     }
 }
 
@@ -296,7 +320,10 @@ impl TenantLog {
         limit: usize,
     ) -> Result<Page<Reading>> {
         let one = [aggregate_id(self.tenant(), uid)];
-        self.fetch_page(readings(log_id, &one, span, limit), limit).await
+        match self.fetch_page(readings(log_id, &one, span, limit), limit).await {
+            Err(error) => Err(self.explained_somewhere(log_id, error).await),
+            page => page,
+        }
     }
 
     /// A page of readings within a span of each of some devices, in no order of the devices. Fails with
@@ -313,7 +340,10 @@ impl TenantLog {
             return Ok([(one.clone(), page)].into());
         }
         let streams: Vec<String> = uids.iter().map(|uid| aggregate_id(self.tenant(), uid)).collect();
-        let rows = self.fetch(readings(log_id, &streams, span, limit)).await?;
+        let rows = match self.fetch(readings(log_id, &streams, span, limit)).await {
+            Err(error) => return Err(self.explained_somewhere(log_id, error).await),
+            Ok(rows) => rows,
+        };
         let mut of_devices: HashMap<_, Vec<_>> = HashMap::new();
         for row in &rows {
             let reading = Reading::from_row(row)?;

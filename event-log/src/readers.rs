@@ -63,7 +63,7 @@ impl Readers {
 
     async fn reader(&self, tenant: &str) -> Result<Reader> {
         let place = timeout(PATIENCE, self.free.take(tenant, 1)).await;
-        let place = place.map_err(|_| Error::Unavailable(sqlx::Error::PoolTimedOut))?;
+        let place = place.map_err(|_| Error::from(sqlx::Error::PoolTimedOut))?;
         let mut kept = match self.alive(tenant).await {
             Some(kept) => kept,
             None => self.open().await?,

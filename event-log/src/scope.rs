@@ -110,7 +110,9 @@ impl Requests {
         let mut left = self.pool.size();
         loop {
             match attempt().await.map_err(Error::from) {
-                Err(Error::Unavailable(sqlx::Error::Io(_) | sqlx::Error::Protocol(_))) if left > 0 => {
+                Err(Error::Unavailable(error))
+                    if left > 0 && matches!(*error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) =>
+                {
                     left -= 1;
                 }
                 done => return done,

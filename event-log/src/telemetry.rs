@@ -131,7 +131,7 @@ impl EventLog {
             Err(error) if is_missing_partition(&error) => {
                 transaction.rollback().await?;
                 self.inner.partitions.make(self.pool()).await?;
-                return Err(Error::Unavailable(error));
+                return Err(Error::Unavailable(error.into()));
             }
             written => written?,
         }

@@ -70,7 +70,7 @@ impl EventLog {
             drop(asked);
             match &read {
                 Ok(()) => database.up(),
-                Err(error) => database.down(error),
+                Err(error) => database.down(error.outline()),
             }
             if let Err(error) = read {
                 tracing::warn!(%error, "failed to read the heads and the tenants' terms; trying again");

@@ -125,7 +125,7 @@ async fn keep(
             () = stop.cancelled() => return cluster.stop().await,
             error = cluster.ended() => {
                 tracing::error!(%error, "Postgres ended by itself; starting it again");
-                part.down(error.in_one_line());
+                part.down(in_our_words(&error));
             }
         }
         drop(cluster);
@@ -143,19 +143,25 @@ async fn start_again(options: &postgres::Options, part: &Part) -> Cluster {
     let mut backoff = Backoff::new(START_AGAIN.0, START_AGAIN.1);
     let mut told = String::new();
     loop {
-        let reason = match Cluster::start(options.clone(), |_| ()).await {
+        let error = match Cluster::start(options.clone(), |_| ()).await {
             Ok(cluster) => return cluster,
-            Err(error) => error.in_one_line(),
+            Err(error) => error,
         };
+        let reason = error.in_one_line();
         // Times, process ids and file names differ from one attempt to the next.
         let kind: String = reason.chars().filter(|char| !char.is_ascii_digit()).collect();
         if kind != told {
             tracing::error!(reason, "failed to start Postgres again; trying until it starts");
             told = kind;
         }
-        part.down(reason);
+        part.down(in_our_words(&error));
         backoff.wait().await;
     }
+}
+
+/// What `/readyz` says of a Postgres that is away.
+fn in_our_words(error: &postgres::Error) -> String {
+    format!("{}; the log of fleetlog says why", error.outline())
 }
 
 pub(super) fn progress(phase: Phase) {

@@ -29,7 +29,8 @@ async fn a_postgres_that_cannot_start_again_is_tried_until_it_can_and_readyz_say
     assert!(killed.success());
 
     let says_why = |answer: &Value| {
-        postgres(answer)["reason"].as_str().is_some_and(|reason| reason.contains("global/pg_control"))
+        let words = "PostgreSQL ended by itself (exit status: 2); the log of fleetlog says why";
+        postgres(answer)["reason"] == words
     };
     server.until("/readyz", |answer| says_why(answer) && answer["status"] == "not_ready").await;
     let attempts = async || {
@@ -41,6 +42,7 @@ async fn a_postgres_that_cannot_start_again_is_tried_until_it_can_and_readyz_say
     }
     let told = fs::read_to_string(&log).expect("a log").matches("failed to start Postgres again").count();
     assert_eq!(told, 1, "one line for each reason, not for each attempt");
+    assert!(fs::read_to_string(&log).expect("a log").contains("global/pg_control"), "the whole cause");
     TcpStream::connect(("127.0.0.1", server.mqtt())).await.expect("the endpoint is there");
 
     fs::rename(&away, &control).expect("moved back");

@@ -176,5 +176,5 @@ fn tell<Q: Eq + Hash, A: Clone>(askers: Askers<Q, A>, answers: database::Result<
 }
 
 fn given_up() -> database::Error {
-    database::Error::Unavailable(sqlx::Error::PoolTimedOut)
+    sqlx::Error::PoolTimedOut.into()
 }

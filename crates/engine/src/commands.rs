@@ -131,7 +131,7 @@ impl From<fleetlog_projections::commands::Error> for Error {
         match error {
             fleetlog_projections::commands::Error::Database(error) => Self::Log(error),
             fleetlog_projections::commands::Error::Corrupt(why) => {
-                Self::Log(fleetlog_event_log::Error::Database(sqlx::Error::Decode(why.into())))
+                Self::Log(sqlx::Error::Decode(why.into()).into())
             }
         }
     }

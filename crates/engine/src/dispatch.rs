@@ -77,7 +77,7 @@ impl Dispatcher {
                 Err(error) => {
                     tracing::warn!(%error, "failed to ask for the right to dispatch; trying again");
                     let nobody = || self.health.wait(Instant::now(), "this node cannot ask who dispatches");
-                    trouble.get_or_insert_with(nobody).failed(&error);
+                    trouble.get_or_insert_with(nobody).failed(error.outline());
                 }
             }
             let _ = shutdown.run_until_cancelled(backoff.wait()).await;

@@ -152,6 +152,6 @@ pub(super) fn is_missing_partition(error: &sqlx::Error) -> bool {
 
 /// Whether the error says that a message is in its partition already. Each partition names its key after itself.
 pub(super) fn is_repeat(error: &Error) -> bool {
-    let Error::Database(sqlx::Error::Database(error)) = error else { return false };
+    let Some(error) = error.refusal() else { return false };
     error.is_unique_violation() && error.constraint().is_some_and(|key| key.ends_with("_msg_id"))
 }

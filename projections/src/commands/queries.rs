@@ -90,6 +90,17 @@ pub enum Error {
     Corrupt(String),
 }
 
+impl Error {
+    /// What failed, in words that anybody may read.
+    #[must_use]
+    pub fn outline(&self) -> String {
+        match self {
+            Self::Database(error) => error.outline(),
+            Self::Corrupt(_) => "an event of a command cannot be decoded".into(),
+        }
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         Self::Database(error.into())

@@ -140,6 +140,23 @@ impl Error {
         }
     }
 
+    /// What went wrong, in words that anybody may read: without paths, and without what the server says.
+    #[must_use]
+    pub fn outline(&self) -> String {
+        match self {
+            Self::Ended { log, .. } if log.contains("No space left on device") => {
+                "PostgreSQL ended by itself: its disk has no space left".to_owned()
+            }
+            Self::Ended { status, .. } => format!("PostgreSQL ended by itself ({status})"),
+            Self::Silent { seconds, .. } => format!("PostgreSQL does not answer within {seconds} s"),
+            Self::File { doing, source, .. } => {
+                format!("failed to {doing} a file of PostgreSQL: {source}")
+            }
+            Self::InUse { .. } => "another fleetlog is running in the data directory".to_owned(),
+            _ => "PostgreSQL does not start".to_owned(),
+        }
+    }
+
     /// Makes the `map_err` function of a file operation.
     pub(super) fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -88,7 +88,7 @@ impl TenantWorker {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "failed to read the open commands; trying again");
-                    self.turn.failed(&error);
+                    self.turn.failed(error.outline());
                 }
             }
             backoff.wait().await;

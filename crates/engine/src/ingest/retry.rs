@@ -35,7 +35,7 @@ where
 
 /// Logs and counts an attempt that failed and will be repeated.
 pub(crate) fn failed(what: &'static str, wait: &Wait, error: &Error) {
-    wait.failed(format_args!("failed to {what}: {error}"));
+    wait.failed(format_args!("failed to {what}: {}", error.outline()));
     instruments::RETRIES.with([what.into()]).increment(1);
     tracing::warn!(%error, "failed to {what}; trying again");
 }
