@@ -21,7 +21,7 @@ pub struct ProjectionStatus {
     pub live: bool,
     /// The state of the projection.
     pub state: State,
-    /// Why the last try failed. For the people who run the platform: it may quote the database.
+    /// Why the last try failed, or what the projection waits for. The service's log has the whole cause.
     pub error: Option<String>,
     /// Since when the projection is in this state.
     pub since: DateTime<Utc>,
@@ -42,7 +42,7 @@ pub enum State {
     Following,
     /// The projection follows its logs, except for the streams that it has parked.
     Degraded,
-    /// The last try failed; the projection keeps trying.
+    /// The last try failed, or events of some log cannot be read; the projection keeps trying, and the other logs go on.
     Failed,
     /// No node runs the projection.
     Stopped,

@@ -4,13 +4,13 @@
 //! Each log gets one turn in a round: however far a telemetry log is behind, every control log gets its turn. No
 //! batch runs under a future that may be dropped: the runner checks for shutdown between turns.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use fleetlog_event_log::heads::Logs;
 use fleetlog_event_log::health::{Part, Wait, parts};
 use fleetlog_event_log::leadership::Leadership;
-use fleetlog_event_log::{EventLog, Log, LogId, Position, Result};
+use fleetlog_event_log::{Error, EventLog, Log, LogId, Position, Result};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 /// How long a log rests from which nothing could be read although its head is ahead.
 const EMPTY_REST: Duration = Duration::from_secs(1);
+/// How long a log rests whose next event cannot be read because what stores it is damaged. The other logs go on.
+const DAMAGED_REST: Duration = Duration::from_secs(3);
 /// The pause after the first failure, which doubles with each further one, and the longest pause.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
@@ -48,8 +50,8 @@ pub(super) struct Runner<M> {
     pace: Pace,
     /// Reports whether the projection moves, here or on another node.
     health: Part,
-    /// The logs from which nothing could be read although their heads are ahead.
-    empty: BTreeSet<LogId>,
+    /// The logs whose next event cannot be read, with the reason. A projection leaves none out.
+    waiting: BTreeMap<LogId, String>,
     /// What the projection stands still with now.
     trouble: Option<Wait>,
     /// When the leader's checkpoints were looked at, and where those were that were behind.
@@ -93,7 +95,7 @@ impl<M: ReadModel> Runner<M> {
             parked: HashMap::new(),
             pace: Pace::default(),
             health,
-            empty: BTreeSet::new(),
+            waiting: BTreeMap::new(),
             trouble: None,
             watched: None,
             shown: None,
@@ -129,7 +131,7 @@ impl<M: ReadModel> Runner<M> {
                 }
                 Err(error) => {
                     self.failures += 1;
-                    self.stands().failed(&error);
+                    self.stands().failed(error.outline());
                     tracing::warn!(projection = M::NAME, %error, "failed to start; trying again");
                 }
             }
@@ -156,7 +158,7 @@ impl<M: ReadModel> Runner<M> {
         self.parked = self.checkpoints.parked(pool).await?;
         self.model = M::new(version);
         self.shown = None;
-        self.empty.clear();
+        self.waiting.clear();
         self.progress.send_replace(Progress { leading: true, positions });
         tracing::info!(projection = M::NAME, version, "runs here");
         Ok(Some(leadership))
@@ -196,7 +198,8 @@ impl<M: ReadModel> Runner<M> {
         let mut heads = self.log.heads().watch();
         loop {
             let round = self.round(leadership, &mut heads, shutdown).await;
-            self.show(leadership, round.failed.as_deref()).await;
+            let failed = round.failed.clone().or_else(|| self.waiting.values().next().cloned());
+            self.show(leadership, failed.as_deref()).await;
             if shutdown.is_cancelled() {
                 return Ended::Shutdown;
             }
@@ -250,32 +253,39 @@ impl<M: ReadModel> Runner<M> {
                 Ok(position) => {
                     round.behind |= position < log.head;
                     if self.position(log.log_id) == before {
-                        self.empty.insert(log.log_id);
+                        let (log_id, head) = (log.log_id, log.head);
+                        let reason =
+                            format!("log {log_id} has no event after {before}, though its head is {head}");
+                        self.waiting.insert(log_id, reason);
                     } else {
-                        self.empty.remove(&log.log_id);
-                        if round.failed.is_none() && self.failures == 0 && self.empty.is_empty() {
+                        self.waiting.remove(&log.log_id);
+                        if round.failed.is_none() && self.failures == 0 && self.waiting.is_empty() {
                             self.stands().moved();
                         }
                     }
                 }
                 Err(Unapplied::Moved) => round.lost = true,
+                Err(Unapplied::Database(Error::Damaged(damage))) => {
+                    let reason = format!(
+                        "{}; it waits at {before} until they are restored from a backup, because it leaves none out",
+                        damage.outline()
+                    );
+                    tracing::error!(projection = M::NAME, error = %damage, reason, "waits for a damaged log");
+                    self.waiting.insert(log.log_id, reason);
+                    self.pace.rest(log.log_id, Instant::now() + DAMAGED_REST);
+                }
                 Err(Unapplied::Database(error)) => {
                     tracing::warn!(projection = M::NAME, log = log.log_id.0, %error, "failed to apply a batch; trying again");
                     instruments::FAILURES.with([M::NAME.into()]).increment(1);
-                    self.stands().failed(format_args!("log {}: {error}", log.log_id));
-                    round.failed = Some(error.to_string());
+                    let reason = format!("log {}: {}", log.log_id, error.outline());
+                    self.stands().failed(&reason);
+                    round.failed = Some(reason);
                 }
             }
         }
-        match (&round.failed, self.empty.first().copied()) {
+        match (&round.failed, self.waiting.values().next().cloned()) {
             (None, None) => self.trouble = None,
-            (None, Some(log_id)) => {
-                let (after, head) =
-                    (self.position(log_id), self.log.heads().log(log_id).map_or(0, |log| log.head));
-                let error =
-                    format_args!("log {log_id} has no event after {after}, though its head is {head}");
-                self.stands().failed(error);
-            }
+            (None, Some(reason)) => self.stands().failed(reason),
             (Some(_), _) => {}
         }
         self.failures = if round.failed.is_some() { self.failures + 1 } else { 0 };

@@ -49,7 +49,11 @@ impl Pages<'_> {
             && folded.batch.events < full
             && M::size(&folded.fold) < self.options.fold_bytes
         {
-            let events = self.page(folded.batch.to, limit).await?;
+            let events = match self.page(folded.batch.to, limit).await {
+                // What was read before is applied first. The next turn meets the error again.
+                Err(_) if folded.batch.to > after => break,
+                read => read?,
+            };
             limit = self.limit(&events);
             let Some(last) = events.last() else {
                 // A slice may have no more events. Otherwise only a retired partition leaves a grown log with nothing

@@ -17,7 +17,7 @@ enum State {
     Following,
     /// The projection follows its logs, except for streams that it has parked.
     Degraded,
-    /// The projection's last try failed; it keeps trying.
+    /// The projection's last try failed, or events of some log cannot be read; it keeps trying, and the other logs go on.
     Failed,
     /// No node runs the projection.
     Stopped,

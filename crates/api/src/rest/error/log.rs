@@ -18,11 +18,8 @@ impl From<event_log::Error> for Error {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "answer_too_large", detail)
             }
             event_log::Error::Damaged(ref damage) => {
-                let (from, to) = (damage.from, damage.to);
-                let detail = format!(
-                    "events {from} to {to} cannot be read, because what stores them is damaged; go on behind \
-                     them with after={to}"
-                );
+                let detail =
+                    format!("{}; /events goes on behind them with after={}", damage.outline(), damage.to);
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt", detail).because(error)
             }
             event_log::Error::NoSuchLog(_) => Self::missing::<Log>(),

@@ -17,7 +17,7 @@ pub(in crate::rest) struct ProjectionStatus {
     pub(in crate::rest) live: bool,
     /// The state of the projection.
     pub(in crate::rest) state: State,
-    /// Why the last try failed. For the people who run the platform: it may quote the database.
+    /// Why the last try failed, or what the projection waits for. The service's log has the whole cause.
     pub(in crate::rest) error: Option<String>,
     /// Since when the projection is in this state.
     pub(in crate::rest) since: DateTime<Utc>,
@@ -58,7 +58,7 @@ pub(in crate::rest) enum State {
     Following,
     /// The projection follows its logs, except for the streams that it has parked.
     Degraded,
-    /// The last try failed; the projection keeps trying.
+    /// The last try failed, or events of some log cannot be read; the projection keeps trying, and the other logs go on.
     Failed,
     /// No node runs the projection.
     Stopped,
