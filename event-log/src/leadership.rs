@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 
+use crate::since_boot::SinceBoot;
 use crate::{EventLog, Result};
 
 /// How long a leader may be silent before Postgres ends its lease. With the time that another node needs to notice,
@@ -35,13 +36,14 @@ pub struct Leadership {
     lease: Lease,
 }
 
-/// When a leader's lease was renewed last. Cheap to clone.
+/// When a leader's lease was renewed last, by a clock that goes on while the process is frozen and while the machine
+/// sleeps: Postgres, on another machine, does not wait. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Lease(Arc<Mutex<Instant>>);
+pub struct Lease(Arc<Mutex<SinceBoot>>);
 
 impl Lease {
-    /// Whether no other node can have taken over yet. The lease counts from before its last renewal was sent, by a
-    /// clock that goes on while the process is frozen, so it ends here before it ends in Postgres.
+    /// Whether no other node can have taken over yet. The lease counts from before its last renewal was sent, so it ends
+    /// here before it ends in Postgres.
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.age() < LEASE
@@ -106,7 +108,7 @@ impl Leadership {
             let mut connection = pool.connect_options().connect().await?;
             let lease = format!("SET idle_session_timeout = '{}ms'", LEASE.as_millis());
             connection.execute(lease.as_str()).await?;
-            let asked = Instant::now();
+            let asked = SinceBoot::now();
             let acquired: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
                 .bind(name)
                 .fetch_one(&mut connection)
@@ -126,7 +128,7 @@ impl Leadership {
 
     /// Renews the lease. `false` if this node no longer leads.
     pub async fn renew(&mut self) -> bool {
-        let asked = Instant::now();
+        let asked = SinceBoot::now();
         let alive =
             tokio::time::timeout(PATIENCE, self.connection.ping()).await.is_ok_and(|alive| alive.is_ok());
         if alive {
@@ -155,5 +157,17 @@ impl Leadership {
             self.connection.close().await
         };
         let _ = tokio::time::timeout(PATIENCE, released).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_over_once_its_time_has_passed_though_the_leader_may_have_slept() {
+        let renewed = |ago| Lease(Arc::new(Mutex::new(SinceBoot::now().minus(ago))));
+        assert!(renewed(Duration::ZERO).is_current());
+        assert!(!renewed(LEASE).is_current());
     }
 }

@@ -9,6 +9,7 @@
 //! - [`event`]: the types that reads return
 //! - `sql`: how the types of this crate are bound and read
 //! - [`moment`]: times as text
+//! - [`since_boot`]: a clock that goes on while the machine sleeps
 //! - [`clock`]: the time, by Postgres's clock
 //! - [`heads`]: the logs and their heads; wakes the followers of a log
 //! - `metadata`: who caused a control event, and what it follows from
@@ -58,6 +59,7 @@ pub mod read;
 mod readers;
 pub mod record;
 pub mod scope;
+pub mod since_boot;
 mod sql;
 pub mod telemetry;
 pub mod terms;

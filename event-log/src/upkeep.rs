@@ -16,6 +16,7 @@ use crate::LogId;
 use crate::Result;
 use crate::heads;
 use crate::health::parts;
+use crate::since_boot::SinceBoot;
 use crate::terms::{self, TERMS};
 
 /// How often heads and terms are read. It bounds how late another node's events and decisions are noticed.
@@ -81,7 +82,7 @@ impl EventLog {
 
     /// Reads the heads, the terms and the time.
     async fn poll(&self, database: impl Executor<'_, Database = Postgres>) -> Result<()> {
-        let asked = Instant::now();
+        let asked = SinceBoot::now();
         let rows = sqlx::query(&LOGS_AND_TERMS).fetch_all(database).await?;
         if let Some(row) = rows.first() {
             self.clock().set(asked, row.try_get("now")?);
