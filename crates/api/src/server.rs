@@ -24,6 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use socket2::SockRef;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -61,6 +62,8 @@ pub struct Limits {
     pub head: Duration,
     /// How long an answer may wait for its client to read. Longer, where the client reads slowly and steadily.
     pub unread: Duration,
+    /// How long a stop waits for requests that are under way.
+    pub drain: Duration,
     /// Proxies speak for many clients, so `per_address` does not hold for them.
     pub proxies: Vec<Proxies>,
 }
@@ -69,15 +72,16 @@ impl Limits {
     /// The most connections, unless the operator says otherwise.
     pub const CONNECTIONS: usize = 2000;
 
-    /// At most `connections`, and half of them from one address. Heads and unread answers may take 10 s.
+    /// At most `connections`, and half of them from one address. Heads, unread answers and a stop may take 10 s.
     #[must_use]
     pub fn new(connections: usize, proxies: Vec<Proxies>) -> Self {
         let per_address = connections.div_ceil(2);
-        Self { connections, per_address, head: HEAD_TIMEOUT, unread: UNREAD_TIMEOUT, proxies }
+        Self { connections, per_address, head: HEAD_TIMEOUT, unread: UNREAD_TIMEOUT, drain: DRAIN, proxies }
     }
 }
 
-/// Serves until `shutdown`, then waits at most 10 s for open requests to end. The caller has bound the socket.
+/// Serves until `shutdown`, then waits for as long as the limits say for open requests to end, and cuts the others off. When it returns,
+/// no connection is left. The caller has bound the socket.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -92,12 +96,25 @@ pub async fn serve(
          content-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{NO_ROOM}",
         NO_ROOM.len(),
     );
-    let (connections, graceful) = (Connections::new(limits), GracefulShutdown::new());
-    while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
+    let (drain, graceful) = (limits.drain, GracefulShutdown::new());
+    let connections = Connections::new(limits);
+    let mut serving = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(ended) = serving.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "serving an HTTP connection ended in a panic");
+                }
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
         match accepted {
             Ok((stream, peer)) => match connections.admit(peer.ip()) {
                 Ok(place) => {
-                    drop(tokio::spawn(connection(stream, peer, place, router.clone(), graceful.watcher())));
+                    serving.spawn(connection(stream, peer, place, router.clone(), graceful.watcher()));
                 }
                 // Nobody waits for the client to read it.
                 Err(_) => drop(SockRef::from(&stream).send(no_room.as_bytes())),
@@ -110,8 +127,9 @@ pub async fn serve(
         }
     }
     drop(listener);
-    let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
-    connections.close_all();
+    let _ = tokio::time::timeout(drain, graceful.shutdown()).await;
+    // What has not ended by now is cut off, and has ended when this returns.
+    serving.shutdown().await;
     Ok(())
 }
 
@@ -155,16 +173,26 @@ mod tests {
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
 
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(50);
 
     async fn serving(router: Router, limits: Limits) -> TcpStream {
+        stoppable(router, limits).await.0
+    }
+
+    /// A client of a server, the server's task, and what stops it.
+    async fn stoppable(
+        router: Router,
+        limits: Limits,
+    ) -> (TcpStream, JoinHandle<io::Result<()>>, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
         let address = listener.local_addr().expect("an address");
-        tokio::spawn(serve(listener, router, limits, CancellationToken::new()));
-        TcpStream::connect(address).await.expect("a connection")
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, router, limits, stop.clone()));
+        (TcpStream::connect(address).await.expect("a connection"), server, stop)
     }
 
     #[tokio::test]
@@ -196,6 +224,56 @@ mod tests {
     async fn an_answer_that_nobody_reads_is_dropped() {
         let (_client, dropped) = asked(SHORT).await;
         assert!(dropped.await.is_err(), "without a word");
+    }
+
+    /// A server with a request under way, which says when it begins and waits for a word.
+    struct UnderWay {
+        client: TcpStream,
+        server: JoinHandle<io::Result<()>>,
+        stop: CancellationToken,
+        go_on: oneshot::Sender<()>,
+        /// Ends with the request.
+        held: oneshot::Receiver<()>,
+    }
+
+    async fn under_way(drain: Duration) -> UnderWay {
+        let ((begun, beginning), (go_on, word)) = (oneshot::channel(), oneshot::channel::<()>());
+        let (holds, held) = oneshot::channel::<()>();
+        let once = Arc::new(parking_lot::Mutex::new(Some((begun, word, holds))));
+        let slow = move || async move {
+            let (begun, word, holds) = once.lock().take().expect("one request");
+            begun.send(()).expect("somebody waits");
+            let _ = word.await;
+            drop(holds);
+            "done"
+        };
+        let router = Router::new().route("/", get(slow));
+        let (mut client, server, stop) = stoppable(router, Limits { drain, ..Limits::new(9, vec![]) }).await;
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
+        beginning.await.expect("begun");
+        UnderWay { client, server, stop, go_on, held }
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_for_the_answer_that_is_under_way() {
+        let UnderWay { mut client, server, stop, go_on, .. } = under_way(Duration::from_mins(1)).await;
+        stop.cancel();
+        let address = client.peer_addr().expect("an address");
+        while TcpStream::connect(address).await.is_ok() {}
+        go_on.send(()).expect("the request waits");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("done"), "{answer}");
+        server.await.expect("stopped").expect("served");
+    }
+
+    #[tokio::test]
+    async fn a_stop_cuts_off_what_goes_on_for_too_long_and_leaves_no_connection() {
+        let UnderWay { client: _client, server, stop, mut held, go_on } = under_way(SHORT).await;
+        stop.cancel();
+        server.await.expect("stopped").expect("served");
+        assert_eq!(held.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        drop(go_on);
     }
 
     #[tokio::test]

@@ -96,11 +96,6 @@ impl Connections {
     pub(super) fn make_room(&self) {
         self.0.open.lock().close_silent(|_| true);
     }
-
-    /// Closes every connection.
-    pub(super) fn close_all(&self) {
-        self.0.open.lock().connections.values().for_each(|connection| connection.closed.cancel());
-    }
 }
 
 impl Inner {
