@@ -132,8 +132,8 @@ pub enum Error {
     Panicked(#[from] JoinError),
 }
 
-/// A part's name, and how it ended.
-type Part = (&'static str, Result<(), Error>);
+/// The name of a part that has ended, and how.
+type End = (&'static str, Result<(), Error>);
 
 /// A running service.
 pub struct Service {
@@ -149,7 +149,7 @@ pub struct Service {
 /// Parts that stop together.
 #[derive(Default)]
 struct Stage {
-    parts: JoinSet<Part>,
+    parts: JoinSet<End>,
     stop: CancellationToken,
 }
 

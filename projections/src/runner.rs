@@ -28,7 +28,7 @@ pub(crate) use checkpoints::{BuiltSlice, Checkpoints};
 use follow::Runner;
 use handle::{Followed, Progress};
 pub use handle::{Handle, WaitError};
-use pace::Turns;
+use pace::Slots;
 
 /// How much a projection reads and writes at once.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ type Start = Box<dyn FnOnce(CancellationToken, &mut JoinSet<()>) + Send>;
 pub struct Projections {
     log: EventLog,
     options: Options,
-    turns: Turns,
+    slots: Slots,
     starts: Vec<Start>,
     followed: Vec<Followed>,
     rebuilds: rebuild::Works,
@@ -88,7 +88,7 @@ impl Projections {
         Self {
             log,
             options,
-            turns: Turns::default(),
+            slots: Slots::default(),
             starts: vec![],
             followed: vec![],
             rebuilds: rebuild::Works::new(),
@@ -99,7 +99,7 @@ impl Projections {
     #[must_use]
     pub fn with<M: ReadModel>(mut self) -> Self {
         let (progress, watched) = watch::channel(Progress::default());
-        let runner = Runner::<M>::new(self.log.clone(), self.options.clone(), self.turns.clone(), progress);
+        let runner = Runner::<M>::new(self.log.clone(), self.options.clone(), self.slots.clone(), progress);
         self.starts.push(Box::new(move |shutdown, tasks| {
             tasks.spawn(runner.run(shutdown));
         }));

@@ -19,7 +19,7 @@ use super::Options;
 use super::apply::{Applied, Applier, Unapplied};
 use super::checkpoints::{Checkpoints, ParkedStreams};
 use super::handle::Progress;
-use super::pace::{Pace, Turns};
+use super::pace::{Pace, Slots};
 use crate::instruments;
 use crate::read_model::ReadModel;
 use crate::status::State;
@@ -42,7 +42,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 pub(super) struct Runner<M> {
     log: EventLog,
     options: Options,
-    turns: Turns,
+    slots: Slots,
     checkpoints: Checkpoints,
     model: M,
     progress: watch::Sender<Progress>,
@@ -81,14 +81,14 @@ impl<M: ReadModel> Runner<M> {
     pub(super) fn new(
         log: EventLog,
         options: Options,
-        turns: Turns,
+        slots: Slots,
         progress: watch::Sender<Progress>,
     ) -> Self {
         let health = log.health().part(parts::PROJECTIONS, options.stands);
         Self {
             log,
             options,
-            turns,
+            slots,
             checkpoints: Checkpoints { projection: M::NAME, version: M::FORMAT, slice: None },
             model: M::new(M::FORMAT),
             progress,
@@ -310,7 +310,7 @@ impl<M: ReadModel> Runner<M> {
         let after = self.position(log_id);
         // A log that is far behind takes no permit: the other logs would wait for as long as its turns last.
         let is_close = head - after <= self.options.batch;
-        let _turn = if is_close { self.turns.take(of).await } else { None };
+        let _slot = if is_close { self.slots.take(of).await } else { None };
         let started = Instant::now();
         let parked = self.parked.entry(log_id).or_default();
         let Self { log, options, checkpoints, model, .. } = self;

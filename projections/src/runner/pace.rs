@@ -59,22 +59,22 @@ impl Pace {
     }
 }
 
-/// The turns that all projections of this process share.
+/// The slots for batches of telemetry, which all projections of this process share.
 #[derive(Debug, Clone)]
-pub(super) struct Turns(Arc<Semaphore>);
+pub(super) struct Slots(Arc<Semaphore>);
 
-impl Default for Turns {
+impl Default for Slots {
     fn default() -> Self {
         Self::new(available_parallelism().map_or(1, |processors| processors.get().div_ceil(2)))
     }
 }
 
-impl Turns {
+impl Slots {
     fn new(at_once: usize) -> Self {
         Self(Arc::new(Semaphore::new(at_once)))
     }
 
-    /// Waits for a turn for a batch of telemetry, which lasts until it is dropped. Other logs need none, because
+    /// Waits for a slot for a batch of telemetry, which lasts until it is dropped. Other logs need none, because
     /// their batches are short.
     pub(super) async fn take(&self, log: &Log) -> Option<OwnedSemaphorePermit> {
         match log.lane {
@@ -118,13 +118,13 @@ mod tests {
 
     #[tokio::test]
     async fn batches_of_telemetry_take_turns_and_those_of_control_logs_wait_for_none() {
-        let turns = Turns::new(1);
+        let slots = Slots::new(1);
         let (telemetry, control) = (log(Lane::Telemetry), log(Lane::Control));
-        let first = turns.take(&telemetry).await;
-        let second = timeout(Duration::ZERO, turns.take(&telemetry)).await;
+        let first = slots.take(&telemetry).await;
+        let second = timeout(Duration::ZERO, slots.take(&telemetry)).await;
         assert!(first.is_some() && second.is_err(), "two at once");
-        timeout(Duration::ZERO, turns.take(&control)).await.expect("at once");
+        timeout(Duration::ZERO, slots.take(&control)).await.expect("at once");
         drop(first);
-        timeout(Duration::ZERO, turns.take(&telemetry)).await.expect("the first has ended");
+        timeout(Duration::ZERO, slots.take(&telemetry)).await.expect("the first has ended");
     }
 }

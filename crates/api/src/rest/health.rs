@@ -53,7 +53,7 @@ struct Ready {
     /// The projections. When one stands still, its read model does not change.
     projections: UpOrDown,
     /// Every part, with the time and the reason of its state.
-    parts: Vec<Part>,
+    parts: Vec<ShownPart>,
 }
 
 /// Whether a part works.
@@ -66,7 +66,8 @@ enum UpOrDown {
 
 /// The state of one part.
 #[derive(Serialize, ToSchema)]
-struct Part {
+#[schema(as = Part)]
+struct ShownPart {
     /// The part's name: `database`, `appends`, `reads`, `log`, `projections`, `dispatcher`, `broker` or, with `up`, `postgres`; more
     /// may be added.
     name: &'static str,
@@ -79,7 +80,7 @@ struct Part {
     reason: Option<String>,
 }
 
-impl From<PartState> for Part {
+impl From<PartState> for ShownPart {
     fn from(PartState { name, up, since, reason }: PartState) -> Self {
         Self { name, state: if up { UpOrDown::Up } else { UpOrDown::Down }, since, reason }
     }
@@ -101,7 +102,7 @@ async fn ready(State(app): State<App>) -> (StatusCode, Json<Ready>) {
     } else {
         broker.down("not connected, or not subscribed to the devices' messages yet");
     }
-    let parts: Vec<Part> = app.health.states().into_iter().map(Part::from).collect();
+    let parts: Vec<ShownPart> = app.health.states().into_iter().map(ShownPart::from).collect();
     let state = |name| parts.iter().find(|part| part.name == name).map_or(UpOrDown::Up, |part| part.state);
     let [database, broker, projections] = [DATABASE, BROKER, PROJECTIONS].map(state);
     let all_up = parts.iter().all(|part| part.state == UpOrDown::Up);

@@ -135,7 +135,7 @@ mod tests {
     #[expect(clippy::option_option, reason = "absent, null, or a value")]
     struct Wanted {
         count: Option<u32>,
-        part: Option<Object<Part>>,
+        part: Option<Object<Named>>,
         word: Option<Word>,
         words: Option<Vec<String>>,
         id: Option<uuid::Uuid>,
@@ -147,7 +147,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[expect(dead_code, reason = "only read")]
-    struct Part {
+    struct Named {
         name: String,
     }
 

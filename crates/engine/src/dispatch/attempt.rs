@@ -34,7 +34,7 @@ pub(super) struct Sender {
     pub(super) tenant: Tenant,
     pub(super) outlet: Arc<dyn CommandOutlet>,
     /// Limits how many tasks run at the same time.
-    pub(super) turns: Arc<Semaphore>,
+    pub(super) places: Arc<Semaphore>,
     /// Without it another node may be sending the same command.
     pub(super) lease: Lease,
 }
@@ -84,7 +84,7 @@ impl Sender {
     }
 
     async fn attempt(self, task: Task) -> Done {
-        let _turn = self.turns.acquire().await;
+        let _place = self.places.acquire().await;
         match task.due {
             Due::Send { attempt } => self.send(&task, attempt).await,
             Due::TimeOut => {

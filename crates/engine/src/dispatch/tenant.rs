@@ -27,7 +27,7 @@ use super::schedule::{CommandEvent, Done, Schedule};
 use crate::instruments;
 
 /// The most tasks that run at a time. Their appends take turns on the log's row, but the steps before that overlap.
-const TURNS: usize = 24;
+const AT_ONCE: usize = 24;
 /// The most events that are read at once.
 const PAGE: i64 = 500;
 /// How long a shutdown waits for tasks that are under way.
@@ -113,7 +113,7 @@ impl TenantWorker {
     async fn follow(&mut self, follower: Follower, work: &mut JoinSet<(Uuid, Done)>) {
         // The read goes on across the loop's turns: dropping it halfway would cost the pool its connection.
         let mut reading = Box::pin(read(follower));
-        let turns = Arc::new(Semaphore::new(TURNS));
+        let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut arrivals = self.outlet.arrivals();
         let mut looks = tokio::time::interval(LOOK_EVERY);
         let mut turning = tokio::time::interval(TURN_EVERY);
@@ -123,7 +123,7 @@ impl TenantWorker {
             for (cmd_id, due) in self.schedule.due(self.log.now()) {
                 let Some(open) = self.schedule.get(cmd_id) else { continue };
                 let task = Task::new(self.log_id, cmd_id, due, open);
-                work.spawn(self.sender(&turns).work(task));
+                work.spawn(self.sender(&places).work(task));
             }
             instruments::COMMANDS_OPEN.with([self.tenant.to_string().into()]).set(self.schedule.len() as f64);
             tokio::select! {
@@ -149,13 +149,13 @@ impl TenantWorker {
         }
     }
 
-    fn sender(&self, turns: &Arc<Semaphore>) -> Sender {
+    fn sender(&self, places: &Arc<Semaphore>) -> Sender {
         Sender {
             log: self.log.clone(),
             log_id: self.log_id,
             tenant: self.tenant.clone(),
             outlet: Arc::clone(&self.outlet),
-            turns: Arc::clone(turns),
+            places: Arc::clone(places),
             lease: self.lease.clone(),
         }
     }
