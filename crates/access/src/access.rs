@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::api_keys::ApiKeys;
 use super::attempts::Attempts;
 use super::callers::Callers;
+use super::decisions::Decisions;
 use super::denials::Denials;
 use super::housekeeping;
 use super::invitations::Invitations;
@@ -77,7 +78,7 @@ impl Access {
         let (api_keys, policies) = (ApiKeys::new(log()), PolicyCache::new(log()));
         Self {
             log: log(),
-            callers: Callers::new(sessions.clone(), api_keys, policies),
+            callers: Callers::new(sessions.clone(), api_keys, policies, Decisions::default()),
             denials: Denials::new(log()),
             logins: Logins::new(log(), sessions.clone(), passwords(), attempts()),
             sessions,

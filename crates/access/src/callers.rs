@@ -4,6 +4,7 @@ use fleetlog_aggregates::identity::Tenant;
 use uuid::Uuid;
 
 use super::api_keys::{self, ApiKeys};
+use super::decisions::Decisions;
 use super::error::Error;
 use super::policy::cache::PolicyCache;
 use super::principal::Principal;
@@ -16,11 +17,17 @@ pub struct Callers {
     sessions: Sessions,
     api_keys: ApiKeys,
     policies: PolicyCache,
+    decisions: Decisions,
 }
 
 impl Callers {
-    pub(super) fn new(sessions: Sessions, api_keys: ApiKeys, policies: PolicyCache) -> Self {
-        Self { sessions, api_keys, policies }
+    pub(super) fn new(
+        sessions: Sessions,
+        api_keys: ApiKeys,
+        policies: PolicyCache,
+        decisions: Decisions,
+    ) -> Self {
+        Self { sessions, api_keys, policies, decisions }
     }
 
     /// The caller with an access token or an API key; `None` if it is not good.
@@ -51,6 +58,6 @@ impl Callers {
             return Ok(Some(principal));
         }
         let policies = self.policies.of(&principal.tenant, principal.policy_version).await?;
-        Ok(Some(principal.ruled_by(policies)))
+        Ok(Some(principal.ruled_by(policies, self.decisions.clone())))
     }
 }

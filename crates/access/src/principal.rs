@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use fleetlog_aggregates::identity::Tenant;
+use fleetlog_aggregates::device::Labels;
+use fleetlog_aggregates::identity::{Tenant, Uid};
 use fleetlog_event_log::control::Actor;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::action::Action;
+use super::decisions::{self, Decisions};
 use super::parsed;
 use super::policy::tenant::Policies;
 use super::quota::Requester;
@@ -16,7 +18,7 @@ use super::who::Who;
 
 /// Who is calling, as the database knows at this moment: a token says which session it belongs to, and nothing else in
 /// it is believed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Principal {
     /// Who it is.
     pub who: Who,
@@ -31,13 +33,15 @@ pub struct Principal {
     pub(super) issuers: Arc<[Who]>,
     /// The tenant's policies, where there may be any.
     pub(super) policies: Option<Arc<Policies>>,
+    /// Where it is decided by those policies about many devices.
+    pub(super) decisions: Option<Decisions>,
 }
 
 impl Principal {
     /// Who the database says it is, without the tenant's policies: [`Callers`](super::callers::Callers) adds them.
     #[must_use]
     pub fn new(who: Who, tenant: Tenant, tier: Arc<str>, policy_version: i64) -> Self {
-        Self { who, tenant, tier, policy_version, issuers: Arc::default(), policies: None }
+        Self { who, tenant, tier, policy_version, issuers: Arc::default(), policies: None, decisions: None }
     }
 
     /// Reads the tenant, its tier and the version of its policies from a row.
@@ -51,9 +55,23 @@ impl Principal {
         Self { issuers: issuers.into(), ..self }
     }
 
-    /// Adds the policies that hold for the principal.
-    pub(super) fn ruled_by(self, policies: Arc<Policies>) -> Self {
-        Self { policies: Some(policies), ..self }
+    /// Adds the policies that hold for the principal, and where it is decided by them about many devices.
+    pub(super) fn ruled_by(self, policies: Arc<Policies>, decisions: Decisions) -> Self {
+        Self { policies: Some(policies), decisions: Some(decisions), ..self }
+    }
+
+    /// The devices to which the principal may do `action`, with the command `cmd` if there is one, in the same order.
+    pub async fn permitted(
+        &self,
+        action: Action,
+        cmd: Option<&str>,
+        devices: Vec<(Uid, Labels)>,
+    ) -> Result<Vec<Uid>, fleetlog_event_log::Error> {
+        match &self.decisions {
+            Some(decisions) => decisions.permitted(self, action, cmd, devices).await,
+            // Without policies the roles decide, which takes no time to speak of.
+            None => Ok(decisions::among(self, action, cmd, devices)),
+        }
     }
 
     /// Somebody else of the same tenant, ruled by the same policies: a user, or a key apart from who issued it.

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use fleetlog_access::{Action, Device, Forbidden, Principal, Resource, authorize, decisions};
+use fleetlog_access::{Action, Device, Forbidden, Principal, Resource, authorize};
 use fleetlog_aggregates::command::Command;
 use fleetlog_aggregates::command_batch::CommandBatch;
 use fleetlog_aggregates::device::{Device as Aggregate, Labels, Status};
@@ -207,7 +207,7 @@ async fn permitted(
     let mut labels = devices::labels(log, uids).await?;
     // A device that does not exist counts as one without labels.
     let devices = uids.iter().map(|uid| (uid.clone(), labels.remove(uid).unwrap_or_default()));
-    decisions::permitted(caller, action, cmd, devices.collect()).await
+    caller.permitted(action, cmd, devices.collect()).await
 }
 
 /// Keeps the devices that the caller may see.
@@ -222,7 +222,7 @@ pub async fn retain_devices<T>(
     }
     let devices = items.iter().map(&device);
     let devices = devices.map(|device| (device.uid.clone(), device.labels.clone())).collect();
-    let permitted = decisions::permitted(caller, action, None, devices).await?;
+    let permitted = caller.permitted(action, None, devices).await?;
     let permitted: HashSet<Uid> = permitted.into_iter().collect();
     items.retain(|item| permitted.contains(&device(item).uid));
     Ok(())
