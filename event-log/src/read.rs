@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
 use fleetlog_aggregates::identity::{StreamId, Uid, aggregate_id, split_aggregate_id};
 use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE, EVENT_VERSION, Flags, MAX_AHEAD};
 use futures::TryStreamExt;
@@ -275,26 +276,22 @@ impl<S: Scope> EventLog<S> {
 
     /// Every event of these control streams of one aggregate type: stream by stream in the order of their ids, each
     /// in its own order.
-    pub async fn streams(&self, aggregate_type: &str, aggregate_ids: &[String]) -> Result<Vec<Event>> {
-        let query = sqlx::query(STREAMS).bind(aggregate_type).bind(aggregate_ids);
-        self.of_streams(aggregate_ids.first().map(String::as_str), query).await
+    pub async fn streams<A: Aggregate>(&self, streams: &[StreamId]) -> Result<Vec<Event>> {
+        let aggregate_ids: Vec<String> = streams.iter().map(StreamId::to_string).collect();
+        let query = sqlx::query(STREAMS).bind(A::TYPE).bind(&aggregate_ids);
+        self.of_streams(streams.first(), query).await
     }
 
     /// The events of a control stream after `sequence`, in order.
-    pub async fn stream_after(
-        &self,
-        aggregate_type: &str,
-        aggregate_id: &str,
-        sequence: i64,
-    ) -> Result<Vec<Event>> {
-        let query = sqlx::query(STREAM_AFTER).bind(aggregate_type).bind(aggregate_id).bind(sequence);
-        self.of_streams(Some(aggregate_id), query).await
+    pub async fn stream_after<A: Aggregate>(&self, stream: &StreamId, sequence: i64) -> Result<Vec<Event>> {
+        let query = sqlx::query(STREAM_AFTER).bind(A::TYPE).bind(stream.to_string()).bind(sequence);
+        self.of_streams(Some(stream), query).await
     }
 
     /// The control events that a statement returns, all of one tenant's, such as this stream's.
     async fn of_streams(
         &self,
-        stream: Option<&str>,
+        stream: Option<&StreamId>,
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Vec<Event>> {
         let mut connection = self.connection().await?;
@@ -303,7 +300,7 @@ impl<S: Scope> EventLog<S> {
             Err(error) => Error::from(error),
         };
         drop(connection);
-        match stream.and_then(|stream| stream.parse::<StreamId>().ok()) {
+        match stream {
             Some(stream) => Err(self.explained_of_control(&stream.tenant, error).await),
             None => Err(error),
         }

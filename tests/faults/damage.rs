@@ -186,11 +186,11 @@ async fn a_projection_waits_before_the_damaged_events_says_so_and_goes_on_once_t
     assert_eq!(of_control.progress.position, from - 1, "what comes before is applied");
 
     // A stream, a state and a replay are not told short either.
-    let stream = format!("t0/dev-{:03}", from - 1);
-    let loaded = tenant.load::<Device>(&stream.parse().expect("a stream")).await.expect_err("damaged");
+    let stream = tenant.stream(format!("dev-{:03}", from - 1));
+    let loaded = tenant.load::<Device>(&stream).await.expect_err("damaged");
     let replayed = replay::Options { tenant: tenant.tenant().clone(), scope: Scope::Open, as_of: None };
     let replayed = replay::run(&log, &replayed, &mut |_| Ok(())).await.expect_err("damaged");
-    let streams = tenant.streams("Device", &[stream]).await.expect_err("damaged");
+    let streams = tenant.streams::<Device>(&[stream]).await.expect_err("damaged");
     let named = format!("read events {from} to {to} of log {control}: table control_events is damaged");
     for error in [loaded.to_string(), streams.to_string(), replayed.to_string()] {
         assert!(error.trim_start_matches("failed to ").starts_with(&named), "{error}");

@@ -177,12 +177,12 @@ const COLUMNS: &str =
 
 /// The tenant whose log this is.
 pub async fn get(log: &TenantLog) -> Result<Option<Tenant>, Error> {
-    find(&mut *log.connection().await?, log.tenant().as_str()).await
+    find(&mut *log.connection().await?, log.tenant()).await
 }
 
-async fn find(connection: &mut PgConnection, tenant: &str) -> Result<Option<Tenant>, Error> {
+async fn find(connection: &mut PgConnection, tenant: &Name) -> Result<Option<Tenant>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM tenants WHERE tenant = $1");
-    Ok(sqlx::query_as(&sql).bind(tenant).fetch_optional(connection).await?)
+    Ok(sqlx::query_as(&sql).bind(tenant.as_str()).fetch_optional(connection).await?)
 }
 
 /// Changes a tenant, and records what has changed, if anything.
@@ -218,7 +218,7 @@ impl Tenants {
     }
 
     /// One tenant.
-    pub async fn get(&self, tenant: &str) -> Result<Option<Tenant>, Error> {
+    pub async fn get(&self, tenant: &Name) -> Result<Option<Tenant>, Error> {
         find(&mut *self.log.connection().await?, tenant).await
     }
 

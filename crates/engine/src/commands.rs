@@ -208,7 +208,7 @@ impl Commands {
         if !same {
             return Err(Error::KeyReused);
         }
-        let events = log.streams(A::TYPE, &[stream.to_string()]).await?;
+        let events = log.streams::<A>(std::slice::from_ref(stream)).await?;
         let last = events.iter().rfind(|event| request.contains(&&*event.event_type));
         let last = last.ok_or(Error::Conflict)?;
         Ok(Accepted { id, at: Committed { log_id: last.log_id, position: last.position }, repeated: true })

@@ -121,8 +121,8 @@ impl Replay<'_> {
         cmd_id: Uuid,
         emit: &mut impl FnMut(&Line) -> io::Result<()>,
     ) -> Result<(), Error> {
-        let stream = StreamId::new(&self.options.tenant, cmd_id).to_string();
-        let mut events = self.log.streams(Command::TYPE, &[stream]).await?;
+        let stream = StreamId::new(&self.options.tenant, cmd_id);
+        let mut events = self.log.streams::<Command>(&[stream]).await?;
         events.truncate(events.iter().take_while(|event| self.counts(event)).count());
         if events.is_empty() {
             return Err(self.nothing(format!("command {cmd_id}")));
@@ -238,16 +238,15 @@ impl Replay<'_> {
         last: Position,
         emit: &mut impl FnMut(&Line) -> io::Result<()>,
     ) -> Result<(), Error> {
-        let stream = |id: &Uuid| StreamId::new(&self.options.tenant, id).to_string();
-        let streams: Vec<String> = open.iter().map(|(_, id)| stream(id)).collect();
+        let streams: Vec<_> = open.iter().map(|(_, id)| StreamId::new(&self.options.tenant, id)).collect();
         let mut lives: HashMap<String, Vec<Event>> = HashMap::new();
-        for event in self.log.streams(Command::TYPE, &streams).await? {
+        for event in self.log.streams::<Command>(&streams).await? {
             if event.position <= last {
                 lives.entry(event.aggregate_id.clone()).or_default().push(event);
             }
         }
         for stream in streams {
-            self.life(lives.remove(&stream).unwrap_or_default(), emit)?;
+            self.life(lives.remove(&stream.to_string()).unwrap_or_default(), emit)?;
         }
         Ok(())
     }

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate;
 use fleetlog_aggregates::command;
 use fleetlog_aggregates::command::Status;
 use fleetlog_event_log::event::Json;
@@ -58,9 +57,9 @@ pub async fn histories(
     cmd_ids: &[Uuid],
     as_of: Option<DateTime<Utc>>,
 ) -> Result<HashMap<Uuid, (Command, Vec<Step>)>, Error> {
-    let streams: Vec<String> = cmd_ids.iter().map(|cmd_id| log.stream(cmd_id).to_string()).collect();
+    let streams: Vec<_> = cmd_ids.iter().map(|cmd_id| log.stream(cmd_id)).collect();
     let mut lives: HashMap<Uuid, (Draft, Vec<Step>)> = HashMap::new();
-    for event in log.streams(command::Command::TYPE, &streams).await? {
+    for event in log.streams::<command::Command>(&streams).await? {
         if as_of.is_some_and(|as_of| event.recorded_at > as_of) {
             continue;
         }

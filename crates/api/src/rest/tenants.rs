@@ -81,7 +81,7 @@ async fn list_tenants(
     ),
 )]
 async fn read_tenant(door: May<TenantsRead, Tenant>) -> Result<Json<wire::Tenant>, Error> {
-    let tenant = door.app.access.tenants.get(door.id.as_str()).await?;
+    let tenant = door.app.access.tenants.get(&door.id).await?;
     tenant.map(|tenant| Json(tenant.into())).ok_or_else(Error::missing::<Tenant>)
 }
 

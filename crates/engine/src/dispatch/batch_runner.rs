@@ -167,7 +167,7 @@ impl Batch {
 
     async fn try_run(&self, stop: &CancellationToken) -> Result<(), Error> {
         let stream = StreamId::new(&self.tenant, self.id);
-        let events = self.log.streams(CommandBatch::TYPE, &[stream.to_string()]).await?;
+        let events = self.log.streams::<CommandBatch>(std::slice::from_ref(&stream)).await?;
         let Some(first) = events.first() else { return Ok(()) };
         let metadata = metadata(first);
         let (mut batch, mut known) = (CommandBatch::default(), 0);
@@ -200,7 +200,7 @@ impl Batch {
             }
             // The batch may have been ended here or cancelled by a caller. Reading only the new events spares reading
             // its many devices again.
-            let events = self.log.stream_after(CommandBatch::TYPE, &stream.to_string(), known).await?;
+            let events = self.log.stream_after::<CommandBatch>(&stream, known).await?;
             take(&mut batch, &mut known, &events)?;
         }
         if batch.status() != Some(Status::Completed) {

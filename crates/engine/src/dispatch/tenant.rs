@@ -99,11 +99,10 @@ impl TenantWorker {
     /// since.
     async fn try_begin(&mut self) -> Result<Follower, commands::Error> {
         let open = commands::open(self.log.pool(), &self.tenant, self.log_id).await?;
-        let streams: Vec<String> =
-            open.commands.iter().map(|id| StreamId::new(&self.tenant, id).to_string()).collect();
+        let streams: Vec<_> = open.commands.iter().map(|id| StreamId::new(&self.tenant, id)).collect();
         self.schedule = Schedule::default();
         for streams in streams.chunks(PAGE as usize) {
-            for event in self.log.streams(Command::TYPE, streams).await? {
+            for event in self.log.streams::<Command>(streams).await? {
                 self.take(&event);
             }
         }

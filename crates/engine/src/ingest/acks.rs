@@ -1,7 +1,6 @@
 //! Devices' acks of commands. Each is decided by its command's record, and becomes an event there or a row in
 //! quarantine. Several are decided at a time; two acks of one command take turns at its stream.
 
-use cqrs_es::Aggregate;
 use fleetlog_aggregates::command::{Ack, Command, Error as Refusal, Input};
 use fleetlog_aggregates::command_ack;
 use fleetlog_aggregates::identity::StreamId;
@@ -117,7 +116,7 @@ impl Acks {
         stream: &StreamId,
         topic: &Topic,
     ) -> Result<(Record<Command>, Metadata), fleetlog_event_log::Error> {
-        let events = self.log.streams(Command::TYPE, &[stream.to_string()]).await?;
+        let events = self.log.streams::<Command>(std::slice::from_ref(stream)).await?;
         let metadata = Metadata {
             correlation_id: events.first().and_then(|first| first.metadata.correlation_id()),
             causation: events.last().map(|last| (last.log_id, last.position)),
