@@ -92,14 +92,17 @@ pub(super) async fn launch(
             Err(error) => return Err(error),
         }
     };
-    warn_without_checksums(&socket_dir, &directory.cluster()).await?;
+    if let Err(error) = warn_without_checksums(&socket_dir, &directory.cluster()).await {
+        // Whether there is a warning to give decides nothing.
+        tracing::warn!(%error, "failed to see whether the database has page checksums");
+    }
     progress(Phase::Ready);
     Ok(Cluster { process, socket_dir, log, directory })
 }
 
 /// Says how to switch on the checksums of a cluster that an older fleetlog made without them. It takes a stopped server, and
 /// reads all data, so it is the operator's to decide when.
-async fn warn_without_checksums(socket_dir: &Path, cluster: &Path) -> Result<(), Error> {
+async fn warn_without_checksums(socket_dir: &Path, cluster: &Path) -> Result<(), sqlx::Error> {
     let mut connection = PgConnection::connect_with(&connect_options(socket_dir, NAME)).await?;
     let on: String = sqlx::query_scalar("SHOW data_checksums").fetch_one(&mut connection).await?;
     connection.close().await?;
