@@ -109,8 +109,21 @@ impl Folder {
         mkdirat(&self.handle, name, Mode::RWXU)
             .map_err(|error| Error::file("create", &path)(error.into()))?;
         let folder = self.within(name)?;
+        folder.check_new()?;
         account::give(run_as, &folder.handle, &path)?;
         Ok(folder)
+    }
+
+    /// Checks that a folder is what this process has just created, before it gets another owner: whoever owns the folder
+    /// that it is in may have put another in its place, and would be given what that one holds.
+    fn check_new(&self) -> Result<(), Error> {
+        let mut entries = fs::read_dir(self.handle_path()).map_err(Error::file("read", &self.path))?;
+        if self.metadata()?.uid() == effective_user() && entries.next().is_none() {
+            return Ok(());
+        }
+        let reason = "another directory was put in the place of the new one; give the directory that it is in to one user \
+                      with chown, or choose another data directory";
+        Err(Error::Unsafe { path: self.path.clone(), reason })
     }
 
     /// Opens a folder in it.
@@ -248,16 +261,84 @@ fn enter(parent: &Folder, path: &Path) -> Result<Folder, Error> {
         Err(error) => Err(error),
     };
     let handle = created.map_err(|error| Error::file("open", path)(error.into()))?;
+    let folder = Folder { handle, path: path.to_owned() };
     let owner = parent.metadata()?;
     // In a sticky folder such as /tmp each has what it makes.
     if owner.mode() & 0o1000 == 0 {
-        fchown(&handle, Some(owner.uid()), Some(owner.gid()))
+        folder.check_new()?;
+        fchown(&folder.handle, Some(owner.uid()), Some(owner.gid()))
             .map_err(Error::file("change the owner of", path))?;
     }
-    Ok(Folder { handle, path: path.to_owned() })
+    Ok(folder)
 }
 
 /// Whether only root may use what its group may do, and nobody else may do anything.
 fn only_root_is_in_its_group(found: &Metadata) -> bool {
     found.mode() & 0o002 == 0 && found.gid() == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::chown;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use rustix::fs::{RenameFlags, renameat_with};
+
+    use super::*;
+
+    /// How often a swap is tried. Without a check one of so many hits.
+    const ATTEMPTS: usize = 500;
+
+    fn folder(path: &Path) -> Folder {
+        Folder { handle: File::open(path).unwrap(), path: path.to_owned() }
+    }
+
+    #[test]
+    fn what_was_put_in_the_place_of_a_new_folder_is_not_given_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let new = dir.path().join("new");
+        fs::create_dir(&new).unwrap();
+        folder(&new).check_new().unwrap();
+        fs::write(new.join("secret"), "").unwrap();
+        let error = folder(&new).check_new().unwrap_err();
+        assert!(matches!(&error, Error::Unsafe { path, .. } if *path == new), "{error}");
+        if effective_user() == 0 {
+            let others = dir.path().join("others");
+            fs::create_dir(&others).unwrap();
+            chown(&others, Some(65_534), None).unwrap();
+            folder(&others).check_new().unwrap_err();
+        }
+    }
+
+    /// The owner of the folder that both are in can swap a new folder with one of root's.
+    #[test]
+    fn a_folder_of_roots_stays_roots_though_it_is_swapped_with_a_new_one() {
+        if effective_user() != 0 {
+            eprintln!("not run: only root gives folders away");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        chown(dir.path(), Some(65_534), None).unwrap();
+        let (roots, new) = (dir.path().join("roots"), dir.path().join("new"));
+        fs::create_dir(&roots).unwrap();
+        fs::write(roots.join("key"), "").unwrap();
+        let over = AtomicBool::new(false);
+        thread::scope(|threads| {
+            threads.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let _ = renameat_with(CWD, &roots, CWD, &new, RenameFlags::EXCHANGE);
+                }
+            });
+            for _ in 0..ATTEMPTS {
+                let _ = enter(&folder(dir.path()), &new);
+                // Only an empty folder can be removed, and only a name that is free is taken.
+                let _ = [&new, &roots].map(fs::remove_dir);
+                let _ = renameat_with(CWD, &new, CWD, &roots, RenameFlags::NOREPLACE);
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        let at = if roots.join("key").exists() { roots } else { new };
+        assert_eq!(fs::metadata(at).unwrap().uid(), 0);
+    }
 }
