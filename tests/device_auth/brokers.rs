@@ -103,6 +103,31 @@ async fn mosquitto_learns_the_same_by_status() {
 }
 
 #[tokio::test]
+async fn however_much_is_guessed_at_a_device_it_costs_few_look_ups_and_the_right_device_is_let_in() {
+    let fleet = Fleet::start().await;
+    let api = &fleet.api;
+    let _here = metrics::set_default_local_recorder(&api.recorder);
+    let good = fleet.device("t0", "dev-01").await;
+    let login = async |password: &str| {
+        let question = json!({ "username": good.username, "password": password, "clientid": "any" });
+        ask(api, "/mqtt/emqx/auth", question).await.json()["result"].as_str().expect("a result").to_owned()
+    };
+    let guesses = 60;
+    for guess in 0..guesses {
+        assert_eq!(login(&format!("fld_{guess}")).await, "deny");
+    }
+    assert_eq!(login(&good.password).await, "allow");
+    let name = "fleetlog_device_guesses_not_looked_up_total ";
+    let counters = api.get("/metrics").await.text;
+    let counted = counters.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+    assert!(counted.parse::<i32>().expect("a number") > 0, "{counted} of {guesses}");
+    let newer = fleet.issue("t0", "dev-01", json!({})).await;
+    assert_eq!(login(&newer.password).await, "allow", "a secret that no look-up has found");
+    fleet.send("t0", Method::DELETE, &format!("/devices/dev-01/credentials/{}", good.id), Value::Null).await;
+    assert_eq!(login(&good.password).await, "deny", "a revocation holds at once");
+}
+
+#[tokio::test]
 async fn fleetlogs_own_user_is_known_by_the_address_of_its_broker() {
     let broker = Some(ServiceLogin::new("fleetlog", "secret"));
     let api = Api::start_with(Settings { broker, ..Settings::default() }).await;

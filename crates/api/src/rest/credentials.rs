@@ -115,6 +115,7 @@ async fn issue_device_credential(
         ExecuteError::Refused(refused @ device::Error::AlreadyExpired) => Error::field("expires_at", refused),
         other => other.into(),
     })?;
+    door.app.devices.has_new_secret(&device);
     let location = format!("{PREFIX}/devices/{}/credentials/{}", device.uid, issued.credential_id);
     let body = IssuedCredential {
         credential_id: issued.credential_id,

@@ -4,12 +4,14 @@
 //! - [`Device`]: a device as its user name gives it, and its topics
 //! - [`issue`]: issue, rotate, revoke and list the credentials of a tenant's devices
 //! - [`authenticate`]: checks a user name and a password
+//! - `guesses`: what wrong passwords may cost
 //! - [`watch`]: which accesses have ended; when each credential was last used
 //!
 //! A credential is an ordinary row with the hash of its secret. Every change of it is also an event in the device's
 //! stream, in the same transaction.
 
 pub mod authenticate;
+mod guesses;
 pub mod issue;
 pub mod secret;
 pub mod watch;
@@ -22,15 +24,16 @@ use std::sync::Arc;
 use fleetlog_aggregates::identity::{StreamId, Tenant, Uid};
 use fleetlog_aggregates::topic::{Channel, Topic};
 use fleetlog_event_log::EventLog;
+use fleetlog_event_log::turns::Turns;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use guesses::Guesses;
 pub use secret::Secret;
 
-/// The most logins that query the database at once. When a whole fleet connects at once, the other logins wait here
-/// instead of using up the connections that everything else needs.
-const LOOKUPS: usize = 4;
+/// The most logins that query the database at once, of all tenants and of one. When a whole fleet connects at once, or
+/// somebody guesses, the other logins wait here instead of using up the connections that everything else needs.
+const LOOKUPS: (u32, u32) = (4, 3);
 
 /// The credentials of all tenants' devices. Cheap to clone.
 #[derive(Clone)]
@@ -38,7 +41,8 @@ pub struct Credentials(Arc<Inner>);
 
 struct Inner {
     log: EventLog,
-    lookups: Semaphore,
+    lookups: Turns,
+    guesses: Guesses,
     /// The credentials that have let a device in since the last write.
     used: Mutex<HashSet<Uuid>>,
 }
@@ -48,7 +52,15 @@ impl Credentials {
     /// login.
     #[must_use]
     pub fn new(log: EventLog) -> Self {
-        Self(Arc::new(Inner { log, lookups: Semaphore::new(LOOKUPS), used: Mutex::default() }))
+        let lookups = Turns::new(LOOKUPS.0, LOOKUPS.1);
+        Self(Arc::new(Inner { log, lookups, guesses: Guesses::new(), used: Mutex::default() }))
+    }
+}
+
+impl Credentials {
+    /// Notes that a device has a new secret, which no look-up before has found.
+    pub fn has_new_secret(&self, device: &Device) {
+        self.0.guesses.forget(device);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Checks a device's user name and password with one indexed query. A wrong password and a device that does not exist
 //! take the same path.
 
+use std::time::Instant;
+
 use chrono::{DateTime, Utc};
 use fleetlog_access::Error;
 use fleetlog_aggregates::device::EventType;
@@ -9,6 +11,7 @@ use uuid::Uuid;
 
 use super::secret::Hash;
 use super::{Credentials, Device};
+use crate::instruments;
 
 /// A device that has logged in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,15 +30,21 @@ impl Credentials {
         let (Ok(device), Some(presented)) = (username.parse(), Hash::of_password(password)) else {
             return Ok(None);
         };
-        let mut admitted = None;
+        if self.0.guesses.is_known_wrong(&device, &presented, Instant::now()) {
+            instruments::GUESSES_NOT_LOOKED_UP.increment(1);
+            return Ok(None);
+        }
+        let (mut admitted, mut hashes) = (None, vec![]);
         // Compare every hash, so that the time does not reveal which one matched.
         for (stored, credential_id, expires_at) in self.good(&device).await? {
             if presented.is(&stored) {
                 admitted = Some(Admitted { device: device.clone(), credential_id, expires_at });
             }
+            hashes.push(stored);
         }
-        if let Some(Admitted { credential_id, .. }) = admitted {
-            self.0.used.lock().insert(credential_id);
+        match &admitted {
+            Some(Admitted { credential_id, .. }) => drop(self.0.used.lock().insert(*credential_id)),
+            None => self.0.guesses.was_wrong(&device, hashes, Instant::now()),
         }
         Ok(admitted)
     }
@@ -47,7 +56,7 @@ impl Credentials {
 
     /// The hash, id and expiry of each credential of a device that is valid now.
     async fn good(&self, device: &Device) -> Result<Vec<(Vec<u8>, Uuid, Option<DateTime<Utc>>)>, Error> {
-        let _place = self.0.lookups.acquire().await;
+        let _place = self.0.lookups.take(device.tenant.as_str(), 1).await;
         let rows = sqlx::query(GOOD)
             .bind(device.tenant.as_str())
             .bind(device.uid.as_str())
