@@ -5,6 +5,7 @@ pub mod device;
 pub mod environment;
 pub mod logging;
 pub mod output;
+pub mod projections;
 pub mod publish;
 pub mod replay;
 pub mod serve;
@@ -71,6 +72,8 @@ pub enum Command {
     Agent(Agent),
     /// Give devices credentials, and write the ACL file for your own broker.
     Device(device::Device),
+    /// List, rebuild and verify read models.
+    Projections(projections::Projections),
     /// Replay what the log says of a command, a device or a moment.
     Replay(replay::Replay),
     /// List and add users and change passwords, without a login.
@@ -318,6 +321,7 @@ pub fn run(command: Command) -> LocalBoxFuture<'static, anyhow::Result<()>> {
             Command::Simulate(args) => publish::simulate(args).await,
             Command::Agent(args) => publish::agent(args).await,
             Command::Device(args) => device::run(args).await,
+            Command::Projections(args) => projections::run(args).await,
             Command::Replay(args) => replay::run(args).await,
             Command::User(args) => user::run(args).await,
             Command::Bench(args) => bench::run(args).await,

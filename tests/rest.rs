@@ -18,6 +18,7 @@ pub(crate) mod document;
 mod generated;
 mod idempotency;
 mod log;
+mod rebuilds;
 mod service;
 mod telemetry;
 

@@ -1,7 +1,7 @@
 //! Rebuilds: a new version of a read model is folded from position 1 beside the live one, compared with it, and put in
 //! its place.
 //!
-//! A rebuild is a row that every node sees, with a step. People ask for rebuilds and steer them ([`request`](mod@request));
+//! A rebuild is a row that every node sees, with a step. People ask for rebuilds and steer them (`request`);
 //! one node at a time works on each (`work`), from whatever step the row says, so a rebuild survives every crash:
 //!
 //! 1. `building` (`build`): slices of each log, several at once, up to the heads at the beginning
@@ -17,22 +17,24 @@
 
 mod build;
 pub(crate) mod compare;
-pub mod request;
+mod request;
 mod status;
 mod swap;
 mod work;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::words;
+use fleetlog_event_log::control::Metadata;
 use uuid::Uuid;
 
+use crate::Handle;
 use crate::read_model::{ReadModel, Rows};
 use crate::status::Progress;
 
 pub use compare::Difference;
 pub(crate) use compare::Pair;
-pub use request::{Refused, Request, Steer, rebuild, roll_back, steer};
-pub use status::{RangeReport, StoredDifference, differences, last, ranges};
+pub use request::{Refused, Request, Steer};
+pub use status::{RangeReport, StoredDifference};
 pub(crate) use work::{Works, of, run};
 
 /// How long the version that was live before is kept, unless the request says otherwise: a day, in seconds.
@@ -133,6 +135,57 @@ words! {
     Step {
         Building = "building", CatchingUp = "catching_up", Comparing = "comparing", Waiting = "waiting",
         Swapping = "swapping", Swapped = "swapped", Cancelled = "cancelled",
+    }
+}
+
+impl Handle {
+    /// Begins a rebuild of a projection.
+    pub async fn rebuild(
+        &self,
+        projection: &str,
+        request: Request,
+        metadata: Metadata,
+    ) -> Result<Rebuild, Refused> {
+        request::rebuild(self.log(), self.known(projection)?, request, metadata).await
+    }
+
+    /// Brings the version of a projection back that was live before.
+    pub async fn roll_back(
+        &self,
+        projection: &str,
+        requested_by: String,
+        metadata: Metadata,
+    ) -> Result<Rebuild, Refused> {
+        request::roll_back(self.log(), self.known(projection)?, requested_by, metadata).await
+    }
+
+    /// Steers the rebuild of a projection that is under way.
+    pub async fn steer(&self, projection: &str, how: Steer, metadata: Metadata) -> Result<Rebuild, Refused> {
+        request::steer(self.log(), self.known(projection)?, how, metadata).await
+    }
+
+    /// The last rebuild or rollback of a projection. `None`: there has been none.
+    pub async fn last_rebuild(&self, projection: &str) -> Result<Option<Rebuild>, Refused> {
+        Ok(status::last(self.log(), self.known(projection)?.name).await?)
+    }
+
+    /// What the comparison of a rebuild found, range by range.
+    pub async fn compared_ranges(&self, rebuild_id: Uuid) -> Result<Vec<RangeReport>, Refused> {
+        Ok(status::ranges(self.log(), rebuild_id).await?)
+    }
+
+    /// The rows that differ in a rebuild, after a place in the list, at most `limit`.
+    pub async fn differences(
+        &self,
+        rebuild_id: Uuid,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StoredDifference>, Refused> {
+        Ok(status::differences(self.log(), rebuild_id, after, limit).await?)
+    }
+
+    fn known(&self, projection: &str) -> Result<Facts, Refused> {
+        self.facts(projection).ok_or_else(|| Refused::UnknownProjection(projection.to_owned()))
     }
 }
 

@@ -114,6 +114,11 @@ impl Projections {
         Handle::new(self.log.clone(), self.followed.clone())
     }
 
+    /// Only works on rebuilds until `shutdown`, for a process that is not the service.
+    pub async fn run_rebuilds(self, shutdown: CancellationToken) {
+        rebuild::run(self.log, self.options, self.rebuilds, shutdown).await;
+    }
+
     /// Runs until `shutdown`, and then until the batches in progress are done. Database errors are retried.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let mut tasks = JoinSet::new();

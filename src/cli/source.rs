@@ -45,9 +45,14 @@ impl Source {
     /// Opens the log for writing. The schema must be up to date. Uses few connections, because `up` may be running on
     /// the same database.
     pub async fn open_to_write(self) -> anyhow::Result<Reading> {
+        self.open_to_write_with(WRITERS).await
+    }
+
+    /// Opens the log for writing, with at most this many connections.
+    pub async fn open_to_write_with(self, connections: u32) -> anyhow::Result<Reading> {
         self.open_by(async |connect| {
             let mut options = database::Options::new(connect);
-            options.connections = WRITERS;
+            options.connections = connections;
             EventLog::open(options).await
         })
         .await

@@ -166,6 +166,7 @@ fn with_kinds(path: &str) -> String {
             // Nobody's: a caller's own is in the tests of sessions.
             (true, "sessions") => "00000000-0000-7000-8000-000000000000",
             (true, "tiers") => "premium",
+            (true, "projections") => "devices",
             (true, other) => panic!("nobody knows what is in {path} behind {other}"),
             (false, _) => segment,
         });

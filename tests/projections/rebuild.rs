@@ -7,7 +7,7 @@ use chrono::{TimeDelta, Utc};
 use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::{Event, EventLog, Lane, LogId, Result};
 use fleetlog_projections::read_model::{Poison, ReadModel, Rows};
-use fleetlog_projections::rebuild::{self, KEEP_S, Rebuild, Refused, Request, Steer, Step};
+use fleetlog_projections::rebuild::{KEEP_S, Rebuild, Refused, Request, Steer, Step};
 use fleetlog_projections::status::State;
 use fleetlog_projections::verify::verify;
 use fleetlog_projections::{Handle, Options, Projections, status};
@@ -27,20 +27,19 @@ fn request() -> Request {
     Request { from_version: None, keep_s: KEEP_S, accept: false, requested_by: "user:1".into() }
 }
 
-async fn begin(log: &EventLog, handle: &Handle, projection: &str) -> Result<Rebuild, Refused> {
-    let facts = handle.facts(projection).expect("a projection");
-    rebuild::rebuild(log, facts, request(), by_fleetlog()).await
+async fn begin(handle: &Handle, projection: &str) -> Result<Rebuild, Refused> {
+    handle.rebuild(projection, request(), by_fleetlog()).await
 }
 
-async fn steer(log: &EventLog, handle: &Handle, projection: &str, how: Steer) -> Result<Rebuild, Refused> {
-    rebuild::steer(log, handle.facts(projection).expect("a projection"), how, by_fleetlog()).await
+async fn steer(handle: &Handle, projection: &str, how: Steer) -> Result<Rebuild, Refused> {
+    handle.steer(projection, how, by_fleetlog()).await
 }
 
 /// Waits until the last rebuild of a projection is in some state.
-async fn until(log: &EventLog, projection: &str, expected: impl Fn(&Rebuild) -> bool) -> Rebuild {
+async fn until(handle: &Handle, projection: &str, expected: impl Fn(&Rebuild) -> bool) -> Rebuild {
     let waiting = async {
         loop {
-            let last = rebuild::last(log, projection).await.expect("read").expect("a rebuild");
+            let last = handle.last_rebuild(projection).await.expect("read").expect("a rebuild");
             if expected(&last) {
                 return last;
             }
@@ -50,8 +49,8 @@ async fn until(log: &EventLog, projection: &str, expected: impl Fn(&Rebuild) -> 
     tokio::time::timeout(PATIENCE, waiting).await.expect("the rebuild gets there")
 }
 
-async fn ended(log: &EventLog, projection: &str) -> Rebuild {
-    until(log, projection, |rebuild| rebuild.ended_at.is_some()).await
+async fn ended(handle: &Handle, projection: &str) -> Rebuild {
+    until(handle, projection, |rebuild| rebuild.ended_at.is_some()).await
 }
 
 async fn live_version(log: &EventLog, projection: &str) -> i32 {
@@ -77,13 +76,13 @@ async fn a_rebuilt_read_model_equals_the_live_one_and_takes_its_place() {
     running.catch_up().await;
     for projection in ["devices", "commands", "telemetry_windows"] {
         let before = live_version(&log, projection).await;
-        let begun = begin(&log, &running.handle, projection).await.expect("begun");
+        let begun = begin(&running.handle, projection).await.expect("begun");
         assert_eq!((begun.from_version, begun.version, begun.step), (before, before + 1, Step::Building));
-        let rebuilt = ended(&log, projection).await;
+        let rebuilt = ended(&running.handle, projection).await;
         assert_eq!((rebuilt.step, rebuilt.differences, rebuilt.error), (Step::Swapped, Some(0), None));
         assert_eq!(rebuilt.kept_version, Some(before), "{projection}");
         assert_eq!(live_version(&log, projection).await, begun.version);
-        let ranges = rebuild::ranges(&log, rebuilt.rebuild_id).await.expect("read");
+        let ranges = running.handle.compared_ranges(rebuilt.rebuild_id).await.expect("read");
         assert!(
             !ranges.is_empty() && ranges.iter().all(|range| range.live_checksum == range.rebuilt_checksum)
         );
@@ -109,13 +108,13 @@ async fn a_rebuild_that_breaks_off_anywhere_is_taken_up_again_and_loses_and_repe
     let mut running = Running::start_with(&log, options());
     running.catch_up().await;
     for projection in ["devices", "telemetry_windows"] {
-        begin(&log, &running.handle, projection).await.expect("begun");
+        begin(&running.handle, projection).await.expect("begun");
     }
     // Cut off without warning, again and again, until both have ended.
     for n in 1.. {
         let both = async {
-            ended(&log, "devices").await;
-            ended(&log, "telemetry_windows").await;
+            ended(&running.handle, "devices").await;
+            ended(&running.handle, "telemetry_windows").await;
         };
         let cut_off = tokio::time::timeout(Duration::from_millis(300 * n), both).await.is_err();
         running.task.abort();
@@ -126,7 +125,7 @@ async fn a_rebuild_that_breaks_off_anywhere_is_taken_up_again_and_loses_and_repe
     }
     running.catch_up().await;
     for projection in ["devices", "telemetry_windows"] {
-        let rebuilt = ended(&log, projection).await;
+        let rebuilt = ended(&running.handle, projection).await;
         assert_eq!((rebuilt.step, rebuilt.differences), (Step::Swapped, Some(0)), "{projection}");
     }
     assert_equal_to_the_fold_of_the_log(&log).await;
@@ -140,29 +139,27 @@ async fn one_rebuild_of_a_projection_runs_at_a_time_and_bad_requests_change_noth
     let running = Running::start(&log);
     append(&log, untidy(0, 10)).await;
     running.catch_up().await;
-    let facts = running.handle.facts("devices").expect("a projection");
     let bad = |from_version, keep_s| Request { from_version, keep_s, ..request() };
-    let asked = rebuild::rebuild(&log, facts, bad(Some(7), KEEP_S), by_fleetlog()).await;
+    let asked = running.handle.rebuild("devices", bad(Some(7), KEEP_S), by_fleetlog()).await;
     assert!(matches!(asked, Err(Refused::UnknownVersion { version: 7, .. })));
-    let asked = rebuild::rebuild(&log, facts, bad(None, -1), by_fleetlog()).await;
+    let asked = running.handle.rebuild("devices", bad(None, -1), by_fleetlog()).await;
     assert!(matches!(asked, Err(Refused::Keep)));
     assert!(matches!(
-        rebuild::roll_back(&log, facts, "user:1".into(), by_fleetlog()).await,
+        running.handle.roll_back("devices", "user:1".into(), by_fleetlog()).await,
         Err(Refused::NothingKept(_))
     ));
-    assert!(matches!(steer(&log, &running.handle, "devices", Steer::Pause).await, Err(Refused::NoneRuns(_))));
+    assert!(matches!(steer(&running.handle, "devices", Steer::Pause).await, Err(Refused::NoneRuns(_))));
     let mut owner = database.owner().await;
     owner.execute("UPDATE projections SET format = 9 WHERE projection = 'commands'").await.expect("updated");
     assert!(matches!(
-        begin(&log, &running.handle, "commands").await,
+        begin(&running.handle, "commands").await,
         Err(Refused::ForeignFormat { format: 9, known: 1, .. })
     ));
-    assert!(running.handle.facts("tomatoes").is_none());
-    let (first, second) =
-        tokio::join!(begin(&log, &running.handle, "devices"), begin(&log, &running.handle, "devices"));
+    assert!(matches!(begin(&running.handle, "tomatoes").await, Err(Refused::UnknownProjection(_))));
+    let (first, second) = tokio::join!(begin(&running.handle, "devices"), begin(&running.handle, "devices"));
     assert!(first.is_ok() != second.is_ok(), "one of two");
     assert!(matches!(first.and(second), Err(Refused::Runs { .. })));
-    ended(&log, "devices").await;
+    ended(&running.handle, "devices").await;
     let tables =
         "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^(devices|commands)_v[0-9]+$'";
     let tables: i64 = sqlx::query_scalar(tables).fetch_one(&mut owner).await.expect("counted");
@@ -184,9 +181,9 @@ async fn a_role_that_may_not_create_tables_is_told_so_before_anything_is_touched
         GRANT SELECT ON projections TO weak_owner;
         REVOKE CREATE ON SCHEMA public FROM PUBLIC;";
     owner.execute(weak).await.expect("set up");
-    let asked = begin(&log, &running.handle, "devices").await;
-    assert!(matches!(asked, Err(Refused::MayNotCreate(_))), "{asked:?}");
-    assert_eq!(rebuild::last(&log, "devices").await.expect("read"), None);
+    let asked = begin(&running.handle, "devices").await;
+    assert!(matches!(asked, Err(Refused::MayNotCreate)), "{asked:?}");
+    assert_eq!(running.handle.last_rebuild("devices").await.expect("read"), None);
     owner.execute("DROP OWNED BY weak_owner CASCADE; DROP ROLE weak_owner").await.expect("removed");
     running.stop().await;
 }
@@ -198,17 +195,17 @@ async fn a_paused_rebuild_rests_until_it_is_resumed_and_a_cancelled_one_leaves_n
     append(&log, untidy(0, 200)).await;
     let running = Running::start(&log);
     running.catch_up().await;
-    begin(&log, &running.handle, "devices").await.expect("begun");
-    let paused = steer(&log, &running.handle, "devices", Steer::Pause).await.expect("paused");
+    begin(&running.handle, "devices").await.expect("begun");
+    let paused = steer(&running.handle, "devices", Steer::Pause).await.expect("paused");
     assert!(paused.paused && paused.ended_at.is_none());
-    until(&log, "devices", |rebuild| !rebuild.running).await;
-    steer(&log, &running.handle, "devices", Steer::Resume).await.expect("resumed");
-    assert_eq!(ended(&log, "devices").await.step, Step::Swapped);
+    until(&running.handle, "devices", |rebuild| !rebuild.running).await;
+    steer(&running.handle, "devices", Steer::Resume).await.expect("resumed");
+    assert_eq!(ended(&running.handle, "devices").await.step, Step::Swapped);
 
-    begin(&log, &running.handle, "telemetry_windows").await.expect("begun");
-    steer(&log, &running.handle, "telemetry_windows", Steer::Pause).await.expect("paused");
-    steer(&log, &running.handle, "telemetry_windows", Steer::Cancel).await.expect("cancelled");
-    let cancelled = ended(&log, "telemetry_windows").await;
+    begin(&running.handle, "telemetry_windows").await.expect("begun");
+    steer(&running.handle, "telemetry_windows", Steer::Pause).await.expect("paused");
+    steer(&running.handle, "telemetry_windows", Steer::Cancel).await.expect("cancelled");
+    let cancelled = ended(&running.handle, "telemetry_windows").await;
     assert_eq!(cancelled.step, Step::Cancelled);
     let left = "SELECT to_regclass($1 || cancelled.version)::text FROM projection_rebuilds AS cancelled
                 WHERE step = 'cancelled'";
@@ -254,11 +251,11 @@ async fn readers_never_see_a_gap_a_mixture_or_a_decrease_while_a_version_is_swap
     });
     for n in 5..9 {
         for projection in ["devices", "telemetry_windows"] {
-            begin(&log, &running.handle, projection).await.expect("begun");
+            begin(&running.handle, projection).await.expect("begun");
         }
         append(&log, untidy(n * 100, n * 100 + 100)).await;
         for projection in ["devices", "telemetry_windows"] {
-            assert_eq!(ended(&log, projection).await.step, Step::Swapped);
+            assert_eq!(ended(&running.handle, projection).await.step, Step::Swapped);
         }
     }
     running.catch_up().await;
@@ -395,11 +392,11 @@ async fn a_fold_that_differs_is_listed_and_goes_live_only_once_it_is_accepted_an
     good.stop().await;
 
     let broken = start::<Totals<true>>(&log);
-    begin(&log, &broken.handle, "totals").await.expect("begun");
-    let waiting = until(&log, "totals", |rebuild| rebuild.step == Step::Waiting).await;
+    begin(&broken.handle, "totals").await.expect("begun");
+    let waiting = until(&broken.handle, "totals", |rebuild| rebuild.step == Step::Waiting).await;
     assert_eq!(waiting.differences, Some(2));
     assert_eq!(totals(&log).await, right, "readers see the live version");
-    let listed = rebuild::differences(&log, waiting.rebuild_id, 0, 10).await.expect("read");
+    let listed = broken.handle.differences(waiting.rebuild_id, 0, 10).await.expect("read");
     let shown: Vec<_> = listed
         .iter()
         .map(|row| (row.key.0.as_str(), row.live.as_ref().map(|live| live.0.as_str()), row.rebuilt.clone()))
@@ -408,8 +405,8 @@ async fn a_fold_that_differs_is_listed_and_goes_live_only_once_it_is_accepted_an
     assert_eq!(shown[0].1, Some(r#"{"readings" : 2}"#));
     assert!(shown[0].2.as_ref().is_some_and(|rebuilt| rebuilt.0 == r#"{"readings" : 4}"#));
 
-    steer(&log, &broken.handle, "totals", Steer::Accept).await.expect("accepted");
-    assert_eq!(ended(&log, "totals").await.step, Step::Swapped);
+    steer(&broken.handle, "totals", Steer::Accept).await.expect("accepted");
+    assert_eq!(ended(&broken.handle, "totals").await.step, Step::Swapped);
     assert_eq!(totals(&log).await[0], ("t0/dev-01".to_owned(), 4));
     let facts = broken.handle.facts("totals").expect("a projection");
     let verified = verify(&log, facts, 10, |_, _, _| {}).await.expect("verified");
@@ -422,9 +419,8 @@ async fn a_fold_that_differs_is_listed_and_goes_live_only_once_it_is_accepted_an
     let good = start::<Totals<false>>(&log);
     append(&log, vec![one("dev-02", 2)]).await;
     good.catch_up().await;
-    let facts = good.handle.facts("totals").expect("a projection");
-    rebuild::roll_back(&log, facts, "user:1".into(), by_fleetlog()).await.expect("begun");
-    assert_eq!(ended(&log, "totals").await.step, Step::Swapped);
+    good.handle.roll_back("totals", "user:1".into(), by_fleetlog()).await.expect("begun");
+    assert_eq!(ended(&good.handle, "totals").await.step, Step::Swapped);
     assert_eq!(totals(&log).await, [("t0/dev-01".to_owned(), 2), ("t0/dev-02".to_owned(), 2)]);
     append(&log, vec![one("dev-02", 3)]).await;
     good.catch_up().await;
@@ -439,11 +435,12 @@ async fn the_version_that_was_live_before_is_removed_when_its_time_is_over() {
     append(&log, untidy(0, 20)).await;
     let running = Running::start(&log);
     running.catch_up().await;
-    let facts = running.handle.facts("devices").expect("a projection");
     let briefly = Request { keep_s: 0, ..request() };
-    rebuild::rebuild(&log, facts, briefly, by_fleetlog()).await.expect("begun");
-    let gone =
-        until(&log, "devices", |rebuild| rebuild.ended_at.is_some() && rebuild.kept_version.is_none()).await;
+    running.handle.rebuild("devices", briefly, by_fleetlog()).await.expect("begun");
+    let gone = until(&running.handle, "devices", |rebuild| {
+        rebuild.ended_at.is_some() && rebuild.kept_version.is_none()
+    })
+    .await;
     assert_eq!(gone.step, Step::Swapped);
     let versions: Vec<i32> =
         sqlx::query_scalar("SELECT version FROM projections WHERE projection = 'devices'")

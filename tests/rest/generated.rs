@@ -48,6 +48,8 @@ impl Fleet {
         let batch = post("/command-batches", json!({"cmd": "ping", "selector": selector})).await;
         let key = post("/api-keys", json!({"name": "k", "actions": ["devices.read"]})).await;
         let credential = post("/devices/dev-01/credentials", json!({})).await;
+        api.catch_up().await;
+        post("/projections/devices/rebuild", json!({})).await;
         let policy = "forbid (principal in Role::\"viewer\", action == Action::\"devices.write\", resource is Device);";
         let policy = api.send(Method::PUT, "/policies/mine", json!({"source": policy})).await;
         assert_eq!(policy.status, StatusCode::OK, "{}", policy.text);
@@ -78,6 +80,7 @@ impl Fleet {
             ("/command-types/{name}", "ping".to_owned()),
             ("/tiers/{tier}", "mine".to_owned()),
             ("/tenants/{tenant}", "t1".to_owned()),
+            ("/projections/{projection}", "devices".to_owned()),
         ];
         Self { api, document: Document::read(), names }
     }
@@ -87,7 +90,9 @@ impl Fleet {
         let name = self.names.iter().find(|(part, _)| operation.path.contains(part));
         let name = name.map_or("", |(_, name)| name);
         let path = operation.path.replace("{uid}", "dev-01");
-        ["{id}", "{name}", "{tier}", "{tenant}"].into_iter().fold(path, |path, part| path.replace(part, name))
+        ["{id}", "{name}", "{tier}", "{tenant}", "{projection}"]
+            .into_iter()
+            .fold(path, |path, part| path.replace(part, name))
     }
 
     fn request(&self, operation: &Operation, path: &str) -> reqwest::RequestBuilder {

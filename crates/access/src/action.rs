@@ -35,6 +35,7 @@ macro_rules! actions {
                         | Self::TiersRead
                         | Self::TiersWrite
                         | Self::SigningKeysWrite
+                        | Self::ProjectionsWrite
                         | Self::MetricsRead
                 )
             }
@@ -125,6 +126,8 @@ actions! {
     QuarantineRead = "quarantine.read",
     /// See the projections and how far behind they are.
     ProjectionsRead = "projections.read",
+    /// Rebuild projections and bring earlier versions back, across the platform.
+    ProjectionsWrite = "projections.write",
     /// Read the service's own counters.
     MetricsRead = "metrics.read",
     /// Ask the `GraphQL` endpoint; each of its fields then asks for its own action.

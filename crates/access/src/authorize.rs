@@ -130,6 +130,7 @@ mod tests {
         events.read: admin operator analyst auditor
         quarantine.read: admin operator analyst auditor
         projections.read: admin operator analyst auditor
+        projections.write: admin analyst
         metrics.read: admin operator
         graphql.query: admin operator analyst auditor viewer
         ");

@@ -21,6 +21,7 @@ mod order;
 mod price;
 mod projection;
 mod query;
+mod rebuild;
 mod request;
 mod scalars;
 mod telemetry;

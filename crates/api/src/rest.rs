@@ -13,7 +13,7 @@
 //! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]:
 //!   logging in, users, and the keys of programs
 //! - [`devices`], [`credentials`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`], [`windows`],
-//!   [`logs`], [`events`], [`quarantine`], [`projections`], [`policies`], [`tenants`],
+//!   [`logs`], [`events`], [`quarantine`], [`projections`], [`rebuilds`], [`policies`], [`tenants`],
 //!   [`tiers`], [`health`], [`metrics`]: the resources, each with its own `router()`
 //! - [`wire`]: types of the crates below, as REST writes and reads them
 //! - [`brokers`]: answers an external broker's questions about its clients
@@ -52,6 +52,7 @@ pub mod projections;
 pub mod proxies;
 pub mod quarantine;
 pub(crate) mod rate_limits;
+pub mod rebuilds;
 pub mod registration;
 pub mod sessions;
 pub mod shares;
@@ -131,6 +132,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(events::router())
         .merge(quarantine::router())
         .merge(projections::router())
+        .merge(rebuilds::router())
         .merge(policies::router())
         .merge(tenants::router())
         .merge(tiers::router())

@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use fleetlog_event_log::read::Slice;
-use fleetlog_event_log::{EventLog, LogId, Position};
+use fleetlog_event_log::{EventLog, LogId, Position, crash};
 use sqlx::{PgConnection, Row};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,9 @@ struct Part {
 pub(super) async fn build<M: ReadModel>(context: &Context, task: &Task) -> Result<(), Stopped> {
     divide::<M>(&context.log, task).await?;
     let mut parts = unfinished(&context.log, task).await?;
-    let at_once = slices().min(MAX_SLICES) as usize;
+    // A slice reads over one connection and writes over another, and half of the connections are the others'.
+    let connections = context.log.pool().options().get_max_connections() as usize / 4;
+    let at_once = (slices().min(MAX_SLICES) as usize).min(connections).max(1);
     let mut tasks: JoinSet<Result<(), Stopped>> = JoinSet::new();
     // The others end when one has failed.
     let failed = CancellationToken::new();
@@ -70,6 +72,7 @@ pub(super) async fn build<M: ReadModel>(context: &Context, task: &Task) -> Resul
     }
     ended?;
     if unfinished(&context.log, task).await?.is_empty() {
+        crash::point("rebuild.built");
         finish::<M>(&context.log, task).await?;
     }
     Ok(())
@@ -88,6 +91,7 @@ impl Part {
             let (heads, began) = (context.log.heads().total(), Instant::now());
             let (to, events) = builder.apply(self.log_id, position, self.slice).await?;
             position = to;
+            crash::point("rebuild.part");
             context.folded(M::NAME, events);
             // Ingest has precedence: while events come in, a slice rests for as long as it has worked.
             if context.log.heads().total() > heads {
@@ -102,6 +106,7 @@ impl Part {
 /// Catches up with the live version, and goes to the next step once it is close.
 pub(super) async fn catch_up<M: ReadModel>(context: &Context, task: &Task) -> Result<(), Stopped> {
     if follow::<M>(context, task).await? <= CLOSE {
+        crash::point("rebuild.caught_up");
         context
             .step(
                 task,

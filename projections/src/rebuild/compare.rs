@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use fleetlog_event_log::crash;
 use fleetlog_event_log::event::Json;
 use sqlx::{Connection, Executor, PgConnection, Row};
 
@@ -167,6 +168,7 @@ pub(super) async fn compare<M: ReadModel>(context: &Context, task: &Task) -> Res
     let next = if same || task.accepted { Step::Swapping } else { Step::Waiting };
     let compared = sqlx::query("UPDATE projection_rebuilds SET differences = $2 WHERE rebuild_id = $1");
     compared.bind(task.rebuild_id).bind((format == M::FORMAT).then_some(differences)).execute(pool).await?;
+    crash::point("rebuild.compared");
     crate::instruments::REBUILD_DIFFERENCES.with([M::NAME.into()]).set(differences as f64);
     context.step(task, next).await?;
     Ok(())

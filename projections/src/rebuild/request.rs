@@ -9,7 +9,8 @@ use fleetlog_event_log::{EventLog, database};
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::{Facts, Kind, MAX_KEEP_S, Rebuild, Step, last};
+use super::status::last;
+use super::{Facts, Kind, MAX_KEEP_S, Rebuild, Step};
 
 /// What a rebuild is asked to do.
 #[derive(Debug, Clone)]
@@ -104,10 +105,8 @@ pub enum Refused {
     #[error("no earlier version of {0} is kept; rebuild it instead")]
     NothingKept(String),
     /// The database's owner may not create tables.
-    #[error(
-        "the owner of the schema may not create tables in it: {0}; grant it CREATE on the schema, and ask again"
-    )]
-    MayNotCreate(String),
+    #[error("the owner of the database's schema may not create tables in it; grant it CREATE, and ask again")]
+    MayNotCreate,
     /// The disk is full.
     #[error("the database's disk is full; free some space, and ask again")]
     DiskFull,
@@ -119,7 +118,7 @@ pub enum Refused {
 impl From<sqlx::Error> for Refused {
     fn from(error: sqlx::Error) -> Self {
         match error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() {
-            Some("42501") => Self::MayNotCreate(error.to_string()),
+            Some("42501") => Self::MayNotCreate,
             Some("53100") => Self::DiskFull,
             _ => Self::Database(error.into()),
         }
@@ -127,7 +126,7 @@ impl From<sqlx::Error> for Refused {
 }
 
 /// Begins a rebuild.
-pub async fn rebuild(
+pub(super) async fn rebuild(
     log: &EventLog,
     facts: Facts,
     request: Request,
@@ -175,7 +174,7 @@ pub async fn rebuild(
 }
 
 /// Brings the version back that was live before the present one.
-pub async fn roll_back(
+pub(super) async fn roll_back(
     log: &EventLog,
     facts: Facts,
     requested_by: String,
@@ -217,7 +216,12 @@ pub async fn roll_back(
 }
 
 /// Steers the rebuild that is under way.
-pub async fn steer(log: &EventLog, facts: Facts, how: Steer, metadata: Metadata) -> Result<Rebuild, Refused> {
+pub(super) async fn steer(
+    log: &EventLog,
+    facts: Facts,
+    how: Steer,
+    metadata: Metadata,
+) -> Result<Rebuild, Refused> {
     let steered = log.record(move |recorder| {
         Box::pin(async move {
             let under_way = sqlx::query(

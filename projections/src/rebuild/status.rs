@@ -47,12 +47,12 @@ pub struct StoredDifference {
 }
 
 /// The projection's last rebuild or rollback.
-pub async fn last(log: &EventLog, projection: &str) -> Result<Option<Rebuild>> {
+pub(super) async fn last(log: &EventLog, projection: &str) -> Result<Option<Rebuild>> {
     Ok(sqlx::query_as(LAST).bind(projection).fetch_optional(log.pool()).await?)
 }
 
 /// What the comparison found, range by range.
-pub async fn ranges(log: &EventLog, rebuild_id: Uuid) -> Result<Vec<RangeReport>> {
+pub(super) async fn ranges(log: &EventLog, rebuild_id: Uuid) -> Result<Vec<RangeReport>> {
     let rows = sqlx::query_as(
         "SELECT rows_of, range, ranges, live_rows, rebuilt_rows, live_checksum::text AS live_checksum,
                 rebuilt_checksum::text AS rebuilt_checksum, differences
@@ -62,7 +62,7 @@ pub async fn ranges(log: &EventLog, rebuild_id: Uuid) -> Result<Vec<RangeReport>
 }
 
 /// The rows that differ, after a place in the list, at most `limit`.
-pub async fn differences(
+pub(super) async fn differences(
     log: &EventLog,
     rebuild_id: Uuid,
     after: i64,

@@ -2,8 +2,8 @@
 
 use fleetlog_aggregates::acts::Platform;
 use fleetlog_aggregates::identity::Tenant;
-use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, Metadata};
+use fleetlog_event_log::{EventLog, crash};
 use sqlx::{Executor, Row};
 
 use super::Kind;
@@ -59,6 +59,7 @@ pub(super) async fn swap<M: ReadModel>(context: &Context, task: &Task) -> Result
             .bind(instead_of)
             .execute(&mut *connection)
             .await?;
+            crash::point("rebuild.swapping");
             let act = Platform::VersionSwapped {
                 projection: M::NAME.into(),
                 rebuild_id: task.rebuild_id,
@@ -71,7 +72,9 @@ pub(super) async fn swap<M: ReadModel>(context: &Context, task: &Task) -> Result
             Ok::<_, Stopped>(())
         })
     });
-    swapped.await
+    swapped.await?;
+    crash::point("rebuild.swapped");
+    Ok(())
 }
 
 /// Removes the new version of a cancelled rebuild. A cancelled rollback leaves its version kept.

@@ -66,6 +66,10 @@ impl Handle {
         self.followed.iter().map(|followed| followed.facts).find(|facts| facts.name == projection)
     }
 
+    pub(crate) fn log(&self) -> &EventLog {
+        &self.log
+    }
+
     /// The names of the projections.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.followed.iter().map(|followed| followed.facts.name)

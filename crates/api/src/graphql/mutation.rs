@@ -7,9 +7,11 @@ use fleetlog_engine::commands::idempotency::Key;
 use fleetlog_engine::commands::{Accepted, NewCommand};
 use fleetlog_projections::commands;
 use fleetlog_projections::devices::Device;
+use fleetlog_projections::rebuild::{KEEP_S, Request};
 
 use super::command::Command;
 use super::query::moment;
+use super::rebuild::{Rebuild, Steer};
 use super::request::Asker;
 use super::scalars::Json;
 use crate::resource::{Resource, uuid};
@@ -91,6 +93,52 @@ impl Mutation {
         let command = input.command()?;
         let sent = asker.door.app.commands.send(asker.log(), command, key.as_ref(), asker.metadata()).await;
         Ok(written(asker, sent.map_err(Error::from)?).await?)
+    }
+
+    /// Begins to fold a projection anew from position 1, beside the live version. If no row differs then, it takes the live
+    /// one's place. For the platform's administrators and analysts.
+    async fn rebuild_projection(
+        &self,
+        context: &Context<'_>,
+        projection: String,
+        #[graphql(
+            desc = "The version that the new one is made like and compared with. Without it: the live one."
+        )]
+        from_version: Option<i32>,
+        #[graphql(desc = "How many seconds the version that was live before is kept: by default a day.")]
+        keep_s: Option<i32>,
+        #[graphql(desc = "Whether the new version goes live even if it differs: by default not.")]
+        accept: Option<bool>,
+    ) -> Result<Rebuild> {
+        let asker = context.data::<Asker>()?;
+        asker.may_platform(Action::ProjectionsWrite)?;
+        let request = Request {
+            from_version,
+            keep_s: keep_s.unwrap_or(KEEP_S),
+            accept: accept.unwrap_or(false),
+            requested_by: asker.door.caller.actor().to_string(),
+        };
+        let begun = asker.door.app.projections.rebuild(&projection, request, asker.metadata()).await;
+        Ok(Rebuild(begun.map_err(Error::from)?))
+    }
+
+    /// Pauses, resumes, cancels or accepts the rebuild of a projection that is under way. For the platform's
+    /// administrators and analysts.
+    async fn steer_rebuild(&self, context: &Context<'_>, projection: String, how: Steer) -> Result<Rebuild> {
+        let asker = context.data::<Asker>()?;
+        asker.may_platform(Action::ProjectionsWrite)?;
+        let steered = asker.door.app.projections.steer(&projection, how.into(), asker.metadata()).await;
+        Ok(Rebuild(steered.map_err(Error::from)?))
+    }
+
+    /// Brings the version of a projection back that was live before the present one. For the platform's administrators
+    /// and analysts.
+    async fn roll_back_projection(&self, context: &Context<'_>, projection: String) -> Result<Rebuild> {
+        let asker = context.data::<Asker>()?;
+        asker.may_platform(Action::ProjectionsWrite)?;
+        let by = asker.door.caller.actor().to_string();
+        let begun = asker.door.app.projections.roll_back(&projection, by, asker.metadata()).await;
+        Ok(Rebuild(begun.map_err(Error::from)?))
     }
 
     /// Cancels a command. If it was already sent, the device may still carry it out.

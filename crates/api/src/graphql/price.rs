@@ -89,9 +89,12 @@ impl<'q> Prices<'q> {
             (_, "commands" | "telemetry") => QUERY + parts(page()),
             (_, "nodes" | "edges") => within.items.saturating_mul(parts(1).saturating_add(1)),
             (_, "totalCount") => COUNT,
-            (None, "device" | "command" | "projections") => QUERY + parts(1),
+            (None, "device" | "command" | "projections" | "rebuild") => QUERY + parts(1),
             (None, "logs") => IN_MEMORY + parts(1),
-            (None, "sendCommand" | "cancelCommand") => WRITE + parts(1),
+            (
+                None,
+                "sendCommand" | "cancelCommand" | "rebuildProjection" | "steerRebuild" | "rollBackProjection",
+            ) => WRITE + parts(1),
             (_, "history") => QUERY + STEPS.saturating_mul(parts(1)),
             (parent, "windows") if parent != Some("series") => {
                 let windows = self.number(field, "points").unwrap_or(MOST_WINDOWS).min(10 * MOST_WINDOWS);

@@ -12,6 +12,7 @@ use super::loaders::{DeviceOf, LifeOf, Loaders};
 use super::log::Log;
 use super::price::DEFAULT_FIRST;
 use super::projection::Projection;
+use super::rebuild::Rebuild;
 use super::request::Asker;
 use super::scalars::Long;
 use crate::door::guard;
@@ -149,6 +150,15 @@ impl Query {
         asker.may(Action::ProjectionsRead)?;
         let statuses = projections::of(&asker.door.caller, asker.log()).await?;
         Ok(statuses.into_iter().map(Projection).collect())
+    }
+
+    /// The last rebuild or rollback of a projection, for the platform's administrators and analysts. Null if there has
+    /// been none.
+    async fn rebuild(&self, context: &Context<'_>, projection: String) -> Result<Option<Rebuild>> {
+        let asker = context.data::<Asker>()?;
+        asker.may_platform(Action::ProjectionsWrite)?;
+        let last = asker.door.app.projections.last_rebuild(&projection).await.map_err(Error::from)?;
+        Ok(last.map(Rebuild))
     }
 }
 

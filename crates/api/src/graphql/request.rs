@@ -6,7 +6,7 @@ use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, Oper
 use async_graphql::{Name, Request, Response, ServerError, Variables};
 use chrono::{DateTime, Utc};
 use fleetlog_access::action::typed::GraphqlQuery;
-use fleetlog_access::{Action, Forbidden};
+use fleetlog_access::{self as access, Action, Forbidden, authorize};
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::Metadata;
@@ -58,6 +58,12 @@ impl Asker {
     /// Checks that the caller may do `action` to the tenant's things.
     pub(super) fn may(&self, action: Action) -> Result<(), Error> {
         self.noted(guard::tenant(&self.door.caller, action, None).map_err(Refused::from))
+    }
+
+    /// Checks that the caller may do `action` to the platform.
+    pub(super) fn may_platform(&self, action: Action) -> Result<(), Error> {
+        let decided = authorize(&self.door.caller, action, &access::Resource::Platform);
+        self.noted(decided.map_err(Refused::from))
     }
 
     /// Checks that the caller may do `action` to one device of the tenant, whose labels are known.

@@ -1,6 +1,8 @@
 //! The read models' errors.
 
 use fleetlog_engine::commands;
+use fleetlog_projections::rebuild::Refused;
+use fleetlog_projections::status::ProjectionStatus;
 use fleetlog_projections::telemetry_windows::{self, Invalid};
 use fleetlog_projections::{WaitError, devices};
 
@@ -34,6 +36,26 @@ impl From<telemetry_windows::Error> for Error {
                 };
                 Self::field(field, invalid)
             }
+        }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        let detail = refused.to_string();
+        match refused {
+            Refused::UnknownProjection(_) => Self::missing::<ProjectionStatus>(),
+            Refused::NotLive(_) => Self::conflict("not_live", detail),
+            Refused::Runs { .. } => Self::conflict("rebuild_runs", detail),
+            Refused::UnknownVersion { .. } | Refused::ForeignFormat { .. } => {
+                Self::field("from_version", detail)
+            }
+            Refused::Keep => Self::field("keep_s", detail),
+            Refused::NoneRuns(_) => Self::conflict("no_rebuild", detail),
+            Refused::TooLate { .. } => Self::conflict("too_late", detail),
+            Refused::NothingKept(_) => Self::conflict("nothing_kept", detail),
+            Refused::MayNotCreate | Refused::DiskFull => Self::conflict("cannot_rebuild", detail),
+            Refused::Database(error) => error.into(),
         }
     }
 }

@@ -1,0 +1,84 @@
+//! Rebuilds over REST and GraphQL, from the request to the rollback.
+
+use std::time::Duration;
+
+use fleetlog_access::Role;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::Api;
+use crate::support::api::answer;
+
+const REBUILD: &str = "/projections/devices/rebuild";
+
+/// Waits until the last rebuild of `devices` has ended, as a client does: it asks again.
+async fn ended(api: &Api) -> Value {
+    let waiting = async {
+        loop {
+            let shown = api.get(REBUILD).await.json();
+            if !shown["ended_at"].is_null() {
+                return shown;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("it ends")
+}
+
+#[tokio::test]
+async fn a_projection_is_rebuilt_compared_swapped_and_brought_back_over_rest() {
+    let api = Api::start().await;
+    api.publish("dev-01", [json!({"t": 1}), json!({"t": 2})]).await;
+    api.catch_up().await;
+    assert_eq!(api.get(REBUILD).await.status, StatusCode::NOT_FOUND);
+
+    let begun = api.send(Method::POST, REBUILD, json!({"keep_s": 60})).await;
+    assert_eq!(begun.status, StatusCode::ACCEPTED, "{}", begun.text);
+    let begun = begun.json();
+    assert_eq!((&begun["version"], &begun["from_version"]), (&json!(2), &json!(1)));
+    let swapped = ended(&api).await;
+    assert_eq!((&swapped["step"], &swapped["differences"]), (&json!("swapped"), &json!(0)));
+    assert_eq!((&swapped["kept_version"], &swapped["lag"]), (&json!(1), &json!(0)));
+    let range = &swapped["compared"][0];
+    assert_eq!((&range["rows_of"], &range["live_rows"]), (&json!("devices"), &json!(1)));
+    assert_eq!(range["live_checksum"], range["rebuilt_checksum"]);
+    let differences = api.get("/projections/devices/rebuild/differences").await;
+    assert_eq!(differences.json()["items"], json!([]));
+    assert_eq!(api.get("/devices/dev-01").await.json()["messages"], 2);
+
+    let back = api.send(Method::POST, "/projections/devices/rollback", Value::Null).await;
+    assert_eq!(back.status, StatusCode::ACCEPTED, "{}", back.text);
+    let back = ended(&api).await;
+    assert_eq!((&back["kind"], &back["version"]), (&json!("rollback"), &json!(1)));
+    api.publish("dev-01", [json!({"t": 3})]).await;
+    api.catch_up().await;
+    assert_eq!(api.get("/devices/dev-01").await.json()["messages"], 3);
+    let versions = api.get("/projections").await.json();
+    let versions = versions["items"].as_array().expect("projections").iter();
+    let devices = versions.filter(|status| status["projection"] == "devices");
+    let shown: Vec<_> =
+        devices.map(|status| json!([status["version"], status["live"], status["state"]])).collect();
+    assert_eq!(shown, [json!([1, true, "following"]), json!([2, false, "kept"])]);
+}
+
+#[tokio::test]
+async fn bad_requests_for_a_rebuild_are_refused_by_name_and_change_nothing() {
+    let api = Api::start().await;
+    api.catch_up().await;
+    for (path, body, refusal) in [
+        (REBUILD, json!({"from_version": 7}), "422 invalid"),
+        (REBUILD, json!({"keep_s": -1}), "422 invalid"),
+        (REBUILD, json!({"from_versoin": 1}), "422 invalid"),
+        ("/projections/tomatoes/rebuild", json!({}), "404 not_found"),
+        ("/projections/devices/rebuild/pause", Value::Null, "409 no_rebuild"),
+        ("/projections/devices/rollback", Value::Null, "409 nothing_kept"),
+    ] {
+        let refused = api.send(Method::POST, path, body).await;
+        assert_eq!(refused.refusal(), refusal, "{path}: {}", refused.text);
+    }
+    let analyst = api.request(Method::POST, REBUILD).bearer_auth(api.token("t0", Role::Analyst));
+    assert_eq!(answer(analyst.json(&json!({}))).await.status, StatusCode::ACCEPTED);
+    let again = api.send(Method::POST, REBUILD, json!({})).await;
+    assert_eq!(again.refusal(), "409 rebuild_runs", "{}", again.text);
+    ended(&api).await;
+}
