@@ -147,7 +147,7 @@ pub(super) async fn compare<M: ReadModel>(context: &Context, task: &Task) -> Res
     .await?;
     holding.rollback().await?;
 
-    forget(context, task).await?;
+    forget::<M>(context).await?;
     let (version, format) = live;
     let mut differences = 0;
     for rows in M::compared().iter().filter(|_| format == M::FORMAT) {
@@ -184,12 +184,14 @@ pub(crate) async fn ranges(connection: &mut PgConnection, rows: &str) -> sqlx::R
     Ok((estimate.unwrap_or(0).saturating_mul(200) / RANGE_ROWS).clamp(1, MAX_RANGES) as i32)
 }
 
-async fn forget(context: &Context, task: &Task) -> Result<(), Stopped> {
+/// Forgets what earlier comparisons of the projection found.
+async fn forget<M: ReadModel>(context: &Context) -> Result<(), Stopped> {
     for table in ["projection_rebuild_ranges", "projection_rebuild_differences"] {
-        sqlx::query(&format!("DELETE FROM {table} WHERE rebuild_id = $1"))
-            .bind(task.rebuild_id)
-            .execute(context.log.pool())
-            .await?;
+        let forget = format!(
+            "DELETE FROM {table} WHERE rebuild_id IN (
+                 SELECT rebuild_id FROM projection_rebuilds WHERE projection = $1)"
+        );
+        sqlx::query(&forget).bind(M::NAME).execute(context.log.pool()).await?;
     }
     Ok(())
 }
