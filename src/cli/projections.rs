@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, Metadata};
+use fleetlog_event_log::event::Json;
 use fleetlog_projections::rebuild::{KEEP_S, Kind, MAX_KEEP_S, Rebuild, Request, Steer, Step};
 use fleetlog_projections::status::{self, ProjectionStatus};
 use fleetlog_projections::verify::{Verified, verify};
@@ -41,7 +42,7 @@ pub struct Projections {
 /// A projection, and where it is.
 #[derive(Debug, Args)]
 pub struct One {
-    /// The projection: devices, commands or telemetry_windows.
+    /// The projection: `devices`, `commands` or `telemetry_windows`.
     pub name: String,
     /// The log to use.
     #[command(flatten)]
@@ -208,19 +209,18 @@ async fn watch(log: &EventLog, name: &str) -> anyhow::Result<()> {
 /// Says how a rebuild ended. One that waits or failed is an error.
 async fn ended(handle: &Handle, last: &Rebuild) -> anyhow::Result<()> {
     if last.step == Step::Waiting {
-        let mut text = String::new();
-        for row in handle.differences(last.rebuild_id, 0, 20).await? {
-            let side = |row: Option<&fleetlog_event_log::event::Json>| {
-                row.map_or("no such row".to_owned(), |row| row.0.clone())
-            };
-            text += &format!(
-                "{} {}\n  live     {}\n  rebuilt  {}\n",
-                row.rows_of,
-                row.key.0,
-                side(row.live.as_ref()),
-                side(row.rebuilt.as_ref())
-            );
-        }
+        let rows = handle.differences(last.rebuild_id, 0, 20).await?;
+        let text: String = rows
+            .iter()
+            .map(|row| {
+                difference(
+                    &row.rows_of,
+                    &row.key,
+                    ("live", row.live.as_ref()),
+                    ("rebuilt", row.rebuilt.as_ref()),
+                )
+            })
+            .collect();
         print(&text)?;
         let name = &last.projection;
         bail!(
@@ -271,36 +271,36 @@ async fn verified(log: &EventLog, name: &str, list: i64) -> anyhow::Result<Verif
 }
 
 fn report(verified: &Verified) -> String {
-    let mut text = format!(
-        "{} version {}, up to {} events{}\n",
-        verified.projection,
-        verified.version,
-        verified.events,
-        if verified.parked > 0 {
-            format!(", without {} parked streams", verified.parked)
-        } else {
-            String::new()
-        }
+    let parked = if verified.parked > 0 {
+        format!(", without {} parked streams", verified.parked)
+    } else {
+        String::new()
+    };
+    let head = format!(
+        "{} version {}, up to {} events{parked}\n",
+        verified.projection, verified.version, verified.events
     );
-    for rows in &verified.rows {
-        text += &format!(
+    let rows = verified.rows.iter().map(|rows| {
+        format!(
             "{:20} {} rows stored, {} by the log, {} differ\n",
             rows.name, rows.stored, rows.expected, rows.differences
-        );
-    }
-    for row in &verified.listed {
-        let side = |json: Option<&fleetlog_event_log::event::Json>| {
-            json.map_or("no such row".to_owned(), |json| json.0.clone())
-        };
-        text += &format!(
-            "{} {}\n  stored  {}\n  log     {}\n",
-            row.rows_of,
-            row.key.0,
-            side(row.live.as_ref()),
-            side(row.rebuilt.as_ref())
-        );
-    }
-    text
+        )
+    });
+    let listed = verified.listed.iter().map(|row| {
+        difference(row.rows_of, &row.key, ("stored", row.live.as_ref()), ("log", row.rebuilt.as_ref()))
+    });
+    std::iter::once(head).chain(rows).chain(listed).collect()
+}
+
+/// A row that differs, as it is on both sides.
+fn difference(
+    rows_of: &str,
+    key: &Json,
+    (one, left): (&str, Option<&Json>),
+    (other, right): (&str, Option<&Json>),
+) -> String {
+    let side = |row: Option<&Json>| row.map_or("no such row".to_owned(), |row| row.0.clone());
+    format!("{rows_of} {}\n  {one:7}  {}\n  {other:7}  {}\n", key.0, side(left), side(right))
 }
 
 fn table(statuses: &[ProjectionStatus]) -> String {

@@ -67,7 +67,7 @@ fn line(rebuild: &Rebuild) -> String {
     let (position, head) = (rebuild.events.position, rebuild.events.head.max(1));
     let share = (position as f64 / head as f64).clamp(0.0, 1.0);
     let full = (share * WIDTH as f64) as usize;
-    let mut line = format!(
+    let bar = format!(
         "{} {} [{}{}] {:.0} %  {position} of {} events",
         rebuild.projection,
         rebuild.step,
@@ -76,17 +76,16 @@ fn line(rebuild: &Rebuild) -> String {
         share * 100.0,
         rebuild.events.head
     );
-    if let Some(rate) = rebuild.rate.filter(|_| matches!(rebuild.step, Step::Building | Step::CatchingUp)) {
-        line += &format!("  {rate:.0}/s");
-    }
-    if let Some(left) = rebuild.seconds_left().filter(|_| rebuild.step == Step::Building) {
-        line += &format!("  {left:.0} s left");
-    }
-    if rebuild.step == Step::Comparing && rebuild.ranges > 0 {
-        line += &format!("  {} of {} ranges compared", rebuild.ranges_compared, rebuild.ranges);
-    }
-    if let Some(error) = &rebuild.error {
-        line += &format!("  {error}");
-    }
-    line
+    let folds = matches!(rebuild.step, Step::Building | Step::CatchingUp);
+    let rate = rebuild.rate.filter(|_| folds).map(|rate| format!("{rate:.0}/s"));
+    let left = rebuild.seconds_left().filter(|_| rebuild.step == Step::Building);
+    let left = left.map(|left| format!("{left:.0} s left"));
+    let compares = rebuild.step == Step::Comparing && rebuild.ranges > 0;
+    let ranges =
+        compares.then(|| format!("{} of {} ranges compared", rebuild.ranges_compared, rebuild.ranges));
+    [Some(bar), rate, left, ranges, rebuild.error.clone()]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("  ")
 }
