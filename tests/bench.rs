@@ -39,6 +39,13 @@ async fn commands_are_measured_under_telemetry() {
 }
 
 #[tokio::test]
+async fn a_rebuild_is_measured_beside_its_ceiling_and_under_telemetry() {
+    let report = report(&["rebuild", "--devices", "10", "--events", "2000", "--telemetry", "20"]).await;
+    assert!(value(&report, "folded") > 0.0 && value(&report, "folded under telemetry") > 0.0, "{report}");
+    assert_eq!(report["checked"].as_array().map(Vec::len), Some(3), "{report}");
+}
+
+#[tokio::test]
 async fn idle_connections_are_measured_beside_a_bare_listener() {
     let load = ["connections", "--connections", "30", "--publishers", "5", "--seconds", "1"];
     let report = report(&load).await;

@@ -7,6 +7,7 @@
 //! - [`ingest`]: from devices to the log and the read models
 //! - [`append`]: batches into the log, alone
 //! - [`projections`]: from the log into the read models, alone
+//! - [`rebuild`]: a new version of a read model beside the live one, alone and under telemetry
 //! - [`commands`]: from a request to a device and back, under telemetry
 //! - [`connections`]: the cost of idle connections, beside those of a bare [`listener`]
 //! - [`query`]: reads over HTTP from a large log
@@ -33,6 +34,7 @@ mod load;
 mod progress;
 mod projections;
 mod query;
+mod rebuild;
 mod report;
 mod rows;
 mod schedule;
@@ -48,6 +50,7 @@ pub async fn run(args: Bench) -> anyhow::Result<()> {
         What::Ingest(args) => in_lab(async |lab| ingest::run(args, lab).await).await?,
         What::Append(args) => in_lab(async |lab| append::run(args, lab).await).await?,
         What::Projections(args) => in_lab(async |lab| projections::run(args, lab).await).await?,
+        What::Rebuild(args) => in_lab(async |lab| rebuild::run(args, lab).await).await?,
         What::Commands(args) => in_lab(async |lab| commands::run(args, lab).await).await?,
         What::Connections(args) => in_lab(async |lab| connections::run(args, lab).await).await?,
         What::Query(args) => in_lab(async |lab| query::run(args, lab).await).await?,

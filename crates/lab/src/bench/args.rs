@@ -25,6 +25,8 @@ pub enum What {
     Append(Append),
     /// Events a second from position 1 into every read model, beside one SQL statement that computes the same windows.
     Projections(Projections),
+    /// Events a second of a rebuild beside the live version, alone and under telemetry, beside the same SQL statement.
+    Rebuild(Rebuild),
     /// Commands a second, and how long a command takes to each step, under telemetry.
     Commands(Commands),
     /// The memory of idle MQTT connections on the server's own endpoint, beside a bare listener that holds as many.
@@ -115,6 +117,20 @@ pub struct Projections {
     /// How many events to fold.
     #[arg(long, default_value_t = 5_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub events: u64,
+}
+
+/// A rebuild of the windows, while everyone reads them.
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// How many devices the events belong to.
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub devices: u32,
+    /// How many events to fold.
+    #[arg(long, default_value_t = 10_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub events: u64,
+    /// Telemetry messages a second, of all devices together, during the second rebuild.
+    #[arg(long, default_value_t = 5000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub telemetry: u32,
 }
 
 /// Commands under telemetry.

@@ -54,7 +54,7 @@ pub(super) async fn run(args: &Projections, lab: &Lab) -> anyhow::Result<Report>
 }
 
 /// Appends the events.
-async fn record(Projections { devices, events }: &Projections, lab: &Lab) -> anyhow::Result<()> {
+pub(super) async fn record(Projections { devices, events }: &Projections, lab: &Lab) -> anyhow::Result<()> {
     let every = SPREAD / (*events).try_into().unwrap_or(i32::MAX);
     let rows = Rows { devices: *devices, since: Utc::now() - SPREAD, every };
     rows.fill(lab, *events).await?;
@@ -82,7 +82,7 @@ async fn rebuild(
 }
 
 /// How long the statement takes, with ample workers and memory.
-async fn sql(owner: &mut PgConnection) -> anyhow::Result<Duration> {
+pub(super) async fn sql(owner: &mut PgConnection) -> anyhow::Result<Duration> {
     for setting in [
         "work_mem = '512MB'",
         "hash_mem_multiplier = 2",
@@ -98,7 +98,7 @@ async fn sql(owner: &mut PgConnection) -> anyhow::Result<Duration> {
 }
 
 /// Checks that the server's windows equal those of the statement.
-async fn equal(owner: &mut PgConnection) -> anyhow::Result<String> {
+pub(super) async fn equal(owner: &mut PgConnection) -> anyhow::Result<String> {
     let (windows, different): (i64, i64) = sqlx::query_as(
         "SELECT count(*), count(*) FILTER (WHERE (a.count, a.sum, a.min, a.max, a.first, a.first_at, a.last, a.last_at)
              IS DISTINCT FROM (b.count, b.sum, b.min, b.max, b.first, b.first_at, b.last, b.last_at))
