@@ -116,7 +116,7 @@ impl Fleet {
     async fn assert_verified(&self) {
         self.projections.catch_up(LIMIT).await.expect("caught up");
         let facts = self.projections.facts("commands").expect("a projection");
-        let verified = verify(&self.node.log, facts, 10, |_, _, _| {}).await.expect("verified");
+        let verified = verify(&self.node.log, facts, 10, |_| {}).await.expect("verified");
         assert_eq!(verified.differences(), 0, "{:#?}", verified.listed);
     }
 

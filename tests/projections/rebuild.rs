@@ -62,7 +62,7 @@ async fn live_version(log: &EventLog, projection: &str) -> i32 {
 /// Verifies a projection and returns how many rows it has and how many differ.
 async fn verified(log: &EventLog, handle: &Handle, projection: &str) -> (i64, i64) {
     let facts = handle.facts(projection).expect("a projection");
-    let verified = verify(log, facts, 10, |_, _, _| {}).await.expect("verified");
+    let verified = verify(log, facts, 10, |_| {}).await.expect("verified");
     assert!(verified.differences() == 0 || !verified.listed.is_empty(), "differences are listed");
     (verified.rows.iter().map(|rows| rows.stored).sum(), verified.differences())
 }
@@ -290,7 +290,7 @@ async fn the_statement_that_verifies_windows_takes_the_same_metrics_from_any_pay
     let running = Running::start(&log);
     running.catch_up().await;
     let (windows, differences) = verified(&log, &running.handle, "telemetry_windows").await;
-    assert!(windows > 3_000, "{windows}");
+    assert!(windows > 1_500, "{windows}");
     assert_eq!(differences, 0);
     running.stop().await;
 }
@@ -409,7 +409,7 @@ async fn a_fold_that_differs_is_listed_and_goes_live_only_once_it_is_accepted_an
     assert_eq!(ended(&broken.handle, "totals").await.step, Step::Swapped);
     assert_eq!(totals(&log).await[0], ("t0/dev-01".to_owned(), 4));
     let facts = broken.handle.facts("totals").expect("a projection");
-    let verified = verify(&log, facts, 10, |_, _, _| {}).await.expect("verified");
+    let verified = verify(&log, facts, 10, |_| {}).await.expect("verified");
     assert_eq!(
         (verified.differences(), verified.listed[0].key.0.as_str()),
         (2, r#"{"device" : "t0/dev-01"}"#)

@@ -22,6 +22,8 @@ const MAX_SLICES: i64 = 8;
 const SLICE: i64 = 200_000;
 /// A new version has caught up when it lacks at most this many events of the live one: some milliseconds' work.
 const CLOSE: i64 = 2_000;
+/// How often a version is brought close to the live one before that is held.
+const APPROACHES: usize = 3;
 /// How many events of a rebuild are folded before they are written. The more, the fewer times a row is written.
 const BATCH: i64 = 500_000;
 
@@ -164,6 +166,16 @@ impl<M: ReadModel> Level<M> {
         let (to, events) = self.builder.apply(log_id, self.position(log_id), slice).await?;
         self.positions.insert(log_id, to);
         Ok(events)
+    }
+
+    /// Applies what the live version has, without holding it. What is left is little, and the read model remembers what
+    /// it needs for it, so that the live version is held for milliseconds afterwards.
+    pub(super) async fn approach(&mut self) -> Result<(), Stopped> {
+        for _ in 0..APPROACHES {
+            let live = live_positions(&mut *self.builder.log.pool().acquire().await?, M::NAME, false).await?;
+            self.reach(&live).await?;
+        }
+        Ok(())
     }
 
     /// Applies everything up to exactly these positions.

@@ -12,8 +12,8 @@ use super::work::{Context, Stopped, Task};
 use super::{MAX_DIFFERENCES, Step};
 use crate::read_model::{ReadModel, Rows};
 
-/// About how many rows a range has.
-const RANGE_ROWS: i64 = 500_000;
+/// About how many bytes of the tables belong to a range.
+const RANGE_BYTES: i64 = 64 << 20;
 /// The most ranges.
 const MAX_RANGES: i64 = 64;
 
@@ -130,10 +130,12 @@ impl Pair<'_> {
 pub(super) async fn compare<M: ReadModel>(context: &Context, task: &Task) -> Result<(), Stopped> {
     let pool = context.log.pool();
     // While this holds the live checkpoints, the new version reaches them, and a snapshot is taken of both.
+    let mut level = Level::<M>::new(&context.log, &context.options, task.version).await?;
+    level.approach().await?;
     let mut holding = pool.begin().await?;
     holding.execute("SET LOCAL idle_in_transaction_session_timeout = '60s'").await?;
     let positions = live_positions(&mut holding, M::NAME, true).await?;
-    Level::<M>::new(&context.log, &context.options, task.version).await?.reach(&positions).await?;
+    level.reach(&positions).await?;
     let mut connection = pool.acquire().await?;
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
     snapshot
@@ -150,9 +152,9 @@ pub(super) async fn compare<M: ReadModel>(context: &Context, task: &Task) -> Res
     forget::<M>(context).await?;
     let (version, format) = live;
     let mut differences = 0;
+    let ranges = ranges::<M>(&mut snapshot, version).await?;
     for rows in M::compared().iter().filter(|_| format == M::FORMAT) {
         let pair = Pair { rows, live: (rows.stored)(version), rebuilt: (rows.stored)(task.version) };
-        let ranges = ranges(&mut snapshot, &pair.live).await?;
         for range in 0..ranges {
             if !context.goes_on(task).await? {
                 return Ok(());
@@ -174,14 +176,16 @@ pub(super) async fn compare<M: ReadModel>(context: &Context, task: &Task) -> Res
     Ok(())
 }
 
-/// How many ranges to compare, by the planner's estimate of the rows.
-pub(crate) async fn ranges(connection: &mut PgConnection, rows: &str) -> sqlx::Result<i32> {
-    // One range holds all rows, so the estimate is of all of them.
-    let all = rows.replace("$1", "0").replace("$2", "1");
-    let plan: String = sqlx::query_scalar(&format!("EXPLAIN {all}")).fetch_one(connection).await?;
-    let estimate = plan.split("rows=").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<i64>().ok());
-    // The planner takes the condition for selective: one row in 200.
-    Ok((estimate.unwrap_or(0).saturating_mul(200) / RANGE_ROWS).clamp(1, MAX_RANGES) as i32)
+/// How many ranges to compare: by the size of the tables.
+async fn ranges<M: ReadModel>(connection: &mut PgConnection, version: i32) -> sqlx::Result<i32> {
+    let bytes: i64 = sqlx::query_scalar(
+        "SELECT coalesce(sum(pg_table_size(to_regclass(name || '_v' || $2))), 0)::bigint FROM unnest($1::text[]) AS name",
+    )
+    .bind(M::TABLES)
+    .bind(version)
+    .fetch_one(connection)
+    .await?;
+    Ok((bytes / RANGE_BYTES).clamp(1, MAX_RANGES) as i32)
 }
 
 /// Forgets what earlier comparisons of the projection found.

@@ -17,6 +17,8 @@ pub(super) async fn swap<M: ReadModel>(context: &Context, task: &Task) -> Result
     let (log, options, task) = (context.log.clone(), context.options.clone(), task.clone());
     let swapped = context.log.record(move |recorder| {
         Box::pin(async move {
+            let mut level = Level::<M>::new(&log, &options, task.version).await?;
+            level.approach().await?;
             let connection = recorder.connection();
             // It is idle while the last events are folded. A reader that does not end must not hold up all others.
             connection
@@ -29,7 +31,7 @@ pub(super) async fn swap<M: ReadModel>(context: &Context, task: &Task) -> Result
                 return Ok(());
             }
             let live = live_positions(connection, M::NAME, true).await?;
-            Level::<M>::new(&log, &options, task.version).await?.reach(&live).await?;
+            level.reach(&live).await?;
             let instead_of: i32 =
                 sqlx::query_scalar("SELECT version FROM projections WHERE projection = $1 AND live")
                     .bind(M::NAME)

@@ -1,5 +1,5 @@
-//! What two versions of `telemetry_windows` are compared by: the windows that readers see, one by one. And the same
-//! windows computed from the log in one statement.
+//! What two versions of `telemetry_windows` are compared by: the stored windows, one by one. And the same windows
+//! computed from the log in one statement.
 
 use fleetlog_aggregates::metrics::{MAX_MAGNITUDE, MAX_METRIC_NAME, MAX_METRICS};
 
@@ -17,37 +17,19 @@ pub(super) fn rows() -> Vec<Rows> {
     }]
 }
 
-/// As the view `telemetry_windows` has it: to a window belong the open runs of shorter steps.
+/// The windows as they are stored: those of longer steps lack the open runs of shorter ones, which readers add.
 fn stored(version: i32) -> String {
     format!(
-        "SELECT log_id, aggregate_id, metric, step, window_start(start, step) AS start,
-                sum(count)::bigint AS count, sum(sum) AS sum, min(min) AS min, max(max) AS max,
-                (array_agg(first ORDER BY start))[1] AS first, min(first_at) AS first_at,
-                (array_agg(last ORDER BY start DESC))[1] AS last, max(last_at) AS last_at
-         FROM (
-             SELECT log_id, aggregate_id, metric, step, starts, counts, sums, mins, maxs, firsts, first_ats, lasts,
-                    last_ats
-             FROM telemetry_series_v{version} JOIN telemetry_windows_v{version} USING (log_id, series_id)
-             WHERE range_of(aggregate_id, $2) = $1
-             UNION ALL
-             SELECT log_id, aggregate_id, metric, shorter.than, starts, counts, sums, mins, maxs, firsts, first_ats,
-                    lasts, last_ats
-             FROM telemetry_series_v{version} AS series
-             CROSS JOIN (VALUES (60, 3600), (60, 86400), (3600, 86400)) AS shorter (step, than)
-             CROSS JOIN LATERAL (
-                 SELECT starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats
-                 FROM telemetry_windows_v{version} AS open
-                 WHERE open.log_id = series.log_id AND open.series_id = series.series_id AND open.step = shorter.step
-                 ORDER BY run DESC LIMIT 1
-             ) AS open
-             WHERE range_of(aggregate_id, $2) = $1
-         ) AS runs
+        "SELECT log_id, aggregate_id, metric, step, start, count, sum, min, max, first, first_at, last, last_at
+         FROM telemetry_series_v{version} JOIN telemetry_windows_v{version} USING (log_id, series_id)
          CROSS JOIN LATERAL unnest(starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats)
              AS windows (start, count, sum, min, max, first, first_at, last, last_at)
-         GROUP BY log_id, aggregate_id, metric, step, 5"
+         WHERE range_of(aggregate_id, $2) = $1"
     )
 }
 
+/// Hours are made of the minutes before the newest run of ten, and days of the hours before theirs, as they are stored.
+///
 /// A payload's leaves are its numbers and booleans, in the order of the text. Most payloads are flat; of the others the
 /// nested objects and arrays are opened one by one. A name with U+0000, which no text of Postgres can hold, is given
 /// another character, by which it is left out.
@@ -116,20 +98,22 @@ fn from_log(version: i32) -> String {
          ), series AS (
              -- The metrics that a device had first.
              SELECT * FROM (
-                 SELECT log_id, aggregate_id, metric,
+                 SELECT log_id, aggregate_id, metric, window_start(max(start), 600) AS open,
                         row_number() OVER (PARTITION BY log_id, aggregate_id ORDER BY min(met)) AS nth
                  FROM minutes GROUP BY 1, 2, 3
              ) AS ranked WHERE nth <= {DEVICE_METRICS}
          ), counted AS MATERIALIZED (
-             SELECT minutes.* FROM minutes JOIN series USING (log_id, aggregate_id, metric)
+             SELECT minutes.*, series.open FROM minutes JOIN series USING (log_id, aggregate_id, metric)
          ), hours AS MATERIALIZED (
              SELECT log_id, aggregate_id, metric, window_start(start, 3600) AS start, sum(count)::bigint AS count,
                     sum(sum) AS sum, min(min) AS min, max(max) AS max, min(first) AS first, max(last) AS last
-             FROM counted GROUP BY 1, 2, 3, 4
+             FROM counted WHERE start < open GROUP BY 1, 2, 3, 4
+         ), open_hours AS (
+             SELECT log_id, aggregate_id, metric, window_start(max(start), 36000) AS open FROM hours GROUP BY 1, 2, 3
          ), days AS (
              SELECT log_id, aggregate_id, metric, window_start(start, 86400) AS start, sum(count)::bigint AS count,
                     sum(sum) AS sum, min(min) AS min, max(max) AS max, min(first) AS first, max(last) AS last
-             FROM hours GROUP BY 1, 2, 3, 4
+             FROM hours JOIN open_hours USING (log_id, aggregate_id, metric) WHERE start < open GROUP BY 1, 2, 3, 4
          )
          SELECT log_id, aggregate_id, metric, step, start, count, sum, min, max,
                 first[4] AS first, to_timestamp(first[1]) AS first_at, last[4] AS last, to_timestamp(last[1]) AS last_at
