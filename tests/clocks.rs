@@ -6,8 +6,8 @@ use fleetlog_engine::devices::credentials::Credentials;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::Api;
 use crate::support::api::{Answer, PASSWORD, answer};
+use crate::support::{Api, until};
 
 async fn post(api: &Api, path: &str, body: Value) -> Answer {
     answer(api.request(Method::POST, path).json(&body)).await
@@ -135,11 +135,9 @@ async fn a_mail_that_was_put_off_by_a_clock_that_was_ahead_is_sent() {
     let _stopping = stop.clone().drop_guard();
     tokio::spawn(Delivery::new(api.log.clone(), transport).run(stop));
     let mut owner = api.database.owner().await;
-    let sent = async {
-        let done = "SELECT EXISTS (SELECT FROM mail_outbox WHERE done_at IS NOT NULL)";
-        while !sqlx::query_scalar::<_, bool>(done).fetch_one(&mut owner).await.expect("an answer") {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(30), sent).await.expect("sent");
+    let done = "SELECT EXISTS (SELECT FROM mail_outbox WHERE done_at IS NOT NULL)";
+    until("the mail is sent", async || {
+        sqlx::query_scalar(done).fetch_one(&mut owner).await.expect("an answer")
+    })
+    .await;
 }

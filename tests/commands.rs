@@ -6,7 +6,6 @@ mod life;
 mod two_nodes;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use fleetlog_access::starter_types;
 use fleetlog_aggregates::device::{self, Labels, Via};
@@ -23,10 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use crate::support::mqtt::{Device, V5};
-use crate::support::{Node, register_device, t0};
-
-/// Longer than anything takes that works.
-const LIMIT: Duration = Duration::from_secs(30);
+use crate::support::{LIMIT, Node, register_device, t0};
 
 /// A node that dispatches, with its read models.
 struct Fleet {

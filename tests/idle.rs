@@ -15,6 +15,8 @@ use crate::support::Database;
 
 /// How long questions are counted, in seconds of the database's clock.
 const WINDOW_S: f64 = 10.0;
+/// How often the end of a window is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How many windows there are for the service, and for autovacuum, to come to rest.
 const WINDOWS: usize = 12;
 /// With fewer questions a second the service is not idle but held up.
@@ -77,12 +79,12 @@ async fn an_idle_service_with_a_thousand_tenants_asks_the_database_fewer_than_fi
 
     let (mut counter, mut rates) = (Counter::of(&database).await, vec![]);
     for _ in 0..WINDOWS {
-        let began = counter.read().await;
+        let (began, mut looks) = (counter.read().await, tokio::time::interval(LOOK_EVERY));
         let mut now = began;
         while now.at - began.at < WINDOW_S {
             tokio::select! {
                 ended = &mut running => panic!("the service ended: {ended:?}"),
-                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                _ = looks.tick() => {}
             }
             now = counter.read().await;
         }

@@ -9,8 +9,6 @@ mod document;
 mod strangers;
 mod tiers;
 
-use std::time::Duration;
-
 use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -20,8 +18,6 @@ use crate::support::api::{Answer, answer};
 
 /// No test lasts so long that a window of a day ends in it, but at midnight.
 const DAY: u32 = 86_400;
-/// Longer than anything takes that works.
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// Gives a tier these limits.
 async fn put_tier(api: &Api, tier: &str, limits: Value) -> Answer {
@@ -36,16 +32,6 @@ async fn ask(api: &Api, tenant: &str, role: Role, path: &str) -> Answer {
 /// Asks as nobody.
 async fn ask_bare(api: &Api, path: &str) -> Answer {
     answer(api.request(Method::GET, path)).await
-}
-
-/// Polls until it is so.
-async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
-    let polling = async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, polling).await.unwrap_or_else(|_| panic!("{what}: never"));
 }
 
 /// How many of so many requests, one after the other, are let through.

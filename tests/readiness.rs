@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::api::answer;
 use crate::support::mqtt::{Device as Client, V5};
-use crate::support::{Api, Database, Node, Server, log_of, register_device};
+use crate::support::{Api, Database, Node, Server, eventually, log_of, register_device, until};
 
 const TOPIC: &str = "t0/devices/dev-01/telemetry";
 
@@ -42,14 +42,12 @@ async fn free_the_disk(owner: &mut PgConnection) {
 }
 
 /// Waits until a part is up or down.
-async fn until(health: &Health, name: &str, up: bool) -> PartState {
-    for _ in 0..6000 {
-        if let Some(part) = health.states().into_iter().find(|part| part.name == name && part.up == up) {
-            return part;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("{name}: {:?}", health.states());
+async fn until_part(health: &Health, name: &str, up: bool) -> PartState {
+    eventually(name, async || {
+        let states = health.states();
+        states.iter().find(|part| part.name == name && part.up == up).cloned().ok_or(states)
+    })
+    .await
 }
 
 /// What an answer of `/readyz` says about a part.
@@ -66,14 +64,14 @@ async fn a_message_that_is_not_stored_is_reported_with_the_time_since_when_and_t
         fill_the_disk(&mut owner, "telemetry_events").await;
         let health = node.log.health().clone();
         let waiting = tokio::spawn(async move { (node.ingest(TOPIC, r#"{"msg_id":"m1"}"#).await, node) });
-        let down = until(&health, parts::APPENDS, false).await;
+        let down = until_part(&health, parts::APPENDS, false).await;
         let reason = down.reason.expect("a reason");
         let words = "failed to append telemetry: the database's disk has no space left (SQLSTATE 53100)";
         assert!(reason.ends_with(words), "{reason}");
         free_the_disk(&mut owner).await;
         let (fate, _node) = waiting.await.expect("stored");
         assert_eq!(fate, Ok(Fate::Recorded(1)));
-        assert!(until(&health, parts::APPENDS, true).await.since > down.since);
+        assert!(until_part(&health, parts::APPENDS, true).await.since > down.since);
     };
     let locked = async {
         let node = Node::start().await;
@@ -81,11 +79,11 @@ async fn a_message_that_is_not_stored_is_reported_with_the_time_since_when_and_t
         let began = chrono::Utc::now();
         let health = node.log.health().clone();
         let waiting = tokio::spawn(async move { (node.ingest(TOPIC, r#"{"msg_id":"m1"}"#).await, node) });
-        let down = until(&health, parts::APPENDS, false).await;
+        let down = until_part(&health, parts::APPENDS, false).await;
         assert!(down.since >= began && down.reason.is_some(), "{down:?}");
         drop(lock);
         waiting.await.expect("stored").0.expect("stored");
-        until(&health, parts::APPENDS, true).await;
+        until_part(&health, parts::APPENDS, true).await;
     };
     tokio::join!(full, locked);
 }
@@ -121,13 +119,11 @@ async fn an_event_that_cannot_be_appended_is_reported_and_so_is_the_first_moment
 /// Waits for what `/readyz` says of reads.
 async fn reads(health: &Health, expected: Option<&str>) {
     let said = || health.states().into_iter().find(|part| part.name == parts::READS).expect("a part").reason;
-    for _ in 0..6000 {
-        if said().as_deref() == expected {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("{:?}", said());
+    eventually("reads are reported", async || {
+        let said = said();
+        if said.as_deref() == expected { Ok(()) } else { Err(said) }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -179,7 +175,7 @@ async fn a_projection_whose_log_has_lost_its_events_is_reported() {
     let lose = "SET session_replication_role = replica; DELETE FROM telemetry_events";
     owner.execute(lose).await.expect("lost");
     let _running = impatient(&log).drop_guard();
-    let down = until(log.health(), parts::PROJECTIONS, false).await;
+    let down = until_part(log.health(), parts::PROJECTIONS, false).await;
     let reason = down.reason.expect("a reason");
     assert!(reason.contains("has no event after 0, though its head is 1"), "{reason}");
 }
@@ -196,11 +192,11 @@ async fn a_node_that_does_not_lead_reports_a_leader_whose_checkpoint_stands() {
     let mut owner = database.owner().await;
     owner.execute("BEGIN; LOCK TABLE devices_v1 IN ACCESS EXCLUSIVE MODE").await.expect("locked");
     store(&here, 2).await;
-    let down = until(there.health(), parts::PROJECTIONS, false).await;
+    let down = until_part(there.health(), parts::PROJECTIONS, false).await;
     let reason = down.reason.expect("a reason");
     assert!(reason.contains("stands still: another node leads it"), "{reason}");
     owner.execute("COMMIT").await.expect("unlocked");
-    until(there.health(), parts::PROJECTIONS, true).await;
+    until_part(there.health(), parts::PROJECTIONS, true).await;
     leading.cancel();
 }
 
@@ -208,15 +204,11 @@ async fn a_node_that_does_not_lead_reports_a_leader_whose_checkpoint_stands() {
 async fn until_followed(log: &EventLog, position: i64) {
     let at = "SELECT count(*) FROM projection_checkpoints WHERE log_id = $1 AND position >= $2";
     let telemetry = log_of(log, Lane::Telemetry);
-    for _ in 0..4000 {
-        let there: i64 =
-            sqlx::query_scalar(at).bind(telemetry).bind(position).fetch_one(log.pool()).await.expect("read");
-        if there == 2 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("the projections do not follow");
+    until("the projections follow", async || {
+        let there = sqlx::query_scalar(at).bind(telemetry).bind(position).fetch_one(log.pool());
+        there.await.map(|there: i64| there == 2).expect("read")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -276,12 +268,9 @@ async fn until_blocked(database: &Database) {
     let mut owner = database.owner().await;
     let blocked = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%devices_v1%'";
-    for _ in 0..4000 {
+    until("a projection waits", async || {
         let blocked: i64 = sqlx::query_scalar(blocked).fetch_one(&mut owner).await.expect("read");
-        if blocked > 0 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("nothing waits");
+        blocked > 0
+    })
+    .await;
 }

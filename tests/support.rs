@@ -6,12 +6,14 @@ pub(crate) mod mqtt;
 mod node;
 mod publisher;
 pub(crate) mod server;
+mod waiting;
 
 pub(crate) use api::Api;
 pub(crate) use database::{Database, log_of};
 pub(crate) use node::Node;
 pub(crate) use publisher::Publisher;
 pub(crate) use server::{Server, binary, tool, url};
+pub(crate) use waiting::{LIMIT, eventually, until};
 
 use fleetlog_aggregates::device::{Command, Labels, Registration, Via};
 use fleetlog_event_log::{EventLog, TenantLog};

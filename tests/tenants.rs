@@ -5,17 +5,12 @@ mod platform;
 mod retention;
 mod settings;
 
-use std::time::Duration;
-
 use fleetlog_access::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::Api;
 use crate::support::api::{Answer, answer};
-
-/// Longer than anything takes that works.
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// Sends a request as a tenant's user of a role.
 async fn send(api: &Api, who: (&str, Role), method: Method, path: &str, body: Option<Value>) -> Answer {
@@ -34,14 +29,4 @@ async fn change(api: &Api, tenant: &str, change: Value) -> Answer {
 
 async fn register(api: &Api, tenant: &str, uid: &str) -> Answer {
     send(api, (tenant, Role::Admin), Method::POST, "/devices", Some(json!({ "uid": uid }))).await
-}
-
-/// Polls until it is so.
-async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
-    let polling = async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, polling).await.unwrap_or_else(|_| panic!("{what}: never"));
 }

@@ -1,26 +1,28 @@
 //! What was refused, on the record.
 
-use std::time::Duration;
-
 use fleetlog_access::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::Api;
 use crate::support::api::user_id;
+use crate::support::{Api, LIMIT};
 
 /// Waits for so many refusals on the record.
 async fn told(api: &Api, count: usize) -> Vec<Value> {
-    for _ in 0..400 {
-        let events = api.get("/events?type=AccessDenied").await.json();
-        let events = events["items"].as_array().expect("items");
-        if events.len() >= count {
-            let shown = |event: &Value| json!([event["metadata"]["actor"], event["payload"]["AccessDenied"]]);
-            return events.iter().map(shown).collect();
+    let told = async {
+        let mut heads = api.log.heads().watch();
+        loop {
+            let events = api.get("/events?type=AccessDenied").await.json();
+            let events = events["items"].as_array().expect("items");
+            if events.len() >= count {
+                let shown =
+                    |event: &Value| json!([event["metadata"]["actor"], event["payload"]["AccessDenied"]]);
+                return events.iter().map(shown).collect();
+            }
+            heads.changed().await.expect("a log");
         }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("not told of {count} refusals");
+    };
+    tokio::time::timeout(LIMIT, told).await.expect("all refusals on the record")
 }
 
 #[tokio::test]

@@ -1,15 +1,13 @@
 //! Users on the command line, and the first admin's password.
 
-use std::process::{Output, Stdio};
-use std::time::Duration;
-
 use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use std::process::{Output, Stdio};
 
 use super::{STRONG, add, events, log_in, me, session};
 use crate::support::server::EMAIL;
-use crate::support::{Api, Database, Server, binary, tool, url};
+use crate::support::{Api, Database, Server, binary, eventually, tool, url};
 
 async fn user(database: &Database, arguments: &[&str]) -> Output {
     let mut command = tool("user");
@@ -65,17 +63,16 @@ async fn where_everything_is_on_this_machine_mails_are_files_and_users_are_found
     let body = json!({ "email": EMAIL });
     let forgot = server.request(Method::POST, "/auth/password/forgot").json(&body);
     assert_eq!(forgot.send().await.expect("an answer").status(), StatusCode::ACCEPTED);
-    let token = loop {
+    let mail = eventually("the mail is in the outbox", async || {
         let files = std::fs::read_dir(directory.path().join("outbox"));
         let texts = files.into_iter().flatten().flatten().map(|file| std::fs::read_to_string(file.path()));
-        let text = texts.flatten().find(|text| text.contains("fleetlog at"));
-        if let Some(text) = text {
-            let link = text.lines().find(|line| line.contains("#token=")).expect("a link").trim().to_owned();
-            assert!(link.starts_with("http://127.0.0.1:"), "{link}");
-            break link.split_once('=').expect("a token").1.to_owned();
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    };
+        let texts: Vec<String> = texts.flatten().collect();
+        texts.iter().find(|text| text.contains("fleetlog at")).cloned().ok_or(texts)
+    })
+    .await;
+    let link = mail.lines().find(|line| line.contains("#token=")).expect("a link").trim();
+    assert!(link.starts_with("http://127.0.0.1:"), "{link}");
+    let token = link.split_once('=').expect("a token").1;
     let body = json!({ "token": token, "password": STRONG });
     let reset = server.request(Method::POST, "/auth/password/reset").json(&body);
     assert_eq!(reset.send().await.expect("an answer").status(), StatusCode::NO_CONTENT);

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use fleetlog_access::mail::{Delivery, Transport};
 use fleetlog_event_log::EventLog;
-use sqlx::Row;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::Database;
+use crate::support::{Database, until};
 
 /// A mail server that speaks as much SMTP as there is to speak, and tells what it was told.
 struct MailServer {
@@ -90,17 +89,12 @@ async fn post(database: &Database, recipient: &str) {
     .expect("posted");
 }
 
-/// Polls the one mail until it is as expected: the delivery is another task.
-async fn until(database: &Database, condition: &str) {
+/// Waits until a mail is as expected.
+async fn until_mail(database: &Database, condition: &str) {
     let mut owner = database.owner().await;
-    let select = format!("SELECT count(*) FROM mail_outbox WHERE {condition}");
-    for _ in 0..800 {
-        if sqlx::query(&select).fetch_one(&mut owner).await.expect("a count").get::<i64, _>(0) > 0 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("never {condition}");
+    let select = format!("SELECT EXISTS (SELECT FROM mail_outbox WHERE {condition})");
+    until(condition, async || sqlx::query_scalar(&select).fetch_one(&mut owner).await.expect("an answer"))
+        .await;
 }
 
 const SENT: &str = "done_at IS NOT NULL AND body = '' AND attempts = 1";
@@ -113,7 +107,7 @@ async fn a_mail_goes_to_the_mail_server_and_its_token_is_forgotten() {
     post(&database, "jo@example.com").await;
     let _delivery = deliver(&log, server.transport("?tls=none"));
     let said = server.conversation().await;
-    until(&database, SENT).await;
+    until_mail(&database, SENT).await;
     let word = |word: &str| said.iter().find(|line| line.starts_with(word)).map(String::as_str);
     // `\0fleet\0p@ss`, in base64.
     assert_eq!(word("AUTH"), Some("AUTH PLAIN AGZsZWV0AHBAc3M="));
@@ -136,7 +130,7 @@ async fn without_the_encryption_that_is_asked_for_nothing_is_said() {
     let _delivery = deliver(&log, server.transport(""));
     let said = server.conversation().await;
     assert!(said.iter().all(|line| ["EHLO", "QUIT"].iter().any(|word| line.starts_with(word))), "{said:?}");
-    until(&database, "attempts = 1 AND done_at IS NULL AND body <> ''").await;
+    until_mail(&database, "attempts = 1 AND done_at IS NULL AND body <> ''").await;
 }
 
 #[tokio::test]
@@ -147,20 +141,22 @@ async fn a_refused_mail_is_tried_again_later_and_given_up_after_a_day() {
     post(&database, "jo@example.com").await;
     let _delivery = deliver(&log, server.transport("?tls=none"));
     server.conversation().await;
-    until(&database, "attempts = 1 AND next_attempt_at > now() + interval '55 seconds'").await;
+    until_mail(&database, "attempts = 1 AND next_attempt_at > now() + interval '55 seconds'").await;
     let mut owner = database.owner().await;
     let due = "UPDATE mail_outbox SET next_attempt_at = now()";
     sqlx::raw_sql(due).execute(&mut owner).await.expect("due");
     server.conversation().await;
-    until(&database, "attempts = 2 AND next_attempt_at > now() + interval '115 seconds'").await;
+    until_mail(&database, "attempts = 2 AND next_attempt_at > now() + interval '115 seconds'").await;
     let late = "UPDATE mail_outbox SET next_attempt_at = now(), created_at = now() - interval '25 hours'";
     sqlx::raw_sql(late).execute(&mut owner).await.expect("late");
-    until(&database, "done_at IS NOT NULL AND body = '' AND attempts = 2").await;
+    until_mail(&database, "done_at IS NOT NULL AND body = '' AND attempts = 2").await;
     let old = "UPDATE mail_outbox SET done_at = now() - interval '8 days'";
     sqlx::raw_sql(old).execute(&mut owner).await.expect("old");
-    while sqlx::query("SELECT FROM mail_outbox").fetch_optional(&mut owner).await.expect("a row").is_some() {
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
+    let forgotten = "SELECT NOT EXISTS (SELECT FROM mail_outbox)";
+    until("the mail is forgotten", async || {
+        sqlx::query_scalar(forgotten).fetch_one(&mut owner).await.expect("an answer")
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -180,7 +176,7 @@ async fn of_many_nodes_one_sends_each_mail() {
     recipients.sort();
     expected.sort();
     assert_eq!(recipients, expected);
-    until(&database, &format!("(SELECT count(*) FROM mail_outbox WHERE {SENT}) = 20")).await;
+    until_mail(&database, &format!("(SELECT count(*) FROM mail_outbox WHERE {SENT}) = 20")).await;
     assert!(server.conversations.try_recv().is_err(), "nothing is sent twice");
 }
 
@@ -192,7 +188,7 @@ async fn without_a_mail_server_a_mail_is_a_file_for_the_services_own_user() {
     let outbox = directory.path().join("data/outbox");
     post(&database, "jo@example.com").await;
     let _delivery = deliver(&log, Transport::Files(outbox.clone()));
-    until(&database, SENT).await;
+    until_mail(&database, SENT).await;
     let file = std::fs::read_dir(&outbox).expect("a folder").next().expect("a file").expect("a file");
     assert_eq!(file.metadata().expect("metadata").permissions().mode() & 0o777, 0o600);
     assert_eq!(outbox.metadata().expect("metadata").permissions().mode() & 0o777, 0o700);

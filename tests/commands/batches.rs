@@ -1,15 +1,13 @@
 //! One command for many devices.
 
-use std::time::Duration;
-
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_engine::commands::batch::{NewBatch, Selector};
 use fleetlog_projections::commands::{Batch, batch};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Fleet, LIMIT, actor};
-use crate::support::t0;
+use super::{Fleet, actor};
+use crate::support::{LIMIT, t0};
 
 fn new_batch(uids: &[String], rate_per_s: u32, abort_after_failures: Option<u32>) -> NewBatch {
     let devices = uids.iter().map(|uid| uid.parse::<Uid>().expect("a uid")).collect();
@@ -45,12 +43,14 @@ async fn request(fleet: &Fleet, new: NewBatch) -> Uuid {
 
 async fn until(fleet: &Fleet, batch_id: Uuid, expected: impl Fn(&Batch) -> bool) -> Batch {
     let waiting = async {
+        let mut heads = fleet.node.log.heads().watch();
         loop {
+            fleet.catch_up().await;
             let found = batch(&t0(&fleet.node.log), batch_id).await.expect("read");
             if let Some(found) = found.filter(|found| expected(found)) {
                 return found;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            heads.changed().await.expect("a log");
         }
     };
     tokio::time::timeout(LIMIT, waiting).await.expect("the batch gets there")

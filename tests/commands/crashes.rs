@@ -6,12 +6,11 @@ use std::net::SocketAddr;
 use fleetlog_aggregates::command::Status;
 use fleetlog_embedded::mosquitto;
 use fleetlog_engine::commands::{Commands, NewCommand};
-use fleetlog_event_log::EventLog;
 use reqwest::{Method, StatusCode};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{actor, ping, read, register, words};
+use super::{actor, ping, register, until, words};
 use crate::support::mqtt::{Device, V5};
 use crate::support::{Database, Server, t0};
 
@@ -39,8 +38,7 @@ async fn a_request_whose_answer_was_lost_is_the_same_command_when_it_comes_again
     let broker = mosquitto::Options { dir: directory.path().to_owned(), port: None };
     let broker = mosquitto::Broker::start(broker).await.expect("Mosquitto");
     let database = Database::fresh().await;
-    let log =
-        EventLog::open(fleetlog_event_log::database::Options::new(database.options())).await.expect("open");
+    let log = database.event_log().await;
     let port = broker.address().port();
     let doomed = Server::serve_until_killed(&database.options(), port, "command.requested").await;
     register(&log, "dev-01").await;
@@ -86,8 +84,7 @@ async fn a_killed_server_leaves_a_command_that_ends_once(
     let broker = mosquitto::Options { dir: directory.path().to_owned(), port: None };
     let broker = mosquitto::Broker::start(broker).await.expect("Mosquitto");
     let database = Database::fresh().await;
-    let log =
-        EventLog::open(fleetlog_event_log::database::Options::new(database.options())).await.expect("open");
+    let log = database.event_log().await;
     let (sender, mut received) = tokio::sync::mpsc::unbounded_channel();
     let device = tokio::spawn(journal(broker.address(), answers, sender));
     assert_eq!(received.recv().await, Some(Value::Null), "it listens");
@@ -101,19 +98,11 @@ async fn a_killed_server_leaves_a_command_that_ends_once(
     doomed.wait_killed().await;
 
     let server = Server::serve(&database.options(), port, &[]).await;
-    let state = async {
-        loop {
-            let (state, steps) = read(&log, cmd_id).await;
-            // An answer may be on its way a second time.
-            if state.status.is_terminal()
-                && (!answers || state.status == Status::Acked || state.late_ack.is_some())
-            {
-                return (state, steps);
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    let (state, steps) = tokio::time::timeout(super::LIMIT, state).await.expect("it ends");
+    let (state, steps) = until(&log, cmd_id, |state| {
+        // An answer may be on its way a second time.
+        state.status.is_terminal() && (!answers || state.status == Status::Acked || state.late_ack.is_some())
+    })
+    .await;
     assert_eq!(state.status, outcome, "{:?}", words(&steps));
     let ends = steps.windows(2).filter(|pair| !pair[0].status.is_terminal() && pair[1].status.is_terminal());
     assert_eq!(ends.count(), 1);

@@ -6,11 +6,10 @@ use fleetlog_access::starter_types;
 use fleetlog_aggregates::command::Status;
 use fleetlog_embedded::mosquitto;
 use fleetlog_engine::commands::{Commands, NewCommand};
-use fleetlog_event_log::EventLog;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{actor, ping, read, register};
+use super::{actor, ping, register, until};
 use crate::support::mqtt::{Device, V5};
 use crate::support::{Database, Server, t0};
 
@@ -57,8 +56,7 @@ async fn two_servers_send_each_attempt_once_and_end_each_command_once() {
     let broker = mosquitto::Options { dir: directory.path().to_owned(), port: None };
     let broker = mosquitto::Broker::start(broker).await.expect("Mosquitto");
     let database = Database::fresh().await;
-    let log =
-        EventLog::open(fleetlog_event_log::database::Options::new(database.options())).await.expect("open");
+    let log = database.event_log().await;
     let commands = Commands::default();
     starter_types::give_to_all(&log).await.expect("types");
     let mut fates = HashMap::new();
@@ -81,21 +79,12 @@ async fn two_servers_send_each_attempt_once_and_end_each_command_once() {
     let options = database.options();
     let [a, b] = ["a", "b"].map(|id| ["--mqtt-share", "nodes", "--mqtt-client-id", id]);
     let (here, there) = tokio::join!(Server::serve(&options, port, &a), Server::serve(&options, port, &b));
-    let waiting = async {
-        for &cmd_id in &ids {
-            loop {
-                let (state, steps) = read(&log, cmd_id).await;
-                if state.status.is_terminal() {
-                    assert_eq!(state.status, fates[&cmd_id.to_string()]);
-                    let ends = steps.iter().filter(|step| step.status.is_terminal()).count();
-                    assert_eq!((ends, state.attempts), (1, 1), "{steps:?}");
-                    break;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_mins(2), waiting).await.expect("every command ends");
+    for &cmd_id in &ids {
+        let (state, steps) = until(&log, cmd_id, |state| state.status.is_terminal()).await;
+        assert_eq!(state.status, fates[&cmd_id.to_string()]);
+        let ends = steps.iter().filter(|step| step.status.is_terminal()).count();
+        assert_eq!((ends, state.attempts), (1, 1), "{steps:?}");
+    }
     here.stop().await;
     there.stop().await;
     devices.abort();

@@ -19,7 +19,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Database, Node, Publisher, Server, log_of, register_device};
+use crate::support::{Database, Node, Publisher, Server, eventually, log_of, register_device, until};
 
 const EVENTS: usize = 400;
 
@@ -158,13 +158,12 @@ async fn a_projection_waits_before_the_damaged_events_says_so_and_goes_on_once_t
     let upkeep = tokio::spawn(async move { upkeep.run(stopping).await });
     let running = tokio::spawn(Projections::new(log.clone(), Options::default()).run(stop.clone()));
     let devices = async |expected: &dyn Fn(&ProjectionStatus) -> bool| {
-        loop {
+        eventually("the devices are followed as expected", async || {
             let all = status::list_all(&log).await.expect("read");
-            if let Some(found) = all.into_iter().find(|one| one.projection == "devices" && expected(one)) {
-                return found;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+            let devices = all.into_iter().find(|one| one.projection == "devices").ok_or(None)?;
+            if expected(&devices) { Ok(devices) } else { Err(Some(devices)) }
+        })
+        .await
     };
     let failed = devices(&|devices| devices.state == State::Failed).await;
     let control = log_of(&log, Lane::Control);
@@ -203,9 +202,7 @@ async fn a_projection_waits_before_the_damaged_events_says_so_and_goes_on_once_t
         sqlx::query_scalar("SELECT count(*) FROM devices_v1").fetch_one(log.pool()).await.expect("read");
     assert_eq!(folded, DEVICES as i64);
     let reads = || log.health().states().into_iter().find(|part| part.name == "reads").expect("a part");
-    while !reads().up {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    until("reads succeed again", async || reads().up).await;
     stop.cancel();
     running.await.expect("ended").expect("ended");
     upkeep.await.expect("ended");
@@ -226,13 +223,11 @@ async fn events_that_are_missing_at_the_end_of_a_log_are_reported_at_the_start()
     let lost = "SET session_replication_role = replica; DELETE FROM telemetry_events WHERE position = 3";
     sqlx::raw_sql(lost).execute(&mut owner).await.expect("lost");
     let node = Node::start_on(database.options(), |_, _| ()).await;
-    let reason = loop {
+    let reason = eventually("the log is reported", async || {
         let states = node.log.health().states();
-        if let Some(reason) = states.into_iter().find(|part| part.name == "log").and_then(|part| part.reason)
-        {
-            break reason;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    };
+        let log = states.iter().find(|part| part.name == "log").and_then(|part| part.reason.clone());
+        log.ok_or(states)
+    })
+    .await;
     assert!(reason.contains("its head is 3, and its last event is 2"), "{reason}");
 }

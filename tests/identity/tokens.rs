@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{log_in, me_with};
 use crate::support::api::{PASSWORD, answer};
-use crate::support::{Api, Database, tool};
+use crate::support::{Api, Database, eventually, tool};
 
 fn part(value: &Value) -> String {
     BASE64.encode(value.to_string())
@@ -130,15 +130,11 @@ async fn another_node_takes_a_token_of_a_key_that_it_has_not_heard_of() {
     );
     let token = format!("Bearer {}", one.token("t0", Role::Viewer));
     // It looks once a second at the most, so that made-up keys cost nothing.
-    let mut answered = me_with(&other, &token).await;
-    for _ in 0..200 {
-        if answered.status == StatusCode::OK {
-            return;
-        }
-        answered = me_with(&other, &token).await;
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    panic!("{}", answered.text);
+    eventually("the other node takes the token", async || {
+        let answered = me_with(&other, &token).await;
+        if answered.status == StatusCode::OK { Ok(()) } else { Err(answered.text) }
+    })
+    .await;
 }
 
 #[tokio::test]

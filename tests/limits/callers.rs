@@ -4,9 +4,9 @@ use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use super::{DAY, ask, ask_bare, let_through, put_tier, until};
-use crate::support::Api;
+use super::{DAY, ask, ask_bare, let_through, put_tier};
 use crate::support::api::answer;
+use crate::support::{Api, until};
 
 #[tokio::test]
 async fn a_caller_who_asks_too_much_is_told_when_to_come_again() {

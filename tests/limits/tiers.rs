@@ -4,9 +4,9 @@ use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{ask, put_tier, until};
-use crate::support::Api;
+use super::{ask, put_tier};
 use crate::support::api::answer;
+use crate::support::{Api, until};
 
 #[tokio::test]
 async fn a_tier_says_its_limits_and_changing_them_is_on_the_record() {

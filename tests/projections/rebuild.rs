@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::windows::untidy;
-use super::{PATIENCE, Running, append, assert_equal_to_the_fold_of_the_log, reading};
-use crate::support::Database;
+use super::{Running, append, assert_equal_to_the_fold_of_the_log, reading};
+use crate::support::{Database, eventually};
 
 fn by_fleetlog() -> Metadata {
     Metadata::by(Actor::Fleetlog)
@@ -37,16 +37,11 @@ async fn steer(handle: &Handle, projection: &str, how: Steer) -> Result<Rebuild,
 
 /// Waits until the last rebuild of a projection is in some state.
 async fn until(handle: &Handle, projection: &str, expected: impl Fn(&Rebuild) -> bool) -> Rebuild {
-    let waiting = async {
-        loop {
-            let last = handle.last_rebuild(projection).await.expect("read").expect("a rebuild");
-            if expected(&last) {
-                return last;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("the rebuild gets there")
+    eventually("the rebuild gets there", async || {
+        let last = handle.last_rebuild(projection).await.expect("read").expect("a rebuild");
+        if expected(&last) { Ok(last) } else { Err(last) }
+    })
+    .await
 }
 
 async fn ended(handle: &Handle, projection: &str) -> Rebuild {

@@ -1,28 +1,24 @@
 //! Rebuilds over REST and GraphQL, from the request to the rollback.
 
-use std::time::Duration;
-
 use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::Api;
 use crate::support::api::answer;
+use crate::support::{Api, eventually};
 
 const REBUILD: &str = "/projections/devices/rebuild";
 
 /// Waits until the last rebuild of `devices` has ended, as a client does: it asks again.
 async fn ended(api: &Api) -> Value {
-    let waiting = async {
-        loop {
-            let shown = api.get(REBUILD).await.json();
-            if !shown["ended_at"].is_null() {
-                return shown;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("it ends")
+    eventually("the rebuild ends", async || {
+        let shown = api.get(REBUILD).await.json();
+        if shown["ended_at"].is_null() { Err(shown) } else { Ok(()) }
+    })
+    .await;
+    // The end is an event of the log that the read model follows.
+    api.catch_up().await;
+    api.get(REBUILD).await.json()
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use super::Database;
+use super::{Database, eventually};
 
 /// The password of the first admin, `admin@localhost`.
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -136,18 +136,13 @@ impl Api {
         self.app.access.signing_keys.issue(&user, user_id, Utc::now()).expect("a token")
     }
 
-    /// Polls a path without a token until the answer is as expected.
+    /// Asks for a path without a token until the answer is as expected.
     pub(crate) async fn until(&self, path: &str, expected: impl Fn(&Answer) -> bool) -> Answer {
-        let mut last = String::new();
-        for _ in 0..2000 {
+        eventually(path, async || {
             let answer = answer(self.request(Method::GET, path)).await;
-            if expected(&answer) {
-                return answer;
-            }
-            last = answer.text;
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{path} stays at {last}");
+            if expected(&answer) { Ok(answer) } else { Err(answer.text) }
+        })
+        .await
     }
 
     /// A request without a token.

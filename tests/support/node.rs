@@ -1,7 +1,6 @@
 //! Ingest and the built-in endpoint on a database of the test.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::Utc;
@@ -10,12 +9,12 @@ use fleetlog_engine::ingest::{self, Closed, Fate, Ingest};
 use fleetlog_event_log::{EventLog, database};
 use fleetlog_mqtt::server::{self, Endpoint};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, PgConnection, Row};
+use sqlx::{ConnectOptions, PgConnection};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::Database;
 use super::mqtt::{Device, V5};
+use super::{Database, until};
 
 /// A running node. It stops when it goes out of scope.
 pub(crate) struct Node {
@@ -114,14 +113,12 @@ impl Node {
     /// Returns when an append waits for [`Node::hold_appends`].
     pub(crate) async fn append_waits(&self) {
         let mut owner = self.owner().await;
-        let waiting = "SELECT count(*) AS waiting FROM pg_stat_activity
+        let waiting = "SELECT count(*) FROM pg_stat_activity
             WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        loop {
-            let row = sqlx::query(waiting).fetch_one(&mut owner).await.expect("select");
-            if row.get::<i64, _>("waiting") > 0 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("an append waits", async || {
+            let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut owner).await.expect("select");
+            waiting > 0
+        })
+        .await;
     }
 }

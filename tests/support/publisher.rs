@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use fleetlog_event_log::backoff::Backoff;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
@@ -30,13 +31,14 @@ impl Publisher {
             let (acknowledged, progress) = (Arc::clone(&acknowledged), Arc::clone(&progress));
             tasks.spawn(async move {
                 let mut pending: VecDeque<usize> = (0..each).collect();
+                let mut pauses = Backoff::new(Duration::from_millis(20), Duration::from_millis(20));
                 while !pending.is_empty() {
                     publish(port, &format!("dev-{device:03}"), &mut pending, || {
                         acknowledged.fetch_add(1, Ordering::Relaxed);
                         progress.notify_waiters();
                     })
                     .await;
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    pauses.wait().await;
                 }
             });
         }

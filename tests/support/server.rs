@@ -10,6 +10,8 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use super::eventually;
+
 pub(crate) const EMAIL: &str = "auditor@example.com";
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
@@ -111,22 +113,17 @@ impl Server {
         self.child.id().expect("running")
     }
 
-    /// Polls a path until the answer is as expected. Polling is needed because the server is another process.
+    /// Asks for a path until the answer is as expected.
     pub(crate) async fn until(&mut self, path: &str, expected: impl Fn(&Value) -> bool) -> Value {
-        let mut last = Value::Null;
-        for _ in 0..1200 {
+        eventually(path, async || {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 panic!("the server ended: {status}");
             }
-            if let Ok(answer) = self.request(Method::GET, path).send().await {
-                last = answer.json().await.unwrap_or_default();
-                if expected(&last) {
-                    return last;
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        panic!("{path} stays at {last}");
+            let answer = self.request(Method::GET, path).send().await.map_err(|_| Value::Null)?;
+            let answer: Value = answer.json().await.unwrap_or_default();
+            if expected(&answer) { Ok(answer) } else { Err(answer) }
+        })
+        .await
     }
 
     async fn log_in(&self) -> String {

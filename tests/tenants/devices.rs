@@ -6,8 +6,8 @@ use fleetlog_engine::ingest::Fate;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use super::{change, register, send, until};
-use crate::support::{Api, Node};
+use super::{change, register, send};
+use crate::support::{Api, Node, until};
 
 async fn report(node: &Node, uid: &str) -> Fate {
     node.ingest(&format!("t1/devices/{uid}/telemetry"), r#"{"t":1}"#).await.expect("a fate")

@@ -8,10 +8,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{change, send, until};
+use super::{change, send};
 use crate::support::api::{Answer, PASSWORD, answer};
 use crate::support::mqtt::{Device, V5};
-use crate::support::{Api, Node};
+use crate::support::{Api, Node, until};
 
 async fn create(api: &Api, tenant: &str) -> Answer {
     let admin = json!({ "email": format!("boss@{tenant}.example"), "password": PASSWORD });

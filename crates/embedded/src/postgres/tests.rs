@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::timeout;
 
 use super::*;
@@ -372,6 +373,8 @@ async fn root_follows_no_link_of_another_user_and_mixes_no_owners() {
 }
 
 const OWNER_DIR: &str = "FLEETLOG_TEST_OWNER_DIR";
+/// The line that the owner process writes when it has a row to lose.
+const READY: &str = "ready";
 
 /// The owner process of the next test; on its own it does nothing.
 #[tokio::test]
@@ -379,7 +382,7 @@ async fn an_owner_that_waits_to_be_killed() {
     let Some(dir) = std::env::var_os(OWNER_DIR) else { return };
     let cluster = start(Path::new(&dir)).await;
     write_a_row(&cluster).await;
-    fs::write(Path::new(&dir).join("ready"), "").unwrap();
+    println!("{READY}");
     cluster.ended().await;
 }
 
@@ -390,18 +393,14 @@ async fn a_server_dies_with_its_owner_and_loses_nothing() {
     let mut owner = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env(OWNER_DIR, dir.path())
-        .stdout(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let ready = dir.path().join("ready");
-    timeout(BOUND, async {
-        while !ready.exists() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .unwrap();
+    let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines();
+    timeout(BOUND, async { while lines.next_line().await.unwrap().expect("it goes on") != READY {} })
+        .await
+        .unwrap();
     owner.kill().await.unwrap();
     assert!(has_the_row(&start(dir.path()).await).await);
 }
