@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use chrono::Utc;
 use fleetlog_aggregates::telemetry::Reason;
+use fleetlog_api::rest;
 use fleetlog_engine::ingest::{Fate, STRANGERS_A_MINUTE, STRANGERS_PAYLOAD};
 use fleetlog_event_log::quarantine::TENANT_MESSAGES;
 use futures::future::join_all;
@@ -147,16 +148,22 @@ async fn a_device_of_mqtt_5_is_told_that_it_is_over_its_quota_and_what_is_acknow
 
 #[tokio::test]
 async fn a_device_of_mqtt_3_waits_for_its_quota_and_loses_nothing() {
+    let recorder = rest::metrics::recorder(fleetlog::instruments::all()).expect("a recorder");
+    let _here = metrics::set_default_local_recorder(&recorder);
     let node = Node::start().await;
-    bound(&node, "messages_per_s = 20, bytes_per_s = 1000000").await;
+    bound(&node, "messages_per_s = 1, bytes_per_s = 1000000").await;
     let mut device = Device::connect(node.address, V4, "dev-01").await;
-    for id in 1..=220 {
+    // Two more than a burst.
+    for id in 1..=12 {
         device.publish(1, id, "t0/devices/dev-01/telemetry", "{}").await;
     }
-    for id in 1..=220 {
+    for id in 1..=12 {
         assert_eq!(device.puback().await, id);
     }
-    assert_eq!(count(&node, "telemetry_events").await, 220);
+    assert_eq!(count(&node, "telemetry_events").await, 12);
+    let waited = r#"fleetlog_ingest_over_quota_total{bound="tenant",outcome="waited"} "#;
+    let counters = recorder.handle().render();
+    assert!(counters.contains(waited), "it waits: {counters}");
 }
 
 #[tokio::test]
