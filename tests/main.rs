@@ -13,6 +13,7 @@ mod bench;
 mod clocks;
 mod commands;
 mod device_auth;
+mod docs;
 mod endpoint;
 mod external;
 mod faults;
