@@ -43,7 +43,11 @@ macro_rules! acts {
         impl Act for $act {
             const TYPE: &'static str = $kind;
         }
-    )*};
+    )*
+
+    /// The aggregate types of all acts.
+    pub const TYPES: &[&str] = &[$($kind),*];
+    };
 }
 
 acts! {

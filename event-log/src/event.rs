@@ -38,6 +38,16 @@ pub enum Lane {
 
 words! { Lane { Control = "control", Telemetry = "telemetry" } }
 
+impl Lane {
+    /// The table that holds the lane's events.
+    pub(crate) const fn table(self) -> &'static str {
+        match self {
+            Self::Control => "control_events",
+            Self::Telemetry => "telemetry_events",
+        }
+    }
+}
+
 /// One log and its head.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Log {

@@ -12,6 +12,19 @@ pub const PAGE_BYTES: usize = 1 << 20;
 /// How many bytes of rows one answer is made of at most, over all of its pages: a question in `GraphQL` has many.
 pub const ANSWER_BYTES: usize = 4 << 20;
 
+/// How many items of a list are counted at most. A request that asks for the total then reads no more rows than a hundred
+/// of the largest pages do.
+pub const COUNTED: i64 = 100_000;
+
+/// How many items a list has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Total {
+    /// The number of items, up to [`COUNTED`] of them if they had to be counted.
+    pub count: i64,
+    /// Whether there are more.
+    pub is_lower_bound: bool,
+}
+
 /// Some items of a list, in the order of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
@@ -82,6 +95,13 @@ impl<S: Scope> EventLog<S> {
         limit: usize,
     ) -> Result<Page<T>> {
         self.fill_page(statement, limit, |row| T::from_row(row)).await
+    }
+
+    /// Runs one statement that counts rows, at most [`COUNTED`] and one more.
+    pub(crate) async fn fetch_total(&self, statement: Query<'_, Postgres, PgArguments>) -> Result<Total> {
+        let rows = self.fetch(statement).await?;
+        let found: i64 = rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?;
+        Ok(Total { count: found.min(COUNTED), is_lower_bound: found > COUNTED })
     }
 
     /// As [`EventLog::fetch_page`], with another way to read a row.

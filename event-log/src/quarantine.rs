@@ -5,10 +5,12 @@
 //! find the same room, so the bounds are exceeded by a batch of each log at most.
 
 use chrono::{DateTime, Utc};
+use fleetlog_aggregates::identity::Tenant;
 use serde::Serialize;
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, Row};
+use sqlx::{FromRow, Postgres, QueryBuilder, Row};
 
+use crate::page::{COUNTED, Page, Total};
 use crate::{EventLog, Result, TenantLog};
 
 /// The most messages of one tenant in quarantine.
@@ -179,28 +181,57 @@ impl EventLog {
     }
 }
 
+/// Which messages of the quarantine to read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Listing {
+    /// Also the messages whose topic names no tenant.
+    pub everyones: bool,
+    /// Only messages that the server received at this time or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Only messages that the server received before this time.
+    pub to: Option<DateTime<Utc>>,
+    /// The message that was stored first comes first, instead of the last one.
+    pub ascending: bool,
+    /// Only messages beyond the one with this id, in the direction of the order.
+    pub beyond: Option<i64>,
+}
+
+impl Listing {
+    fn push<'q>(&self, sql: &mut QueryBuilder<'q, Postgres>, tenant: &'q Tenant) {
+        sql.push(" WHERE (tenant = ").push_bind(tenant.as_str());
+        sql.push(if self.everyones { " OR tenant IS NULL)" } else { ")" });
+        if let Some(from) = self.from {
+            sql.push(" AND received_at >= ").push_bind(from);
+        }
+        if let Some(to) = self.to {
+            sql.push(" AND received_at < ").push_bind(to);
+        }
+    }
+}
+
 impl TenantLog {
-    /// The tenant's quarantined messages with an id below `before`, newest first, at most `limit`. `everyones` adds
-    /// the messages whose topic names no tenant.
-    pub async fn quarantined(
-        &self,
-        everyones: bool,
-        before: Option<i64>,
-        limit: i64,
-    ) -> Result<Vec<Quarantined>> {
-        let rows = sqlx::query_as(
+    /// A page of the tenant's quarantined messages, in the order in which they were stored or the reverse.
+    pub async fn quarantined(&self, listing: &Listing, limit: usize) -> Result<Page<Quarantined>> {
+        let mut sql = QueryBuilder::new(
             "SELECT quarantine_id, topic, coalesce(bytes, octet_length(payload)) AS bytes, substring(payload FOR 256) AS excerpt,
                     reason, detail, received_at
-             FROM quarantine
-             WHERE (tenant = $1 OR $2 AND tenant IS NULL) AND quarantine_id < coalesce($3, 9223372036854775807)
-             ORDER BY quarantine_id DESC LIMIT $4",
-        )
-        .bind(self.tenant().as_str())
-        .bind(everyones)
-        .bind(before)
-        .bind(limit)
-        .fetch_all(&mut *self.connection().await?)
-        .await?;
-        Ok(rows)
+             FROM quarantine",
+        );
+        listing.push(&mut sql, self.tenant());
+        let (beyond, order) = if listing.ascending { (">", "ASC") } else { ("<", "DESC") };
+        if let Some(id) = listing.beyond {
+            sql.push(format_args!(" AND quarantine_id {beyond} ")).push_bind(id);
+        }
+        sql.push(format_args!(" ORDER BY quarantine_id {order} LIMIT "));
+        sql.push_bind(limit.saturating_add(1) as i64);
+        self.fetch_page(sql.build(), limit).await
+    }
+
+    /// How many messages a listing has on all pages.
+    pub async fn quarantined_total(&self, listing: &Listing) -> Result<Total> {
+        let mut sql = QueryBuilder::new("SELECT count(*) FROM (SELECT FROM quarantine");
+        listing.push(&mut sql, self.tenant());
+        sql.push(" LIMIT ").push_bind(COUNTED + 1).push(") AS counted");
+        self.fetch_total(sql.build()).await
     }
 }

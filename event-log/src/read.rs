@@ -1,4 +1,6 @@
-//! Reads events: a range of a log, or one device's readings by time.
+//! Reads events: a range of a log, or one device's readings by time. [`filter`] says which of a log's events.
+
+mod filter;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,30 +12,22 @@ use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE, EVENT_VERSION, 
 use futures::TryStreamExt;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{Connection, FromRow, Postgres, Row};
+use sqlx::{Connection, FromRow, Postgres, QueryBuilder, Row};
 
 use crate::damage;
 use crate::event::{Json, StoredMetadata};
-use crate::page::{FromPgRow, PAGE_BYTES, Page};
+use crate::page::{COUNTED, FromPgRow, PAGE_BYTES, Page, Total};
 use crate::probes::Range;
 use crate::scope::Scope;
-use crate::{Error, Event, EventLog, Lane, LogId, Position, Result, TenantLog};
+use crate::{Error, Event, EventLog, Lane, Log, LogId, Position, Result, TenantLog};
+
+use filter::Bounds;
+pub use filter::{Filter, SCANNED, Start};
 
 /// A time before any that a reading may carry.
 const EARLIEST: DateTime<Utc> = DateTime::from_timestamp(-62_200_000_000, 0).expect("in range");
 /// A time after any that a reading may carry.
 const LATEST: DateTime<Utc> = DateTime::from_timestamp(253_402_300_800, 0).expect("in range");
-
-/// Which events of a log to read.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Only events of this stream.
-    pub aggregate_id: Option<String>,
-    /// Only events of this type.
-    pub event_type: Option<String>,
-    /// Only readings that occurred at this time or later. Control events are not restricted.
-    pub since: Option<DateTime<Utc>>,
-}
 
 /// A slice of a log: the events of some of its streams, up to a position. Slices of a log share no stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,18 +85,33 @@ impl<S: Scope> EventLog<S> {
         self.read_within(log_id, after, limit, usize::MAX, filter).await
     }
 
-    /// A page of the events of a log after a position, in order.
+    /// A page of the events of a log that pass a filter, in the order of their positions or the reverse, and where the next
+    /// page begins, if there is one. A page may have no events although others have: see [`SCANNED`].
     pub async fn events_page(
         &self,
         log_id: LogId,
-        after: Position,
+        start: Start,
         limit: usize,
         filter: &Filter,
-    ) -> Result<Page<Event>> {
+    ) -> Result<(Page<Event>, Option<Position>)> {
         let most = limit.saturating_add(1) as i64;
-        let (query, event) = self.events(log_id, after, most, filter)?;
+        let log = self.heads().log(log_id).ok_or(Error::NoSuchLog(log_id))?;
+        let bounds = self.bounds(&log, filter).await?.beyond(start);
+        let (bounds, cut) = bounds.scanned(&log, filter, start.descending);
+        let with_next = |page: Page<Event>| {
+            let next = if page.has_more { page.items.last().map(|event| event.position) } else { cut };
+            (Page { has_more: next.is_some(), ..page }, next)
+        };
+        let (mut sql, event) = events(&log, bounds, start.descending, most, filter);
+        let mut page = self.fill_page(planned(&mut sql, filter), limit, event).await;
+        if start.descending {
+            return match page {
+                Err(error) => Err(self.explained_somewhere(log_id, error).await),
+                Ok(page) => Ok(with_next(page)),
+            };
+        }
+        let after = start.after.unwrap_or(0);
         let range = Range { log_id, after, limit: most, bytes: PAGE_BYTES };
-        let mut page = self.fill_page(query, limit, event).await;
         if let Err(error) = page {
             page = match self.again_by_index(&error, range, filter).await {
                 Some((events, full)) => {
@@ -113,7 +122,7 @@ impl<S: Scope> EventLog<S> {
             };
         }
         self.inner.reads.note(range, &page);
-        page
+        page.map(with_next)
     }
 
     /// The next events of a log after a position, in order: at most `limit`, and no more once their payloads reach
@@ -166,8 +175,8 @@ impl<S: Scope> EventLog<S> {
     /// Whether a range of a log can be read. Damage is not explained, which would take many statements.
     pub(crate) async fn can_read(&self, range: Range) -> Result<()> {
         let all = Filter::default();
-        let (query, event) = self.events(range.log_id, range.after, range.limit, &all)?;
-        match self.up_to(range.bytes, query, event).await {
+        let (mut sql, event) = self.events_after(range.log_id, range.after, range.limit, &all)?;
+        match self.up_to(range.bytes, planned(&mut sql, &all), event).await {
             Err(error) if self.again_by_index(&error, range, &all).await.is_none() => Err(error),
             _ => Ok(()),
         }
@@ -181,9 +190,9 @@ impl<S: Scope> EventLog<S> {
         bytes: usize,
         filter: &Filter,
     ) -> Result<Vec<Event>> {
-        let (query, event) = self.events(log_id, after, limit, filter)?;
+        let (mut sql, event) = self.events_after(log_id, after, limit, filter)?;
         let range = Range { log_id, after, limit, bytes };
-        let mut read = self.up_to(bytes, query, event).await;
+        let mut read = self.up_to(bytes, planned(&mut sql, filter), event).await;
         if let Err(error) = read {
             read = match self.again_by_index(&error, range, filter).await {
                 // Who reads without a bound on bytes takes a short answer for the end.
@@ -207,10 +216,10 @@ impl<S: Scope> EventLog<S> {
         if !damage::is_told(error) {
             return None;
         }
-        let (query, event) = self.events(log_id, after, limit, filter).ok()?;
+        let (mut sql, event) = self.events_after(log_id, after, limit, filter).ok()?;
         // Closed afterwards, because of its settings.
         let mut connection = self.careful_connection().await.ok()?.detach();
-        let mut rows = query.fetch(&mut connection);
+        let mut rows = planned(&mut sql, filter).fetch(&mut connection);
         let (mut events, mut read, mut damaged) = (Vec::new(), 0, false);
         while read < bytes && !damaged {
             match rows.try_next().await {
@@ -230,27 +239,17 @@ impl<S: Scope> EventLog<S> {
         Some((events, damaged || read >= bytes))
     }
 
-    /// The statement for some events of a log, and what reads its rows.
-    fn events<'f>(
+    /// The statement for the events of a log after a position, and what reads its rows.
+    fn events_after<'f>(
         &self,
         log_id: LogId,
         after: Position,
         limit: i64,
         filter: &'f Filter,
-    ) -> Result<(Query<'f, Postgres, PgArguments>, FromPgRow<Event>)> {
+    ) -> Result<(QueryBuilder<'f, Postgres>, FromPgRow<Event>)> {
         let log = self.heads().log(log_id).ok_or(Error::NoSuchLog(log_id))?;
-        let (sql, event): (_, FromPgRow<Event>) = match log.lane {
-            Lane::Control => (CONTROL, control_event),
-            Lane::Telemetry => (TELEMETRY, telemetry_event),
-        };
-        let query = sqlx::query(sql).bind(log_id).bind(after).bind(limit);
-        let mut query = query.bind(&filter.aggregate_id).bind(&filter.event_type);
-        if log.lane == Lane::Telemetry {
-            // A reading is recorded at most `MAX_AHEAD` before it occurred, so older partitions are skipped.
-            let since = filter.since.unwrap_or(EARLIEST);
-            query = query.bind(since).bind(since - MAX_AHEAD);
-        }
-        Ok((query, event))
+        let bounds = Bounds::ALL.beyond(Start { after: Some(after), descending: false });
+        Ok(events(&log, bounds, false, limit, filter))
     }
 
     /// Reads events until their payloads reach `bytes`.
@@ -323,6 +322,26 @@ impl TenantLog {
         }
     }
 
+    /// How many readings of one device lie within a span. Neither its order matters nor where a page begins.
+    pub async fn readings_total(&self, log_id: LogId, uid: &Uid, span: Span) -> Result<Total> {
+        let mut sql = QueryBuilder::new("SELECT count(*) FROM (SELECT FROM telemetry_events WHERE log_id = ");
+        sql.push_bind(log_id);
+        sql.push(" AND aggregate_id COLLATE \"POSIX\" = ").push_bind(aggregate_id(self.tenant(), uid));
+        if let Some(from) = span.from {
+            sql.push(" AND occurred_at >= ").push_bind(from);
+            // A reading is recorded at most `MAX_AHEAD` before it occurred, so older partitions are skipped.
+            sql.push(" AND recorded_at >= ").push_bind(from - MAX_AHEAD);
+        }
+        if let Some(to) = span.to {
+            sql.push(" AND occurred_at < ").push_bind(to);
+        }
+        sql.push(" LIMIT ").push_bind(COUNTED + 1).push(") AS counted");
+        match self.fetch_total(sql.build()).await {
+            Err(error) => Err(self.explained_somewhere(log_id, error).await),
+            total => total,
+        }
+    }
+
     /// A page of readings within a span of each of some devices, in no order of the devices. Fails with
     /// [`Error::TooLarge`] if they hold too much together.
     pub async fn readings(
@@ -348,6 +367,31 @@ impl TenantLog {
         }
         Ok(of_devices.into_iter().map(|(uid, readings)| (uid, Page::cut(readings, limit))).collect())
     }
+}
+
+/// The statement for the events of a log within some bounds, and what reads its rows.
+fn events<'f>(
+    log: &Log,
+    bounds: Bounds,
+    descending: bool,
+    limit: i64,
+    filter: &'f Filter,
+) -> (QueryBuilder<'f, Postgres>, FromPgRow<Event>) {
+    let (select, event): (_, FromPgRow<Event>) = match log.lane {
+        Lane::Control => (CONTROL, control_event),
+        Lane::Telemetry => (TELEMETRY, telemetry_event),
+    };
+    let mut sql = QueryBuilder::new(select);
+    filter.push(&mut sql, log, bounds);
+    sql.push(if descending { " ORDER BY position DESC LIMIT " } else { " ORDER BY position LIMIT " });
+    sql.push_bind(limit);
+    (sql, event)
+}
+
+/// A statement for events. One with a filter is planned for its values each time: the best plan for a rare actor is the worst
+/// for a common one.
+fn planned<'q>(sql: &'q mut QueryBuilder<'_, Postgres>, filter: &Filter) -> Query<'q, Postgres, PgArguments> {
+    sql.build().persistent(filter.is_open())
 }
 
 /// The readings of some devices within a span: device by device, at most `limit` + 1 of each.
@@ -378,10 +422,7 @@ fn readings(
 const CONTROL: &str =
     "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
             payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
-     FROM control_events
-     WHERE log_id = $1 AND position > $2
-       AND ($4::text IS NULL OR aggregate_id = $4) AND ($5::text IS NULL OR event_type = $5)
-     ORDER BY position LIMIT $3";
+     FROM control_events";
 const CONTROL_OF_TYPES: &str =
     "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
             payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
@@ -403,12 +444,7 @@ const STREAMS: &str =
      FROM control_events WHERE aggregate_type = $1 AND aggregate_id = ANY($2) ORDER BY aggregate_id, sequence";
 const TELEMETRY: &str =
     "SELECT log_id, position, aggregate_id, msg_id, payload::text AS payload, occurred_at, recorded_at, flags
-     FROM telemetry_events
-     WHERE log_id = $1 AND position > $2
-       AND ($4::text IS NULL OR aggregate_id = $4) AND ($5::text IS NULL OR $5 = 'TelemetryRecorded')
-       AND occurred_at >= $6 AND recorded_at >= $7
-     ORDER BY position LIMIT $3";
-
+     FROM telemetry_events";
 const TELEMETRY_SLICE: &str =
     "SELECT log_id, position, aggregate_id, msg_id, payload::text AS payload, occurred_at, recorded_at, flags
      FROM telemetry_events

@@ -13,7 +13,7 @@ async fn shown(api: &Api, now: DateTime<Utc>) -> Value {
     let get = async |path: &str| send(api, ("t0", Role::Admin), Method::GET, path, None).await.json();
     let moment = |days| (now - TimeDelta::days(days)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     let (from, to) = (moment(300), moment(-1));
-    let readings = get("/telemetry/dev-01?order=asc").await;
+    let readings = get("/telemetry/dev-01?order=asc&count=true").await;
     let of_readings = |items: &Value, value: &dyn Fn(&Value) -> Value| -> Vec<Value> {
         items.as_array().expect("items").iter().map(value).collect()
     };
@@ -23,9 +23,9 @@ async fn shown(api: &Api, now: DateTime<Utc>) -> Value {
         let windows = series[0]["windows"].as_array().cloned().unwrap_or_default();
         windows.iter().map(|window| window["count"].as_i64().expect("a count")).sum::<i64>()
     };
-    let events = get("/events?log=telemetry&aggregate=dev-01").await;
+    let events = get("/events?log=telemetry&aggregate=dev-01&count=true").await;
     let question = format!(
-        r#"{{ device(uid: "dev-01") {{ telemetry(order: ASC) {{ nodes {{ payload }} }}
+        r#"{{ device(uid: "dev-01") {{ telemetry(order: ASC) {{ totalCount nodes {{ payload }} }}
             windows(metric: "t", from: "{from}", to: "{to}", step: "366d") {{ series {{ windows {{ count }} }} }} }}
             old: device(uid: "old") {{ lastReading {{ ts }} }}
             devices {{ nodes {{ uid lastReading {{ ts }} }} }} }}"#
@@ -34,6 +34,7 @@ async fn shown(api: &Api, now: DateTime<Utc>) -> Value {
     assert_eq!(asked["errors"], Value::Null, "{asked}");
     let device = &asked["data"]["device"];
     json!({
+        "totals": [&readings["total"], &events["total"], &device["telemetry"]["totalCount"]],
         "readings": of_readings(&readings["items"], &|item| item["payload"]["t"].clone()),
         "days": windows("1d").await,
         "year": windows("366d").await,
@@ -61,6 +62,7 @@ async fn readings_older_than_the_retention_are_shown_nowhere_and_none_is_deleted
     api.publish("old", [reading(40)]).await;
     api.catch_up().await;
     let everything = json!({
+        "totals": [4, 4, 4],
         "readings": [200, 40, 10, 0], "days": 4, "year": 4, "events": [200, 40, 10, 0],
         "graphql": [200, 40, 10, 0], "graphql year": 4, "last of old": true, "graphql last of old": true,
         "lasts in lists": [2, 2],
@@ -72,6 +74,7 @@ async fn readings_older_than_the_retention_are_shown_nowhere_and_none_is_deleted
     };
     assert_eq!(keep(json!(30)).await.json()["retention_days"], 30);
     let recent = json!({
+        "totals": [2, 2, 2],
         "readings": [10, 0], "days": 2, "year": 2, "events": [10, 0],
         "graphql": [10, 0], "graphql year": 2, "last of old": false, "graphql last of old": false,
         "lasts in lists": [1, 1],

@@ -13,7 +13,7 @@ use super::loaders::{CommandsOf, CommandsPage, Loaders, ReadingsOf, ReadingsPage
 use super::query::{moment, page_size};
 use super::request::Asker;
 use super::scalars::{Json, Long};
-use super::telemetry::Reading;
+use super::telemetry::{Reading, ReadingsTotal};
 use super::windows::Windows;
 use crate::rest::Error;
 use crate::rest::extract::parse;
@@ -112,7 +112,7 @@ impl Device {
         order: Option<Order>,
         first: Option<i32>,
         after: Option<String>,
-    ) -> Result<Connection<String, Reading>> {
+    ) -> Result<Connection<String, Reading, ReadingsTotal>> {
         let asker = context.data::<Asker>()?;
         asker.may_device(Action::TelemetryRead, &self.0)?;
         let (from, to) = (moment("from", from)?, moment("to", to)?);
@@ -126,8 +126,9 @@ impl Device {
         };
         let wanted = ReadingsOf { uid: self.0.uid.clone(), page };
         let readings = context.data::<Loaders>()?.load_one(wanted).await?;
-        let mut connection =
-            Connection::new(page.beyond.is_some(), readings.as_ref().is_some_and(|page| page.has_more));
+        let total = ReadingsTotal { uid: self.0.uid.clone(), from: page.from, to: page.to };
+        let has_more = readings.as_ref().is_some_and(|page| page.has_more);
+        let mut connection = Connection::with_additional_fields(page.beyond.is_some(), has_more, total);
         let edge = |reading| Edge::new(Place::of(&reading).to_string(), Reading(reading));
         connection.edges.extend(readings.into_iter().flat_map(|page| page.items).map(edge));
         Ok(connection)

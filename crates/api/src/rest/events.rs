@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 
-use axum::Json;
 use chrono::{DateTime, Utc};
 use fleetlog_access::action::typed::EventsRead;
 use fleetlog_event_log::event::{Json as StoredJson, StoredMetadata};
-use fleetlog_event_log::read::Filter;
+use fleetlog_event_log::read::{Filter, Start};
 use fleetlog_event_log::{self as event_log, LogId, TenantLog};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -16,8 +15,8 @@ use super::error::Error;
 use super::extract::Query;
 use super::logs::{Log, in_lane};
 use super::min_position;
-use super::page::List;
-use super::parameters::{After, Limit, LogPosition};
+use super::page::{Counted, List};
+use super::parameters::{After, Limit, LogPosition, Moment, Order, check_span};
 use super::telemetry::shown_since;
 use crate::app::App;
 use crate::door::May;
@@ -36,18 +35,37 @@ struct Which {
     /// `control`, `telemetry`, or the number of a log.
     #[param(default = "control")]
     log: Option<String>,
-    /// Only events after this position. Pass a page's `next_cursor` here.
-    #[serde(default)]
-    #[param(value_type = Option<i64>, minimum = 0, default = 0)]
-    after: After,
+    /// Only events that come after this position, or before it if `order` is `desc`. Pass a page's `next_cursor` here.
+    #[param(value_type = Option<i64>, minimum = 0)]
+    after: Option<After>,
+    /// The order: first (`asc`) or last (`desc`) recorded event first. Without it: `asc`.
+    #[param(inline)]
+    order: Option<Order>,
     /// Only events of this stream: `dev-01`, or with its tenant `t0/dev-01`.
     aggregate: Option<String>,
+    /// Only events of streams of this type, such as `Device` or `Command`.
+    aggregate_type: Option<String>,
     /// Only events of this type, such as `DeviceRegistered`.
     r#type: Option<String>,
+    /// Only events that this actor caused: a user's id, `key:` and an API key's id, `device:` and a uid, `dispatcher`.
+    /// Readings have no actor.
+    actor: Option<String>,
+    /// Only events of the request with this id: its `X-Request-Id`. Readings have none.
+    correlation_id: Option<String>,
+    /// Only events recorded at this moment or later, by the database's clock.
+    #[param(value_type = Option<DateTime<Utc>>)]
+    from: Option<Moment>,
+    /// Only events recorded before this moment, by the database's clock.
+    #[param(value_type = Option<DateTime<Utc>>)]
+    to: Option<Moment>,
     /// The most items to return on a page.
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Limit,
+    /// Whether to count the items of all pages, up to 100,000. If there may be more, `total_is_lower_bound` is true. Each 10,000
+    /// items that are counted cost as much as a further request.
+    #[serde(default)]
+    count: bool,
     /// Wait, for at most 2 s, until this event is visible: `<log>:<position>`.
     #[param(value_type = Option<String>, example = "1:42")]
     min_position: Option<LogPosition>,
@@ -109,7 +127,9 @@ impl From<event_log::Event> for Item {
     }
 }
 
-/// Lists the events of one of the tenant's logs, in order.
+/// Lists the events of one of the tenant's logs, in order. Several filters select what all of them let through. With `actor`
+/// or `correlation_id`, and without `aggregate`, a page looks through 100,000 events: it may have few items or none while
+/// `has_more` is true.
 #[utoipa::path(
     get, path = "/events", tag = "log", operation_id = "read_events", params(Which),
     responses(
@@ -117,16 +137,27 @@ impl From<event_log::Event> for Item {
         (status = 404, description = "No such log"),
     ),
 )]
-async fn read_events(door: May<EventsRead>, Query(which): Query<Which>) -> Result<Json<List<Item>>, Error> {
+async fn read_events(door: May<EventsRead>, Query(which): Query<Which>) -> Result<Counted<Item>, Error> {
+    check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
     let log_id = log_named(door.log(), which.log.as_deref().unwrap_or("control"))?;
     let within = |stream| format!("{}/{stream}", door.caller.tenant);
-    let aggregate_id =
-        which.aggregate.map(|stream| if stream.contains('/') { stream } else { within(stream) });
-    let since = shown_since(door.log());
-    let filter = Filter { aggregate_id, event_type: which.r#type, since };
+    let filter = Filter {
+        aggregate_type: which.aggregate_type,
+        aggregate_id: which.aggregate.map(|name| if name.contains('/') { name } else { within(name) }),
+        event_type: which.r#type,
+        actor: which.actor,
+        correlation_id: which.correlation_id,
+        from: which.from.map(|from| from.0),
+        to: which.to.map(|to| to.0),
+        since: shown_since(door.log()),
+    };
+    let descending = which.order == Some(Order::Desc);
+    let start = Start { after: which.after.map(|after| after.0), descending };
     min_position::of_log(door.log(), which.min_position).await?;
-    let events = door.log().events_page(log_id, which.after.0, which.limit.0, &filter).await?;
-    Ok(Json(List::page(events, |event| event.position.to_string())))
+    let (events, next) = door.log().events_page(log_id, start, which.limit.0, &filter).await?;
+    let total = if which.count { Some(door.log().events_total(log_id, &filter).await?) } else { None };
+    let next_cursor = next.map(|position| position.to_string());
+    Ok(List { next_cursor, ..List::page(events, |event| event.position.to_string()) }.counted(total))
 }
 
 /// Finds one of the tenant's logs, by lane or by number. Another tenant's log is answered with 404.

@@ -1,8 +1,13 @@
 //! Lists: pages of items, and where the next one begins.
 
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use fleetlog_event_log::page::Total;
 use fleetlog_projections::paging;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use super::rate_limits::Further;
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -16,6 +21,10 @@ pub struct List<T> {
     /// The number of items on all pages, if the request asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<i64>,
+    /// True if there may be more items than `total` says, because only so many are counted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub total_is_lower_bound: bool,
 }
 
 impl<T> List<T> {
@@ -23,26 +32,52 @@ impl<T> List<T> {
     pub fn page<U: Into<T>>(page: paging::Page<U>, cursor: impl FnOnce(&U) -> String) -> Self {
         let next_cursor = if page.has_more { page.items.last().map(cursor) } else { None };
         let items = page.items.into_iter().map(Into::into).collect();
-        Self { items, next_cursor, has_more: page.has_more, total: None }
+        Self { items, next_cursor, has_more: page.has_more, total: None, total_is_lower_bound: false }
     }
 
     /// Makes a list that is always short enough for one page.
     #[must_use]
     pub fn whole<U: Into<T>>(items: Vec<U>) -> Self {
         let items = items.into_iter().map(Into::into).collect();
-        Self { items, next_cursor: None, has_more: false, total: None }
+        Self { items, next_cursor: None, has_more: false, total: None, total_is_lower_bound: false }
     }
 
     /// Converts the items of the page to `U`.
     #[must_use]
     pub fn into_items<U: From<T>>(self) -> List<U> {
         let items = self.items.into_iter().map(U::from).collect();
-        List { items, next_cursor: self.next_cursor, has_more: self.has_more, total: self.total }
+        let Self { next_cursor, has_more, total, total_is_lower_bound, .. } = self;
+        List { items, next_cursor, has_more, total, total_is_lower_bound }
     }
 
     /// Adds the number of items on all pages.
     #[must_use]
     pub fn with_total(self, total: Option<i64>) -> Self {
         Self { total, ..self }
+    }
+
+    /// Adds a number of items that was counted up to a bound. The request pays for the counting.
+    #[must_use]
+    pub fn counted(self, total: Option<Total>) -> Counted<T> {
+        let further = total.map_or(0, |total| total.count.unsigned_abs() / COUNTED_PER_REQUEST);
+        let total_is_lower_bound = total.is_some_and(|total| total.is_lower_bound);
+        let list = Self { total: total.map(|total| total.count), total_is_lower_bound, ..self };
+        Counted { list, further: Further(further) }
+    }
+}
+
+/// How many items are counted for one request's price. Counting more counts as a request more for each further so many.
+const COUNTED_PER_REQUEST: u64 = 10_000;
+
+/// A page of a list whose items may have been counted.
+#[derive(Debug)]
+pub struct Counted<T> {
+    list: List<T>,
+    further: Further,
+}
+
+impl<T: Serialize> IntoResponse for Counted<T> {
+    fn into_response(self) -> Response {
+        (Extension(self.further), Json(self.list)).into_response()
     }
 }

@@ -44,6 +44,10 @@ pub(super) async fn by_address(State(app): State<App>, request: Request, next: N
 /// this size, so that a limit bounds the work and not only the number of requests.
 const PER_REQUEST: u64 = 64 << 10;
 
+/// As how many requests more an answer counts, for work that its size does not show. A handler adds it to the response.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Further(pub(super) u64);
+
 /// Refuses requests of a caller who has used up a limit; without a caller, the limit counts by address.
 pub(super) async fn by_caller(State(app): State<App>, request: Request, next: Next) -> Response {
     let Some((method, path)) = call(&request) else { return next.run(request).await };
@@ -59,7 +63,8 @@ pub(super) async fn by_caller(State(app): State<App>, request: Request, next: Ne
         Ok(None) => next.run(request).await,
         Ok(Some(standing)) => {
             let mut response = next.run(request).await;
-            let beyond = response.body().size_hint().lower() / PER_REQUEST;
+            let further = response.extensions().get::<Further>().map_or(0, |further| further.0);
+            let beyond = response.body().size_hint().lower() / PER_REQUEST + further;
             let standing = if beyond > 0 { quota.charge(requester, &standing, beyond) } else { standing };
             tell(&standing, response.headers_mut());
             response

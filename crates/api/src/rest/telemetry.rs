@@ -1,6 +1,5 @@
 //! A device's readings, as they are on the record.
 
-use axum::Json;
 use chrono::{DateTime, Utc};
 use fleetlog_access::action::typed::TelemetryRead;
 use fleetlog_event_log::event::Json as StoredJson;
@@ -15,7 +14,7 @@ use super::error::Error;
 use super::extract::{Query, parse};
 use super::logs::in_lane;
 use super::min_position;
-use super::page::List;
+use super::page::{Counted, List};
 use super::parameters::{Limit, LogPosition, Moment, Order, check_span};
 use crate::app::App;
 use crate::door::May;
@@ -46,6 +45,10 @@ struct Which {
     limit: Limit,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Whether to count the items of all pages, up to 100,000. If there are more, `total_is_lower_bound` is true. Each 10,000
+    /// items that are counted cost as much as a further request.
+    #[serde(default)]
+    count: bool,
     /// Wait, for at most 2 s, until this event is visible: `<log>:<position>`.
     #[param(value_type = Option<String>, example = "2:42")]
     min_position: Option<LogPosition>,
@@ -140,7 +143,7 @@ pub fn shown_since(log: &TenantLog) -> Option<DateTime<Utc>> {
 async fn read_telemetry(
     door: May<TelemetryRead, Device>,
     Query(which): Query<Which>,
-) -> Result<Json<List<Item>>, Error> {
+) -> Result<Counted<Item>, Error> {
     check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
     let span = read::Span {
         // `None` sorts below every moment, so `max` keeps the given one.
@@ -155,7 +158,9 @@ async fn read_telemetry(
     if readings.items.is_empty() {
         must_exist(&door).await?;
     }
-    Ok(Json(List::page(readings, |reading| Place::of(reading).to_string())))
+    let total =
+        if which.count { Some(door.log().readings_total(log_id, &door.id, span).await?) } else { None };
+    Ok(List::page(readings, |reading| Place::of(reading).to_string()).counted(total))
 }
 
 /// Answers 404 if the device does not exist, as opposed to one that has sent nothing.
