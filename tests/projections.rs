@@ -4,6 +4,7 @@ mod console;
 mod devices;
 mod example;
 mod faults;
+mod outside;
 mod poison;
 mod rebuild;
 mod runners;

@@ -28,4 +28,4 @@ pub mod status;
 pub mod telemetry_windows;
 pub mod verify;
 
-pub use runner::{Handle, Options, Projections, WaitError};
+pub use runner::{Handle, Options, Projections, WaitError, fold};

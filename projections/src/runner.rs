@@ -4,6 +4,7 @@
 //! - `pace`: how often a log is written, and how many logs at once
 //! - `apply`: one turn of a log: batches, each in one transaction with its checkpoint
 //! - `pages`: reads events from the log into a fold
+//! - `offline`: folds a log in memory and writes nothing
 //! - `checkpoints`: what the runner keeps in the database
 //! - `handle`: waits for a projection to reach a position
 
@@ -11,6 +12,7 @@ mod apply;
 mod checkpoints;
 mod follow;
 mod handle;
+mod offline;
 mod pace;
 mod pages;
 
@@ -28,6 +30,7 @@ pub(crate) use checkpoints::{BuiltSlice, Checkpoints};
 use follow::Runner;
 use handle::{Followed, Progress};
 pub use handle::{Handle, WaitError};
+pub use offline::fold;
 use pace::Slots;
 
 /// How much a projection reads and writes at once.
