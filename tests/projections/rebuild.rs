@@ -166,6 +166,7 @@ async fn one_rebuild_of_a_projection_runs_at_a_time_and_bad_requests_change_noth
 async fn a_role_that_may_not_create_tables_is_told_so_before_anything_is_touched() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
+    append(&log, untidy(0, 1)).await;
     let running = Running::start(&log);
     running.catch_up().await;
     let mut owner = database.owner().await;
