@@ -59,71 +59,103 @@ impl Pair<'_> {
         ranges: i32,
         most: i64,
     ) -> sqlx::Result<Compared> {
-        let row = sqlx::query(&self.sql()).bind(range).bind(ranges).bind(most).fetch_one(connection).await?;
-        let (keys, live, rebuilt): (Vec<Json>, Vec<Option<Json>>, Vec<Option<Json>>) =
-            (row.try_get("keys")?, row.try_get("live")?, row.try_get("rebuilt")?);
-        let rows_of = self.rows.name;
-        let listed = keys.into_iter().zip(live).zip(rebuilt);
-        Ok(Compared {
+        let row = sqlx::query(&self.counts()).bind(range).bind(ranges).fetch_one(&mut *connection).await?;
+        let mut compared = Compared {
             live_rows: row.try_get("live_rows")?,
             rebuilt_rows: row.try_get("rebuilt_rows")?,
             live_checksum: row.try_get("live_checksum")?,
             rebuilt_checksum: row.try_get("rebuilt_checksum")?,
             differences: row.try_get("differences")?,
-            listed: listed.map(|((key, live), rebuilt)| Difference { rows_of, key, live, rebuilt }).collect(),
-        })
+            listed: vec![],
+        };
+        if compared.differences > 0 && most > 0 {
+            // Rows that differ are rare: they are looked for only where there are some.
+            let sql = self.list();
+            let rows = sqlx::query(&sql).bind(range).bind(ranges).bind(most).fetch_all(connection).await?;
+            for row in rows {
+                compared.listed.push(Difference {
+                    rows_of: self.rows.name,
+                    key: row.try_get("key")?,
+                    live: row.try_get("live")?,
+                    rebuilt: row.try_get("rebuilt")?,
+                });
+            }
+        }
+        Ok(compared)
     }
 
-    fn sql(&self) -> String {
-        let Rows { key, values, sums, .. } = self.rows;
-        let exact: Vec<&str> =
-            values.iter().copied().filter(|value| sums.iter().all(|(sum, _)| sum != value)).collect();
-        let of = |side: &str, columns: &[&str]| {
-            columns.iter().map(|column| format!("{side}.{column}")).collect::<Vec<_>>().join(", ")
+    /// Both sides, row by row, in one pass.
+    fn joined(&self) -> String {
+        let on: Vec<String> =
+            self.rows.key.iter().map(|column| format!("live.{column} = rebuilt.{column}")).collect();
+        format!(
+            "(SELECT *, true AS present FROM ({}) AS stored) AS live
+             FULL JOIN (SELECT *, true AS present FROM ({}) AS stored) AS rebuilt ON {}",
+            self.live,
+            self.rebuilt,
+            on.join(" AND ")
+        )
+    }
+
+    /// The columns that are compared for equality.
+    fn exact(&self) -> Vec<&'static str> {
+        let is_sum = |value: &&str| self.rows.sums.iter().any(|(sum, _)| sum == value);
+        self.rows.values.iter().copied().filter(|value| !is_sum(value)).collect()
+    }
+
+    fn differs(&self) -> String {
+        let exact = self.exact();
+        let mut differs = format!(
+            "live.present IS NULL OR rebuilt.present IS NULL OR ROW({}) IS DISTINCT FROM ROW({})",
+            columns("live", &exact),
+            columns("rebuilt", &exact)
+        );
+        for (sum, magnitude) in self.rows.sums {
+            let _ = write!(differs, " OR NOT nearly_equal(live.{sum}, rebuilt.{sum}, {magnitude})");
+        }
+        differs
+    }
+
+    fn counts(&self) -> String {
+        let hashed: Vec<&str> = self.rows.key.iter().copied().chain(self.exact()).collect();
+        let checksum = |side: &str| {
+            let hash = format!("hash_record_extended(ROW({}), 0)", columns(side, &hashed));
+            format!("coalesce(sum({hash}) FILTER (WHERE {side}.present), 0)::text AS {side}_checksum")
         };
+        format!(
+            "SELECT count(live.present) AS live_rows, count(rebuilt.present) AS rebuilt_rows, {}, {},
+                    count(*) FILTER (WHERE {}) AS differences
+             FROM {}",
+            checksum("live"),
+            checksum("rebuilt"),
+            self.differs(),
+            self.joined()
+        )
+    }
+
+    fn list(&self) -> String {
+        let Rows { key, values, .. } = self.rows;
         let object = |side: &str, columns: &[&str]| {
             let fields = columns.iter().map(|column| format!("'{column}', {side}.{column}"));
             format!("json_build_object({})", fields.collect::<Vec<_>>().join(", "))
         };
-        let hash = |side: &str| {
-            let columns: Vec<&str> = key.iter().chain(&exact).copied().collect();
-            format!("hash_record_extended(ROW({}), 0)", of(side, &columns))
-        };
-        let on: Vec<String> = key.iter().map(|column| format!("live.{column} = rebuilt.{column}")).collect();
-        let mut differs = format!(
-            "live.present IS NULL OR rebuilt.present IS NULL OR ROW({}) IS DISTINCT FROM ROW({})",
-            of("live", &exact),
-            of("rebuilt", &exact)
-        );
-        for (sum, magnitude) in *sums {
-            let _ = write!(differs, " OR NOT nearly_equal(live.{sum}, rebuilt.{sum}, {magnitude})");
-        }
         format!(
-            "WITH live AS MATERIALIZED (SELECT *, true AS present FROM ({}) AS stored),
-             rebuilt AS MATERIALIZED (SELECT *, true AS present FROM ({}) AS stored),
-             differing AS MATERIALIZED (
-                 SELECT CASE WHEN live.present THEN {} ELSE {} END::text AS key,
-                        CASE WHEN live.present THEN {} END::text AS live,
-                        CASE WHEN rebuilt.present THEN {} END::text AS rebuilt
-                 FROM live FULL JOIN rebuilt ON {} WHERE {differs}
-             ), listed AS MATERIALIZED (SELECT * FROM differing ORDER BY key LIMIT $3)
-             SELECT (SELECT count(*) FROM live) AS live_rows, (SELECT count(*) FROM rebuilt) AS rebuilt_rows,
-                    (SELECT coalesce(sum({}), 0)::text FROM live) AS live_checksum,
-                    (SELECT coalesce(sum({}), 0)::text FROM rebuilt) AS rebuilt_checksum,
-                    (SELECT count(*) FROM differing) AS differences,
-                    ARRAY(SELECT key FROM listed) AS keys, ARRAY(SELECT live FROM listed) AS live,
-                    ARRAY(SELECT rebuilt FROM listed) AS rebuilt",
-            self.live,
-            self.rebuilt,
+            "SELECT CASE WHEN live.present THEN {} ELSE {} END::text AS key,
+                    CASE WHEN live.present THEN {} END::text AS live,
+                    CASE WHEN rebuilt.present THEN {} END::text AS rebuilt
+             FROM {} WHERE {} ORDER BY key LIMIT $3",
             object("live", key),
             object("rebuilt", key),
             object("live", values),
             object("rebuilt", values),
-            on.join(" AND "),
-            hash("live"),
-            hash("rebuilt"),
+            self.joined(),
+            self.differs()
         )
     }
+}
+
+fn columns(side: &str, columns: &[&str]) -> String {
+    columns.iter().map(|column| format!("{side}.{column}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Compares the new version with the live one, both at the same positions, and goes to the next step.
@@ -139,7 +171,10 @@ pub(super) async fn compare<M: ReadModel>(context: &Context, task: &Task) -> Res
     let mut connection = pool.acquire().await?;
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
     snapshot
-        .execute("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0")
+        .execute(
+            "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0;
+             SET LOCAL work_mem = '64MB'",
+        )
         .await?;
     let live: (i32, i32) = sqlx::query_as(
         "SELECT version, coalesce(format, version) FROM projections WHERE projection = $1 AND live",
