@@ -5,7 +5,7 @@ use fleetlog_access::{Action, Role, action::PLATFORM_TENANT, authorize};
 use fleetlog_api::rest;
 use fleetlog_api::rest::docs::ACTION;
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::document::Document;
 use crate::support::Api;
@@ -84,6 +84,65 @@ fn operations() -> Vec<Operation> {
 #[test]
 fn the_committed_document_is_what_the_code_builds() {
     assert_committed("openapi.json", &rest::docs::text(&rest::document()));
+}
+
+/// Where a member of the document is null. An example may hold nulls: it is an answer.
+fn nulls(node: &Value, path: &str, found: &mut Vec<String>) {
+    match node {
+        Value::Object(fields) => {
+            for (name, value) in fields.iter().filter(|(name, _)| *name != "example") {
+                nulls(value, &format!("{path}/{name}"), found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| nulls(item, path, found)),
+        Value::Null => found.push(path.to_owned()),
+        _ => {}
+    }
+}
+
+#[test]
+fn no_member_of_the_document_is_null_and_every_response_has_the_form_of_openapi_3_1() {
+    let document = Document::read();
+    let mut found = vec![];
+    nulls(&document.whole, "", &mut found);
+    assert_eq!(found, Vec::<String>::new());
+    // The parts of the published schema (3.1, `#/$defs/responses`) that say what an answer is.
+    let schema = json!({
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": { "pattern": "^(default|[1-5](?:[0-9]{2}|XX))$" },
+        "additionalProperties": {
+            "if": { "required": ["$ref"] },
+            "then": {
+                "properties": {
+                    "$ref": { "type": "string" },
+                    "summary": { "type": "string" },
+                    "description": { "type": "string" },
+                },
+                "additionalProperties": false,
+            },
+            "else": {
+                "properties": {
+                    "description": { "type": "string" },
+                    "headers": { "type": "object", "additionalProperties": { "type": "object" } },
+                    "content": {
+                        "type": "object",
+                        "additionalProperties": {
+                            "type": "object",
+                            "propertyNames": { "enum": ["schema", "encoding", "example", "examples"] },
+                        },
+                    },
+                    "links": { "type": "object" },
+                },
+                "required": ["description"],
+                "additionalProperties": false,
+            },
+        },
+    });
+    for operation in document.operations() {
+        let fits = document.fits(&schema, &operation.described["responses"]);
+        assert_eq!(fits, Ok(()), "{}", operation.name());
+    }
 }
 
 #[test]

@@ -21,7 +21,9 @@ pub(super) fn add(document: &mut Value) {
                 content["example"] = filled(example(&schemas, &content["schema"], ""));
             }
             for response in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
-                for (kind, content) in response["content"].as_object_mut().into_iter().flatten() {
+                // An answer by reference has no content of its own, and indexing would add one that is null.
+                let content = response.get_mut("content").and_then(Value::as_object_mut);
+                for (kind, content) in content.into_iter().flatten() {
                     if kind.ends_with("json") && kind != CONTENT_TYPE {
                         content["example"] = example(&schemas, &content["schema"], "");
                     }
