@@ -27,16 +27,42 @@ pub enum Error {
     #[error("{0} is set but empty; give it a value or unset it")]
     Empty(String),
     /// `.env` exists but cannot be read.
-    #[error("failed to read .env: {0}")]
-    File(String),
+    #[error("failed to read {0}: {1}")]
+    File(String, String),
+    /// A line of `.env` sets no variable. What the line says is not told: it may be a secret.
+    #[error(
+        "line {line} of {file} is not NAME=value; write a value that has spaces, quotes, # or $ in single quotes: NAME='a value'"
+    )]
+    Line {
+        /// The file.
+        file: String,
+        /// The line's number, from 1 on.
+        line: usize,
+    },
 }
 
 /// Loads a `.env` file, if there is one. Variables that are set already win.
 pub fn load(file: &Path) -> Result<(), Error> {
+    let name = || file.display().to_string();
     match dotenvy::from_path(file) {
-        Err(error) if !error.not_found() => Err(Error::File(error.to_string())),
+        Err(dotenvy::Error::LineParse(..)) => {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            Err(Error::Line { file: name(), line: bad_line(&text) })
+        }
+        Err(error) if !error.not_found() => Err(Error::File(name(), error.to_string())),
         _ => Ok(()),
     }
+}
+
+/// The number of the line at which the first setting begins that cannot be read: the one after the longest beginning that
+/// can. Of the library's error only the text is known, which may be a secret.
+fn bad_line(text: &str) -> usize {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let reads = |count: &usize| {
+        let beginning = lines[..*count].concat();
+        dotenvy::from_read_iter(beginning.as_bytes()).all(|setting| setting.is_ok())
+    };
+    (1..=lines.len()).rev().find(reads).unwrap_or(0) + 1
 }
 
 /// Checks the names of `variables` against the settings of `cli` and all its subcommands.
@@ -81,6 +107,22 @@ mod tests {
             error.to_string(),
             "FLEETLOG_HTPP_ADDR is not a setting of fleetlog; did you mean FLEETLOG_HTTP_ADDR?"
         );
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_named_by_its_number_and_not_told() {
+        for (text, line) in [
+            ("A=1\nB='two\nlines'\n# and a comment\nFLEETLOG_SECRET=my very secret thing\nC=3\n", 5),
+            ("FLEETLOG_ADMIN_PASSWORD=three wild otters juggle", 1),
+            ("\n\nverysecret\n", 3),
+            ("A=1\nB='secret without an end\nC=1\n", 2),
+        ] {
+            let file = tempfile::NamedTempFile::new().expect("a file");
+            std::fs::write(file.path(), text).expect("written");
+            let error = load(file.path()).expect_err("refused").to_string();
+            assert!(error.starts_with(&format!("line {line} of {} ", file.path().display())), "{error}");
+            assert!(!["secret", "three", "wild"].iter().any(|word| error.contains(word)), "{error}");
+        }
     }
 
     #[test]
