@@ -386,7 +386,7 @@ async fn fields_come_in_the_order_in_which_they_are_asked_for() {
     let api = Api::start().await;
     api.publish("dev-01", [json!({"t": 1})]).await;
     api.catch_up().await;
-    let question = r#"{ z: devices { nodes { status uid } totalCount pageInfo { hasNextPage } } a: logs { head }
+    let question = r#"{ z: devices { nodes { status uid } totalCount pageInfo { hasNextPage } }
         m: device(uid: "dev-01") { name windows(step: "1h") { step } uid } b: __typename }"#;
     let request = || api.request(Method::POST, "/graphql").json(&json!({ "query": question }));
     for _ in 0..5 {

@@ -40,7 +40,7 @@ async fn sent(api: &Api, input: Value) -> Value {
 /// Why a command is not sent.
 async fn refused(api: &Api, role: Role, input: Value) -> String {
     let answer = ask_as(api, role, SEND, json!({"input": input})).await;
-    assert_eq!(answer["data"], Value::Null, "{answer}");
+    assert_eq!(answer["data"]["sendCommand"], Value::Null, "{answer}");
     code(&answer).to_owned()
 }
 
@@ -280,6 +280,28 @@ async fn writes_of_one_question_happen_in_its_order() {
         .collect();
     assert!(positions.is_sorted(), "{positions:?}");
     assert_eq!(recorded(&api).await, 10);
+}
+
+#[tokio::test]
+async fn a_write_that_fails_is_null_and_hides_no_other() {
+    let api = ready().await;
+    let send = |key: &str, cmd: &str| {
+        format!("{key}: sendCommand(input: {{deviceUid: \"dev-01\", cmd: \"{cmd}\"}}) {{ position }} ")
+    };
+    let answer = api.ask(&format!("mutation {{ {}{} }}", send("a", "ping"), send("b", "nope"))).await;
+    assert!(answer["data"]["a"]["position"].is_string(), "{answer}");
+    assert_eq!(answer["data"].get("b"), Some(&Value::Null), "{answer}");
+    assert_eq!(answer["errors"][0]["path"], json!(["b"]));
+    let alone = api.ask(&format!("mutation {{ {} }}", send("b", "nope"))).await;
+    assert_eq!(alone["data"], json!({"b": null}), "{alone}");
+    assert_eq!(recorded(&api).await, 1);
+
+    // What may not be null makes the field around it null: here the device.
+    api.catch_up().await;
+    let asked = "{ device(uid: \"dev-01\") { uid commands { nodes { id } } } }";
+    let answer = ask_as(&api, Role::Viewer, asked, json!({})).await;
+    assert_eq!(answer["data"], json!({"device": null}), "{answer}");
+    assert_eq!(code(&answer), "forbidden");
 }
 
 #[tokio::test]

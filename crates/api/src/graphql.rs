@@ -5,7 +5,7 @@
 //! - `price`: what a question costs, and the most that it may cost
 //! - `query`, `mutation`: the reads and the writes
 //! - `device`, `command`, `telemetry`, `windows`, `log`, `projection`: the types of the answers
-//! - `answer`, `order`: the answer as JSON text, in the order of the question
+//! - `answer`, `order`, `nulls`: the answer as JSON text, in the order of the question, with nulls for what failed
 //! - `loaders`: shared queries for fields that need the same data of several devices
 //! - `scalars`, `error`: 64-bit numbers and JSON; errors with REST's codes
 
@@ -17,6 +17,7 @@ mod error;
 mod loaders;
 mod log;
 mod mutation;
+mod nulls;
 mod order;
 mod price;
 mod projection;
@@ -26,6 +27,8 @@ mod request;
 mod scalars;
 mod telemetry;
 mod windows;
+
+use std::sync::Arc;
 
 use async_graphql::{EmptySubscription, Schema};
 
@@ -40,6 +43,8 @@ pub struct Schemas {
     data: Api,
     /// Answers questions about the schema itself, where introspection is allowed.
     types: Option<Api>,
+    /// Which fields may be null.
+    nulls: Arc<nulls::Types>,
 }
 
 impl Schemas {
@@ -55,7 +60,9 @@ impl Schemas {
         // The introspection query that tools send is deeper than any query for data needs to be.
         let types =
             schema().limit_depth(cost::TYPES_DEPTH).limit_directives(cost::DIRECTIVES).introspection_only();
-        Self { data: data.finish(), types: introspection.then(|| types.finish()) }
+        let data = data.finish();
+        let nulls = Arc::new(nulls::Types::of(&data.sdl()));
+        Self { data, types: introspection.then(|| types.finish()), nulls }
     }
 
     /// The schema in the `GraphQL` schema language, as it is committed.

@@ -93,7 +93,8 @@ fn write(value: &Value, order: &Order, text: &mut Vec<u8>) {
         }
         Value::Object(fields) if !order.0.is_empty() => {
             // A field that a directive leaves out is not there.
-            let asked = order.0.iter().filter_map(|(name, order)| Some((name, fields.get(name)?, order)));
+            let asked = order.0.iter();
+            let asked = asked.filter_map(|(name, asked)| Some((name, fields.get(name)?, &asked.within)));
             text.push(b'{');
             for (nth, (name, value, order)) in asked.enumerate() {
                 if nth > 0 {

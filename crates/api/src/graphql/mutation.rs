@@ -1,4 +1,5 @@
-//! The writes of REST, with the same checks. The writes of one question run one after the other.
+//! The writes of REST, with the same checks. The writes of one question run one after the other. One that fails is null,
+//! so that its answer hides none of the others, which are on the record.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use chrono::{DateTime, Utc};
@@ -83,8 +84,8 @@ impl Written {
 
 #[Object]
 impl Mutation {
-    /// Puts a command on the record, to be sent to a device.
-    async fn send_command(&self, context: &Context<'_>, input: SendCommandInput) -> Result<Written> {
+    /// Puts a command on the record, to be sent to a device. Null if it fails.
+    async fn send_command(&self, context: &Context<'_>, input: SendCommandInput) -> Result<Option<Written>> {
         let asker = context.data::<Asker>()?;
         let uid = Device::id(&input.device_uid);
         asker.may_named(Action::CommandsWrite, Some(&input.cmd), uid.as_ref()).await?;
@@ -92,11 +93,11 @@ impl Mutation {
         let key: Option<Key> = parse("idempotency_key", input.idempotency_key.as_deref())?;
         let command = input.command()?;
         let sent = asker.door.app.commands.send(asker.log(), command, key.as_ref(), asker.metadata()).await;
-        Ok(written(asker, sent.map_err(Error::from)?).await?)
+        Ok(Some(written(asker, sent.map_err(Error::from)?).await?))
     }
 
     /// Begins to fold a projection anew from position 1, beside the live version. If no row differs then, it takes the live
-    /// one's place. For the platform's administrators and analysts.
+    /// one's place. Null if it fails. For the platform's administrators and analysts.
     async fn rebuild_projection(
         &self,
         context: &Context<'_>,
@@ -109,7 +110,7 @@ impl Mutation {
         keep_s: Option<i32>,
         #[graphql(desc = "Whether the new version goes live even if it differs: by default not.")]
         accept: Option<bool>,
-    ) -> Result<Rebuild> {
+    ) -> Result<Option<Rebuild>> {
         let asker = context.data::<Asker>()?;
         asker.may_platform(Action::ProjectionsWrite)?;
         let request = Request {
@@ -119,36 +120,50 @@ impl Mutation {
             requested_by: asker.door.caller.actor().to_string(),
         };
         let begun = asker.door.app.projections.rebuild(&projection, request, asker.metadata()).await;
-        Ok(Rebuild(begun.map_err(Error::from)?))
+        Ok(Some(Rebuild(begun.map_err(Error::from)?)))
     }
 
     /// Pauses, resumes, cancels or accepts the rebuild of a projection that is under way. For the platform's
-    /// administrators and analysts.
-    async fn steer_rebuild(&self, context: &Context<'_>, projection: String, how: Steer) -> Result<Rebuild> {
+    /// administrators and analysts. Null if it fails.
+    async fn steer_rebuild(
+        &self,
+        context: &Context<'_>,
+        projection: String,
+        how: Steer,
+    ) -> Result<Option<Rebuild>> {
         let asker = context.data::<Asker>()?;
         asker.may_platform(Action::ProjectionsWrite)?;
         let steered = asker.door.app.projections.steer(&projection, how.into(), asker.metadata()).await;
-        Ok(Rebuild(steered.map_err(Error::from)?))
+        Ok(Some(Rebuild(steered.map_err(Error::from)?)))
     }
 
     /// Brings the version of a projection back that was live before the present one. For the platform's administrators
-    /// and analysts.
-    async fn roll_back_projection(&self, context: &Context<'_>, projection: String) -> Result<Rebuild> {
+    /// and analysts. Null if it fails.
+    async fn roll_back_projection(
+        &self,
+        context: &Context<'_>,
+        projection: String,
+    ) -> Result<Option<Rebuild>> {
         let asker = context.data::<Asker>()?;
         asker.may_platform(Action::ProjectionsWrite)?;
         let by = asker.door.caller.actor().to_string();
         let begun = asker.door.app.projections.roll_back(&projection, by, asker.metadata()).await;
-        Ok(Rebuild(begun.map_err(Error::from)?))
+        Ok(Some(Rebuild(begun.map_err(Error::from)?)))
     }
 
-    /// Cancels a command. If it was already sent, the device may still carry it out.
-    async fn cancel_command(&self, context: &Context<'_>, id: ID, reason: Option<String>) -> Result<Written> {
+    /// Cancels a command. If it was already sent, the device may still carry it out. Null if it fails.
+    async fn cancel_command(
+        &self,
+        context: &Context<'_>,
+        id: ID,
+        reason: Option<String>,
+    ) -> Result<Option<Written>> {
         let asker = context.data::<Asker>()?;
         let id = uuid(&id);
         asker.may_recorded(Action::CommandsWrite, id).await?;
         let id = id.ok_or_else(Error::missing::<commands::Command>)?;
         let cancelled = asker.door.app.commands.cancel(asker.log(), id, reason, asker.metadata()).await;
-        Ok(written(asker, cancelled.map_err(Error::from)?).await?)
+        Ok(Some(written(asker, cancelled.map_err(Error::from)?).await?))
     }
 }
 

@@ -6,9 +6,18 @@ use async_graphql::Name;
 use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
 
-/// The fields of an object, each with the order of its own. Without fields: a scalar.
+/// The fields of an object, by the names that the answer gives them. Without fields: a scalar.
 #[derive(Debug, Default)]
-pub(super) struct Order(pub(super) IndexMap<Name, Order>);
+pub(super) struct Order(pub(super) IndexMap<Name, Asked>);
+
+/// A field that is asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The field's name in the schema.
+    pub(super) field: Name,
+    /// The order within the field.
+    pub(super) within: Order,
+}
 
 impl Order {
     /// The order in which a selection asks. The document is within the limits of [`cost`](super::cost).
@@ -23,8 +32,10 @@ impl Order {
         for selection in &set.items {
             match &selection.node {
                 Selection::Field(field) => {
-                    let name = field.node.response_key().node.clone();
-                    self.0.entry(name).or_default().add(&field.node.selection_set.node, document);
+                    let field = &field.node;
+                    let asked = || Asked { field: field.name.node.clone(), within: Self::default() };
+                    let asked = self.0.entry(field.response_key().node.clone()).or_insert_with(asked);
+                    asked.within.add(&field.selection_set.node, document);
                 }
                 Selection::InlineFragment(fragment) => self.add(&fragment.node.selection_set.node, document),
                 Selection::FragmentSpread(spread) => {

@@ -1,6 +1,7 @@
 //! The routes, and the steps of one question: parsed, measured, answered. A request holds one question, never a batch.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType};
 use async_graphql::{Name, Request, Response, ServerError, Variables};
@@ -232,7 +233,7 @@ async fn carry_out(
         Err(refused) => return refuse(refused.to_string()),
     };
     let variables = variables.unwrap_or_default();
-    let mut order = Order::default();
+    let (mut order, mut root) = (Order::default(), "Query");
     // The library refuses a name that no operation has.
     if let Some(operation) = operation(&question.document, operation_name.as_deref()) {
         if operation.ty == OperationType::Mutation && !may_write {
@@ -245,6 +246,9 @@ async fn carry_out(
             return refuse(dear.to_string());
         }
         order = Order::of(&operation.selection_set.node, &question.document);
+        if operation.ty == OperationType::Mutation {
+            root = "Mutation";
+        }
     }
     let schemas = &door.app.graphql;
     let schema = match (&schemas.types, question.about_types) {
@@ -252,7 +256,7 @@ async fn carry_out(
         (None, true) => return refuse("the schema cannot be asked for its types here".to_owned()),
         (_, false) => schemas.data.clone(),
     };
-    let now = door.app.now();
+    let (now, nulls) = (door.app.now(), Arc::clone(&schemas.nulls));
     let loaders = loaders(door.app.clone(), door.log().clone());
     let mut request = Request::new(query)
         .variables(Variables::from_json(Value::Object(variables)))
@@ -260,7 +264,9 @@ async fn carry_out(
         .data(Asker { door, request: request_id, now, refused: Mutex::default() });
     request.operation_name = operation_name;
     request.set_parsed_query(question.document);
-    Ok(Answer { response: with_codes(schema.execute(request).await), order, in_own_type })
+    let mut response = with_codes(schema.execute(request).await);
+    nulls.settle(&mut response, &order, root);
+    Ok(Answer { response, order, in_own_type })
 }
 
 /// A variable that must not be null, and has neither a value nor a default. The library would notice it in the first
