@@ -72,6 +72,9 @@ async fn all(api: &Api, path: &str) -> (Vec<Value>, Value) {
     }
 }
 
+/// Whether an event is among those that are chosen.
+type Passes<'p> = Box<dyn Fn(&Value) -> bool + 'p>;
+
 #[tokio::test]
 async fn events_are_chosen_by_actor_request_stream_type_and_time_and_counted() {
     let api = Api::start().await;
@@ -93,7 +96,6 @@ async fn events_are_chosen_by_actor_request_stream_type_and_time_and_counted() {
     let [early, late] =
         [2, every.len() - 2].map(|at| every[at]["recorded_at"].as_str().expect("a time").to_owned());
     let at = |event: &Value| event["recorded_at"].as_str().expect("a time").to_owned();
-    type Passes<'p> = Box<dyn Fn(&Value) -> bool + 'p>;
     let is = |field: &'static str, value: &'static str| -> Passes<'_> {
         Box::new(move |event| event[field] == value)
     };
