@@ -118,6 +118,17 @@ async fn where_a_tenant_registers_by_hand_strangers_go_to_quarantine_until_they_
 }
 
 #[tokio::test]
+async fn a_new_device_that_no_url_can_name_goes_to_quarantine_and_one_of_old_goes_on() {
+    let node = Node::start().await;
+    execute(&node.log, "t0/..", register_device(Via::Api, None, Labels::new())).await;
+    assert_eq!(node.ingest("t0/devices/../telemetry", "{}").await, Ok(Fate::Recorded(1)));
+    let topic = "t0/devices/./telemetry";
+    assert_eq!(node.ingest(topic, "{}").await, Ok(Fate::Quarantined(Reason::BadTopic)));
+    assert_eq!(node.quarantined(topic).await, [(Some("t0".into()), "bad_topic".into())]);
+    assert!(matches!(node.ingest("t0/devices/.a/telemetry", "{}").await, Ok(Fate::Recorded(_))));
+}
+
+#[tokio::test]
 async fn a_decommissioned_device_is_refused_here_at_once_and_on_other_nodes_soon() {
     let node = Node::start().await;
     let other = node.join().await;

@@ -9,6 +9,15 @@ use uuid::Uuid;
 /// The longest name, in characters.
 pub const MAX_NAME: usize = 64;
 
+/// Why nothing new is named `.`, `..` and so on: clients take these for steps in a path, and do not send them.
+pub const ONLY_DOTS: &str = "expected a character other than '.': a URL cannot name it";
+
+/// Whether a name has only dots. What was named so earlier keeps its name.
+#[must_use]
+pub fn is_only_dots(name: &str) -> bool {
+    name.bytes().all(|byte| byte == b'.')
+}
+
 /// A name that is not `[A-Za-z0-9_.-]{1,64}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a {what} is 1 to {MAX_NAME} characters of A-Z, a-z, 0-9, '_', '.' and '-'")]
@@ -166,6 +175,16 @@ mod tests {
         assert_eq!(StreamId::new(&stream.tenant, "dev-01").uuid(), None);
         for bad in ["", "t0", "/dev-01", "t 0/dev-01"] {
             assert_eq!(bad.parse::<StreamId>(), Err(NoStreamId), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_dots_only_is_known_as_such_and_still_read() {
+        for dots in [".", "..", "..."] {
+            assert!(is_only_dots(dots) && dots.parse::<Uid>().is_ok(), "{dots}");
+        }
+        for other in [".a", "a.b", "-", "..-"] {
+            assert!(!is_only_dots(other), "{other}");
         }
     }
 

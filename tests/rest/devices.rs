@@ -50,6 +50,35 @@ async fn a_device_is_registered_changed_and_taken_out_of_service() {
 }
 
 #[tokio::test]
+async fn nothing_new_is_named_by_dots_only_which_no_url_can_hold() {
+    let api = Api::start().await;
+    for dots in [".", "..", "..."] {
+        let refused = registered(&api, json!({"uid": dots})).await;
+        assert_eq!(
+            (refused.refusal(), &refused.json()["errors"][0]["field"]),
+            ("422 invalid".into(), &json!("uid"))
+        );
+        let refused = api.send(Method::POST, "/tenants", json!({"tenant": dots})).await;
+        assert_eq!(
+            (refused.refusal(), &refused.json()["errors"][0]["field"]),
+            ("422 invalid".into(), &json!("tenant"))
+        );
+    }
+    // Clients drop `.` and `..` from a path before they send it; three dots arrive.
+    for (path, body) in [
+        ("/command-types/...", json!({"params": {}})),
+        ("/policies/...", json!({"source": "permit (principal, action, resource);"})),
+    ] {
+        let refused = api.send(Method::PUT, path, body).await;
+        assert_eq!(
+            (refused.refusal(), &refused.json()["errors"][0]["field"]),
+            ("422 invalid".into(), &json!("name"))
+        );
+    }
+    assert_eq!(registered(&api, json!({"uid": "..-"})).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
 async fn what_a_user_does_is_on_the_record_with_the_user_and_the_request() {
     let api = Api::start().await;
     let request = api

@@ -45,6 +45,9 @@ pub trait Nameable: Resource {
 
     /// The form that a name must have, as error messages say it.
     const NAMES: &'static str;
+
+    /// The name as the caller wrote it.
+    fn name(id: &Self::Id) -> &str;
 }
 
 /// Parses an id in the one spelling that the API gives out. Other spellings of the same UUID give `None`.

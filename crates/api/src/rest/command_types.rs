@@ -38,6 +38,10 @@ impl Resource for CommandType {
 impl Nameable for CommandType {
     const PARAMETER: &'static str = "name";
     const NAMES: &'static str = "expected 1 to 64 characters of A-Z, a-z, 0-9, '_', '.' and '-'";
+
+    fn name(id: &CommandName) -> &str {
+        id.as_str()
+    }
 }
 
 /// Lists the tenant's command types, by name. A command that is not on this list is never sent.

@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::error::Error;
-use super::extract::{Body, Query, parse};
+use super::extract::{Body, Query, nameable, parse};
 use super::min_position::When;
 use super::page::List;
 use super::parameters::{Limit, LogPosition};
@@ -132,7 +132,7 @@ async fn read_device(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewDevice {
-    /// The device's name within the tenant: 1 to 64 of `A-Z a-z 0-9 _ . -`.
+    /// The device's name within the tenant: 1 to 64 of `A-Z a-z 0-9 _ . -`, not dots only.
     #[schema(value_type = String, example = "dev-01")]
     uid: Uid,
     /// A name for people: 1 to 200 characters.
@@ -178,6 +178,7 @@ async fn register_device(
     request: RequestId,
     Body(device): Body<NewDevice>,
 ) -> Result<impl IntoResponse, Error> {
+    nameable("uid", device.uid.as_str())?;
     let labels = device.labels.unwrap_or_default();
     door.with_labels(&device.uid, &labels).await?;
     let registration = Registration { via: Via::Api, name: device.name, labels };

@@ -14,6 +14,7 @@ use axum::extract::{
 use axum::response::IntoResponse;
 use fleetlog_access::Principal;
 use fleetlog_access::session_tokens::Client;
+use fleetlog_aggregates::identity::{ONLY_DOTS, is_only_dots};
 use fleetlog_engine::commands::idempotency::{BadKey, Key};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, header};
@@ -109,8 +110,15 @@ impl<R: Nameable> FromRequestParts<App> for NewName<R> {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
         let name = last_name::<R>(parts, app).await;
-        name.map(Self).ok_or_else(|| Error::field(R::PARAMETER, R::NAMES))
+        let name = name.ok_or_else(|| Error::field(R::PARAMETER, R::NAMES))?;
+        nameable(R::PARAMETER, R::name(&name))?;
+        Ok(Self(name))
     }
+}
+
+/// Checks that a URL can name what is to be created.
+pub(super) fn nameable(field: &'static str, name: &str) -> Result<(), Error> {
+    if is_only_dots(name) { Err(Error::field(field, ONLY_DOTS)) } else { Ok(()) }
 }
 
 async fn last_name<R: Resource>(parts: &mut Parts, app: &App) -> Option<R::Id> {

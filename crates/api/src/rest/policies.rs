@@ -42,6 +42,10 @@ impl Resource for Stored {
 impl Nameable for Stored {
     const PARAMETER: &'static str = "name";
     const NAMES: &'static str = "expected 1 to 64 characters of A-Z, a-z, 0-9, '_', '.' and '-'";
+
+    fn name(id: &PolicyName) -> &str {
+        id.as_str()
+    }
 }
 
 /// A policy that is in force.

@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::error::Error;
-use super::extract::{Body, NoParameters, Query};
+use super::extract::{Body, NoParameters, Query, nameable};
 use super::json::{Object, clearable};
 use super::page::List;
 use super::parameters::{Limit, LogPosition};
@@ -89,7 +89,7 @@ async fn read_tenant(door: May<TenantsRead, Tenant>) -> Result<Json<wire::Tenant
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewTenant {
-    /// The tenant's name: 1 to 64 of `A-Z a-z 0-9 _ . -`. It cannot be changed.
+    /// The tenant's name: 1 to 64 of `A-Z a-z 0-9 _ . -`, not dots only. It cannot be changed.
     #[schema(value_type = String, example = "acme")]
     tenant: Name,
     /// The tenant's tier, which sets its rate limits. Without it: `free`.
@@ -209,6 +209,7 @@ async fn create_tenant(
         max_users: Some(wanted.max_users),
     };
     check(&settings)?;
+    nameable("tenant", wanted.tenant.as_str())?;
     let admin = wanted.admin.map(|Object(admin)| admin.check()).transpose()?;
     let metadata = request.metadata(&door.caller);
     let location = format!("{PREFIX}/tenants/{}", wanted.tenant);

@@ -47,6 +47,10 @@ impl Resource for Tier {
 impl Nameable for Tier {
     const PARAMETER: &'static str = "tier";
     const NAMES: &'static str = "expected 1 to 64 characters of a-z, 0-9, '_' and '-'";
+
+    fn name(id: &String) -> &str {
+        id
+    }
 }
 
 /// Lists the tiers, by name.

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use fleetlog_aggregates::device::{EventType, Status};
-use fleetlog_aggregates::identity::Tenant;
+use fleetlog_aggregates::identity::{Tenant, is_only_dots, split_aggregate_id};
 use fleetlog_aggregates::telemetry::Reason;
 use fleetlog_event_log::health::Wait;
 use fleetlog_event_log::{Error, EventLog, LogId, Position};
@@ -106,6 +106,10 @@ impl Devices {
             for device in strangers {
                 match statuses.get(device) {
                     None if later.contains(device) => {}
+                    None if has_only_dots(device) => {
+                        let why = (Reason::BadTopic, "a device's uid has a character other than '.'");
+                        refused.insert(device.to_owned(), why);
+                    }
                     None if self.is_full() => {
                         let why = (Reason::DeviceLimit, "the tenant has as many devices as it may have");
                         refused.insert(device.to_owned(), why);
@@ -157,7 +161,7 @@ impl Devices {
         later: &mut HashSet<String>,
     ) -> Result<HashMap<String, Status>, Error> {
         let mut statuses = self.recorded(devices).await?;
-        let new = devices.iter().filter(|&&device| !statuses.contains_key(device));
+        let new = devices.iter().filter(|&&device| !statuses.contains_key(device) && !has_only_dots(device));
         let mut new: Vec<String> = new.map(|&device| device.to_owned()).collect();
         if !new.is_empty() && self.registers_itself().await? {
             if !self.is_full() {
@@ -235,6 +239,11 @@ impl Devices {
         }
         Ok(statuses)
     }
+}
+
+/// Whether the uid in a stream's id has only dots. No new device has such a uid; those that have one go on.
+fn has_only_dots(device: &str) -> bool {
+    split_aggregate_id(device).is_some_and(|(_, uid)| is_only_dots(uid))
 }
 
 fn refuse(refused: &mut RefusedDevices, device: &str, status: Status) {
