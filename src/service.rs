@@ -107,13 +107,13 @@ pub enum Error {
     #[error("failed to {0}")]
     FirstStart(#[from] access::first_start::Error),
     /// The MQTT endpoint failed.
-    #[error("failed to {0}")]
+    #[error("failed to {0}; choose another address with --mqtt or FLEETLOG_MQTT_ADDR")]
     Endpoint(#[from] server::Error),
     /// The options of the external broker are invalid.
     #[error("failed to {0}")]
     External(#[from] subscriber::Error),
     /// The address for HTTP could not be used.
-    #[error("failed to serve HTTP on {0}: {1}")]
+    #[error("failed to serve HTTP on {0}: {1}; choose another address with --http or FLEETLOG_HTTP_ADDR")]
     Http(SocketAddr, #[source] std::io::Error),
     /// Ingest failed.
     #[error("failed to {0}")]
@@ -359,6 +359,13 @@ async fn start_broker(
             Ok((probe, None, Arc::new(handle)))
         }
     }
+}
+
+/// Checks that the addresses are free, before what takes long is done. Nothing holds them afterwards.
+pub fn check_addresses(http: SocketAddr, mqtt: SocketAddr) -> Result<(), Error> {
+    listen(http)?;
+    TcpListener::bind(mqtt).map_err(|source| server::Error::Bind { address: mqtt, source })?;
+    Ok(())
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, Error> {

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Up, announce, endpoint_options, service_options};
-use crate::service::{Broker, Service};
+use crate::service::{Broker, Service, check_addresses};
 use crate::shutdown;
 
 /// The tenant of the devices that `up` itself runs.
@@ -33,8 +33,9 @@ const START_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration:
 pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandle) -> anyhow::Result<()> {
     let started = Instant::now();
     let shutdown = shutdown::on_signal()?;
-    // Check the secret before any file is created.
+    // Check what may be wrong before any file is created.
     args.service.secret()?;
+    check_addresses(args.service.http, args.mqtt)?;
     let cluster_options = postgres::Options {
         binaries: args.postgres_bin.clone(),
         tools: Some(PathBuf::from(TOOLS)),

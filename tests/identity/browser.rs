@@ -58,7 +58,9 @@ async fn a_page_of_another_origin_cannot_act_by_cookie() {
         .request(Method::POST, "/devices")
         .header("cookie", &cookie)
         .header("origin", "https://evil.example");
-    assert_eq!(answer(origin).await.refusal(), "401 unauthenticated");
+    let refused = answer(origin).await;
+    assert_eq!(refused.refusal(), "401 unauthenticated");
+    assert!(refused.text.contains("FLEETLOG_PUBLIC_URL"), "{}", refused.text);
     assert_eq!(
         with(&api, &cookie, Method::GET, "/api/me", "same-origin").await.status,
         StatusCode::OK,

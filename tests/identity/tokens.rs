@@ -163,6 +163,39 @@ async fn a_request_that_is_not_authenticated_says_how_to_be() {
     let api = Api::start().await;
     let answered = answer(api.request(Method::GET, "/devices")).await;
     assert_eq!((answered.status, answered.header("www-authenticate")), (StatusCode::UNAUTHORIZED, "Bearer"));
+    for way in ["POST /auth/login", "POST /auth/refresh", "API key"] {
+        assert!(answered.text.contains(way), "{}", answered.text);
+    }
+    let answered = answer(api.request(Method::POST, "/auth/refresh")).await;
+    assert_eq!(answered.refusal(), "401 unauthenticated");
+    assert!(answered.text.contains("refresh token"), "{}", answered.text);
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_action_that_is_missing() {
+    let api = Api::start().await;
+    let body = Some(json!({"uid": "dev-01"}));
+    let refused = api.send_as(Role::Viewer, Method::POST, "/devices", body).await;
+    assert_eq!(refused.refusal(), "403 forbidden");
+    assert!(refused.text.contains("devices.write"), "{}", refused.text);
+}
+
+#[tokio::test]
+async fn a_taken_address_is_refused_with_its_option_before_anything_is_made() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let taken = listener.local_addr().expect("an address").to_string();
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    for (option, other, variable) in
+        [("--http", "--mqtt", "FLEETLOG_HTTP_ADDR"), ("--mqtt", "--http", "FLEETLOG_MQTT_ADDR")]
+    {
+        let mut up = tool("up");
+        up.arg("--data-dir").arg(&data).args([option, &taken, other, "127.0.0.1:0"]);
+        let started = up.output().await.expect("the binary");
+        let said = String::from_utf8(started.stderr).expect("text");
+        let names = [option, variable, &taken].iter().all(|part| said.contains(part));
+        assert!(!started.status.success() && names && !data.exists(), "{said}");
+    }
 }
 
 #[tokio::test]

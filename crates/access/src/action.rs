@@ -171,5 +171,5 @@ pub struct Device<'a> {
 
 /// The principal may not do that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("you are not allowed to do this")]
+#[error("you are not allowed to do this: your role, key or policies do not give you {}", .0.as_str())]
 pub struct Forbidden(pub Action);

@@ -114,7 +114,7 @@ impl Target for Oneself {
             Who::User { user_id, session_id, .. } => {
                 Ok(Self { tenant: caller.tenant.clone(), user_id, session_id })
             }
-            Who::Key { .. } => Err(Error::unauthenticated()),
+            Who::Key { .. } => Err(Error::needs_user()),
         }
     }
 

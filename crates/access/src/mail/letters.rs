@@ -56,7 +56,9 @@ impl Letters {
         let says = format!(
             "somebody, perhaps you, wants to register this address at {base}. It has an account already.\n\n\
              If that was you, log in; if you do not remember your password, ask for a new one:\n\n    \
-             {base}/app/forgot"
+             {base}/app/forgot\n\n\
+             If there is no such page yet, POST {base}/api/v1/auth/password/forgot does the same, with your address as \
+             email."
         );
         self.letter(to.as_str(), "You have an account already", &says, DO_NOTHING)
     }
@@ -82,10 +84,16 @@ impl Letters {
         path: &str,
         token: &Token,
     ) -> Mail {
+        let fields = if page == "verify" {
+            "the token as token"
+        } else {
+            "the token as token and a new password as password"
+        };
         let (base, token) = (&self.base, token.as_str());
         let says = format!(
             "{asks}:\n\n    {base}/app/{page}#token={token}\n\n\
-             Programs send the token to POST {base}/api/v1/{path}."
+             If there is no such page yet, POST {base}/api/v1/{path} does the same, with {fields}. The token is what follows \
+             #token= above."
         );
         self.letter(to.as_str(), subject, &says, DO_NOTHING)
     }
@@ -117,7 +125,7 @@ mod tests {
 
             https://fleet.example.com/app/reset#token=TOKEN
 
-        Programs send the token to POST https://fleet.example.com/api/v1/auth/password/reset.
+        If there is no such page yet, POST https://fleet.example.com/api/v1/auth/password/reset does the same, with the token as token and a new password as password. The token is what follows #token= above.
 
         If you did not expect this, you need not do anything.
 
@@ -131,6 +139,8 @@ mod tests {
         If that was you, log in; if you do not remember your password, ask for a new one:
 
             https://fleet.example.com/app/forgot
+
+        If there is no such page yet, POST https://fleet.example.com/api/v1/auth/password/forgot does the same, with your address as email.
 
         If you did not expect this, you need not do anything.
 

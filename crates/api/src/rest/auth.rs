@@ -147,7 +147,7 @@ async fn refresh(
     headers: HeaderMap,
     OptionalBody(refresh): OptionalBody<Refresh>,
 ) -> Result<Response, Error> {
-    let (token, to) = refresh.token(&app, &headers).ok_or_else(Error::unauthenticated)?;
+    let (token, to) = refresh.token(&app, &headers).ok_or_else(Error::no_refresh_token)?;
     let tokens = app.access.sessions.refresh(&token, client, request.as_str().to_owned()).await?;
     Ok(LoggedIn::answer(&app, tokens, to, &headers))
 }

@@ -14,9 +14,17 @@ use super::cookies;
 use super::error::Error;
 use crate::app::App;
 
+/// Marks a request whose session's cookie is not used, because it does not come from a page of this service.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ForeignCookie;
+
 /// Finds out who is calling.
 pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let principal = match principal(&app, request.method(), request.headers()).await {
+    if is_foreign(&app, request.method(), request.headers()) {
+        request.extensions_mut().insert(ForeignCookie);
+        return next.run(request).await;
+    }
+    let principal = match principal(&app, request.headers()).await {
         Ok(Some(principal)) => principal,
         Ok(None) => return next.run(request).await,
         Err(error) => return error.into_response(),
@@ -26,7 +34,16 @@ pub(super) async fn authenticate(State(app): State<App>, mut request: Request, n
     next.run(request).await
 }
 
-async fn principal(app: &App, method: &Method, headers: &HeaderMap) -> Result<Option<Principal>, Error> {
+/// Whether a request brings nothing but a cookie with which a page of another origin would change something.
+fn is_foreign(app: &App, method: &Method, headers: &HeaderMap) -> bool {
+    let settings = &app.access.settings;
+    !headers.contains_key(header::AUTHORIZATION)
+        && !method.is_safe()
+        && cookies::token(headers, settings).is_some()
+        && !cookies::is_own_page(headers, settings)
+}
+
+async fn principal(app: &App, headers: &HeaderMap) -> Result<Option<Principal>, Error> {
     if headers.contains_key(header::AUTHORIZATION) {
         return match bearer(headers) {
             Some(token) => Ok(app.access.callers.with_bearer(token).await?),
@@ -34,9 +51,6 @@ async fn principal(app: &App, method: &Method, headers: &HeaderMap) -> Result<Op
         };
     }
     let Some(token) = cookies::token(headers, &app.access.settings) else { return Ok(None) };
-    if !method.is_safe() && !cookies::is_own_page(headers, &app.access.settings) {
-        return Ok(None);
-    }
     Ok(app.access.callers.with_refresh_token(&token).await?)
 }
 

@@ -96,7 +96,34 @@ impl Error {
 
     /// 401: the request has no valid access token, API key or session cookie.
     pub(crate) fn unauthenticated() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "a valid access token is needed")
+        let detail = "a valid access token is needed: log in with POST /auth/login, or get the next one with \
+             POST /auth/refresh; programs send an API key";
+        Self::unauthenticated_because(detail)
+    }
+
+    /// 401: the request has no refresh token that is valid.
+    pub(super) fn no_refresh_token() -> Self {
+        let detail = "a valid refresh token is needed, in the cookie of the login or as refresh_token in the body: log in \
+             again with POST /auth/login, with \"refresh\":\"body\" to get the refresh token in the answer";
+        Self::unauthenticated_because(detail)
+    }
+
+    /// 401: the cookie of a session changes nothing, because the request comes from a page of another origin.
+    pub(crate) fn foreign_cookie() -> Self {
+        let detail = "the session's cookie is not used: the request does not come from a page of this service. Behind a \
+             proxy, FLEETLOG_PUBLIC_URL is the address that browsers use";
+        Self::unauthenticated_because(detail)
+    }
+
+    /// 401: an API key asks for the caller's own account.
+    pub(crate) fn needs_user() -> Self {
+        Self::unauthenticated_because(
+            "an API key has no account of its own: log in as a user with POST /auth/login",
+        )
+    }
+
+    fn unauthenticated_because(detail: &'static str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
     }
 
     /// 403: a page of another origin tries to begin a session.

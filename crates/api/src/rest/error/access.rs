@@ -57,7 +57,7 @@ impl From<login::Refused> for Error {
 impl From<refresh::Refused> for Error {
     fn from(refused: refresh::Refused) -> Self {
         match refused {
-            refresh::Refused::Invalid => Self::unauthenticated(),
+            refresh::Refused::Invalid => Self::no_refresh_token(),
             refresh::Refused::Failed(error) => error.into(),
         }
     }
