@@ -9,15 +9,22 @@ async function call(method, path, body) {
   return answer.json();
 }
 
+if (!process.env.FLEETLOG_EMAIL || !process.env.FLEETLOG_PASSWORD) {
+  throw new Error('set FLEETLOG_EMAIL and FLEETLOG_PASSWORD first');
+}
 const login = { email: process.env.FLEETLOG_EMAIL, password: process.env.FLEETLOG_PASSWORD };
 headers.authorization = `Bearer ${(await call('POST', '/auth/login', login)).access_token}`;
 
 const { items: devices } = await call('GET', '/devices?status=online');
 console.log('online:', devices.map((device) => device.uid));
-const [{ uid }] = devices;
+const uid = process.env.FLEETLOG_DEVICE ?? devices[0].uid;
 
 let command = await call('POST', `/devices/${uid}/commands`, { cmd: 'ping', timeout_s: 10 });
+const until = Date.now() + 20_000;
 while (!ended.includes(command.status)) {
+  if (Date.now() > until) {
+    throw new Error(`${uid} has not answered within 20 s: is it connected? FLEETLOG_DEVICE chooses another`);
+  }
   await new Promise((resume) => setTimeout(resume, 200));
   command = await call('GET', `/commands/${command.cmd_id}`);
 }
