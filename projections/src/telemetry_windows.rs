@@ -117,7 +117,9 @@ pub enum Invalid {
     #[error("points must be at least 2")]
     Points,
     /// The range has too many buckets.
-    #[error("the range has more than {MAX_BUCKETS} buckets; take a larger step or a smaller range")]
+    #[error(
+        "the range has more than {MAX_BUCKETS} windows of each metric; take a larger step or a smaller range"
+    )]
     TooManyBuckets,
     /// The answer would have too many windows.
     #[error("more than {MAX_WINDOWS} windows; name a metric, or take a larger step or a smaller range")]

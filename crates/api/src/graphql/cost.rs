@@ -24,7 +24,7 @@ const SELECTIONS: usize = 5_000;
 pub(super) enum Refused {
     #[error("brackets are nested deeper than {BRACKETS}")]
     Nested,
-    #[error("the question is no GraphQL: {0}")]
+    #[error("the question is not valid GraphQL: {0}")]
     Malformed(#[from] ParseError),
     #[error("a fragment contains itself")]
     Circular,

@@ -23,7 +23,7 @@ pub use crate::door::action::ACTION;
         description = "Every reading and every command on the record, exactly once, in order.\n\n\
             Log in with `POST /auth/login` and send the token along as `Authorization: Bearer …`. Every error is an \
             `application/problem+json` document with a stable `code`. Lists come in pages: pass `next_cursor` on as \
-            `cursor` until `has_more` is false. Writes return the `position` that they got; pass it on as \
+            `cursor` (at `GET /events` as `after`) until `has_more` is false. Writes return the `position` that they got; pass it on as \
             `min_position` to read them back. In a body, `null` for a field that is optional means that the field is \
             absent; where a change can clear a field, its description says that `null` does so. The same paths answer without the prefix `/api/v1`."
     ),

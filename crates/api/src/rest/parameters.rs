@@ -61,7 +61,7 @@ impl TryFrom<DateTime<Utc>> for Moment {
         // The moment must be a day inside that range, because time zones and clamping move it.
         let known = (0..=9999).contains(&(moment - TimeDelta::days(1)).year())
             && (0..=9999).contains(&(moment + TimeDelta::days(1)).year());
-        if known { Ok(Self(moment)) } else { Err(BadValue("expected a time between the years 0 and 9999")) }
+        if known { Ok(Self(moment)) } else { Err(BadValue("expected a time from 0000-01-02 to 9999-12-30")) }
     }
 }
 
