@@ -20,8 +20,8 @@ use crate::runner::{Applier, BuiltSlice, Checkpoints, Options};
 const MAX_SLICES: i64 = 8;
 /// How many events a slice has at least: below that, a further slice costs more than it brings.
 const SLICE: i64 = 200_000;
-/// A new version has caught up when it lacks at most this many events of the live one: some milliseconds' work.
-const CLOSE: i64 = 2_000;
+/// A new version has caught up when it takes at most this long to reach the live one.
+const CLOSE: Duration = Duration::from_secs(2);
 /// How often a version is brought close to the live one before that is held.
 const APPROACHES: usize = 3;
 /// How many events of a rebuild are folded before they are written. The more, the fewer times a row is written.
@@ -107,7 +107,9 @@ impl Part {
 
 /// Catches up with the live version, and goes to the next step once it is close.
 pub(super) async fn catch_up<M: ReadModel>(context: &Context, task: &Task) -> Result<(), Stopped> {
-    if follow::<M>(context, task).await? <= CLOSE {
+    let began = Instant::now();
+    follow::<M>(context, task).await?;
+    if began.elapsed() <= CLOSE {
         crash::point("rebuild.caught_up");
         context
             .step(
@@ -122,18 +124,17 @@ pub(super) async fn catch_up<M: ReadModel>(context: &Context, task: &Task) -> Re
     Ok(())
 }
 
-/// Folds what the live version has and this one lacks. Returns how many events it lacked.
-pub(super) async fn follow<M: ReadModel>(context: &Context, task: &Task) -> Result<i64, Stopped> {
+/// Folds what the live version has and this one lacks.
+pub(super) async fn follow<M: ReadModel>(context: &Context, task: &Task) -> Result<(), Stopped> {
     let live = live_positions(&mut *context.log.pool().acquire().await?, M::NAME, false).await?;
     let mut level = Level::<M>::new(&context.log, &context.options, task.version).await?;
-    let lacked = level.behind(&live);
     for (&log_id, &until) in &live {
         while level.position(log_id) < until && context.goes_on(task).await? {
             let events = level.apply(log_id, until).await?;
             context.folded(M::NAME, events);
         }
     }
-    Ok(lacked)
+    Ok(())
 }
 
 /// Brings a version to the positions of another.
@@ -155,10 +156,6 @@ impl<M: ReadModel> Level<M> {
 
     fn position(&self, log_id: LogId) -> Position {
         self.positions.get(&log_id).copied().unwrap_or(0)
-    }
-
-    fn behind(&self, live: &BTreeMap<LogId, Position>) -> i64 {
-        live.iter().map(|(&log_id, position)| (position - self.position(log_id)).max(0)).sum()
     }
 
     async fn apply(&mut self, log_id: LogId, until: Position) -> Result<u64, Stopped> {

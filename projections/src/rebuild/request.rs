@@ -193,6 +193,7 @@ pub(super) async fn roll_back(
             let kept = kept.bind(facts.name).fetch_optional(recorder.connection()).await?;
             let Some(kept) = kept else { return Err(Refused::NothingKept(facts.name.into())) };
             let version: i32 = kept.try_get("kept_version")?;
+            check_format(recorder, facts, version).await?;
             let rebuild_id = Uuid::now_v7();
             sqlx::query(INSERT)
                 .bind(rebuild_id)
