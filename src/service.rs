@@ -229,6 +229,8 @@ impl Service {
 
         let (broker, mqtt, outlet) =
             start_broker(log.clone(), options.broker, inlet, devices.clone(), &mut edges).await?;
+        let watched = (log.health().clone(), Arc::clone(&broker));
+        core.run("the watch of the broker", |stop| rest::health::watch_broker(watched.0, watched.1, stop));
         starter_types::give_to_all(&log).await?;
         let dispatcher = Dispatcher::new(log.clone(), outlet);
         middle.run("the dispatcher", async move |stop| dispatcher.run(stop).await);

@@ -5,19 +5,22 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use fleetlog_event_log::health::PartState;
 use fleetlog_event_log::health::parts::{DATABASE, PROJECTIONS};
+use fleetlog_event_log::health::{Health, PartState};
 use http::StatusCode;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::VERSION;
-use crate::app::App;
+use crate::app::{App, BrokerProbe};
 
 /// The name of the part that says whether devices' messages reach this process.
 const BROKER: &str = "broker";
+/// The time between two looks at the broker, and so how wrong its `since` may be.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(alive)).routes(routes!(ready))
@@ -96,12 +99,7 @@ impl From<PartState> for ShownPart {
     ),
 )]
 async fn ready(State(app): State<App>) -> (StatusCode, Json<Ready>) {
-    let broker = app.health.part(BROKER, Duration::MAX);
-    if (app.broker)() {
-        broker.up();
-    } else {
-        broker.down("not connected, or not subscribed to the devices' messages yet");
-    }
+    note_broker(&app.health, &app.broker);
     let parts: Vec<ShownPart> = app.health.states().into_iter().map(ShownPart::from).collect();
     let state = |name| parts.iter().find(|part| part.name == name).map_or(UpOrDown::Up, |part| part.state);
     let [database, broker, projections] = [DATABASE, BROKER, PROJECTIONS].map(state);
@@ -112,4 +110,46 @@ async fn ready(State(app): State<App>) -> (StatusCode, Json<Ready>) {
         (false, UpOrDown::Down) => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
     };
     (code, Json(Ready { status, database, broker, projections, parts }))
+}
+
+/// Notes the state of the broker every [`LOOK`] until `stop`, so that its `since` does not depend on who asks when.
+pub async fn watch_broker(health: Health, broker: BrokerProbe, stop: CancellationToken) {
+    loop {
+        note_broker(&health, &broker);
+        if stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_none() {
+            return;
+        }
+    }
+}
+
+fn note_broker(health: &Health, broker: &BrokerProbe) {
+    let part = health.part(BROKER, Duration::MAX);
+    if broker() {
+        part.up();
+    } else {
+        part.down("not connected, or not subscribed to the devices' messages yet");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_state_of_the_broker_is_noted_though_nobody_asks() {
+        let (health, stop) = (Health::default(), CancellationToken::new());
+        let (asked, looks) = tokio::sync::watch::channel(());
+        let probe: BrokerProbe = Arc::new(move || {
+            asked.send_replace(());
+            false
+        });
+        let watch = tokio::spawn(watch_broker(health.clone(), probe, stop.clone()));
+        looks.clone().changed().await.expect("the probe is there");
+        stop.cancel();
+        watch.await.expect("no panic");
+        let states = health.states();
+        assert!(states.iter().any(|part| part.name == BROKER && !part.up), "{states:?}");
+    }
 }
