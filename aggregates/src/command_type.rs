@@ -5,6 +5,7 @@
 
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
+use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, Validator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -108,6 +109,14 @@ impl Definition {
         let schema = compile(&self.params)?;
         let reason = |error: jsonschema::ValidationError<'_>| {
             let place = error.instance_path().to_string();
+            if matches!(error.kind(), ValidationErrorKind::FalseSchema) {
+                let value = error.instance();
+                return format!(
+                    "{place}: a parameter that the command type does not have, with the value {value}"
+                )
+                .trim_start_matches(": ")
+                .to_owned();
+            }
             if place.is_empty() { error.to_string() } else { format!("{place}: {error}") }
         };
         let reasons: Vec<String> = schema.iter_errors(params).take(MAX_REASONS).map(reason).collect();
@@ -118,10 +127,14 @@ impl Definition {
 /// Compiles a schema. It refuses references to other documents, and patterns that take more than linear time to
 /// match.
 fn compile(schema: &Value) -> Result<Validator, String> {
-    jsonschema::options()
-        .with_pattern_options(PatternOptions::regex())
-        .build(schema)
-        .map_err(|error| error.to_string())
+    jsonschema::options().with_pattern_options(PatternOptions::regex()).build(schema).map_err(|error| {
+        match error.kind() {
+            ValidationErrorKind::Referencing(_) => {
+                "a $ref points to a part of this schema, such as #/$defs/name".to_owned()
+            }
+            _ => error.to_string(),
+        }
+    })
 }
 
 impl CommandType {
@@ -206,6 +219,16 @@ mod tests {
             assert_eq!(events, [Event::CommandTypeDefined(definition.clone())]);
             assert_eq!(given(events).decide(Input::Define(definition)), Ok(vec![]), "nothing changed");
         }
+    }
+
+    #[test]
+    fn a_parameter_too_many_and_a_foreign_reference_are_told_in_our_words() {
+        let told = schema(json!({"type": "object", "additionalProperties": false})).check(&json!({"x": 1}));
+        let told = told.expect_err("ping takes no parameters");
+        assert!(told.contains("does not have, with the value 1"), "{told}");
+        let foreign = given([]).decide(Input::Define(schema(json!({"$ref": "http://127.0.0.1:1/x"}))));
+        let told = foreign.expect_err("refused").to_string();
+        assert_eq!(told, "params: a $ref points to a part of this schema, such as #/$defs/name");
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl Serialize for Flags {
 /// Decides whether a message becomes an event. Pure; `make_id` is called only for a message without `msg_id`.
 pub fn decide(message: Message<'_>, make_id: impl FnOnce() -> String) -> Result<Recorded, Rejected> {
     let Some(Topic { tenant, uid, channel }) = Topic::parse(message.topic) else {
-        let detail = "the topic is not {tenant}/devices/{uid}/telemetry".into();
+        let detail = "the topic is not {tenant}/devices/{uid}/telemetry, with 1 to 64 of A-Z a-z 0-9 _ . - as tenant and as uid".into();
         return Err(Rejected { tenant: None, reason: Reason::BadTopic, detail });
     };
     match channel {

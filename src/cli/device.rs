@@ -108,7 +108,8 @@ async fn credentials(args: Credentials) -> anyhow::Result<()> {
 
 fn create(path: &Path) -> anyhow::Result<File> {
     let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    created.with_context(|| format!("failed to create {}", path.display()))
+    created
+        .with_context(|| format!("failed to create {}; name a file that does not exist yet", path.display()))
 }
 
 /// Writes each line as soon as its credential is valid, so that after a failure at most one credential is not in the

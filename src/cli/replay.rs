@@ -12,12 +12,17 @@ use uuid::Uuid;
 use super::output::output;
 use super::source::Source;
 
+/// Reads the id of a command.
+fn command_id(text: &str) -> Result<Uuid, &'static str> {
+    text.parse().map_err(|_| "expected the id of a command, a UUID; `--device` takes a device's uid")
+}
+
 /// Replay a command, a device with its commands or, with `--as-of` alone, every command that had not ended.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["command", "device", "as_of"]))]
 pub struct Replay {
     /// Replay the life of one command, by its id.
-    #[arg(long, value_name = "ID", conflicts_with = "device")]
+    #[arg(long, value_name = "ID", conflicts_with = "device", value_parser = command_id)]
     pub command: Option<Uuid>,
     /// Replay a device and its commands, in the order of the log.
     #[arg(long, value_name = "UID")]

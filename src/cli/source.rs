@@ -73,7 +73,8 @@ impl Source {
             tools: Some(PathBuf::from(TOOLS)),
             ..postgres::Options::new(self.data_dir.join("postgres"))
         };
-        let visit = Visit::begin(options, up::progress).await.context("failed to open the log")?;
+        let begun = Visit::begin(options, up::progress).await;
+        let visit = begun.map_err(|error| anyhow::anyhow!(error.in_one_line()))?;
         match open(visit.connect_options()).await {
             Ok(log) => Ok(Reading { log, visit: Some(visit) }),
             Err(error) => {

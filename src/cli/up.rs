@@ -169,7 +169,7 @@ pub(super) fn progress(phase: Phase) {
     let doing = match phase {
         Phase::Creating => "making a database cluster, once",
         Phase::Starting => "starting Postgres",
-        Phase::Waiting => "waiting for what is left of a killed Postgres",
+        Phase::Waiting => "waiting for the Postgres that still uses the data directory",
         Phase::Recovering => "Postgres recovers from a crash; nothing is lost",
         Phase::Ready => return,
     };

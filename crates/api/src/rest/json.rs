@@ -92,6 +92,13 @@ fn plain(reason: &str) -> String {
         | "number too large to fit in target type"
         | "number too small to fit in target type" => "expected a whole number within the range".to_owned(),
         "provided string was not `true` or `false`" => "expected true or false".to_owned(),
+        "input contains invalid characters"
+        | "input is out of range"
+        | "premature end of input"
+        | "trailing input"
+        | "no possible date and time matching input" => {
+            "expected a time such as 2026-03-01T08:30:00Z".to_owned()
+        }
         "expected value" => "expected a value of another type".to_owned(),
         _ if wrong.iter().any(|wrong| reason.starts_with(wrong)) => {
             let expected =
@@ -185,6 +192,11 @@ mod tests {
             (r#"{"words":["a",null]}"#, "invalid words[1]: expected a string"),
             (r#"{"id":5}"#, "invalid id: expected a UUID"),
             (r#"{"at":5}"#, "invalid at: expected a time such as 2026-03-01T08:30:00Z"),
+            (r#"{"at":"yesterday"}"#, "invalid at: expected a time such as 2026-03-01T08:30:00Z"),
+            (
+                r#"{"at":"2026-03-01T08:30:00+99:00"}"#,
+                "invalid at: expected a time such as 2026-03-01T08:30:00Z",
+            ),
             (r#"{"on":1}"#, "invalid on: expected true or false"),
             (r#"{"limit":"x"}"#, "invalid limit: expected a whole number from -2147483648 to 2147483647"),
             (

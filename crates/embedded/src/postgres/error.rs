@@ -43,7 +43,7 @@ pub enum Error {
         dir: PathBuf,
     },
     /// The data directory has no cluster.
-    #[error("find a database in {}: fleetlog up makes one; or name another data directory, or a DATABASE_URL", dir.display())]
+    #[error("find a database in {}; `fleetlog up` makes one there, --data-dir names another folder, and DATABASE_URL another server", dir.display())]
     NoCluster {
         /// The data directory.
         dir: PathBuf,
