@@ -107,6 +107,7 @@ mod tests {
                 "tiers.read",
                 "tiers.write",
                 "signing_keys.write",
+                "projections.write",
                 "metrics.read",
             ]
         );
