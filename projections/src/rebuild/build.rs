@@ -57,13 +57,7 @@ pub(super) async fn build<M: ReadModel>(context: &Context, task: &Task) -> Resul
                 model: M::new(task.version),
                 slice: Some(BuiltSlice { rebuild_id: task.rebuild_id, slice: part.slice }),
             };
-            let context = Context {
-                log: context.log.clone(),
-                options: context.options.clone(),
-                stop: context.stop.clone(),
-                folded: context.folded.clone(),
-            };
-            let (task, failed) = (task.clone(), failed.clone());
+            let (context, task, failed) = (context.clone(), task.clone(), failed.clone());
             tasks.spawn(async move { part.build(builder, &context, &task, &failed).await });
         }
         let Some(next) = tasks.join_next().await else { break };

@@ -14,11 +14,11 @@ use crate::read_model::ReadModel;
 /// Folds what the new version still lacks while nobody moves the live checkpoints, and points the views at the new
 /// tables: all in one transaction. A reader sees the one version or the other, at the same position or later.
 pub(super) async fn swap<M: ReadModel>(context: &Context, task: &Task) -> Result<(), Stopped> {
-    let (log, options, task) = (context.log.clone(), context.options.clone(), task.clone());
+    let mut level = Level::<M>::new(&context.log, &context.options, task.version).await?;
+    level.approach().await?;
+    let task = task.clone();
     let swapped = context.log.record(move |recorder| {
         Box::pin(async move {
-            let mut level = Level::<M>::new(&log, &options, task.version).await?;
-            level.approach().await?;
             let connection = recorder.connection();
             // It is idle while the last events are folded. A reader that does not end must not hold up all others.
             connection

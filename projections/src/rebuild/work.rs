@@ -9,7 +9,7 @@ use fleetlog_event_log::leadership::Leadership;
 use fleetlog_event_log::{Error, EventLog};
 use futures::future::BoxFuture;
 use sqlx::Row;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -39,17 +39,8 @@ pub(crate) fn of<M: ReadModel>() -> Work {
 
 /// Works on all rebuilds until `shutdown`.
 pub(crate) async fn run(log: EventLog, options: Options, works: Works, shutdown: CancellationToken) {
-    let mut tasks: JoinSet<&'static str> = JoinSet::new();
-    let mut busy = std::collections::BTreeSet::new();
+    let mut working: BTreeMap<&'static str, JoinHandle<()>> = BTreeMap::new();
     while shutdown.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
-        while let Some(ended) = tasks.try_join_next() {
-            match ended {
-                Ok(name) => {
-                    busy.remove(name);
-                }
-                Err(error) => tracing::error!(%error, "a rebuild ended by itself"),
-            }
-        }
         let due = match due(&log).await {
             Ok(due) => due,
             Err(error) => {
@@ -58,16 +49,17 @@ pub(crate) async fn run(log: EventLog, options: Options, works: Works, shutdown:
             }
         };
         for (&name, work) in works.iter().filter(|(name, _)| due.iter().any(|due| due == *name)) {
-            if busy.insert(name) {
-                let working = work(log.clone(), options.clone(), shutdown.clone());
-                tasks.spawn(async move {
-                    working.await;
-                    name
-                });
+            // One that panicked has finished, too, and is taken up again.
+            if working.get(name).is_none_or(JoinHandle::is_finished) {
+                working.insert(name, tokio::spawn(work(log.clone(), options.clone(), shutdown.clone())));
             }
         }
     }
-    while tasks.join_next().await.is_some() {}
+    for ended in working.into_values() {
+        if let Err(error) = ended.await {
+            tracing::error!(%error, "a rebuild ended by itself");
+        }
+    }
 }
 
 /// The projections with something to do.
@@ -132,6 +124,7 @@ async fn lead<M: ReadModel>(
 }
 
 /// What every step needs.
+#[derive(Clone)]
 pub(super) struct Context {
     pub(super) log: EventLog,
     pub(super) options: Options,

@@ -142,18 +142,21 @@ impl<M: ReadModel> Runner<M> {
     }
 
     async fn try_lead(&mut self) -> Result<Option<Leadership>> {
-        let pool = self.log.pool();
-        let version = Checkpoints::register(pool, M::NAME, M::FORMAT, M::LANES).await?;
-        // The name that `projection_lock` in the database also makes, for queries that check whether the lock is
-        // held.
-        let name = format!("fleetlog projection {} v{version}", M::NAME);
-        self.checkpoints.version = version;
-        let Some(leadership) = self.log.lead(&name).await? else { return Ok(None) };
-        if Checkpoints::register(pool, M::NAME, M::FORMAT, M::LANES).await? != version {
-            // Another version has just gone live.
+        let leadership = loop {
+            let followed = self.checkpoints.version;
+            // The name that `projection_lock` in the database also makes, for queries that check whether the lock is
+            // held.
+            let name = format!("fleetlog projection {} v{followed}", M::NAME);
+            let Some(leadership) = self.log.lead(&name).await? else { return Ok(None) };
+            let pool = self.log.pool();
+            self.checkpoints.version = Checkpoints::register(pool, M::NAME, M::FORMAT, M::LANES).await?;
+            if self.checkpoints.version == followed {
+                break leadership;
+            }
+            // Another version is live.
             leadership.release().await;
-            return Ok(None);
-        }
+        };
+        let (pool, version) = (self.log.pool(), self.checkpoints.version);
         let positions = self.checkpoints.positions(pool).await?;
         self.parked = self.checkpoints.parked(pool).await?;
         self.model = M::new(version);
