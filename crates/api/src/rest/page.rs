@@ -4,10 +4,24 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use fleetlog_event_log::page::Total;
 use fleetlog_projections::paging;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
+use super::parameters::Limit;
 use super::rate_limits::Further;
+
+/// Selects a page of a list that has no other parameters.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OnPage {
+    /// The most items to return on a page.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
+    pub(super) limit: Limit,
+    /// The `next_cursor` of the page before.
+    pub(super) cursor: Option<String>,
+}
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]

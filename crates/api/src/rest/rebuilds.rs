@@ -4,18 +4,16 @@ use axum::Json;
 use fleetlog_access::action::typed::ProjectionsWrite;
 use fleetlog_access::{self as access, Principal};
 use fleetlog_projections::paging::{self, BadCursor, Page};
-use fleetlog_projections::rebuild::{KEEP_S, Rebuild, Refused, Request, StoredDifference};
-use fleetlog_projections::rebuild::{Steer, Step};
+use fleetlog_projections::rebuild::{KEEP_S, Rebuild, Refused, Request, Steer, Step, StoredDifference};
 use fleetlog_projections::status::ProjectionStatus;
 use http::StatusCode;
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::error::Error;
 use super::extract::{OptionalBody, Query};
-use super::page::List;
-use super::parameters::Limit;
+use super::page::{List, OnPage};
 use super::{RequestId, wire};
 use crate::app::App;
 use crate::door::May;
@@ -117,25 +115,12 @@ async fn read_rebuild(door: Door) -> Result<Json<wire::Rebuild>, Error> {
     shown(&door, last).await
 }
 
-/// Selects the rows of a page.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Which {
-    /// The most items to return on a page.
-    #[serde(default)]
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
-    limit: Limit,
-    /// The `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
 /// Lists the rows that differ between the live version and the new one of a projection's last rebuild. At most 10,000 are
 /// listed; `differences` of the rebuild counts all of them.
 #[utoipa::path(
     get, path = "/projections/{projection}/rebuild/differences", tag = "projections",
     operation_id = "list_rebuild_differences",
-    params(("projection" = String, Path, description = "The projection's name"), Which),
+    params(("projection" = String, Path, description = "The projection's name"), OnPage),
     responses(
         (status = 200, description = "A page of rows", body = List<wire::Difference>),
         (status = 404, description = "No such projection, or it has never been rebuilt"),
@@ -143,11 +128,11 @@ struct Which {
 )]
 async fn list_rebuild_differences(
     door: Door,
-    Query(which): Query<Which>,
+    Query(page): Query<OnPage>,
 ) -> Result<Json<List<wire::Difference>>, Error> {
-    let after = which.cursor.as_deref().map(paging::decode::<i64>).transpose();
+    let after = page.cursor.as_deref().map(paging::decode::<i64>).transpose();
     let after = after.map_err(|bad: BadCursor| Error::field("cursor", bad))?.unwrap_or(0);
-    let (last, limit) = (last(&door).await?, which.limit.0);
+    let (last, limit) = (last(&door).await?, page.limit.0);
     let rows = door.app.projections.differences(last.rebuild_id, after, limit as i64 + 1).await?;
     Ok(Json(List::page(Page::cut(rows, limit), |row: &StoredDifference| paging::encode(&row.nth))))
 }

@@ -11,14 +11,14 @@ use fleetlog_event_log::control::Committed;
 use fleetlog_projections::paging::{self, BadCursor, Page};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::error::Error;
 use super::extract::{Body, NoParameters, Query, nameable};
 use super::json::{Object, clearable};
-use super::page::List;
-use super::parameters::{Limit, LogPosition};
+use super::page::{List, OnPage};
+use super::parameters::LogPosition;
 use super::{PREFIX, RequestId, wire};
 use crate::app::App;
 use crate::door::action::guarded;
@@ -42,31 +42,18 @@ impl Resource for Tenant {
     }
 }
 
-/// Selects the tenants of a page.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Which {
-    /// The most items to return on a page.
-    #[serde(default)]
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
-    limit: Limit,
-    /// The `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
 /// Lists all tenants, by name.
 #[utoipa::path(
-    get, path = "/tenants", tag = "platform", operation_id = "list_tenants", params(Which),
+    get, path = "/tenants", tag = "platform", operation_id = "list_tenants", params(OnPage),
     responses((status = 200, description = "A page of tenants", body = List<wire::Tenant>)),
 )]
 async fn list_tenants(
     door: May<TenantsRead, Platform>,
-    Query(which): Query<Which>,
+    Query(page): Query<OnPage>,
 ) -> Result<Json<List<wire::Tenant>>, Error> {
-    let after = which.cursor.as_deref().map(paging::decode::<Name>).transpose();
+    let after = page.cursor.as_deref().map(paging::decode::<Name>).transpose();
     let after = after.map_err(|bad: BadCursor| Error::field("cursor", bad))?;
-    let limit = which.limit.0;
+    let limit = page.limit.0;
     let tenants = door.app.access.tenants.list(after.as_ref().map(Name::as_str), limit as i64 + 1).await?;
     Ok(Json(List::page(Page::cut(tenants, limit), |tenant| paging::encode(&tenant.tenant))))
 }
