@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 FLEETLOG = target/release/fleetlog
-BENCHES ?= ingest append projections query commands connections
+BENCHES ?= ingest append projections rebuild query commands connections
 
 .PHONY: help run build test bench lint fmt docs audit
 
