@@ -13,7 +13,7 @@
 //! - [`coalesce`]: what every request asks the database, asked once for many
 //! - [`action`], [`role`], [`who`], [`principal`]: what can be done; the roles; the caller
 //! - [`mod@authorize`]: whether a principal may do something
-//! - `decisions`: the same for many devices at once
+//! - `decisions`: decides about a page of devices, in turns with other tenants
 //! - [`policy`]: what decides that: the roles, and the rules that tenants add
 //! - [`denials`]: what was refused, on the record
 //! - [`login`]: an e-mail address and a password for a session
