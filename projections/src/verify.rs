@@ -7,6 +7,7 @@
 use fleetlog_event_log::{EventLog, database};
 use sqlx::{Connection, Executor};
 
+use crate::rebuild::compare::connect;
 use crate::rebuild::{Difference, Facts, Pair};
 
 /// What a verification found.
@@ -89,7 +90,7 @@ pub async fn verify(
     most: i64,
     mut compared: impl FnMut(&'static str) + Send,
 ) -> Result<Verified, Error> {
-    let mut connection = log.connection().await?;
+    let mut connection = connect(log).await?;
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     snapshot
         .execute(

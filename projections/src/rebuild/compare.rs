@@ -3,9 +3,9 @@
 
 use std::fmt::Write;
 
-use fleetlog_event_log::crash;
 use fleetlog_event_log::event::Json;
-use sqlx::{Connection, Executor, PgConnection, Row};
+use fleetlog_event_log::{EventLog, crash};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
 
 use super::build::{Level, live_positions};
 use super::work::{Context, Stopped, Task};
@@ -168,7 +168,7 @@ pub(super) async fn compare<M: ReadModel>(context: &Context, task: &Task) -> Res
     holding.execute("SET LOCAL idle_in_transaction_session_timeout = '60s'").await?;
     let positions = live_positions(&mut holding, M::NAME, true).await?;
     level.reach(&positions).await?;
-    let mut connection = pool.acquire().await?;
+    let mut connection = connect(&context.log).await?;
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
     snapshot
         .execute(
@@ -209,6 +209,12 @@ pub(super) async fn compare<M: ReadModel>(context: &Context, task: &Task) -> Res
     crate::instruments::REBUILD_DIFFERENCES.with([M::NAME.into()]).set(differences as f64);
     context.step(task, next).await?;
     Ok(())
+}
+
+/// A connection for statements over whole tables. They are slow by nature, and the process's log need not tell of each.
+pub(crate) async fn connect(log: &EventLog) -> sqlx::Result<PgConnection> {
+    let options = (*log.pool().connect_options()).clone();
+    options.disable_statement_logging().connect().await
 }
 
 /// How many ranges to compare: by the size of the tables.
