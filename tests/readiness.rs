@@ -13,33 +13,16 @@ use fleetlog_event_log::{EventLog, Lane};
 use fleetlog_projections::{Options, Projections};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use sqlx::{Executor, PgConnection};
+use sqlx::Executor;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::api::answer;
 use crate::support::mqtt::{Device as Client, V5};
-use crate::support::{Api, Database, Node, Server, eventually, log_of, register_device, until};
+use crate::support::{
+    Api, Database, Node, Server, eventually, fill_the_disk, free_the_disk, log_of, register_device, until,
+};
 
 const TOPIC: &str = "t0/devices/dev-01/telemetry";
-
-/// Makes a table refuse every row as a full disk does.
-async fn fill_the_disk(owner: &mut PgConnection, table: &str) {
-    owner
-        .execute(
-            format!(
-                "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
-                 BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = 'disk_full'; END $$;
-                 CREATE TRIGGER full_disk BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION full_disk()"
-            )
-            .as_str(),
-        )
-        .await
-        .expect("full");
-}
-
-async fn free_the_disk(owner: &mut PgConnection) {
-    owner.execute("DROP FUNCTION full_disk CASCADE").await.expect("freed");
-}
 
 /// Waits until a part is up or down.
 async fn until_part(health: &Health, name: &str, up: bool) -> PartState {
@@ -61,7 +44,7 @@ async fn a_message_that_is_not_stored_is_reported_with_the_time_since_when_and_t
     let full = async {
         let node = Node::start().await;
         let mut owner = node.owner().await;
-        fill_the_disk(&mut owner, "telemetry_events").await;
+        fill_the_disk(&mut owner, "telemetry_events", 0).await;
         let health = node.log.health().clone();
         let waiting = tokio::spawn(async move { (node.ingest(TOPIC, r#"{"msg_id":"m1"}"#).await, node) });
         let down = until_part(&health, parts::APPENDS, false).await;
@@ -93,7 +76,7 @@ async fn an_event_that_cannot_be_appended_is_reported_and_so_is_the_first_moment
     let api = Api::start().await;
     let mut owner = api.database.owner().await;
     api.until("/readyz", |ready| ready.status == StatusCode::OK).await;
-    fill_the_disk(&mut owner, "control_events").await;
+    fill_the_disk(&mut owner, "control_events", 0).await;
     let register = register_device(Via::Api, None, Labels::new());
     let stream = "t0/dev-01".parse().expect("a stream");
     let refused = api.log.execute::<Device>(&stream, register, Metadata::by(Actor::Fleetlog)).await;

@@ -9,7 +9,7 @@ pub(crate) mod server;
 mod waiting;
 
 pub(crate) use api::Api;
-pub(crate) use database::{Database, log_of};
+pub(crate) use database::{Database, fill_the_disk, free_the_disk, log_of};
 pub(crate) use node::Node;
 pub(crate) use publisher::Publisher;
 pub(crate) use server::{Server, binary, tool, url};

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::windows::untidy;
 use super::{Running, append, assert_equal_to_the_fold_of_the_log, reading};
-use crate::support::{Database, eventually};
+use crate::support::{Database, eventually, fill_the_disk, free_the_disk};
 
 fn by_fleetlog() -> Metadata {
     Metadata::by(Actor::Fleetlog)
@@ -131,6 +131,8 @@ async fn a_rebuild_that_breaks_off_anywhere_is_taken_up_again_and_loses_and_repe
 async fn one_rebuild_of_a_projection_runs_at_a_time_and_bad_requests_change_nothing() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
+    let idle = Projections::new(log.clone(), Options::default()).handle();
+    assert!(matches!(begin(&idle, "devices").await, Err(Refused::NotLive(_))), "none has ever run");
     let running = Running::start(&log);
     append(&log, untidy(0, 10)).await;
     running.catch_up().await;
@@ -181,6 +183,59 @@ async fn a_role_that_may_not_create_tables_is_told_so_before_anything_is_touched
     assert!(matches!(asked, Err(Refused::MayNotCreate)), "{asked:?}");
     assert_eq!(running.handle.last_rebuild("devices").await.expect("read"), None);
     owner.execute("DROP OWNED BY weak_owner CASCADE; DROP ROLE weak_owner").await.expect("removed");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_rebuild_that_meets_a_full_disk_pauses_in_any_step_and_goes_on_once_it_is_resumed() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    append(&log, untidy(0, 400)).await;
+    let running = Running::start(&log);
+    running.catch_up().await;
+    running.stop().await;
+    let mut owner = database.owner().await;
+    // No room for a further version: the request is refused, and leaves nothing.
+    fill_the_disk(&mut owner, "projections", 0).await;
+    let idle = Projections::new(log.clone(), Options::default()).handle();
+    let asked = begin(&idle, "telemetry_windows").await;
+    assert!(matches!(asked, Err(Refused::DiskFull)), "{asked:?}");
+    assert_eq!(idle.last_rebuild("telemetry_windows").await.expect("read"), None);
+    free_the_disk(&mut owner).await;
+
+    let begun = begin(&idle, "telemetry_windows").await.expect("begun");
+    let (new, live) = (format!("telemetry_windows_v{}", begun.version), begun.from_version);
+    // Room for some batches, and not for all.
+    fill_the_disk(&mut owner, &new, 64 << 10).await;
+    let running = Running::start_with(&log, Options { page: 10, fold_bytes: 1, ..Options::default() });
+    for (step, next) in [
+        (Step::Building, Some("projection_checkpoints")),
+        (Step::Building, Some("projection_rebuild_ranges")),
+        (Step::Comparing, Some("projections")),
+        (Step::Swapping, None),
+    ] {
+        let paused = until(&running.handle, "telemetry_windows", |rebuild| rebuild.paused).await;
+        assert_eq!((paused.step, paused.ended_at), (step, None));
+        assert!(paused.events.position > 0, "some of it was committed before");
+        assert_eq!(
+            paused.error.as_deref(),
+            Some("the database's disk is full; free some space and resume, or cancel")
+        );
+        assert_eq!(live_version(&log, "telemetry_windows").await, live, "after {step}");
+        let (_, differences) = verified(&log, &running.handle, "telemetry_windows").await;
+        assert_eq!(differences, 0, "the live version is as it was after {step}");
+        free_the_disk(&mut owner).await;
+        if let Some(table) = next {
+            fill_the_disk(&mut owner, table, 0).await;
+        }
+        let resumed = steer(&running.handle, "telemetry_windows", Steer::Resume).await.expect("resumed");
+        assert_eq!((resumed.paused, resumed.error), (false, None));
+    }
+    let swapped = ended(&running.handle, "telemetry_windows").await;
+    assert_eq!((swapped.step, swapped.differences), (Step::Swapped, Some(0)));
+    append(&log, untidy(400, 450)).await;
+    running.catch_up().await;
+    assert_equal_to_the_fold_of_the_log(&log).await;
     running.stop().await;
 }
 

@@ -78,6 +78,32 @@ impl Database {
     }
 }
 
+/// Makes a table refuse rows as a full disk does, once it has this many bytes.
+pub(crate) async fn fill_the_disk(owner: &mut PgConnection, table: &str, room: i64) {
+    owner
+        .execute(
+            format!(
+                "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
+                 BEGIN
+                     IF pg_relation_size(TG_RELID) >= {room} THEN
+                         RAISE EXCEPTION 'No space left on device' USING ERRCODE = 'disk_full';
+                     END IF;
+                     RETURN NEW;
+                 END $$;
+                 CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON {table}
+                     FOR EACH ROW EXECUTE FUNCTION full_disk()"
+            )
+            .as_str(),
+        )
+        .await
+        .expect("full");
+}
+
+/// Ends what [`fill_the_disk`] began.
+pub(crate) async fn free_the_disk(owner: &mut PgConnection) {
+    owner.execute("DROP FUNCTION full_disk CASCADE").await.expect("freed");
+}
+
 /// The default tenant's log of a lane.
 pub(crate) fn log_of(log: &EventLog, lane: fleetlog_event_log::Lane) -> LogId {
     log.heads().of("t0", lane).expect("a log")

@@ -82,12 +82,16 @@ async fn work<M: ReadModel>(log: EventLog, options: Options, shutdown: Cancellat
     };
     let (leadership, ended) = lead::<M>(&log, options, leadership, &shutdown).await;
     if let Err(error) = ended {
-        tracing::warn!(projection = M::NAME, %error, "a rebuild failed; trying again");
+        let then = if error.is_disk_full() { "it pauses" } else { "trying again" };
+        tracing::warn!(projection = M::NAME, %error, "a rebuild failed; {then}");
         let noted = note_failure(&log, M::NAME, &error).await;
-        if let Err(error) = noted {
+        if let Err(error) = &noted {
             tracing::warn!(projection = M::NAME, %error, "failed to note that a rebuild failed");
         }
-        shutdown.run_until_cancelled(tokio::time::sleep(TRY_AGAIN)).await;
+        // One that has paused is gone on with as soon as it is resumed.
+        if noted.is_err() || !error.is_disk_full() {
+            shutdown.run_until_cancelled(tokio::time::sleep(TRY_AGAIN)).await;
+        }
     }
     leadership.release().await;
 }
@@ -193,6 +197,12 @@ pub(super) enum Stopped {
     Panicked(#[from] tokio::task::JoinError),
 }
 
+impl Stopped {
+    fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Database(error) if error.is_disk_full())
+    }
+}
+
 impl From<sqlx::Error> for Stopped {
     fn from(error: sqlx::Error) -> Self {
         Self::Database(error.into())
@@ -257,7 +267,7 @@ async fn note_rate(log: &EventLog, projection: &str, rate: f64) -> Result<(), Er
 
 /// Notes why a rebuild failed. With a full disk it pauses: to go on could stop the live versions, too.
 async fn note_failure(log: &EventLog, projection: &str, error: &Stopped) -> Result<(), Error> {
-    let full = matches!(error, Stopped::Database(error) if error.is_disk_full());
+    let full = error.is_disk_full();
     let text = if full {
         "the database's disk is full; free some space and resume, or cancel".to_owned()
     } else {
