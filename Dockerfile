@@ -13,6 +13,7 @@ COPY crates/embedded/Cargo.toml crates/embedded/Cargo.toml
 COPY crates/engine/Cargo.toml crates/engine/Cargo.toml
 COPY crates/lab/Cargo.toml crates/lab/Cargo.toml
 COPY crates/mqtt/Cargo.toml crates/mqtt/Cargo.toml
+COPY crates/proof/Cargo.toml crates/proof/Cargo.toml
 RUN for crate in . aggregates event-log projections crates/*; do mkdir -p "$crate/src" && touch "$crate/src/lib.rs"; done \
     && mkdir tests && touch tests/main.rs \
     && echo 'fn main() {}' > src/main.rs \

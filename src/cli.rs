@@ -194,6 +194,11 @@ pub struct Service {
     /// The sender of mails.
     #[arg(long, env = "FLEETLOG_MAIL_FROM", value_name = "ADDRESS", default_value = transport::DEFAULT_FROM)]
     pub mail_from: String,
+    /// The folder of the key that signs the logs' checkpoints, and of the last checkpoints: outside the database, and
+    /// the same key on all nodes. A key is made if there is none. By default `audit` in the data directory of `up`; for
+    /// `serve` none, and nothing is signed.
+    #[arg(long, env = "FLEETLOG_AUDIT_DIR", value_name = "DIR")]
+    pub audit_dir: Option<PathBuf>,
     /// Where mails are written without a mail server; by default `outbox` in the data directory of `up`, or
     /// `data/outbox` for `serve`.
     #[arg(long, env = "FLEETLOG_OUTBOX_DIR", value_name = "DIR")]
@@ -375,6 +380,7 @@ fn service_options(
         secret: args.secret()?,
         access: access::Settings { public_url: args.public_url.clone() },
         mail,
+        audit_dir: args.audit_dir.clone(),
         settings: fleetlog_api::Settings {
             online_within: std::time::Duration::from_secs(args.online_within.into()),
             open_metrics: args.metrics_open,

@@ -5,6 +5,7 @@
 //! than none.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -24,6 +25,7 @@ use fleetlog_event_log::{EventLog, database};
 use fleetlog_mqtt::subscriber::Subscriber;
 use fleetlog_mqtt::{descriptors, publisher, server, subscriber};
 use fleetlog_projections::Projections;
+use fleetlog_proof::{Custody, Sequencer, custody};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -50,6 +52,8 @@ pub struct Options {
     pub access: access::Settings,
     /// How mails are sent.
     pub mail: mail::Transport,
+    /// The folder of the key that signs the logs' checkpoints. Without it nothing is signed.
+    pub audit_dir: Option<PathBuf>,
     /// Settings of the API.
     pub settings: fleetlog_api::Settings,
     /// Access to this process's metrics.
@@ -115,6 +119,9 @@ pub enum Error {
     /// The address for HTTP could not be used.
     #[error("failed to serve HTTP on {0}: {1}; choose another address with --http or FLEETLOG_HTTP_ADDR")]
     Http(SocketAddr, #[source] std::io::Error),
+    /// The key that signs the logs' checkpoints cannot be used.
+    #[error("failed to open the folder of the key that signs checkpoints: {0}")]
+    Audit(#[from] custody::Error),
     /// Ingest failed.
     #[error("failed to {0}")]
     Ingest(#[from] ingest::Error),
@@ -197,6 +204,7 @@ impl Service {
         if options.migrate {
             options.database.migrate().await?;
         }
+        let custody = options.audit_dir.as_deref().map(Custody::open_or_create).transpose()?;
         let log = EventLog::open(options.database).await?;
         let (email, password) = (options.admin_email, options.admin_password);
         let first = access::first_start(&log, email, password, options.secret).await?;
@@ -220,6 +228,9 @@ impl Service {
         let runner = Projections::new(log.clone(), fleetlog_projections::Options::default());
         let (projections, stop) = (runner.handle(), core.stop.clone());
         core.add("projections", async move { Ok(runner.run(stop).await?) });
+
+        let sequencer = Sequencer::new(log.clone(), custody);
+        core.run("the proof of the logs", async move |stop| sequencer.run(stop).await);
 
         let (ingest, inlet) = Ingest::new(log.clone(), ingest::Options::default());
         let stop = middle.stop.clone();

@@ -6,10 +6,11 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The crates from the ground up. Each may use those before it, never those after it.
-const FLOORS: [&str; 10] = [
+const FLOORS: [&str; 11] = [
     "fleetlog-embedded",
     "fleetlog-aggregates",
     "fleetlog-event-log",
+    "fleetlog-proof",
     "fleetlog-projections",
     "fleetlog-access",
     "fleetlog-engine",
@@ -26,6 +27,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
         &[
             "fleetlog-embedded",
             "fleetlog-event-log",
+            "fleetlog-proof",
             "fleetlog-projections",
             "fleetlog-access",
             "fleetlog-engine",

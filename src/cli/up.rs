@@ -46,13 +46,14 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
     // The secret with which the devices in this process log in.
     endpoint.in_process = (args.agent || args.devices > 0).then(Secret::random);
     let (auth, in_process) = (endpoint.auth, endpoint.in_process.clone());
-    let options = service_options(
+    let mut options = service_options(
         &args.service,
         database::Options::new(cluster.connect_options()),
         Broker::Endpoint(endpoint),
         &args.data_dir,
         metrics,
     )?;
+    options.audit_dir.get_or_insert_with(|| args.data_dir.join("audit"));
     let service = match Service::start(options).await {
         Ok(service) => service,
         Err(error) => {
