@@ -75,12 +75,14 @@ pub struct Rebuild {
     pub keep_s: i32,
     /// How many of its logs' events are folded.
     pub events: Progress,
-    /// Events a second, lately. `None` before the first second and once nothing is left to fold.
+    /// Events a second, lately. `None` unless it folds, and before the first second.
     pub rate: Option<f64>,
     /// How many key ranges are compared.
     pub ranges_compared: i64,
-    /// How many key ranges there are to compare; 0 before the comparison.
-    pub ranges: i64,
+    /// How many key ranges there are to compare. `None` before the comparison.
+    pub ranges: Option<i64>,
+    /// Key ranges a second. `None` unless it compares, and before the first range.
+    pub range_rate: Option<f64>,
     /// How many rows differ. `None` until they are compared, and for a rollback.
     pub differences: Option<i64>,
     /// Why the last try failed. It goes on by itself, unless it is paused. For the people who run the platform.
@@ -94,10 +96,14 @@ pub struct Rebuild {
 }
 
 impl Rebuild {
-    /// How many seconds the folding will take at the present rate. `None` while that cannot be told.
+    /// How many seconds the present step will take at its present rate. `None` while that cannot be told.
     #[must_use]
     pub fn seconds_left(&self) -> Option<f64> {
-        self.rate.filter(|rate| *rate > 0.0).map(|rate| self.events.lag.max(0) as f64 / rate)
+        let (left, rate) = match (self.ranges, self.range_rate) {
+            (Some(ranges), Some(rate)) => (ranges - self.ranges_compared, rate),
+            _ => (self.events.lag, self.rate?),
+        };
+        (rate > 0.0).then(|| left.max(0) as f64 / rate)
     }
 }
 

@@ -4,11 +4,44 @@
 //! Everything is read in one snapshot, up to the checkpoints of the live version in it, so a service may go on
 //! meanwhile. Nothing is written.
 
+use std::time::{Duration, Instant};
+
 use fleetlog_event_log::{EventLog, database};
 use sqlx::{Connection, Executor};
 
-use crate::rebuild::compare::connect;
+use crate::rebuild::compare::{connect, ranges};
 use crate::rebuild::{Difference, Facts, Pair};
+
+/// The most ranges of keys that rows are verified in, one after the other. Each reads all events of the logs again, which
+/// takes about a sixtieth of the time in which windows are computed from them.
+const MAX_RANGES: i32 = 16;
+
+/// How far a verification has got.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Verifying {
+    /// The rows that are compared now, such as `devices`.
+    pub rows_of: &'static str,
+    /// How many ranges of keys are compared, over all kinds of rows.
+    pub ranges_compared: i32,
+    /// How many ranges of keys there are to compare.
+    pub ranges: i32,
+    /// For how long it has run.
+    pub took: Duration,
+}
+
+impl Verifying {
+    /// Ranges a second. `None` before the first one.
+    #[must_use]
+    pub fn rate(&self) -> Option<f64> {
+        (self.ranges_compared > 0).then(|| f64::from(self.ranges_compared) / self.took.as_secs_f64())
+    }
+
+    /// How many seconds it will take at the present rate. `None` before the first range.
+    #[must_use]
+    pub fn seconds_left(&self) -> Option<f64> {
+        self.rate().map(|rate| f64::from(self.ranges - self.ranges_compared) / rate)
+    }
+}
 
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,13 +115,13 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// Verifies the live version of a projection, and lists at most `most` rows that differ. `compared` is told after each
-/// kind of rows.
+/// Verifies the live version of a projection, and lists at most `most` rows that differ. `progress` is told before each
+/// range of keys, and at the end.
 pub async fn verify(
     log: &EventLog,
     facts: Facts,
     most: i64,
-    mut compared: impl FnMut(&'static str) + Send,
+    mut progress: impl FnMut(Verifying) + Send,
 ) -> Result<Verified, Error> {
     let mut connection = connect(log).await?;
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
@@ -115,21 +148,31 @@ pub async fn verify(
     }
     let mut verified =
         Verified { projection: facts.name.into(), version, events, parked, rows: vec![], listed: vec![] };
-    for rows in &(facts.compared)() {
+    let (all, began) = ((facts.compared)(), Instant::now());
+    let ranges = ranges(&mut snapshot, facts.tables, version, MAX_RANGES).await?;
+    let mut told = Verifying {
+        rows_of: facts.name,
+        ranges_compared: 0,
+        ranges: ranges * all.len() as i32,
+        took: Duration::ZERO,
+    };
+    for rows in &all {
         let from_log = rows.from_log.ok_or(Error::NoStatement(facts.name))?;
         let pair = Pair { rows, live: (rows.stored)(version), rebuilt: from_log(version) };
-        // One range: each would read all events again.
-        let found = pair.compare(&mut snapshot, 0, 1, (most - verified.listed.len() as i64).max(0)).await?;
-        let of = VerifiedRows {
-            name: rows.name,
-            stored: found.live_rows,
-            expected: found.rebuilt_rows,
-            differences: found.differences,
-        };
-        verified.listed.extend(found.listed);
-        compared(rows.name);
+        let mut of = VerifiedRows { name: rows.name, stored: 0, expected: 0, differences: 0 };
+        for range in 0..ranges {
+            progress(Verifying { rows_of: rows.name, took: began.elapsed(), ..told });
+            let most = (most - verified.listed.len() as i64).max(0);
+            let found = pair.compare(&mut snapshot, range, ranges, most).await?;
+            of.stored += found.live_rows;
+            of.expected += found.rebuilt_rows;
+            of.differences += found.differences;
+            verified.listed.extend(found.listed);
+            told = Verifying { rows_of: rows.name, ranges_compared: told.ranges_compared + 1, ..told };
+        }
         verified.rows.push(of);
     }
+    progress(Verifying { took: began.elapsed(), ..told });
     snapshot.rollback().await?;
     Ok(verified)
 }

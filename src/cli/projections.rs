@@ -262,7 +262,7 @@ fn outcome(rebuild: &Rebuild) -> String {
 async fn verified(log: &EventLog, name: &str, list: i64) -> anyhow::Result<Verified> {
     let facts = handle(log).facts(name).with_context(|| format!("there is no projection {name}"))?;
     let mut bar = Bar::default();
-    let verified = verify(log, facts, list, |rows| bar.step(&format!("{rows}: compared"))).await;
+    let verified = verify(log, facts, list, |so_far| bar.verifying(&so_far)).await;
     bar.end();
     Ok(verified?)
 }

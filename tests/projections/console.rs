@@ -56,6 +56,8 @@ async fn a_rebuild_that_is_killed_in_any_step_goes_on_by_itself(#[case] point: &
     );
     let verified = run(&database, &["verify", "telemetry_windows"], "").await;
     assert_eq!(verified.code, Some(0), "{} {}", verified.out, verified.error);
+    let begins = "telemetry_windows verifying [..............................] 0 %  0 of 1 ranges of keys\n";
+    assert!(verified.error.starts_with(begins), "{}", verified.error);
     let listed = run(&database, &["list"], "").await;
     let windows: Vec<&str> =
         listed.out.lines().filter(|line| line.starts_with("telemetry_windows")).collect();

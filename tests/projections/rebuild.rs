@@ -75,6 +75,7 @@ async fn a_rebuilt_read_model_equals_the_live_one_and_takes_its_place() {
         assert_eq!((begun.from_version, begun.version, begun.step), (before, before + 1, Step::Building));
         let rebuilt = ended(&running.handle, projection).await;
         assert_eq!((rebuilt.step, rebuilt.differences, rebuilt.error), (Step::Swapped, Some(0), None));
+        assert_eq!(rebuilt.ranges, Some(rebuilt.ranges_compared), "each range of each kind of rows");
         assert_eq!(rebuilt.kept_version, Some(before), "{projection}");
         assert_eq!(live_version(&log, projection).await, begun.version);
         let ranges = running.handle.compared_ranges(rebuilt.rebuild_id).await.expect("read");

@@ -35,6 +35,7 @@ async fn a_projection_is_rebuilt_compared_swapped_and_brought_back_over_rest() {
     let swapped = ended(&api).await;
     assert_eq!((&swapped["step"], &swapped["differences"]), (&json!("swapped"), &json!(0)));
     assert_eq!(swapped["kept_version"], 1);
+    assert_eq!((&swapped["ranges_compared"], &swapped["ranges"]), (&json!(1), &json!(1)));
     let range = &swapped["compared"][0];
     assert_eq!((&range["rows_of"], &range["live_rows"]), (&json!("devices"), &json!(1)));
     assert_eq!(range["live_checksum"], range["rebuilt_checksum"]);

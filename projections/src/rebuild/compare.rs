@@ -15,7 +15,7 @@ use crate::read_model::{ReadModel, Rows};
 /// About how many bytes of the tables belong to a range.
 const RANGE_BYTES: i64 = 64 << 20;
 /// The most ranges.
-const MAX_RANGES: i64 = 64;
+const MAX_RANGES: i32 = 64;
 
 /// A row that differs.
 #[derive(Debug, Clone, PartialEq)]
@@ -187,8 +187,13 @@ pub(super) async fn compare<M: ReadModel>(context: &Context, task: &Task) -> Res
     forget::<M>(context).await?;
     let (version, format) = live;
     let mut differences = 0;
-    let ranges = ranges::<M>(&mut snapshot, version).await?;
-    for rows in M::compared().iter().filter(|_| format == M::FORMAT) {
+    let ranges = ranges(&mut snapshot, M::TABLES, version, MAX_RANGES).await?;
+    let mut all = M::compared();
+    if format != M::FORMAT {
+        all.clear();
+    }
+    begin(context, task, all.len() as i64 * i64::from(ranges)).await?;
+    for rows in &all {
         let pair = Pair { rows, live: (rows.stored)(version), rebuilt: (rows.stored)(task.version) };
         for range in 0..ranges {
             if !context.goes_on(task).await? {
@@ -217,16 +222,21 @@ pub(crate) async fn connect(log: &EventLog) -> sqlx::Result<PgConnection> {
     options.disable_statement_logging().connect().await
 }
 
-/// How many ranges to compare: by the size of the tables.
-async fn ranges<M: ReadModel>(connection: &mut PgConnection, version: i32) -> sqlx::Result<i32> {
+/// How many ranges to compare, at most: by the size of the tables.
+pub(crate) async fn ranges(
+    connection: &mut PgConnection,
+    tables: &[&str],
+    version: i32,
+    most: i32,
+) -> sqlx::Result<i32> {
     let bytes: i64 = sqlx::query_scalar(
         "SELECT coalesce(sum(pg_table_size(to_regclass(name || '_v' || $2))), 0)::bigint FROM unnest($1::text[]) AS name",
     )
-    .bind(M::TABLES)
+    .bind(tables)
     .bind(version)
     .fetch_one(connection)
     .await?;
-    Ok((bytes / RANGE_BYTES).clamp(1, MAX_RANGES) as i32)
+    Ok((bytes / RANGE_BYTES).clamp(1, most.into()) as i32)
 }
 
 /// Forgets what earlier comparisons of the projection found.
@@ -238,6 +248,13 @@ async fn forget<M: ReadModel>(context: &Context) -> Result<(), Stopped> {
         );
         sqlx::query(&forget).bind(M::NAME).execute(context.log.pool()).await?;
     }
+    Ok(())
+}
+
+/// Notes how much there is to compare, from now on.
+async fn begin(context: &Context, task: &Task, ranges: i64) -> Result<(), Stopped> {
+    let begun = "UPDATE projection_rebuilds SET ranges = $2, comparing_since = clock_timestamp() WHERE rebuild_id = $1";
+    sqlx::query(begun).bind(task.rebuild_id).bind(ranges).execute(context.log.pool()).await?;
     Ok(())
 }
 

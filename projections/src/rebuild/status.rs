@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use super::Rebuild;
+use super::{Rebuild, Step};
 use crate::status::Progress;
 
 /// What the comparison of one range of keys found.
@@ -90,15 +90,21 @@ const LAST: &str = "
             + coalesce((SELECT sum(position) FROM projection_checkpoints AS checkpoint
                         WHERE checkpoint.projection = rebuild.projection
                           AND checkpoint.version = rebuild.version), 0))::bigint AS position,
-           (SELECT count(*) FROM projection_rebuild_ranges AS range
-            WHERE range.rebuild_id = rebuild.rebuild_id) AS ranges_compared,
-           coalesce((SELECT sum(ranges) FROM (SELECT DISTINCT rows_of, ranges FROM projection_rebuild_ranges AS range
-                     WHERE range.rebuild_id = rebuild.rebuild_id) AS compared), 0)::bigint AS ranges
-    FROM projection_rebuilds AS rebuild WHERE projection = $1 ORDER BY requested_at DESC LIMIT 1";
+           ranges_compared, range_rate
+    FROM projection_rebuilds AS rebuild CROSS JOIN LATERAL (
+        SELECT count(*) AS ranges_compared,
+               (count(*) / nullif(extract(epoch FROM max(compared_at) - rebuild.comparing_since), 0))::float8 AS range_rate
+        FROM projection_rebuild_ranges AS range WHERE range.rebuild_id = rebuild.rebuild_id
+    ) AS compared
+    WHERE projection = $1 ORDER BY requested_at DESC LIMIT 1";
 
 impl FromRow<'_, PgRow> for Rebuild {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
         let (position, head): (i64, i64) = (row.try_get("position")?, row.try_get("head")?);
+        let (step, paused): (Step, bool) = (parsed(row, "step")?, row.try_get("paused")?);
+        let rate = |column, is_in: &[Step]| {
+            if paused || !is_in.contains(&step) { Ok(None) } else { row.try_get(column) }
+        };
         Ok(Self {
             rebuild_id: row.try_get("rebuild_id")?,
             projection: row.try_get("projection")?,
@@ -107,16 +113,17 @@ impl FromRow<'_, PgRow> for Rebuild {
             from_version: row.try_get("from_version")?,
             requested_by: row.try_get("requested_by")?,
             requested_at: row.try_get("requested_at")?,
-            step: parsed(row, "step")?,
+            step,
             since: row.try_get("step_since")?,
-            paused: row.try_get("paused")?,
+            paused,
             running: row.try_get("running")?,
             accepted: row.try_get("accepted")?,
             keep_s: row.try_get("keep_s")?,
             events: Progress { position, head, lag: (head - position).max(0) },
-            rate: row.try_get("rate")?,
+            rate: rate("rate", &[Step::Building, Step::CatchingUp])?,
             ranges_compared: row.try_get("ranges_compared")?,
             ranges: row.try_get("ranges")?,
+            range_rate: rate("range_rate", &[Step::Comparing])?,
             differences: row.try_get("differences")?,
             error: row.try_get("error")?,
             ended_at: row.try_get("ended_at")?,

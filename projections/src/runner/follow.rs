@@ -111,7 +111,8 @@ impl<M: ReadModel> Runner<M> {
             if matches!(ended, Ended::Shutdown) {
                 return;
             }
-            tracing::warn!(projection = M::NAME, "no longer runs here");
+            // No fault: another version is live, or another node leads. What failed, if anything, was logged when it did.
+            tracing::info!(projection = M::NAME, "no longer runs here; asks to lead again");
         }
     }
 

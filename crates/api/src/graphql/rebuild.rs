@@ -125,12 +125,27 @@ impl Rebuild {
         Long(self.0.events.head)
     }
 
-    /// How many events a second were folded lately. Null before the first second and once nothing is left to fold.
+    /// How many events a second were folded lately. Null unless it folds, and before the first second.
     async fn rate(&self) -> Option<f64> {
         self.0.rate
     }
 
-    /// How many seconds the folding will take at this rate. Null while that cannot be told.
+    /// How many ranges of keys are compared.
+    async fn ranges_compared(&self) -> Long {
+        Long(self.0.ranges_compared)
+    }
+
+    /// How many ranges of keys there are to compare. Null before the comparison.
+    async fn ranges(&self) -> Option<Long> {
+        self.0.ranges.map(Long)
+    }
+
+    /// How many ranges a second were compared. Null unless it compares, and before the first range.
+    async fn range_rate(&self) -> Option<f64> {
+        self.0.range_rate
+    }
+
+    /// How many seconds the present step will take at its rate. Null while that cannot be told.
     async fn seconds_left(&self) -> Option<f64> {
         self.0.seconds_left()
     }

@@ -41,9 +41,15 @@ pub(in crate::rest) struct Rebuild {
     /// How many events of its logs are folded, over all tenants.
     #[serde(flatten)]
     pub(in crate::rest) events: Progress,
-    /// How many events a second were folded lately; null before the first second and once nothing is left to fold.
+    /// How many events a second were folded lately; null unless it folds, and before the first second.
     pub(in crate::rest) rate: Option<f64>,
-    /// How many seconds the folding will take at this rate; null while that cannot be told.
+    /// How many ranges of keys are compared.
+    pub(in crate::rest) ranges_compared: i64,
+    /// How many ranges of keys there are to compare; null before the comparison.
+    pub(in crate::rest) ranges: Option<i64>,
+    /// How many ranges a second were compared; null unless it compares, and before the first range.
+    pub(in crate::rest) range_rate: Option<f64>,
+    /// How many seconds the present step will take at its rate; null while that cannot be told.
     pub(in crate::rest) seconds_left: Option<f64>,
     /// How many rows differ; null until they are compared, and for a rollback.
     pub(in crate::rest) differences: Option<i64>,
@@ -78,6 +84,9 @@ impl Rebuild {
             accepted: rebuild.accepted,
             events: rebuild.events.into(),
             rate: rebuild.rate,
+            ranges_compared: rebuild.ranges_compared,
+            ranges: rebuild.ranges,
+            range_rate: rebuild.range_rate,
             seconds_left,
             differences: rebuild.differences,
             compared: compared.into_iter().map(Into::into).collect(),
