@@ -20,6 +20,7 @@
 //! - [`page`]: some rows of a list, bounded in number and in bytes
 //! - [`damage`]: events that cannot be read, because a page of a file is damaged
 //! - [`read`]: ranges and streams of events
+//! - [`as_of`]: how far a tenant's logs went at a moment of the past
 //! - [`scope`]: which tenants' rows a handle shows: all, or one tenant's
 //! - `readers`: the read pool, whose connections are kept for a tenant
 //! - [`record`]: change other tables and append the events that report it, in one transaction
@@ -36,6 +37,7 @@
 //!
 //! Only this crate writes `control_events`, `telemetry_events` and `logs`.
 
+pub mod as_of;
 pub mod backoff;
 pub mod clock;
 pub mod control;

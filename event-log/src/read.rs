@@ -1,6 +1,8 @@
-//! Reads events: a range of a log, or one device's readings by time. [`filter`] says which of a log's events.
+//! Reads events: a range of a log, or one device's readings by time. [`filter`] says which of a log's events; `until` reads
+//! what there was up to a position.
 
 mod filter;
+mod until;
 
 use std::borrow::Cow;
 use std::collections::HashMap;

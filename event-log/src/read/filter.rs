@@ -211,7 +211,7 @@ impl<S: Scope> EventLog<S> {
 
     /// A position whose event was recorded before a time, while the next one's was not: 0 at least, and the head at
     /// most.
-    async fn last_before(&self, log: &Log, time: DateTime<Utc>) -> Result<Position> {
+    pub(crate) async fn last_before(&self, log: &Log, time: DateTime<Utc>) -> Result<Position> {
         let sql = match log.lane {
             Lane::Control => LAST_BEFORE_CONTROL,
             Lane::Telemetry => LAST_BEFORE_TELEMETRY,
