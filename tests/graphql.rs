@@ -1,5 +1,6 @@
-//! `GraphQL`, as its clients see it. [`commands`] has its own tests.
+//! `GraphQL`, as its clients see it. [`commands`] and [`as_of`] have their own tests.
 
+mod as_of;
 mod commands;
 
 use std::sync::Arc;

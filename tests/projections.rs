@@ -1,5 +1,6 @@
 //! The projections: each equal to the fold of its log, whatever happens on the way.
 
+mod as_of;
 mod console;
 mod devices;
 mod example;

@@ -192,6 +192,15 @@ impl EventType {
         Self::names(|event| event.status_after().is_some_and(|status| !status.is_in_service()))
     }
 
+    /// The names of the event types that change what is shown of a device: all but those of its credentials.
+    #[must_use]
+    pub fn that_are_shown() -> Vec<&'static str> {
+        Self::names(|event| match event {
+            Self::DeviceRegistered | Self::DeviceUpdated | Self::DeviceDecommissioned => true,
+            Self::DeviceCredentialIssued | Self::DeviceCredentialRevoked => false,
+        })
+    }
+
     fn names(which: impl Fn(Self) -> bool) -> Vec<&'static str> {
         Self::ALL.into_iter().filter(|event| which(*event)).map(Self::as_str).collect()
     }

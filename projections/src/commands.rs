@@ -4,8 +4,10 @@
 //! - `fold`, `model`: what a page of events changes, and how the changes are written
 //! - `queries`: list, count, and the open commands that the dispatcher begins with
 //! - `history`: one command from the log itself: its state, and every step to it
+//! - [`as_of`]: lists as of a moment of the past, folded from the log
 //! - `batches`, `types`: the queries over batches and command types
 
+pub mod as_of;
 mod batches;
 mod compared;
 mod draft;

@@ -5,10 +5,12 @@
 //! - `model`: how the changes are written
 //! - `listing`: which devices to list, in which order, after which device
 //! - `queries`: list, count, get
+//! - [`as_of`]: the same as of a moment of the past, folded from the log
 //!
 //! The control lane brings a device's registration, name and labels; the telemetry lane brings what the device sent.
 //! Either lane may be ahead of the other.
 
+pub mod as_of;
 mod compared;
 mod fold;
 mod listing;
@@ -52,8 +54,9 @@ pub struct Device {
     pub last_reading: Option<LastReading>,
     /// How many messages of the device are on the record.
     pub messages: i64,
-    /// How many further messages were recognised as repeats.
-    pub duplicates: i64,
+    /// How many further messages were recognised as repeats. `None` as of a moment of the past: repeats are counted, and not
+    /// on the record.
+    pub duplicates: Option<i64>,
 }
 
 /// A device's latest reading.
@@ -86,6 +89,43 @@ pub enum Error {
     /// The cursor cannot be followed.
     #[error(transparent)]
     Cursor(#[from] BadCursor),
+    /// The list would fold too many changes.
+    #[error(
+        "the tenant's devices had changed more than {} times by then, which is more than a list as of a moment folds: \
+         ask for one device at a time",
+        as_of::CHANGES
+    )]
+    TooManyChanges,
+    /// One device alone had sent too many readings.
+    #[error(
+        "a device had sent more than {} readings by then, which is more than an answer folds: ask as of an earlier \
+         moment, or read the device's telemetry up to then",
+        as_of::READINGS
+    )]
+    DeviceSentTooMuch,
+    /// Too many readings came within the time that decides who was online.
+    #[error(
+        "more than {} readings had just come, which is more than an answer folds to tell who was online: leave out the \
+         status",
+        as_of::READINGS
+    )]
+    TooManyLately,
+    /// The order of the list depends on too many readings.
+    #[error(
+        "the devices had sent more than {} readings by then, which is more than an answer folds: sort by uid or by \
+         registered_at",
+        as_of::READINGS
+    )]
+    TooManyToSort,
+    /// The first readings are no longer on the record.
+    #[error(
+        "readings before position {begins} are no longer kept, so how much devices had sent by an earlier moment is not \
+         known: ask for devices as they are now"
+    )]
+    Removed {
+        /// The first position that the telemetry log still holds.
+        begins: Position,
+    },
     /// The database failed.
     #[error(transparent)]
     Database(#[from] fleetlog_event_log::Error),

@@ -11,6 +11,7 @@
 //! - [`commands`]: every command with its outcome, batches of commands, and the command types
 //! - [`telemetry_windows`]: each metric of each device by the minute, hour and day, and by any step that a query asks
 //!   for
+//! - `refold`: folds a part of the log once more, for answers as of a moment of the past
 //! - [`status`]: how far each projection has got, and what it could not fold
 //! - [`instruments`]: the metrics of this crate
 //! - [`paging`]: pages of a list, and the cursors between them
@@ -23,9 +24,11 @@ pub mod instruments;
 pub mod paging;
 pub mod read_model;
 pub mod rebuild;
+mod refold;
 pub mod runner;
 pub mod status;
 pub mod telemetry_windows;
 pub mod verify;
 
+pub use refold::Refolded;
 pub use runner::{Handle, Options, Projections, WaitError, fold};

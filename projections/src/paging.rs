@@ -24,6 +24,9 @@ pub enum BadCursor {
     /// The cursor belongs to a list that was sorted differently.
     #[error("the cursor belongs to a list with another sort order")]
     OtherSort,
+    /// The cursor belongs to a list as of another moment, or as it is now.
+    #[error("the cursor belongs to a list as of another moment: go on with the as_of of that list")]
+    OtherMoment,
 }
 
 /// Writes a cursor as text of `A-Z a-z 0-9 _ -`.

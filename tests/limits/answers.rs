@@ -1,11 +1,13 @@
 //! How large an answer may be.
 
 use fleetlog_access::Role;
-use reqwest::Method;
+use fleetlog_event_log::Lane;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{DAY, ask, put_tier};
 use crate::support::Api;
+use crate::support::api::Answer;
 
 /// The size of a large reading, in bytes.
 const LARGE: usize = 100 << 10;
@@ -47,6 +49,8 @@ async fn a_page_ends_early_when_its_items_are_large_and_the_next_one_goes_on() {
     let after = |page: &Value| format!("&after={}", page["next_cursor"].as_str().expect("a cursor"));
     assert_eq!(read_all(&api, "/telemetry/dev-00?limit=1000", cursor).await, (3, 25));
     assert_eq!(read_all(&api, "/devices?limit=1000", cursor).await, (3, 25));
+    let as_of = format!("{}:49", api.log_of("t0", Lane::Telemetry));
+    assert_eq!(read_all(&api, &format!("/devices?limit=1000&as_of={as_of}"), cursor).await, (3, 25));
     assert_eq!(read_all(&api, "/events?log=telemetry&limit=1000", after).await, (5, 49));
 }
 
@@ -73,15 +77,39 @@ async fn a_question_is_refused_where_its_answer_would_be_too_large() {
     assert_eq!(nodes(lists(5)).await, "answer_too_large", "many lists");
 }
 
+/// How many requests a caller has left, as an answer says.
+fn left(answered: &Answer) -> usize {
+    let left = answered.header("ratelimit").split("r=").nth(1).and_then(|left| left.split(';').next());
+    left.and_then(|left| left.parse().ok()).expect("what is left")
+}
+
+#[tokio::test]
+async fn an_answer_as_of_a_moment_pays_for_the_events_that_it_folds() {
+    let api = Api::start().await;
+    let readings = |from: i64| (from..from + 5_100).map(|n| json!({"msg_id": format!("m{n}")}));
+    for from in [0, 5_100] {
+        api.publish("dev-00", readings(from)).await;
+    }
+    put_tier(&api, "enterprise", json!([{"path": "*", "requests": 1000, "window_s": DAY}])).await;
+    let as_of = format!("{}:10200", api.log_of("t0", Lane::Telemetry));
+    let price = async |method: Method, path: &str, body: Option<Value>| {
+        let before = left(&ask(&api, "t0", Role::Viewer, "/projections").await);
+        let answered = api.send_as(Role::Viewer, method, path, body).await;
+        assert_eq!(answered.status, StatusCode::OK, "{}", answered.text);
+        before - left(&answered)
+    };
+    let device = format!("/devices/dev-00?as_of={as_of}");
+    assert_eq!(price(Method::GET, &device, None).await, 2);
+    let question =
+        json!({"query": format!(r#"{{ device(uid: "dev-00", asOfPosition: "{as_of}") {{ messages }} }}"#)});
+    assert_eq!(price(Method::POST, "/graphql", Some(question)).await, 2);
+}
+
 #[tokio::test]
 async fn a_large_answer_counts_as_several_requests() {
     let api = with_large_readings(1, 5).await;
     put_tier(&api, "enterprise", json!([{"path": "*", "requests": 1000, "window_s": DAY}])).await;
-    let left = async |path: &str| {
-        let answered = ask(&api, "t0", Role::Viewer, path).await;
-        let left = answered.header("ratelimit").split("r=").nth(1).and_then(|left| left.split(';').next());
-        left.and_then(|left| left.parse::<usize>().ok()).expect("what is left")
-    };
+    let left = async |path: &str| left(&ask(&api, "t0", Role::Viewer, path).await);
     let before = left("/telemetry/dev-00?limit=1").await;
     let small = before - left("/projections").await;
     assert_eq!(small, 1);

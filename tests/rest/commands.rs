@@ -138,7 +138,7 @@ async fn a_command_is_shown_as_it_was_at_any_moment() {
     let history = api.get(&format!("/commands/{id}/history")).await.json();
     let recorded = |step: usize| text(&history["steps"][step], "recorded_at");
     for (moment, status, steps) in
-        [(recorded(0), "requested", 1), (recorded(1), "sent", 2), ("2999-01-01T00:00:00Z", "acked", 3)]
+        [(recorded(0), "requested", 1), (recorded(1), "sent", 2), (recorded(2), "acked", 3)]
     {
         let then = api.get(&format!("/commands/{id}/history?as_of={moment}")).await.json();
         assert_eq!(then["command"]["status"], status);

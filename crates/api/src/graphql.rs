@@ -7,6 +7,7 @@
 //! - `device`, `command`, `telemetry`, `windows`, `log`, `projection`: the types of the answers
 //! - `answer`, `order`, `nulls`: the answer as JSON text, in the order of the question, with nulls for what failed
 //! - `loaders`: shared queries for fields that need the same data of several devices
+//! - `folding`: how much of the log a question folds, for answers as of moments of the past
 //! - `scalars`, `error`: 64-bit numbers and JSON; errors with REST's codes
 
 mod answer;
@@ -14,6 +15,7 @@ mod command;
 mod cost;
 mod device;
 mod error;
+mod folding;
 mod loaders;
 mod log;
 mod mutation;

@@ -8,7 +8,7 @@
 //! - [`framing`]: what HTTP/1.1 asks of a request's frame
 //! - [`extract`], [`parameters`], [`headers`]: the parts of a request, checked
 //! - [`json`]: JSON bodies, and plain words for what is wrong with one
-//! - [`page`], [`min_position`]: pages of lists; reading one's own writes
+//! - [`page`], [`min_position`], [`as_of`]: pages of lists; reading one's own writes; answers as of a moment of the past
 //! - [`cookies`]: a browser's session
 //! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]:
 //!   logging in, users, and the keys of programs
@@ -21,6 +21,7 @@
 
 pub mod accounts;
 pub mod api_keys;
+pub mod as_of;
 pub mod auth;
 mod authentication;
 pub mod brokers;

@@ -42,25 +42,25 @@ pub struct Step {
     pub recorded_at: DateTime<Utc>,
 }
 
-/// A command and every event of its stream, as of a time or now. `None` if the command did not exist.
+/// A command and every event of its stream, up to a position of the control log or now. `None` if the command did not exist.
 pub async fn history(
     log: &TenantLog,
     cmd_id: Uuid,
-    as_of: Option<DateTime<Utc>>,
+    until: Option<Position>,
 ) -> Result<Option<(Command, Vec<Step>)>, Error> {
-    Ok(histories(log, &[cmd_id], as_of).await?.remove(&cmd_id))
+    Ok(histories(log, &[cmd_id], until).await?.remove(&cmd_id))
 }
 
 /// Reads many commands as [`history`] does, by their ids. Commands that did not exist are absent.
 pub async fn histories(
     log: &TenantLog,
     cmd_ids: &[Uuid],
-    as_of: Option<DateTime<Utc>>,
+    until: Option<Position>,
 ) -> Result<HashMap<Uuid, (Command, Vec<Step>)>, Error> {
     let streams: Vec<_> = cmd_ids.iter().map(|cmd_id| log.stream(cmd_id)).collect();
     let mut lives: HashMap<Uuid, (Draft, Vec<Step>)> = HashMap::new();
     for event in log.streams::<command::Command>(&streams).await? {
-        if as_of.is_some_and(|as_of| event.recorded_at > as_of) {
+        if until.is_some_and(|until| event.position > until) {
             continue;
         }
         let corrupt = |poison: Poison| Error::Corrupt(poison.to_string());

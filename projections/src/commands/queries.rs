@@ -35,6 +35,8 @@ pub struct Query {
     pub from: Option<DateTime<Utc>>,
     /// Only commands that were requested before this time.
     pub to: Option<DateTime<Utc>>,
+    /// Only commands that were requested at this position of the control log or before. `None`: up to now.
+    pub until: Option<Position>,
     /// Only commands after this one in the list.
     pub after: Option<Cursor>,
     /// The most commands to return.
@@ -194,12 +196,12 @@ const SELECT: &str = "
     FROM commands";
 
 /// Whether the query can match anything: Postgres takes no text with U+0000, and no searched field holds it.
-fn can_match(query: &Query) -> bool {
+pub(super) fn can_match(query: &Query) -> bool {
     let texts = [&query.device_uid, &query.requested_by, &query.cmd, &query.correlation_id];
     !texts.into_iter().flatten().any(|text| text.contains('\0'))
 }
 
-fn push_filter<'q>(sql: &mut QueryBuilder<'q, Postgres>, tenant: &'q Tenant, query: &'q Query) {
+pub(super) fn push_filter<'q>(sql: &mut QueryBuilder<'q, Postgres>, tenant: &'q Tenant, query: &'q Query) {
     sql.push(" WHERE tenant = ").push_bind(tenant.as_str());
     let texts = [
         (" AND device_uid = ", &query.device_uid),
@@ -223,6 +225,9 @@ fn push_filter<'q>(sql: &mut QueryBuilder<'q, Postgres>, tenant: &'q Tenant, que
     }
     if let Some(to) = query.to {
         sql.push(" AND requested_at < ").push_bind(to);
+    }
+    if let Some(until) = query.until {
+        sql.push(" AND position <= ").push_bind(until);
     }
 }
 

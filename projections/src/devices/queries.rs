@@ -172,7 +172,7 @@ fn select<'q>(online_since: DateTime<Utc>) -> QueryBuilder<'q, Postgres> {
 }
 
 /// Whether the query can match anything: Postgres takes no text with U+0000, and no device's names hold it.
-fn can_match(query: &Query) -> bool {
+pub(super) fn can_match(query: &Query) -> bool {
     !query.q.as_ref().is_some_and(|q| q.contains('\0'))
 }
 
@@ -198,20 +198,31 @@ fn push_filter<'q>(
         Some(Status::Decommissioned) | None => {}
     }
     if let Some(q) = &query.q {
-        // `strpos` and not `LIKE`: `%` and `_` in the search text stand for themselves.
-        sql.push(" AND (strpos(lower(device.uid), lower(").push_bind(q).push(")) > 0");
-        sql.push(" OR strpos(lower(device.name), lower(").push_bind(q).push(")) > 0)");
+        sql.push(" AND (");
+        push_search(sql, "device.uid", q);
+        sql.push(")");
+    }
+}
+
+/// The condition that a device's uid or its `name` holds the text, in any case.
+pub(super) fn push_search<'q>(sql: &mut QueryBuilder<'q, Postgres>, uid: &str, q: &'q str) {
+    // `strpos` and not `LIKE`: `%` and `_` in the search text stand for themselves.
+    sql.push(format_args!("strpos(lower({uid}), lower(")).push_bind(q);
+    sql.push(")) > 0 OR strpos(lower(device.name), lower(").push_bind(q).push(")) > 0");
+}
+
+/// The status of a device that was heard of lately, or was not.
+pub(super) fn status(decommissioned_at: Option<DateTime<Utc>>, is_heard: bool) -> Status {
+    match (decommissioned_at, is_heard) {
+        (Some(_), _) => Status::Decommissioned,
+        (None, true) => Status::Online,
+        (None, false) => Status::Offline,
     }
 }
 
 impl FromRow<'_, PgRow> for Device {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let decommissioned_at = row.try_get("decommissioned_at")?;
-        let status = match (&decommissioned_at, row.try_get("is_heard")?) {
-            (Some(_), _) => Status::Decommissioned,
-            (None, true) => Status::Online,
-            (None, false) => Status::Offline,
-        };
         Ok(Self {
             uid: parsed(row, "uid")?,
             name: row.try_get("name")?,
@@ -219,14 +230,14 @@ impl FromRow<'_, PgRow> for Device {
                 .try_get::<Option<SqlJson<_>>, _>("labels")?
                 .map(|SqlJson(labels)| labels)
                 .unwrap_or_default(),
-            status,
+            status: status(decommissioned_at, row.try_get("is_heard")?),
             registered_at: row.try_get("registered_at")?,
             registered_via: parsed(row, "registered_via")?,
             decommissioned_at,
             last_seen_at: row.try_get("last_seen_at")?,
             last_reading: last_reading(row)?,
             messages: row.try_get("messages")?,
-            duplicates: row.try_get("duplicates")?,
+            duplicates: Some(row.try_get("duplicates")?),
         })
     }
 }

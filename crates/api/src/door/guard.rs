@@ -228,14 +228,14 @@ pub async fn retain_devices<T>(
     Ok(())
 }
 
-/// Keeps the commands that the caller may see, by their devices' labels in the read model.
-pub async fn retain_commands<T>(
+/// Keeps the items to whose devices the caller may do `action`, by the labels that the devices have in the read model now.
+pub async fn retain_by_device<T>(
     caller: &Principal,
     log: &TenantLog,
+    action: Action,
     items: &mut Vec<T>,
     device_uid: impl Fn(&T) -> &Uid,
 ) -> Result<(), Error> {
-    let action = Action::CommandsRead;
     if !caller.is_ruled(action) {
         return Ok(());
     }

@@ -2,11 +2,13 @@
 //! text are copied as they are.
 
 use async_graphql::{Response, Value};
+use axum::Extension;
 use axum::response::IntoResponse;
 use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 
 use super::order::Order;
+use crate::rest::rate_limits::Further;
 
 /// The content type of answers that GraphQL over HTTP defines. With it, a question that is not carried out is 400.
 pub(super) const OWN_TYPE: &str = "application/graphql-response+json";
@@ -19,6 +21,8 @@ pub(super) struct Answer {
     pub(super) order: Order,
     /// Whether the client asks for [`OWN_TYPE`].
     pub(super) in_own_type: bool,
+    /// What the question pays for besides its size.
+    pub(super) further: Further,
 }
 
 impl IntoResponse for Answer {
@@ -28,7 +32,7 @@ impl IntoResponse for Answer {
             (true, false) => (OWN_TYPE, StatusCode::OK),
             (false, _) => (JSON, StatusCode::OK),
         };
-        (status, [(header::CONTENT_TYPE, kind)], self.text()).into_response()
+        (status, [(header::CONTENT_TYPE, kind)], Extension(self.further), self.text()).into_response()
     }
 }
 
@@ -126,7 +130,8 @@ mod tests {
         let document = parse_query(question).expect("a question");
         let (_, operation) = document.operations.iter().next().expect("an operation");
         let order = Order::of(&operation.node.selection_set.node, &document);
-        String::from_utf8(Answer { response, order, in_own_type: false }.text()).expect("text")
+        String::from_utf8(Answer { response, order, in_own_type: false, further: Further(0) }.text())
+            .expect("text")
     }
 
     #[test]

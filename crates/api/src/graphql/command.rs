@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use fleetlog_access::Action;
 use fleetlog_aggregates::command;
 use fleetlog_projections::commands::{self, Cursor};
+use fleetlog_projections::read_model::ReadModel;
 
 use super::loaders::{LifeOf, Loaders};
 use super::query::{moment, page_size};
@@ -14,34 +15,37 @@ use super::scalars::{Json, Long};
 use crate::door::guard;
 use crate::resource::uuid;
 use crate::rest::Error;
-use crate::rest::extract::parse;
+use crate::rest::as_of::{AsOf, Snapshot};
 use crate::rest::parameters::check_span;
 
-/// A command as the log left it.
+/// A command as the log left it, or as it was at a moment of the past.
 pub(super) struct Command {
     row: commands::Command,
+    snapshot: Option<Snapshot>,
     /// The command's steps, if they were read together with the command.
     steps: Option<Vec<commands::Step>>,
     /// Whether the caller is already known to be allowed to see the steps.
     seen: bool,
 }
 
-impl From<commands::Command> for Command {
-    fn from(command: commands::Command) -> Self {
-        Self { row: command, steps: None, seen: true }
-    }
-}
-
-impl From<(commands::Command, Vec<commands::Step>)> for Command {
-    fn from((command, steps): (commands::Command, Vec<commands::Step>)) -> Self {
-        Self { row: command, steps: Some(steps), seen: true }
+impl From<(commands::Command, Option<Snapshot>)> for Command {
+    fn from((row, snapshot): (commands::Command, Option<Snapshot>)) -> Self {
+        Self { row, snapshot, steps: None, seen: true }
     }
 }
 
 impl Command {
+    /// A command that was read together with its steps.
+    pub(super) fn with_steps(
+        (row, steps): (commands::Command, Vec<commands::Step>),
+        snapshot: Option<Snapshot>,
+    ) -> Self {
+        Self { row, snapshot, steps: Some(steps), seen: true }
+    }
+
     /// A command that the caller has just written, and perhaps may not read.
     pub(super) fn written(command: (commands::Command, Vec<commands::Step>)) -> Self {
-        Self { seen: false, ..command.into() }
+        Self { seen: false, ..Self::with_steps(command, None) }
     }
 }
 
@@ -85,7 +89,7 @@ impl Command {
         Json(self.row.params.clone())
     }
 
-    /// The command's state now.
+    /// The command's state now, or at the moment of `asOf`.
     async fn status(&self) -> Status {
         self.row.status.into()
     }
@@ -180,7 +184,12 @@ impl Command {
         Long(self.row.position)
     }
 
-    /// Every event of the command, in order, from the log itself.
+    /// With `asOf`: the position of the control log up to which the answer speaks, such as `1:42`. Null as of now.
+    async fn as_of(&self) -> Option<Vec<String>> {
+        Some(self.snapshot?.positions(commands::Model::LANES))
+    }
+
+    /// Every event of the command, in order, from the log itself: up to now, or to the moment of `asOf`.
     async fn history(&self, context: &Context<'_>) -> Result<Vec<Step>> {
         if !self.seen {
             let (asker, cmd_id) = (context.data::<Asker>()?, self.row.cmd_id);
@@ -189,7 +198,8 @@ impl Command {
         let steps = if let Some(steps) = &self.steps {
             steps.clone()
         } else {
-            let life = LifeOf { cmd_id: self.row.cmd_id, before: None };
+            let life =
+                LifeOf { cmd_id: self.row.cmd_id, until: self.snapshot.map(|snapshot| snapshot.control()) };
             let life = context.data::<Loaders>()?.load_one(life).await?;
             life.map(|(_, steps)| steps).unwrap_or_default()
         };
@@ -280,7 +290,7 @@ pub(super) struct CommandFilter {
 }
 
 impl CommandFilter {
-    fn query(self, first: Option<i32>, after: Option<&str>) -> Result<commands::Query, Error> {
+    fn query(self, limit: usize) -> Result<commands::Query, Error> {
         let (from, to) = (moment("from", self.from)?, moment("to", self.to)?);
         check_span(from, to).map_err(|bad| Error::field("from", bad))?;
         let batch_id = self.batch_id.map(|id| uuid(&id).ok_or(id));
@@ -293,8 +303,9 @@ impl CommandFilter {
             batch_id: batch_id.transpose().map_err(|_| Error::field("batch_id", "expected an id"))?,
             from: from.map(|from| from.0),
             to: to.map(|to| to.0),
-            after: parse("after", after)?,
-            limit: page_size(first)?,
+            until: None,
+            after: None,
+            limit,
         })
     }
 }
@@ -305,14 +316,31 @@ pub(super) async fn list(
     filter: CommandFilter,
     first: Option<i32>,
     after: Option<&str>,
+    as_of: Option<AsOf>,
 ) -> Result<Connection<String, Command, CommandTotal>, Error> {
-    let query = filter.query(first, after)?;
-    let page = commands::list(asker.log(), &query).await?;
-    let mut connection =
-        Connection::with_additional_fields(query.after.is_some(), page.has_more, CommandTotal(query));
-    connection.edges.extend(page.items.into_iter().map(|command| edge(command.into())));
-    let edges = &mut connection.edges;
-    guard::retain_commands(&asker.door.caller, asker.log(), edges, |edge| &edge.node.row.device_uid).await?;
+    let mut query = filter.query(page_size(first)?)?;
+    let snapshot;
+    (snapshot, query.after) = Snapshot::of_page(asker.log(), as_of, "after", after).await?;
+    let has_previous = query.after.is_some();
+    let (items, has_next) = match snapshot {
+        None => {
+            let page = commands::list(asker.log(), &query).await?;
+            (page.items, page.has_more)
+        }
+        Some(then) => {
+            query.until = Some(then.control());
+            then.wait_for_commands(&asker.door.app, asker.log()).await?;
+            let folded = commands::as_of::list(asker.log(), &query, then.control(), false);
+            let listed = asker.folding.fold(async { Ok(folded.await?) }).await?;
+            (listed.items, listed.next.is_some())
+        }
+    };
+    let total = CommandTotal { query, snapshot };
+    let mut connection = Connection::with_additional_fields(has_previous, has_next, total);
+    connection.edges.extend(items.into_iter().map(|command| edge((command, snapshot).into())));
+    let (action, edges) = (Action::CommandsRead, &mut connection.edges);
+    let caller = &asker.door.caller;
+    guard::retain_by_device(caller, asker.log(), action, edges, |edge| &edge.node.row.device_uid).await?;
     Ok(connection)
 }
 
@@ -320,21 +348,38 @@ type CommandEdge = Edge<String, Command, EmptyFields>;
 
 /// A command in a connection.
 pub(super) fn edge(command: Command) -> CommandEdge {
-    Edge::new(Cursor::of(&command.row).to_string(), command)
+    let place = Cursor::of(&command.row);
+    let cursor = match &command.snapshot {
+        None => place.to_string(),
+        Some(snapshot) => snapshot.cursor(&place),
+    };
+    Edge::new(cursor, command)
 }
 
 /// Counts the commands, only when `totalCount` is asked for.
-pub(super) struct CommandTotal(commands::Query);
+pub(super) struct CommandTotal {
+    query: commands::Query,
+    snapshot: Option<Snapshot>,
+}
 
 #[Object]
 impl CommandTotal {
+    /// With `asOf`: the position of the control log up to which the answer speaks, such as `1:42`. Null as of now.
+    async fn as_of(&self) -> Option<Vec<String>> {
+        Some(self.snapshot?.positions(commands::Model::LANES))
+    }
+
     /// The number of items on all pages. Null if policies hide some items from the caller.
     async fn total_count(&self, context: &Context<'_>) -> Result<Option<Long>> {
         let asker = context.data::<Asker>()?;
         if asker.door.caller.is_ruled(Action::CommandsRead) {
             return Ok(None);
         }
-        let count = commands::count(asker.log(), &self.0).await;
+        if self.snapshot.is_some() && self.query.status.is_some() {
+            let why = "with as_of, the commands of one status are not counted";
+            return Err(Error::field("total_count", why).into());
+        }
+        let count = commands::count(asker.log(), &self.query).await;
         Ok(Some(Long(count.map_err(Error::from)?)))
     }
 }

@@ -7,6 +7,7 @@ use fleetlog_access::Action;
 use fleetlog_aggregates::device::Via;
 use fleetlog_event_log::event::Json as StoredJson;
 use fleetlog_projections::devices;
+use fleetlog_projections::read_model::ReadModel;
 
 use super::command::{Command, OfDevice, edge};
 use super::loaders::{CommandsOf, CommandsPage, Loaders, ReadingsOf, ReadingsPage, WindowsOf};
@@ -16,13 +17,33 @@ use super::scalars::{Json, Long};
 use super::telemetry::{Reading, ReadingsTotal};
 use super::windows::Windows;
 use crate::rest::Error;
+use crate::rest::as_of::Snapshot;
 use crate::rest::extract::parse;
 use crate::rest::parameters::{Order, Step, Zone, check_span};
 use crate::rest::telemetry::{Place, shown_since};
 use crate::rest::windows::query;
 
-/// A device as the log left it.
-pub(super) struct Device(pub(super) devices::Device);
+/// A device as the log left it, or as it was at a moment of the past.
+pub(super) struct Device {
+    pub(super) row: devices::Device,
+    pub(super) snapshot: Option<Snapshot>,
+}
+
+impl Device {
+    /// Checks that the caller may do `action` to the device, by the labels that it has now.
+    async fn may(&self, asker: &Asker, action: Action) -> Result<(), Error> {
+        match self.snapshot {
+            None => asker.may_device(action, &self.row),
+            Some(_) => asker.may_named(action, None, Some(&self.row.uid)).await,
+        }
+    }
+
+    /// Refuses what is not answered as of moments of the past.
+    fn must_be_now(&self) -> Result<(), Error> {
+        let why = "readings and windows are shown as they are now only: ask a device without asOf for them";
+        if self.snapshot.is_none() { Ok(()) } else { Err(Error::field("as_of", why)) }
+    }
+}
 
 /// The state of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
@@ -50,57 +71,62 @@ enum RegisteredVia {
 impl Device {
     /// The device's name within the tenant.
     async fn uid(&self) -> &str {
-        self.0.uid.as_str()
+        self.row.uid.as_str()
     }
 
     /// The device's name for people.
     async fn name(&self) -> Option<&str> {
-        self.0.name.as_deref()
+        self.row.name.as_deref()
     }
 
     /// The device's labels, which policies can refer to.
     async fn labels(&self) -> Json {
-        Json(StoredJson(serde_json::json!(self.0.labels).to_string()))
+        Json(StoredJson(serde_json::json!(self.row.labels).to_string()))
     }
 
-    /// The device's state now.
+    /// The device's state now, or at the moment of `asOf`.
     async fn status(&self) -> Status {
-        self.0.status.into()
+        self.row.status.into()
     }
 
     /// When the device was registered; after a decommissioning, when it was put back into service.
     async fn registered_at(&self) -> DateTime<Utc> {
-        self.0.registered_at
+        self.row.registered_at
     }
 
     /// How the device was registered.
     async fn registered_via(&self) -> RegisteredVia {
-        self.0.registered_via.into()
+        self.row.registered_via.into()
     }
 
     /// When the device was taken out of service.
     async fn decommissioned_at(&self) -> Option<DateTime<Utc>> {
-        self.0.decommissioned_at
+        self.row.decommissioned_at
     }
 
     /// When the device's newest message arrived, by the server's clock.
     async fn last_seen_at(&self) -> Option<DateTime<Utc>> {
-        self.0.last_seen_at
+        self.row.last_seen_at
     }
 
     /// The device's latest reading by the device's own clock, in whatever order readings arrived.
     async fn last_reading(&self) -> Option<LastReading<'_>> {
-        self.0.last_reading.as_ref().map(LastReading)
+        self.row.last_reading.as_ref().map(LastReading)
     }
 
     /// How many of the device's messages are on the record.
     async fn messages(&self) -> Long {
-        Long(self.0.messages)
+        Long(self.row.messages)
     }
 
-    /// How many more messages were duplicates, which are not stored.
-    async fn duplicates(&self) -> Long {
-        Long(self.0.duplicates)
+    /// How many more messages were duplicates, which are not stored. Null with `asOf`: duplicates are not on the record.
+    async fn duplicates(&self) -> Option<Long> {
+        self.row.duplicates.map(Long)
+    }
+
+    /// With `asOf`: the position of each log up to which the answer speaks, such as `1:42`. Null as of now.
+    async fn as_of(&self) -> Option<Vec<String>> {
+        Some(self.snapshot?.positions(devices::Model::LANES))
     }
 
     /// The device's readings, newest first unless `order` says otherwise.
@@ -114,7 +140,8 @@ impl Device {
         after: Option<String>,
     ) -> Result<Connection<String, Reading, ReadingsTotal>> {
         let asker = context.data::<Asker>()?;
-        asker.may_device(Action::TelemetryRead, &self.0)?;
+        self.may(asker, Action::TelemetryRead).await?;
+        self.must_be_now()?;
         let (from, to) = (moment("from", from)?, moment("to", to)?);
         check_span(from, to).map_err(|bad| Error::field("from", bad))?;
         let page = ReadingsPage {
@@ -124,9 +151,9 @@ impl Device {
             beyond: parse("after", after.as_deref())?.map(Place::beyond),
             limit: page_size(first)?,
         };
-        let wanted = ReadingsOf { uid: self.0.uid.clone(), page };
+        let wanted = ReadingsOf { uid: self.row.uid.clone(), page };
         let readings = context.data::<Loaders>()?.load_one(wanted).await?;
-        let total = ReadingsTotal { uid: self.0.uid.clone(), from: page.from, to: page.to };
+        let total = ReadingsTotal { uid: self.row.uid.clone(), from: page.from, to: page.to };
         let has_more = readings.as_ref().is_some_and(|page| page.has_more);
         let mut connection = Connection::with_additional_fields(page.beyond.is_some(), has_more, total);
         let edge = |reading| Edge::new(Place::of(&reading).to_string(), Reading(reading));
@@ -141,14 +168,24 @@ impl Device {
         first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<String, Command, EmptyFields, EmptyFields, OfDevice>> {
-        context.data::<Asker>()?.may_device(Action::CommandsRead, &self.0)?;
+        let asker = context.data::<Asker>()?;
+        self.may(asker, Action::CommandsRead).await?;
         let limit = page_size(first)?;
-        let page = CommandsPage { after: parse("after", after.as_deref())?, limit: limit + 1 };
-        let wanted = CommandsOf { device_uid: self.0.uid.clone(), page };
+        let after = match &self.snapshot {
+            None => parse("after", after.as_deref())?,
+            Some(snapshot) => {
+                snapshot.wait_for_commands(&asker.door.app, asker.log()).await?;
+                snapshot.after("after", after.as_deref())?
+            }
+        };
+        let until = self.snapshot.map(|snapshot| snapshot.control());
+        let page = CommandsPage { after, limit: limit + 1, until };
+        let wanted = CommandsOf { device_uid: self.row.uid.clone(), page };
         let mut commands = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
         let mut connection = Connection::new(page.after.is_some(), commands.len() > limit);
         commands.truncate(limit);
-        connection.edges.extend(commands.into_iter().map(|command| edge(command.into())));
+        let command = |command| edge(Command::from((command, self.snapshot)));
+        connection.edges.extend(commands.into_iter().map(command));
         Ok(connection)
     }
 
@@ -166,7 +203,8 @@ impl Device {
         points: Option<i32>,
     ) -> Result<Windows> {
         let asker = context.data::<Asker>()?;
-        asker.may_device(Action::TelemetryRead, &self.0)?;
+        self.may(asker, Action::TelemetryRead).await?;
+        self.must_be_now()?;
         let (from, to) = (moment("from", from)?, moment("to", to)?);
         let step: Option<Step> = parse("step", step.as_deref())?;
         let tz: Zone = parse("tz", tz.as_deref())?.unwrap_or_default();
@@ -174,7 +212,7 @@ impl Device {
         let points = points.map_err(|_| Error::field("points", "expected 2 or more"))?;
         let since = shown_since(asker.log());
         let query = query(metric, (from, to, asker.now), step, tz, points, since);
-        let wanted = WindowsOf { uid: self.0.uid.clone(), cut: query.clone().into() };
+        let wanted = WindowsOf { uid: self.row.uid.clone(), cut: query.clone().into() };
         let series = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
         Ok(Windows { query, series })
     }

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::read::{Reading, Span};
-use fleetlog_event_log::{Lane, TenantLog};
+use fleetlog_event_log::{Lane, Position, TenantLog};
 use fleetlog_projections::commands::{self, Command, Cursor, Step};
 use fleetlog_projections::devices::{self, Device};
 use fleetlog_projections::paging::Page;
@@ -17,8 +17,10 @@ use fleetlog_projections::telemetry_windows::{self, Series, WindowsQuery};
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::folding::Folding;
 use crate::app::App;
 use crate::rest::Error as HttpError;
+use crate::rest::as_of::Snapshot;
 use crate::rest::logs::in_lane;
 use crate::rest::telemetry::shown_since;
 
@@ -30,33 +32,49 @@ const GATHER: Duration = Duration::from_micros(200);
 pub(super) struct Fetch {
     app: App,
     log: TenantLog,
+    folding: Folding,
 }
 
 /// The loader that resolvers find in their context.
 pub(super) type Loaders = DataLoader<Fetch>;
 
 /// Makes the loader for one question.
-pub(super) fn loaders(app: App, log: TenantLog) -> Loaders {
+pub(super) fn loaders(app: App, log: TenantLog, folding: Folding) -> Loaders {
     // The loader's tasks run in the request's span, so that failures are logged with the request's id.
-    let loaders = DataLoader::new(Fetch { app, log }, |task| tokio::spawn(task.in_current_span()));
+    let loaders = DataLoader::new(Fetch { app, log, folding }, |task| tokio::spawn(task.in_current_span()));
     loaders.delay(GATHER)
 }
 
-/// One device, by its uid.
+/// One device, by its uid, now or as of a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct DeviceOf(pub(super) Uid);
+pub(super) struct DeviceOf {
+    pub(super) uid: Uid,
+    pub(super) snapshot: Option<Snapshot>,
+}
 
 impl Loader<DeviceOf> for Fetch {
     type Value = Device;
     type Error = Error;
 
     async fn load(&self, wanted: &[DeviceOf]) -> Result<HashMap<DeviceOf, Device>, Error> {
-        let uids: Vec<_> = wanted.iter().map(|DeviceOf(uid)| uid.clone()).collect();
-        let found = devices::get(&self.log, &uids, self.app.online_since()).await;
-        let found = found.map_err(HttpError::from)?;
+        let mut found = HashMap::new();
+        for (snapshot, uids) in by(wanted, |wanted| wanted.snapshot, |wanted| &wanted.uid) {
+            let devices = match snapshot {
+                None => self.devices_now(&uids).await?,
+                Some(then) => self.folding.fold(then.devices(&self.app, &self.log, &uids)).await?,
+            };
+            let of = |device: Device| (DeviceOf { uid: device.uid.clone(), snapshot }, device);
+            found.extend(devices.into_iter().map(of));
+        }
+        Ok(found)
+    }
+}
+
+impl Fetch {
+    async fn devices_now(&self, uids: &[Uid]) -> Result<Vec<Device>, HttpError> {
+        let found = devices::get(&self.log, uids, self.app.online_since()).await?;
         let shown = shown_since(&self.log);
-        let shown = |device: Device| (DeviceOf(device.uid.clone()), device.shown_since(shown));
-        Ok(found.into_iter().map(shown).collect())
+        Ok(found.into_iter().map(|device| device.shown_since(shown)).collect())
     }
 }
 
@@ -160,6 +178,8 @@ pub(super) struct CommandsOf {
 pub(super) struct CommandsPage {
     pub(super) after: Option<Cursor>,
     pub(super) limit: usize,
+    /// Up to which position of the control log; `None` now.
+    pub(super) until: Option<Position>,
 }
 
 impl Loader<CommandsOf> for Fetch {
@@ -169,9 +189,17 @@ impl Loader<CommandsOf> for Fetch {
     async fn load(&self, wanted: &[CommandsOf]) -> Result<HashMap<CommandsOf, Vec<Command>>, Error> {
         let mut found: HashMap<_, Vec<_>> = HashMap::new();
         for (page, uids) in by(wanted, |wanted| wanted.page, |wanted| &wanted.device_uid) {
-            let CommandsPage { after, limit } = page;
-            let commands = commands::of_devices(&self.log, &uids, after, limit).await;
-            for command in commands.map_err(HttpError::from)? {
+            let CommandsPage { after, limit, until } = page;
+            let commands = match until {
+                None => {
+                    commands::of_devices(&self.log, &uids, after, limit).await.map_err(HttpError::from)?
+                }
+                Some(until) => {
+                    let folded = commands::as_of::of_devices(&self.log, &uids, after, limit, until);
+                    self.folding.fold(async { Ok(folded.await?) }).await?
+                }
+            };
+            for command in commands {
                 let device_uid = command.device_uid.clone();
                 found.entry(CommandsOf { device_uid, page }).or_default().push(command);
             }
@@ -180,11 +208,11 @@ impl Loader<CommandsOf> for Fetch {
     }
 }
 
-/// One command and its steps, up to a moment.
+/// One command and its steps, up to a position of the control log or now.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct LifeOf {
     pub(super) cmd_id: Uuid,
-    pub(super) before: Option<DateTime<Utc>>,
+    pub(super) until: Option<Position>,
 }
 
 impl Loader<LifeOf> for Fetch {
@@ -193,10 +221,10 @@ impl Loader<LifeOf> for Fetch {
 
     async fn load(&self, wanted: &[LifeOf]) -> Result<HashMap<LifeOf, (Command, Vec<Step>)>, Error> {
         let mut found = HashMap::new();
-        for (before, cmd_ids) in by(wanted, |wanted| wanted.before, |wanted| &wanted.cmd_id) {
-            let lives = commands::histories(&self.log, &cmd_ids, before).await;
+        for (until, cmd_ids) in by(wanted, |wanted| wanted.until, |wanted| &wanted.cmd_id) {
+            let lives = commands::histories(&self.log, &cmd_ids, until).await;
             let lives = lives.map_err(HttpError::from)?.into_iter();
-            found.extend(lives.map(|(cmd_id, life)| (LifeOf { cmd_id, before }, life)));
+            found.extend(lives.map(|(cmd_id, life)| (LifeOf { cmd_id, until }, life)));
         }
         Ok(found)
     }

@@ -14,6 +14,9 @@ use crate::rest::parameters::MAX_LIMIT;
 pub(super) const LIMIT: usize = 10_000;
 /// The cost of a database query, whatever it finds.
 const QUERY: usize = 50;
+/// The cost of an answer as of a moment of the past, which folds a part of the log. The question pays for the events as well,
+/// once they are counted.
+const FOLD: usize = 10 * QUERY;
 /// The cost of a list that reads a part of the log into memory.
 const IN_MEMORY: usize = 10;
 /// The cost of a write: a few SQL statements, and a turn at the log.
@@ -102,7 +105,8 @@ impl<'q> Prices<'q> {
             }
             _ => parts(1),
         };
-        own.saturating_add(1)
+        let is_as_of = ["asOf", "asOfPosition"].iter().any(|name| field.get_argument(name).is_some());
+        own.saturating_add(if is_as_of { 1 + FOLD } else { 1 })
     }
 
     /// An argument that is a number, or a variable with one.
@@ -154,6 +158,15 @@ mod tests {
         assert!(cost(wide, &Json::Null) <= LIMIT);
         let deep = "{ devices(first: 100) { nodes { telemetry(first: 100) { nodes { ts } } } } }";
         assert!(cost(deep, &Json::Null) > LIMIT);
+    }
+
+    #[test]
+    fn an_answer_as_of_a_moment_costs_what_it_folds() {
+        let now = cost("{ device(uid: \"a\") { uid } }", &Json::Null);
+        for as_of in ["asOf: \"2026-03-01T12:00:00Z\"", "asOfPosition: \"1:42\""] {
+            let then = cost(&format!("{{ device(uid: \"a\", {as_of}) {{ uid }} }}"), &Json::Null);
+            assert_eq!(then, now + FOLD, "{as_of}");
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@ use async_graphql::connection::{Connection, Edge};
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
 use chrono::{DateTime, Utc};
 use fleetlog_access::Action;
+use fleetlog_projections::devices::as_of::Listed;
 use fleetlog_projections::devices::{self, Cursor, Sort, SortBy};
+use fleetlog_projections::read_model::ReadModel;
 
 use super::command::{self, Command, CommandFilter, CommandTotal};
 use super::device::{Device, Status};
@@ -17,8 +19,9 @@ use super::request::Asker;
 use super::scalars::Long;
 use crate::door::guard;
 use crate::resource::{Resource, uuid};
+use crate::rest::as_of::{AsOf, Snapshot};
 use crate::rest::extract::parse;
-use crate::rest::parameters::{Limit, Moment};
+use crate::rest::parameters::{Limit, LogPosition, Moment};
 use crate::rest::telemetry::shown_since;
 use crate::rest::{Error, logs, projections};
 
@@ -67,7 +70,9 @@ impl From<DeviceSort> for Sort {
 
 #[Object]
 impl Query {
-    /// Lists the tenant's devices.
+    /// Lists the tenant's devices. With `asOf`, as they were at that moment, by which the filter and the order then go;
+    /// `asOfPosition` names the moment by a position in one of the tenant's logs, such as `1:42`.
+    #[expect(clippy::too_many_arguments, reason = "they are the field's")]
     async fn devices(
         &self,
         context: &Context<'_>,
@@ -75,65 +80,73 @@ impl Query {
         sort: Option<DeviceSort>,
         first: Option<i32>,
         after: Option<String>,
+        as_of: Option<DateTime<Utc>>,
+        as_of_position: Option<String>,
     ) -> Result<Connection<String, Device, Total>> {
         let asker = context.data::<Asker>()?;
         asker.may(Action::DevicesRead)?;
         let filter = filter.unwrap_or(DeviceFilter { q: None, status: None });
         let sort = sort.map(Sort::from).unwrap_or_default();
-        let query = devices::Query {
-            q: filter.q,
-            status: filter.status.map(devices::Status::from),
-            sort,
-            after: parse("after", after.as_deref())?,
-            limit: page_size(first)?,
-        };
-        let page =
-            devices::list(asker.log(), &query, asker.door.app.online_since()).await.map_err(Error::from)?;
-        let (after, shown) = (query.after.is_some(), shown_since(asker.log()));
-        let mut connection = Connection::with_additional_fields(after, page.has_more, Total(query));
-        connection.edges.extend(page.items.into_iter().map(|device| {
-            let cursor = Cursor::of(&device, sort).to_string();
-            Edge::new(cursor, Device(device.shown_since(shown)))
-        }));
-        guard::retain_devices(&asker.door.caller, &mut connection.edges, |edge| &edge.node.0).await?;
-        Ok(connection)
+        let as_of = moment_of(as_of, as_of_position.as_deref())?;
+        let (snapshot, after) = Snapshot::of_page(asker.log(), as_of, "after", after.as_deref()).await?;
+        let status = filter.status.map(devices::Status::from);
+        let query = devices::Query { q: filter.q, status, sort, after, limit: page_size(first)? };
+        Ok(match snapshot {
+            None => list_now(asker, query).await?,
+            Some(snapshot) => list_then(asker, query, snapshot).await?,
+        })
     }
 
-    /// One device, in service or not. Null if no device has this uid.
-    async fn device(&self, context: &Context<'_>, uid: String) -> Result<Option<Device>> {
-        let uid = devices::Device::id(&uid);
-        context.data::<Asker>()?.may_named(Action::DevicesRead, None, uid.as_ref()).await?;
+    /// One device, in service or not. With `asOf`, as it was at that moment; `asOfPosition` names the moment by a position in
+    /// one of the tenant's logs, such as `1:42`. Null if no device has this uid.
+    async fn device(
+        &self,
+        context: &Context<'_>,
+        uid: String,
+        as_of: Option<DateTime<Utc>>,
+        as_of_position: Option<String>,
+    ) -> Result<Option<Device>> {
+        let (asker, uid) = (context.data::<Asker>()?, devices::Device::id(&uid));
+        asker.may_named(Action::DevicesRead, None, uid.as_ref()).await?;
+        let snapshot = snapshot(asker, as_of, as_of_position.as_deref()).await?;
         let Some(uid) = uid else { return Ok(None) };
-        Ok(context.data::<Loaders>()?.load_one(DeviceOf(uid)).await?.map(Device))
+        let found = context.data::<Loaders>()?.load_one(DeviceOf { uid, snapshot }).await?;
+        Ok(found.map(|row| Device { row, snapshot }))
     }
 
-    /// Lists the tenant's commands, newest first.
+    /// Lists the tenant's commands, newest first. With `asOf`, as they were at that moment, by which the filter's status then
+    /// goes; `asOfPosition` names the moment by a position in one of the tenant's logs, such as `1:42`.
     async fn commands(
         &self,
         context: &Context<'_>,
         filter: Option<CommandFilter>,
         first: Option<i32>,
         after: Option<String>,
+        as_of: Option<DateTime<Utc>>,
+        as_of_position: Option<String>,
     ) -> Result<Connection<String, Command, CommandTotal>> {
         let asker = context.data::<Asker>()?;
         asker.may(Action::CommandsRead)?;
-        Ok(command::list(asker, filter.unwrap_or_default(), first, after.as_deref()).await?)
+        let as_of = moment_of(as_of, as_of_position.as_deref())?;
+        Ok(command::list(asker, filter.unwrap_or_default(), first, after.as_deref(), as_of).await?)
     }
 
-    /// One command, read from the log itself, so never behind; with `asOf`, as it was at that moment. Null if there is
-    /// none.
+    /// One command, read from the log itself, so never behind. With `asOf`, as it was at that moment; `asOfPosition` names
+    /// the moment by a position in one of the tenant's logs, such as `1:42`. Null if there is none.
     async fn command(
         &self,
         context: &Context<'_>,
         id: ID,
         as_of: Option<DateTime<Utc>>,
+        as_of_position: Option<String>,
     ) -> Result<Option<Command>> {
-        let cmd_id = uuid(&id);
-        context.data::<Asker>()?.may_recorded(Action::CommandsRead, cmd_id).await?;
-        let before = moment("as_of", as_of)?.map(|at| at.0);
+        let (asker, cmd_id) = (context.data::<Asker>()?, uuid(&id));
+        asker.may_recorded(Action::CommandsRead, cmd_id).await?;
+        let snapshot = snapshot(asker, as_of, as_of_position.as_deref()).await?;
         let Some(cmd_id) = cmd_id else { return Ok(None) };
-        let life = context.data::<Loaders>()?.load_one(LifeOf { cmd_id, before }).await?;
-        Ok(life.map(Command::from))
+        let until = snapshot.map(|snapshot| snapshot.control());
+        let life = context.data::<Loaders>()?.load_one(LifeOf { cmd_id, until }).await?;
+        Ok(life.map(|life| Command::with_steps(life, snapshot)))
     }
 
     /// Lists the tenant's logs.
@@ -162,6 +175,62 @@ impl Query {
     }
 }
 
+async fn list_now(asker: &Asker, query: devices::Query) -> Result<Connection<String, Device, Total>, Error> {
+    let page = devices::list(asker.log(), &query, asker.door.app.online_since()).await?;
+    let (has_previous, sort, shown) = (query.after.is_some(), query.sort, shown_since(asker.log()));
+    let total = Total { query, then: None };
+    let mut connection = Connection::with_additional_fields(has_previous, page.has_more, total);
+    connection.edges.extend(page.items.into_iter().map(|device| {
+        let cursor = Cursor::of(&device, sort).to_string();
+        Edge::new(cursor, Device { row: device.shown_since(shown), snapshot: None })
+    }));
+    guard::retain_devices(&asker.door.caller, &mut connection.edges, |edge| &edge.node.row).await?;
+    Ok(connection)
+}
+
+async fn list_then(
+    asker: &Asker,
+    query: devices::Query,
+    snapshot: Snapshot,
+) -> Result<Connection<String, Device, Total>, Error> {
+    let fold = snapshot.list_devices(&asker.door.app, asker.log(), &query);
+    let Listed { page, total } = asker.folding.fold(fold).await?;
+    let (has_previous, sort) = (query.after.is_some(), query.sort);
+    let total = Total { query, then: Some((snapshot, total)) };
+    let mut connection = Connection::with_additional_fields(has_previous, page.has_more, total);
+    connection.edges.extend(page.items.into_iter().map(|row| {
+        let cursor = snapshot.cursor(&Cursor::of(&row, sort));
+        Edge::new(cursor, Device { row, snapshot: Some(snapshot) })
+    }));
+    let (caller, edges) = (&asker.door.caller, &mut connection.edges);
+    guard::retain_by_device(caller, asker.log(), Action::DevicesRead, edges, |edge| &edge.node.row.uid)
+        .await?;
+    Ok(connection)
+}
+
+/// Reads the moment of the past that two arguments may give.
+fn moment_of(time: Option<DateTime<Utc>>, position: Option<&str>) -> Result<Option<AsOf>, Error> {
+    let position: Option<LogPosition> = parse("as_of_position", position)?;
+    match (moment("as_of", time)?, position) {
+        (Some(_), Some(_)) => {
+            Err(Error::field("as_of_position", "expected a time or a position, not both of them"))
+        }
+        (time, position) => Ok(time.map(AsOf::from).or(position.map(AsOf::from))),
+    }
+}
+
+/// How far the tenant's logs went at the moment that two arguments may give.
+async fn snapshot(
+    asker: &Asker,
+    time: Option<DateTime<Utc>>,
+    position: Option<&str>,
+) -> Result<Option<Snapshot>, Error> {
+    match moment_of(time, position)? {
+        Some(as_of) => Ok(Some(Snapshot::of(asker.log(), as_of).await?)),
+        None => Ok(None),
+    }
+}
+
 /// Checks a moment that an argument gives.
 pub(super) fn moment(field: &'static str, moment: Option<DateTime<Utc>>) -> Result<Option<Moment>, Error> {
     moment.map(|moment| Moment::try_from(moment).map_err(|bad| Error::field(field, bad))).transpose()
@@ -174,17 +243,30 @@ pub(super) fn page_size(first: Option<i32>) -> Result<usize, Error> {
 }
 
 /// Counts the devices, only when `totalCount` is asked for.
-pub(super) struct Total(devices::Query);
+pub(super) struct Total {
+    query: devices::Query,
+    /// As of which moment, and how many there were.
+    then: Option<(Snapshot, i64)>,
+}
 
 #[Object]
 impl Total {
+    /// With `asOf`: the position of each log up to which the answer speaks, such as `1:42`. Null as of now.
+    async fn as_of(&self) -> Option<Vec<String>> {
+        let (snapshot, _) = self.then?;
+        Some(snapshot.positions(devices::Model::LANES))
+    }
+
     /// The number of items on all pages. Null if policies hide some items from the caller.
     async fn total_count(&self, context: &Context<'_>) -> Result<Option<Long>> {
         let asker = context.data::<Asker>()?;
         if asker.door.caller.is_ruled(Action::DevicesRead) {
             return Ok(None);
         }
-        let count = devices::count(asker.log(), &self.0, asker.door.app.online_since()).await;
+        if let Some((_, total)) = self.then {
+            return Ok(Some(Long(total)));
+        }
+        let count = devices::count(asker.log(), &self.query, asker.door.app.online_since()).await;
         Ok(Some(Long(count.map_err(Error::from)?)))
     }
 }

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::answer::{Answer, asks_for_own_type};
 use super::cost;
 use super::error::with_codes;
+use super::folding::Folding;
 use super::loaders::loaders;
 use super::order::Order;
 use super::price;
@@ -31,6 +32,7 @@ use crate::door::action::guarded;
 use crate::door::guard::Refused;
 use crate::door::{May, guard};
 use crate::rest::extract::{Body, Query};
+use crate::rest::page::further;
 use crate::rest::problem::Problem;
 use crate::rest::{Error, RequestId};
 
@@ -48,6 +50,8 @@ pub(super) struct Asker {
     /// The actions that were refused so far. Each goes on the record once a question, however many of its fields are
     /// refused.
     refused: Mutex<BTreeSet<Action>>,
+    /// What the question's answers as of moments of the past have folded.
+    pub(super) folding: Folding,
 }
 
 impl Asker {
@@ -226,7 +230,7 @@ async fn carry_out(
     let in_own_type = asks_for_own_type(headers);
     let refuse = |why: String| {
         let response = with_codes(Response::from_errors(vec![ServerError::new(why, None)]));
-        Ok(Answer { response, order: Order::default(), in_own_type })
+        Ok(Answer { response, order: Order::default(), in_own_type, further: further(0) })
     };
     let question = match cost::read(&query) {
         Ok(question) => question,
@@ -257,16 +261,18 @@ async fn carry_out(
         (_, false) => schemas.data.clone(),
     };
     let (now, nulls) = (door.app.now(), Arc::clone(&schemas.nulls));
-    let loaders = loaders(door.app.clone(), door.log().clone());
+    let folding = Folding::default();
+    let loaders = loaders(door.app.clone(), door.log().clone(), folding.clone());
     let mut request = Request::new(query)
         .variables(Variables::from_json(Value::Object(variables)))
         .data(loaders)
-        .data(Asker { door, request: request_id, now, refused: Mutex::default() });
+        .data(Asker { door, request: request_id, now, refused: Mutex::default(), folding: folding.clone() });
     request.operation_name = operation_name;
     request.set_parsed_query(question.document);
     let mut response = with_codes(schema.execute(request).await);
     nulls.settle(&mut response, &order, root);
-    Ok(Answer { response, order, in_own_type })
+    let further = further(folding.events().await);
+    Ok(Answer { response, order, in_own_type, further })
 }
 
 /// A variable that must not be null, and has neither a value nor a default. The library would notice it in the first

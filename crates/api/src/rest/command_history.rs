@@ -1,15 +1,14 @@
 //! One command, read from the log itself: its state and its steps, now or as of an earlier moment.
 
-use axum::Json;
 use fleetlog_access::action::typed::CommandsRead;
 use fleetlog_projections::commands::{self, Command, Step};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
+use super::as_of::{AsOf, Dated, Snapshot};
 use super::error::Error;
 use super::extract::Query;
-use super::parameters::Moment;
 use super::wire;
 use crate::app::App;
 use crate::door::May;
@@ -24,9 +23,9 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct When {
-    /// Answer as of this moment: events that were recorded later are left out.
-    #[param(value_type = Option<DateTime<Utc>>)]
-    as_of: Option<Moment>,
+    /// Answer as of this moment: what had been recorded at a time, or a log up to `<log>:<position>`.
+    #[param(value_type = Option<String>, example = "2026-03-01T12:00:00Z")]
+    as_of: Option<AsOf>,
 }
 
 /// A command, with the steps that led to its state.
@@ -44,15 +43,17 @@ struct History {
     get, path = "/commands/{id}", tag = "commands", operation_id = "read_command",
     params(("id" = String, Path, description = "The command's id"), When),
     responses(
-        (status = 200, description = "The command, as the log has it", body = wire::Command),
-        (status = 404, description = "No such command"),
+        (status = 200, description = "The command, as the log has it", body = wire::Command, headers(
+            ("As-Of" = String, description = "With `as_of`: the position of the control log up to which the answer speaks, such as `1:42`"),
+        )),
+        (status = 404, description = "No such command, or no such log"),
     ),
 )]
 async fn read_command(
     door: May<CommandsRead, Command>,
     Query(when): Query<When>,
-) -> Result<Json<wire::Command>, Error> {
-    read(&door, when).await.map(|(command, _)| Json(command.into()))
+) -> Result<Dated<wire::Command>, Error> {
+    Ok(read(&door, when).await?.map(|(command, _)| command.into()))
 }
 
 /// Returns every step of a command, with its actor and the state after it, read from the log itself.
@@ -60,19 +61,35 @@ async fn read_command(
     get, path = "/commands/{id}/history", tag = "commands", operation_id = "read_command_history",
     params(("id" = String, Path, description = "The command's id"), When),
     responses(
-        (status = 200, description = "The command and its steps", body = History),
-        (status = 404, description = "No such command"),
+        (status = 200, description = "The command and its steps", body = History, headers(
+            ("As-Of" = String, description = "With `as_of`: the position of the control log up to which the answer speaks, such as `1:42`"),
+        )),
+        (status = 404, description = "No such command, or no such log"),
     ),
 )]
 async fn read_command_history(
     door: May<CommandsRead, Command>,
     Query(when): Query<When>,
-) -> Result<Json<History>, Error> {
-    let (command, steps) = read(&door, when).await?;
-    Ok(Json(History { command: command.into(), steps: steps.into_iter().map(Into::into).collect() }))
+) -> Result<Dated<History>, Error> {
+    let steps = |steps: Vec<Step>| steps.into_iter().map(Into::into).collect();
+    let told = |(command, told): (Command, _)| History { command: command.into(), steps: steps(told) };
+    Ok(read(&door, when).await?.map(told))
 }
 
-async fn read(door: &May<CommandsRead, Command>, when: When) -> Result<(Command, Vec<Step>), Error> {
-    let found = commands::history(door.log(), door.id, when.as_of.map(|at| at.0)).await?;
-    found.ok_or_else(Error::missing::<Command>)
+async fn read(
+    door: &May<CommandsRead, Command>,
+    When { as_of }: When,
+) -> Result<Dated<(Command, Vec<Step>)>, Error> {
+    let snapshot = match as_of {
+        Some(as_of) => Some(Snapshot::of(door.log(), as_of).await?),
+        None => None,
+    };
+    let until = snapshot.map(|snapshot| snapshot.control());
+    let found = commands::history(door.log(), door.id, until).await?;
+    let found = found.ok_or_else(Error::missing::<Command>)?;
+    let events = found.1.len();
+    Ok(match snapshot {
+        Some(snapshot) => Dated::then::<commands::Model>(&snapshot, found, events),
+        None => Dated::now(found),
+    })
 }

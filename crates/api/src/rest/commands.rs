@@ -7,7 +7,8 @@ use fleetlog_access::{Action, Principal};
 use fleetlog_aggregates::command::Status;
 use fleetlog_aggregates::device;
 use fleetlog_engine::commands::{Accepted, NewCommand};
-use fleetlog_event_log::TenantLog;
+use fleetlog_event_log::{Position, TenantLog};
+use fleetlog_projections::Refolded;
 use fleetlog_projections::commands::{self, Command, Cursor};
 use fleetlog_projections::devices::Device;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -17,8 +18,9 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
+use super::as_of::{AsOf, Dated, Snapshot};
 use super::error::Error;
-use super::extract::{Body, IdempotencyKey, OptionalBody, Query, parse};
+use super::extract::{Body, IdempotencyKey, OptionalBody, Query};
 use super::headers::IDEMPOTENT_REPLAYED;
 use super::page::List;
 use super::parameters::{Limit, LogPosition, Moment, check_span};
@@ -200,18 +202,27 @@ struct Which {
     /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
     #[param(value_type = Option<String>, example = "1:42")]
     min_position: Option<LogPosition>,
+    /// Answer as of this moment: what had been recorded at a time, or a log up to `<log>:<position>`. `status` then means that
+    /// moment, too, and cannot be counted; a page may have few items or none while `has_more` is true. Pass it on with `cursor`.
+    #[param(value_type = Option<String>, example = "1:42")]
+    as_of: Option<AsOf>,
 }
 
 /// Lists the tenant's commands, newest first.
 #[utoipa::path(
     get, path = "/commands", tag = "commands", operation_id = "list_commands", params(Which),
-    responses((status = 200, description = "A page of commands", body = List<wire::Command>)),
+    responses(
+        (status = 200, description = "A page of commands", body = List<wire::Command>, headers(
+            ("As-Of" = String, description = "With `as_of`: the position of the control log up to which the answer speaks, such as `1:42`"),
+        )),
+        (status = 404, description = "No such log"),
+    ),
 )]
 async fn list_commands(
     door: May<CommandsRead>,
     Query(which): Query<Which>,
-) -> Result<Json<List<wire::Command>>, Error> {
-    list(&door, which).await.map(Json)
+) -> Result<Dated<List<wire::Command>>, Error> {
+    list(&door, which).await
 }
 
 /// Selects a page of a device's commands.
@@ -236,6 +247,9 @@ struct WhichOfDevice {
     /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
     #[param(value_type = Option<String>, example = "1:42")]
     min_position: Option<LogPosition>,
+    /// Answer as of this moment, as `GET /commands` does.
+    #[param(value_type = Option<String>, example = "1:42")]
+    as_of: Option<AsOf>,
 }
 
 /// Lists a device's commands, newest first. `GET /commands?device=` has more filters.
@@ -243,30 +257,37 @@ struct WhichOfDevice {
     get, path = "/devices/{uid}/commands", tag = "commands", operation_id = "list_device_commands",
     params(("uid" = String, Path, description = "The device's uid"), WhichOfDevice),
     responses(
-        (status = 200, description = "A page of commands", body = List<wire::Command>),
-        (status = 404, description = "No such device"),
+        (status = 200, description = "A page of commands", body = List<wire::Command>, headers(
+            ("As-Of" = String, description = "With `as_of`: the position of the control log up to which the answer speaks, such as `1:42`"),
+        )),
+        (status = 404, description = "No such device, or no such log"),
     ),
 )]
 async fn list_device_commands(
     door: May<CommandsRead, Device>,
-    Query(WhichOfDevice { status, cmd, limit, cursor, count, min_position }): Query<WhichOfDevice>,
-) -> Result<Json<List<wire::Command>>, Error> {
+    Query(WhichOfDevice { status, cmd, limit, cursor, count, min_position, as_of }): Query<WhichOfDevice>,
+) -> Result<Dated<List<wire::Command>>, Error> {
     let device = Some(door.id.to_string());
-    let which = Which { device, status, cmd, limit, cursor, count, min_position, ..Which::default() };
+    let which = Which { device, status, cmd, limit, cursor, count, min_position, as_of, ..Which::default() };
     let commands = list(&door, which).await?;
     // An empty list is answered only for a device that exists; an unknown device is a 404.
-    if commands.items.is_empty()
-        && !commands.has_more
-        && door.log().load::<device::Device>(&door.log().stream(&door.id)).await?.status()
-            == device::Status::Unknown
-    {
-        return Err(Error::missing::<Device>());
+    if commands.answer().items.is_empty() && !commands.answer().has_more {
+        let until = commands.control().unwrap_or(Position::MAX);
+        let device = [door.log().stream(&door.id)];
+        if door.log().streams_until::<device::Device>(&device, until).await?.is_empty() {
+            return Err(Error::missing::<Device>());
+        }
     }
-    Ok(Json(commands))
+    Ok(commands)
 }
 
-async fn list<T: Target>(door: &May<CommandsRead, T>, which: Which) -> Result<List<wire::Command>, Error> {
+async fn list<T: Target>(
+    door: &May<CommandsRead, T>,
+    which: Which,
+) -> Result<Dated<List<wire::Command>>, Error> {
     check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
+    let cursor = which.cursor.as_deref();
+    let (snapshot, after) = Snapshot::of_page(door.log(), which.as_of, "cursor", cursor).await?;
     let query = commands::Query {
         device_uid: which.device,
         status: which.status,
@@ -276,21 +297,44 @@ async fn list<T: Target>(door: &May<CommandsRead, T>, which: Which) -> Result<Li
         batch_id: which.batch_id,
         from: which.from.map(|from| from.0),
         to: which.to.map(|to| to.0),
-        after: parse("cursor", which.cursor.as_deref())?,
+        until: snapshot.map(|snapshot| snapshot.control()),
+        after,
         limit: which.limit.0,
     };
     min_position::of_projection::<commands::Model>(&door.app, door.log(), which.min_position).await?;
-    let page = commands::list(door.log(), &query).await?;
+    let dated = if let Some(snapshot) = snapshot {
+        list_then(door, &snapshot, &query, which.count).await?
+    } else {
+        let page = commands::list(door.log(), &query).await?;
+        Dated::now(List::page(page, |command| Cursor::of(command).to_string()))
+    };
     // Where policies hide some items from the caller, the total would reveal how many are hidden.
     let total = if which.count && !door.caller.is_ruled(Action::CommandsRead) {
         Some(commands::count(door.log(), &query).await?)
     } else {
         None
     };
-    let mut list: List<Command> =
-        List::page(page, |command| Cursor::of(command).to_string()).with_total(total);
-    guard::retain_commands(&door.caller, door.log(), &mut list.items, |command| &command.device_uid).await?;
-    Ok(list.into_items())
+    let (action, mut dated) = (Action::CommandsRead, dated.map(|list: List<Command>| list.with_total(total)));
+    let items = &mut dated.answer_mut().items;
+    guard::retain_by_device(&door.caller, door.log(), action, items, |command| &command.device_uid).await?;
+    Ok(dated.map(List::into_items))
+}
+
+async fn list_then<T: Target>(
+    door: &May<CommandsRead, T>,
+    snapshot: &Snapshot,
+    query: &commands::Query,
+    count: bool,
+) -> Result<Dated<List<Command>>, Error> {
+    if count && query.status.is_some() {
+        return Err(Error::field("count", "with as_of, the commands of one status are not counted"));
+    }
+    snapshot.wait_for_commands(&door.app, door.log()).await?;
+    let Refolded { found, events } =
+        commands::as_of::list(door.log(), query, snapshot.control(), true).await?;
+    let next_cursor = found.next.map(|place| snapshot.cursor(&place));
+    let list = List { has_more: next_cursor.is_some(), next_cursor, ..List::whole(found.items) };
+    Ok(Dated::then::<commands::Model>(snapshot, list, events))
 }
 
 /// The reason for a cancellation.

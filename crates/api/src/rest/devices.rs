@@ -8,15 +8,16 @@ use fleetlog_aggregates::device::{Command, Device as Aggregate, Labels, Registra
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_engine::devices::registration;
 use fleetlog_event_log::TenantLog;
+use fleetlog_projections::Refolded;
 use fleetlog_projections::devices::{self, Cursor, Device, Sort};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
+use super::as_of::{AsOf, Dated, Snapshot};
 use super::error::Error;
 use super::extract::{Body, Query, nameable, parse};
-use super::min_position::When;
 use super::page::List;
 use super::parameters::{Limit, LogPosition};
 use super::telemetry::shown_since;
@@ -73,40 +74,83 @@ struct Which {
     /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
     #[param(value_type = Option<String>, example = "1:42")]
     min_position: Option<LogPosition>,
+    /// Answer as of this moment: what had been recorded at a time, or a log up to `<log>:<position>` and the other one up to
+    /// that event's time. Filters and order then mean that moment, too. Pass it on with `cursor`.
+    #[param(value_type = Option<String>, example = "1:42")]
+    as_of: Option<AsOf>,
 }
 
 /// Lists the tenant's devices.
 #[utoipa::path(
     get, path = "/devices", tag = "devices", operation_id = "list_devices", params(Which),
-    responses((status = 200, description = "A page of devices", body = List<wire::Device>)),
+    responses(
+        (status = 200, description = "A page of devices", body = List<wire::Device>, headers(
+            ("As-Of" = String, description = "With `as_of`: the position of each log up to which the answer speaks, such as `1:42, 2:977`"),
+        )),
+        (status = 404, description = "No such log"),
+        (status = 410, description = "Readings of that time are no longer kept"),
+    ),
 )]
 async fn list_devices(
     door: May<DevicesRead>,
     Query(which): Query<Which>,
-) -> Result<Json<List<wire::Device>>, Error> {
+) -> Result<Dated<List<wire::Device>>, Error> {
     let sort: Sort = parse("sort", which.sort.as_deref())?.unwrap_or_default();
-    let query = devices::Query {
-        q: which.q,
-        status: which.status.map(Into::into),
-        sort,
-        after: parse("cursor", which.cursor.as_deref())?,
-        limit: which.limit.0,
-    };
+    let cursor = which.cursor.as_deref();
+    let (snapshot, after) = Snapshot::of_page(door.log(), which.as_of, "cursor", cursor).await?;
+    let status = which.status.map(Into::into);
+    let query = devices::Query { q: which.q, status, sort, after, limit: which.limit.0 };
     min_position::of_projection::<devices::Model>(&door.app, door.log(), which.min_position).await?;
+    // Where policies hide some items from the caller, the total would reveal how many are hidden.
+    let with_total = which.count && !door.caller.is_ruled(Action::DevicesRead);
+    match snapshot {
+        Some(snapshot) => list_then(&door, &snapshot, &query, with_total).await,
+        None => list_now(&door, &query, with_total).await.map(Dated::now),
+    }
+}
+
+async fn list_now(
+    door: &May<DevicesRead>,
+    query: &devices::Query,
+    with_total: bool,
+) -> Result<List<wire::Device>, Error> {
     let since = door.app.online_since();
-    let mut page = devices::list(door.log(), &query, since).await?;
+    let mut page = devices::list(door.log(), query, since).await?;
     let shown = shown_since(door.log());
     page.items = page.items.into_iter().map(|device| device.shown_since(shown)).collect();
-    // Where policies hide some items from the caller, the total would reveal how many are hidden.
-    let total = if which.count && !door.caller.is_ruled(Action::DevicesRead) {
-        Some(devices::count(door.log(), &query, since).await?)
-    } else {
-        None
-    };
+    let total = if with_total { Some(devices::count(door.log(), query, since).await?) } else { None };
     let mut list: List<Device> =
-        List::page(page, |device| Cursor::of(device, sort).to_string()).with_total(total);
+        List::page(page, |device| Cursor::of(device, query.sort).to_string()).with_total(total);
     guard::retain_devices(&door.caller, &mut list.items, |device| device).await?;
-    Ok(Json(list.into_items()))
+    Ok(list.into_items())
+}
+
+async fn list_then(
+    door: &May<DevicesRead>,
+    snapshot: &Snapshot,
+    query: &devices::Query,
+    with_total: bool,
+) -> Result<Dated<List<wire::Device>>, Error> {
+    let Refolded { found, events } = snapshot.list_devices(&door.app, door.log(), query).await?;
+    let cursor = |device: &Device| snapshot.cursor(&Cursor::of(device, query.sort));
+    let mut list: List<Device> = List::page(found.page, cursor).with_total(with_total.then_some(found.total));
+    let action = Action::DevicesRead;
+    guard::retain_by_device(&door.caller, door.log(), action, &mut list.items, |device| &device.uid).await?;
+    Ok(Dated::then::<devices::Model>(snapshot, list.into_items(), events))
+}
+
+/// When a device is read.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct When {
+    /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
+    #[param(value_type = Option<String>, example = "1:42")]
+    min_position: Option<LogPosition>,
+    /// Answer as of this moment: what had been recorded at a time, or a log up to `<log>:<position>` and the other one up to
+    /// that event's time.
+    #[param(value_type = Option<String>, example = "1:42")]
+    as_of: Option<AsOf>,
 }
 
 /// Returns one device, in service or not.
@@ -114,18 +158,29 @@ async fn list_devices(
     get, path = "/devices/{uid}", tag = "devices", operation_id = "read_device",
     params(("uid" = String, Path, description = "The device's uid"), When),
     responses(
-        (status = 200, description = "The device, in service or not", body = wire::Device),
-        (status = 404, description = "No such device"),
+        (status = 200, description = "The device, in service or not", body = wire::Device, headers(
+            ("As-Of" = String, description = "With `as_of`: the position of each log up to which the answer speaks, such as `1:42, 2:977`"),
+        )),
+        (status = 404, description = "No such device, or no such log"),
+        (status = 410, description = "Readings of that time are no longer kept"),
     ),
 )]
 async fn read_device(
     door: May<DevicesRead, Device>,
     Query(when): Query<When>,
-) -> Result<Json<wire::Device>, Error> {
+) -> Result<Dated<wire::Device>, Error> {
+    let uids = std::slice::from_ref(&door.id);
+    if let Some(as_of) = when.as_of {
+        let snapshot = Snapshot::of(door.log(), as_of).await?;
+        min_position::of_projection::<devices::Model>(&door.app, door.log(), when.min_position).await?;
+        let Refolded { found, events } = snapshot.devices(&door.app, door.log(), uids).await?;
+        let device = found.into_iter().next().ok_or_else(Error::missing::<Device>)?;
+        return Ok(Dated::then::<devices::Model>(&snapshot, device.into(), events));
+    }
     min_position::of_projection::<devices::Model>(&door.app, door.log(), when.min_position).await?;
-    let found = devices::get(door.log(), std::slice::from_ref(&door.id), door.app.online_since()).await?;
+    let found = devices::get(door.log(), uids, door.app.online_since()).await?;
     let device = found.into_iter().next().ok_or_else(Error::missing::<Device>)?;
-    Ok(Json(device.shown_since(shown_since(door.log())).into()))
+    Ok(Dated::now(device.shown_since(shown_since(door.log())).into()))
 }
 
 /// A device to put on the record.

@@ -26,7 +26,7 @@ use http::StatusCode;
 use super::problem::{FieldError, INTERNAL, Problem};
 use crate::resource::Resource;
 
-/// The code of a read whose `min_position` has not been reached. It says nothing about the service's health: a client may
+/// The code of a read whose `min_position` or `as_of` has not been reached. It says nothing about the service's health: a client may
 /// ask for any position.
 pub(super) const NOT_YET: &str = "not_yet";
 
@@ -154,7 +154,7 @@ impl Error {
 
     /// The read model or the log has not reached the position that the client asked for.
     pub(super) fn not_yet() -> Self {
-        let detail = "the position in min_position has not been reached yet; try again";
+        let detail = "the position that was asked for has not been reached yet; try again";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, NOT_YET, detail).soon()
     }
 

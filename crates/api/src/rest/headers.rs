@@ -6,6 +6,8 @@ use http::HeaderName;
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says that the answer is the one to an earlier request with the same key.
 pub(super) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// The positions of the logs up to which an answer as of a moment speaks.
+pub(super) const AS_OF: HeaderName = HeaderName::from_static("as-of");
 /// The request's id, as the log, metadata and answers show it.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How many requests the limit still allows.

@@ -21,7 +21,9 @@ use tracing::Instrument;
 
 use super::error::{Error, NOT_YET};
 use super::framing;
-use super::headers::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, RATELIMIT, RATELIMIT_POLICY, X_REQUEST_ID};
+use super::headers::{
+    AS_OF, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, RATELIMIT, RATELIMIT_POLICY, X_REQUEST_ID,
+};
 use super::problem::{self, Problem};
 
 /// The largest body, in bytes.
@@ -89,6 +91,7 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, IDEMPOTENCY_KEY, X_REQUEST_ID])
         .expose_headers([
+            AS_OF,
             header::LOCATION,
             header::RETRY_AFTER,
             IDEMPOTENT_REPLAYED,

@@ -73,15 +73,21 @@ impl<T> List<T> {
     /// Adds a number of items that was counted up to a bound. The request pays for the counting.
     #[must_use]
     pub fn counted(self, total: Option<Total>) -> Counted<T> {
-        let further = total.map_or(0, |total| total.count.unsigned_abs() / COUNTED_PER_REQUEST);
+        let further = further(total.map_or(0, |total| usize::try_from(total.count).unwrap_or(0)));
         let total_is_lower_bound = total.is_some_and(|total| total.is_lower_bound);
         let list = Self { total: total.map(|total| total.count), total_is_lower_bound, ..self };
-        Counted { list, further: Further(further) }
+        Counted { list, further }
     }
 }
 
-/// How many items are counted for one request's price. Counting more counts as a request more for each further so many.
-const COUNTED_PER_REQUEST: u64 = 10_000;
+/// What a request pays for rows that were read and are not in its answer.
+pub(crate) fn further(rows: usize) -> Further {
+    Further((rows / COUNTED_PER_REQUEST) as u64)
+}
+
+/// How many items are counted, or events folded, for one request's price. More count as a request more for each further so
+/// many.
+const COUNTED_PER_REQUEST: usize = 10_000;
 
 /// A page of a list whose items may have been counted.
 #[derive(Debug)]

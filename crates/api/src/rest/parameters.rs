@@ -14,7 +14,7 @@ pub const MAX_LIMIT: usize = 1000;
 /// A parameter's value is not valid. The text says what a valid value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadValue(&'static str);
+pub struct BadValue(pub(super) &'static str);
 
 /// The most items that a page has: 1 to 1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -46,7 +46,7 @@ const PER_REQUEST: u64 = 64 << 10;
 
 /// As how many requests more an answer counts, for work that its size does not show. A handler adds it to the response.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Further(pub(super) u64);
+pub(crate) struct Further(pub(crate) u64);
 
 /// Refuses requests of a caller who has used up a limit; without a caller, the limit counts by address.
 pub(super) async fn by_caller(State(app): State<App>, request: Request, next: Next) -> Response {

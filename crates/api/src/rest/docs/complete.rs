@@ -56,7 +56,7 @@ const UNAVAILABLE: Shared = (
     "503",
     "Unavailable",
     "unavailable",
-    "Not possible right now: the database is away, the time is up, or `min_position` has not been reached (`not_yet`).",
+    "Not possible right now: the database is away, the time is up, or `min_position` or `as_of` has not been reached (`not_yet`).",
 );
 const ANY: Shared = ("default", "AnyProblem", "internal", "Any other error, with the same form.");
 const SHARED: [Shared; 9] =

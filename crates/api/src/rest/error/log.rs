@@ -1,10 +1,23 @@
 //! The log's errors.
 
 use fleetlog_event_log as event_log;
+use fleetlog_event_log::as_of::NoPrefix;
 use http::StatusCode;
 
 use super::Error;
 use crate::rest::logs::Log;
+
+impl From<NoPrefix> for Error {
+    fn from(none: NoPrefix) -> Self {
+        match none {
+            NoPrefix::NoSuchLog => Self::missing::<Log>(),
+            NoPrefix::BeyondHead { .. } | NoPrefix::InFuture | NoPrefix::Removed { .. } => {
+                Self::field("as_of", none)
+            }
+            NoPrefix::Log(error) => error.into(),
+        }
+    }
+}
 
 impl From<event_log::Error> for Error {
     fn from(error: event_log::Error) -> Self {

@@ -5,6 +5,7 @@ use fleetlog_projections::rebuild::Refused;
 use fleetlog_projections::status::ProjectionStatus;
 use fleetlog_projections::telemetry_windows::{self, Invalid};
 use fleetlog_projections::{WaitError, devices};
+use http::StatusCode;
 
 use super::Error;
 
@@ -12,6 +13,10 @@ impl From<devices::Error> for Error {
     fn from(error: devices::Error) -> Self {
         match error {
             devices::Error::Cursor(bad) => Self::field("cursor", bad),
+            devices::Error::TooManyToSort => Self::field("sort", error),
+            devices::Error::TooManyLately => Self::field("status", error),
+            devices::Error::TooManyChanges | devices::Error::DeviceSentTooMuch => Self::field("as_of", error),
+            devices::Error::Removed { .. } => Self::new(StatusCode::GONE, "removed", error.to_string()),
             devices::Error::Database(error) => error.into(),
         }
     }

@@ -33,8 +33,8 @@ pub(in crate::rest) struct Device {
     pub(in crate::rest) last_reading: Option<LastReading>,
     /// How many messages of the device are on the record.
     pub(in crate::rest) messages: i64,
-    /// How many further messages were recognised as repeats.
-    pub(in crate::rest) duplicates: i64,
+    /// How many further messages were recognised as repeats. Null in an answer as of an earlier moment: they are not on the record.
+    pub(in crate::rest) duplicates: Option<i64>,
 }
 
 impl From<devices::Device> for Device {

@@ -1,0 +1,157 @@
+//! Lists as of an earlier moment: what the read model said when it was there.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fleetlog_aggregates::device::{Command, Labels};
+use fleetlog_event_log::as_of::{AsOf, Prefix};
+use fleetlog_event_log::{EventLog, Lane};
+use fleetlog_projections::devices::{self, Cursor, Device, Query, Sort, Status};
+use fleetlog_projections::paging::Page;
+
+use super::{Running, append, at, execute, reading, register, smuggle};
+use crate::support::{Database, log_of, t0};
+
+/// How the devices are listed at a moment: in every order, in every state, and by a text; a third of them each time.
+fn queries(nth: usize) -> impl Iterator<Item = Query> {
+    let sorts = Sort::WORDS.iter().map(|(_, sort)| Query { sort: *sort, limit: 2, ..Query::default() });
+    let states = [Status::Online, Status::Offline, Status::Decommissioned];
+    let states = states.map(|status| Query { status: Some(status), limit: 3, ..Query::default() });
+    // The database's rules say what is upper case, in a name and in a uid.
+    let texts = ["ÖLPUMPE", "DEV-0", "3%"].map(|q| Query { q: Some(q.into()), ..Query::default() });
+    sorts.chain(states).chain(texts).skip(nth % 3).step_by(3)
+}
+
+/// Walks all pages, and forgets how often messages came again, which nobody knows later.
+async fn walk(
+    mut query: Query,
+    list: impl AsyncFn(&Query) -> (Page<Device>, i64),
+) -> (Vec<Vec<Device>>, i64) {
+    let mut pages = vec![];
+    loop {
+        let (mut page, total) = list(&query).await;
+        query.after = page.items.last().map(|last| Cursor::of(last, query.sort));
+        page.items.iter_mut().for_each(|device| device.duplicates = None);
+        pages.push(page.items);
+        if !page.has_more {
+            return (pages, total);
+        }
+    }
+}
+
+/// What the read model says now, at this moment of the log.
+struct Remembered {
+    as_of: AsOf,
+    /// Whoever was heard of since then counts as online.
+    online_since: DateTime<Utc>,
+    answers: Vec<(Vec<Vec<Device>>, i64)>,
+}
+
+async fn remember(log: &EventLog, nth: usize, as_of: AsOf, online_since: DateTime<Utc>) -> Remembered {
+    let tenant = t0(log);
+    let mut answers = vec![];
+    for query in queries(nth) {
+        let list = async |query: &Query| {
+            let page = devices::list(&tenant, query, online_since).await.expect("listed");
+            (page, devices::count(&tenant, query, online_since).await.expect("counted"))
+        };
+        answers.push(walk(query, list).await);
+    }
+    Remembered { as_of, online_since, answers }
+}
+
+async fn newest(log: &EventLog, lane: Lane) -> AsOf {
+    log.heads().refresh(log.pool()).await.expect("the heads");
+    let log_id = log_of(log, lane);
+    AsOf::Position(log_id, log.heads().log(log_id).expect("a log").head)
+}
+
+/// Something that happens to one of four devices, and in which log.
+async fn happens(log: &EventLog, nth: usize) -> Lane {
+    let uid = format!("dev-{:02}", nth * 7 % 4);
+    let labels = Labels::from([("nth".into(), nth.to_string())]);
+    let stream = format!("t0/{uid}");
+    // By the device's clock readings come in no order, and some at the same time.
+    let taken = at("2026-03-01T00:00:00Z") + TimeDelta::hours((nth * 5 % 11) as i64);
+    match nth % 9 {
+        3 => execute(log, &stream, Command::Update { name: Some("Ölpumpe 3%".into()), labels: None }).await,
+        5 => execute(log, &stream, Command::Update { name: None, labels: Some(labels) }).await,
+        7 => {
+            execute(log, &stream, Command::Decommission).await;
+            if nth > 9 {
+                register(log, &uid, None).await;
+            }
+        }
+        _ => {
+            let readings = (0..3).map(|n| reading(&uid, 10 * nth + n, taken, &format!(r#""t":{n}"#)));
+            append(log, readings.collect()).await;
+            return Lane::Telemetry;
+        }
+    }
+    Lane::Control
+}
+
+#[tokio::test]
+async fn a_list_as_of_a_moment_is_the_list_that_the_read_model_had_then() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let running = Running::start(&log);
+    // Telemetry may be ahead of a registration.
+    append(&log, vec![reading("dev-00", 0, at("2026-03-01T00:00:00Z"), r#""t":0"#)]).await;
+    for nth in 0..4 {
+        register(&log, &format!("dev-{nth:02}"), Some("pump").filter(|_| nth == 1)).await;
+    }
+    let mut remembered = vec![];
+    let mut online_since = log.now();
+    for nth in 0..20 {
+        let lane = happens(&log, nth).await;
+        running.catch_up().await;
+        remembered.push(remember(&log, nth, newest(&log, lane).await, online_since).await);
+        if nth % 4 == 3 {
+            online_since = log.now();
+        }
+    }
+    let tenant = t0(&log);
+    for (nth, Remembered { as_of, online_since, answers }) in remembered.into_iter().enumerate() {
+        let prefix = tenant.prefix(as_of).await.expect("a prefix");
+        let by_time = tenant.prefix(AsOf::Time(prefix.at)).await.expect("a prefix");
+        assert_eq!(by_time, prefix, "the time of the last event is the same moment");
+        for (query, live) in queries(nth).zip(answers) {
+            let list = async |query: &Query| {
+                let listed =
+                    devices::as_of::list(&tenant, query, &prefix, online_since).await.expect("listed");
+                (listed.found.page, listed.found.total)
+            };
+            let then = walk(query.clone(), list).await;
+            assert_eq!(then, live, "{query:?} as of {as_of:?}");
+        }
+        let uids = ["dev-03", "dev-01", "nobody"].map(|uid| uid.parse().expect("a uid"));
+        let got = devices::as_of::get(&tenant, &uids, &prefix, online_since).await.expect("found");
+        assert_eq!(
+            got.found.iter().map(|device| device.uid.as_str()).collect::<Vec<_>>(),
+            ["dev-01", "dev-03"]
+        );
+    }
+}
+
+async fn prefix_now(log: &EventLog) -> Prefix {
+    let as_of = newest(log, Lane::Control).await;
+    t0(log).prefix(as_of).await.expect("a prefix")
+}
+
+#[tokio::test]
+async fn what_the_read_model_has_parked_is_left_out_as_of_a_moment_too() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let running = Running::start(&log);
+    register(&log, "dev-01", Some("known")).await;
+    smuggle(&log, "Device", "t0/dev-01", 2, r#"{"DeviceExploded":{}}"#).await;
+    smuggle(&log, "Device", "t0/dev-01", 3, r#"{"DeviceUpdated":{"name":"after the poison"}}"#).await;
+    running.catch_up().await;
+    let prefix = prefix_now(&log).await;
+    let uids = ["dev-01".parse().expect("a uid")];
+    let live = devices::get(&t0(&log), &uids, log.now()).await.expect("found").remove(0);
+    let one = devices::as_of::get(&t0(&log), &uids, &prefix, log.now()).await.expect("found").found.remove(0);
+    let all = devices::as_of::list(&t0(&log), &Query::default(), &prefix, log.now()).await.expect("listed");
+    let listed = all.found.page.items.into_iter().next().expect("a device");
+    let names = [live.name, one.name, listed.name].map(Option::unwrap_or_default);
+    assert_eq!(names, ["known", "known", "known"]);
+}
