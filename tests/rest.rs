@@ -5,10 +5,12 @@
 //! - [`generated`]: every operation with generated values, held against the document
 //! - [`devices`], [`commands`], [`idempotency`], [`command_types`], [`command_batches`], [`telemetry`], [`log`]: the
 //!   resources
+//! - [`audit`]: the proof of the log, to a client that knows only its specification
 //! - [`as_of`]: answers as of earlier moments
 //! - [`service`]: health, metrics, headers, and how it ends
 
 pub(crate) mod as_of;
+mod audit;
 mod bad_commands;
 mod bad_input;
 mod command_batches;

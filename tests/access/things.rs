@@ -103,6 +103,7 @@ pub(super) async fn tenants() -> Api {
             .expect("named");
     }
     api.catch_up().await;
+    api.prove().await;
     api
 }
 

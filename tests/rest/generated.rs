@@ -2,6 +2,9 @@
 //! document says, and takes what the document says it takes.
 
 use fleetlog_access::Role;
+use fleetlog_event_log::Lane;
+use fleetlog_proof::hash::Hash;
+use fleetlog_proof::note::{Checkpoint, Kind, SigningKey};
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -56,6 +59,8 @@ impl Fleet {
         let tier = json!({"limits": [{"path": "*", "requests": 1_000_000, "window_s": 1}]});
         assert_eq!(api.send(Method::PUT, "/tiers/mine", tier).await.status, StatusCode::OK);
         api.catch_up().await;
+        api.prove().await;
+        sign_the_example(&api).await;
         let open = api.send(Method::PATCH, "/tenant", json!({"registration": "open"})).await;
         assert_eq!(open.status, StatusCode::OK, "{}", open.text);
         let viewer = user_id("t0", Role::Viewer).to_string();
@@ -89,7 +94,9 @@ impl Fleet {
     fn path(&self, operation: &Operation) -> String {
         let name = self.names.iter().find(|(part, _)| operation.path.contains(part));
         let name = name.map_or("", |(_, name)| name);
-        let path = operation.path.replace("{uid}", "dev-01");
+        let log = self.api.log_of("t0", Lane::Control).to_string();
+        let path = operation.path.replace("{uid}", "dev-01").replace("{log}", &log);
+        let path = path.replace("{position}", "1").replace("{tile}", "0/000.p/1");
         ["{id}", "{name}", "{tier}", "{tenant}", "{projection}"]
             .into_iter()
             .fold(path, |path, part| path.replace(part, name))
@@ -118,6 +125,23 @@ impl Fleet {
             Some((operation, self.document.resolve(schema), example.as_object()?))
         })
     }
+}
+
+/// Makes a checkpoint of the size that the document's example is about.
+async fn sign_the_example(api: &Api) {
+    let log_id = api.log_of("t0", Lane::Control);
+    let key = SigningKey::generate("example", Kind::Note).expect("a key");
+    let origin = format!("example/{log_id}");
+    let note = key.sign(&Checkpoint { origin, size: 3, root: Hash::empty() });
+    sqlx::query(
+        "INSERT INTO audit_checkpoints (log_id, size, root, note, signed_at) VALUES ($1, 3, $2, $3, now())",
+    )
+    .bind(log_id.0)
+    .bind(Hash::empty().0.as_slice())
+    .bind(note)
+    .execute(&mut api.database.owner().await)
+    .await
+    .expect("a checkpoint");
 }
 
 /// What went against the document, all of it.

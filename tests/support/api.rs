@@ -15,8 +15,9 @@ use fleetlog_api::{App, Settings, rest};
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_event_log::control::{Actor, ExecuteError, Metadata};
 use fleetlog_event_log::telemetry::Outcome;
-use fleetlog_event_log::{EventLog, Lane, LogId};
+use fleetlog_event_log::{EventLog, Lane, Log, LogId};
 use fleetlog_projections::{Handle, Options, Projections};
+use fleetlog_proof::{Custody, Sequencer, read};
 use metrics_exporter_prometheus::PrometheusRecorder;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
@@ -38,6 +39,8 @@ pub(crate) struct Api {
     /// The metrics of this API alone; a test that reads them installs the recorder for its thread.
     pub(crate) recorder: PrometheusRecorder,
     projections: Handle,
+    /// The folder of the key that signs checkpoints.
+    pub(crate) custody: tempfile::TempDir,
     url: String,
     client: reqwest::Client,
     _stopping: DropGuard,
@@ -119,6 +122,7 @@ impl Api {
             broker_is_up,
             recorder,
             projections,
+            custody: tempfile::tempdir().expect("a folder"),
             url,
             client,
             _stopping: stop.drop_guard(),
@@ -241,6 +245,26 @@ impl Api {
 
     pub(crate) fn log_of(&self, tenant: &str, lane: Lane) -> LogId {
         self.log.heads().of(tenant, lane).expect("a log")
+    }
+
+    /// Waits until checkpoints prove all events that there are.
+    pub(crate) async fn prove(&self) {
+        let custody = Custody::open_or_create(self.custody.path()).expect("a key");
+        let stop = CancellationToken::new();
+        let sequencer = tokio::spawn(Sequencer::new(self.log.clone(), Some(custody)).run(stop.clone()));
+        let mut heads: Vec<_> = self.log.heads().watch().borrow().values().cloned().collect();
+        heads.retain(|log| log.head > 0);
+        eventually("the proof", async || {
+            let progress = read::progress(&self.log).await.expect("an answer");
+            let proved = |log: &Log| {
+                let newest = progress.iter().find(|progress| progress.log_id == log.log_id)?.newest.as_ref();
+                newest.filter(|newest| newest.note.checkpoint.size >= log.head as u64)
+            };
+            if heads.iter().all(|log| proved(log).is_some()) { Ok(()) } else { Err(progress) }
+        })
+        .await;
+        stop.cancel();
+        sequencer.await.expect("no panic");
     }
 
     /// Waits until the read models are up to date with the log.

@@ -122,6 +122,8 @@ actions! {
     LogsRead = "logs.read",
     /// Read the events themselves.
     EventsRead = "events.read",
+    /// Add a witness's signature to a checkpoint of a log.
+    AuditCosign = "audit.cosign",
     /// See what could not become an event.
     QuarantineRead = "quarantine.read",
     /// See the projections and how far behind they are.

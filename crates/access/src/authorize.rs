@@ -128,6 +128,7 @@ mod tests {
         telemetry.read: admin operator analyst auditor viewer
         logs.read: admin operator analyst auditor
         events.read: admin operator analyst auditor
+        audit.cosign: admin auditor
         quarantine.read: admin operator analyst auditor
         projections.read: admin operator analyst auditor
         projections.write: admin analyst

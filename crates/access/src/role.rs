@@ -16,7 +16,7 @@ pub enum Role {
     Operator,
     /// Reads telemetry and the log, and works with projections.
     Analyst,
-    /// Reads everything, changes nothing.
+    /// Reads everything, changes nothing, and signs what it has checked.
     Auditor,
     /// Looks at devices and their telemetry.
     Viewer,

@@ -4,13 +4,14 @@
 //! - `cost`: limits on a question's size, checked before the library walks it
 //! - `price`: what a question costs, and the most that it may cost
 //! - `query`, `mutation`: the reads and the writes
-//! - `device`, `command`, `telemetry`, `windows`, `log`, `projection`: the types of the answers
+//! - `device`, `command`, `telemetry`, `windows`, `log`, `audit`, `projection`: the types of the answers
 //! - `answer`, `order`, `nulls`: the answer as JSON text, in the order of the question, with nulls for what failed
 //! - `loaders`: shared queries for fields that need the same data of several devices
 //! - `folding`: how much of the log a question folds, for answers as of moments of the past
 //! - `scalars`, `error`: 64-bit numbers and JSON; errors with REST's codes
 
 mod answer;
+mod audit;
 mod command;
 mod cost;
 mod device;

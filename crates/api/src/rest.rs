@@ -13,7 +13,7 @@
 //! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]:
 //!   logging in, users, and the keys of programs
 //! - [`devices`], [`credentials`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`], [`windows`],
-//!   [`logs`], [`events`], [`quarantine`], [`projections`], [`rebuilds`], [`policies`], [`tenants`],
+//!   [`logs`], [`events`], [`audit`], [`proofs`], [`quarantine`], [`projections`], [`rebuilds`], [`policies`], [`tenants`],
 //!   [`tiers`], [`health`], [`metrics`]: the resources, each with its own `router()`
 //! - [`wire`]: types of the crates below, as REST writes and reads them
 //! - [`brokers`]: answers an external broker's questions about its clients
@@ -22,6 +22,7 @@
 pub mod accounts;
 pub mod api_keys;
 pub mod as_of;
+pub mod audit;
 pub mod auth;
 mod authentication;
 pub mod brokers;
@@ -50,6 +51,7 @@ pub mod parameters;
 pub mod policies;
 pub mod problem;
 pub mod projections;
+pub mod proofs;
 pub mod proxies;
 pub mod quarantine;
 pub(crate) mod rate_limits;
@@ -131,6 +133,8 @@ fn api() -> OpenApiRouter<App> {
         .merge(windows::router())
         .merge(logs::router())
         .merge(events::router())
+        .merge(audit::router())
+        .merge(proofs::router())
         .merge(quarantine::router())
         .merge(projections::router())
         .merge(rebuilds::router())

@@ -14,6 +14,10 @@ use crate::hash::Hash;
 
 /// The most signatures of a note that are read. The specification asks for 16 at least.
 pub const SIGNATURES: usize = 32;
+/// The most bytes of a witness's line. One of the post-quantum signature ML-DSA-44 has some 3,500.
+pub const COSIGNATURE: usize = 4096;
+/// The bytes of the shortest cosignature: the key's id, the time and an Ed25519 signature.
+const SHORTEST: usize = 4 + 8 + SIGNATURE;
 /// The bytes of an Ed25519 key, public or private.
 const KEY: usize = 32;
 /// The bytes of an Ed25519 signature.
@@ -347,6 +351,47 @@ impl FromStr for SignedCheckpoint {
     }
 }
 
+/// A line of a witness, with the form of a cosignature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cosignature {
+    name: String,
+    id: [u8; 4],
+    text: String,
+}
+
+impl Cosignature {
+    /// Reads a line, with or without a newline at its end. `None` if it has not the form of a cosignature.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        let line = line.strip_suffix('\n').unwrap_or(line);
+        let (name, signature) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
+        let bytes = STANDARD.decode(signature).ok().filter(|bytes| bytes.len() >= SHORTEST)?;
+        let id = *bytes.first_chunk()?;
+        let plain =
+            !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '+');
+        let text = format!("{line}\n");
+        (plain && text.len() <= COSIGNATURE).then(|| Self { name: name.to_owned(), id, text })
+    }
+
+    /// The name of the key that is said to have signed.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The line, with a newline at its end.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether a note has a line by this key.
+    #[must_use]
+    pub fn is_on(&self, note: &SignedCheckpoint) -> bool {
+        note.signatures.iter().any(|(name, signature)| *name == self.name && signature.starts_with(&self.id))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -404,6 +449,23 @@ mod tests {
             assert!(text.parse::<SignedCheckpoint>().is_err(), "{text}");
         }
         assert!(SigningKey::generate("a b", Kind::Note).is_err());
+    }
+
+    #[test]
+    fn a_witnesss_line_is_one_of_a_cosignatures_form_and_bounded_length() {
+        let witness = SigningKey::generate("witness.example/w1", Kind::Cosignature).expect("key");
+        let line = witness.cosign(&example(), 1_700_000_000);
+        let read = Cosignature::parse(&line).expect("a cosignature");
+        assert_eq!((read.name(), read.text()), ("witness.example/w1", line.as_str()));
+        assert_eq!(Cosignature::parse(line.trim_end()), Some(read.clone()));
+        let note = example_key().sign(&example());
+        let with = |text: &str| text.parse::<SignedCheckpoint>().expect("a note");
+        assert!(!read.is_on(&with(&note)) && read.is_on(&with(&(note.clone() + &line))));
+        let long = format!("\u{2014} w {}", STANDARD.encode([7; COSIGNATURE]));
+        let own = note.lines().last().expect("a signature");
+        for other in ["", "x", &line[3..], &line.replace(' ', "  "), &(line.clone() + &line), &long, own] {
+            assert_eq!(Cosignature::parse(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -14,9 +14,10 @@ use crate::{Error, note};
 pub enum Inclusion {
     /// The proof, as the text of a [C2SP tlog-proof](https://c2sp.org/tlog-proof).
     Proof(String),
-    /// The event is newer than the newest checkpoint, which has this size. It will be proved within seconds.
+    /// The event is newer than the newest checkpoint, which has this size; 0 if there is none yet. It will be proved
+    /// within seconds, if this installation signs checkpoints.
     NotYet(u64),
-    /// The log has no checkpoint, or no such position.
+    /// The log has no such position.
     None,
 }
 
@@ -81,17 +82,19 @@ pub async fn inclusion<S: Scope>(
     log_id: LogId,
     position: Position,
 ) -> Result<Inclusion, Error> {
+    let Some(index) = position.checked_sub(1).and_then(|index| u64::try_from(index).ok()) else {
+        return Ok(Inclusion::None);
+    };
     let mut connection = log.connection().await?;
-    let Some(newest) = store::newest(&mut connection, log_id).await? else { return Ok(Inclusion::None) };
-    let Ok(index) = u64::try_from(position - 1) else { return Ok(Inclusion::None) };
-    let size = newest.note.checkpoint.size;
-    if index >= size {
+    let newest = store::newest(&mut connection, log_id).await?;
+    let size = newest.as_ref().map_or(0, |newest| newest.note.checkpoint.size);
+    let Some(newest) = newest.filter(|_| index < size) else {
         let head = log.heads().log(log_id).map_or(0, |log| log.head);
         return Ok(if position <= head { Inclusion::NotYet(size) } else { Inclusion::None });
-    }
+    };
     let tiles = store::tiles(&mut connection, log_id, &tree::tiles_of_inclusion(index, size)).await?;
     let hashes = tiles.inclusion(index, size).map_err(|missing| Error::Missing { log_id, missing })?;
-    let hashes: String = hashes.iter().map(|hash| format!("{hash}\n")).collect();
+    let hashes = hashes.iter().fold(String::new(), |text, hash| text + &hash.to_string() + "\n");
     let note = newest.note.text();
     Ok(Inclusion::Proof(format!("c2sp.org/tlog-proof@v1\nindex {index}\n{hashes}\n{note}")))
 }
@@ -135,29 +138,44 @@ pub fn key_of(key: &VerifierKey, log_id: LogId) -> VerifierKey {
 /// What [`cosign`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cosigned {
-    /// The line was added, or was there.
+    /// The line was added, or the checkpoint had one by this key.
     Added,
     /// The log has no such checkpoint, or none any more.
     NoCheckpoint,
     /// The checkpoint has as many signatures as it may have.
     Full,
+    /// The line is no cosignature, or one in the log's own name.
+    Malformed,
 }
 
-/// Adds a witness's line to a checkpoint. The line is not checked: whoever reads the checkpoint knows the witnesses to
-/// trust. It must have the form of one.
-pub async fn cosign(log: &EventLog, log_id: LogId, size: u64, line: &str) -> Result<Cosigned, Error> {
+/// Adds a witness's line to a checkpoint: one for each key, and the first one stays. The signature is not checked:
+/// whoever reads the checkpoint knows the witnesses to trust. A line in the log's own name is refused, because it would
+/// make the log's own signature look wrong.
+pub async fn cosign<S: Scope>(
+    log: &EventLog<S>,
+    log_id: LogId,
+    size: u64,
+    line: &str,
+) -> Result<Cosigned, Error> {
+    let Some(line) = note::Cosignature::parse(line) else { return Ok(Cosigned::Malformed) };
     let mut connection = log.connection().await?;
-    let Some(stored) = store::of_size(&mut connection, log_id, size).await? else {
-        return Ok(Cosigned::NoCheckpoint);
-    };
-    if stored.note.text().contains(line) {
-        return Ok(Cosigned::Added);
+    // Another witness may add its line meanwhile. Then the checkpoint is looked at again: it has room for few.
+    loop {
+        let Some(stored) = store::of_size(&mut connection, log_id, size).await? else {
+            return Ok(Cosigned::NoCheckpoint);
+        };
+        let note = &stored.note;
+        if line.name() == note.checkpoint.origin {
+            return Ok(Cosigned::Malformed);
+        }
+        if line.is_on(note) {
+            return Ok(Cosigned::Added);
+        }
+        if note.signatures() >= note::SIGNATURES {
+            return Ok(Cosigned::Full);
+        }
+        if store::add_cosignature(&mut connection, log_id, note, line.text()).await? {
+            return Ok(Cosigned::Added);
+        }
     }
-    let with_line: Result<note::SignedCheckpoint, _> = format!("{}{line}", stored.note.text()).parse();
-    if stored.note.signatures() == note::SIGNATURES {
-        return Ok(Cosigned::Full);
-    }
-    with_line?;
-    store::add_cosignature(&mut connection, log_id, size, line).await?;
-    Ok(Cosigned::Added)
 }

@@ -40,7 +40,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// The most events of a log in one transaction. Others have their turn in between.
 const BATCH: Position = 20_000;
 /// How often logs that have grown get a checkpoint. At least every 10 s was asked for.
-const SIGN_EVERY: Duration = Duration::from_secs(5);
+pub const SIGN_EVERY: Duration = Duration::from_secs(5);
 /// How often a node that does not lead takes in the leader's checkpoints.
 const WATCH_EVERY: Duration = Duration::from_secs(10);
 /// How often checkpoints are thinned out.

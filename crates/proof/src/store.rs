@@ -186,22 +186,24 @@ pub(crate) async fn publish(
     Ok(())
 }
 
+/// Adds a line to a checkpoint that still is this note.
 pub(crate) async fn add_cosignature(
     connection: &mut PgConnection,
     log_id: LogId,
-    size: u64,
+    note: &SignedCheckpoint,
     line: &str,
-) -> Result<(), Error> {
-    sqlx::query(
-        "UPDATE audit_checkpoints SET cosignatures = cosignatures || $3
-         WHERE log_id = $1 AND size = $2 AND position($3 in cosignatures) = 0",
+) -> Result<bool, Error> {
+    let added = sqlx::query(
+        "UPDATE audit_checkpoints SET cosignatures = cosignatures || $4
+         WHERE log_id = $1 AND size = $2 AND note || cosignatures = $3",
     )
     .bind(log_id)
-    .bind(i64::try_from(size).unwrap_or(i64::MAX))
+    .bind(note.checkpoint.size as i64)
+    .bind(note.text())
     .bind(line)
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(added.rows_affected() > 0)
 }
 
 /// The columns of [`Stored`].

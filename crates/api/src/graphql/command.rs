@@ -5,8 +5,10 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, OutputType, Result};
 use chrono::{DateTime, Utc};
 use fleetlog_access::Action;
 use fleetlog_aggregates::command;
+use fleetlog_event_log::Lane;
 use fleetlog_projections::commands::{self, Cursor};
 use fleetlog_projections::read_model::ReadModel;
+use fleetlog_proof::read::{self, Inclusion};
 
 use super::loaders::{LifeOf, Loaders};
 use super::query::{moment, page_size};
@@ -16,6 +18,7 @@ use crate::door::guard;
 use crate::resource::uuid;
 use crate::rest::Error;
 use crate::rest::as_of::{AsOf, Snapshot};
+use crate::rest::logs::in_lane;
 use crate::rest::parameters::check_span;
 
 /// A command as the log left it, or as it was at a moment of the past.
@@ -265,6 +268,18 @@ impl Step {
     /// When the event was recorded, by the database's clock.
     async fn recorded_at(&self) -> DateTime<Utc> {
         self.0.recorded_at
+    }
+
+    /// The proof that the log has the event, as the text of a C2SP tlog-proof. Null until a checkpoint proves it.
+    async fn proof(&self, context: &Context<'_>) -> Result<Option<String>> {
+        let asker = context.data::<Asker>()?;
+        asker.may(Action::EventsRead)?;
+        let log_id = in_lane(asker.log(), Lane::Control)?;
+        let proof = read::inclusion(asker.log(), log_id, self.0.position).await.map_err(Error::from)?;
+        Ok(match proof {
+            Inclusion::Proof(text) => Some(text),
+            Inclusion::NotYet(_) | Inclusion::None => None,
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use fleetlog_projections::devices::as_of::Listed;
 use fleetlog_projections::devices::{self, Cursor, Sort, SortBy};
 use fleetlog_projections::read_model::ReadModel;
 
+use super::audit::LogProof;
 use super::command::{self, Command, CommandFilter, CommandTotal};
 use super::device::{Device, Status};
 use super::loaders::{DeviceOf, LifeOf, Loaders};
@@ -23,7 +24,7 @@ use crate::rest::as_of::{AsOf, Snapshot};
 use crate::rest::extract::parse;
 use crate::rest::parameters::{Limit, LogPosition, Moment};
 use crate::rest::telemetry::shown_since;
-use crate::rest::{Error, logs, projections};
+use crate::rest::{Error, audit, logs, projections};
 
 /// The reads that a caller can make.
 pub(super) struct Query;
@@ -155,6 +156,13 @@ impl Query {
         let asker = context.data::<Asker>()?;
         asker.may(Action::LogsRead)?;
         Ok(logs::of(asker.log()).into_iter().map(Log).collect())
+    }
+
+    /// Lists the tenant's logs, with how far the proof of each is.
+    async fn audit(&self, context: &Context<'_>) -> Result<Vec<LogProof>> {
+        let asker = context.data::<Asker>()?;
+        asker.may(Action::EventsRead)?;
+        Ok(audit::of(asker.log()).await?.into_iter().map(LogProof).collect())
     }
 
     /// Lists every projection, with its progress in the tenant's logs.

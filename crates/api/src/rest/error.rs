@@ -9,12 +9,14 @@
 //! - `devices`: devices and their registration
 //! - `log`: the log
 //! - `projections`: the read models
+//! - `proof`: the proof of the log
 
 mod access;
 mod commands;
 mod devices;
 mod log;
 mod projections;
+mod proof;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -156,6 +158,14 @@ impl Error {
     pub(super) fn not_yet() -> Self {
         let detail = "the position that was asked for has not been reached yet; try again";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, NOT_YET, detail).soon()
+    }
+
+    /// The event is not proved yet.
+    pub(super) fn not_proved_yet(proved: u64, after: Duration) -> Self {
+        let detail = format!(
+            "the event is not proved yet: the log's newest checkpoint has its first {proved} events; try again"
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, NOT_YET, detail).after(after)
     }
 
     /// 429: the tenant's other requests, or its unread answers, have used up what it may have at once. The cause is the

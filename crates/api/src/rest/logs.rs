@@ -2,6 +2,7 @@
 
 use axum::Json;
 use fleetlog_access::action::typed::LogsRead;
+use fleetlog_access::{Action, Principal, authorize};
 use fleetlog_event_log::{Lane, LogId, TenantLog};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,6 +14,7 @@ use super::page::List;
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
+use crate::door::guard::Refused;
 use crate::resource::Resource;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -38,7 +40,15 @@ impl Resource for Log {
     const MISSING: &'static str = "there is no such log";
 
     fn id(name: &str) -> Option<LogId> {
-        name.parse().ok().map(LogId)
+        let id = name.parse().ok().map(LogId);
+        id.filter(|id| id.to_string() == name)
+    }
+
+    /// Another tenant's log is answered like one that does not exist.
+    async fn decide(caller: &Principal, log: &TenantLog, action: Action, id: &LogId) -> Result<(), Refused> {
+        authorize(caller, action, &Self::all(caller))?;
+        let known = log.heads().log(*id).is_some_and(|known| known.tenant == log.tenant().as_str());
+        if known { Ok(()) } else { Err(Refused::Failed(Error::missing::<Self>())) }
     }
 }
 

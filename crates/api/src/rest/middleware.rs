@@ -64,6 +64,8 @@ impl RequestId {
 pub(super) fn wrap(router: Router, cors_origins: &[HeaderValue]) -> Router {
     let compress = SizeAbove::new(COMPRESS_ABOVE)
         .and(NotForContentType::IMAGES)
+        // Hashes, which do not compress.
+        .and(NotForContentType::const_new("application/octet-stream"))
         .and(NotForContentType::SSE)
         .and(NotForContentType::GRPC);
     let default = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));

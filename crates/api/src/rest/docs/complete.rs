@@ -14,8 +14,9 @@ use crate::rest::cookies;
 use crate::rest::problem::CONTENT_TYPE;
 
 /// The groups of operations.
-const TAGS: [(&str, &str); 14] = [
+const TAGS: [(&str, &str); 15] = [
     ("api-keys", "Keys with which programs call the API without a login."),
+    ("audit", "Proof that no event was changed, removed, added or moved, for those who trust nobody."),
     ("auth", "Logging in and out, sessions, and the caller's own account."),
     ("browser", "A browser's session, held in one cookie, for pages that keep no token themselves."),
     ("commands", "Commands to devices, batches of them, and the command types that a tenant allows."),
@@ -83,6 +84,7 @@ pub(super) fn complete(document: &mut Value) {
     });
     document["components"]["responses"] =
         SHARED.iter().map(|shared| (shared.1.to_owned(), answer(shared))).collect();
+    spell_wildcards(document);
     for (path, item) in document["paths"].as_object_mut().into_iter().flatten() {
         for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
             describe(operation);
@@ -95,6 +97,12 @@ pub(super) fn complete(document: &mut Value) {
     open_free_objects(document);
     examples::add(document);
     drop_unused(document);
+}
+
+/// Spells a variable that takes the rest of a path, slashes included, like any other: the document has no word for it.
+fn spell_wildcards(document: &mut Value) {
+    let Some(paths) = document["paths"].as_object_mut() else { return };
+    *paths = std::mem::take(paths).into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
 }
 
 /// Gives titled variants names of their own: generators lose some of those that are written inline.

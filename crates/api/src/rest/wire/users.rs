@@ -56,7 +56,7 @@ pub(in crate::rest) enum Role {
     Operator,
     /// Reads telemetry and the log, and works with projections.
     Analyst,
-    /// Reads everything, changes nothing.
+    /// Reads everything, changes nothing, and signs what it has checked.
     Auditor,
     /// Looks at devices and their telemetry.
     Viewer,
