@@ -30,7 +30,7 @@ impl Hash {
         Self::of(&bytes)
     }
 
-    /// Reads the form that [`Hash`] is shown in.
+    /// Reads the form that [`struct@Hash`] is shown in.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Some(Self(STANDARD.decode(text).ok()?.try_into().ok()?))
