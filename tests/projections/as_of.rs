@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_aggregates::device::{Command, Labels};
 use fleetlog_event_log::as_of::{AsOf, Prefix};
-use fleetlog_event_log::{EventLog, Lane};
+use fleetlog_event_log::{Event, EventLog, Lane};
 use fleetlog_projections::devices::{self, Cursor, Device, Query, Sort, Status};
 use fleetlog_projections::paging::Page;
 
@@ -154,4 +154,56 @@ async fn what_the_read_model_has_parked_is_left_out_as_of_a_moment_too() {
     let listed = all.found.page.items.into_iter().next().expect("a device");
     let names = [live.name, one.name, listed.name].map(Option::unwrap_or_default);
     assert_eq!(names, ["known", "known", "known"]);
+}
+
+#[tokio::test]
+async fn readings_are_read_up_to_a_bound_and_of_whole_devices() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let noon = at("2026-03-01T12:00:00Z");
+    let readings =
+        |uid: &'static str, from: usize| (from..from + 3).map(move |n| reading(uid, n, noon, r#""t":1"#));
+    append(&log, readings("dev-02", 0).chain(readings("dev-01", 10)).chain(readings("dev-03", 20)).collect())
+        .await;
+    let (tenant, telemetry) = (t0(&log), log_of(&log, Lane::Telemetry));
+    // The one without readings is complete as soon as those before it are.
+    let uids = ["dev-03", "none", "dev-01", "dev-02"].map(|uid| uid.parse().expect("a uid"));
+    for (until, limit, complete, read) in
+        [(9, 9, 4, 9), (9, 8, 3, 8), (9, 6, 3, 6), (9, 5, 2, 5), (9, 2, 0, 2), (7, 7, 4, 7), (0, 0, 4, 0)]
+    {
+        let mut seen = vec![];
+        let each = |event: &Event| seen.push((event.aggregate_id.clone(), event.position));
+        let told = tenant.each_reading_of(telemetry, &uids, until, limit, each).await.expect("read");
+        assert_eq!((told, seen.len()), (complete, read), "up to {until}, at most {limit}: {seen:?}");
+        assert!(seen.iter().all(|(_, position)| *position <= until), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_would_fold_too_much_is_refused_before_it_is_read() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let tenant = t0(&log);
+    register(&log, "dev-01", None).await;
+    let list = async |query: Query, prefix: &Prefix| {
+        devices::as_of::list(&tenant, &query, prefix, log.now()).await.map(|listed| listed.found.total)
+    };
+    let full = Prefix {
+        telemetry: devices::as_of::READINGS as i64 + 1,
+        telemetry_begins: 1,
+        ..prefix_now(&log).await
+    };
+    let sorted =
+        list(Query { sort: "last_seen_at".parse().expect("a sort"), ..Query::default() }, &full).await;
+    assert!(matches!(sorted, Err(devices::Error::TooManyToSort)), "{sorted:?}");
+    let online = list(Query { status: Some(Status::Online), ..Query::default() }, &full).await;
+    assert!(matches!(online, Err(devices::Error::TooManyLately)), "{online:?}");
+    assert_eq!(list(Query::default(), &full).await.expect("listed"), 1, "the page's own devices decide");
+    let name = "x".repeat(devices::as_of::CHANGES_BYTES / 16);
+    for sequence in 2..18 {
+        let payload = format!(r#"{{"DeviceUpdated":{{"name":"{name}"}}}}"#);
+        smuggle(&log, "Device", "t0/dev-01", sequence, &payload).await;
+    }
+    let large = list(Query::default(), &prefix_now(&log).await).await;
+    assert!(matches!(large, Err(devices::Error::TooManyChanges)), "{large:?}");
 }

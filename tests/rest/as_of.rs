@@ -4,6 +4,7 @@ use chrono::Utc;
 use fleetlog_access::Role;
 use fleetlog_aggregates::command::Input;
 use fleetlog_event_log::Lane;
+use fleetlog_projections::paging;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -267,6 +268,35 @@ async fn a_cursor_goes_on_at_the_moment_of_its_list_only() {
     let rest = api.get(&at(&format!("/devices?cursor={then}"), &position)).await.json();
     let uids: Vec<_> = rest["items"].as_array().expect("items").iter().map(|item| &item["uid"]).collect();
     assert_eq!(uids, ["dev-02", "dev-03"], "what came later is not in the list");
+}
+
+#[tokio::test]
+async fn all_pages_of_a_list_speak_of_the_positions_of_the_first_one() {
+    let api = Api::start().await;
+    for uid in ["dev-01", "dev-02", "dev-03"] {
+        api.publish(uid, [json!({"t": 1})]).await;
+    }
+    let moment = newest(&api).await.recorded_at;
+    let first = api.get(&at("/devices?limit=1", &moment)).await;
+    // As if the last event had not been visible yet when the first page was read.
+    let cursor = first.json()["next_cursor"].clone();
+    let mut place: Value = paging::decode(cursor.as_str().expect("a cursor")).expect("ours");
+    place["telemetry"] = json!(1);
+    let next = api.get(&at(&format!("/devices?cursor={}", paging::encode(&place)), &moment)).await;
+    let telemetry = api.log_of("t0", Lane::Telemetry);
+    assert!(first.header("as-of").ends_with(&format!(", {telemetry}:3")), "{}", first.header("as-of"));
+    assert!(next.header("as-of").ends_with(&format!(", {telemetry}:1")), "{}", next.header("as-of"));
+    let messages: Vec<_> =
+        next.json()["items"].as_array().expect("items").iter().map(|item| item["messages"].clone()).collect();
+    assert_eq!(messages, [0, 0]);
+    for (field, forged) in
+        [("control", json!(-1)), ("telemetry", json!(i64::MIN)), ("control", json!(i64::MAX))]
+    {
+        let mut place = place.clone();
+        place[field] = forged;
+        let answer = api.get(&at(&format!("/devices?cursor={}", paging::encode(&place)), &moment)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{place}: {}", answer.text);
+    }
 }
 
 #[tokio::test]
