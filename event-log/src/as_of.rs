@@ -63,8 +63,8 @@ impl TenantLog {
     /// How far the tenant's logs went at a moment.
     ///
     /// Positions follow the server's clock, so a time lies between two positions. Where that clock was set back, a time may
-    /// lie at several places, and one of them is taken. What was being stored at a time that has only just passed may be
-    /// missing: only the positions of the answer stand for ever.
+    /// lie at several places, and one of them is taken. What is just being stored at a moment that has only just passed may be
+    /// missing.
     pub async fn prefix(&self, as_of: AsOf) -> Result<Prefix, NoPrefix> {
         let ([control, telemetry], now) = self.heads_now().await?;
         let until = match as_of {

@@ -35,3 +35,20 @@ impl Folding {
         *self.0.lock().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_question_folds_up_to_its_bound_and_then_no_more() {
+        let folding = Folding::default();
+        let fold = async |events| folding.fold(async move { Ok(Refolded { found: events, events }) }).await;
+        assert_eq!(fold(READINGS - 1).await.ok(), Some(READINGS - 1));
+        assert_eq!(fold(5).await.ok(), Some(5), "it was within the bound when it began");
+        let refused = fold(0).await.map_err(|error| error.message());
+        let told = "as_of: the question's other fields fold 500000 events: ask for this one by itself";
+        assert_eq!(refused, Err(told.to_owned()));
+        assert_eq!(folding.events().await, READINGS + 4);
+    }
+}
