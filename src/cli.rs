@@ -1,6 +1,7 @@
 //! The command line: commands, options and their variables. Each command's code is in its own file.
 
 pub mod announce;
+pub mod archive;
 pub mod device;
 pub mod environment;
 pub mod logging;
@@ -21,6 +22,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fleetlog_access as access;
 use fleetlog_access::mail::{Transport, transport};
 use fleetlog_api::rest;
+use fleetlog_archive::Place;
 use fleetlog_event_log::database;
 use fleetlog_lab::bench;
 use fleetlog_mqtt::server;
@@ -74,6 +76,8 @@ pub enum Command {
     Device(device::Device),
     /// List, rebuild and verify read models.
     Projections(projections::Projections),
+    /// List, verify and restore readings that were removed because they are over age.
+    Archive(archive::Archive),
     /// Replay what the log says of a command, a device or a moment.
     Replay(replay::Replay),
     /// List and add users and change passwords, without a login.
@@ -203,6 +207,11 @@ pub struct Service {
     /// `data/outbox` for `serve`.
     #[arg(long, env = "FLEETLOG_OUTBOX_DIR", value_name = "DIR")]
     pub outbox_dir: Option<PathBuf>,
+    /// Where weeks of readings go that all their tenants keep no longer: a directory, or `none` to remove them without a copy.
+    /// Without it, `up` uses `archive` in its data directory, and `serve` removes nothing. Several nodes need a directory
+    /// that all of them reach.
+    #[arg(long, env = "FLEETLOG_ARCHIVE", value_name = "DIR")]
+    pub archive: Option<Place>,
     /// How many seconds after its last message a device counts as offline.
     #[arg(long, env = "FLEETLOG_ONLINE_WITHIN", default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub online_within: u32,
@@ -327,6 +336,7 @@ pub fn run(command: Command) -> LocalBoxFuture<'static, anyhow::Result<()>> {
             Command::Agent(args) => publish::agent(args).await,
             Command::Device(args) => device::run(args).await,
             Command::Projections(args) => projections::run(args).await,
+            Command::Archive(args) => archive::run(args).await,
             Command::Replay(args) => replay::run(args).await,
             Command::User(args) => user::run(args).await,
             Command::Bench(args) => bench::run(args).await,
@@ -381,6 +391,7 @@ fn service_options(
         access: access::Settings { public_url: args.public_url.clone() },
         mail,
         audit_dir: args.audit_dir.clone(),
+        archive: args.archive.clone(),
         settings: fleetlog_api::Settings {
             online_within: std::time::Duration::from_secs(args.online_within.into()),
             open_metrics: args.metrics_open,

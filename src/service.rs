@@ -16,6 +16,7 @@ use fleetlog_aggregates::command_type;
 use fleetlog_aggregates::topic::ACK_FILTER;
 use fleetlog_api::app::BrokerProbe;
 use fleetlog_api::{rest, server as http};
+use fleetlog_archive::{Archiver, Copies, Place};
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_engine::dispatch::Dispatcher;
 use fleetlog_engine::dispatch::outlet::CommandOutlet;
@@ -54,6 +55,8 @@ pub struct Options {
     pub mail: mail::Transport,
     /// The folder of the key that signs the logs' checkpoints. Without it nothing is signed.
     pub audit_dir: Option<PathBuf>,
+    /// Where readings that are over age go. `None`: they stay in the database.
+    pub archive: Option<Place>,
     /// Settings of the API.
     pub settings: fleetlog_api::Settings,
     /// Access to this process's metrics.
@@ -206,6 +209,7 @@ impl Service {
         }
         let custody = options.audit_dir.as_deref().map(Custody::open_or_create).transpose()?;
         let log = EventLog::open(options.database).await?;
+        log.read_archives(Arc::new(Copies::new(options.archive.clone())));
         let (email, password) = (options.admin_email, options.admin_password);
         let first = access::first_start(&log, email, password, options.secret).await?;
         let listener = listen(options.http)?;
@@ -221,6 +225,10 @@ impl Service {
         core.run("the counters' upkeep", async move |stop| rest::metrics::upkeep(counters, stop).await);
         for (name, part) in access.background(&core.stop) {
             core.run(name, |_| part);
+        }
+        if let Some(place) = options.archive {
+            let archiver = Archiver::new(log.clone(), place);
+            core.run("the archiver", async move |stop| archiver.run(stop).await);
         }
         let devices = Credentials::new(log.clone());
         let noting = devices.clone();

@@ -9,6 +9,7 @@
 
 mod access;
 mod accounts;
+mod archive;
 mod bench;
 mod clocks;
 mod commands;

@@ -6,11 +6,12 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The crates from the ground up. Each may use those before it, never those after it.
-const FLOORS: [&str; 11] = [
+const FLOORS: [&str; 12] = [
     "fleetlog-embedded",
     "fleetlog-aggregates",
     "fleetlog-event-log",
     "fleetlog-proof",
+    "fleetlog-archive",
     "fleetlog-projections",
     "fleetlog-access",
     "fleetlog-engine",
@@ -44,6 +45,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["cedar-policy", "argon2", "jsonwebtoken", "lettre", "zxcvbn"], &["fleetlog-access"]),
     (&["jsonschema"], &["fleetlog-aggregates"]),
     (&["lttb"], &["fleetlog-projections"]),
+    (&["parquet"], &["fleetlog-archive"]),
     (&["hdrhistogram"], &["fleetlog-lab"]),
     (&["clap"], &["fleetlog-lab", "fleetlog"]),
 ];

@@ -136,6 +136,29 @@ acts! {
             /// The new values, by the setting's name.
             settings: serde_json::Map<String, serde_json::Value>,
         },
+        /// Readings of the tenant left the database, because its retention is over.
+        ReadingsRemoved {
+            /// The telemetry log.
+            log_id: i32,
+            /// The position of the first of these readings.
+            first: i64,
+            /// The position of the last one.
+            last: i64,
+            /// When the week begins in which they were recorded.
+            week: DateTime<Utc>,
+            /// The hash of the file that has them now, in hexadecimal digits. `None` means that no copy is kept.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            sha256: Option<String>,
+        },
+        /// Readings that were removed are in the database again.
+        ReadingsRestored {
+            /// The telemetry log.
+            log_id: i32,
+            /// The position of the first of these readings.
+            first: i64,
+            /// The position of the last one.
+            last: i64,
+        },
     }
 
     /// A refusal. Stream `tenant/<id>`, one for each event.
@@ -346,6 +369,15 @@ mod tests {
             &Tenant::TenantSettingsChanged {
                 settings: [("self_registration".to_owned(), false.into())].into_iter().collect(),
             },
+        );
+        let week = DateTime::from_timestamp(1_767_571_200, 0).expect("in range");
+        stored(
+            r#"{"ReadingsRemoved":{"log_id":2,"first":1,"last":9,"week":"2026-01-05T00:00:00Z","sha256":"ab"}}"#,
+            &Tenant::ReadingsRemoved { log_id: 2, first: 1, last: 9, week, sha256: Some("ab".into()) },
+        );
+        stored(
+            r#"{"ReadingsRestored":{"log_id":2,"first":1,"last":9}}"#,
+            &Tenant::ReadingsRestored { log_id: 2, first: 1, last: 9 },
         );
         stored(r#"{"LoginRefused":{}}"#, &Denial::LoginRefused { times: 1 });
         stored(r#"{"LoginRefused":{"times":3}}"#, &Denial::LoginRefused { times: 3 });

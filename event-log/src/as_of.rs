@@ -98,7 +98,7 @@ impl TenantLog {
     /// The tenant's control log and its telemetry log with their heads, and the time. Everything that was visible at that
     /// time is within the heads.
     async fn heads_now(&self) -> Result<([Log; 2], DateTime<Utc>)> {
-        let sql = "SELECT log_id, tenant, lane, shard, head, now() AS now FROM logs
+        let sql = "SELECT log_id, tenant, lane, shard, head, archived_until, now() AS now FROM logs
              WHERE tenant = $1 AND shard = 0 ORDER BY lane";
         let rows = self.fetch(sqlx::query(sql).bind(self.tenant().as_str())).await?;
         let [control, telemetry] = rows.as_slice() else { return Err(sqlx::Error::RowNotFound.into()) };

@@ -251,7 +251,7 @@ impl EventLog {
             let missing = match self.last(&log).await {
                 // A telemetry log may have no event left: weeks are retired.
                 Ok(None) if log.lane == Lane::Telemetry => continue,
-                Ok(last) if last.unwrap_or(0) >= log.head => continue,
+                Ok(last) if last.unwrap_or(0).max(log.archived_until) >= log.head => continue,
                 Ok(last) => format!("its last event is {}", last.unwrap_or(0)),
                 Err(error) if told(&error).is_some() => {
                     tracing::error!(log = log.log_id.0, %error, "the end of a log is damaged");

@@ -60,6 +60,17 @@ pub enum Error {
     /// Events cannot be read, because a file of the database is damaged.
     #[error(transparent)]
     Damaged(#[from] crate::damage::Damage),
+    /// Events were removed, because their tenant's retention is over.
+    #[error("read {0}")]
+    Archived(Box<crate::archived::Archived>),
+    /// The copy of events that were removed cannot be read or stored.
+    #[error("bring back {range}: {why}")]
+    Unarchived {
+        /// The events.
+        range: Box<crate::archived::Archived>,
+        /// What stands in the way.
+        why: String,
+    },
     /// An event on the record cannot be decoded.
     #[error("read an event: {0}")]
     Corrupt(#[from] crate::Corrupt),
@@ -87,6 +98,12 @@ impl Error {
             Self::Unavailable(error) | Self::Database(error) => outline(error),
             Self::Migrate(_) => "the schema cannot be brought up to date".into(),
             Self::Damaged(damage) => damage.outline(),
+            Self::Archived(range) | Self::Unarchived { range, .. } => {
+                let crate::archived::Archived { log_id, first, last, .. } = &**range;
+                format!(
+                    "events {first} to {last} of log {log_id} were removed, and their copies cannot be read"
+                )
+            }
             Self::Corrupt(_) => "an event on the record cannot be decoded".into(),
             Self::NotDurable { .. } | Self::NoSuchLog(_) | Self::TooLarge => format!("failed to {self}"),
         }
@@ -104,6 +121,12 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_))
+    }
+
+    /// Whether a statement gave up waiting for others.
+    #[must_use]
+    pub fn is_lock_timeout(&self) -> bool {
+        self.refusal().and_then(DatabaseError::code).as_deref() == Some("55P03")
     }
 
     /// Whether the database's disk is full.

@@ -61,6 +61,8 @@ pub struct Log {
     pub shard: i32,
     /// The log's last position; 0 while the log is empty.
     pub head: Position,
+    /// The last position that was ever removed; 0 if none was. Events after it are in the database.
+    pub archived_until: Position,
 }
 
 /// JSON text as it is stored, byte for byte. Serializes as the JSON value, not as a string.

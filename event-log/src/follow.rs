@@ -30,7 +30,8 @@ impl Follower {
         self.after
     }
 
-    /// The next events in order, at least one and at most `limit`. Waits if there are none yet.
+    /// The next events in order, at least one and at most `limit`. Waits if there are none yet. Events that were removed come
+    /// from their copies, or fail with [`Error::Archived`]: the follower stays before them.
     pub async fn next(&mut self, limit: i64) -> Result<Vec<Event>> {
         loop {
             let after = self.after;
@@ -46,7 +47,7 @@ impl Follower {
                 self.after = last.position;
                 return Ok(events);
             }
-            // Only a retired partition leaves a grown log with nothing to read. Wait for the next append.
+            // Only events that were lost leave a grown log with nothing to read. Wait for the next append.
             let _ = self.heads.changed().await;
         }
     }

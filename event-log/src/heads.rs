@@ -91,8 +91,9 @@ impl Heads {
 
     /// Reads the heads from the database: a head that another node has moved is known when this returns.
     pub async fn refresh(&self, database: impl Executor<'_, Database = Postgres>) -> Result<()> {
-        let rows =
-            sqlx::query("SELECT log_id, tenant, lane, shard, head FROM logs").fetch_all(database).await?;
+        let rows = sqlx::query("SELECT log_id, tenant, lane, shard, head, archived_until FROM logs")
+            .fetch_all(database)
+            .await?;
         let logs = rows.iter().map(|row| log(row).map(|log| (log.log_id, log)));
         self.learn(logs.collect::<Result<_>>()?);
         Ok(())
@@ -115,10 +116,14 @@ impl Heads {
             let mut modified = false;
             for (log_id, log) in fresh {
                 // A smaller head was read before a local append was noted.
-                if logs.get(&log_id).is_none_or(|known| known.head < log.head) {
+                let Some(known) = logs.get_mut(&log_id) else {
                     logs.insert(log_id, log);
                     modified = true;
-                }
+                    continue;
+                };
+                modified |= known.head < log.head;
+                known.head = known.head.max(log.head);
+                known.archived_until = known.archived_until.max(log.archived_until);
             }
             modified
         });
@@ -158,5 +163,6 @@ pub(crate) fn log(row: &PgRow) -> Result<Log> {
         lane: parsed(row, "lane")?,
         shard: row.try_get("shard")?,
         head: row.try_get("head")?,
+        archived_until: row.try_get("archived_until")?,
     })
 }

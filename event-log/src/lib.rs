@@ -20,6 +20,7 @@
 //! - [`page`]: some rows of a list, bounded in number and in bytes
 //! - [`damage`]: events that cannot be read, because a page of a file is damaged
 //! - [`read`]: ranges and streams of events
+//! - [`archived`]: readings that were removed, and where their copies lie
 //! - [`as_of`]: how far a tenant's logs went at a moment of the past
 //! - [`scope`]: which tenants' rows a handle shows: all, or one tenant's
 //! - `readers`: the read pool, whose connections are kept for a tenant
@@ -37,6 +38,7 @@
 //!
 //! Only this crate writes `control_events`, `telemetry_events` and `logs`.
 
+pub mod archived;
 pub mod as_of;
 pub mod backoff;
 pub mod clock;
@@ -68,7 +70,7 @@ pub mod terms;
 pub mod turns;
 mod upkeep;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::{StreamId, Tenant};
@@ -112,6 +114,8 @@ struct Inner {
     appends: health::Part,
     /// Whether the log can be read, and where the last read failed.
     reads: probes::Reads,
+    /// Where events that were removed are read.
+    archives: OnceLock<Arc<dyn archived::Archives>>,
 }
 
 impl EventLog {
@@ -162,6 +166,7 @@ impl EventLog {
             health,
             appends,
             reads,
+            archives: OnceLock::new(),
         };
         Self { scope: AllTenants { pool }, inner: Arc::new(inner) }
     }

@@ -128,13 +128,54 @@ impl<S: Scope> EventLog<S> {
     }
 
     /// The next events of a log after a position, in order: at most `limit`, and no more once their payloads reach
-    /// `bytes`. At least one if there is one, so fewer than `limit` does not mean that there are no more.
+    /// `bytes`. At least one if there is one, so fewer than `limit` does not mean that there are no more. Events that were
+    /// removed come from their copies, or fail with [`Error::Archived`].
     pub async fn page(&self, log_id: LogId, after: Position, limit: i64, bytes: usize) -> Result<Vec<Event>> {
-        self.read_within(log_id, after, limit, bytes, &Filter::default()).await
+        let all = Filter::default();
+        let events = self.read_within(log_id, after, limit, bytes, &all).await?;
+        match self.skipped(log_id, after, &events).await? {
+            Some(range) => self.read_copy(range, after, limit, bytes).await,
+            // What lacks its beginning may have been restored since it was read.
+            None if events.first().is_some_and(|event| event.position != after + 1) => {
+                self.read_within(log_id, after, limit, bytes, &all).await
+            }
+            None => Ok(events),
+        }
     }
 
     /// The next events of one slice of a log, bounded as in [`EventLog::page`].
     pub async fn slice_page(
+        &self,
+        log_id: LogId,
+        after: Position,
+        slice: Slice,
+        limit: i64,
+        bytes: usize,
+    ) -> Result<Vec<Event>> {
+        let mut after = after;
+        while after < slice.until {
+            // Each time: that something is missing cannot be seen from a slice.
+            let removed = self.archived(log_id, after, slice.until, 1).await?.into_iter().next();
+            let (events, read) = match removed {
+                Some(range) if range.first <= after + 1 => {
+                    self.slice_of_copy(range, after, slice, limit, bytes).await?
+                }
+                Some(range) => {
+                    let until = range.first - 1;
+                    (self.stored_slice(log_id, after, Slice { until, ..slice }, limit, bytes).await?, until)
+                }
+                None => (self.stored_slice(log_id, after, slice, limit, bytes).await?, slice.until),
+            };
+            if !events.is_empty() {
+                return Ok(events);
+            }
+            after = read;
+        }
+        Ok(vec![])
+    }
+
+    /// The next events of a slice that are in the database.
+    async fn stored_slice(
         &self,
         log_id: LogId,
         after: Position,
@@ -255,7 +296,7 @@ impl<S: Scope> EventLog<S> {
     }
 
     /// Reads events until their payloads reach `bytes`.
-    async fn up_to(
+    pub(crate) async fn up_to(
         &self,
         bytes: usize,
         query: Query<'_, Postgres, PgArguments>,
@@ -444,7 +485,7 @@ const STREAMS: &str =
     "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
             payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
      FROM control_events WHERE aggregate_type = $1 AND aggregate_id = ANY($2) ORDER BY aggregate_id, sequence";
-const TELEMETRY: &str =
+pub(crate) const TELEMETRY: &str =
     "SELECT log_id, position, aggregate_id, msg_id, payload::text AS payload, occurred_at, recorded_at, flags
      FROM telemetry_events";
 const TELEMETRY_SLICE: &str =
@@ -497,7 +538,7 @@ fn control_event(row: &PgRow) -> Result<Event, sqlx::Error> {
 }
 
 /// Reads a row by the places of the columns in [`TELEMETRY`]: names would be looked up again for every row.
-fn telemetry_event(row: &PgRow) -> Result<Event, sqlx::Error> {
+pub(crate) fn telemetry_event(row: &PgRow) -> Result<Event, sqlx::Error> {
     let position = row.try_get(1)?;
     Ok(Event {
         log_id: row.try_get(0)?,

@@ -29,13 +29,13 @@ const SILENT: Duration = Duration::from_secs(2);
 /// Each row is a log, or the terms of a tenant. The time is the same in all rows.
 static LOGS_AND_TERMS: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT statement_timestamp() AS now, log_id, tenant, lane, shard, head, NULL::boolean AS suspended,
+        "SELECT statement_timestamp() AS now, log_id, tenant, lane, shard, head, archived_until, NULL::boolean AS suspended,
                 NULL::int AS retention_days, NULL::int AS max_devices, NULL::int AS messages_per_s,
                 NULL::bigint AS bytes_per_s, NULL::int AS connection_messages_per_s,
                 NULL::bigint AS connection_bytes_per_s, NULL::int AS new_devices_per_s
          FROM logs
          UNION ALL
-         SELECT statement_timestamp(), NULL, tenant, NULL, NULL, NULL, suspended, retention_days, max_devices,
+         SELECT statement_timestamp(), NULL, tenant, NULL, NULL, NULL, NULL, suspended, retention_days, max_devices,
                 messages_per_s, bytes_per_s, connection_messages_per_s, connection_bytes_per_s, new_devices_per_s
          FROM ({TERMS}) AS terms"
     )

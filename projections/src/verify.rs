@@ -6,7 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use fleetlog_event_log::{EventLog, database};
+use fleetlog_event_log::archived::Archived;
+use fleetlog_event_log::{EventLog, Lane, database};
 use sqlx::{Connection, Executor};
 
 use crate::rebuild::compare::{connect, ranges};
@@ -101,6 +102,14 @@ pub enum Error {
         /// The program's format.
         known: i32,
     },
+    /// Events that the rows follow from are not in the database.
+    #[error("{projection} cannot be verified: SQL cannot read {range}")]
+    Archived {
+        /// The projection.
+        projection: &'static str,
+        /// The events.
+        range: Box<Archived>,
+    },
     /// There is no second way to compute the rows.
     #[error("{0} cannot be verified: nothing but its fold says what its rows are")]
     NoStatement(&'static str),
@@ -145,6 +154,16 @@ pub async fn verify(
     let (version, format, events, parked) = live.ok_or(Error::NotLive(facts.name))?;
     if format != facts.format {
         return Err(Error::ForeignFormat { projection: facts.name, version, format, known: facts.format });
+    }
+    let read: Vec<String> =
+        sqlx::query_scalar("SELECT unnest(lanes) FROM projections WHERE projection = $1 AND live")
+            .bind(facts.name)
+            .fetch_all(&mut *snapshot)
+            .await?;
+    if read.iter().any(|lane| lane == Lane::Telemetry.as_str())
+        && let Some(range) = log.all_archived().await?.into_iter().find(|range| range.kept_until.is_none())
+    {
+        return Err(Error::Archived { projection: facts.name, range: Box::new(range) });
     }
     let mut verified =
         Verified { projection: facts.name.into(), version, events, parked, rows: vec![], listed: vec![] };

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use fleetlog_archive::Copies;
 use fleetlog_embedded::TOOLS;
 use fleetlog_embedded::postgres::{self, Visit};
 use fleetlog_event_log::{EventLog, database};
@@ -62,6 +64,11 @@ impl Source {
         self,
         open: impl AsyncFnOnce(PgConnectOptions) -> fleetlog_event_log::Result<EventLog>,
     ) -> anyhow::Result<Reading> {
+        let open = async |connect| {
+            let log = open(connect).await?;
+            log.read_archives(Arc::new(Copies::new(None)));
+            Ok::<_, fleetlog_event_log::Error>(log)
+        };
         if let Some(url) = &self.database_url {
             let connect = PgConnectOptions::from_str(url)
                 .context("DATABASE_URL is not of the form postgres://user:password@host/name")?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fleetlog_aggregates::identity;
+use fleetlog_archive::Place;
 use fleetlog_embedded::TOOLS;
 use fleetlog_embedded::postgres::{self, Cluster, Phase};
 use fleetlog_engine::devices::credentials::Secret;
@@ -54,6 +55,7 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
         metrics,
     )?;
     options.audit_dir.get_or_insert_with(|| args.data_dir.join("audit"));
+    options.archive.get_or_insert_with(|| Place::Directory(args.data_dir.join("archive")));
     let service = match Service::start(options).await {
         Ok(service) => service,
         Err(error) => {

@@ -224,8 +224,7 @@ impl<S: Scope> EventLog<S> {
     }
 }
 
-/// Halves the log until two neighbours are left. An event that is no longer there belongs to a retired week, which is
-/// before all others.
+/// Halves the log until two neighbours are left. Of an event that was removed only its range's times are known.
 macro_rules! last_before_sql {
     ($table:literal) => {
         concat!(
@@ -238,7 +237,10 @@ macro_rules! last_before_sql {
                      SELECT coalesce(
                          (SELECT recorded_at < $3 FROM ",
             $table,
-            " WHERE log_id = $1 AND position = middle), true) AS earlier) AS looked
+            " WHERE log_id = $1 AND position = middle),
+                         (SELECT first_recorded_at < $3 FROM archived_ranges
+                          WHERE log_id = $1 AND first_position <= middle AND last_position >= middle),
+                         true) AS earlier) AS looked
              )
              SELECT low FROM search ORDER BY high - low LIMIT 1"
         )

@@ -5,7 +5,7 @@ use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::words;
 use fleetlog_event_log::control::Metadata;
 use fleetlog_event_log::record::Recorder;
-use fleetlog_event_log::{EventLog, database};
+use fleetlog_event_log::{EventLog, Lane, database};
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -107,6 +107,14 @@ pub enum Refused {
     /// The database's owner may not create tables.
     #[error("the owner of the database's schema may not create tables in it; grant it CREATE, and ask again")]
     MayNotCreate,
+    /// Events that the new version is folded from cannot be read.
+    #[error("{projection} cannot be folded from position 1: {why}")]
+    Incomplete {
+        /// The projection.
+        projection: String,
+        /// Which events, and what to do.
+        why: String,
+    },
     /// The disk is full.
     #[error("the database's disk is full; free some space, and ask again")]
     DiskFull,
@@ -135,6 +143,7 @@ pub(super) async fn rebuild(
     if !(0..=MAX_KEEP_S).contains(&request.keep_s) {
         return Err(Refused::Keep);
     }
+    let reader = log.clone();
     let begun = log.record(move |recorder| {
         Box::pin(async move {
             let live = lock(recorder, facts.name).await?;
@@ -159,6 +168,7 @@ pub(super) async fn rebuild(
                 .bind(request.keep_s)
                 .execute(recorder.connection())
                 .await?;
+            readable(recorder, &reader, facts.name, request.accept).await?;
             let act = Platform::RebuildRequested {
                 projection: facts.name.into(),
                 rebuild_id,
@@ -302,6 +312,33 @@ async fn check_format(recorder: &mut Recorder, facts: Facts, version: i32) -> Re
         }
         Some(_) => Ok(()),
     }
+}
+
+/// Checks that events that were removed can be read from their copies. Those without a copy are left out, if the new version
+/// may differ.
+async fn readable(
+    recorder: &mut Recorder,
+    log: &EventLog,
+    projection: &str,
+    may_differ: bool,
+) -> Result<(), Refused> {
+    let lanes = sqlx::query_scalar("SELECT DISTINCT unnest(lanes) FROM projections WHERE projection = $1");
+    let lanes: Vec<String> = lanes.bind(projection).fetch_all(recorder.connection()).await?;
+    if !lanes.iter().any(|lane| lane == Lane::Telemetry.as_str()) {
+        return Ok(());
+    }
+    for range in log.all_archived().await?.iter().filter(|range| range.kept_until.is_none()) {
+        let why = match log.check_copy(range) {
+            Ok(()) => continue,
+            Err(_) if range.copy.is_none() && may_differ => continue,
+            Err(_) if range.copy.is_none() => {
+                format!("it would lack {range}; say that it may differ (`accept`), to fold what is left")
+            }
+            Err(why) => why,
+        };
+        return Err(Refused::Incomplete { projection: projection.into(), why });
+    }
+    Ok(())
 }
 
 /// Lets a version that was taken out of service be written again.

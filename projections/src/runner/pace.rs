@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn log(lane: Lane) -> Log {
-        Log { log_id: LogId(1), tenant: "t0".into(), lane, shard: 0, head: 1 }
+        Log { log_id: LogId(1), tenant: "t0".into(), lane, shard: 0, head: 1, archived_until: 0 }
     }
 
     #[test]

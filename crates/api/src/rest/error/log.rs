@@ -41,7 +41,9 @@ impl From<event_log::Error> for Error {
                 let detail = "a value cannot be stored or compared";
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
             }
-            event_log::Error::Corrupt(_)
+            event_log::Error::Archived(_)
+            | event_log::Error::Unarchived { .. }
+            | event_log::Error::Corrupt(_)
             | event_log::Error::Database(_)
             | event_log::Error::Migrate(_)
             | event_log::Error::NotDurable { .. } => Self::internal(error),

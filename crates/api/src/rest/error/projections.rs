@@ -59,7 +59,9 @@ impl From<Refused> for Error {
             Refused::NoneRuns(_) => Self::conflict("no_rebuild", detail),
             Refused::TooLate { .. } => Self::conflict("too_late", detail),
             Refused::NothingKept(_) => Self::conflict("nothing_kept", detail),
-            Refused::MayNotCreate | Refused::DiskFull => Self::conflict("cannot_rebuild", detail),
+            Refused::Incomplete { .. } | Refused::MayNotCreate | Refused::DiskFull => {
+                Self::conflict("cannot_rebuild", detail)
+            }
             Refused::Database(error) => error.into(),
         }
     }

@@ -1,0 +1,108 @@
+//! A file of the archive: readings of one log and one week at positions without a gap, as Parquet.
+//!
+//! - `write`: writes events
+//! - `read`: reads them back, from any position on
+//!
+//! The columns are the stored ones, with their stored bytes: `payload` is the JSON text. Other programs read the files as
+//! they are. What the file is about stands in its metadata, under keys that begin with `fleetlog.`.
+
+mod read;
+mod write;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use chrono::{DateTime, Utc};
+use fleetlog_event_log::event::StoredMetadata;
+use fleetlog_event_log::{Event, Position};
+
+pub use read::Reader;
+pub(crate) use read::hash;
+pub use write::{Written, write};
+
+/// How many readings a row group holds at most.
+pub const ROW_GROUP: usize = 100_000;
+/// How many bytes of text the readings of a row group hold, about: 32 MiB. Memory holds one row group while it is written.
+pub const ROW_GROUP_BYTES: usize = 32 << 20;
+
+/// The columns, as Parquet's language for schemas has them.
+const SCHEMA: &str = "message readings {
+    REQUIRED INT32 log_id;
+    REQUIRED INT64 position;
+    REQUIRED INT64 occurred_at (TIMESTAMP(MICROS,true));
+    REQUIRED INT64 recorded_at (TIMESTAMP(MICROS,true));
+    REQUIRED INT32 flags (INTEGER(16,true));
+    REQUIRED BYTE_ARRAY aggregate_id (STRING);
+    REQUIRED BYTE_ARRAY msg_id (STRING);
+    REQUIRED BYTE_ARRAY payload (STRING);
+}";
+
+/// Why a file cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system cannot read or write it.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// It is no Parquet, or is damaged.
+    #[error("the file is damaged: {0}")]
+    Parquet(#[from] parquet::errors::ParquetError),
+    /// Its content is not what it must be.
+    #[error("{0}")]
+    Content(String),
+}
+
+/// A fingerprint of readings: whether two series are the same, byte for byte.
+#[derive(Clone)]
+pub(crate) struct Fingerprint(Context);
+
+impl Fingerprint {
+    pub(crate) fn new() -> Self {
+        Self(Context::new(&SHA256))
+    }
+
+    pub(crate) fn add(&mut self, event: &Event) {
+        let flags = flags(event);
+        self.0.update(&event.log_id.0.to_be_bytes());
+        self.0.update(&event.position.to_be_bytes());
+        self.0.update(&event.occurred_at.timestamp_micros().to_be_bytes());
+        self.0.update(&event.recorded_at.timestamp_micros().to_be_bytes());
+        self.0.update(&flags.to_be_bytes());
+        for text in [&*event.aggregate_id, event.msg_id.as_deref().unwrap_or_default(), &*event.payload.0] {
+            self.0.update(&(text.len() as u64).to_be_bytes());
+            self.0.update(text.as_bytes());
+        }
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.0.finish().as_ref().to_vec()
+    }
+}
+
+/// The hash of some bytes, hash by hash.
+pub(crate) fn sha256(mut from: impl std::io::Read) -> std::io::Result<Vec<u8>> {
+    let (mut context, mut buffer) = (Context::new(&SHA256), vec![0; 1 << 18]);
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(context.finish().as_ref().to_vec()),
+            read => context.update(&buffer[..read]),
+        }
+    }
+}
+
+fn flags(event: &Event) -> i16 {
+    match event.metadata {
+        StoredMetadata::Telemetry { flags } => flags.bits(),
+        StoredMetadata::Control(_) => 0,
+    }
+}
+
+fn moment(micros: i64) -> Result<DateTime<Utc>, Error> {
+    DateTime::from_timestamp_micros(micros)
+        .ok_or_else(|| Error::Content(format!("the file is damaged: {micros} is no time")))
+}
+
+/// Says that a file has other positions than it must have.
+fn out_of_order(expected: Position, found: Position) -> Error {
+    Error::Content(format!("event {expected} is missing; {found} is in its place"))
+}
+
+#[cfg(test)]
+mod tests;
