@@ -2,6 +2,8 @@
 
 pub mod announce;
 pub mod archive;
+pub mod audit;
+mod bar;
 pub mod device;
 pub mod environment;
 pub mod logging;
@@ -78,6 +80,8 @@ pub enum Command {
     Projections(projections::Projections),
     /// List, verify and restore readings that were removed because they are over age.
     Archive(archive::Archive),
+    /// Prove what the log says, and verify that nobody has changed it.
+    Audit(audit::Audit),
     /// Replay what the log says of a command, a device or a moment.
     Replay(replay::Replay),
     /// List and add users and change passwords, without a login.
@@ -337,6 +341,7 @@ pub fn run(command: Command) -> LocalBoxFuture<'static, anyhow::Result<()>> {
             Command::Device(args) => device::run(args).await,
             Command::Projections(args) => projections::run(args).await,
             Command::Archive(args) => archive::run(args).await,
+            Command::Audit(args) => audit::run(args).await,
             Command::Replay(args) => replay::run(args).await,
             Command::User(args) => user::run(args).await,
             Command::Bench(args) => bench::run(args).await,

@@ -10,6 +10,7 @@
 mod access;
 mod accounts;
 mod archive;
+mod audit;
 mod bench;
 mod clocks;
 mod commands;

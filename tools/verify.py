@@ -1,22 +1,21 @@
 #!/usr/bin/env python3
 """Proves a bundle of events, as docs/PROOF.md describes it, without fleetlog and without the database.
 
-    verify.py BUNDLE [--key VKEY]... [--checkpoint FILE]...
+    verify.py BUNDLE [--key VKEY]... [--checkpoint FILE]... [--from POSITION] [--to POSITION]
 
 BUNDLE is the folder that `fleetlog audit bundle` wrote. VKEY is a verifier key that you have kept: the installation's, a log's,
 or that of a witness who must have signed. FILE has checkpoints that you have kept and gave to `--kept`, of one log or several.
 
 It proves for each log that its checkpoint is signed with the key, that the events are those under the checkpoint, byte for byte
 and at their positions, that none between the first and the last is absent, and that the kept checkpoints are of this history.
-It does not prove that an event was true when it was recorded, that others are shown the same history, or anything of events
-before the first and after the last, or of a log that is not there. Without --key, the bundle only agrees with itself.
+It does not prove that an event was true when it was recorded, that others are shown the same history, or anything of a log that
+is not there, or of other events than its own unless you say which with --from and --to. Without --key it agrees with itself only.
 The exit code is 0 if everything is proved, 1 if there is a finding (a line on stdout), 2 if it cannot tell (a line on stderr).
 """
 import argparse, base64, collections, datetime, functools, json, os, re, sys
 from hashlib import sha256
 
-SHOWN = 20  # findings of a log that are printed
-NEAR = 256  # tiles on either side in which the real position of an event is looked for
+SHOWN, NEAR = 20, 256  # findings of a log that are printed; tiles on either side in which an event's real position is looked for
 EPOCH, MICROSECOND = datetime.datetime(2000, 1, 1), datetime.timedelta(microseconds=1)
 CONTROL = ("log_id position aggregate_type aggregate_id sequence event_type event_version payload metadata "
            "occurred_at recorded_at").split()
@@ -179,8 +178,8 @@ class Log:
             what = f"holds the event of position {other}" if other not in (None, position) else "differs"
             self.find(f"position {position} {what}")
 
-    def check_events(self):
-        events, first, last, size = 0, 0, 0, self.checkpoint.size
+    def check_events(self, wanted_from, wanted_to):
+        events, first, last, size = 0, wanted_from, max(wanted_from - 1, 0), self.checkpoint.size
         lines = open_file(f"{self.folder}/events.ndjson")
         for number, line in enumerate(iter(lambda: lines.readline(1 << 28), b""), 1):  # a line of more than 256 MiB is no event
             try:
@@ -196,11 +195,13 @@ class Log:
                 self.find(f"position {absent} is missing")
             events, first, last = events + 1, first or position, position
             self.check_event(event, position)
+        for absent in range(last + 1, wanted_to + 1):
+            self.find(f"position {absent} is missing")
         if not self.findings:
             proved = f"{events} events, {first} to {last}, are as recorded"
             print(f"log {self.checkpoint.log_id}: {proved} (checkpoint of {size} events)")
 
-    def check(self, keys, all_kept):
+    def check(self, keys, all_kept, wanted_from, wanted_to):
         self.checkpoint, = parse_checkpoints(f"{self.folder}/checkpoint", 1)
         if all(algorithm != 1 for _, algorithm, _ in keys):
             keys = keys + [parse_key(open_file(f"{self.folder}/key").read(1000).decode())]
@@ -213,13 +214,14 @@ class Log:
         for kept in (kept for kept in all_kept if kept.origin == self.checkpoint.origin):
             self.check_kept(kept, keys, tiles_fit)
         if tiles_fit:
-            self.check_events()
+            self.check_events(wanted_from, wanted_to)
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("BUNDLE")
-    parser.add_argument("--key", metavar="VKEY", action="append", default=[])
-    parser.add_argument("--checkpoint", metavar="FILE", action="append", default=[])
+    for name, metavar in (("--key", "VKEY"), ("--checkpoint", "FILE")):
+        parser.add_argument(name, metavar=metavar, action="append", default=[])
+    for name in ("--from", "--to"): parser.add_argument(name, metavar="POSITION", type=int, default=0)
     options = parser.parse_args()
     keys = [parse_key(text) for text in options.key]
     all_kept = [kept for path in options.checkpoint for kept in parse_checkpoints(path, 10000)]
@@ -229,15 +231,14 @@ def main():
     findings, origins, unknown = 0, set(), [] if names else [f"{options.BUNDLE} has no folder of a log"]
     for log in (Log(f"{options.BUNDLE}/{name}") for name in names):
         try:
-            log.check(keys, all_kept)
+            log.check(keys, all_kept, vars(options)["from"], options.to)
         except (ValueError, OSError, MemoryError) as error:
             unknown.append(error)
         if log.findings > SHOWN:
             print(f"log {log.checkpoint.log_id}: and {log.findings - SHOWN} more")
         findings += log.findings
         origins.add(log.checkpoint and log.checkpoint.origin)
-    for origin in sorted({kept.origin for kept in all_kept} - origins):
-        unknown.append(f"there is a kept checkpoint of {origin}, and the bundle has none")
+    unknown += [f"the bundle has no log {origin}, of which a checkpoint was kept" for origin in {k.origin for k in all_kept} - origins]
     sys.stderr.write("".join(f"verify.py: {error}\n" for error in unknown))
     return 1 if findings else 2 if unknown else 0
 
@@ -246,5 +247,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except (ValueError, OSError, ImportError) as error:
-        print(f"verify.py: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(print(f"verify.py: {error}", file=sys.stderr) or 2)

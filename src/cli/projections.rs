@@ -3,8 +3,6 @@
 //! It works in the database, so it needs no login. The service does the work of a rebuild; if none runs, this process
 //! does.
 
-mod bar;
-
 use std::io::Write;
 use std::time::Duration;
 
@@ -20,7 +18,7 @@ use fleetlog_projections::{Handle, Options};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::bar::Bar;
+use super::bar::Bar;
 use super::output::output;
 use super::source::Source;
 

@@ -5,12 +5,15 @@
 //! - [`tree`]: a Merkle tree in tiles, and proofs from it
 //! - [`record`]: what the leaf of an event covers: every stored column
 //! - [`mod@note`]: keys, checkpoints, signatures
+//! - [`mod@bundle`]: what an auditor takes away
 //! - [`custody`]: the key and the last checkpoints, outside the database
 //! - [`store`]: trees, tiles and checkpoints in Postgres
 //! - [`sequencer`]: grows the trees and signs their roots
 //! - [`read`]: what others ask: a checkpoint, a tile, a proof
+//! - [`mod@verify`]: hashes a log again, and says what was changed
 //! - [`instruments`]: what this crate counts
 
+pub mod bundle;
 pub mod custody;
 pub mod hash;
 pub mod instruments;
@@ -20,6 +23,7 @@ pub mod record;
 pub mod sequencer;
 pub mod store;
 pub mod tree;
+pub mod verify;
 
 use fleetlog_event_log::{LogId, Position};
 

@@ -128,6 +128,14 @@ impl Reading<'_> {
     }
 }
 
+/// The table of a lane.
+pub(crate) const fn table(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Control => "control_events",
+        Lane::Telemetry => "telemetry_events",
+    }
+}
+
 /// Which events of a log to read.
 #[derive(Debug, Clone, Copy)]
 pub struct Range {
@@ -146,9 +154,10 @@ pub struct Range {
 impl Range {
     /// COPY takes no parameters. These are numbers and a time, and need no quoting.
     fn copy(&self) -> String {
-        let (columns, table) = match self.lane {
-            Lane::Control => (CONTROL, "control_events"),
-            Lane::Telemetry => (TELEMETRY, "telemetry_events"),
+        let table = table(self.lane);
+        let columns = match self.lane {
+            Lane::Control => CONTROL,
+            Lane::Telemetry => TELEMETRY,
         };
         let since =
             self.since.map_or_else(String::new, |at| format!(" AND recorded_at >= '{}'", at.to_rfc3339()));

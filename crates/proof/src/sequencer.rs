@@ -133,14 +133,8 @@ impl Sequencer {
         leadership: &mut Leadership,
         shutdown: &CancellationToken,
     ) -> Result<(), Error> {
-        let mut known: BTreeMap<LogId, Known> = BTreeMap::new();
         let signs = self.signs(leadership.connection()).await?;
-        for (log_id, size) in store::sizes(leadership.connection()).await? {
-            known.entry(log_id).or_default().size = size;
-        }
-        for (log_id, stored) in store::newest_of_all(leadership.connection()).await? {
-            known.entry(log_id).or_default().signed = stored.note.checkpoint.size as Position;
-        }
+        let mut known = known(leadership.connection()).await?;
         let mut heads = self.log.heads().watch();
         let now = Instant::now();
         let (mut sign_at, mut thin_at, mut tell_at) = (now, now, now + TELL_EVERY);
@@ -177,6 +171,35 @@ impl Sequencer {
                 () = tokio::time::sleep_until(until) => {}
                 _ = heads.changed() => rest(shutdown, REST).await,
             }
+        }
+        // What was appended until now is signed before this node stops.
+        self.finish(leadership, &mut known, signs).await
+    }
+
+    /// Grows the trees of all logs up to their heads, signs them, and returns. `false` if another node leads.
+    pub async fn catch_up(&mut self) -> Result<bool, Error> {
+        let Some(mut leadership) = self.log.lead(NAME).await? else { return Ok(false) };
+        let caught_up = async {
+            let signs = self.signs(leadership.connection()).await?;
+            let mut known = known(leadership.connection()).await?;
+            self.log.heads().refresh(leadership.connection()).await?;
+            self.finish(&mut leadership, &mut known, signs).await
+        };
+        let caught_up = caught_up.await;
+        leadership.release().await;
+        caught_up.map(|()| true)
+    }
+
+    async fn finish(
+        &mut self,
+        leadership: &mut Leadership,
+        known: &mut BTreeMap<LogId, Known>,
+        signs: bool,
+    ) -> Result<(), Error> {
+        let (logs, never) = (self.log.heads().logs(), CancellationToken::new());
+        while leadership.is_held().await && self.grow_all(leadership, &logs, known, &never).await? > 0 {}
+        if signs && leadership.is_held().await {
+            self.sign_all(leadership.connection(), known).await?;
         }
         Ok(())
     }
@@ -285,6 +308,18 @@ impl Sequencer {
         crash::point("proof: published");
         Ok(())
     }
+}
+
+/// What is stored of each log.
+async fn known(connection: &mut PgConnection) -> Result<BTreeMap<LogId, Known>, Error> {
+    let mut known: BTreeMap<LogId, Known> = BTreeMap::new();
+    for (log_id, size) in store::sizes(connection).await? {
+        known.entry(log_id).or_default().size = size;
+    }
+    for (log_id, stored) in store::newest_of_all(connection).await? {
+        known.entry(log_id).or_default().signed = stored.note.checkpoint.size as Position;
+    }
+    Ok(known)
 }
 
 /// Says once why a log's proof stands still, and lets it rest.

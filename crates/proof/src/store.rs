@@ -1,12 +1,13 @@
 //! Trees, tiles and checkpoints as Postgres keeps them.
 
 use chrono::{DateTime, Utc};
-use fleetlog_event_log::{LogId, Position};
+use fleetlog_event_log::{Log, LogId, Position};
 use sqlx::{PgConnection, Row};
 
 use crate::Error;
 use crate::hash::Hash;
 use crate::note::SignedCheckpoint;
+use crate::record;
 use crate::tree::{self, TileId, Tiles};
 
 /// How far a log's tree is.
@@ -142,6 +143,17 @@ pub(crate) async fn keep_tiles<'a>(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Positions of a log that are none: below 1, or beyond its head. At most 100.
+pub(crate) async fn strays(connection: &mut PgConnection, log: &Log) -> Result<Vec<Position>, Error> {
+    let sql = format!(
+        "SELECT position FROM {} WHERE log_id = $1
+           AND (position < 1 OR position > (SELECT head FROM logs WHERE log_id = $1))
+         ORDER BY position LIMIT 100",
+        record::table(log.lane)
+    );
+    Ok(sqlx::query_scalar(&sql).bind(log.log_id).fetch_all(connection).await?)
 }
 
 /// Says which root a size has, once and for all, before anything is signed. Returns the root that was said first.

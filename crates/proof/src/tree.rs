@@ -32,6 +32,12 @@ impl TileId {
         hashes.saturating_sub(self.index.saturating_mul(WIDTH as u64)).min(WIDTH as u64) as usize
     }
 
+    /// How many tiles of this level a tree of `size` leaves has.
+    #[must_use]
+    pub fn count(self, size: u64) -> u64 {
+        (size >> (HEIGHT * u32::from(self.level))).div_ceil(WIDTH as u64)
+    }
+
     /// The path of the tile's first `width` hashes: `tile/0/x001/234`, with `.p/W` behind it if they are not all.
     #[must_use]
     pub fn path(self, width: usize) -> String {
@@ -95,6 +101,12 @@ pub struct Missing {
 /// Some of a tree's tiles.
 #[derive(Debug, Clone, Default)]
 pub struct Tiles(HashMap<TileId, Vec<Hash>>);
+
+impl FromIterator<(TileId, Vec<Hash>)> for Tiles {
+    fn from_iter<I: IntoIterator<Item = (TileId, Vec<Hash>)>>(tiles: I) -> Self {
+        Self(tiles.into_iter().collect())
+    }
+}
 
 impl Tiles {
     /// Adds a tile, or replaces it.
@@ -166,7 +178,7 @@ pub fn place(level: u8, index: u64) -> (TileId, usize) {
 
 /// The hashes, by level and index, that stand for the leaves from `start` to before `end`: few, because as many leaves
 /// as possible are covered by one.
-fn cover(start: u64, end: u64) -> Vec<(u8, u64)> {
+pub(crate) fn cover(start: u64, end: u64) -> Vec<(u8, u64)> {
     let (mut hashes, mut at) = (vec![], start);
     while at < end {
         let fits = |level: &u8| {
@@ -314,7 +326,7 @@ impl Peaks {
 }
 
 /// The root of a full tile.
-fn root_of_tile(hashes: &[Hash]) -> Hash {
+pub(crate) fn root_of_tile(hashes: &[Hash]) -> Hash {
     let mut peaks = Peaks::default();
     for hash in hashes {
         peaks.push(0, *hash);

@@ -33,17 +33,18 @@ impl Bar {
         if self.step.replace(rebuild.step) != Some(rebuild.step) {
             self.last = self.last.take().filter(|_| self.terminal);
         }
-        self.say_now(&line);
+        self.show_line(&line);
     }
 
     /// Shows the progress of a verification.
     pub(super) fn verifying(&mut self, so_far: &Verifying) {
         let ranges = (so_far.ranges_compared.into(), so_far.ranges.into());
         let bar = bar(&format!("{} verifying", so_far.rows_of), ranges, "ranges of keys");
-        self.say_now(&joined([Some(bar), so_far.rate().map(few), so_far.seconds_left().map(left)]));
+        self.show_line(&joined([Some(bar), so_far.rate().map(few), so_far.seconds_left().map(left)]));
     }
 
-    fn say_now(&mut self, line: &str) {
+    /// Shows a line of progress.
+    pub(super) fn show_line(&mut self, line: &str) {
         let due = self.last.as_ref().is_none_or(|(_, at)| at.elapsed() >= LINE_EVERY);
         if self.terminal {
             // Nothing is lost if it cannot be shown.
@@ -109,14 +110,13 @@ fn joined<const N: usize>(parts: [Option<String>; N]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use chrono::Utc;
     use fleetlog_projections::rebuild::Kind;
     use fleetlog_projections::status::Progress;
 
     use super::*;
 
     fn rebuild(step: Step) -> Rebuild {
-        let now = Utc::now();
+        let now = chrono::DateTime::UNIX_EPOCH;
         Rebuild {
             rebuild_id: uuid::Uuid::nil(),
             projection: "devices".into(),
