@@ -105,10 +105,7 @@ impl Bundle<'_> {
             for (first, last) in self.tiles(level) {
                 for from in (first..=last).step_by(TILES as usize) {
                     let until = last.min(from + TILES - 1);
-                    let stored: tree::Tiles = store::level(connection, self.log.log_id, level, (from, until))
-                        .await?
-                        .into_iter()
-                        .collect();
+                    let stored = store::level(connection, self.log.log_id, level, (from, until)).await?;
                     for index in from..=until {
                         let tile = TileId { level, index };
                         let width = tile.width(size);

@@ -20,6 +20,8 @@ pub const COSIGNATURE: usize = 4096;
 const SHORTEST: usize = 4 + 8 + SIGNATURE;
 /// The bytes of an Ed25519 key, public or private.
 const KEY: usize = 32;
+/// What the text of a private key begins with.
+const PRIVATE: &str = "PRIVATE+KEY+";
 /// The bytes of an Ed25519 signature.
 const SIGNATURE: usize = 64;
 
@@ -113,14 +115,25 @@ impl VerifierKey {
     }
 }
 
-fn hex(id: [u8; 4]) -> String {
-    format!("{:08x}", u32::from_be_bytes(id))
+/// The text of a key, private or public: its name, its id, and in base64 its kind and its bytes.
+fn write_key(name: &str, id: [u8; 4], kind: Kind, key: &[u8; KEY]) -> String {
+    let key = STANDARD.encode([&[kind as u8], &key[..]].concat());
+    format!("{name}+{:08x}+{key}", u32::from_be_bytes(id))
+}
+
+/// Reads the name, the kind and the bytes from the text of a key. The id is for the caller to check, by writing it again.
+fn read_key(text: &str) -> Option<(&str, Kind, [u8; KEY])> {
+    let mut parts = text.splitn(3, '+');
+    let (name, _, key) = (parts.next()?, parts.next()?, parts.next()?);
+    let key = STANDARD.decode(key).ok()?;
+    let (kind, key) = key.split_first()?;
+    let kind = [Kind::Note, Kind::Cosignature].into_iter().find(|known| *known as u8 == *kind)?;
+    Some((name, kind, key.try_into().ok()?))
 }
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = STANDARD.encode([&[self.kind as u8], &self.key[..]].concat());
-        write!(f, "{}+{}+{key}", self.name, hex(self.id()))
+        f.write_str(&write_key(&self.name, self.id(), self.kind, &self.key))
     }
 }
 
@@ -128,19 +141,9 @@ impl FromStr for VerifierKey {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let mut parts = text.trim().splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(Error::NoKey);
-        };
-        let key = STANDARD.decode(key).map_err(|_| Error::NoKey)?;
-        let kind = match key.first() {
-            Some(1) => Kind::Note,
-            Some(4) => Kind::Cosignature,
-            _ => return Err(Error::NoKey),
-        };
-        let key = key[1..].try_into().map_err(|_| Error::NoKey)?;
+        let (name, kind, key) = read_key(text.trim()).ok_or(Error::NoKey)?;
         let key = Self { name: name.to_owned(), kind, key };
-        if hex(key.id()) == id && is_name(name) { Ok(key) } else { Err(Error::NoKey) }
+        if key.to_string() == text.trim() && is_name(name) { Ok(key) } else { Err(Error::NoKey) }
     }
 }
 
@@ -189,8 +192,7 @@ impl SigningKey {
     /// The text that [`SigningKey::from_str`] reads: the form of Go's `note` package.
     #[must_use]
     pub fn to_secret(&self) -> String {
-        let key = STANDARD.encode([&[self.kind as u8], &self.seed[..]].concat());
-        format!("PRIVATE+KEY+{}+{}+{key}", self.name, hex(self.verifier().id()))
+        PRIVATE.to_owned() + &write_key(&self.name, self.verifier().id(), self.kind, &self.seed)
     }
 
     /// Signs a checkpoint as its log: the note, ready to be shown.
@@ -206,7 +208,7 @@ impl SigningKey {
     /// Signs a checkpoint as a witness, at a time in seconds since 1970: the line to add to the note.
     #[must_use]
     pub fn cosign(&self, checkpoint: &Checkpoint, seconds: u64) -> String {
-        let message = format!("cosignature/v1\ntime {seconds}\n{}", checkpoint.body());
+        let message = cosigned(seconds, &checkpoint.body());
         let signature = self.pair.sign(message.as_bytes());
         signature_line(&self.name, &[&self.verifier().id(), &seconds.to_be_bytes(), signature.as_ref()])
     }
@@ -216,21 +218,16 @@ impl FromStr for SigningKey {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let rest = text.trim().strip_prefix("PRIVATE+KEY+").ok_or(Error::NoPrivateKey)?;
-        let mut parts = rest.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(Error::NoPrivateKey);
-        };
-        let key = STANDARD.decode(key).map_err(|_| Error::NoPrivateKey)?;
-        let kind = match key.first() {
-            Some(1) => Kind::Note,
-            Some(4) => Kind::Cosignature,
-            _ => return Err(Error::NoPrivateKey),
-        };
-        let seed = key[1..].try_into().map_err(|_| Error::NoPrivateKey)?;
+        let parts = text.trim().strip_prefix(PRIVATE).and_then(read_key);
+        let (name, kind, seed) = parts.ok_or(Error::NoPrivateKey)?;
         let key = Self::from_seed(name, kind, seed)?;
-        if hex(key.verifier().id()) == id { Ok(key) } else { Err(Error::NoPrivateKey) }
+        if key.to_secret() == text.trim() { Ok(key) } else { Err(Error::NoPrivateKey) }
     }
+}
+
+/// What a witness signs.
+fn cosigned(seconds: u64, body: &str) -> String {
+    format!("cosignature/v1\ntime {seconds}\n{body}")
 }
 
 fn signature_line(name: &str, parts: &[&[u8]]) -> String {
@@ -324,7 +321,7 @@ impl SignedCheckpoint {
                 Kind::Cosignature => {
                     let (seconds, signature) = signature.split_first_chunk().ok_or(Error::BadSignature)?;
                     let seconds = u64::from_be_bytes(*seconds);
-                    let message = format!("cosignature/v1\ntime {seconds}\n{body}");
+                    let message = cosigned(seconds, &body);
                     known.verify(message.as_bytes(), signature)?;
                 }
             }

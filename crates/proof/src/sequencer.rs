@@ -55,9 +55,12 @@ pub struct Sequencer {
     log: EventLog,
     /// Without it the trees grow, and nothing is signed.
     custody: Option<Custody>,
-    /// The logs whose proof stands still: why, and until when they rest.
-    broken: HashMap<LogId, (String, Instant)>,
+    broken: Broken,
 }
+
+/// The logs whose proof stands still: why, and until when they rest.
+#[derive(Default)]
+struct Broken(HashMap<LogId, (String, Instant)>);
 
 /// What the leader knows of a log.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,7 +73,7 @@ impl Sequencer {
     /// Prepares the sequencer. Without a folder nothing is signed.
     #[must_use]
     pub fn new(log: EventLog, custody: Option<Custody>) -> Self {
-        Self { log, custody, broken: HashMap::new() }
+        Self { log, custody, broken: Broken::default() }
     }
 
     /// Runs until `shutdown`.
@@ -119,7 +122,7 @@ impl Sequencer {
             };
             match follows {
                 Ok(()) => notes.push((log_id, stored.note)),
-                Err(error) => note_broken(&mut self.broken, log_id, &error),
+                Err(error) => self.broken.note(log_id, &error),
             }
         }
         if !notes.is_empty() {
@@ -237,7 +240,7 @@ impl Sequencer {
         let mut behind = 0;
         for log in logs {
             let tree = known.entry(log.log_id).or_default();
-            if log.head == tree.size || self.rests(log.log_id) {
+            if log.head == tree.size || self.broken.rests(log.log_id) {
                 continue;
             }
             if shutdown.is_cancelled() || !leadership.is_held().await {
@@ -249,26 +252,15 @@ impl Sequencer {
                     tree.size = size;
                     behind += (log.head - size).max(0);
                     instruments::BEHIND.with([log.log_id.to_string().into()]).set((log.head - size) as f64);
-                    self.mended(log.log_id);
+                    self.broken.mend(log.log_id);
                 }
                 Err(error @ (Error::Hole { .. } | Error::Shrunk { .. } | Error::Missing { .. })) => {
-                    note_broken(&mut self.broken, log.log_id, &error);
+                    self.broken.note(log.log_id, &error);
                 }
                 Err(error) => return Err(error),
             }
         }
         Ok(behind)
-    }
-
-    fn rests(&self, log_id: LogId) -> bool {
-        self.broken.get(&log_id).is_some_and(|(_, until)| Instant::now() < *until)
-    }
-
-    fn mended(&mut self, log_id: LogId) {
-        if self.broken.remove(&log_id).is_some() {
-            tracing::info!(log = log_id.0, "the proof of the log goes on");
-            instruments::BROKEN.with([log_id.to_string().into()]).set(0.0);
-        }
     }
 
     /// Signs the roots of the logs that have grown since their last checkpoint.
@@ -280,13 +272,13 @@ impl Sequencer {
         let Some(custody) = &mut self.custody else { return Ok(()) };
         let mut notes = vec![];
         for (log_id, log) in known.iter().filter(|(_, log)| log.size > log.signed) {
-            if self.broken.get(log_id).is_some_and(|(_, until)| Instant::now() < *until) {
+            if self.broken.rests(*log_id) {
                 continue;
             }
             match sign(connection, custody, *log_id, log.size).await {
                 Ok(note) => notes.push((*log_id, note)),
                 Err(error @ (Error::Changed { .. } | Error::Missing { .. } | Error::Settled(_))) => {
-                    note_broken(&mut self.broken, *log_id, &error);
+                    self.broken.note(*log_id, &error);
                 }
                 Err(error) => return Err(error),
             }
@@ -301,9 +293,7 @@ impl Sequencer {
             store::publish(connection, log_id, &note).await?;
             instruments::SIGNED.increment(1);
             known.entry(log_id).or_default().signed = note.checkpoint.size as Position;
-            if self.broken.remove(&log_id).is_some() {
-                instruments::BROKEN.with([log_id.to_string().into()]).set(0.0);
-            }
+            self.broken.mend(log_id);
         }
         crash::point("proof: published");
         Ok(())
@@ -322,13 +312,26 @@ async fn known(connection: &mut PgConnection) -> Result<BTreeMap<LogId, Known>, 
     Ok(known)
 }
 
-/// Says once why a log's proof stands still, and lets it rest.
-fn note_broken(broken: &mut HashMap<LogId, (String, Instant)>, log_id: LogId, error: &Error) {
-    let (text, until) = (error.to_string(), Instant::now() + BROKEN_REST);
-    let told = broken.insert(log_id, (text.clone(), until));
-    instruments::BROKEN.with([log_id.to_string().into()]).set(1.0);
-    if told.is_none_or(|(told, _)| told != text) {
-        tracing::error!(log = log_id.0, "the proof of a log stands still: {text}");
+impl Broken {
+    /// Says once why a log's proof stands still, and lets it rest.
+    fn note(&mut self, log_id: LogId, error: &Error) {
+        let (text, until) = (error.to_string(), Instant::now() + BROKEN_REST);
+        let told = self.0.insert(log_id, (text.clone(), until));
+        instruments::BROKEN.with([log_id.to_string().into()]).set(1.0);
+        if told.is_none_or(|(told, _)| told != text) {
+            tracing::error!(log = log_id.0, "the proof of a log stands still: {text}");
+        }
+    }
+
+    fn rests(&self, log_id: LogId) -> bool {
+        self.0.get(&log_id).is_some_and(|(_, until)| Instant::now() < *until)
+    }
+
+    fn mend(&mut self, log_id: LogId) {
+        if self.0.remove(&log_id).is_some() {
+            tracing::info!(log = log_id.0, "the proof of the log goes on");
+            instruments::BROKEN.with([log_id.to_string().into()]).set(0.0);
+        }
     }
 }
 

@@ -34,16 +34,6 @@ pub async fn sizes(connection: &mut PgConnection) -> Result<Vec<(LogId, Position
     rows.iter().map(|row| Ok((row.try_get("log_id")?, row.try_get("size")?))).collect()
 }
 
-/// A log's tree. `None` if it has none yet.
-pub async fn tree(connection: &mut PgConnection, log_id: LogId) -> Result<Option<Tree>, Error> {
-    let row = sqlx::query("SELECT size, recorded_at FROM audit_trees WHERE log_id = $1")
-        .bind(log_id)
-        .fetch_optional(connection)
-        .await?;
-    row.map(|row| Ok(Tree { size: row.try_get("size")?, recorded_at: row.try_get("recorded_at")? }))
-        .transpose()
-}
-
 /// A log's tree, locked until the transaction ends.
 pub(crate) async fn lock_tree(connection: &mut PgConnection, log_id: LogId) -> Result<Tree, Error> {
     sqlx::query("INSERT INTO audit_trees (log_id, size) VALUES ($1, 0) ON CONFLICT (log_id) DO NOTHING")
@@ -85,24 +75,19 @@ pub async fn tiles(connection: &mut PgConnection, log_id: LogId, wanted: &[TileI
     .bind(indexes)
     .fetch_all(connection)
     .await?;
-    let mut tiles = Tiles::default();
-    for row in rows {
-        let (level, index, hashes) = tile(&row)?;
-        tiles.insert(TileId { level, index }, hashes);
-    }
-    Ok(tiles)
+    rows.iter().map(tile).collect()
 }
 
-/// The tiles of a level from one index to another, both included, in order.
+/// The tiles of a level from one index to another, both included.
 pub async fn level(
     connection: &mut PgConnection,
     log_id: LogId,
     level: u8,
     (first, last): (u64, u64),
-) -> Result<Vec<(TileId, Vec<Hash>)>, Error> {
+) -> Result<Tiles, Error> {
     let rows = sqlx::query(
         "SELECT level, index, hashes FROM audit_tiles
-         WHERE log_id = $1 AND level = $2 AND index BETWEEN $3 AND $4 ORDER BY index",
+         WHERE log_id = $1 AND level = $2 AND index BETWEEN $3 AND $4",
     )
     .bind(log_id)
     .bind(i16::from(level))
@@ -110,14 +95,13 @@ pub async fn level(
     .bind(i64::try_from(last).unwrap_or(i64::MAX))
     .fetch_all(connection)
     .await?;
-    let tile = |row| tile(row).map(|(level, index, hashes)| (TileId { level, index }, hashes));
     rows.iter().map(tile).collect()
 }
 
-fn tile(row: &sqlx::postgres::PgRow) -> Result<(u8, u64, Vec<Hash>), Error> {
+fn tile(row: &sqlx::postgres::PgRow) -> Result<(TileId, Vec<Hash>), Error> {
     let (level, index): (i16, i64) = (row.try_get("level")?, row.try_get("index")?);
     let hashes = tree::from_bytes(row.try_get("hashes")?).unwrap_or_default();
-    Ok((level as u8, index as u64, hashes))
+    Ok((TileId { level: level as u8, index: index as u64 }, hashes))
 }
 
 pub(crate) async fn keep_tiles<'a>(

@@ -269,7 +269,6 @@ impl Pass {
             let first = (self.next as u64 - 1) / WIDTH as u64;
             let tiles = store::level(connection, log_id, 0, (first, first + TILES - 1)).await?;
             let until = last.min(((first + TILES) * WIDTH as u64) as Position);
-            let tiles: Tiles = tiles.into_iter().collect();
             while self.next <= until {
                 // A tile that is not there makes the roots wrong, and is found so.
                 self.push(tiles.hash(0, self.next as u64 - 1).unwrap_or_else(|_| Hash::empty()));
@@ -361,7 +360,7 @@ impl Search<'_> {
                 break;
             }
             if level == 0 {
-                different.extend(self.leaf(connection, index, hash).await?);
+                different.extend(self.between(connection, index, &[hash]).await?);
                 continue;
             }
             if self.computed.hash(level, index) == Ok(hash) {
@@ -377,7 +376,7 @@ impl Search<'_> {
                     ((index + 1) * leaves) as Position,
                 ));
             } else if level == 1 {
-                different.extend(self.leaves(connection, index, hashes).await?);
+                different.extend(self.between(connection, index * WIDTH as u64, hashes).await?);
             } else {
                 let children = hashes.iter().zip(index * WIDTH as u64..);
                 signed.extend(children.map(|(hash, index)| (level - 1, index, *hash)));
@@ -391,24 +390,6 @@ impl Search<'_> {
             report.add(Finding::Within(report.verified as Position + 1, size as Position));
         }
         Ok(())
-    }
-
-    async fn leaf(
-        &self,
-        connection: &mut PgConnection,
-        index: u64,
-        signed: Hash,
-    ) -> Result<Vec<Different>, Error> {
-        self.between(connection, index, &[signed]).await
-    }
-
-    async fn leaves(
-        &self,
-        connection: &mut PgConnection,
-        tile: u64,
-        signed: &[Hash],
-    ) -> Result<Vec<Different>, Error> {
-        self.between(connection, tile * WIDTH as u64, signed).await
     }
 
     /// Those events from an index on that have other hashes than these.
@@ -444,10 +425,7 @@ impl Search<'_> {
             let count = (TileId { level, index: 0 }).count(size);
             for first in (0..count).step_by(TILES as usize) {
                 let last = (first + TILES - 1).min(count - 1);
-                let stored: Tiles = store::level(connection, self.log.log_id, level, (first, last))
-                    .await?
-                    .into_iter()
-                    .collect();
+                let stored = store::level(connection, self.log.log_id, level, (first, last)).await?;
                 for index in first..=last {
                     let tile = TileId { level, index };
                     let stored = stored.get(tile).and_then(|hashes| hashes.get(..tile.width(size)));
