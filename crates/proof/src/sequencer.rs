@@ -58,9 +58,16 @@ pub struct Sequencer {
     broken: Broken,
 }
 
-/// The logs whose proof stands still: why, and until when they rest.
+/// What a log's proof can stand still in. The other one goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Step {
+    Grow,
+    Sign,
+}
+
+/// The logs whose proof stands still, and in what: why, and until when that rests.
 #[derive(Default)]
-struct Broken(HashMap<LogId, (String, Instant)>);
+struct Broken(HashMap<(LogId, Step), (String, Instant)>);
 
 /// What the leader knows of a log.
 #[derive(Debug, Clone, Copy, Default)]
@@ -121,8 +128,11 @@ impl Sequencer {
                 Ok(_) => follows(&mut connection, log_id, known.as_ref(), &stored.note.checkpoint).await,
             };
             match follows {
-                Ok(()) => notes.push((log_id, stored.note)),
-                Err(error) => self.broken.note(log_id, &error),
+                Ok(()) => {
+                    self.broken.mend(log_id, Step::Sign);
+                    notes.push((log_id, stored.note));
+                }
+                Err(error) => self.broken.note(log_id, Step::Sign, &error),
             }
         }
         if !notes.is_empty() {
@@ -240,7 +250,7 @@ impl Sequencer {
         let mut behind = 0;
         for log in logs {
             let tree = known.entry(log.log_id).or_default();
-            if log.head == tree.size || self.broken.rests(log.log_id) {
+            if log.head == tree.size || self.broken.rests(log.log_id, Step::Grow) {
                 continue;
             }
             if shutdown.is_cancelled() || !leadership.is_held().await {
@@ -252,10 +262,10 @@ impl Sequencer {
                     tree.size = size;
                     behind += (log.head - size).max(0);
                     instruments::BEHIND.with([log.log_id.to_string().into()]).set((log.head - size) as f64);
-                    self.broken.mend(log.log_id);
+                    self.broken.mend(log.log_id, Step::Grow);
                 }
                 Err(error @ (Error::Hole { .. } | Error::Shrunk { .. } | Error::Missing { .. })) => {
-                    self.broken.note(log.log_id, &error);
+                    self.broken.note(log.log_id, Step::Grow, &error);
                 }
                 Err(error) => return Err(error),
             }
@@ -272,13 +282,13 @@ impl Sequencer {
         let Some(custody) = &mut self.custody else { return Ok(()) };
         let mut notes = vec![];
         for (log_id, log) in known.iter().filter(|(_, log)| log.size > log.signed) {
-            if self.broken.rests(*log_id) {
+            if self.broken.rests(*log_id, Step::Sign) {
                 continue;
             }
             match sign(connection, custody, *log_id, log.size).await {
                 Ok(note) => notes.push((*log_id, note)),
                 Err(error @ (Error::Changed { .. } | Error::Missing { .. } | Error::Settled(_))) => {
-                    self.broken.note(*log_id, &error);
+                    self.broken.note(*log_id, Step::Sign, &error);
                 }
                 Err(error) => return Err(error),
             }
@@ -293,7 +303,7 @@ impl Sequencer {
             store::publish(connection, log_id, &note).await?;
             instruments::SIGNED.increment(1);
             known.entry(log_id).or_default().signed = note.checkpoint.size as Position;
-            self.broken.mend(log_id);
+            self.broken.mend(log_id, Step::Sign);
         }
         crash::point("proof: published");
         Ok(())
@@ -314,21 +324,22 @@ async fn known(connection: &mut PgConnection) -> Result<BTreeMap<LogId, Known>, 
 
 impl Broken {
     /// Says once why a log's proof stands still, and lets it rest.
-    fn note(&mut self, log_id: LogId, error: &Error) {
+    fn note(&mut self, log_id: LogId, step: Step, error: &Error) {
         let (text, until) = (error.to_string(), Instant::now() + BROKEN_REST);
-        let told = self.0.insert(log_id, (text.clone(), until));
+        let told = self.0.insert((log_id, step), (text.clone(), until));
         instruments::BROKEN.with([log_id.to_string().into()]).set(1.0);
         if told.is_none_or(|(told, _)| told != text) {
             tracing::error!(log = log_id.0, "the proof of a log stands still: {text}");
         }
     }
 
-    fn rests(&self, log_id: LogId) -> bool {
-        self.0.get(&log_id).is_some_and(|(_, until)| Instant::now() < *until)
+    fn rests(&self, log_id: LogId, step: Step) -> bool {
+        self.0.get(&(log_id, step)).is_some_and(|(_, until)| Instant::now() < *until)
     }
 
-    fn mend(&mut self, log_id: LogId) {
-        if self.0.remove(&log_id).is_some() {
+    /// Says that a step goes on, and that the log's proof does if the other one did not stop.
+    fn mend(&mut self, log_id: LogId, step: Step) {
+        if self.0.remove(&(log_id, step)).is_some() && !self.0.keys().any(|(broken, _)| *broken == log_id) {
             tracing::info!(log = log_id.0, "the proof of the log goes on");
             instruments::BROKEN.with([log_id.to_string().into()]).set(0.0);
         }
@@ -431,5 +442,22 @@ pub(crate) async fn follows(
         Ok(())
     } else {
         Err(Error::Changed { log_id, size: old })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_grows_again_is_not_signed_again_before_its_history_is_right() {
+        let (log_id, mut broken) = (LogId(2), Broken::default());
+        broken.note(log_id, Step::Sign, &Error::Changed { log_id, size: 7 });
+        assert!(broken.rests(log_id, Step::Sign) && !broken.rests(log_id, Step::Grow));
+        broken.note(log_id, Step::Grow, &Error::Hole { log_id, position: 9 });
+        broken.mend(log_id, Step::Grow);
+        assert!(broken.rests(log_id, Step::Sign) && !broken.rests(log_id, Step::Grow));
+        broken.mend(log_id, Step::Sign);
+        assert!(!broken.rests(log_id, Step::Sign));
     }
 }
