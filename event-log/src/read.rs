@@ -462,29 +462,32 @@ fn readings(
         .bind(limit.saturating_add(1) as i64)
 }
 
-const CONTROL: &str =
-    "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-            payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
-     FROM control_events";
-const CONTROL_OF_TYPES: &str =
-    "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-            payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
-     FROM control_events WHERE log_id = $1 AND position > $2 AND aggregate_type = ANY($4)
-     ORDER BY position LIMIT $3";
-const CONTROL_SLICE: &str =
-    "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-            payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
-     FROM control_events
-     WHERE log_id = $1 AND position > $2 AND position <= $4 AND range_of(aggregate_id, $6) = $5
-     ORDER BY position LIMIT $3";
+/// A statement that returns control events, for [`control_event`], from its conditions on.
+macro_rules! control_sql {
+    ($rest:literal) => {
+        concat!(
+            "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+                    payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
+             FROM control_events",
+            $rest
+        )
+    };
+}
+use control_sql;
+
+const CONTROL: &str = control_sql!("");
+const CONTROL_OF_TYPES: &str = control_sql!(
+    " WHERE log_id = $1 AND position > $2 AND aggregate_type = ANY($4)
+     ORDER BY position LIMIT $3"
+);
+const CONTROL_SLICE: &str = control_sql!(
+    " WHERE log_id = $1 AND position > $2 AND position <= $4 AND range_of(aggregate_id, $6) = $5
+     ORDER BY position LIMIT $3"
+);
 const STREAM_AFTER: &str =
-    "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-            payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
-     FROM control_events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 ORDER BY sequence";
+    control_sql!(" WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 ORDER BY sequence");
 const STREAMS: &str =
-    "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-            payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
-     FROM control_events WHERE aggregate_type = $1 AND aggregate_id = ANY($2) ORDER BY aggregate_id, sequence";
+    control_sql!(" WHERE aggregate_type = $1 AND aggregate_id = ANY($2) ORDER BY aggregate_id, sequence");
 pub(crate) const TELEMETRY: &str =
     "SELECT log_id, position, aggregate_id, msg_id, payload::text AS payload, occurred_at, recorded_at, flags
      FROM telemetry_events";

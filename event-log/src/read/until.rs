@@ -11,7 +11,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{Postgres, Row};
 
-use super::control_event;
+use super::{control_event, control_sql};
 use crate::event::{Json, StoredMetadata};
 use crate::page::Page;
 use crate::{Error, Event, LogId, Position, Result, TenantLog};
@@ -166,16 +166,14 @@ fn fill(reading: &mut Event, row: &PgRow) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-const STREAMS_UNTIL: &str =
-    "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-            payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
-     FROM control_events WHERE aggregate_type = $1 AND aggregate_id = ANY($2) AND position <= $3
-     ORDER BY aggregate_id, sequence";
-const OF_TYPES_UNTIL: &str =
-    "SELECT log_id, position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-            payload::text AS payload, metadata::text AS metadata, occurred_at, recorded_at
-     FROM control_events WHERE log_id = $1 AND event_type = ANY($2) AND position <= $3
-     ORDER BY position LIMIT $4";
+const STREAMS_UNTIL: &str = control_sql!(
+    " WHERE aggregate_type = $1 AND aggregate_id = ANY($2) AND position <= $3
+     ORDER BY aggregate_id, sequence"
+);
+const OF_TYPES_UNTIL: &str = control_sql!(
+    " WHERE log_id = $1 AND event_type = ANY($2) AND position <= $3
+     ORDER BY position LIMIT $4"
+);
 const READINGS: &str = "SELECT position, occurred_at, recorded_at, aggregate_id FROM telemetry_events
      WHERE log_id = $1 AND position > $2 AND position <= $3 ORDER BY position";
 const READINGS_OF: &str = "SELECT reading.position, reading.occurred_at, reading.recorded_at, device.ordinal
