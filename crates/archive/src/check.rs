@@ -28,7 +28,7 @@ fn read(path: &Path, log_id: LogId, positions: (Position, Position)) -> Result<F
             if event.log_id != log_id {
                 return Err(Error::Content(format!("event {} is of log {}", event.position, event.log_id)));
             }
-            fingerprint.add(event);
+            fingerprint.add(event)?;
             let (earliest, latest) = recorded.unwrap_or((event.recorded_at, event.recorded_at));
             recorded = Some((earliest.min(event.recorded_at), latest.max(event.recorded_at)));
         }

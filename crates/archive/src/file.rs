@@ -13,6 +13,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use chrono::{DateTime, Utc};
 use fleetlog_event_log::event::StoredMetadata;
 use fleetlog_event_log::{Event, Position};
+use fleetlog_proof::record::Reading;
 
 pub use read::Reader;
 pub(crate) use read::hash;
@@ -51,28 +52,26 @@ pub enum Error {
 
 /// A fingerprint of readings: whether two series are the same, byte for byte.
 #[derive(Clone)]
-pub(crate) struct Fingerprint(Context);
+pub(crate) struct Fingerprint {
+    hash: Context,
+    /// Kept from reading to reading.
+    record: Vec<u8>,
+}
 
 impl Fingerprint {
     pub(crate) fn new() -> Self {
-        Self(Context::new(&SHA256))
+        Self { hash: Context::new(&SHA256), record: vec![] }
     }
 
-    pub(crate) fn add(&mut self, event: &Event) {
-        let flags = flags(event);
-        self.0.update(&event.log_id.0.to_be_bytes());
-        self.0.update(&event.position.to_be_bytes());
-        self.0.update(&event.occurred_at.timestamp_micros().to_be_bytes());
-        self.0.update(&event.recorded_at.timestamp_micros().to_be_bytes());
-        self.0.update(&flags.to_be_bytes());
-        for text in [&*event.aggregate_id, event.msg_id.as_deref().unwrap_or_default(), &*event.payload.0] {
-            self.0.update(&(text.len() as u64).to_be_bytes());
-            self.0.update(text.as_bytes());
-        }
+    pub(crate) fn add(&mut self, event: &Event) -> Result<(), Error> {
+        let no_reading = || Error::Content(format!("event {} is no reading", event.position));
+        Reading::of(event).ok_or_else(no_reading)?.write(&mut self.record);
+        self.hash.update(&self.record);
+        Ok(())
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {
-        self.0.finish().as_ref().to_vec()
+        self.hash.finish().as_ref().to_vec()
     }
 }
 

@@ -227,24 +227,11 @@ fn write_event(file: &mut impl Write, record: &Record) -> Result<io::Result<()>,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fleetlog_event_log::LogId;
 
     #[test]
     fn an_event_is_written_as_in_the_documents_example() {
-        let mut bytes = vec![];
-        let reading = record::Reading {
-            log_id: LogId(2),
-            position: 1,
-            occurred_at: 848_496_767_000_000,
-            recorded_at: 848_496_767_250_000,
-            flags: 0,
-            aggregate_id: "t0/dev-01",
-            msg_id: "1",
-            payload: br#"{"metrics":{"temp_c":21.5}}"#,
-        };
-        reading.write(&mut bytes);
         let mut line = vec![];
-        write_event(&mut line, &Record(bytes.into())).expect("a record").expect("written");
+        write_event(&mut line, &Record(record::tests::example().into())).expect("a record").expect("written");
         let document = include_str!("../../../docs/PROOF.md");
         let line = String::from_utf8(line).expect("text");
         assert!(document.contains(&line), "{line}");

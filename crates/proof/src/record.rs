@@ -4,7 +4,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use chrono::{DateTime, Utc};
-use fleetlog_event_log::{Lane, LogId, Position};
+use fleetlog_event_log::event::StoredMetadata;
+use fleetlog_event_log::{Event, Lane, LogId, Position};
 use futures::{StreamExt, TryStreamExt};
 use sqlx::PgConnection;
 
@@ -108,7 +109,24 @@ pub struct Reading<'a> {
     pub payload: &'a [u8],
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    /// The columns of a reading. `None` if the event is none.
+    #[must_use]
+    pub fn of(event: &'a Event) -> Option<Self> {
+        let StoredMetadata::Telemetry { flags } = event.metadata else { return None };
+        let since_2000 = |at: DateTime<Utc>| at.timestamp_micros() - SINCE_1970;
+        Some(Self {
+            log_id: event.log_id,
+            position: event.position,
+            occurred_at: since_2000(event.occurred_at),
+            recorded_at: since_2000(event.recorded_at),
+            flags: flags.bits(),
+            aggregate_id: &event.aggregate_id,
+            msg_id: event.msg_id.as_deref()?,
+            payload: event.payload.0.as_bytes(),
+        })
+    }
+
     /// Writes the record.
     pub fn write(&self, record: &mut Vec<u8>) {
         record.clear();
@@ -252,11 +270,11 @@ impl Rows {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    /// The first reading of the example in docs/PROOF.md.
-    fn example() -> Vec<u8> {
+    /// The record of the first reading of the example in docs/PROOF.md.
+    pub(crate) fn example() -> Vec<u8> {
         let mut record = vec![];
         let reading = Reading {
             log_id: LogId(2),

@@ -48,7 +48,7 @@ pub fn write(
                 return Err(out_of_order(last + 1, event.position));
             }
             last = event.position;
-            fingerprint.add(&event);
+            fingerprint.add(&event)?;
             group.add(event);
             if group.is_full() {
                 std::mem::take(&mut group).write(&mut out)?;
