@@ -95,23 +95,10 @@ pub enum What {
 /// Runs the subcommand.
 pub async fn run(Archive { what }: Archive) -> anyhow::Result<()> {
     match what {
-        What::List { which, source } => {
-            let opened = source.open().await?;
-            let listed = list(&opened.log, &which).await;
-            opened.close().await?;
-            listed
-        }
-        What::Verify { which, source } => {
-            let opened = source.open().await?;
-            let verified = verify(&opened.log, &which).await;
-            opened.close().await?;
-            verified
-        }
+        What::List { which, source } => source.read(async |log| list(log, &which).await).await,
+        What::Verify { which, source } => source.read(async |log| verify(log, &which).await).await,
         What::Restore { which, keep, source } => {
-            let opened = source.open_to_write().await?;
-            let restored = bring_back(&opened.log, &which, keep).await;
-            opened.close().await?;
-            restored
+            source.write(async |log| bring_back(log, &which, keep).await).await
         }
     }
 }

@@ -107,18 +107,16 @@ pub enum What {
 /// Runs a subcommand.
 pub async fn run(args: Audit) -> anyhow::Result<()> {
     match args.what {
-        What::Checkpoint { log_id, source } => {
-            reading(source, async |log| checkpoint(log, log_id).await).await
-        }
-        What::Key { source } => reading(source, async |log| key(log).await).await,
-        What::Prove { place, source } => reading(source, async |log| prove(log, place).await).await,
+        What::Checkpoint { log_id, source } => source.read(async |log| checkpoint(log, log_id).await).await,
+        What::Key { source } => source.read(async |log| key(log).await).await,
+        What::Prove { place, source } => source.read(async |log| prove(log, place).await).await,
         What::Verify { log_id: only, trust, source } => {
             let folder = trust.folder(&source.data_dir);
-            reading(source, async |log| verify_all(log, &only, trust.load(log, folder).await?).await).await
+            source.read(async |log| verify_all(log, &only, trust.load(log, folder).await?).await).await
         }
         What::Bundle { dir, log_id: only, from, to, kept, source } => {
             let wanted = Wanted { dir, only, from, to, kept };
-            reading(source, async |log| bundle(log, wanted).await).await
+            source.read(async |log| bundle(log, wanted).await).await
         }
         What::NewKey { audit_dir, source } => {
             let folder = audit_dir.unwrap_or_else(|| source.data_dir.join("audit"));
@@ -134,16 +132,6 @@ fn place(text: &str) -> Result<(LogId, Position), &'static str> {
         (log > 0 && position > 0).then_some((LogId(log), position))
     });
     place.ok_or("expected a log and a position in it, as 2:1042")
-}
-
-async fn reading(
-    source: Source,
-    work: impl AsyncFnOnce(&EventLog) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let reading = source.open().await?;
-    let done = work(&reading.log).await;
-    reading.close().await?;
-    done
 }
 
 /// The logs to work on.
@@ -271,12 +259,6 @@ impl Verified {
         let at = self.signed_at.as_ref().map_or_else(String::new, |at| format!(", signed {at}"));
         format!("checkpoint of {size} events{at}")
     }
-
-    /// When the newest checkpoint was signed, if the database knows.
-    #[must_use]
-    pub fn signed_at(&self) -> Option<&str> {
-        self.signed_at.as_deref()
-    }
 }
 
 /// Verifies one log. `before` events were read of others.
@@ -373,14 +355,11 @@ async fn bundle(log: &EventLog, wanted: Wanted) -> anyhow::Result<()> {
 
 async fn new_key(source: Source, folder: PathBuf) -> anyhow::Result<()> {
     // The database first: without it the folder would have a key that no service may use.
-    let writing = source.open_to_write().await?;
-    let made = async {
-        let custody = Custody::create(&folder)?;
-        store::add_key(&mut *writing.log.connection().await?, &custody.verifier().to_string()).await?;
-        anyhow::Ok(custody.verifier())
-    };
-    let made = made.await;
-    writing.close().await?;
-    writeln!(output(), "{}", made?)?;
+    let key = source.write(async |log| {
+        let key = Custody::create(&folder)?.verifier();
+        store::add_key(&mut *log.connection().await?, &key.to_string()).await?;
+        anyhow::Ok(key)
+    });
+    writeln!(output(), "{}", key.await?)?;
     Ok(())
 }

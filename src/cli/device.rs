@@ -77,13 +77,8 @@ pub async fn run(args: Device) -> anyhow::Result<()> {
         What::Credentials(args) => credentials(args).await,
         What::Acl(Acl { source, user }) => {
             anyhow::ensure!(!user.contains(char::is_control), "--user is a name on one line");
-            let reading = source.open().await?;
-            let printed = match good(&reading.log).await {
-                Ok(devices) => print(&user, &devices, &mut output()).map_err(Into::into),
-                Err(error) => Err(error.into()),
-            };
-            reading.close().await?;
-            printed
+            let devices = source.read(async |log| good(log).await).await?;
+            Ok(print(&user, &devices, &mut output())?)
         }
     }
 }
@@ -95,12 +90,8 @@ async fn credentials(args: Credentials) -> anyhow::Result<()> {
     });
     let names = names.collect::<anyhow::Result<Vec<_>>>()?;
     let mut out = create(&args.out)?;
-    let opened = args.source.open_to_write().await?;
-    let revoke_others_in = args.replace.then(TimeDelta::zero);
-    let issued =
-        issue_all(&opened.log, names, issue::Wish { expires_at: None, revoke_others_in }, &mut out).await;
-    opened.close().await?;
-    issued?;
+    let wish = issue::Wish { expires_at: None, revoke_others_in: args.replace.then(TimeDelta::zero) };
+    args.source.write(async |log| issue_all(log, names, wish, &mut out).await).await?;
     out.sync_all()?;
     writeln!(output(), "{} devices' passwords are in {}", args.count, args.out.display())?;
     Ok(())

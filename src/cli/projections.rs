@@ -102,10 +102,8 @@ pub enum What {
 pub async fn run(Projections { what }: Projections) -> anyhow::Result<()> {
     match what {
         What::List { source } => {
-            let opened = source.open().await?;
-            let listed = status::list_all(&opened.log).await;
-            opened.close().await?;
-            print(&table(&listed?))
+            let listed = source.read(async |log| status::list_all(log).await).await?;
+            print(&table(&listed))
         }
         What::Rebuild { one, from_version, keep, accept, detach } => {
             let request =
@@ -133,10 +131,7 @@ pub async fn run(Projections { what }: Projections) -> anyhow::Result<()> {
             .await
         }
         What::Verify { one: One { name, source }, list } => {
-            let opened = source.open().await?;
-            let verified = verified(&opened.log, &name, list).await;
-            opened.close().await?;
-            let verified = verified?;
+            let verified = source.read(async |log| verified(log, &name, list).await).await?;
             print(&report(&verified))?;
             if verified.differences() > 0 {
                 bail!("{name} is not what the log says: {} rows differ", verified.differences());
@@ -151,10 +146,7 @@ async fn within(
     One { name, source }: One,
     work: impl AsyncFnOnce(&EventLog, &str) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let opened = source.open_to_write_with(CONNECTIONS).await?;
-    let done = work(&opened.log, &name).await;
-    opened.close().await?;
-    done
+    source.write_with(CONNECTIONS, async |log| work(log, &name).await).await
 }
 
 async fn steer(one: One, how: Steer) -> anyhow::Result<()> {

@@ -66,7 +66,6 @@ pub async fn run(args: Replay) -> anyhow::Result<()> {
         (None, Some(uid)) => Scope::Device { uid, from, to },
         (None, None) => Scope::Open,
     };
-    let reading = source.open().await?;
     let mut out = BufWriter::new(output());
     let mut tell = |line: &Line| match format {
         Format::Text => writeln!(out, "{line}"),
@@ -75,11 +74,10 @@ pub async fn run(args: Replay) -> anyhow::Result<()> {
             out.write_all(b"\n")
         }
     };
-    let told = replay::run(&reading.log, &Options { tenant, scope, as_of }, &mut tell).await;
+    let options = Options { tenant, scope, as_of };
+    let told = source.read(async |log| replay::run(log, &options, &mut tell).await).await;
     // Flush the lines before an error, too.
-    let told = told.and(out.flush().map_err(Into::into));
-    reading.close().await?;
-    Ok(told?)
+    told.and(out.flush().map_err(Into::into))
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {

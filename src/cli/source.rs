@@ -32,38 +32,47 @@ pub struct Source {
 }
 
 /// An open log. Close it, or a Postgres that was started for it keeps running.
-pub struct Reading {
-    /// The log.
-    pub log: EventLog,
+struct Open {
+    log: EventLog,
     visit: Option<Visit>,
 }
 
 impl Source {
-    /// Opens the log for reading only.
-    pub async fn open(self) -> anyhow::Result<Reading> {
-        self.open_by(read).await
+    /// Opens the log for reading only, works on it, and closes it.
+    pub async fn read<T, E: Into<anyhow::Error>>(
+        self,
+        work: impl AsyncFnOnce(&EventLog) -> Result<T, E>,
+    ) -> anyhow::Result<T> {
+        self.open_by(read).await?.close_after(work).await
     }
 
-    /// Opens the log for writing. The schema must be up to date. Uses few connections, because `up` may be running on
-    /// the same database.
-    pub async fn open_to_write(self) -> anyhow::Result<Reading> {
-        self.open_to_write_with(WRITERS).await
+    /// Opens the log for writing, works on it, and closes it. The schema must be up to date. Uses few connections, because
+    /// `up` may be running on the same database.
+    pub async fn write<T, E: Into<anyhow::Error>>(
+        self,
+        work: impl AsyncFnOnce(&EventLog) -> Result<T, E>,
+    ) -> anyhow::Result<T> {
+        self.write_with(WRITERS, work).await
     }
 
-    /// Opens the log for writing, with at most this many connections.
-    pub async fn open_to_write_with(self, connections: u32) -> anyhow::Result<Reading> {
-        self.open_by(async |connect| {
+    /// Works on the log like [`Source::write`], with at most this many connections.
+    pub async fn write_with<T, E: Into<anyhow::Error>>(
+        self,
+        connections: u32,
+        work: impl AsyncFnOnce(&EventLog) -> Result<T, E>,
+    ) -> anyhow::Result<T> {
+        let opened = self.open_by(async |connect| {
             let mut options = database::Options::new(connect);
             options.connections = connections;
             EventLog::open(options).await
-        })
-        .await
+        });
+        opened.await?.close_after(work).await
     }
 
     async fn open_by(
         self,
         open: impl AsyncFnOnce(PgConnectOptions) -> fleetlog_event_log::Result<EventLog>,
-    ) -> anyhow::Result<Reading> {
+    ) -> anyhow::Result<Open> {
         let open = async |connect| {
             let log = open(connect).await?;
             log.read_archives(Arc::new(Copies::new(None)));
@@ -73,7 +82,7 @@ impl Source {
             let connect = PgConnectOptions::from_str(url)
                 .context("DATABASE_URL is not of the form postgres://user:password@host/name")?;
             let log = open(connect).await.context("failed to open the log")?;
-            return Ok(Reading { log, visit: None });
+            return Ok(Open { log, visit: None });
         }
         let options = postgres::Options {
             binaries: self.postgres_bin,
@@ -83,7 +92,7 @@ impl Source {
         let begun = Visit::begin(options, up::progress).await;
         let visit = begun.map_err(|error| anyhow::anyhow!(error.in_one_line()))?;
         match open(visit.connect_options()).await {
-            Ok(log) => Ok(Reading { log, visit: Some(visit) }),
+            Ok(log) => Ok(Open { log, visit: Some(visit) }),
             Err(error) => {
                 visit.end().await?;
                 Err(error).context("failed to open the log")
@@ -100,9 +109,18 @@ async fn read(connect: PgConnectOptions) -> fleetlog_event_log::Result<EventLog>
     EventLog::open_to_read(options).await
 }
 
-impl Reading {
+impl Open {
+    async fn close_after<T, E: Into<anyhow::Error>>(
+        self,
+        work: impl AsyncFnOnce(&EventLog) -> Result<T, E>,
+    ) -> anyhow::Result<T> {
+        let done = work(&self.log).await;
+        self.close().await?;
+        done.map_err(Into::into)
+    }
+
     /// Closes the log, and stops a Postgres that was started for it.
-    pub async fn close(self) -> anyhow::Result<()> {
+    async fn close(self) -> anyhow::Result<()> {
         self.log.close().await;
         if let Some(visit) = self.visit {
             visit.end().await?;

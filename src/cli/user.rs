@@ -83,11 +83,9 @@ async fn within(
     source: Source,
     work: impl AsyncFnOnce(&EventLog) -> Result<String, Refused>,
 ) -> anyhow::Result<()> {
-    let opened = source.open_to_write().await?;
-    let told = work(&opened.log).await;
-    opened.close().await?;
+    let told = source.write(work).await?;
     let mut out = output();
-    out.write_all(told?.as_bytes())?;
+    out.write_all(told.as_bytes())?;
     Ok(out.flush()?)
 }
 
