@@ -149,7 +149,7 @@ pub enum Cosigned {
 }
 
 /// Adds a witness's line to a checkpoint: one for each key, and the first one stays. The signature is not checked:
-/// whoever reads the checkpoint knows the witnesses to trust. A line in the log's own name is refused, because it would
+/// readers of the checkpoint check those of the witnesses that they trust. A line in the log's own name is refused, because it would
 /// make the log's own signature look wrong.
 pub async fn cosign<S: Scope>(
     log: &EventLog<S>,

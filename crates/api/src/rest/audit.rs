@@ -159,8 +159,8 @@ struct New {
 }
 
 /// Adds a witness's signature to a checkpoint of a log. Each key has one line on a checkpoint: the first one stays, and
-/// whoever sends it again gets the same answer. The signature is not checked here. Who reads the checkpoint knows the
-/// witnesses to trust.
+/// whoever sends it again gets the same answer. The signature is not checked: readers of the checkpoint check those of
+/// the witnesses that they trust.
 #[utoipa::path(
     post, path = "/audit/{log}/cosignatures", tag = "audit", operation_id = "add_cosignature",
     params(("log" = String, Path, description = "The log's number")),
