@@ -111,7 +111,7 @@ pub async fn run(args: Audit) -> anyhow::Result<()> {
         What::Key { source } => source.read(async |log| key(log).await).await,
         What::Prove { place, source } => source.read(async |log| prove(log, place).await).await,
         What::Verify { log_id: only, trust, source } => {
-            let folder = trust.folder(&source.data_dir);
+            let folder = trust.folder(&source);
             source.read(async |log| verify_all(log, &only, trust.load(log, folder).await?).await).await
         }
         What::Bundle { dir, log_id: only, from, to, kept, source } => {
@@ -252,9 +252,14 @@ impl Verified {
         lines.into_iter().map(|line| format!("log {log_id}: {line}")).collect()
     }
 
-    /// How the checkpoint is named.
+    /// When the newest checkpoint was signed, if the database knows.
     #[must_use]
-    pub fn checkpoint(&self) -> String {
+    pub fn signed_at(&self) -> Option<&str> {
+        self.signed_at.as_deref()
+    }
+
+    /// How the checkpoint is named.
+    fn checkpoint(&self) -> String {
         let size = self.report.signed;
         let at = self.signed_at.as_ref().map_or_else(String::new, |at| format!(", signed {at}"));
         format!("checkpoint of {size} events{at}")

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use fleetlog_projections::rebuild::{Rebuild, Step};
 use fleetlog_projections::verify::Verifying;
 
-/// How often a line is written where nobody looks at a terminal.
+/// How often a line is written where nobody looks at a terminal, and how long [`Bar::of_what_may_be_long`] waits.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 /// How many characters the bar itself has.
 const WIDTH: usize = 30;
@@ -14,6 +14,8 @@ const WIDTH: usize = 30;
 /// A progress bar.
 pub(super) struct Bar {
     terminal: bool,
+    /// Nothing is shown before.
+    from: Instant,
     /// The last line, and when it was written.
     last: Option<(String, Instant)>,
     step: Option<Step>,
@@ -21,11 +23,16 @@ pub(super) struct Bar {
 
 impl Default for Bar {
     fn default() -> Self {
-        Self { terminal: stderr().is_terminal(), last: None, step: None }
+        Self { terminal: stderr().is_terminal(), from: Instant::now(), last: None, step: None }
     }
 }
 
 impl Bar {
+    /// A bar of what is over at once as a rule. It shows nothing in the first 5 s.
+    pub(super) fn of_what_may_be_long() -> Self {
+        Self { from: Instant::now() + LINE_EVERY, ..Self::default() }
+    }
+
     /// Shows the progress of a rebuild.
     pub(super) fn show(&mut self, rebuild: &Rebuild) {
         let line = line(rebuild);
@@ -45,6 +52,9 @@ impl Bar {
 
     /// Shows a line of progress.
     pub(super) fn show_line(&mut self, line: &str) {
+        if Instant::now() < self.from {
+            return;
+        }
         let due = self.last.as_ref().is_none_or(|(_, at)| at.elapsed() >= LINE_EVERY);
         if self.terminal {
             // Nothing is lost if it cannot be shown.

@@ -3,10 +3,18 @@
 use std::process::Output;
 
 use fleetlog_event_log::Lane;
+use serde_json::json;
 use sqlx::Executor;
 
-use super::{Signed, append};
+use super::{Signed, append, register};
 use crate::support::{tool, url};
+
+async fn replay(signed: &Signed, arguments: &[&str]) -> Output {
+    let mut tool = tool("replay");
+    tool.args(arguments).env("DATABASE_URL", url(&signed.database.options()));
+    tool.env("FLEETLOG_AUDIT_DIR", signed.folder.path());
+    tool.output().await.expect("the binary")
+}
 
 async fn audit(signed: &Signed, arguments: &[&str]) -> Output {
     let mut tool = tool("audit");
@@ -68,6 +76,40 @@ async fn an_auditor_verifies_a_log_and_is_told_what_was_forged() {
     assert_eq!(bad.status.code(), Some(1));
     assert_eq!(out(&bad), format!("log {telemetry}: position 17 differs\n"));
     assert!(reason(&bad).ends_with("fleetlog: 1 log is not as recorded\n"), "{}", reason(&bad));
+}
+
+#[tokio::test]
+async fn a_replay_says_how_far_the_log_is_proved_and_tells_nothing_of_a_forged_one() {
+    let signed = Signed::with(1, 5).await;
+    register(&signed.log, 5..7).await;
+    let control = signed.lane(Lane::Control);
+    let good = replay(&signed, &["--device", "dev-3"]).await;
+    let last = out(&good).lines().last().map(ToOwned::to_owned).unwrap_or_default();
+    assert!(last.starts_with(&format!("verified up to {control}:5 (checkpoint of 20")), "{last}");
+    assert!(last.ends_with("Z); 2 newer events are not signed yet"), "{last}");
+    let json = replay(&signed, &["--device", "dev-3", "--format", "json"]).await;
+    let last: serde_json::Value =
+        serde_json::from_str(out(&json).lines().last().expect("a line")).expect("JSON");
+    assert_eq!(
+        (&last["line"], &last["verified"], &last["unsigned"]),
+        (&json!("proof"), &json!(5), &json!(2))
+    );
+
+    // One of another device, which this replay would not have told.
+    let mut owner = signed.database.owner().await;
+    owner.execute("SET session_replication_role = replica").await.expect("set");
+    owner
+        .execute("UPDATE control_events SET payload = replace(payload::text, 'pump', 'lamp')::json WHERE position = 2")
+        .await
+        .expect("forged");
+    let bad = replay(&signed, &["--device", "dev-3"]).await;
+    assert_eq!((bad.status.code(), &*out(&bad)), (Some(1), ""));
+    let reason = reason(&bad);
+    assert!(reason.starts_with(&format!("log {control}: position 2 differs\n")), "{reason}");
+    assert!(reason.contains("the log is not as recorded, so nothing of it is told"), "{reason}");
+    let anyway = replay(&signed, &["--device", "dev-1", "--unverified"]).await;
+    assert!(anyway.status.success() && out(&anyway).contains("lamp 1"), "{}", out(&anyway));
+    assert!(!out(&anyway).contains("verified"), "{}", out(&anyway));
 }
 
 #[tokio::test]

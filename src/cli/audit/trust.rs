@@ -1,6 +1,6 @@
 //! Whom an auditor trusts: keys, and checkpoints that were kept. What the database itself says is checked against them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -9,6 +9,8 @@ use fleetlog_event_log::{EventLog, LogId};
 use fleetlog_proof::custody::read_checkpoints;
 use fleetlog_proof::note::{self, Checkpoint, SignedCheckpoint, VerifierKey, log_of};
 use fleetlog_proof::{Custody, custody, read, store};
+
+use crate::cli::source::Source;
 
 /// The most stored checkpoints of a log that are compared; the newest one always is.
 const STORED: i64 = 20_000;
@@ -22,7 +24,8 @@ pub struct Trust {
     /// A file with checkpoints that were kept, as `fleetlog audit checkpoint` printed them.
     #[arg(long = "checkpoint", value_name = "FILE")]
     pub checkpoints: Vec<PathBuf>,
-    /// The folder of the key and of the last checkpoints; by default `audit` in the data directory.
+    /// The folder of the key and of the last checkpoints; by default, of the log that `up` keeps, `audit` in the data
+    /// directory.
     #[arg(long, env = "FLEETLOG_AUDIT_DIR", value_name = "DIR")]
     pub audit_dir: Option<PathBuf>,
 }
@@ -44,10 +47,12 @@ pub struct OfLog {
 }
 
 impl Trust {
-    /// The folder of the key, wherever it is.
+    /// The folder of the key to the log of `source`. `None` for a database that is not `up`'s, if no folder was named: the
+    /// one in the data directory is another log's.
     #[must_use]
-    pub fn folder(&self, data_dir: &Path) -> PathBuf {
-        self.audit_dir.clone().unwrap_or_else(|| data_dir.join("audit"))
+    pub fn folder(&self, source: &Source) -> Option<PathBuf> {
+        let of_up = || source.database_url.is_none().then(|| source.data_dir.join("audit"));
+        self.audit_dir.clone().or_else(of_up)
     }
 
     /// Reads keys and checkpoints.
@@ -55,18 +60,19 @@ impl Trust {
     /// # Errors
     ///
     /// If a file is damaged, or a checkpoint is not signed by a trusted key.
-    pub async fn load(self, log: &EventLog, folder: PathBuf) -> anyhow::Result<Trusted> {
+    pub async fn load(self, log: &EventLog, folder: Option<PathBuf>) -> anyhow::Result<Trusted> {
         let mut keys = self.keys;
         let mut kept = vec![];
-        match Custody::open(&folder) {
-            Ok(custody) => {
+        match folder.as_deref().map(Custody::open) {
+            Some(Ok(custody)) => {
                 kept.extend(custody.all().map(|(_, note)| note.clone()));
                 if keys.is_empty() {
                     keys.push(custody.verifier());
                 }
             }
-            Err(custody::Error::NoKey(_)) if self.audit_dir.is_none() => {}
-            Err(error) => return Err(error.into()),
+            Some(Err(custody::Error::NoKey(_))) if self.audit_dir.is_none() => {}
+            Some(Err(error)) => return Err(error.into()),
+            None => {}
         }
         if keys.is_empty()
             && let Some(key) = read::key(log).await?
