@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use fleetlog_event_log::{EventLog, Lane, LogId};
 use fleetlog_proof::note::SignedCheckpoint;
 use fleetlog_proof::{Custody, Error, Sequencer, read, store, tree};
 use sqlx::{Executor, PgConnection};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::{Signed, append, register, report, sign, words};
@@ -273,21 +277,30 @@ async fn a_damaged_folder_stops_the_start_and_an_unwritable_one_signs_nothing() 
     assert!(read::checkpoint(&log, log_of(&log, Lane::Telemetry)).await.expect("read").is_none());
 }
 
+/// Where a node can die or freeze.
+const POINTS: [&str; 6] = ["grown", "stored", "settled", "signed", "kept", "published"];
+
+/// `fleetlog serve` with its key in a folder.
+fn serve(database: &Database, folder: &Path) -> Command {
+    let mut serve = tool("serve");
+    serve
+        .env("DATABASE_URL", url(&database.options()))
+        .env("FLEETLOG_ADMIN_PASSWORD", PASSWORD)
+        .env("FLEETLOG_AUDIT_DIR", folder)
+        .args(["--http", &format!("127.0.0.1:{}", free_port()), "--mqtt", "127.0.0.1:0"]);
+    serve
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_is_killed_between_any_two_steps_leaves_one_history() {
     let (database, folder) = (Database::fresh().await, tempfile::tempdir().expect("a directory"));
     let log = database.event_log().await;
     let mut next = 0;
-    for point in ["grown", "stored", "settled", "signed", "kept", "published"] {
+    for point in POINTS {
         append(&log, next, next + 100).await;
         next += 100;
-        let mut serve = tool("serve");
-        serve
-            .env("DATABASE_URL", url(&database.options()))
-            .env("FLEETLOG_ADMIN_PASSWORD", PASSWORD)
-            .env("FLEETLOG_AUDIT_DIR", folder.path())
-            .env("CRASH_AT", format!("proof: {point}"))
-            .args(["--http", &format!("127.0.0.1:{}", free_port()), "--mqtt", "127.0.0.1:0"]);
+        let mut serve = serve(&database, folder.path());
+        serve.env("CRASH_AT", format!("proof: {point}"));
         let ended = tokio::time::timeout(Duration::from_mins(1), serve.status()).await.expect("killed");
         assert_eq!(ended.expect("a status").signal(), Some(9), "{point}");
     }
@@ -300,4 +313,68 @@ async fn a_service_that_is_killed_between_any_two_steps_leaves_one_history() {
     .await;
     assert_eq!(all_signed(&log, Lane::Telemetry).await, next);
     assert_one_history(&log, &[&Custody::open(folder.path()).expect("a key")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_frozen_between_any_two_steps_and_wakes_after_another_one_has_signed_leaves_one_history()
+ {
+    let (database, folders) =
+        (Database::fresh().await, [(); 2].map(|()| tempfile::tempdir().expect("a directory")));
+    let (log, mut owner) = (database.event_log().await, database.owner().await);
+    Custody::create(folders[0].path()).expect("a key");
+    let key = |n: usize| folders[n].path().join(fleetlog_proof::custody::KEY);
+    std::fs::copy(key(0), key(1)).expect("copied");
+    let custody = |n: usize| Custody::open(folders[n].path()).expect("a key");
+    let mut next = 0;
+    for point in POINTS {
+        append(&log, next, next + 100).await;
+        let mut serve = serve(&database, folders[0].path());
+        let mut frozen = serve
+            .env("FREEZE_AT", format!("proof: {point}"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary");
+        let mut lines = BufReader::new(frozen.stderr.take().expect("piped")).lines();
+        while !lines.next_line().await.expect("a line").expect("frozen").contains("frozen by FREEZE_AT") {}
+        // Passes the output on to a failing test; a pipe that nobody reads would stop the server.
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                eprintln!("{line}");
+            }
+        });
+        // Postgres ends the lease of a node that is silent for 7 s. It can be asked to do so at once.
+        owner.execute(END_LEASE).await.expect("ended");
+        append(&log, next + 100, next + 150).await;
+        eventually("the other node signs", async || {
+            match Sequencer::new(log.clone(), Some(custody(1))).catch_up().await.expect("signed") {
+                true => Ok(()),
+                false => Err("another one leads"),
+            }
+        })
+        .await;
+        assert_eq!(
+            custody(1).last(log_of(&log, Lane::Telemetry)).expect("signed").checkpoint.size,
+            next + 150
+        );
+        next += 160;
+        append(&log, next - 10, next).await;
+        signal(&frozen, "-CONT").await;
+        // It leads again, and goes on from what the other one has signed.
+        assert_eq!(all_signed(&log, Lane::Telemetry).await, next, "{point}");
+        signal(&frozen, "-INT").await;
+        assert!(frozen.wait().await.expect("ended").success(), "{point}");
+        assert_one_history(&log, &[&custody(0), &custody(1)]).await;
+        assert_eq!(custody(0).last(log_of(&log, Lane::Telemetry)).expect("signed").checkpoint.size, next);
+    }
+}
+
+/// Ends the connection of the node that keeps the proof, as Postgres does once it has been silent for too long.
+const END_LEASE: &str = "
+    SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND ((classid::bigint << 32) | objid::bigint) = hashtextextended('fleetlog proof', 0)
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
+async fn signal(child: &Child, signal: &str) {
+    let id = child.id().expect("running").to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().await.expect("kill").success());
 }
