@@ -346,10 +346,8 @@ async fn a_node_that_is_frozen_between_any_two_steps_and_wakes_after_another_one
         owner.execute(END_LEASE).await.expect("ended");
         append(&log, next + 100, next + 150).await;
         eventually("the other node signs", async || {
-            match Sequencer::new(log.clone(), Some(custody(1))).catch_up().await.expect("signed") {
-                true => Ok(()),
-                false => Err("another one leads"),
-            }
+            let led = Sequencer::new(log.clone(), Some(custody(1))).catch_up().await.expect("signed");
+            if led { Ok(()) } else { Err("another one leads") }
         })
         .await;
         assert_eq!(
