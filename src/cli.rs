@@ -28,6 +28,7 @@ use fleetlog_archive::Place;
 use fleetlog_event_log::database;
 use fleetlog_lab::bench;
 use fleetlog_mqtt::server;
+use fleetlog_tls::{Certificate, Files};
 use futures::future::LocalBoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 
@@ -181,6 +182,15 @@ pub struct Service {
     /// The address of the HTTP service.
     #[arg(long, env = "FLEETLOG_HTTP_ADDR", default_value = "127.0.0.1:8080")]
     pub http: SocketAddr,
+    /// The address of the HTTP service over TLS, besides the one without: 0.0.0.0:443.
+    #[arg(long, env = "FLEETLOG_HTTPS_ADDR", value_name = "ADDR", requires = "tls_cert")]
+    pub https: Option<SocketAddr>,
+    /// The certificate for TLS, in PEM, with those of the authorities between it and the root. Read again when it changes.
+    #[arg(long, env = "FLEETLOG_TLS_CERT", value_name = "FILE", requires_all = ["tls_key", "https"])]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, in PEM.
+    #[arg(long, env = "FLEETLOG_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// The first administrator's e-mail address; used by the first start only.
     #[arg(long, env = "FLEETLOG_ADMIN_EMAIL")]
     pub admin_email: Option<String>,
@@ -242,6 +252,16 @@ pub struct Service {
 }
 
 impl Service {
+    /// The listener for HTTP over TLS, and its certificate. Reads the certificate, so that a mistake is told before anything
+    /// is made.
+    fn tls(&self) -> anyhow::Result<Option<service::Tls>> {
+        let (Some(https), Some(certificate), Some(key)) = (self.https, &self.tls_cert, &self.tls_key) else {
+            return Ok(None);
+        };
+        let files = Files { certificate: certificate.clone(), key: key.clone() };
+        Ok(Some(service::Tls { https, certificate: Certificate::load(files)? }))
+    }
+
     fn secret(&self) -> anyhow::Result<Option<access::Secret>> {
         self.secret.as_deref().map(str::parse).transpose().context("FLEETLOG_SECRET")
     }
@@ -389,6 +409,7 @@ fn service_options(
         database,
         migrate: true,
         http: args.http,
+        tls: args.tls()?,
         broker,
         admin_email: args.admin_email.clone(),
         admin_password: args.admin_password.clone(),

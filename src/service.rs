@@ -27,6 +27,7 @@ use fleetlog_mqtt::subscriber::Subscriber;
 use fleetlog_mqtt::{descriptors, publisher, server, subscriber};
 use fleetlog_projections::Projections;
 use fleetlog_proof::{Custody, Sequencer, custody};
+use fleetlog_tls::Certificate;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,8 @@ pub struct Options {
     pub migrate: bool,
     /// The address for HTTP. Port 0 takes a free port.
     pub http: SocketAddr,
+    /// The listener for HTTP over TLS, if there is one.
+    pub tls: Option<Tls>,
     /// The source of devices' messages.
     pub broker: Broker,
     /// The first administrator's e-mail address; used by the first start only.
@@ -61,6 +64,14 @@ pub struct Options {
     pub settings: fleetlog_api::Settings,
     /// Access to this process's metrics.
     pub metrics: PrometheusHandle,
+}
+
+/// A listener for HTTP over TLS.
+pub struct Tls {
+    /// Its address. Port 0 takes a free port.
+    pub https: SocketAddr,
+    /// Its certificate.
+    pub certificate: Certificate,
 }
 
 /// File descriptors that a process needs besides those of its connections: for the database, files and libraries.
@@ -122,6 +133,14 @@ pub enum Error {
     /// The address for HTTP could not be used.
     #[error("failed to serve HTTP on {0}: {1}; choose another address with --http or FLEETLOG_HTTP_ADDR")]
     Http(SocketAddr, #[source] std::io::Error),
+    /// The address for HTTP over TLS could not be used.
+    #[error(
+        "failed to serve HTTP over TLS on {0}: {1}; choose another address with --https or FLEETLOG_HTTPS_ADDR"
+    )]
+    Https(SocketAddr, #[source] std::io::Error),
+    /// The certificate cannot be used.
+    #[error("failed to use a certificate: {0}")]
+    Tls(#[from] fleetlog_tls::Error),
     /// The key that signs the logs' checkpoints cannot be used.
     #[error("failed to open the folder of the key that signs checkpoints: {0}")]
     Audit(#[from] custody::Error),
@@ -150,6 +169,7 @@ pub struct Service {
     log: EventLog,
     projections: fleetlog_projections::Handle,
     http: SocketAddr,
+    https: Option<SocketAddr>,
     mqtt: Option<SocketAddr>,
     broker: BrokerProbe,
     admin: Option<Admin>,
@@ -212,8 +232,10 @@ impl Service {
         log.read_archives(Arc::new(Copies::new(options.archive.clone())));
         let (email, password) = (options.admin_email, options.admin_password);
         let first = access::first_start(&log, email, password, options.secret).await?;
-        let listener = listen(options.http)?;
-        let address = listener.local_addr().map_err(|error| Error::Http(options.http, error))?;
+        let socket = listen(options.http)?;
+        let address = socket.local_addr().map_err(|error| Error::Http(options.http, error))?;
+        let mut listeners = vec![http::Listener::from(socket)];
+        let https = options.tls.as_ref().map(|tls| listen_over_tls(tls, &mut listeners)).transpose()?;
         let mut settings = options.access;
         settings.public_url = settings.public_url.or_else(|| reachable(address));
         let access = Access::new(&log, first.keys, settings);
@@ -262,11 +284,15 @@ impl Service {
             Arc::clone(&broker),
             options.settings,
         );
-        start_http(listener, address, app, &mut edges);
+        start_http(listeners, address, app, &mut edges);
+        if let Some(tls) = options.tls {
+            edges.run("the watch of the certificate", |stop| tls.certificate.watch(stop));
+        }
         Ok(Self {
             log,
             projections,
             http: address,
+            https,
             mqtt,
             broker,
             admin: first.admin,
@@ -308,6 +334,12 @@ impl Service {
     #[must_use]
     pub fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// The address of HTTP over TLS, if this process has one.
+    #[must_use]
+    pub fn https(&self) -> Option<SocketAddr> {
+        self.https
     }
 
     /// The address of the MQTT endpoint, if this process has one.
@@ -383,14 +415,26 @@ async fn start_broker(
 }
 
 /// Checks that the addresses are free, before what takes long is done. Nothing holds them afterwards.
-pub fn check_addresses(http: SocketAddr, mqtt: SocketAddr) -> Result<(), Error> {
+pub fn check_addresses(http: SocketAddr, https: Option<SocketAddr>, mqtt: SocketAddr) -> Result<(), Error> {
     listen(http)?;
+    if let Some(https) = https {
+        TcpListener::bind(https).map_err(|error| Error::Https(https, error))?;
+    }
     TcpListener::bind(mqtt).map_err(|source| server::Error::Bind { address: mqtt, source })?;
     Ok(())
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).map_err(|error| Error::Http(address, error))
+}
+
+/// Adds the listener for HTTP over TLS, and returns its address.
+fn listen_over_tls(tls: &Tls, listeners: &mut Vec<http::Listener>) -> Result<SocketAddr, Error> {
+    let failed = |error| Error::Https(tls.https, error);
+    let socket = TcpListener::bind(tls.https).map_err(failed)?;
+    let address = socket.local_addr().map_err(failed)?;
+    listeners.push(http::Listener { socket, tls: Some(tls.certificate.acceptor(&http::PROTOCOLS)?) });
+    Ok(address)
 }
 
 /// The address with which a browser on this machine reaches a listener.
@@ -403,11 +447,16 @@ fn reachable(address: SocketAddr) -> Option<::http::Uri> {
     url.parse().ok()
 }
 
-fn start_http(listener: TcpListener, address: SocketAddr, app: fleetlog_api::App, edges: &mut Stage) {
+fn start_http(
+    listeners: Vec<http::Listener>,
+    address: SocketAddr,
+    app: fleetlog_api::App,
+    edges: &mut Stage,
+) {
     let stop = edges.stop.clone();
     edges.add("HTTP", async move {
         let limits = app.limits();
-        http::serve(listener, rest::router(app), limits, stop)
+        http::serve(listeners, rest::router(app), limits, stop)
             .await
             .map_err(|error| Error::Http(address, error))
     });

@@ -57,6 +57,7 @@ async fn an_idle_service_with_a_thousand_tenants_asks_the_database_fewer_than_fi
     let (database, outbox) = (Database::fresh().await, tempfile::tempdir().expect("a directory"));
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let service = Service::start(Options {
+        tls: None,
         database: database::Options::new(database.options()),
         migrate: false,
         http: anywhere,

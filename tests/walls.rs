@@ -6,8 +6,9 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The crates from the ground up. Each may use those before it, never those after it.
-const FLOORS: [&str; 12] = [
+const FLOORS: [&str; 13] = [
     "fleetlog-embedded",
+    "fleetlog-tls",
     "fleetlog-aggregates",
     "fleetlog-event-log",
     "fleetlog-proof",
@@ -40,6 +41,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["axum-server", "tower-http", "utoipa-axum", "utoipa-swagger-ui"], &["fleetlog-api"]),
     (&["async-graphql"], &["fleetlog-api"]),
     (&["utoipa"], &["fleetlog-api"]),
+    (&["tokio-rustls"], &["fleetlog-tls", "fleetlog-api"]),
     (&["mqtt5"], &["fleetlog-mqtt"]),
     (&["rumqttc"], &["fleetlog-mqtt", "fleetlog-lab"]),
     (&["cedar-policy", "argon2", "jsonwebtoken", "lettre", "zxcvbn"], &["fleetlog-access"]),

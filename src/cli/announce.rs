@@ -21,6 +21,9 @@ pub fn ready(
     writeln!(out)?;
     writeln!(out, "  REST       http://{http}/api/v1    described at http://{http}/docs")?;
     writeln!(out, "  GraphQL    http://{http}/graphql")?;
+    if let Some(https) = service.https() {
+        writeln!(out, "  over TLS   https://{https}")?;
+    }
     if let Some(mqtt) = service.mqtt() {
         writeln!(out, "  MQTT       mqtt://{mqtt}    devices publish to t0/devices/<uid>/telemetry")?;
         writeln!(out, "             {}", how_to_log_in(auth))?;

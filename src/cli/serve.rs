@@ -24,7 +24,8 @@ pub async fn run(args: Serve, metrics: metrics_exporter_prometheus::PrometheusHa
     options.migrate = !args.no_migrate;
     options.settings.broker = login;
     let service = Service::start(options).await?;
-    tracing::info!(http = %service.http(), "fleetlog is ready");
+    let https = service.https().map(tracing::field::display);
+    tracing::info!(http = %service.http(), https, "fleetlog is ready");
     announce::or_log(announce::admin(&service, &mut std::io::stdout().lock()));
     service.run(shutdown).await?;
     Ok(())

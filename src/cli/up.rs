@@ -36,7 +36,8 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
     let shutdown = shutdown::on_signal()?;
     // Check what may be wrong before any file is created.
     args.service.secret()?;
-    check_addresses(args.service.http, args.mqtt)?;
+    args.service.tls()?;
+    check_addresses(args.service.http, args.service.https, args.mqtt)?;
     let cluster_options = postgres::Options {
         binaries: args.postgres_bin.clone(),
         tools: Some(PathBuf::from(TOOLS)),

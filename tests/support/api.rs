@@ -108,7 +108,7 @@ impl Api {
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        tokio::spawn(serve(listener, rest::router(app.clone()), app.limits(), stop.clone()));
+        tokio::spawn(serve(vec![listener.into()], rest::router(app.clone()), app.limits(), stop.clone()));
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(40))

@@ -1,39 +1,37 @@
-//! Serves a router over HTTP/1.1, and holds every connection to a budget: how many there are, how long each may be
-//! silent, and how slowly its answers may be read.
+//! Serves a router over HTTP/1.1 and, with TLS, over HTTP/2, and holds every connection to a budget: how many there are, how
+//! long each may be silent, and how slowly its answers may be read.
 //!
+//! - [`connection`]: one connection, from its first byte to its last
 //! - [`connections`]: the open connections, and which one makes room for another
 //! - [`socket`]: a socket whose peer must keep reading
+//! - [`streams`]: the answers of an HTTP/2 connection, each of which its peer must keep reading
 //! - [`held`]: a body that holds something until it is sent or dropped
 
+mod connection;
 mod connections;
 pub(crate) mod held;
 mod socket;
+mod streams;
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{ConnectInfo, Request};
-use axum::response::Response;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
-use crate::instruments;
 use crate::rest::proxies::Proxies;
-use connections::{Connections, Place};
-use held::hold;
-use socket::Socket;
+use connections::Connections;
 
+/// The application protocols (ALPN) of a listener with TLS, the best first.
+pub const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
 /// How long a connection may be open without the whole head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer may wait for its client to read.
@@ -80,17 +78,30 @@ impl Limits {
     }
 }
 
+/// A socket that is bound, and what it speaks.
+pub struct Listener {
+    /// The socket.
+    pub socket: TcpListener,
+    /// With it, TLS.
+    pub tls: Option<TlsAcceptor>,
+}
+
+impl From<TcpListener> for Listener {
+    /// A listener without TLS.
+    fn from(socket: TcpListener) -> Self {
+        Self { socket, tls: None }
+    }
+}
+
 /// Serves until `shutdown`, then waits for as long as the limits say for open requests to end, and cuts the others off. When it returns,
-/// no connection is left. The caller has bound the socket.
+/// no connection is left. The limits hold for all listeners together.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: Vec<Listener>,
     router: Router,
     limits: Limits,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    SockRef::from(&listener).set_send_buffer_size(SEND_BUFFER)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listeners = Listeners::new(listeners)?;
     let no_room = format!(
         "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
          content-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{NO_ROOM}",
@@ -109,14 +120,16 @@ pub async fn serve(
                 }
                 continue;
             }
-            accepted = listener.accept() => accepted,
+            accepted = listeners.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match connections.admit(peer.ip()) {
+            Ok((stream, peer, tls)) => match connections.admit(peer.ip()) {
                 Ok(place) => {
-                    serving.spawn(connection(stream, peer, place, router.clone(), graceful.watcher()));
+                    let (router, watcher) = (router.clone(), graceful.watcher());
+                    serving.spawn(connection::serve(stream, tls, peer, place, router, watcher));
                 }
-                // Nobody waits for the client to read it.
+                // Nobody waits for the client to read it. Over TLS it could not.
+                Err(_) if tls.is_some() => {}
                 Err(_) => drop(SockRef::from(&stream).send(no_room.as_bytes())),
             },
             Err(error) => {
@@ -126,43 +139,37 @@ pub async fn serve(
             }
         }
     }
-    drop(listener);
+    drop(listeners);
     let _ = tokio::time::timeout(drain, graceful.shutdown()).await;
     // What has not ended by now is cut off, and has ended when this returns.
     serving.shutdown().await;
     Ok(())
 }
 
-/// Serves one connection until it ends, or must make room.
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: Place,
-    router: Router,
-    watcher: hyper_util::server::graceful::Watcher,
-) {
-    // Answers are written whole, so nothing is gained by waiting for more.
-    let _ = stream.set_nodelay(true);
-    let requests = &place;
-    let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
-        let (busy, router) = (requests.begin(), router.clone());
-        request.extensions_mut().insert(ConnectInfo(peer));
-        async move {
-            let answered: Result<Response, _> = router.oneshot(Request::from(request.map(Body::new))).await;
-            answered.map(|response| hold(response, busy))
-        }
-    });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(place.limits().head)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(Socket::new(stream, place.limits().unread)), answer);
-    let ended = place.closed().run_until_cancelled(watcher.watch(serving)).await;
-    if let Some(Err(error)) = ended {
-        if socket::is_unread(&error) {
-            instruments::UNREAD.increment(1);
-        }
-        tracing::debug!(%peer, %error, "an HTTP connection ended early");
+/// The sockets of all listeners.
+struct Listeners(Vec<(tokio::net::TcpListener, Option<TlsAcceptor>)>);
+
+impl Listeners {
+    fn new(listeners: Vec<Listener>) -> io::Result<Self> {
+        let listeners = listeners.into_iter().map(|Listener { socket, tls }| {
+            socket.set_nonblocking(true)?;
+            SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER)?;
+            Ok((tokio::net::TcpListener::from_std(socket)?, tls))
+        });
+        listeners.collect::<io::Result<_>>().map(Self)
+    }
+
+    /// The next connection of any of them.
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Option<TlsAcceptor>)> {
+        poll_fn(|context| {
+            for (listener, tls) in &self.0 {
+                if let Poll::Ready(accepted) = listener.poll_accept(context) {
+                    return Poll::Ready(accepted.map(|(stream, peer)| (stream, peer, tls.clone())));
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
 
@@ -170,10 +177,16 @@ async fn connection(
 mod tests {
     use std::sync::Arc;
 
+    use axum::body::Body;
+    use axum::response::Response;
     use axum::routing::get;
+    use held::hold;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
+    use tokio_rustls::rustls::crypto::aws_lc_rs;
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
     use super::*;
 
@@ -188,10 +201,10 @@ mod tests {
         router: Router,
         limits: Limits,
     ) -> (TcpStream, JoinHandle<io::Result<()>>, CancellationToken) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
-        let address = listener.local_addr().expect("an address");
-        let stop = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, router, limits, stop.clone()));
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a socket");
+        let address = socket.local_addr().expect("an address");
+        let (stop, listeners) = (CancellationToken::new(), vec![socket.into()]);
+        let server = tokio::spawn(serve(listeners, router, limits, stop.clone()));
         (TcpStream::connect(address).await.expect("a connection"), server, stop)
     }
 
@@ -291,5 +304,109 @@ mod tests {
             rest.clear();
             client.read_buf(&mut rest).await.expect("the answer");
         }
+    }
+
+    /// A server with TLS, and what its clients trust.
+    async fn over_tls(router: Router, limits: Limits) -> (SocketAddr, tokio_rustls::TlsConnector) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let folder = tempfile::tempdir().expect("a directory");
+        let [certificate, key] = ["certificate", "key"].map(|name| folder.path().join(name));
+        std::fs::write(&certificate, made.cert.pem()).expect("written");
+        std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+        let files = fleetlog_tls::Files { certificate, key };
+        let tls = fleetlog_tls::Certificate::load(files).expect("loaded").acceptor(&PROTOCOLS).expect("TLS");
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).expect("a root");
+        let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a socket");
+        let address = socket.local_addr().expect("an address");
+        let listeners = vec![Listener { socket, tls: Some(tls) }];
+        tokio::spawn(serve(listeners, router, limits, CancellationToken::new()));
+        (address, Arc::new(client).into())
+    }
+
+    /// A connection that offers these protocols.
+    async fn greet(
+        address: SocketAddr,
+        client: &tokio_rustls::TlsConnector,
+        protocols: &[&str],
+    ) -> tokio_rustls::client::TlsStream<TcpStream> {
+        let mut config = ClientConfig::clone(client.config());
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        let name = "localhost".try_into().expect("a name");
+        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS")
+    }
+
+    /// Asks for `/` over HTTP/2.
+    async fn ask(
+        stream: tokio_rustls::client::TlsStream<TcpStream>,
+        window: u32,
+    ) -> hyper::Response<hyper::body::Incoming> {
+        let (mut requests, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(window)
+            .handshake(TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+        tokio::spawn(connection);
+        let request = hyper::Request::get("https://localhost/").body(Body::empty()).expect("a request");
+        requests.send_request(request).await.expect("an answer")
+    }
+
+    #[tokio::test]
+    async fn over_tls_a_client_speaks_the_best_protocol_that_it_offers() {
+        let told = |request: axum::extract::Request| async move {
+            format!("{:?} {:?}", request.version(), request.headers().get(http::header::HOST))
+        };
+        let (address, client) = over_tls(Router::new().route("/", get(told)), Limits::new(9, vec![])).await;
+        let answer = ask(greet(address, &client, &["h2", "http/1.1"]).await, 1 << 16).await;
+        let body = axum::body::to_bytes(Body::new(answer.into_body()), 1000).await.expect("a body");
+        assert_eq!(body, r#"HTTP/2.0 Some("localhost")"#);
+        for protocols in [&["http/1.1"][..], &[]] {
+            let mut stream = greet(address, &client, protocols).await;
+            let request = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+            stream.write_all(request).await.expect("sent");
+            let mut answer = String::new();
+            let _ = stream.read_to_string(&mut answer).await;
+            assert!(answer.ends_with(r#"HTTP/1.1 Some("localhost")"#), "{protocols:?}: {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_greet_over_tls_is_closed() {
+        let (address, _) = over_tls(Router::new(), Limits { head: SHORT, ..Limits::new(9, vec![]) }).await;
+        let mut client = TcpStream::connect(address).await.expect("a connection");
+        let mut answer = vec![];
+        client.read_to_end(&mut answer).await.expect("an end");
+        assert_eq!(answer, b"");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_gets_no_room_over_http_2_is_dropped_though_the_client_reads() {
+        let (held, dropped) = oneshot::channel::<()>();
+        let held = Arc::new(parking_lot::Mutex::new(Some(held)));
+        let large =
+            move || async move { hold(Response::new(Body::from(vec![0; 1 << 20])), held.lock().take()) };
+        let limits = Limits { unread: SHORT, ..Limits::new(9, vec![]) };
+        let (address, client) = over_tls(Router::new().route("/", get(large)), limits).await;
+        // The window is never opened again, because nobody takes the body.
+        let _answer = ask(greet(address, &client, &["h2"]).await, 1 << 16).await;
+        assert!(dropped.await.is_err(), "without a word");
+    }
+
+    #[tokio::test]
+    async fn a_large_answer_over_http_2_is_read_whole() {
+        let large = || async { Body::from((0..=255).cycle().take(3 << 20).collect::<Vec<u8>>()) };
+        let (address, client) = over_tls(Router::new().route("/", get(large)), Limits::new(9, vec![])).await;
+        let answer = ask(greet(address, &client, &["h2"]).await, 1 << 16).await;
+        assert_eq!(answer.headers()["content-length"], "3145728");
+        let body = axum::body::to_bytes(Body::new(answer.into_body()), 4 << 20).await.expect("a body");
+        assert!(
+            body.iter().zip((0..=255).cycle()).all(|(is, should)| *is == should) && body.len() == 3 << 20
+        );
     }
 }

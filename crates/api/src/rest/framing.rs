@@ -18,6 +18,9 @@ use super::error::Error;
 /// Refuses a request without a valid `Host` (RFC 9112, 3.2). Announces `Connection: close` where the request's body was not
 /// read to its end: the rest of it would be taken for the next request, so the connection ends (RFC 9112, 9.3).
 pub(super) async fn check(request: Request, next: Next) -> Response {
+    if request.version() == Version::HTTP_2 {
+        return next.run(request).await;
+    }
     if request.version() == Version::HTTP_11 && !has_one_host(request.headers()) {
         return closing(Error::malformed("expected one Host header").into_response());
     }

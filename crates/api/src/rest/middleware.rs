@@ -185,7 +185,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
         let url = format!("http://{}/panics", listener.local_addr().expect("an address"));
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(serve(listener, router, Limits::new(9, vec![]), stop.clone()));
+        let serving =
+            tokio::spawn(serve(vec![listener.into()], router, Limits::new(9, vec![]), stop.clone()));
         for _ in 0..2 {
             let answer = reqwest::get(&url).await.expect("an answer");
             assert_eq!(answer.status(), 500);

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use fleetlog_access::quota::key::network;
@@ -13,9 +13,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::Limits;
 use crate::instruments;
-
-/// Marks a connection with a request under way.
-const BUSY: u64 = u64::MAX;
 
 /// All connections of a listener.
 pub(super) struct Connections(Arc<Inner>);
@@ -35,16 +32,17 @@ struct Open {
 struct Connection {
     /// The address, or for IPv6 the /64. `None`: a trusted proxy.
     network: Option<IpAddr>,
-    /// Since when it waits for a request, in milliseconds since the start; [`BUSY`] while a request is under way.
+    /// Since when it waits for a request, in milliseconds since the start. Without a meaning while one is under way.
     silent_since: AtomicU64,
+    /// How many requests are under way. HTTP/1.1 has one at most.
+    requests: AtomicUsize,
     /// Ends the connection.
     closed: CancellationToken,
 }
 
 impl Connection {
     fn silent_since(&self) -> Option<u64> {
-        let since = self.silent_since.load(Ordering::Relaxed);
-        (since != BUSY).then_some(since)
+        (self.requests.load(Ordering::Acquire) == 0).then(|| self.silent_since.load(Ordering::Relaxed))
     }
 }
 
@@ -83,6 +81,7 @@ impl Connections {
         let connection = Arc::new(Connection {
             network,
             silent_since: AtomicU64::new(inner.now()),
+            requests: AtomicUsize::new(0),
             closed: CancellationToken::new(),
         });
         let id = open.next;
@@ -128,7 +127,7 @@ pub(super) struct Place {
 impl Place {
     /// Marks the connection as busy, until the value is dropped.
     pub(super) fn begin(&self) -> Busy {
-        self.connection.silent_since.store(BUSY, Ordering::Relaxed);
+        self.connection.requests.fetch_add(1, Ordering::Relaxed);
         Busy { connection: Arc::clone(&self.connection), all: Arc::clone(&self.all) }
     }
 
@@ -160,6 +159,7 @@ pub(super) struct Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.connection.silent_since.store(self.all.now(), Ordering::Relaxed);
+        self.connection.requests.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -190,6 +190,17 @@ mod tests {
         assert_eq!(admit(&all, B).err(), Some(Full::All), "both are busy");
         drop(busy);
         assert!(admit(&all, B).is_ok() && first.closed().is_cancelled());
+    }
+
+    #[test]
+    fn a_connection_with_one_of_two_requests_under_way_is_not_silent() {
+        let all = connections(1, 9, &[]);
+        let place = admit(&all, A).expect("room");
+        let (first, second) = (place.begin(), place.begin());
+        drop(first);
+        assert_eq!(admit(&all, A).err(), Some(Full::All));
+        drop(second);
+        assert!(admit(&all, A).is_ok() && place.closed().is_cancelled());
     }
 
     #[test]

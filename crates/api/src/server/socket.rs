@@ -23,20 +23,25 @@ pub(super) struct Socket {
 }
 
 /// How long the peer may still keep writes waiting.
-struct Patience {
+pub(super) struct Patience {
     left: Duration,
     most: Duration,
     waiting_since: Option<Instant>,
 }
 
 impl Patience {
+    /// The peer may keep writes waiting for `unread`, and longer if it reads at [`SLOWEST`] at least.
+    pub(super) fn new(unread: Duration) -> Self {
+        Self { left: unread, most: unread, waiting_since: None }
+    }
+
     /// A write waits. Returns when the patience ends.
-    fn waits(&mut self, now: Instant) -> Instant {
+    pub(super) fn waits(&mut self, now: Instant) -> Instant {
         *self.waiting_since.get_or_insert(now) + self.left
     }
 
     /// The peer took some bytes. Each earns time, up to what there was at first.
-    fn took(&mut self, bytes: usize, now: Instant) {
+    pub(super) fn took(&mut self, bytes: usize, now: Instant) {
         let waited = self.waiting_since.take().map_or(Duration::ZERO, |since| now - since);
         let earned = Duration::from_secs_f64(bytes as f64 / f64::from(SLOWEST));
         self.left = (self.left.saturating_sub(waited) + earned).min(self.most);
@@ -46,19 +51,21 @@ impl Patience {
 /// The peer has not read its answer for too long.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the peer does not read its answer")]
-struct Unread;
+pub(super) struct Unread;
 
 /// Whether a connection ended because its peer did not read.
 pub(super) fn is_unread(error: &(dyn std::error::Error + 'static)) -> bool {
+    if error.is::<Unread>() {
+        return true;
+    }
     let io = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     matches!(io, Some(inner) if inner.is::<Unread>()) || error.source().is_some_and(is_unread)
 }
 
 impl Socket {
-    /// Its peer may keep writes waiting for `unread`, and longer if it reads at [`SLOWEST`] at least.
+    /// Its peer has this [`Patience`].
     pub(super) fn new(stream: TcpStream, unread: Duration) -> Self {
-        let patience = Patience { left: unread, most: unread, waiting_since: None };
-        Self { stream, patience, end: None }
+        Self { stream, patience: Patience::new(unread), end: None }
     }
 
     /// Passes on how a write went. Fails when writes have waited for too long.
@@ -150,7 +157,7 @@ mod tests {
     #[test]
     fn a_byte_now_and_then_earns_no_patience_and_a_slow_network_does() {
         let (second, start) = (Duration::from_secs(1), Instant::now());
-        let mut patience = Patience { left: 10 * second, most: 10 * second, waiting_since: None };
+        let mut patience = Patience::new(10 * second);
         assert_eq!(patience.waits(start), start + 10 * second);
         patience.took(1, start + 9 * second);
         let end = patience.waits(start + 9 * second);
