@@ -36,4 +36,5 @@ mod spine;
 mod support;
 mod takeover;
 mod tenants;
+mod tls;
 mod walls;

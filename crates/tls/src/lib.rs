@@ -128,7 +128,6 @@ impl Certificate {
             let certificate = self.clone();
             let looked = tokio::task::spawn_blocking(move || certificate.look()).await;
             match looked {
-                Ok(Ok(false)) | Err(_) => {}
                 Ok(Ok(true)) => {
                     told.clear();
                     tracing::info!(file = %self.0.files.certificate.display(), "the new certificate is in use");
@@ -137,7 +136,8 @@ impl Certificate {
                     told = error.to_string();
                     tracing::warn!(%error, "a changed certificate cannot be used; the one before is still in use");
                 }
-                Ok(Err(_)) => {}
+                // Nothing new, or nothing new to tell.
+                Ok(Ok(false) | Err(_)) | Err(_) => {}
             }
         }
     }

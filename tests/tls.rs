@@ -1,0 +1,89 @@
+//! HTTP over TLS, by the real binary.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::support::server::free_port;
+use crate::support::{Server, eventually, tool};
+
+/// Writes a new certificate for `localhost` and its key, and returns the certificate.
+fn certificate(folder: &Path) -> CertificateDer<'static> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    std::fs::write(folder.join("key"), made.signing_key.serialize_pem()).expect("written");
+    std::fs::write(folder.join("certificate"), made.cert.pem()).expect("written");
+    made.cert.der().clone()
+}
+
+/// A connection of a client that trusts this certificate and no other.
+async fn connect(port: u16, trusted: &CertificateDer<'static>) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).expect("a root");
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    TlsConnector::from(Arc::new(config)).connect("localhost".try_into().expect("a name"), stream).await
+}
+
+async fn is_ready(stream: &mut TlsStream<TcpStream>) -> bool {
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("sent");
+    let mut answer = vec![];
+    while !answer.ends_with(b"}") && stream.read_buf(&mut answer).await.expect("an answer") > 0 {}
+    answer.starts_with(b"HTTP/1.1 200 ")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replaced_certificate_is_used_by_new_connections_and_ends_no_open_one() {
+    let (data, files) = [(); 2].map(|()| tempfile::tempdir().expect("a directory")).into();
+    let (first, port) = (certificate(files.path()), free_port());
+    let (address, path) = (format!("127.0.0.1:{port}"), |name| files.path().join(name).display().to_string());
+    let arguments = ["--https", &address, "--tls-cert", &path("certificate"), "--tls-key", &path("key")];
+    let server = Server::up_with(data.path(), "127.0.0.1", &arguments).await;
+    let mut open = connect(port, &first).await.expect("TLS");
+    assert!(is_ready(&mut open).await);
+    let second = certificate(files.path());
+    // The first connection asks all the while, or it would be closed for its silence.
+    let mut new = eventually("the new certificate", async || {
+        assert!(is_ready(&mut open).await, "the first connection goes on");
+        connect(port, &second).await
+    })
+    .await;
+    assert!(is_ready(&mut new).await && is_ready(&mut open).await);
+    connect(port, &first).await.expect_err("nobody shows the old one any more");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_used_is_told_before_anything_is_made() {
+    let files = tempfile::tempdir().expect("a directory");
+    certificate(files.path());
+    let (certificate, key) = (files.path().join("certificate"), files.path().join("key"));
+    for (certificate, key, why) in [
+        (&files.path().join("none"), &key, "none: No such file or directory"),
+        (&key, &key, "found no certificate in PEM"),
+        (&certificate, &certificate, "found no private key in PEM"),
+    ] {
+        let data = tempfile::tempdir().expect("a directory");
+        let mut up = tool("up");
+        up.arg("--data-dir").arg(data.path()).args(["--https", "127.0.0.1:0", "--tls-cert"]).arg(certificate);
+        let output = up.arg("--tls-key").arg(key).output().await.expect("the binary");
+        let reason = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && reason.contains(why), "{reason}");
+        assert_eq!(reason.lines().count(), 1, "{reason}");
+        assert_eq!(data.path().read_dir().expect("a directory").count(), 0, "nothing is made");
+    }
+    for half in [&["--https", "127.0.0.1:0"][..], &["--tls-cert", "a", "--tls-key", "b"]] {
+        let output = tool("up").args(half).output().await.expect("the binary");
+        assert_eq!(output.status.code(), Some(2), "{half:?}");
+    }
+}
