@@ -9,11 +9,13 @@ COPY event-log/Cargo.toml event-log/build.rs event-log/
 COPY projections/Cargo.toml projections/Cargo.toml
 COPY crates/access/Cargo.toml crates/access/Cargo.toml
 COPY crates/api/Cargo.toml crates/api/Cargo.toml
+COPY crates/archive/Cargo.toml crates/archive/Cargo.toml
 COPY crates/embedded/Cargo.toml crates/embedded/Cargo.toml
 COPY crates/engine/Cargo.toml crates/engine/Cargo.toml
 COPY crates/lab/Cargo.toml crates/lab/Cargo.toml
 COPY crates/mqtt/Cargo.toml crates/mqtt/Cargo.toml
 COPY crates/proof/Cargo.toml crates/proof/Cargo.toml
+COPY crates/tls/Cargo.toml crates/tls/Cargo.toml
 RUN for crate in . aggregates event-log projections crates/*; do mkdir -p "$crate/src" && touch "$crate/src/lib.rs"; done \
     && mkdir tests && touch tests/main.rs \
     && echo 'fn main() {}' > src/main.rs \

@@ -118,3 +118,14 @@ fn production_code_does_not_use_the_lab() {
     // The command line offers it.
     assert_eq!(users.map(|(name, _)| name).collect::<Vec<_>>(), ["fleetlog"]);
 }
+
+#[test]
+fn the_image_is_built_from_every_crate() {
+    let image = include_str!("../Dockerfile");
+    let members = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/crates")).expect("crates");
+    for member in members {
+        let name = member.expect("a crate").file_name().into_string().expect("UTF-8");
+        let copied = format!("COPY crates/{name}/Cargo.toml crates/{name}/Cargo.toml\n");
+        assert!(image.contains(&copied), "the Dockerfile does not copy the manifest of {name}");
+    }
+}

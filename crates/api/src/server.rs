@@ -307,7 +307,7 @@ mod tests {
     }
 
     /// A server with TLS, and what its clients trust.
-    async fn over_tls(router: Router, limits: Limits) -> (SocketAddr, tokio_rustls::TlsConnector) {
+    fn over_tls(router: Router, limits: Limits) -> (SocketAddr, tokio_rustls::TlsConnector) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let folder = tempfile::tempdir().expect("a directory");
         let [certificate, key] = ["certificate", "key"].map(|name| folder.path().join(name));
@@ -362,7 +362,7 @@ mod tests {
         let told = |request: axum::extract::Request| async move {
             format!("{:?} {:?}", request.version(), request.headers().get(http::header::HOST))
         };
-        let (address, client) = over_tls(Router::new().route("/", get(told)), Limits::new(9, vec![])).await;
+        let (address, client) = over_tls(Router::new().route("/", get(told)), Limits::new(9, vec![]));
         let answer = ask(greet(address, &client, &["h2", "http/1.1"]).await, 1 << 16).await;
         let body = axum::body::to_bytes(Body::new(answer.into_body()), 1000).await.expect("a body");
         assert_eq!(body, r#"HTTP/2.0 Some("localhost")"#);
@@ -378,7 +378,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_does_not_greet_over_tls_is_closed() {
-        let (address, _) = over_tls(Router::new(), Limits { head: SHORT, ..Limits::new(9, vec![]) }).await;
+        let (address, _) = over_tls(Router::new(), Limits { head: SHORT, ..Limits::new(9, vec![]) });
         let mut client = TcpStream::connect(address).await.expect("a connection");
         let mut answer = vec![];
         client.read_to_end(&mut answer).await.expect("an end");
@@ -392,7 +392,7 @@ mod tests {
         let large =
             move || async move { hold(Response::new(Body::from(vec![0; 1 << 20])), held.lock().take()) };
         let limits = Limits { unread: SHORT, ..Limits::new(9, vec![]) };
-        let (address, client) = over_tls(Router::new().route("/", get(large)), limits).await;
+        let (address, client) = over_tls(Router::new().route("/", get(large)), limits);
         // The window is never opened again, because nobody takes the body.
         let _answer = ask(greet(address, &client, &["h2"]).await, 1 << 16).await;
         assert!(dropped.await.is_err(), "without a word");
@@ -401,7 +401,7 @@ mod tests {
     #[tokio::test]
     async fn a_large_answer_over_http_2_is_read_whole() {
         let large = || async { Body::from((0..=255).cycle().take(3 << 20).collect::<Vec<u8>>()) };
-        let (address, client) = over_tls(Router::new().route("/", get(large)), Limits::new(9, vec![])).await;
+        let (address, client) = over_tls(Router::new().route("/", get(large)), Limits::new(9, vec![]));
         let answer = ask(greet(address, &client, &["h2"]).await, 1 << 16).await;
         assert_eq!(answer.headers()["content-length"], "3145728");
         let body = axum::body::to_bytes(Body::new(answer.into_body()), 4 << 20).await.expect("a body");

@@ -106,7 +106,7 @@ where
 {
     let limits = requests.place.limits().clone();
     let (streams, answers) = (Streams::default(), Answers::new(limits.unread));
-    let watched = answers.clone();
+    let waiting = answers.clone();
     let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
         // HTTP/2 names the host in the target. Whoever looks for it finds it where HTTP/1.1 has it.
         if let Some(host) =
@@ -114,7 +114,7 @@ where
         {
             request.headers_mut().entry(HOST).or_insert(host);
         }
-        let (requests, answers) = (requests.clone(), watched.clone());
+        let (requests, answers) = (requests.clone(), waiting.clone());
         async move { requests.answer(request).await.map(|response| answers.watch(response)) }
     });
     let serving = http2::Builder::new(streams)
