@@ -9,6 +9,7 @@
 //! - [`custody`]: the key and the last checkpoints, outside the database
 //! - [`store`]: trees, tiles and checkpoints in Postgres
 //! - [`sequencer`]: grows the trees and signs their roots
+//! - [`range`]: the proof that a log has a range of events, for who has only these
 //! - [`read`]: what others ask: a checkpoint, a tile, a proof
 //! - [`mod@verify`]: hashes a log again, and says what was changed
 //! - [`instruments`]: what this crate counts
@@ -18,6 +19,7 @@ pub mod custody;
 pub mod hash;
 pub mod instruments;
 pub mod note;
+pub mod range;
 pub mod read;
 pub mod record;
 pub mod sequencer;

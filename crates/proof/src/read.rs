@@ -129,6 +129,12 @@ pub async fn key<S: Scope>(log: &EventLog<S>) -> Result<Option<VerifierKey>, Err
     Ok(key.map(|key| key.parse::<VerifierKey>()).transpose()?)
 }
 
+/// All verifier keys that the installation has signed with, newest first.
+pub async fn keys<S: Scope>(log: &EventLog<S>) -> Result<Vec<VerifierKey>, Error> {
+    let keys = store::keys(&mut *log.connection().await?).await?;
+    Ok(keys.iter().map(|key| key.parse()).collect::<Result<_, _>>()?)
+}
+
 /// The verifier key of one log.
 #[must_use]
 pub fn key_of(key: &VerifierKey, log_id: LogId) -> VerifierKey {

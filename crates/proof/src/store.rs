@@ -261,6 +261,12 @@ pub async fn key(connection: &mut PgConnection) -> Result<Option<String>, Error>
     Ok(sqlx::query_scalar(newest).fetch_optional(connection).await?)
 }
 
+/// All of the installation's verifier keys, newest first.
+pub async fn keys(connection: &mut PgConnection) -> Result<Vec<String>, Error> {
+    let keys = "SELECT vkey FROM audit_keys ORDER BY since DESC";
+    Ok(sqlx::query_scalar(keys).fetch_all(connection).await?)
+}
+
 /// Makes a verifier key the one that signs.
 pub async fn add_key(connection: &mut PgConnection, vkey: &str) -> Result<(), Error> {
     sqlx::query(

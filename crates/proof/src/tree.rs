@@ -142,7 +142,7 @@ impl Tiles {
 
     /// The root of the leaves from `start` to before `end`, as RFC 6962 divides them. `start` is a multiple of the
     /// smallest power of two that is not below their number.
-    fn subtree(&self, start: u64, end: u64) -> Result<Hash, Missing> {
+    pub(crate) fn subtree(&self, start: u64, end: u64) -> Result<Hash, Missing> {
         let mut peaks = Peaks::default();
         for (level, index) in cover(start, end) {
             peaks.push(HEIGHT * u32::from(level), self.hash(level, index)?);
@@ -192,7 +192,7 @@ pub(crate) fn cover(start: u64, end: u64) -> Vec<(u8, u64)> {
     hashes
 }
 
-fn tiles_of(ranges: &[(u64, u64)]) -> Vec<TileId> {
+pub(crate) fn tiles_of(ranges: &[(u64, u64)]) -> Vec<TileId> {
     let hashes = ranges.iter().flat_map(|(start, end)| cover(*start, *end));
     let mut tiles: Vec<_> = hashes.map(|(level, index)| place(level, index).0).collect();
     tiles.sort_unstable();
@@ -219,7 +219,7 @@ pub fn tiles_of_consistency(old: u64, size: u64) -> Vec<TileId> {
 }
 
 /// The largest power of two below `leaves`, which are 2 or more.
-fn split(leaves: u64) -> u64 {
+pub(crate) fn split(leaves: u64) -> u64 {
     1 << (leaves - 1).ilog2()
 }
 
@@ -308,20 +308,26 @@ pub fn is_consistent(old: u64, size: u64, (old_root, root): (Hash, Hash), proof:
 
 /// Joins subtrees, from left to right, the largest first.
 #[derive(Default)]
-struct Peaks(Vec<(u32, Hash)>);
+pub(crate) struct Peaks(Vec<(u32, Hash)>);
 
 impl Peaks {
-    fn push(&mut self, mut height: u32, mut hash: Hash) {
+    pub(crate) fn push(&mut self, mut height: u32, mut hash: Hash) {
         while let Some((_, left)) = self.0.pop_if(|(left, _)| *left == height) {
             (height, hash) = (height + 1, Hash::node(left, hash));
         }
         self.0.push((height, hash));
     }
 
-    fn root(self) -> Hash {
-        let mut peaks = self.0.into_iter().rev().map(|(_, hash)| hash);
-        let last = peaks.next().unwrap_or_else(Hash::empty);
-        peaks.fold(last, |right, left| Hash::node(left, right))
+    pub(crate) fn root(mut self) -> Hash {
+        match self.0.pop() {
+            None => Hash::empty(),
+            Some((_, last)) => self.root_before(last),
+        }
+    }
+
+    /// The root if a last subtree follows that is not full.
+    pub(crate) fn root_before(self, last: Hash) -> Hash {
+        self.0.into_iter().rev().fold(last, |right, (_, left)| Hash::node(left, right))
     }
 }
 
