@@ -249,7 +249,8 @@ impl Service {
             core.run(name, |_| part);
         }
         if let Some(place) = options.archive {
-            let archiver = Archiver::new(log.clone(), place);
+            let key = custody.as_ref().map(Custody::verifier);
+            let archiver = Archiver::new(log.clone(), place).trusting(key);
             core.run("the archiver", async move |stop| archiver.run(stop).await);
         }
         let devices = Credentials::new(log.clone());

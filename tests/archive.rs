@@ -1,13 +1,16 @@
 //! The archive: weeks that are over age leave the database, and what left it can be read, verified and brought back.
 
 mod crashes;
+mod proof;
 mod reads;
 mod removal;
 mod restore;
+mod told;
 
 use chrono::{DateTime, Datelike, NaiveTime, TimeDelta, Utc};
 use fleetlog_archive::{Archiver, Copies, Place};
 use fleetlog_event_log::{EventLog, Lane, LogId};
+use fleetlog_proof::note::VerifierKey;
 use fleetlog_proof::{Custody, Sequencer};
 use sqlx::PgConnection;
 use tempfile::TempDir;
@@ -83,6 +86,19 @@ async fn keep(owner: &mut PgConnection, tenant: &str, days: Option<i32>) {
 impl Past {
     /// `count` readings of the default tenant in each of some weeks.
     async fn of(weeks: impl IntoIterator<Item = i64>, count: i64) -> Self {
+        let past = Self::of_unproved(weeks, count).await;
+        past.prove().await;
+        past
+    }
+
+    /// As [`Past::of`], with a proof that nobody has signed.
+    async fn unsigned(weeks: impl IntoIterator<Item = i64>, count: i64) -> Self {
+        let past = Self::of_unproved(weeks, count).await;
+        past.prove_with(None, "(SELECT size FROM audit_trees AS tree WHERE tree.log_id = logs.log_id)").await;
+        past
+    }
+
+    async fn of_unproved(weeks: impl IntoIterator<Item = i64>, count: i64) -> Self {
         let database = Database::fresh().await;
         let mut log = database.event_log().await;
         let telemetry = log_of(&log, Lane::Telemetry);
@@ -91,22 +107,25 @@ impl Past {
         log = database.event_log().await;
         log.read_archives(std::sync::Arc::new(Copies::new(None)));
         let [directory, audit] = [(), ()].map(|()| tempfile::tempdir().expect("a directory"));
-        let past = Self { database, log, directory, telemetry, audit };
-        past.prove().await;
-        past
+        Self { database, log, directory, telemetry, audit }
     }
 
     /// Lets the sequencer prove and sign everything: nothing is removed before.
     async fn prove(&self) {
         let custody = Custody::open_or_create(self.audit.path()).expect("a key");
+        let signed = "(SELECT max(size) FROM audit_checkpoints AS signed
+                       WHERE signed.log_id = logs.log_id AND note IS NOT NULL)";
+        self.prove_with(Some(custody), signed).await;
+    }
+
+    /// Lets the sequencer run until it has reached every log's head.
+    async fn prove_with(&self, custody: Option<Custody>, reached: &str) {
         let stop = CancellationToken::new();
-        let proving = tokio::spawn(Sequencer::new(self.log.clone(), Some(custody)).run(stop.clone()));
-        let unproved = "SELECT count(*) FROM logs WHERE head > 0 AND NOT EXISTS (
-            SELECT FROM audit_checkpoints AS signed
-            WHERE signed.log_id = logs.log_id AND note IS NOT NULL AND size >= head)";
-        until("everything is signed", async || {
+        let proving = tokio::spawn(Sequencer::new(self.log.clone(), custody).run(stop.clone()));
+        let unproved = format!("SELECT count(*) FROM logs WHERE head > 0 AND coalesce({reached}, 0) < head");
+        until("everything is proved", async || {
             let unproved: i64 =
-                sqlx::query_scalar(unproved).fetch_one(self.log.pool()).await.expect("a count");
+                sqlx::query_scalar(&unproved).fetch_one(self.log.pool()).await.expect("a count");
             unproved == 0
         })
         .await;
@@ -116,6 +135,11 @@ impl Past {
 
     async fn keep(&self, days: Option<i32>) {
         keep(&mut self.database.owner().await, "t0", days).await;
+    }
+
+    /// The keys that have signed.
+    async fn keys(&self) -> Vec<VerifierKey> {
+        fleetlog_proof::read::keys(&self.log).await.expect("keys")
     }
 
     fn archiver(&self) -> Archiver {

@@ -1,7 +1,7 @@
 //! The proof of the log: what was signed cannot be changed unnoticed, by whoever owns the database.
 
 mod console;
-mod forgeries;
+pub(crate) mod forgeries;
 mod sequencer;
 
 use std::path::Path;

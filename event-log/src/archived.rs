@@ -4,6 +4,8 @@
 //! crate `fleetlog-archive` does so, and has written the copies. Whoever reads on from a position that was removed gets the
 //! events from the copies, if the process reads archives ([`EventLog::read_archives`]), or else [`Error::Archived`].
 
+pub mod holes;
+
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -16,7 +18,7 @@ use sqlx::{Executor, FromRow, Row};
 use crate::control::Metadata;
 use crate::read::{Slice, TELEMETRY, telemetry_event};
 use crate::scope::Scope;
-use crate::{Error, Event, EventLog, Lane, LogId, Position, Result, TenantLog};
+use crate::{Error, Event, EventLog, Lane, LogId, Position, Result};
 
 /// A copy of readings: a file of the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,15 @@ pub struct Copy {
     pub bytes: i64,
     /// The hash of the file's bytes.
     pub sha256: Vec<u8>,
+}
+
+impl Copy {
+    /// The file's name within its place, such as `log-2/2026w02-1042.parquet`: what a tenant may know of where it lies.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        let slash = self.location.rmatch_indices('/').nth(1);
+        slash.map_or(&*self.location, |(at, _)| &self.location[at + 1..])
+    }
 }
 
 /// Readings of one log and one week that were removed: positions without a gap.
@@ -44,8 +55,12 @@ pub struct Archived {
     pub first_recorded_at: DateTime<Utc>,
     /// When the latest of them was recorded.
     pub last_recorded_at: DateTime<Utc>,
+    /// Between which times they occurred, by the devices' clocks. `None`: they were removed before that was noted.
+    pub occurred_at: Option<(DateTime<Utc>, DateTime<Utc>)>,
     /// The copy. `None`: the operator keeps no copies.
     pub copy: Option<Copy>,
+    /// The size of the checkpoint whose proof is in the copy. `None`: it has no proof, because nothing was signed.
+    pub proved_size: Option<i64>,
     /// When they were removed.
     pub removed_at: DateTime<Utc>,
     /// Until when they stay in the database, if they were restored.
@@ -72,7 +87,7 @@ impl std::fmt::Display for Archived {
             None => f.write_str(" without a copy"),
             Some(Copy { location, .. }) => write!(
                 f,
-                "; they are in {location}, and `fleetlog archive restore --log-id {log_id} --from {first}` brings them back"
+                "; they are in {location}, and `fleetlog archive restore --log-id {log_id} --from {first} --to {last}` brings them back"
             ),
         }
     }
@@ -94,7 +109,9 @@ impl FromRow<'_, PgRow> for Archived {
             week: row.try_get("week")?,
             first_recorded_at: row.try_get("first_recorded_at")?,
             last_recorded_at: row.try_get("last_recorded_at")?,
+            occurred_at: Option::zip(row.try_get("first_occurred_at")?, row.try_get("last_occurred_at")?),
             copy,
+            proved_size: row.try_get("proved_size")?,
             removed_at: row.try_get("removed_at")?,
             kept_until: row.try_get("kept_until")?,
         })
@@ -112,6 +129,8 @@ pub struct Removal {
     pub last: Position,
     /// The verified copy. `None`: no copies are kept.
     pub copy: Option<Copy>,
+    /// The size of the checkpoint whose proof is in the copy, if there is one.
+    pub proved_size: Option<i64>,
 }
 
 /// What one log has in a week.
@@ -143,8 +162,8 @@ pub trait Archives: Send + Sync {
 }
 
 const COLUMNS: &str =
-    "log_id, first_position, last_position, week, first_recorded_at, last_recorded_at, location, bytes,
-     sha256, removed_at, kept_until";
+    "log_id, first_position, last_position, week, first_recorded_at, last_recorded_at, first_occurred_at,
+     last_occurred_at, location, bytes, sha256, proved_size, removed_at, kept_until";
 
 impl<S: Scope> EventLog<S> {
     /// The ranges of a log that are not in the database, of the positions after `after` up to `until`, in order.
@@ -183,8 +202,8 @@ impl<S: Scope> EventLog<S> {
         Ok(self.archived(log_id, after, next, 1).await?.into_iter().next())
     }
 
-    /// The next events of a range that was removed, from its copy.
-    pub(crate) async fn read_copy(
+    /// The next events of a range that was removed, from its copy, bounded as in [`EventLog::page`].
+    pub async fn read_copy(
         &self,
         range: Archived,
         after: Position,
@@ -229,30 +248,6 @@ impl<S: Scope> EventLog<S> {
     }
 }
 
-impl TenantLog {
-    /// The ranges of the tenant's telemetry log that are not in the database and may hold readings that occurred at a time or
-    /// later, newest first. A node that has not heard of a removal yet misses it for half a second.
-    pub async fn archived_since(
-        &self,
-        log_id: LogId,
-        since: Option<DateTime<Utc>>,
-        limit: i64,
-    ) -> Result<Vec<Archived>> {
-        if self.heads().log(log_id).is_none_or(|log| log.archived_until == 0) {
-            return Ok(vec![]);
-        }
-        let sql = format!(
-            "SELECT {COLUMNS} FROM archived_ranges
-             WHERE log_id = $1 AND restored_at IS NULL AND ($2::timestamptz IS NULL OR last_recorded_at >= $2)
-             ORDER BY first_position DESC LIMIT $3"
-        );
-        // A reading is recorded at most `MAX_AHEAD` before it occurred.
-        let recorded = since.map(|since| since - fleetlog_aggregates::telemetry::MAX_AHEAD);
-        let rows = self.fetch(sqlx::query(&sql).bind(log_id).bind(recorded).bind(limit)).await?;
-        Ok(rows.iter().map(Archived::from_row).collect::<Result<_, _>>()?)
-    }
-}
-
 impl EventLog {
     /// From now on, events that were removed are read from their copies. Only the first call counts.
     pub fn read_archives(&self, archives: Arc<dyn Archives>) {
@@ -280,6 +275,17 @@ impl EventLog {
             "SELECT week FROM partitioned_weeks() AS week WHERE week_is_kept(week, $1) IS NULL ORDER BY week",
         );
         Ok(weeks.bind(copied).fetch_all(self.pool()).await?)
+    }
+
+    /// The oldest week that is over and stays, and why, in words. `copied`: whether copies are kept.
+    pub async fn kept_week(&self, copied: bool) -> Result<Option<(DateTime<Utc>, String)>> {
+        let kept = sqlx::query_as(
+            "SELECT week, reason FROM partitioned_weeks() AS week, week_is_kept(week, $1) AS reason
+             WHERE reason IS NOT NULL AND week + interval '8 days' < clock_timestamp()
+               AND EXISTS (SELECT FROM logs_of_week(week))
+             ORDER BY week LIMIT 1",
+        );
+        Ok(kept.bind(copied).fetch_optional(self.pool()).await?)
     }
 
     /// What each log has in a week.
@@ -322,7 +328,7 @@ impl EventLog {
                 // Counting a large week takes longer than what a request may.
                 recorder.connection().execute("SET LOCAL statement_timeout = 0").await?;
                 let copy = |removal: &Removal| removal.copy.clone();
-                sqlx::query("SELECT remove_week($1, $2, $3, $4, $5, $6, $7)")
+                sqlx::query("SELECT remove_week($1, $2, $3, $4, $5, $6, $7, $8)")
                     .bind(week)
                     .bind(column(&removals, |removal| removal.log_id))
                     .bind(column(&removals, |removal| removal.first))
@@ -330,6 +336,7 @@ impl EventLog {
                     .bind(column(&removals, |removal| copy(removal).map(|copy| copy.location)))
                     .bind(column(&removals, |removal| copy(removal).map(|copy| copy.bytes)))
                     .bind(column(&removals, |removal| copy(removal).map(|copy| copy.sha256)))
+                    .bind(column(&removals, |removal| removal.proved_size))
                     .execute(recorder.connection())
                     .await?;
                 for removal in &removals {

@@ -3,6 +3,7 @@
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use sqlx::Row;
 
+use crate::archived::Archived;
 use crate::event::Lane;
 use crate::heads;
 use crate::{Error, Log, LogId, Position, Result, TenantLog};
@@ -27,7 +28,7 @@ pub struct Prefix {
     pub telemetry_log: LogId,
     /// The last position of the telemetry log; 0 if it was empty.
     pub telemetry: Position,
-    /// The first position that the telemetry log still holds: 1, unless its first readings were removed.
+    /// The first position from which on the telemetry log still holds everything: 1, unless readings were removed.
     pub telemetry_begins: Position,
     /// The time of the moment, by the database's clock.
     pub at: DateTime<Utc>,
@@ -48,12 +49,9 @@ pub enum NoPrefix {
     /// The time has not come.
     #[error("expected a time that has passed: what comes until then is not known")]
     InFuture,
-    /// The event at this position was removed.
-    #[error("expected a position from {begins} on: earlier readings are no longer kept")]
-    Removed {
-        /// The first position that the log still holds.
-        begins: Position,
-    },
+    /// The event at this position was removed: it is one of these.
+    #[error("read {0}")]
+    Removed(Box<Archived>),
     /// The log failed.
     #[error(transparent)]
     Log(#[from] Error),
@@ -117,7 +115,11 @@ impl TenantLog {
         let row = self.fetch(sqlx::query(sql).bind(log.log_id).bind(position)).await;
         match row.map_err(NoPrefix::Log)?.first() {
             Some(row) => Ok(row.try_get("recorded_at").map_err(Error::from)?),
-            None => Err(NoPrefix::Removed { begins: self.begins(log).await? }),
+            None => match self.hole_at(log.log_id, position).await? {
+                Some(range) => Err(NoPrefix::Removed(Box::new(range))),
+                // A reading that is not there and was not removed either, or was restored meanwhile.
+                None => Err(Error::from(sqlx::Error::RowNotFound).into()),
+            },
         }
     }
 
@@ -132,16 +134,9 @@ impl TenantLog {
         }
     }
 
-    /// The first position that a log still holds, or would hold next.
+    /// The first position from which on a log still holds everything.
     async fn begins(&self, log: &Log) -> Result<Position> {
-        let sql = match log.lane {
-            Lane::Control => return Ok(1),
-            Lane::Telemetry => {
-                "SELECT position FROM telemetry_events WHERE log_id = $1 ORDER BY position LIMIT 1"
-            }
-        };
-        let first = self.fetch(sqlx::query(sql).bind(log.log_id)).await?;
-        Ok(first.first().map_or(Ok(log.head + 1), |row| row.try_get("position"))?)
+        Ok(self.missing_until(log.log_id, log.archived_until).await? + 1)
     }
 }
 

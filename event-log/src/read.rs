@@ -74,6 +74,18 @@ pub struct Span {
     pub beyond: Option<(DateTime<Utc>, Position)>,
 }
 
+/// A page of a log's events.
+#[derive(Debug)]
+pub struct EventsPage {
+    /// The events.
+    pub page: Page<Event>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Position>,
+    /// The positions that the page speaks of: after the first, and up to the second. Pages that follow each other speak of
+    /// each position once.
+    pub covered: (Position, Position),
+}
+
 impl<S: Scope> EventLog<S> {
     /// The events of a log after a position, in order, at most `limit`. Fewer than `limit` means that there were no
     /// more when it was read.
@@ -87,22 +99,24 @@ impl<S: Scope> EventLog<S> {
         self.read_within(log_id, after, limit, usize::MAX, filter).await
     }
 
-    /// A page of the events of a log that pass a filter, in the order of their positions or the reverse, and where the next
-    /// page begins, if there is one. A page may have no events although others have: see [`SCANNED`].
+    /// A page of the events of a log that pass a filter, in the order of their positions or the reverse. A page may have no
+    /// events although others have: see [`SCANNED`]. What was removed is not among them: see
+    /// [`TenantLog::holes`](crate::TenantLog::holes).
     pub async fn events_page(
         &self,
         log_id: LogId,
         start: Start,
         limit: usize,
         filter: &Filter,
-    ) -> Result<(Page<Event>, Option<Position>)> {
+    ) -> Result<EventsPage> {
         let most = limit.saturating_add(1) as i64;
         let log = self.heads().log(log_id).ok_or(Error::NoSuchLog(log_id))?;
         let bounds = self.bounds(&log, filter).await?.beyond(start);
         let (bounds, cut) = bounds.scanned(&log, filter, start.descending);
         let with_next = |page: Page<Event>| {
             let next = if page.has_more { page.items.last().map(|event| event.position) } else { cut };
-            (Page { has_more: next.is_some(), ..page }, next)
+            let covered = bounds.covered(next, start.descending, log.head);
+            EventsPage { page: Page { has_more: next.is_some(), ..page }, next, covered }
         };
         let (mut sql, event) = events(&log, bounds, start.descending, most, filter);
         let mut page = self.fill_page(planned(&mut sql, filter), limit, event).await;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use fleetlog_archive::Place;
 use fleetlog_event_log::archived::Archived;
 use fleetlog_event_log::{EventLog, Log, LogId, Position};
 use fleetlog_proof::bundle::Bundle;
@@ -87,6 +88,10 @@ pub enum What {
         /// them.
         #[arg(long, value_name = "FILE")]
         kept: Vec<PathBuf>,
+        /// Where the files of the archive are now, if they are not where they were written: readings that were removed come
+        /// from them.
+        #[arg(long, env = "FLEETLOG_ARCHIVE", value_name = "DIR")]
+        archive: Option<Place>,
         /// The log to use.
         #[command(flatten)]
         source: Source,
@@ -114,9 +119,9 @@ pub async fn run(args: Audit) -> anyhow::Result<()> {
             let folder = trust.folder(&source);
             source.read(async |log| verify_all(log, &only, trust.load(log, folder).await?).await).await
         }
-        What::Bundle { dir, log_id: only, from, to, kept, source } => {
+        What::Bundle { dir, log_id: only, from, to, kept, archive, source } => {
             let wanted = Wanted { dir, only, from, to, kept };
-            source.read(async |log| bundle(log, wanted).await).await
+            source.reading_archives(archive).read(async |log| bundle(log, wanted).await).await
         }
         What::NewKey { audit_dir, source } => {
             let folder = audit_dir.unwrap_or_else(|| source.data_dir.join("audit"));
@@ -328,7 +333,16 @@ async fn bundle(log: &EventLog, wanted: Wanted) -> anyhow::Result<()> {
         let kept: Vec<u64> =
             of_log.map(|note| note.checkpoint.size).filter(|size| *size <= checkpoint.size).collect();
         let key = read::key_of(&key, one.log_id);
-        let bundle = Bundle { log: &one, note: &stored.note, key: &key, from, to, kept: &kept };
+        let removed = log.archived(one.log_id, from - 1, to, i64::MAX).await?;
+        let bundle = Bundle {
+            log: &one,
+            note: &stored.note,
+            key: &key,
+            from,
+            to,
+            kept: &kept,
+            removed: Some((log, &removed)),
+        };
         let mut connection = log.connection().await?;
         let events = bundle
             .write(&mut connection, &dir, |events| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use fleetlog_archive::Copies;
+use fleetlog_archive::{Copies, Place};
 use fleetlog_embedded::TOOLS;
 use fleetlog_embedded::postgres::{self, Visit};
 use fleetlog_event_log::{EventLog, database};
@@ -29,6 +29,9 @@ pub struct Source {
     /// The folder of Postgres's programs; searched for by default.
     #[arg(long, env = "FLEETLOG_POSTGRES_BIN")]
     pub postgres_bin: Option<PathBuf>,
+    /// Where the files of the archive are, if they are not where they were written.
+    #[arg(skip)]
+    archive: Option<Place>,
 }
 
 /// An open log. Close it, or a Postgres that was started for it keeps running.
@@ -38,6 +41,12 @@ struct Open {
 }
 
 impl Source {
+    /// Looks for the files of the archive in a place, too.
+    #[must_use]
+    pub fn reading_archives(self, archive: Option<Place>) -> Self {
+        Self { archive, ..self }
+    }
+
     /// Opens the log for reading only, works on it, and closes it.
     pub async fn read<T, E: Into<anyhow::Error>>(
         self,
@@ -75,7 +84,7 @@ impl Source {
     ) -> anyhow::Result<Open> {
         let open = async |connect| {
             let log = open(connect).await?;
-            log.read_archives(Arc::new(Copies::new(None)));
+            log.read_archives(Arc::new(Copies::new(self.archive.clone())));
             Ok::<_, fleetlog_event_log::Error>(log)
         };
         if let Some(url) = &self.database_url {

@@ -80,9 +80,12 @@ async fn a_killed_archiver_loses_nothing_and_goes_on_at_the_next_start(
     let sent = tokio::process::Command::new("kill").args(["-INT", &pid]).status().await.expect("kill");
     assert!(sent.success() && ended(again).await.success());
     assert_eq!((files(past.directory.path(), ".parquet"), files(past.directory.path(), ".draft")), (2, 0));
+    let keys = past.keys().await;
     for range in ranges {
-        check::copy(None, &range).expect("as it was written");
-        restore(&past.log, None, range, KEEP_DAYS, Metadata::by(Actor::Console)).await.expect("restored");
+        check::copy(&past.log, &keys, None, &range).await.expect("as it was written");
+        restore(&past.log, &keys, None, range, KEEP_DAYS, Metadata::by(Actor::Console))
+            .await
+            .expect("restored");
     }
     assert_eq!(rows(&past.database).await, before);
 }

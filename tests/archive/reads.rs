@@ -66,11 +66,15 @@ async fn who_reads_no_archives_is_told_what_is_missing_and_how_it_comes_back() {
     let log = past.database.event_log().await;
     for (after, missing) in [(0, "events 1 to 30"), (29, "events 1 to 30"), (30, "events 31 to 60")] {
         let error = log.follow(past.telemetry, after).next(10).await.expect_err("told");
-        let first = missing.split(' ').nth(1).expect("a position");
+        let words: Vec<_> = missing.split(' ').collect();
+        let (first, last) = (words[1], words[3]);
         let told = error.to_string();
         assert!(matches!(error, Error::Archived(_)) && told.contains(missing), "{told}");
         assert!(
-            told.contains(&format!("`fleetlog archive restore --log-id {} --from {first}`", past.telemetry)),
+            told.contains(&format!(
+                "`fleetlog archive restore --log-id {} --from {first} --to {last}`",
+                past.telemetry
+            )),
             "{told}"
         );
         assert!(told.contains(&past.directory.path().display().to_string()), "{told}");
@@ -132,13 +136,20 @@ async fn a_time_is_found_though_what_lies_before_or_behind_it_was_removed() {
     let ranges = past.log.all_archived().await.expect("read");
     let keep_days = fleetlog_archive::restore::KEEP_DAYS;
     let by_cli = Metadata::by(Actor::Console);
-    fleetlog_archive::restore::restore(&past.log, None, ranges[0].clone(), keep_days, by_cli)
-        .await
-        .expect("restored");
+    fleetlog_archive::restore::restore(
+        &past.log,
+        &past.keys().await,
+        None,
+        ranges[0].clone(),
+        keep_days,
+        by_cli,
+    )
+    .await
+    .expect("restored");
     // The first week is there again, the second is not, the third always was.
     let (from, to) = (ranges[0].first_recorded_at, ranges[0].last_recorded_at);
     let filter = Filter { from: Some(from + (to - from) / 2), to: Some(to), ..Filter::default() };
-    let (page, _) = past.log.events_page(past.telemetry, Start::default(), 100, &filter).await.expect("read");
+    let page = past.log.events_page(past.telemetry, Start::default(), 100, &filter).await.expect("read").page;
     assert_eq!(positions(&page.items).last(), Some(&29));
     assert!((14..=16).contains(&page.items.len()), "{}", page.items.len());
 }

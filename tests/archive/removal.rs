@@ -42,7 +42,7 @@ async fn a_year_under_a_retention_of_30_days_leaves_comes_back_equal_and_is_rebu
     assert_eq!(ranges.len(), removed);
     for range in &ranges {
         assert_eq!((range.count(), range.week < week(4)), (70, true));
-        check::copy(None, range).expect("as it was written");
+        check::copy(&past.log, &past.keys().await, None, range).await.expect("as it was written");
     }
     assert_eq!(past.remove().await, 0, "nothing is removed twice");
 
@@ -60,7 +60,7 @@ async fn a_year_under_a_retention_of_30_days_leaves_comes_back_equal_and_is_rebu
     }
 
     for range in ranges {
-        restore(&past.log, None, range, KEEP_DAYS, by_cli()).await.expect("restored");
+        restore(&past.log, &past.keys().await, None, range, KEEP_DAYS, by_cli()).await.expect("restored");
     }
     assert_eq!(rows(&past.database).await, before);
     assert_eq!(past.remove().await, 0, "what was restored stays for a while");
@@ -144,7 +144,7 @@ async fn a_week_of_broken_ranges_becomes_a_file_for_each_and_comes_back() {
     let positions: Vec<_> = ranges.iter().map(|range| (range.first, range.last)).collect();
     assert_eq!(positions, [(1, 20), (21, 40), (41, 60), (61, 80)]);
     for range in ranges {
-        restore(&past.log, None, range, KEEP_DAYS, by_cli()).await.expect("restored");
+        restore(&past.log, &past.keys().await, None, range, KEEP_DAYS, by_cli()).await.expect("restored");
     }
     assert_eq!(rows(&past.database).await, before);
 }
@@ -158,6 +158,7 @@ async fn the_database_removes_nothing_that_was_not_named_exactly() {
             first,
             last,
             copy: None,
+            proved_size: None,
         });
         past.log.remove(week(9), removals.collect(), by_cli()).await.map_err(|error| error.to_string())
     };
@@ -182,6 +183,6 @@ async fn without_a_place_for_copies_readings_are_removed_and_noted() {
     assert_eq!(archiver.remove_due(&CancellationToken::new()).await.expect("removed").len(), 1);
     let ranges = past.log.all_archived().await.expect("read");
     assert!(matches!(&ranges[..], [range] if range.copy.is_none() && range.count() == 20));
-    let restored = restore(&past.log, None, ranges[0].clone(), KEEP_DAYS, by_cli()).await;
+    let restored = restore(&past.log, &past.keys().await, None, ranges[0].clone(), KEEP_DAYS, by_cli()).await;
     assert!(restored.is_err_and(|error| error.to_string().contains("no copy was kept")));
 }

@@ -131,7 +131,7 @@ fn forge(random: &mut fastrand::Rng) -> Forgery {
 }
 
 /// Whether this machine has what `tools/verify.py` needs.
-fn has_python() -> bool {
+pub(crate) fn has_python() -> bool {
     let imports = Command::new("python3").args(["-c", "import cryptography"]).output();
     let has = imports.is_ok_and(|output| output.status.success());
     if !has {
@@ -157,7 +157,7 @@ async fn bundle(connection: &mut PgConnection, signed: &Signed, lane: Lane, fold
     let note = custody.last(log.log_id).expect("signed");
     let key = read::key_of(&custody.verifier(), log.log_id);
     let to = note.checkpoint.size as i64;
-    let bundle = Bundle { log: &log, note, key: &key, from: 1, to, kept: &[] };
+    let bundle = Bundle { log: &log, note, key: &key, from: 1, to, kept: &[], removed: None };
     bundle.write(connection, folder, |_| ()).await.expect("written");
 }
 
@@ -217,7 +217,8 @@ async fn an_honest_bundle_is_proved_by_the_independent_verifier() {
     let (log_id, lane) = (signed.lane(Lane::Telemetry), Lane::Telemetry);
     let log = log_row(&mut owner, log_id, lane).await;
     let (note, key) = (custody.last(log_id).expect("signed"), read::key_of(&custody.verifier(), log_id));
-    let bundle = Bundle { log: &log, note, key: &key, from: 300, to: 310, kept: &[READINGS as u64] };
+    let bundle =
+        Bundle { log: &log, note, key: &key, from: 300, to: 310, kept: &[READINGS as u64], removed: None };
     assert_eq!(bundle.write(&mut owner, folder.path(), |_| ()).await.expect("written"), 11);
     let told = python(folder.path(), &custody.verifier().to_string(), &kept_file, (300, 310));
     let said = String::from_utf8_lossy(&told.stdout);

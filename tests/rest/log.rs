@@ -173,7 +173,7 @@ async fn an_event_is_found_by_its_time_though_the_clock_was_set_back() {
     let log = database.event_log().await;
     let control = log.heads().of("t0", Lane::Control).expect("a log");
     let every =
-        log.events_page(control, Start::default(), 100, &Filter::default()).await.expect("read").0.items;
+        log.events_page(control, Start::default(), 100, &Filter::default()).await.expect("read").page.items;
     assert_eq!(every.len(), 40);
     for from in 0..40 {
         for to in from..40 {
@@ -181,7 +181,8 @@ async fn an_event_is_found_by_its_time_though_the_clock_was_set_back() {
             let filter = Filter { from: Some(times.0), to: Some(times.1), ..Filter::default() };
             let expected = every.iter().filter(|event| (times.0..times.1).contains(&event.recorded_at));
             let expected: Vec<_> = expected.map(|event| event.position).collect();
-            let found = log.events_page(control, Start::default(), 100, &filter).await.expect("read").0.items;
+            let found =
+                log.events_page(control, Start::default(), 100, &filter).await.expect("read").page.items;
             assert_eq!(found.iter().map(|event| event.position).collect::<Vec<_>>(), expected, "{times:?}");
         }
     }
@@ -222,8 +223,8 @@ async fn a_rare_type_has_an_index_and_a_rare_actor_is_looked_for_in_bounded_step
         for (positions, next) in expected {
             let start = Start { after, descending };
             let page = log.events_page(control, start, 100, &filter).await.expect("read");
-            let found: Vec<_> = page.0.items.iter().map(|event| event.position).collect();
-            assert_eq!((found, page.0.has_more, page.1), (positions, next.is_some(), next));
+            let found: Vec<_> = page.page.items.iter().map(|event| event.position).collect();
+            assert_eq!((found, page.page.has_more, page.next), (positions, next.is_some(), next));
             after = next;
         }
     }

@@ -8,7 +8,8 @@
 //! - [`framing`]: what HTTP/1.1 asks of a request's frame
 //! - [`extract`], [`parameters`], [`headers`]: the parts of a request, checked
 //! - [`json`]: JSON bodies, and plain words for what is wrong with one
-//! - [`page`], [`min_position`], [`as_of`]: pages of lists; reading one's own writes; answers as of a moment of the past
+//! - [`page`], [`min_position`], [`as_of`], [`archived`]: pages of lists; reading one's own writes; answers as of a moment of the
+//!   past; what an answer passes over because it was removed
 //! - [`cookies`]: a browser's session
 //! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]:
 //!   logging in, users, and the keys of programs
@@ -21,6 +22,7 @@
 
 pub mod accounts;
 pub mod api_keys;
+pub mod archived;
 pub mod as_of;
 pub mod audit;
 pub mod auth;

@@ -1,13 +1,14 @@
 //! Writes the weeks that are over to files, verifies them, and removes them from the database. One node does so for all.
 //!
 //! Each step may be the last before a crash. Until the removal, which is one transaction, nothing has happened but that a
-//! file was written, and the next try writes it again. Memory holds one row group of one file. Ingest has precedence: while
+//! file was written, and the next try writes it again. Each file has the proof of its events, and is read back and compared with
+//! it before anything is removed. Memory holds one row group of one file. Ingest has precedence: while
 //! events come in, the archiver rests for as long as it has worked.
 
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use fleetlog_event_log::archived::{Copy, InWeek, Removal};
+use fleetlog_event_log::archived::{InWeek, Removal};
 use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::leadership::Leadership;
 use fleetlog_event_log::{Event, EventLog, LogId, Position, crash};
@@ -15,7 +16,11 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-use crate::file::{self, Written};
+use fleetlog_proof::note::VerifierKey;
+use fleetlog_proof::range::{self, RangeProof};
+use parking_lot::Mutex;
+
+use crate::file::{self, Part, Written};
 use crate::{Place, check, instruments};
 
 /// How often a node looks whether a week is over.
@@ -35,6 +40,9 @@ pub enum Error {
     /// The database failed, or refused.
     #[error(transparent)]
     Log(#[from] fleetlog_event_log::Error),
+    /// The proof cannot be read.
+    #[error(transparent)]
+    Proof(#[from] fleetlog_proof::Error),
     /// A file could not be written or verified.
     #[error("write the readings of log {log_id} to a file: {why}")]
     File {
@@ -55,13 +63,23 @@ pub enum Error {
 pub struct Archiver {
     log: EventLog,
     place: Place,
+    /// The installation's key, if this node has it.
+    key: Option<VerifierKey>,
+    /// Which week stays, and why, as it was told last.
+    told: Mutex<Option<(DateTime<Utc>, String)>>,
 }
 
 impl Archiver {
     /// An archiver that writes its files to a place.
     #[must_use]
     pub fn new(log: EventLog, place: Place) -> Self {
-        Self { log, place }
+        Self { log, place, key: None, told: Mutex::default() }
+    }
+
+    /// Trusts no checkpoint but those that this key has signed. Without it, those of the keys in the database are.
+    #[must_use]
+    pub fn trusting(self, key: Option<VerifierKey>) -> Self {
+        Self { key, ..self }
     }
 
     /// Looks for weeks that are over, until `shutdown`.
@@ -105,11 +123,11 @@ impl Archiver {
     /// Removes all weeks that are over, and returns when each began.
     pub async fn remove_due(&self, stop: &CancellationToken) -> Result<Vec<DateTime<Utc>>, Error> {
         let copied = self.place.directory().is_some();
-        let mut removed = vec![];
+        let (keys, mut removed) = (self.keys().await?, vec![]);
         for week in self.log.removable_weeks(copied).await? {
             let mut removals = vec![];
             for of_log in self.log.in_week(week).await? {
-                removals.extend(self.copy(week, of_log, stop).await?);
+                removals.extend(self.copy(week, of_log, &keys, stop).await?);
             }
             let (readings, logs) =
                 (removals.iter().map(|of| of.last - of.first + 1).sum::<i64>(), removals.len());
@@ -120,7 +138,26 @@ impl Archiver {
             tracing::info!(%week, readings, logs, "removed a week of readings that are over age");
             removed.push(week);
         }
+        self.tell(self.log.kept_week(copied).await?);
         Ok(removed)
+    }
+
+    /// Says, once for each, which is the oldest week that stays, and why.
+    fn tell(&self, kept: Option<(DateTime<Utc>, String)>) {
+        let mut told = self.told.lock();
+        if *told != kept
+            && let Some((week, reason)) = &kept
+        {
+            tracing::info!(%week, reason, "the oldest week of readings stays for now");
+        }
+        *told = kept;
+    }
+
+    async fn keys(&self) -> Result<Vec<VerifierKey>, Error> {
+        Ok(match &self.key {
+            Some(key) => vec![key.clone()],
+            None => fleetlog_proof::read::keys(&self.log).await?,
+        })
     }
 
     /// Waits for a moment in which no other statement uses the readings.
@@ -148,9 +185,11 @@ impl Archiver {
         &self,
         week: DateTime<Utc>,
         InWeek { log_id, first, .. }: InWeek,
+        keys: &[VerifierKey],
         stop: &CancellationToken,
     ) -> Result<Vec<Removal>, Error> {
-        let mut ranges = Ranges { place: &self.place, log_id, week, done: vec![], open: None };
+        let (log, place) = (&self.log, &self.place);
+        let mut ranges = Ranges { log, place, keys, log_id, week, done: vec![], open: None };
         let mut after = first - 1;
         loop {
             if stop.is_cancelled() {
@@ -172,7 +211,9 @@ impl Archiver {
 
 /// The unbroken ranges of a log in a week, as they are found.
 struct Ranges<'a> {
+    log: &'a EventLog,
     place: &'a Place,
+    keys: &'a [VerifierKey],
     log_id: LogId,
     week: DateTime<Utc>,
     done: Vec<Removal>,
@@ -214,12 +255,18 @@ impl Ranges<'_> {
 
     async fn close(&mut self) -> Result<(), Error> {
         let Some(Open { first, last, writing }) = self.open.take() else { return Ok(()) };
-        let log_id = self.log_id;
-        let copy = match writing {
-            Some(writing) => Some(writing.finish(log_id).await?),
-            None => None,
-        };
-        self.done.push(Removal { log_id, first, last, copy });
+        let Self { log_id, log, keys, .. } = *self;
+        let mut removal = Removal { log_id, first, last, copy: None, proved_size: None };
+        if let Some(writing) = writing {
+            let failed = |why| Error::File { log_id, why };
+            let proof = range::prove(log, log_id, (first, last)).await?;
+            let written = writing.finish(proof).await?.map_err(failed)?;
+            removal.proved_size = written.proved_size.map(|size| size as i64);
+            let copy = check::just_written(written, log_id, log, keys).await.map_err(failed)?;
+            instruments::BYTES.with([]).increment(copy.bytes as u64);
+            removal.copy = Some(copy);
+        }
+        self.done.push(removal);
         Ok(())
     }
 
@@ -231,36 +278,29 @@ impl Ranges<'_> {
 
 /// A file that is being written by a thread of its own.
 struct Writing {
-    /// `None` ends the file. Without it, the file is given up.
-    pages: mpsc::Sender<Option<Vec<Event>>>,
+    /// Without an end, the file is given up.
+    parts: mpsc::Sender<Part>,
     written: JoinHandle<Result<Written, file::Error>>,
 }
 
 impl Writing {
     fn begin(directory: std::path::PathBuf, of: (LogId, DateTime<Utc>, Position)) -> Self {
-        let (pages, mut received) = mpsc::channel::<Option<Vec<Event>>>(1);
+        let (parts, mut received) = mpsc::channel(1);
         let written = spawn_blocking(move || {
-            let pages = std::iter::from_fn(|| match received.blocking_recv() {
-                Some(page) => page.map(Ok),
-                None => Some(Err(file::Error::Content("the archiver was told to stop".into()))),
-            });
-            file::write(&directory, of, pages)
+            let stopped = || file::Error::Content("the archiver was told to stop".into());
+            file::write(&directory, of, || received.blocking_recv().ok_or_else(stopped))
         });
-        Self { pages, written }
+        Self { parts, written }
     }
 
     async fn add(&mut self, page: Vec<Event>) {
         // If the thread has ended, its error is met at the end.
-        let _ = self.pages.send(Some(page)).await;
+        let _ = self.parts.send(Part::Page(page)).await;
     }
 
-    /// Ends the file, and verifies it.
-    async fn finish(self, log_id: LogId) -> Result<Copy, Error> {
-        let failed = |why| Error::File { log_id, why };
-        let _ = self.pages.send(None).await;
-        let written = self.written.await?.map_err(failed)?;
-        let copy = spawn_blocking(move || check::just_written(&written, log_id)).await?.map_err(failed)?;
-        instruments::BYTES.with([]).increment(copy.bytes as u64);
-        Ok(copy)
+    /// Ends the file with its proof.
+    async fn finish(self, proof: Option<RangeProof>) -> Result<Result<Written, file::Error>, JoinError> {
+        let _ = self.parts.send(Part::End(proof)).await;
+        self.written.await
     }
 }

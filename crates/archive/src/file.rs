@@ -2,10 +2,13 @@
 //!
 //! - `write`: writes events
 //! - `read`: reads them back, from any position on
+//! - `facts`: what stands in the metadata
 //!
 //! The columns are the stored ones, with their stored bytes: `payload` is the JSON text. Other programs read the files as
-//! they are. What the file is about stands in its metadata, under keys that begin with `fleetlog.`.
+//! they are. What the file is about stands in its metadata, under keys that begin with `fleetlog.`, and so does what proves
+//! that its events are the record's: `docs/PROOF.md`.
 
+mod facts;
 mod read;
 mod write;
 
@@ -13,11 +16,13 @@ use aws_lc_rs::digest::{Context, SHA256};
 use chrono::{DateTime, Utc};
 use fleetlog_event_log::event::StoredMetadata;
 use fleetlog_event_log::{Event, Position};
+use fleetlog_proof::hash::{Hash, LeafHasher};
 use fleetlog_proof::record::Reading;
 
+pub use facts::Facts;
 pub use read::Reader;
 pub(crate) use read::hash;
-pub use write::{Written, write};
+pub use write::{Part, Written, write};
 
 /// How many readings a row group holds at most.
 pub const ROW_GROUP: usize = 100_000;
@@ -48,26 +53,47 @@ pub enum Error {
     /// Its content is not what it must be.
     #[error("{0}")]
     Content(String),
+    /// An event is not the one that was recorded.
+    #[error("position {0} differs from what was recorded; everything before it is as it was recorded")]
+    Differs(Position),
+    /// An event, or the proof itself, was changed.
+    #[error(
+        "an event or the proof was changed: the events do not lead to the root that was signed. Nothing is left that says which one"
+    )]
+    Within,
+    /// The events are right, and the tiles in the database are not.
+    #[error(
+        "the events are those that were signed, but the database's own proof differs at position {0}; `fleetlog audit verify` says \
+         what was changed"
+    )]
+    Tiles(Position),
+    /// The checkpoint in the file, or the one to compare with, is not what it must be.
+    #[error("the checkpoint: {0}")]
+    Note(#[from] fleetlog_proof::note::Error),
+    /// The proof cannot be read from the database.
+    #[error(transparent)]
+    Proof(#[from] fleetlog_proof::Error),
 }
 
 /// A fingerprint of readings: whether two series are the same, byte for byte.
-#[derive(Clone)]
 pub(crate) struct Fingerprint {
     hash: Context,
+    leaves: LeafHasher,
     /// Kept from reading to reading.
     record: Vec<u8>,
 }
 
 impl Fingerprint {
     pub(crate) fn new() -> Self {
-        Self { hash: Context::new(&SHA256), record: vec![] }
+        Self { hash: Context::new(&SHA256), leaves: LeafHasher::default(), record: vec![] }
     }
 
-    pub(crate) fn add(&mut self, event: &Event) -> Result<(), Error> {
+    /// Adds an event, and returns its leaf.
+    pub(crate) fn add(&mut self, event: &Event) -> Result<Hash, Error> {
         let no_reading = || Error::Content(format!("event {} is no reading", event.position));
         Reading::of(event).ok_or_else(no_reading)?.write(&mut self.record);
         self.hash.update(&self.record);
-        Ok(())
+        Ok(self.leaves.leaf(&self.record))
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {

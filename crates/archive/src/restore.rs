@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use fleetlog_event_log::EventLog;
 use fleetlog_event_log::archived::Archived;
 use fleetlog_event_log::control::Metadata;
+use fleetlog_event_log::{Event, EventLog};
+use fleetlog_proof::note::VerifierKey;
 use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 
-use crate::check::unchanged;
-use crate::file::Reader;
+use crate::check::{self, Verified, sized};
+use crate::file::{self, Fingerprint, Reader};
 use crate::place::Place;
 
 /// How many days readings that were restored stay in the database, unless the operator says otherwise.
@@ -20,7 +21,7 @@ pub const KEEP_DAYS: i32 = 30;
 pub enum Error {
     /// The file is not what it was, or cannot be read.
     #[error(transparent)]
-    File(#[from] crate::file::Error),
+    File(#[from] file::Error),
     /// The database failed, or refused.
     #[error(transparent)]
     Log(#[from] fleetlog_event_log::Error),
@@ -30,26 +31,53 @@ pub enum Error {
 }
 
 /// Verifies the copy of a range, and stores its readings again, in one transaction. Until `keep_days` have passed they are
-/// not removed.
+/// not removed. Returns what the copy was compared with: what these keys have signed.
 pub async fn restore(
     log: &EventLog,
+    keys: &[VerifierKey],
     place: Option<Place>,
     range: Archived,
     keep_days: i32,
     metadata: Metadata,
-) -> Result<(), Error> {
+) -> Result<Verified, Error> {
+    let (verified, fingerprint) = check::fingerprinted(log, keys, place.as_ref(), &range).await?;
     let of = range.clone();
-    let reader = spawn_blocking(move || {
-        let path = unchanged(place.as_ref(), &of)?;
+    let opened = spawn_blocking(move || {
+        let path = sized(place.as_ref(), &of)?.0;
         Reader::open(&path, (of.first, of.last), of.first - 1)
     });
-    let reader = Arc::new(Mutex::new(reader.await??));
+    let again = Again { reader: opened.await??, read: Fingerprint::new(), verified: fingerprint };
+    let again = Arc::new(Mutex::new(again));
     let next = move || -> futures::future::BoxFuture<'static, _> {
-        let reader = Arc::clone(&reader);
+        let again = Arc::clone(&again);
         Box::pin(async move {
-            let read = spawn_blocking(move || reader.lock().batch()).await;
+            let read = spawn_blocking(move || again.lock().batch()).await;
             read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
         })
     };
-    Ok(log.restore(range, keep_days, next, metadata).await?)
+    log.restore(range, keep_days, next, metadata).await?;
+    Ok(verified)
+}
+
+/// A file that was verified and is read once more.
+struct Again {
+    reader: Reader,
+    read: Fingerprint,
+    /// The fingerprint of the events that were verified.
+    verified: Vec<u8>,
+}
+
+impl Again {
+    fn batch(&mut self) -> Result<Vec<Event>, file::Error> {
+        let events = self.reader.batch()?;
+        for event in &events {
+            self.read.add(event)?;
+        }
+        if events.is_empty()
+            && std::mem::replace(&mut self.read, Fingerprint::new()).finish() != self.verified
+        {
+            return Err(file::Error::Content("it was changed while it was restored".into()));
+        }
+        Ok(events)
+    }
 }

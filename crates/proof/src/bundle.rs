@@ -5,17 +5,20 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use chrono::SecondsFormat;
-use fleetlog_event_log::{Log, Position};
+use fleetlog_event_log::archived::Archived;
+use fleetlog_event_log::{EventLog, Log, Position};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 use crate::note::{SignedCheckpoint, VerifierKey};
-use crate::record::{self, Malformed, Range, Record};
+use crate::record::{self, Malformed, Range, Reading, Record};
 use crate::store;
 use crate::tree::{self, TileId, WIDTH};
 
 /// Events that are read by one statement.
 const CHUNK: Position = 100_000;
+/// How many events, and how many bytes of payload, are read from a file at once.
+const PAGE: (i64, usize) = (10_000, 4 << 20);
 /// Tiles that are read by one statement.
 const TILES: u64 = 256;
 
@@ -33,6 +36,8 @@ pub struct Bundle<'a> {
     pub to: Position,
     /// The sizes of checkpoints that an auditor has kept.
     pub kept: &'a [u64],
+    /// What was removed, in order, and what reads it from its copies.
+    pub removed: Option<(&'a EventLog, &'a [Archived])>,
 }
 
 /// Why a bundle was not written.
@@ -55,6 +60,12 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+impl From<fleetlog_event_log::Error> for Error {
+    fn from(error: fleetlog_event_log::Error) -> Self {
+        Self::Proof(error.into())
+    }
+}
+
 impl From<Malformed> for Error {
     fn from(error: Malformed) -> Self {
         Self::Proof(error.into())
@@ -63,7 +74,7 @@ impl From<Malformed> for Error {
 
 impl Bundle<'_> {
     /// Writes the log's folder into `folder`, and returns how many events it has. Events are written as they are, changed
-    /// or missing: whoever checks the bundle finds it.
+    /// or missing: whoever checks the bundle finds it. Those that were removed come from their files.
     ///
     /// # Errors
     ///
@@ -82,21 +93,52 @@ impl Bundle<'_> {
         let failed = |error| Error::Io(path.clone(), error);
         let mut file = BufWriter::new(File::create(&path).map_err(failed)?);
         let mut written = 0;
-        for after in (self.from - 1..self.to).step_by(CHUNK as usize) {
-            let (log_id, lane) = (self.log.log_id, self.log.lane);
-            let range = Range { log_id, lane, after, until: (after + CHUNK).min(self.to), since: None };
-            record::read(connection, &range, |record| {
-                written += 1;
-                write_event(&mut file, &record)?.map_err(failed)
-            })
-            .await?;
-            progress(written);
+        let mut write = |record: &Record| {
+            written += 1;
+            write_event(&mut file, record)?.map_err(failed)
+        };
+        let mut after = self.from - 1;
+        while after < self.to {
+            let next = self.removed.and_then(|(archives, removed)| {
+                removed.iter().find(|range| range.last > after).map(|range| (archives, range))
+            });
+            after = match next {
+                Some((archives, range)) if range.first <= after + 1 => {
+                    self.write_copy(archives, range, after, &mut write).await?
+                }
+                next => {
+                    let before = next.map_or(self.to, |(_, range)| range.first - 1);
+                    let until = (after + CHUNK).min(self.to).min(before);
+                    let (log_id, lane) = (self.log.log_id, self.log.lane);
+                    let range = Range { log_id, lane, after, until, since: None };
+                    record::read(connection, &range, |record| write(&record)).await?;
+                    until
+                }
+            };
+            progress((after - self.from + 1) as u64);
         }
         file.into_inner()
             .map_err(io::IntoInnerError::into_error)
             .and_then(|file| file.sync_all())
             .map_err(failed)?;
         Ok(written)
+    }
+
+    /// Writes the next events of a file, and returns the last one's position.
+    async fn write_copy(
+        &self,
+        archives: &EventLog,
+        range: &Archived,
+        after: Position,
+        write: &mut impl FnMut(&Record) -> Result<(), Error>,
+    ) -> Result<Position, Error> {
+        let read = archives.read_copy(range.clone(), after, PAGE.0, PAGE.1).await?;
+        let mut last = self.to;
+        for event in read.iter().filter(|event| event.position <= self.to) {
+            write(&Reading::of(event).ok_or(Malformed)?.record())?;
+            last = event.position;
+        }
+        Ok(last)
     }
 
     async fn write_tiles(&self, connection: &mut PgConnection, folder: &Path) -> Result<(), Error> {

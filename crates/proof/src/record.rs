@@ -127,6 +127,14 @@ impl<'a> Reading<'a> {
         })
     }
 
+    /// The record.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        let mut record = vec![];
+        self.write(&mut record);
+        Record(record.into())
+    }
+
     /// Writes the record.
     pub fn write(&self, record: &mut Vec<u8>) {
         record.clear();

@@ -84,6 +84,21 @@ impl Bounds {
         }
     }
 
+    /// The positions that a page speaks of after which the next one begins at `next`: after the first, and up to the second.
+    pub(super) fn covered(
+        self,
+        next: Option<Position>,
+        descending: bool,
+        head: Position,
+    ) -> (Position, Position) {
+        let Self { after, until } = self;
+        match next {
+            Some(next) if descending => (next - 1, until.min(head)),
+            Some(next) => (after, next),
+            None => (after, until.min(head)),
+        }
+    }
+
     /// Only the first [`SCANNED`] positions in the direction of the order, if the filter has no index. Also returns the
     /// last of them, from which a later page goes on, if there are more.
     pub(super) fn scanned(self, log: &Log, filter: &Filter, descending: bool) -> (Self, Option<Position>) {

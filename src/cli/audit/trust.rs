@@ -97,6 +97,12 @@ impl Trust {
 }
 
 impl Trusted {
+    /// The keys.
+    #[must_use]
+    pub fn keys(&self) -> &[VerifierKey] {
+        &self.keys
+    }
+
     /// The checkpoints of one log: those that were kept, and those in the database that a trusted key has signed.
     ///
     /// # Errors

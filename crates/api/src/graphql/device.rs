@@ -7,6 +7,7 @@ use fleetlog_access::Action;
 use fleetlog_aggregates::device::Via;
 use fleetlog_event_log::event::Json as StoredJson;
 use fleetlog_projections::devices;
+use fleetlog_projections::paging::Page;
 use fleetlog_projections::read_model::ReadModel;
 
 use super::command::{Command, OfDevice, edge};
@@ -20,7 +21,7 @@ use crate::rest::Error;
 use crate::rest::as_of::Snapshot;
 use crate::rest::extract::parse;
 use crate::rest::parameters::{Order, Step, Zone, check_span};
-use crate::rest::telemetry::{Place, shown_since};
+use crate::rest::telemetry::{Place, shown_since, sought};
 use crate::rest::windows::query;
 
 /// A device as the log left it, or as it was at a moment of the past.
@@ -153,7 +154,15 @@ impl Device {
         };
         let wanted = ReadingsOf { uid: self.row.uid.clone(), page };
         let readings = context.data::<Loaders>()?.load_one(wanted).await?;
-        let total = ReadingsTotal { uid: self.row.uid.clone(), from: page.from, to: page.to };
+        let (span, none) = (page.span(page.from), Page { items: vec![], has_more: false });
+        let occurred = sought("", span, readings.as_ref().unwrap_or(&none)).occurred;
+        let total = ReadingsTotal {
+            uid: self.row.uid.clone(),
+            from: page.from,
+            to: page.to,
+            occurred,
+            ascending: page.ascending,
+        };
         let has_more = readings.as_ref().is_some_and(|page| page.has_more);
         let mut connection = Connection::with_additional_fields(page.beyond.is_some(), has_more, total);
         let edge = |reading| Edge::new(Place::of(&reading).to_string(), Reading(reading));

@@ -95,6 +95,14 @@ pub(super) struct ReadingsPage {
     pub(super) limit: usize,
 }
 
+impl ReadingsPage {
+    /// The page's span, from a moment on.
+    pub(super) fn span(self, from: Option<DateTime<Utc>>) -> Span {
+        let Self { to, ascending, beyond, .. } = self;
+        Span { from, to, ascending, beyond }
+    }
+}
+
 impl Loader<ReadingsOf> for Fetch {
     type Value = Page<Reading>;
     type Error = Error;
@@ -103,11 +111,10 @@ impl Loader<ReadingsOf> for Fetch {
         let log_id = in_lane(&self.log, Lane::Telemetry)?;
         let mut found = HashMap::new();
         for (page, uids) in by(wanted, |wanted| wanted.page, |wanted| &wanted.uid) {
-            let ReadingsPage { from, to, ascending, beyond, limit } = page;
             // `None` sorts below every moment, so `max` keeps the given one.
-            let from = from.max(shown_since(&self.log));
-            let span = Span { from, to, ascending, beyond };
-            let readings = self.log.readings(log_id, &uids, span, limit).await.map_err(HttpError::from)?;
+            let span = page.span(page.from.max(shown_since(&self.log)));
+            let readings =
+                self.log.readings(log_id, &uids, span, page.limit).await.map_err(HttpError::from)?;
             found.extend(readings.into_iter().map(|(uid, readings)| (ReadingsOf { uid, page }, readings)));
         }
         Ok(found)

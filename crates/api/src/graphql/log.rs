@@ -29,4 +29,9 @@ impl Log {
     async fn head(&self) -> Long {
         Long(self.0.head)
     }
+
+    /// The position from which on every event is in the database. 1: no event was removed.
+    async fn begins(&self) -> Long {
+        Long(self.0.begins)
+    }
 }

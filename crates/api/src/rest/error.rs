@@ -160,6 +160,11 @@ impl Error {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, NOT_YET, detail).soon()
     }
 
+    /// 410: the reading is still stored, and hidden because its tenant keeps it no longer.
+    pub(super) fn over_age() -> Self {
+        Self::new(StatusCode::GONE, "removed", "the reading is over age: its tenant keeps it no longer")
+    }
+
     /// The event is not proved yet.
     pub(super) fn not_proved_yet(proved: u64, after: Duration) -> Self {
         let detail = format!(

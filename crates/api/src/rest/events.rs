@@ -2,17 +2,21 @@
 
 use std::borrow::Cow;
 
+use axum::Json;
 use chrono::{DateTime, Utc};
 use fleetlog_access::action::typed::EventsRead;
+use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE};
+use fleetlog_event_log::archived::holes::{Holes, Sought};
 use fleetlog_event_log::event::{Json as StoredJson, StoredMetadata};
-use fleetlog_event_log::read::{Filter, Start};
-use fleetlog_event_log::{self as event_log, LogId, TenantLog};
+use fleetlog_event_log::read::{EventsPage, Filter, Start};
+use fleetlog_event_log::{self as event_log, LogId, Position, TenantLog};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
+use super::archived::{self, OnRecord};
 use super::error::Error;
-use super::extract::Query;
+use super::extract::{Named, NoParameters, Query};
 use super::logs::{Log, in_lane};
 use super::min_position;
 use super::page::{Counted, List};
@@ -24,7 +28,7 @@ use crate::door::action::guarded;
 use crate::resource::Resource;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    guarded!(read_events)
+    guarded!(read_events, read_event)
 }
 
 /// Selects the events of a page.
@@ -129,15 +133,18 @@ impl From<event_log::Event> for Item {
 
 /// Lists the events of one of the tenant's logs, in order. Several filters select what all of them let through. With `actor`
 /// or `correlation_id`, and without `aggregate`, a page looks through 100,000 events: it may have few items or none while
-/// `has_more` is true.
+/// `has_more` is true. Where readings were removed because they are over age, `archived` says which ranges the page passes over.
 #[utoipa::path(
     get, path = "/events", tag = "log", operation_id = "read_events", params(Which),
     responses(
-        (status = 200, description = "A page of events", body = List<Item>),
+        (status = 200, description = "A page of events", body = OnRecord<Item>),
         (status = 404, description = "No such log"),
     ),
 )]
-async fn read_events(door: May<EventsRead>, Query(which): Query<Which>) -> Result<Counted<Item>, Error> {
+async fn read_events(
+    door: May<EventsRead>,
+    Query(which): Query<Which>,
+) -> Result<Counted<OnRecord<Item>>, Error> {
     check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
     let log_id = log_named(door.log(), which.log.as_deref().unwrap_or("control"))?;
     let within = |stream| format!("{}/{stream}", door.caller.tenant);
@@ -154,10 +161,72 @@ async fn read_events(door: May<EventsRead>, Query(which): Query<Which>) -> Resul
     let descending = which.order == Some(Order::Desc);
     let start = Start { after: which.after.map(|after| after.0), descending };
     min_position::of_log(door.log(), which.min_position).await?;
-    let (events, next) = door.log().events_page(log_id, start, which.limit.0, &filter).await?;
+    let EventsPage { page, next, covered } =
+        door.log().events_page(log_id, start, which.limit.0, &filter).await?;
+    let holes = match sought(&filter, covered, descending) {
+        Some(sought) => door.log().holes(log_id, &sought).await?,
+        None => Holes::default(),
+    };
     let total = if which.count { Some(door.log().events_total(log_id, &filter).await?) } else { None };
     let next_cursor = next.map(|position| position.to_string());
-    Ok(List { next_cursor, ..List::page(events, |event| event.position.to_string()) }.counted(total))
+    let list = List { next_cursor, ..List::page(page, |event| event.position.to_string()) };
+    Ok(OnRecord::counted(list, holes, &door.caller, total))
+}
+
+/// What a page of readings speaks of. `None` if no reading passes the filter.
+fn sought(filter: &Filter, positions: (i64, i64), descending: bool) -> Option<Sought<'_>> {
+    let other = |word: &Option<String>, of_all| word.as_ref().is_some_and(|word| word != of_all);
+    let none = other(&filter.aggregate_type, AGGREGATE_TYPE)
+        || other(&filter.event_type, EVENT_TYPE)
+        || filter.actor.is_some()
+        || filter.correlation_id.is_some();
+    let recorded = (filter.from, filter.to);
+    let stream = filter.aggregate_id.as_deref();
+    (!none).then(|| Sought { positions, recorded, stream, descending, ..Sought::default() })
+}
+
+/// Returns the event at a position of a log.
+#[utoipa::path(
+    get, path = "/events/{log}/{position}", tag = "log", operation_id = "read_event",
+    params(
+        ("log" = String, Path, description = "The log's number"),
+        ("position" = String, Path, description = "The event's position in its log"),
+    ),
+    responses(
+        (status = 200, description = "The event as it is on the record", body = Item),
+        (status = 404, description = "No such log, or it has no event at this position"),
+        (status = 410, description = "The event is a reading that was kept long enough. `archived`: it is in the archive, and the \
+            problem's detail says in which file and how it comes back. `removed`: it is kept no longer"),
+    ),
+)]
+async fn read_event(
+    door: May<EventsRead, Log>,
+    Named(position): Named<Recorded>,
+    _: Query<NoParameters>,
+) -> Result<Json<Item>, Error> {
+    let found = door.log().read(door.id, position - 1, 1, &Filter::default()).await?.into_iter().next();
+    let Some(event) = found.filter(|event| event.position == position) else {
+        let hole = door.log().hole_at(door.id, position).await?;
+        return Err(hole.map_or_else(Error::missing::<Recorded>, |range| archived::gone(&range)));
+    };
+    let over_age = shown_since(door.log()).is_some_and(|since| event.occurred_at < since);
+    if event.msg_id.is_some() && over_age {
+        return Err(Error::over_age());
+    }
+    Ok(Json(event.into()))
+}
+
+/// An event, by its position in its log.
+pub(super) struct Recorded;
+
+impl Resource for Recorded {
+    type Id = Position;
+    const MISSING: &'static str = "the log has no event at this position";
+
+    fn id(name: &str) -> Option<Position> {
+        let position = name.parse().ok();
+        position.filter(|position: &Position| *position > 0 && position.to_string() == name)
+    }
 }
 
 /// Finds one of the tenant's logs, by lane or by number. Another tenant's log is answered with 404.

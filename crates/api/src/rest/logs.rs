@@ -33,6 +33,10 @@ pub struct Log {
     pub shard: i32,
     /// The position of the log's last event; 0 while the log is empty.
     pub head: i64,
+    /// The position from which on every event is in the database. 1: no event was removed. Of readings before it, `archived` in
+    /// `/events` says which were removed, and where they are.
+    #[schema(example = 1)]
+    pub begins: i64,
 }
 
 impl Resource for Log {
@@ -56,8 +60,14 @@ impl Resource for Log {
 #[must_use]
 pub fn of(tenant: &TenantLog) -> Vec<Log> {
     let logs = tenant.heads().logs().into_iter().filter(|log| log.tenant == tenant.tenant().as_str());
-    logs.map(|log| Log { log_id: log.log_id.0, lane: log.lane.as_str(), shard: log.shard, head: log.head })
-        .collect()
+    let shown = |log: fleetlog_event_log::Log| Log {
+        log_id: log.log_id.0,
+        lane: log.lane.as_str(),
+        shard: log.shard,
+        head: log.head,
+        begins: log.archived_until + 1,
+    };
+    logs.map(shown).collect()
 }
 
 /// Returns the tenant's log in a lane.

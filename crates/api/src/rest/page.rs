@@ -72,11 +72,11 @@ impl<T> List<T> {
 
     /// Adds a number of items that was counted up to a bound. The request pays for the counting.
     #[must_use]
-    pub fn counted(self, total: Option<Total>) -> Counted<T> {
+    pub fn counted(self, total: Option<Total>) -> Counted<Self> {
         let further = further(total.map_or(0, |total| usize::try_from(total.count).unwrap_or(0)));
         let total_is_lower_bound = total.is_some_and(|total| total.is_lower_bound);
-        let list = Self { total: total.map(|total| total.count), total_is_lower_bound, ..self };
-        Counted { list, further }
+        let answer = Self { total: total.map(|total| total.count), total_is_lower_bound, ..self };
+        Counted { answer, further }
     }
 }
 
@@ -91,13 +91,20 @@ const COUNTED_PER_REQUEST: usize = 10_000;
 
 /// A page of a list whose items may have been counted.
 #[derive(Debug)]
-pub struct Counted<T> {
-    list: List<T>,
+pub struct Counted<A> {
+    answer: A,
     further: Further,
 }
 
-impl<T: Serialize> IntoResponse for Counted<T> {
+impl<A> Counted<A> {
+    /// Another answer, for which the request pays as much.
+    pub(super) fn map<B>(self, to: impl FnOnce(A) -> B) -> Counted<B> {
+        Counted { answer: to(self.answer), further: self.further }
+    }
+}
+
+impl<A: Serialize> IntoResponse for Counted<A> {
     fn into_response(self) -> Response {
-        (Extension(self.further), Json(self.list)).into_response()
+        (Extension(self.further), Json(self.answer)).into_response()
     }
 }

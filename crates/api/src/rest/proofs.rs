@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::Json;
 use axum::response::IntoResponse;
 use fleetlog_access::action::typed::EventsRead;
-use fleetlog_event_log::Position;
 use fleetlog_proof::read::{self, Inclusion};
 use fleetlog_proof::sequencer::SIGN_EVERY;
 use fleetlog_proof::tree::TileId;
@@ -15,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::error::Error;
+use super::events::Recorded;
 use super::extract::{Named, NoParameters, Query};
 use super::logs::Log;
 use crate::app::App;
@@ -39,19 +39,6 @@ impl Resource for Tile {
 
     fn id(name: &str) -> Option<Self::Id> {
         TileId::parse(name)
-    }
-}
-
-/// An event that a proof is about.
-struct Proved;
-
-impl Resource for Proved {
-    type Id = Position;
-    const MISSING: &'static str = "the log has no event at this position";
-
-    fn id(name: &str) -> Option<Position> {
-        let position = name.parse().ok();
-        position.filter(|position: &Position| *position > 0 && position.to_string() == name)
     }
 }
 
@@ -164,13 +151,13 @@ async fn read_consistency(
 )]
 async fn read_proof(
     door: May<EventsRead, Log>,
-    Named(position): Named<Proved>,
+    Named(position): Named<Recorded>,
     _: Query<NoParameters>,
 ) -> Result<String, Error> {
     match read::inclusion(door.log(), door.id, position).await? {
         Inclusion::Proof(text) => Ok(text),
         Inclusion::NotYet(proved) => Err(Error::not_proved_yet(proved, wait(position as u64 - proved))),
-        Inclusion::None => Err(Error::missing::<Proved>()),
+        Inclusion::None => Err(Error::missing::<Recorded>()),
     }
 }
 

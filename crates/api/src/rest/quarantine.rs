@@ -91,7 +91,7 @@ impl From<quarantine::Quarantined> for Quarantined {
 async fn list_quarantine(
     door: May<QuarantineRead>,
     Query(which): Query<Which>,
-) -> Result<Counted<Quarantined>, Error> {
+) -> Result<Counted<List<Quarantined>>, Error> {
     check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
     let beyond = which.cursor.as_deref().map(paging::decode::<i64>).transpose();
     let listing = Listing {

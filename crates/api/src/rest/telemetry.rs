@@ -1,7 +1,8 @@
 //! A device's readings, as they are on the record.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_access::action::typed::TelemetryRead;
+use fleetlog_event_log::archived::holes::Sought;
 use fleetlog_event_log::event::Json as StoredJson;
 use fleetlog_event_log::{Lane, TenantLog, moment, read};
 use fleetlog_projections::devices::{self, Device};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
+use super::archived::OnRecord;
 use super::error::Error;
 use super::extract::{Query, parse};
 use super::logs::in_lane;
@@ -131,19 +133,20 @@ pub fn shown_since(log: &TenantLog) -> Option<DateTime<Utc>> {
     log.terms().of(log.tenant().as_str()).shown_since(log.now())
 }
 
-/// Lists a device's readings, newest first unless `order` says otherwise.
+/// Lists a device's readings, newest first unless `order` says otherwise. Where readings were removed because they are over age,
+/// `archived` says which ranges may have held some of this device and of the span.
 #[utoipa::path(
     get, path = "/telemetry/{uid}", tag = "telemetry", operation_id = "read_telemetry",
     params(("uid" = String, Path, description = "The device's uid"), Which),
     responses(
-        (status = 200, description = "A page of readings", body = List<Item>),
+        (status = 200, description = "A page of readings", body = OnRecord<Item>),
         (status = 404, description = "No such device"),
     ),
 )]
 async fn read_telemetry(
     door: May<TelemetryRead, Device>,
     Query(which): Query<Which>,
-) -> Result<Counted<Item>, Error> {
+) -> Result<Counted<OnRecord<Item>>, Error> {
     check_span(which.from, which.to).map_err(|error| Error::field("from", error))?;
     let span = read::Span {
         // `None` sorts below every moment, so `max` keeps the given one.
@@ -160,7 +163,28 @@ async fn read_telemetry(
     }
     let total =
         if which.count { Some(door.log().readings_total(log_id, &door.id, span).await?) } else { None };
-    Ok(List::page(readings, |reading| Place::of(reading).to_string()).counted(total))
+    let asked = read::Span { from: which.from.map(|from| from.0), ..span };
+    let stream = door.log().stream(&door.id).to_string();
+    let holes = door.log().holes(log_id, &sought(&stream, asked, &readings)).await?;
+    let list = List::page(readings, |reading| Place::of(reading).to_string());
+    Ok(OnRecord::counted(list, holes, &door.caller, total))
+}
+
+/// What a page of a device's readings speaks of: from where it begins to its last reading or, if it is the last page, as far as
+/// was asked for.
+#[must_use]
+pub fn sought<'q>(stream: &'q str, span: read::Span, page: &paging::Page<read::Reading>) -> Sought<'q> {
+    let read::Span { from, to, ascending, beyond } = span;
+    let begin = beyond.map(|(at, _)| at);
+    let end = page.items.last().filter(|_| page.has_more).map(|last| last.occurred_at);
+    // Until a moment and not before it: the next page may go on at the same one.
+    let until = |at: DateTime<Utc>| at + TimeDelta::microseconds(1);
+    let occurred = if ascending {
+        (begin.or(from), end.map(until).or(to))
+    } else {
+        (end.or(from), begin.map(until).or(to))
+    };
+    Sought { occurred, stream: Some(stream), descending: !ascending, ..Sought::default() }
 }
 
 /// Answers 404 if the device does not exist, as opposed to one that has sent nothing.

@@ -150,7 +150,8 @@ struct OwnChange {
     self_registration: Option<bool>,
     /// Who may register an account.
     registration: Option<wire::RegistrationMode>,
-    /// Readings that are older than this many days are not shown: 1 to 36,500. Null: all are shown. Nothing is deleted.
+    /// Readings that are older than this many days are not shown: 1 to 36,500. Null: all are shown. A week
+    /// of readings that every tenant keeps no longer is removed, and archived if the service keeps an archive.
     #[serde(default, deserialize_with = "clearable")]
     retention_days: Option<Option<i32>>,
 }

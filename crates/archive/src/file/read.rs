@@ -12,7 +12,7 @@ use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{FileReader, RowGroupReader};
 use parquet::file::serialized_reader::SerializedFileReader;
 
-use super::{Error, moment, out_of_order, sha256};
+use super::{Error, Facts, moment, out_of_order, sha256};
 
 /// How many readings are read at once at most, and about how many bytes of text they have.
 const BATCH: (usize, i64) = (8_192, 4 << 20);
@@ -42,6 +42,11 @@ impl Reader {
         let mut reader = Self { file, group: 0, columns: None, next: first, last };
         reader.skip(after.max(first - 1) + 1 - first)?;
         Ok(reader)
+    }
+
+    /// What the file says of itself.
+    pub fn facts(&self) -> Result<Facts, Error> {
+        Facts::read(self.file.metadata().file_metadata())
     }
 
     fn skip(&mut self, mut rows: i64) -> Result<(), Error> {

@@ -7,16 +7,25 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use fleetlog_event_log::{Event, LogId, Position};
+use fleetlog_proof::range::RangeProof;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
-use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnPath;
 
-use super::{Error, Fingerprint, ROW_GROUP, ROW_GROUP_BYTES, SCHEMA, flags, out_of_order};
+use super::{Error, Facts, Fingerprint, ROW_GROUP, ROW_GROUP_BYTES, SCHEMA, flags, out_of_order};
 use crate::place::{self, Draft};
+
+/// What comes next into a file.
+#[derive(Debug)]
+pub enum Part {
+    /// Events.
+    Page(Vec<Event>),
+    /// Nothing more but the proof, if there is one.
+    End(Option<RangeProof>),
+}
 
 /// A file that is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,23 +36,29 @@ pub struct Written {
     pub first: Position,
     /// The last position.
     pub last: Position,
+    /// The size of the checkpoint whose proof is in the file, if there is one.
+    pub proved_size: Option<u64>,
     /// The fingerprint of its readings, as they came.
     pub(crate) fingerprint: Vec<u8>,
 }
 
-/// Writes the readings of one log and one week below a directory. `pages` yields them in order, at positions without a gap.
-/// An error of `pages` leaves no file.
+/// Writes the readings of one log and one week below a directory. `next` yields them in order, at positions without a gap.
+/// An error of `next` leaves no file.
 pub fn write(
     directory: &Path,
     (log_id, week, first): (LogId, DateTime<Utc>, Position),
-    pages: impl Iterator<Item = Result<Vec<Event>, Error>>,
+    mut next: impl FnMut() -> Result<Part, Error>,
 ) -> Result<Written, Error> {
     let (draft, file) = Draft::new(directory, &place::name(log_id, week, first))?;
     let schema = Arc::new(parse_message_type(SCHEMA)?);
     let mut out = SerializedFileWriter::new(file, schema, Arc::new(properties()?))?;
     let (mut group, mut fingerprint, mut last) = (Group::default(), Fingerprint::new(), first - 1);
-    for page in pages {
-        for event in page? {
+    let proof = loop {
+        let page = match next()? {
+            Part::Page(page) => page,
+            Part::End(proof) => break proof,
+        };
+        for event in page {
             if event.position != last + 1 {
                 return Err(out_of_order(last + 1, event.position));
             }
@@ -54,23 +69,18 @@ pub fn write(
                 std::mem::take(&mut group).write(&mut out)?;
             }
         }
-    }
+    };
     if last < first {
         return Err(out_of_order(first, last));
     }
     group.write(&mut out)?;
-    let facts = [
-        ("format", "1".to_owned()),
-        ("log_id", log_id.to_string()),
-        ("week", week.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
-        ("first_position", first.to_string()),
-        ("last_position", last.to_string()),
-    ];
-    for (key, value) in facts {
-        out.append_key_value_metadata(KeyValue::new(format!("fleetlog.{key}"), value));
+    let facts = Facts { log_id, week, positions: (first, last), proof };
+    for fact in facts.write() {
+        out.append_key_value_metadata(fact);
     }
+    let proved_size = facts.proof.map(|proof| proof.note.checkpoint.size);
     let file = out.into_inner()?;
-    Ok(Written { path: draft.finish(&file)?, first, last, fingerprint: fingerprint.finish() })
+    Ok(Written { path: draft.finish(&file)?, first, last, proved_size, fingerprint: fingerprint.finish() })
 }
 
 fn properties() -> Result<WriterProperties, Error> {

@@ -5,15 +5,15 @@ use fleetlog_event_log::as_of::NoPrefix;
 use http::StatusCode;
 
 use super::Error;
+use crate::rest::archived::gone;
 use crate::rest::logs::Log;
 
 impl From<NoPrefix> for Error {
     fn from(none: NoPrefix) -> Self {
         match none {
             NoPrefix::NoSuchLog => Self::missing::<Log>(),
-            NoPrefix::BeyondHead { .. } | NoPrefix::InFuture | NoPrefix::Removed { .. } => {
-                Self::field("as_of", none)
-            }
+            NoPrefix::BeyondHead { .. } | NoPrefix::InFuture => Self::field("as_of", none),
+            NoPrefix::Removed(range) => gone(&range),
             NoPrefix::Log(error) => error.into(),
         }
     }
@@ -41,8 +41,8 @@ impl From<event_log::Error> for Error {
                 let detail = "a value cannot be stored or compared";
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
             }
-            event_log::Error::Archived(_)
-            | event_log::Error::Unarchived { .. }
+            event_log::Error::Archived(range) => gone(&range),
+            event_log::Error::Unarchived { .. }
             | event_log::Error::Corrupt(_)
             | event_log::Error::Database(_)
             | event_log::Error::Migrate(_)
