@@ -54,6 +54,7 @@ impl ReadModel for DailyPeaks {
             key: &["log_id", "device", "day"],
             values: &["peak"],
             sums: &[],
+            positions: &[],
             stored: |version| format!("SELECT * FROM daily_peaks_v{version} WHERE range_of(device, $2) = $1"),
             from_log: None,
         }]

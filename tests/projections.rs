@@ -7,6 +7,7 @@ mod example;
 mod faults;
 mod outside;
 mod poison;
+mod positions;
 mod rebuild;
 mod runners;
 mod windows;
@@ -109,8 +110,9 @@ async fn status_of(log: &EventLog, projection: &str) -> ProjectionStatus {
     statuses.into_iter().find(|status| status.projection == projection).expect("a status")
 }
 
-/// Folds the whole telemetry log anew, in SQL, and says where the windows differ: in how many rows, both ways.
-async fn windows_that_differ(log: &EventLog) -> (i64, i64) {
+/// Folds the whole telemetry log anew, in SQL, and says where the windows differ: in how many rows, both ways, and in how many
+/// positions.
+async fn windows_that_differ(log: &EventLog) -> (i64, i64, i64) {
     sqlx::query_as(include_str!("projections/windows.sql")).fetch_one(log.pool()).await.expect("compared")
 }
 
@@ -120,6 +122,6 @@ async fn devices_that_differ(log: &EventLog) -> (i64, i64) {
 }
 
 async fn assert_equal_to_the_fold_of_the_log(log: &EventLog) {
-    assert_eq!(windows_that_differ(log).await, (0, 0), "windows: missing, too many");
+    assert_eq!(windows_that_differ(log).await, (0, 0, 0), "windows: missing, too many, of other positions");
     assert_eq!(devices_that_differ(log).await, (0, 0), "devices: missing, too many");
 }

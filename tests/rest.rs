@@ -7,6 +7,7 @@
 //!   resources
 //! - [`audit`]: the proof of the log, to a client that knows only its specification
 //! - [`as_of`]: answers as of earlier moments
+//! - [`positions`]: the event that made a row last
 //! - [`service`]: health, metrics, headers, and how it ends
 
 pub(crate) mod as_of;
@@ -22,6 +23,7 @@ pub(crate) mod document;
 mod generated;
 mod idempotency;
 mod log;
+mod positions;
 mod rebuilds;
 mod service;
 mod telemetry;

@@ -79,4 +79,6 @@ pub struct Command {
     pub batch_id: Option<Uuid>,
     /// The position of the command's request in the control log.
     pub position: Position,
+    /// The position of the command's last event in the control log. `None` if it is not known.
+    pub last_position: Option<Position>,
 }

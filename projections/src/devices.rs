@@ -57,6 +57,11 @@ pub struct Device {
     /// How many further messages were recognised as repeats. `None` as of a moment of the past: repeats are counted, and not
     /// on the record.
     pub duplicates: Option<i64>,
+    /// The position of the last event of the control log that changed the device. Credentials change nothing that is
+    /// said here. `None` if it is not known.
+    pub control_position: Option<Position>,
+    /// The position of the last of its `messages`, whatever their own times. `None` if there are none, or it is not known.
+    pub telemetry_position: Option<Position>,
 }
 
 /// A device's latest reading.

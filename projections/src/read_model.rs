@@ -11,8 +11,9 @@ use sqlx::PgConnection;
 pub trait ReadModel: Send + Sync + 'static {
     /// The projection's name.
     const NAME: &'static str;
-    /// The format of the tables that this code writes. It rises when their columns or their meaning change. A projection
-    /// may have several versions of one format, each with tables of its own.
+    /// The format of the tables that this code writes. It rises when the meaning of their columns changes, or when a program
+    /// that does not know a column would write wrong rows. A projection may have several versions of one format, each with
+    /// tables of its own.
     const FORMAT: i32;
     /// The tables of a version, without the suffix `_v` and the version: `devices` stands for `devices_v1`.
     const TABLES: &'static [&'static str];
@@ -62,6 +63,9 @@ pub struct Rows {
     /// Sums of floating-point numbers, which depend on the order of addition, and the magnitude that they are compared
     /// by: SQL over the columns of `live`.
     pub sums: &'static [(&'static str, &'static str)],
+    /// Those of the columns that name the event that made the row last. They are not compared where `live` has none: what
+    /// wrote that row did not know them.
+    pub positions: &'static [&'static str],
     /// Selects the rows of a version.
     pub stored: fn(version: i32) -> String,
     /// Computes the rows of a version from the log, up to the checkpoints of that version, in SQL that shares nothing

@@ -23,6 +23,7 @@ mod series;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use fleetlog_aggregates::identity::Uid;
+use fleetlog_event_log::Position;
 
 pub use model::Model;
 pub use queries::windows;
@@ -102,6 +103,9 @@ pub struct Window {
     pub last: f64,
     /// When the latest reading was taken, by the device's clock.
     pub last_at: DateTime<Utc>,
+    /// The position in the telemetry log of the last reading that counts, whatever the readings' own times. `None` as long as
+    /// it is not known of one part of the bucket.
+    pub position: Option<Position>,
 }
 
 /// Why a query is refused: it makes no sense, or is too large.

@@ -55,6 +55,7 @@ impl ReadModel for Alarms {
             key: &["log_id", "device"],
             values: &["raised", "since"],
             sums: &[],
+            positions: &[],
             stored: |version| format!("SELECT * FROM alarms_v{version} WHERE range_of(device, $2) = $1"),
             from_log: None,
         }]

@@ -27,7 +27,7 @@ fn request() -> Request {
     Request { from_version: None, keep_s: KEEP_S, accept: false, requested_by: "user:1".into() }
 }
 
-async fn begin(handle: &Handle, projection: &str) -> Result<Rebuild, Refused> {
+pub(super) async fn begin(handle: &Handle, projection: &str) -> Result<Rebuild, Refused> {
     handle.rebuild(projection, request(), by_fleetlog()).await
 }
 
@@ -44,18 +44,18 @@ async fn until(handle: &Handle, projection: &str, expected: impl Fn(&Rebuild) ->
     .await
 }
 
-async fn ended(handle: &Handle, projection: &str) -> Rebuild {
+pub(super) async fn ended(handle: &Handle, projection: &str) -> Rebuild {
     until(handle, projection, |rebuild| rebuild.ended_at.is_some()).await
 }
 
-async fn live_version(log: &EventLog, projection: &str) -> i32 {
+pub(super) async fn live_version(log: &EventLog, projection: &str) -> i32 {
     let statuses = status::list_all(log).await.expect("read");
     let live = statuses.iter().find(|status| status.projection == projection && status.live);
     live.expect("a live version").version
 }
 
 /// Verifies a projection and returns how many rows it has and how many differ.
-async fn verified(log: &EventLog, handle: &Handle, projection: &str) -> (i64, i64) {
+pub(super) async fn verified(log: &EventLog, handle: &Handle, projection: &str) -> (i64, i64) {
     let facts = handle.facts(projection).expect("a projection");
     let verified = verify(log, facts, 10, |_| {}).await.expect("verified");
     assert!(verified.differences() == 0 || !verified.listed.is_empty(), "differences are listed");
@@ -370,6 +370,7 @@ impl<const TWICE: bool> ReadModel for Totals<TWICE> {
             key: &["device"],
             values: &["readings"],
             sums: &[],
+            positions: &[],
             stored: |version| format!("SELECT * FROM totals_v{version} WHERE range_of(device, $2) = $1"),
             from_log: Some(|version| {
                 format!(

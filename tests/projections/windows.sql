@@ -1,4 +1,5 @@
--- A second, independent fold of the telemetry log into windows, and its difference from the first.
+-- A second, independent fold of the telemetry log into windows, and its difference from the first: windows that are missing,
+-- windows that are too many, and windows that name another position.
 WITH RECURSIVE leaf AS (
     SELECT log_id, position, aggregate_id, occurred_at, key AS metric, value
     FROM telemetry_events CROSS JOIN json_each(payload)
@@ -21,6 +22,12 @@ WITH RECURSIVE leaf AS (
 ), found AS (
     SELECT log_id, aggregate_id, metric, step, start, count, sum, min, max, first, first_at, last, last_at
     FROM telemetry_windows
+), positions AS (
+    SELECT log_id, aggregate_id, metric, step, date_trunc(word, occurred_at, 'UTC') AS start, max(position) AS position
+    FROM reading CROSS JOIN (VALUES (60, 'minute'), (3600, 'hour'), (86400, 'day')) AS steps (step, word)
+    GROUP BY log_id, aggregate_id, metric, step, date_trunc(word, occurred_at, 'UTC')
 )
 SELECT (SELECT count(*) FROM (SELECT * FROM expected EXCEPT SELECT * FROM found) AS missing),
-       (SELECT count(*) FROM (SELECT * FROM found EXCEPT SELECT * FROM expected) AS too_many)
+       (SELECT count(*) FROM (SELECT * FROM found EXCEPT SELECT * FROM expected) AS too_many),
+       (SELECT count(*) FROM positions FULL JOIN telemetry_windows AS found USING (log_id, aggregate_id, metric, step, start)
+        WHERE positions.position IS DISTINCT FROM found.position)

@@ -50,6 +50,8 @@ pub struct Batch {
     pub cancel_reason: Option<String>,
     /// The position of the batch's request in the control log.
     pub position: Position,
+    /// The position of the batch's own last event in the control log; its commands have theirs. `None` if it is not known.
+    pub last_position: Option<Position>,
 }
 
 impl FromRow<'_, PgRow> for Batch {
@@ -72,6 +74,7 @@ impl FromRow<'_, PgRow> for Batch {
             cancelled_by: row.try_get("cancelled_by")?,
             cancel_reason: row.try_get("cancel_reason")?,
             position: row.try_get("position")?,
+            last_position: row.try_get("last_position")?,
         })
     }
 }
@@ -111,7 +114,8 @@ impl Counts {
 
 const SELECT: &str = "
     SELECT batch_id, selector::text AS selector, cmd, params::text AS params, status, requested_by, requested_at,
-           expires_at, rate_per_s, abort_after_failures, devices, ended_at, cancelled_by, cancel_reason, position
+           expires_at, rate_per_s, abort_after_failures, devices, ended_at, cancelled_by, cancel_reason, position,
+           last_position
     FROM command_batches";
 
 /// A tenant's batches, newest first, at most `limit`.

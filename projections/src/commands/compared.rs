@@ -30,14 +30,16 @@ pub(super) fn rows() -> Vec<Rows> {
                 "cancel_reason",
                 "late_ack",
                 "late_ack_at",
+                "last_position",
             ],
             sums: &[],
+            positions: &["last_position"],
             stored: |version| {
                 format!(
                     "SELECT tenant, cmd_id, position, device_uid, cmd, params::text AS params, requested_by, requested_at,
                             timeout_s, max_attempts, expires_at, batch_id, correlation_id, status, attempts, sent_at,
                             deadline, ended_at, result::text AS result, error::text AS error, cancelled_by,
-                            cancel_reason, late_ack::text AS late_ack, late_ack_at
+                            cancel_reason, late_ack::text AS late_ack, late_ack_at, last_position
                      FROM commands_v{version} WHERE range_of(cmd_id::text, $2) = $1"
                 )
             },
@@ -61,13 +63,15 @@ pub(super) fn rows() -> Vec<Rows> {
                 "ended_at",
                 "cancelled_by",
                 "cancel_reason",
+                "last_position",
             ],
             sums: &[],
+            positions: &["last_position"],
             stored: |version| {
                 format!(
                     "SELECT tenant, batch_id, position, selector::text AS selector, cmd, params::text AS params,
                             requested_by, requested_at, expires_at, rate_per_s, abort_after_failures, devices, status,
-                            ended_at, cancelled_by, cancel_reason
+                            ended_at, cancelled_by, cancel_reason, last_position
                      FROM command_batches_v{version} WHERE range_of(batch_id::text, $2) = $1"
                 )
             },
@@ -76,11 +80,13 @@ pub(super) fn rows() -> Vec<Rows> {
         Rows {
             name: "command_types",
             key: &["tenant", "name"],
-            values: &["description", "params", "defined_at", "removed_at"],
+            values: &["description", "params", "defined_at", "removed_at", "last_position"],
             sums: &[],
+            positions: &["last_position"],
             stored: |version| {
                 format!(
-                    "SELECT tenant, name, description, params::text AS params, defined_at, removed_at
+                    "SELECT tenant, name, description, params::text AS params, defined_at, removed_at,
+                            last_position
                      FROM command_types_v{version} WHERE range_of(name, $2) = $1"
                 )
             },
@@ -136,7 +142,8 @@ fn commands(version: i32) -> String {
         "{} , states AS (
              SELECT tenant, id, {status} AS status, coalesce({attempts}, 0) AS attempts, {sent_at} AS sent_at,
                     {deadline} AS deadline, {ended} AS ended_at, {result} AS result, {error} AS error,
-                    {by} AS cancelled_by, {reason} AS cancel_reason, {late} AS late_ack, {late_at} AS late_ack_at
+                    {by} AS cancelled_by, {reason} AS cancel_reason, {late} AS late_ack, {late_at} AS late_ack_at,
+                    max(position) AS last_position
              FROM events GROUP BY tenant, id
          )
          SELECT tenant, id::uuid AS cmd_id, position, said ->> 'device_uid' AS device_uid, said ->> 'cmd' AS cmd,
@@ -145,7 +152,7 @@ fn commands(version: i32) -> String {
                 (said ->> 'expires_at')::timestamptz AS expires_at, (said ->> 'batch_id')::uuid AS batch_id,
                 metadata ->> 'correlation_id' AS correlation_id, status, attempts, sent_at, deadline, ended_at,
                 result::text AS result, error::text AS error, cancelled_by, cancel_reason,
-                late_ack::text AS late_ack, late_ack_at
+                late_ack::text AS late_ack, late_ack_at, last_position
          FROM events JOIN states USING (tenant, id) WHERE event_type = 'CommandRequested'",
         events(version, "Command")
     )
@@ -162,7 +169,7 @@ fn batches(version: i32) -> String {
     format!(
         "{} , states AS (
              SELECT tenant, id, coalesce({status}, 'running') AS status, {ended} AS ended_at, {by} AS cancelled_by,
-                    {reason} AS cancel_reason,
+                    {reason} AS cancel_reason, max(position) AS last_position,
                     coalesce(sum(json_array_length(said -> 'devices'))
                         FILTER (WHERE event_type = 'CommandBatchTargeted'), 0)::int AS devices
              FROM events GROUP BY tenant, id
@@ -171,7 +178,7 @@ fn batches(version: i32) -> String {
                 (said -> 'params')::text AS params, said ->> 'requested_by' AS requested_by, at AS requested_at,
                 (said ->> 'expires_at')::timestamptz AS expires_at, (said ->> 'rate_per_s')::int AS rate_per_s,
                 (said ->> 'abort_after_failures')::int AS abort_after_failures, devices, status, ended_at,
-                cancelled_by, cancel_reason
+                cancelled_by, cancel_reason, last_position
          FROM events JOIN states USING (tenant, id) WHERE event_type = 'CommandBatchRequested'",
         events(version, "CommandBatch")
     )
@@ -183,7 +190,7 @@ fn types(version: i32) -> String {
         "{} SELECT tenant, id AS name, {} AS description, ({})::text AS params, {} AS defined_at,
                 CASE WHEN max(position) FILTER (WHERE event_type = 'CommandTypeRemoved')
                           > max(position) FILTER (WHERE event_type = {defined})
-                     THEN {} END AS removed_at
+                     THEN {} END AS removed_at, max(position) AS last_position
          FROM events GROUP BY tenant, id HAVING count(*) FILTER (WHERE event_type = {defined}) > 0",
         events(version, "CommandType"),
         last("said ->> 'description'", defined),

@@ -26,6 +26,8 @@ pub(super) struct Draft {
     pub(super) cancel_reason: Option<String>,
     pub(super) late_ack: Option<String>,
     pub(super) late_ack_at: Option<DateTime<Utc>>,
+    /// The last of the events.
+    pub(super) last_position: Position,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -76,6 +78,7 @@ impl Draft {
                 self.late_ack_at = Some(at);
             }
         }
+        self.last_position = event.position;
         Ok(())
     }
 
@@ -111,6 +114,7 @@ impl Draft {
             correlation_id,
             batch_id,
             position,
+            last_position: Some(self.last_position),
         })
     }
 }

@@ -36,6 +36,7 @@ pub(super) struct BatchDraft {
     pub(super) ended_at: Option<DateTime<Utc>>,
     pub(super) cancelled_by: Option<String>,
     pub(super) cancel_reason: Option<String>,
+    pub(super) last_position: Position,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +53,7 @@ pub(super) struct BatchRequested {
 pub(super) struct TypeDraft {
     pub(super) defined: Option<Defined>,
     pub(super) removed_at: Option<DateTime<Utc>>,
+    pub(super) last_position: Position,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -107,12 +109,13 @@ impl Fold {
                 draft.cancel_reason = reason;
             }
         }
+        draft.last_position = event.position;
         self.batches.insert(key, draft);
         Ok(())
     }
 
     fn add_to_type(&mut self, event: &Event) -> Result<(), Poison> {
-        let at = event.occurred_at;
+        let (at, last_position) = (event.occurred_at, event.position);
         let stream: Result<StreamId, _> = event.aggregate_id.parse();
         let StreamId { tenant, id: name } =
             stream.map_err(|_| Poison::new("the stream's id is not made of a tenant and a name"))?;
@@ -120,10 +123,12 @@ impl Fold {
             command_type::Event::CommandTypeDefined(definition) => {
                 let params = text(&definition.params)?;
                 let defined = Some(Defined { description: definition.description, params, at });
-                self.types.insert((tenant.into(), name), TypeDraft { defined, removed_at: None });
+                let draft = TypeDraft { defined, removed_at: None, last_position };
+                self.types.insert((tenant.into(), name), draft);
             }
             command_type::Event::CommandTypeRemoved {} => {
-                self.types.entry((tenant.into(), name)).or_default().removed_at = Some(at);
+                let draft = self.types.entry((tenant.into(), name)).or_default();
+                (draft.removed_at, draft.last_position) = (Some(at), last_position);
             }
         }
         Ok(())
@@ -172,6 +177,7 @@ mod tests {
         let command = draft(events).into_command(Uuid::nil()).expect("requested");
         assert_eq!((command.status, command.attempts, command.position), (Status::Acked, 1, 1));
         assert_eq!((command.sent_at, command.ended_at), (Some(at("12:00:01")), Some(at("12:00:02"))));
+        assert_eq!(command.last_position, Some(3));
         assert_eq!(
             (command.params.0.as_str(), command.result.expect("a result").0.as_str()),
             (r#"{"a":1}"#, "[1]")
@@ -200,7 +206,7 @@ mod tests {
         assert!(results.iter().all(Result::is_ok), "{results:?}");
         let draft = fold.types.values().next().expect("a type");
         assert_eq!(draft.defined.as_ref().and_then(|defined| defined.description.as_deref()), Some("Beeps."));
-        assert_eq!(draft.removed_at, Some(at("12:00:01")));
+        assert_eq!((draft.removed_at, draft.last_position), (Some(at("12:00:01")), 2));
     }
 
     #[test]

@@ -95,6 +95,7 @@ impl Model {
             .bind(column!(rows(), row => row.cancel_reason.as_deref()))
             .bind(column!(rows(), row => row.late_ack.as_deref()))
             .bind(column!(rows(), row => row.late_ack_at))
+            .bind(column!(rows(), row => row.last_position))
             .execute(connection)
             .await?;
         Ok(())
@@ -120,6 +121,7 @@ impl Model {
             .bind(column!(rows(), row => row.ended_at))
             .bind(column!(rows(), row => row.cancelled_by.as_deref()))
             .bind(column!(rows(), row => row.cancel_reason.as_deref()))
+            .bind(column!(rows(), row => row.last_position))
             .execute(connection)
             .await?;
         Ok(())
@@ -135,6 +137,7 @@ impl Model {
             .bind(column!(defined(), row => row.map(|row| row.params.as_str())))
             .bind(column!(defined(), row => row.map(|row| row.at)))
             .bind(column!(rows(), row => row.removed_at))
+            .bind(column!(rows(), row => row.last_position))
             .execute(connection)
             .await?;
         Ok(())
@@ -149,18 +152,19 @@ fn write_commands(version: i32) -> String {
                  $1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
                  $9::int[], $10::int[], $11::timestamptz[], $12::uuid[], $13::text[], $14::text[], $15::int[],
                  $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::text[], $20::text[], $21::text[],
-                 $22::text[], $23::text[], $24::timestamptz[])
+                 $22::text[], $23::text[], $24::timestamptz[], $25::bigint[])
              AS t (tenant, cmd_id, position, device_uid, cmd, params, requested_by, requested_at, timeout_s,
                    max_attempts, expires_at, batch_id, correlation_id, status, attempts, sent_at, deadline, ended_at,
-                   result, error, cancelled_by, cancel_reason, late_ack, late_ack_at)
+                   result, error, cancelled_by, cancel_reason, late_ack, late_ack_at, last_position)
          ), inserted AS (
              INSERT INTO commands_v{version}
                  (tenant, cmd_id, position, device_uid, cmd, params, requested_by, requested_at, timeout_s,
                   max_attempts, expires_at, batch_id, correlation_id, status, attempts, sent_at, deadline, ended_at,
-                  result, error, cancelled_by, cancel_reason, late_ack, late_ack_at)
+                  result, error, cancelled_by, cancel_reason, late_ack, late_ack_at, last_position)
              SELECT tenant, cmd_id, position, device_uid, cmd, params::json, requested_by, requested_at, timeout_s,
                     max_attempts, expires_at, batch_id, correlation_id, status, attempts, sent_at, deadline, ended_at,
-                    result::json, error::json, cancelled_by, cancel_reason, late_ack::json, late_ack_at
+                    result::json, error::json, cancelled_by, cancel_reason, late_ack::json, late_ack_at,
+                    last_position
              FROM change WHERE position IS NOT NULL
          )
          UPDATE commands_v{version} AS known SET
@@ -174,7 +178,8 @@ fn write_commands(version: i32) -> String {
              cancelled_by = coalesce(change.cancelled_by, known.cancelled_by),
              cancel_reason = coalesce(change.cancel_reason, known.cancel_reason),
              late_ack = coalesce(change.late_ack::json, known.late_ack),
-             late_ack_at = coalesce(change.late_ack_at, known.late_ack_at)
+             late_ack_at = coalesce(change.late_ack_at, known.late_ack_at),
+             last_position = greatest(known.last_position, change.last_position)
          FROM change
          WHERE change.position IS NULL AND known.tenant = change.tenant AND known.cmd_id = change.cmd_id"
     )
@@ -186,16 +191,18 @@ fn write_batches(version: i32) -> String {
              SELECT * FROM unnest(
                  $1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
                  $9::timestamptz[], $10::int[], $11::int[], $12::int[], $13::text[], $14::timestamptz[], $15::text[],
-                 $16::text[])
+                 $16::text[], $17::bigint[])
              AS t (tenant, batch_id, position, selector, cmd, params, requested_by, requested_at, expires_at,
-                   rate_per_s, abort_after_failures, devices, status, ended_at, cancelled_by, cancel_reason)
+                   rate_per_s, abort_after_failures, devices, status, ended_at, cancelled_by, cancel_reason,
+                   last_position)
          ), inserted AS (
              INSERT INTO command_batches_v{version}
                  (tenant, batch_id, position, selector, cmd, params, requested_by, requested_at, expires_at,
-                  rate_per_s, abort_after_failures, devices, status, ended_at, cancelled_by, cancel_reason)
+                  rate_per_s, abort_after_failures, devices, status, ended_at, cancelled_by, cancel_reason,
+                  last_position)
              SELECT tenant, batch_id, position, selector::json, cmd, params::json, requested_by, requested_at,
                     expires_at, rate_per_s, abort_after_failures, devices, status, ended_at, cancelled_by,
-                    cancel_reason
+                    cancel_reason, last_position
              FROM change WHERE position IS NOT NULL
          )
          UPDATE command_batches_v{version} AS known SET
@@ -203,7 +210,8 @@ fn write_batches(version: i32) -> String {
              status = coalesce(change.status, known.status),
              ended_at = coalesce(change.ended_at, known.ended_at),
              cancelled_by = coalesce(change.cancelled_by, known.cancelled_by),
-             cancel_reason = coalesce(change.cancel_reason, known.cancel_reason)
+             cancel_reason = coalesce(change.cancel_reason, known.cancel_reason),
+             last_position = greatest(known.last_position, change.last_position)
          FROM change
          WHERE change.position IS NULL AND known.tenant = change.tenant AND known.batch_id = change.batch_id"
     )
@@ -213,17 +221,23 @@ fn write_batches(version: i32) -> String {
 fn write_types(version: i32) -> String {
     format!(
         "WITH change AS (
-             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])
-             AS t (tenant, name, description, params, defined_at, removed_at)
+             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[],
+                                  $7::bigint[])
+             AS t (tenant, name, description, params, defined_at, removed_at, last_position)
          ), removed AS (
-             UPDATE command_types_v{version} AS known SET removed_at = change.removed_at
+             UPDATE command_types_v{version} AS known SET
+                 removed_at = change.removed_at,
+                 last_position = greatest(known.last_position, change.last_position)
              FROM change
              WHERE change.defined_at IS NULL AND known.tenant = change.tenant AND known.name = change.name
          )
-         INSERT INTO command_types_v{version} (tenant, name, description, params, defined_at, removed_at)
-         SELECT tenant, name, description, params::json, defined_at, removed_at FROM change WHERE defined_at IS NOT NULL
+         INSERT INTO command_types_v{version} AS known
+             (tenant, name, description, params, defined_at, removed_at, last_position)
+         SELECT tenant, name, description, params::json, defined_at, removed_at, last_position
+         FROM change WHERE defined_at IS NOT NULL
          ON CONFLICT (tenant, name) DO UPDATE SET
              description = excluded.description, params = excluded.params, defined_at = excluded.defined_at,
-             removed_at = excluded.removed_at"
+             removed_at = excluded.removed_at,
+             last_position = greatest(known.last_position, excluded.last_position)"
     )
 }

@@ -192,7 +192,8 @@ pub async fn open(pool: &PgPool, tenant: &Tenant, log_id: LogId) -> Result<Open,
 const SELECT: &str = "
     SELECT cmd_id, device_uid, cmd, params::text AS params, status, requested_by, requested_at, timeout_s, max_attempts,
            expires_at, attempts, sent_at, deadline, ended_at, result::text AS result, error::text AS error,
-           cancelled_by, cancel_reason, late_ack::text AS late_ack, late_ack_at, correlation_id, batch_id, position
+           cancelled_by, cancel_reason, late_ack::text AS late_ack, late_ack_at, correlation_id, batch_id, position,
+           last_position
     FROM commands";
 
 /// Whether the query can match anything: Postgres takes no text with U+0000, and no searched field holds it.
@@ -257,6 +258,7 @@ impl FromRow<'_, PgRow> for Command {
             correlation_id: row.try_get("correlation_id")?,
             batch_id: row.try_get("batch_id")?,
             position: row.try_get("position")?,
+            last_position: row.try_get("last_position")?,
         })
     }
 }

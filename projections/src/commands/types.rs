@@ -1,8 +1,8 @@
 //! The queries over `command_types`.
 
 use chrono::{DateTime, Utc};
-use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::event::Json;
+use fleetlog_event_log::{Position, TenantLog};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 
@@ -19,6 +19,8 @@ pub struct CommandType {
     pub params: Json,
     /// When the type got this definition.
     pub defined_at: DateTime<Utc>,
+    /// The position of the type's last event in the control log. `None` if it is not known.
+    pub last_position: Option<Position>,
 }
 
 impl FromRow<'_, PgRow> for CommandType {
@@ -28,6 +30,7 @@ impl FromRow<'_, PgRow> for CommandType {
             description: row.try_get("description")?,
             params: row.try_get("params")?,
             defined_at: row.try_get("defined_at")?,
+            last_position: row.try_get("last_position")?,
         })
     }
 }
@@ -35,7 +38,7 @@ impl FromRow<'_, PgRow> for CommandType {
 /// A tenant's command types, by name.
 pub async fn types(log: &TenantLog) -> Result<Vec<CommandType>, Error> {
     let types = sqlx::query_as(
-        "SELECT name, description, params::text AS params, defined_at FROM command_types
+        "SELECT name, description, params::text AS params, defined_at, last_position FROM command_types
          WHERE tenant = $1 AND removed_at IS NULL ORDER BY name",
     );
     Ok(types.bind(log.tenant().as_str()).fetch_all(&mut *log.connection().await?).await?)

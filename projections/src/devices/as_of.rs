@@ -274,6 +274,8 @@ impl<'l> Past<'l> {
             last_reading,
             messages: readings.map_or(0, |readings| readings.messages),
             duplicates: None,
+            control_position: life.position,
+            telemetry_position: readings.map(|readings| readings.position),
         })
     }
 }

@@ -18,8 +18,11 @@ pub(super) fn rows() -> Vec<Rows> {
             "last_reading_at",
             "last_reading_position",
             "last_reading",
+            "control_position",
+            "telemetry_position",
         ],
         sums: &[],
+        positions: &["control_position", "telemetry_position"],
         stored,
         from_log: Some(from_log),
     }]
@@ -28,7 +31,8 @@ pub(super) fn rows() -> Vec<Rows> {
 fn stored(version: i32) -> String {
     format!(
         "SELECT tenant, uid, name, labels, registered_at, registered_via, decommissioned_at, telemetry_log_id,
-                messages, last_seen_at, last_reading_at, last_reading_position, last_reading::text AS last_reading
+                messages, last_seen_at, last_reading_at, last_reading_position, last_reading::text AS last_reading,
+                control_position, telemetry_position
          FROM devices_v{version} WHERE range_of(uid, $2) = $1"
     )
 }
@@ -64,10 +68,12 @@ fn from_log(version: i32) -> String {
                     max(occurred_at) FILTER (WHERE position = began) AS registered_at,
                     max(said ->> 'via') FILTER (WHERE position = began) AS registered_via,
                     (array_agg(occurred_at ORDER BY position DESC)
-                        FILTER (WHERE event_type = 'DeviceDecommissioned' AND position >= began))[1] AS decommissioned_at
+                        FILTER (WHERE event_type = 'DeviceDecommissioned' AND position >= began))[1] AS decommissioned_at,
+                    max(position) AS control_position
              FROM changes GROUP BY 1
          ), readings AS (
              SELECT log_id, aggregate_id, count(*) AS messages, max(recorded_at) AS last_seen_at,
+                    max(event.position) AS telemetry_position,
                     max(ARRAY[(extract(epoch FROM occurred_at) * 1000000)::bigint, event.position]) AS last
              FROM telemetry_events AS event JOIN checkpoints USING (log_id)
              WHERE event.position <= checkpoints.position
@@ -81,7 +87,8 @@ fn from_log(version: i32) -> String {
                 substr(known.aggregate_id, strpos(known.aggregate_id, '/') + 1) AS uid,
                 name, labels, registered_at, registered_via, decommissioned_at, known.log_id AS telemetry_log_id,
                 coalesce(messages, 0) AS messages, last_seen_at, reading.occurred_at AS last_reading_at,
-                last[2] AS last_reading_position, reading.payload::text AS last_reading
+                last[2] AS last_reading_position, reading.payload::text AS last_reading, control_position,
+                telemetry_position
          FROM (SELECT * FROM lives FULL JOIN readings USING (aggregate_id)) AS known
          LEFT JOIN telemetry_events AS reading ON reading.log_id = known.log_id AND reading.position = last[2]"
     )

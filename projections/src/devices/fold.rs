@@ -27,6 +27,8 @@ pub(super) struct Life {
     pub(super) name: Option<String>,
     pub(super) labels: Option<Labels>,
     pub(super) decommissioned_at: Option<DateTime<Utc>>,
+    /// The last event that said something. `None` if only events came that change nothing here.
+    pub(super) position: Option<Position>,
 }
 
 /// What telemetry events say about a device.
@@ -37,6 +39,8 @@ pub(super) struct Readings {
     pub(super) last_at: DateTime<Utc>,
     pub(super) last_position: Position,
     pub(super) last_payload: String,
+    /// The last of them in the log, whatever their own times.
+    pub(super) position: Position,
 }
 
 impl Fold {
@@ -56,6 +60,8 @@ impl Fold {
         if let Some(readings) = self.readings.get_mut(event.aggregate_id.as_str()) {
             readings.messages += 1;
             readings.last_seen_at = readings.last_seen_at.max(event.recorded_at);
+            // An answer as of a moment folds a device's readings in the order of their own times.
+            readings.position = readings.position.max(event.position);
             // Of two readings at the same time the one at the higher position wins: events come in that order.
             if event.occurred_at >= readings.last_at {
                 readings.last_at = event.occurred_at;
@@ -73,6 +79,7 @@ impl Fold {
             last_at: event.occurred_at,
             last_position: event.position,
             last_payload: event.payload.0.clone(),
+            position: event.position,
         };
         self.payload_bytes += first.last_payload.len();
         self.readings.insert(event.aggregate_id.clone(), first);
@@ -93,7 +100,7 @@ impl Fold {
         match change {
             device::Event::DeviceRegistered { via, name, labels } => {
                 let registered = Some((event.occurred_at, via));
-                *life = Life { registered, name, labels: Some(labels), decommissioned_at: None };
+                *life = Life { registered, name, labels: Some(labels), ..Life::default() };
             }
             device::Event::DeviceUpdated { name, labels } => {
                 life.name = name.or_else(|| life.name.take());
@@ -101,8 +108,11 @@ impl Fold {
             }
             device::Event::DeviceDecommissioned {} => life.decommissioned_at = Some(event.occurred_at),
             // Credentials are no part of this read model.
-            device::Event::DeviceCredentialIssued { .. } | device::Event::DeviceCredentialRevoked { .. } => {}
+            device::Event::DeviceCredentialIssued { .. } | device::Event::DeviceCredentialRevoked { .. } => {
+                return Ok(());
+            }
         }
+        life.position = Some(event.position);
         Ok(())
     }
 }
@@ -169,6 +179,7 @@ mod tests {
         ]);
         assert_eq!((last.last_payload.as_str(), last.last_position, last.messages), (r#"{"t":2}"#, 2, 3));
         assert_eq!((last.last_at, last.last_seen_at), (at("12:05:00"), at("12:05:01")));
+        assert_eq!(last.position, 3, "the last one in the log");
     }
 
     #[test]
@@ -187,6 +198,7 @@ mod tests {
         assert_eq!(life.registered, Some((at("08:00:00"), Via::Api)));
         assert_eq!(life.name.as_deref(), Some("boiler"));
         assert_eq!(life.labels, Some(Labels::from([("site".into(), "b".into())])));
+        assert_eq!(life.position, Some(2));
     }
 
     #[test]
@@ -198,7 +210,8 @@ mod tests {
             again,
         ]);
         let registered = Some((at("10:00:00"), Via::Api));
-        assert_eq!(life, Life { registered, labels: Some(Labels::new()), ..Life::default() });
+        let labels = Some(Labels::new());
+        assert_eq!(life, Life { registered, labels, position: Some(3), ..Life::default() });
     }
 
     #[test]
@@ -210,6 +223,7 @@ mod tests {
             change("dev-01", "DeviceCredentialRevoked", "09:00:00", id),
         ]);
         assert_eq!((life.name.as_deref(), life.decommissioned_at), (Some("boiler"), None));
+        assert_eq!(life.position, Some(1));
     }
 
     #[test]

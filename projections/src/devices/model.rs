@@ -62,6 +62,7 @@ impl Model {
             .bind(column().map(|life| life.registered.map(|(at, _)| at)).collect::<Vec<_>>())
             .bind(column().map(|life| life.registered.map(|(_, via)| via.as_str())).collect::<Vec<_>>())
             .bind(column().map(|life: &Life| life.decommissioned_at).collect::<Vec<_>>())
+            .bind(column().map(|life| life.position).collect::<Vec<_>>())
             .execute(connection)
             .await?;
         Ok(())
@@ -79,6 +80,7 @@ impl Model {
             .bind(column().map(|readings| readings.last_at).collect::<Vec<_>>())
             .bind(column().map(|readings| readings.last_position).collect::<Vec<_>>())
             .bind(column().map(|readings: &Readings| readings.last_payload.as_str()).collect::<Vec<_>>())
+            .bind(column().map(|readings| readings.position).collect::<Vec<_>>())
             .execute(connection)
             .await?;
         Ok(())
@@ -94,9 +96,9 @@ fn names<'f>(keys: impl Iterator<Item = &'f String>) -> (Vec<&'f str>, Vec<&'f s
 fn upsert_lives(version: i32) -> String {
     format!(
         "INSERT INTO devices_v{version} AS known
-             (tenant, uid, name, labels, registered_at, registered_via, decommissioned_at)
+             (tenant, uid, name, labels, registered_at, registered_via, decommissioned_at, control_position)
          SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::jsonb[], $5::timestamptz[], $6::text[],
-                              $7::timestamptz[])
+                              $7::timestamptz[], $8::bigint[])
          ON CONFLICT (tenant, uid) DO UPDATE SET
              name = CASE WHEN excluded.registered_at IS NULL THEN coalesce(excluded.name, known.name)
                          ELSE excluded.name END,
@@ -105,7 +107,8 @@ fn upsert_lives(version: i32) -> String {
              registered_via = coalesce(excluded.registered_via, known.registered_via),
              decommissioned_at = CASE WHEN excluded.registered_at IS NULL
                                       THEN coalesce(excluded.decommissioned_at, known.decommissioned_at)
-                                      ELSE excluded.decommissioned_at END"
+                                      ELSE excluded.decommissioned_at END,
+             control_position = greatest(known.control_position, excluded.control_position)"
     )
 }
 
@@ -116,10 +119,11 @@ fn upsert_readings(version: i32) -> String {
     format!(
         "INSERT INTO devices_v{version} AS known
              (tenant, uid, telemetry_log_id, messages, last_seen_at,
-              last_reading_at, last_reading_position, last_reading)
-         SELECT tenant, uid, $1, messages, seen_at, read_at, position, payload::json
+              last_reading_at, last_reading_position, last_reading, telemetry_position)
+         SELECT tenant, uid, $1, messages, seen_at, read_at, read_position, payload::json, position
          FROM unnest($2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::timestamptz[], $7::bigint[],
-                     $8::text[]) AS page (tenant, uid, messages, seen_at, read_at, position, payload)
+                     $8::text[], $9::bigint[])
+              AS page (tenant, uid, messages, seen_at, read_at, read_position, payload, position)
          ON CONFLICT (tenant, uid) DO UPDATE SET
              telemetry_log_id = excluded.telemetry_log_id,
              messages = known.messages + excluded.messages,
@@ -127,6 +131,7 @@ fn upsert_readings(version: i32) -> String {
              last_reading_at = greatest(known.last_reading_at, excluded.last_reading_at),
              last_reading_position = CASE WHEN {newer} THEN excluded.last_reading_position
                                           ELSE known.last_reading_position END,
-             last_reading = CASE WHEN {newer} THEN excluded.last_reading ELSE known.last_reading END"
+             last_reading = CASE WHEN {newer} THEN excluded.last_reading ELSE known.last_reading END,
+             telemetry_position = greatest(known.telemetry_position, excluded.telemetry_position)"
     )
 }

@@ -158,6 +158,7 @@ fn select<'q>(online_since: DateTime<Utc>) -> QueryBuilder<'q, Postgres> {
         "SELECT device.uid, device.name, device.labels, device.registered_at, device.registered_via,
                 device.decommissioned_at, device.last_seen_at, device.last_reading_at, device.last_reading_position,
                 device.last_reading::text AS last_reading, device.messages,
+                device.control_position, device.telemetry_position,
                 coalesce(repeated.duplicates, 0) AS duplicates,
                 coalesce(device.last_seen_at >= ",
     );
@@ -238,6 +239,8 @@ impl FromRow<'_, PgRow> for Device {
             last_reading: last_reading(row)?,
             messages: row.try_get("messages")?,
             duplicates: Some(row.try_get("duplicates")?),
+            control_position: row.try_get("control_position")?,
+            telemetry_position: row.try_get("telemetry_position")?,
         })
     }
 }

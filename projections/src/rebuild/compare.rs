@@ -103,12 +103,24 @@ impl Pair<'_> {
         self.rows.values.iter().copied().filter(|value| !is_sum(value)).collect()
     }
 
+    /// The columns of one side, as they are compared. Where the live row has no position, the other one counts as unknown too.
+    fn compared(&self, side: &str, columns: &[&str]) -> String {
+        let column = |column: &&str| {
+            if side == "rebuilt" && self.rows.positions.contains(column) {
+                format!("CASE WHEN live.{column} IS NOT NULL THEN rebuilt.{column} END")
+            } else {
+                format!("{side}.{column}")
+            }
+        };
+        columns.iter().map(column).collect::<Vec<_>>().join(", ")
+    }
+
     fn differs(&self) -> String {
         let exact = self.exact();
         let mut differs = format!(
             "live.present IS NULL OR rebuilt.present IS NULL OR ROW({}) IS DISTINCT FROM ROW({})",
-            columns("live", &exact),
-            columns("rebuilt", &exact)
+            self.compared("live", &exact),
+            self.compared("rebuilt", &exact)
         );
         for (sum, magnitude) in self.rows.sums {
             let _ = write!(differs, " OR NOT nearly_equal(live.{sum}, rebuilt.{sum}, {magnitude})");
@@ -119,7 +131,7 @@ impl Pair<'_> {
     fn counts(&self) -> String {
         let hashed: Vec<&str> = self.rows.key.iter().copied().chain(self.exact()).collect();
         let checksum = |side: &str| {
-            let hash = format!("hash_record_extended(ROW({}), 0)", columns(side, &hashed));
+            let hash = format!("hash_record_extended(ROW({}), 0)", self.compared(side, &hashed));
             format!("coalesce(sum({hash}) FILTER (WHERE {side}.present), 0)::text AS {side}_checksum")
         };
         format!(
@@ -152,10 +164,6 @@ impl Pair<'_> {
             self.differs()
         )
     }
-}
-
-fn columns(side: &str, columns: &[&str]) -> String {
-    columns.iter().map(|column| format!("{side}.{column}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Compares the new version with the live one, both at the same positions, and goes to the next step.

@@ -195,7 +195,14 @@ async fn begin(
     //
     // Read models write with one index look-up for each row. A plan that was made while a table was small, and reads
     // all of it, would be kept while the table grows.
-    transaction.execute("SET LOCAL synchronous_commit = off; SET LOCAL enable_seqscan = off").await?;
+    //
+    // Triggers clear the positions of rows that a program changes which does not know of them (migration 0044).
+    transaction
+        .execute(
+            "SET LOCAL synchronous_commit = off; SET LOCAL enable_seqscan = off;
+             SET LOCAL fleetlog.names_positions = on",
+        )
+        .await?;
     if checkpoints.advance(&mut transaction, log_id, after, to).await? {
         return Ok(transaction);
     }

@@ -10,8 +10,9 @@ pub(super) fn rows() -> Vec<Rows> {
     vec![Rows {
         name: "telemetry_windows",
         key: &["log_id", "aggregate_id", "metric", "step", "start"],
-        values: &["count", "sum", "min", "max", "first", "first_at", "last", "last_at"],
+        values: &["count", "sum", "min", "max", "first", "first_at", "last", "last_at", "position"],
         sums: &[("sum", "live.count * greatest(abs(live.min), abs(live.max))")],
+        positions: &["position"],
         stored,
         from_log: Some(from_log),
     }]
@@ -20,10 +21,10 @@ pub(super) fn rows() -> Vec<Rows> {
 /// The windows as they are stored: those of longer steps lack the open runs of shorter ones, which readers add.
 fn stored(version: i32) -> String {
     format!(
-        "SELECT log_id, aggregate_id, metric, step, start, count, sum, min, max, first, first_at, last, last_at
+        "SELECT log_id, aggregate_id, metric, step, start, count, sum, min, max, first, first_at, last, last_at, position
          FROM telemetry_series_v{version} JOIN telemetry_windows_v{version} USING (log_id, series_id)
-         CROSS JOIN LATERAL unnest(starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats)
-             AS windows (start, count, sum, min, max, first, first_at, last, last_at)
+         CROSS JOIN LATERAL unnest(starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats, positions)
+             AS windows (start, count, sum, min, max, first, first_at, last, last_at, position)
          WHERE range_of(aggregate_id, $2) = $1"
     )
 }
@@ -93,7 +94,7 @@ fn from_log(version: i32) -> String {
                     sum(value) AS sum, min(value) AS min, max(value) AS max,
                     min(ARRAY[date_part('epoch', occurred_at), position, nth, value]) AS first,
                     max(ARRAY[date_part('epoch', occurred_at), position, nth, value]) AS last,
-                    min(ARRAY[position, nth]) AS met
+                    max(position) AS position, min(ARRAY[position, nth]) AS met
              FROM leaves GROUP BY 1, 2, 3, 4
          ), series AS (
              -- The metrics that a device had first.
@@ -106,21 +107,27 @@ fn from_log(version: i32) -> String {
              SELECT minutes.*, series.open FROM minutes JOIN series USING (log_id, aggregate_id, metric)
          ), hours AS MATERIALIZED (
              SELECT log_id, aggregate_id, metric, window_start(start, 3600) AS start, sum(count)::bigint AS count,
-                    sum(sum) AS sum, min(min) AS min, max(max) AS max, min(first) AS first, max(last) AS last
+                    sum(sum) AS sum, min(min) AS min, max(max) AS max, min(first) AS first, max(last) AS last,
+                    max(position) AS position
              FROM counted WHERE start < open GROUP BY 1, 2, 3, 4
          ), open_hours AS (
              SELECT log_id, aggregate_id, metric, window_start(max(start), 36000) AS open FROM hours GROUP BY 1, 2, 3
          ), days AS (
              SELECT log_id, aggregate_id, metric, window_start(start, 86400) AS start, sum(count)::bigint AS count,
-                    sum(sum) AS sum, min(min) AS min, max(max) AS max, min(first) AS first, max(last) AS last
+                    sum(sum) AS sum, min(min) AS min, max(max) AS max, min(first) AS first, max(last) AS last,
+                    max(position) AS position
              FROM hours JOIN open_hours USING (log_id, aggregate_id, metric) WHERE start < open GROUP BY 1, 2, 3, 4
          )
          SELECT log_id, aggregate_id, metric, step, start, count, sum, min, max,
-                first[4] AS first, to_timestamp(first[1]) AS first_at, last[4] AS last, to_timestamp(last[1]) AS last_at
+                first[4] AS first, to_timestamp(first[1]) AS first_at, last[4] AS last, to_timestamp(last[1]) AS last_at,
+                position
          FROM (
-             SELECT log_id, aggregate_id, metric, 60 AS step, start, count, sum, min, max, first, last FROM counted
-             UNION ALL SELECT log_id, aggregate_id, metric, 3600, start, count, sum, min, max, first, last FROM hours
-             UNION ALL SELECT log_id, aggregate_id, metric, 86400, start, count, sum, min, max, first, last FROM days
+             SELECT log_id, aggregate_id, metric, 60 AS step, start, count, sum, min, max, first, last, position
+             FROM counted
+             UNION ALL SELECT log_id, aggregate_id, metric, 3600, start, count, sum, min, max, first, last, position
+             FROM hours
+             UNION ALL SELECT log_id, aggregate_id, metric, 86400, start, count, sum, min, max, first, last, position
+             FROM days
          ) AS windows"
     )
 }

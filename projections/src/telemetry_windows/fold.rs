@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::{metrics, telemetry};
-use fleetlog_event_log::Event;
+use fleetlog_event_log::{Event, Position};
 
 use crate::read_model::Poison;
 
@@ -53,10 +53,13 @@ pub(super) struct Window {
     pub(super) first_at: DateTime<Utc>,
     pub(super) last: f64,
     pub(super) last_at: DateTime<Utc>,
+    /// The last of the readings in the log. `None` as long as it is not known of one of them.
+    pub(super) position: Option<Position>,
 }
 
 impl Window {
-    fn of(series: u32, start: i64, at: DateTime<Utc>, value: f64) -> Self {
+    fn of(series: u32, start: i64, event: &Event, value: f64) -> Self {
+        let at = event.occurred_at;
         Self {
             series,
             start,
@@ -68,6 +71,7 @@ impl Window {
             first_at: at,
             last: value,
             last_at: at,
+            position: Some(event.position),
         }
     }
 
@@ -84,6 +88,7 @@ impl Window {
         if later.last_at >= self.last_at {
             (self.last, self.last_at) = (later.last, later.last_at);
         }
+        self.position = self.position.zip(later.position).map(|(one, other)| one.max(other));
     }
 }
 
@@ -108,7 +113,7 @@ impl Fold {
         let minute = event.occurred_at.timestamp().div_euclid(60) * 60;
         for at in 0..self.scratch.len() {
             let (series, value) = self.scratch[at];
-            self.add_value(&Window::of(series, minute, event.occurred_at, value));
+            self.add_value(&Window::of(series, minute, event, value));
         }
         Ok(())
     }
@@ -270,6 +275,7 @@ mod tests {
             (2, 3.0, 1.0, 1.0, 3.0)
         );
         assert_eq!((window.first_at, window.last_at), (at("12:00:05"), at("12:00:10")));
+        assert_eq!(window.position, Some(3), "the last one in the log");
     }
 
     #[test]

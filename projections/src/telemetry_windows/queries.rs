@@ -49,7 +49,7 @@ pub async fn windows(
 /// Also returns the open runs, which hours and days do not include yet; `ORDER BY run` puts them last in their
 /// series.
 const RUNS: &str = "
-    SELECT aggregate_id, metric, starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats
+    SELECT aggregate_id, metric, starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats, positions
     FROM telemetry_window_runs
     WHERE log_id = $1 AND aggregate_id = ANY($2) AND ($3::text IS NULL OR metric = $3) AND step = $4
       AND run >= $5 AND run < $6
@@ -110,7 +110,7 @@ impl<'b> Sorted<'b> {
     /// The series of the devices by their streams.
     fn series(self, devices: &HashMap<&str, &Uid>) -> Vec<Series> {
         let window = |(bucket, window): (usize, fold::Window)| {
-            let fold::Window { count, sum, min, max, first, first_at, last, last_at, .. } = window;
+            let fold::Window { count, sum, min, max, first, first_at, last, last_at, position, .. } = window;
             let (start, end) = (self.buckets.boundaries[bucket], self.buckets.boundaries[bucket + 1]);
             Window {
                 start,
@@ -124,6 +124,7 @@ impl<'b> Sorted<'b> {
                 first_at,
                 last,
                 last_at,
+                position,
             }
         };
         let series = |Found { aggregate_id, metric, windows }: Found| {
@@ -189,6 +190,7 @@ mod tests {
                 first_at: at,
                 last: avg,
                 last_at: at,
+                position: Some(minute),
             }
         };
         (0..).zip(averages).map(window).collect()

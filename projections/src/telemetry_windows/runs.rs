@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use fleetlog_event_log::{LogId, Result};
+use fleetlog_event_log::{LogId, Position, Result};
 use futures::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -75,6 +75,8 @@ pub(super) fn windows(row: &PgRow, series: u32) -> sqlx::Result<Vec<Window>> {
     let (sums, mins, maxs) = (numbers("sums")?, numbers("mins")?, numbers("maxs")?);
     let (firsts, first_ats) = (numbers("firsts")?, times("first_ats")?);
     let (lasts, last_ats) = (numbers("lasts")?, times("last_ats")?);
+    // A row from before the column has none.
+    let positions: Option<Vec<Option<Position>>> = row.try_get("positions")?;
     let window = |nth: usize| Window {
         series,
         start: starts[nth].timestamp(),
@@ -86,6 +88,7 @@ pub(super) fn windows(row: &PgRow, series: u32) -> sqlx::Result<Vec<Window>> {
         first_at: first_ats[nth],
         last: lasts[nth],
         last_at: last_ats[nth],
+        position: positions.as_ref().and_then(|positions| *positions.get(nth)?),
     };
     Ok((0..starts.len()).map(window).collect())
 }
@@ -101,11 +104,13 @@ impl Statements {
     pub(super) fn new(version: i32) -> Self {
         let insert = format!(
             "INSERT INTO telemetry_windows_v{version}
-                 (log_id, step, series_id, run, starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats)
+                 (log_id, step, series_id, run, starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats,
+                  positions)
              SELECT $1, $2, series_id, run,
                     ($7::timestamptz[])[begins:ends], ($8::bigint[])[begins:ends], ($9::float8[])[begins:ends],
                     ($10::float8[])[begins:ends], ($11::float8[])[begins:ends], ($12::float8[])[begins:ends],
-                    ($13::timestamptz[])[begins:ends], ($14::float8[])[begins:ends], ($15::timestamptz[])[begins:ends]
+                    ($13::timestamptz[])[begins:ends], ($14::float8[])[begins:ends], ($15::timestamptz[])[begins:ends],
+                    ($16::bigint[])[begins:ends]
              FROM unnest($3::bigint[], $4::timestamptz[], $5::int[], $6::int[]) AS page (series_id, run, begins, ends)"
         );
         Self {
@@ -113,7 +118,7 @@ impl Statements {
                 "SELECT wanted.series, stored.*
                  FROM unnest($3::int[], $4::bigint[], $5::timestamptz[]) AS wanted (series, series_id, run)
                  CROSS JOIN LATERAL (
-                     SELECT starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats
+                     SELECT starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats, positions
                      FROM telemetry_windows_v{version} AS stored
                      WHERE stored.log_id = $1 AND stored.step = $2
                        AND stored.series_id = wanted.series_id AND stored.run = wanted.run
@@ -126,7 +131,8 @@ impl Statements {
                  ON CONFLICT (log_id, series_id, step, run) DO UPDATE SET
                      starts = excluded.starts, counts = excluded.counts, sums = excluded.sums,
                      mins = excluded.mins, maxs = excluded.maxs, firsts = excluded.firsts,
-                     first_ats = excluded.first_ats, lasts = excluded.lasts, last_ats = excluded.last_ats"
+                     first_ats = excluded.first_ats, lasts = excluded.lasts, last_ats = excluded.last_ats,
+                     positions = excluded.positions"
             ),
             insert,
         }
@@ -266,6 +272,7 @@ impl Table<'_> {
             .bind(column(windows, |window| window.first_at))
             .bind(column(windows, |window| window.last))
             .bind(column(windows, |window| window.last_at))
+            .bind(column(windows, |window| window.position))
             .execute(connection)
             .await?;
         Ok(())
@@ -341,10 +348,15 @@ mod tests {
         };
         let hours = widen(fold.windows, 3_600);
         let shown = |windows: &[Window]| {
-            windows.iter().map(|w| (w.start % 86_400, w.count, w.sum, w.first, w.last)).collect::<Vec<_>>()
+            let one = |w: &Window| (w.start % 86_400, w.count, w.sum, w.first, w.last, w.position);
+            windows.iter().map(one).collect::<Vec<_>>()
         };
-        assert_eq!(shown(&hours), [(36_000, 2, 3.0, 2.0, 1.0), (39_600, 1, 4.0, 4.0, 4.0)]);
-        assert_eq!(shown(&widen(hours, 86_400)), [(0, 3, 7.0, 2.0, 4.0)]);
+        let expected = [(36_000, 2, 3.0, 2.0, 1.0, Some(2)), (39_600, 1, 4.0, 4.0, 4.0, Some(3))];
+        assert_eq!(shown(&hours), expected);
+        let unknown: Vec<_> = hours.iter().map(|hour| Window { position: None, ..*hour }).collect();
+        assert_eq!(shown(&widen(hours.clone(), 86_400)), [(0, 3, 7.0, 2.0, 4.0, Some(3))]);
+        assert_eq!(shown(&widen(vec![hours[0], unknown[1]], 86_400))[0].5, None);
+        assert_eq!(shown(&widen(vec![unknown[0], hours[1]], 86_400))[0].5, None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use fleetlog_projections::read_model::ReadModel;
 use fleetlog_proof::read::{self, Inclusion};
 
 use super::loaders::{LifeOf, Loaders};
+use super::log::EventPosition;
 use super::query::{moment, page_size};
 use super::request::Asker;
 use super::scalars::{Json, Long};
@@ -185,6 +186,12 @@ impl Command {
     /// The position in the control log at which the command was requested.
     async fn position(&self) -> Long {
         Long(self.row.position)
+    }
+
+    /// The command's last event. Null if it is not known.
+    #[expect(clippy::unused_async, reason = "the library wants every resolver so")]
+    async fn last_event(&self, context: &Context<'_>) -> Result<Option<EventPosition>> {
+        EventPosition::of(context, Lane::Control, self.row.last_position)
     }
 
     /// With `asOf`: the position of the control log up to which the answer speaks, such as `1:42`. Null as of now.

@@ -5,6 +5,7 @@ use async_graphql::{Context, Enum, Object, Result};
 use chrono::{DateTime, Utc};
 use fleetlog_access::Action;
 use fleetlog_aggregates::device::Via;
+use fleetlog_event_log::Lane;
 use fleetlog_event_log::event::Json as StoredJson;
 use fleetlog_projections::devices;
 use fleetlog_projections::paging::Page;
@@ -12,6 +13,7 @@ use fleetlog_projections::read_model::ReadModel;
 
 use super::command::{Command, OfDevice, edge};
 use super::loaders::{CommandsOf, CommandsPage, Loaders, ReadingsOf, ReadingsPage, WindowsOf};
+use super::log::EventPosition;
 use super::query::{moment, page_size};
 use super::request::Asker;
 use super::scalars::{Json, Long};
@@ -20,6 +22,7 @@ use super::windows::Windows;
 use crate::rest::Error;
 use crate::rest::as_of::Snapshot;
 use crate::rest::extract::parse;
+use crate::rest::logs::in_lane;
 use crate::rest::parameters::{Order, Step, Zone, check_span};
 use crate::rest::telemetry::{Place, shown_since, sought};
 use crate::rest::windows::query;
@@ -125,6 +128,19 @@ impl Device {
         self.row.duplicates.map(Long)
     }
 
+    /// The last event of the control log that changed the device: its registration, its name or labels, its decommissioning.
+    /// Null if it is not known.
+    #[expect(clippy::unused_async, reason = "the library wants every resolver so")]
+    async fn last_control_event(&self, context: &Context<'_>) -> Result<Option<EventPosition>> {
+        EventPosition::of(context, Lane::Control, self.row.control_position)
+    }
+
+    /// The last reading that is counted in `messages`, by its place in the log. Null if there is none, or it is not known.
+    #[expect(clippy::unused_async, reason = "the library wants every resolver so")]
+    async fn last_telemetry_event(&self, context: &Context<'_>) -> Result<Option<EventPosition>> {
+        EventPosition::of(context, Lane::Telemetry, self.row.telemetry_position)
+    }
+
     /// With `asOf`: the position of each log up to which the answer speaks, such as `1:42`. Null as of now.
     async fn as_of(&self) -> Option<Vec<String>> {
         Some(self.snapshot?.positions(devices::Model::LANES))
@@ -223,7 +239,8 @@ impl Device {
         let query = query(metric, (from, to, asker.now), step, tz, points, since);
         let wanted = WindowsOf { uid: self.row.uid.clone(), cut: query.clone().into() };
         let series = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
-        Ok(Windows { query, series })
+        let log_id = in_lane(asker.log(), Lane::Telemetry)?;
+        Ok(Windows { log_id, query, series })
     }
 }
 

@@ -6,6 +6,7 @@ use async_graphql::parser::types::{Field, Selection, SelectionSet};
 use async_graphql::registry::Registry;
 use async_graphql::{ContextSelectionSet, Object, OutputType, Positioned, ServerResult, Value};
 use chrono::{DateTime, Utc};
+use fleetlog_event_log::LogId;
 use fleetlog_event_log::moment::{Offset, Text};
 use fleetlog_projections::telemetry_windows::{Series, Window as Row, WindowsQuery};
 use serde::Serialize;
@@ -15,6 +16,7 @@ use crate::rest::parameters::Step;
 
 /// A device's windows, and how they were cut.
 pub(super) struct Windows {
+    pub(super) log_id: LogId,
     pub(super) query: WindowsQuery,
     pub(super) series: Vec<Series>,
 }
@@ -39,6 +41,11 @@ impl Windows {
     /// The IANA time zone whose midnight is the start of a day.
     async fn tz(&self) -> &'static str {
         self.query.tz.name()
+    }
+
+    /// The number of the log that the readings are in.
+    async fn log_id(&self) -> i32 {
+        self.log_id.0
     }
 
     /// The metrics of the device, each with its windows.
@@ -152,6 +159,7 @@ const WRITTEN: &[(&str, Write)] = &[
     ("firstAt", |window, text| time(&window.first_at, text)),
     ("last", |window, text| number(&window.last, text)),
     ("lastAt", |window, text| time(&window.last_at, text)),
+    ("position", |window, text| number(&window.position, text)),
 ];
 
 fn time(at: &DateTime<Utc>, text: &mut Vec<u8>) {
@@ -160,6 +168,7 @@ fn time(at: &DateTime<Utc>, text: &mut Vec<u8>) {
     text.push(b'"');
 }
 
+/// Writes a number, or null.
 fn number(number: &impl Serialize, text: &mut Vec<u8>) {
     // Writing a number into a `Vec<u8>` does not fail.
     let _ = serde_json::to_writer(text, number);
@@ -223,5 +232,11 @@ impl Window<'_> {
     /// When the latest value was taken, by the device's clock.
     async fn last_at(&self) -> DateTime<Utc> {
         self.0.last_at
+    }
+
+    /// The position in the log `logId` of the last reading that is counted, by its place in the log. Null if it is not known of
+    /// a part of the window.
+    async fn position(&self) -> Option<Long> {
+        self.0.position.map(Long)
     }
 }

@@ -180,7 +180,7 @@ async fn list_command_batches(
     let page = commands::batches(door.log(), after, which.limit.0).await?;
     let mut list: List<Batch> = List::page(page, |batch| Cursor::of_batch(batch).to_string());
     guard::retain_batches(&door.caller, door.log(), &mut list.items).await?;
-    Ok(Json(list.into_items()))
+    Ok(Json(list.map(|batch| wire::CommandBatch::of(batch, door.log()))))
 }
 
 /// Returns one batch, with the number of its commands in each state.
@@ -197,8 +197,8 @@ async fn read_command_batch(
     Query(when): Query<When>,
 ) -> Result<Json<wire::CommandBatch>, Error> {
     min_position::of_projection::<commands::Model>(&door.app, door.log(), when.min_position).await?;
-    let batch = commands::batch(door.log(), door.id).await?;
-    batch.map(|batch| Json(batch.into())).ok_or_else(Error::missing::<Batch>)
+    let batch = commands::batch(door.log(), door.id).await?.ok_or_else(Error::missing::<Batch>)?;
+    Ok(Json(wire::CommandBatch::of(batch, door.log())))
 }
 
 /// Cancels a batch: no more commands are requested, and those that were not sent yet are cancelled.

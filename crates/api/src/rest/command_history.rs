@@ -53,7 +53,7 @@ async fn read_command(
     door: May<CommandsRead, Command>,
     Query(when): Query<When>,
 ) -> Result<Dated<wire::Command>, Error> {
-    Ok(read(&door, when).await?.map(|(command, _)| command.into()))
+    Ok(read(&door, when).await?.map(|(command, _)| wire::Command::of(command, door.log())))
 }
 
 /// Returns every step of a command, with its actor and the state after it, read from the log itself.
@@ -72,7 +72,8 @@ async fn read_command_history(
     Query(when): Query<When>,
 ) -> Result<Dated<History>, Error> {
     let steps = |steps: Vec<Step>| steps.into_iter().map(Into::into).collect();
-    let told = |(command, told): (Command, _)| History { command: command.into(), steps: steps(told) };
+    let command = |command| wire::Command::of(command, door.log());
+    let told = |(of, told): (Command, _)| History { command: command(of), steps: steps(told) };
     Ok(read(&door, when).await?.map(told))
 }
 

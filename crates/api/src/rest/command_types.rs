@@ -54,7 +54,8 @@ async fn list_command_types(
     Query(when): Query<When>,
 ) -> Result<Json<List<wire::CommandType>>, Error> {
     min_position::of_projection::<commands::Model>(&door.app, door.log(), when.min_position).await?;
-    Ok(Json(List::whole(commands::types(door.log()).await?)))
+    let types: List<CommandType> = List::whole(commands::types(door.log()).await?);
+    Ok(Json(types.map(|command_type| wire::CommandType::of(command_type, door.log()))))
 }
 
 /// A command type of the tenant.

@@ -317,7 +317,7 @@ async fn list<T: Target>(
     let (action, mut dated) = (Action::CommandsRead, dated.map(|list: List<Command>| list.with_total(total)));
     let items = &mut dated.answer_mut().items;
     guard::retain_by_device(&door.caller, door.log(), action, items, |command| &command.device_uid).await?;
-    Ok(dated.map(List::into_items))
+    Ok(dated.map(|list| list.map(|command| wire::Command::of(command, door.log()))))
 }
 
 async fn list_then<T: Target>(

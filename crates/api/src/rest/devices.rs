@@ -122,7 +122,7 @@ async fn list_now(
     let mut list: List<Device> =
         List::page(page, |device| Cursor::of(device, query.sort).to_string()).with_total(total);
     guard::retain_devices(&door.caller, &mut list.items, |device| device).await?;
-    Ok(list.into_items())
+    Ok(list.map(|device| wire::Device::of(device, door.log())))
 }
 
 async fn list_then(
@@ -136,7 +136,8 @@ async fn list_then(
     let mut list: List<Device> = List::page(found.page, cursor).with_total(with_total.then_some(found.total));
     let action = Action::DevicesRead;
     guard::retain_by_device(&door.caller, door.log(), action, &mut list.items, |device| &device.uid).await?;
-    Ok(Dated::then::<devices::Model>(snapshot, list.into_items(), events))
+    let list = list.map(|device| wire::Device::of(device, door.log()));
+    Ok(Dated::then::<devices::Model>(snapshot, list, events))
 }
 
 /// When a device is read.
@@ -175,12 +176,14 @@ async fn read_device(
         min_position::of_projection::<devices::Model>(&door.app, door.log(), when.min_position).await?;
         let Refolded { found, events } = snapshot.devices(&door.app, door.log(), uids).await?;
         let device = found.into_iter().next().ok_or_else(Error::missing::<Device>)?;
-        return Ok(Dated::then::<devices::Model>(&snapshot, device.into(), events));
+        let device = wire::Device::of(device, door.log());
+        return Ok(Dated::then::<devices::Model>(&snapshot, device, events));
     }
     min_position::of_projection::<devices::Model>(&door.app, door.log(), when.min_position).await?;
     let found = devices::get(door.log(), uids, door.app.online_since()).await?;
     let device = found.into_iter().next().ok_or_else(Error::missing::<Device>)?;
-    Ok(Dated::now(device.shown_since(shown_since(door.log())).into()))
+    let device = device.shown_since(shown_since(door.log()));
+    Ok(Dated::now(wire::Device::of(device, door.log())))
 }
 
 /// A device to put on the record.

@@ -3,7 +3,7 @@
 use axum::Json;
 use fleetlog_access::action::typed::LogsRead;
 use fleetlog_access::{Action, Principal, authorize};
-use fleetlog_event_log::{Lane, LogId, TenantLog};
+use fleetlog_event_log::{Lane, LogId, Position, TenantLog};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::error::Error;
 use super::extract::{NoParameters, Query};
 use super::page::List;
+use super::parameters::LogPosition;
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -73,6 +74,12 @@ pub fn of(tenant: &TenantLog) -> Vec<Log> {
 /// Returns the tenant's log in a lane.
 pub fn in_lane(tenant: &TenantLog, lane: Lane) -> Result<LogId, Error> {
     tenant.log_in(lane).ok_or_else(Error::missing::<Log>)
+}
+
+/// Returns a position in the tenant's log of a lane, if it is known.
+#[must_use]
+pub fn position_in(tenant: &TenantLog, lane: Lane, position: Option<Position>) -> Option<LogPosition> {
+    Some(LogPosition { log_id: tenant.log_in(lane)?, position: position? })
 }
 
 /// Lists the tenant's logs.

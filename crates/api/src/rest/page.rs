@@ -56,10 +56,10 @@ impl<T> List<T> {
         Self { items, next_cursor: None, has_more: false, total: None, total_is_lower_bound: false }
     }
 
-    /// Converts the items of the page to `U`.
+    /// Converts the items of the page.
     #[must_use]
-    pub fn into_items<U: From<T>>(self) -> List<U> {
-        let items = self.items.into_iter().map(U::from).collect();
+    pub fn map<U>(self, convert: impl FnMut(T) -> U) -> List<U> {
+        let items = self.items.into_iter().map(convert).collect();
         let Self { next_cursor, has_more, total, total_is_lower_bound, .. } = self;
         List { items, next_cursor, has_more, total, total_is_lower_bound }
     }

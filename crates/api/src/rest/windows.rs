@@ -68,6 +68,8 @@ struct Windows {
     /// The IANA time zone whose midnight is the start of a day.
     #[schema(example = "UTC")]
     tz: &'static str,
+    /// The number of the log that the readings are in.
+    log_id: i32,
     /// The metrics of the device, each with its windows.
     series: Vec<Metric>,
 }
@@ -133,6 +135,7 @@ async fn read_windows(
         to: query.to,
         step: Step(query.step).to_string(),
         tz: query.tz.name(),
+        log_id: log_id.0,
         series: series.into_iter().map(Metric::from).collect(),
     }))
 }

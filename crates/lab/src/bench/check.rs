@@ -60,11 +60,12 @@ const DIFFERENT: &str = "
         SELECT aggregate_id, metric, step, to_timestamp(floor(extract(epoch FROM occurred_at) / step) * step) AS start,
                count(*) AS count, sum(value) AS sum, min(value) AS min, max(value) AS max,
                (array_agg(value ORDER BY occurred_at, position))[1] AS first, min(occurred_at) AS first_at,
-               (array_agg(value ORDER BY occurred_at DESC, position DESC))[1] AS last, max(occurred_at) AS last_at
+               (array_agg(value ORDER BY occurred_at DESC, position DESC))[1] AS last, max(occurred_at) AS last_at,
+               max(position) AS position
         FROM readings CROSS JOIN (VALUES (60), (3600), (86400)) AS steps (step)
         GROUP BY aggregate_id, metric, step, start
     ), stored AS (
-        SELECT aggregate_id, metric, step, start, count, sum, min, max, first, first_at, last, last_at
+        SELECT aggregate_id, metric, step, start, count, sum, min, max, first, first_at, last, last_at, position
         FROM telemetry_windows WHERE aggregate_id = ANY($1)
     )
     SELECT count(*) FROM ((TABLE expected EXCEPT TABLE stored) UNION ALL (TABLE stored EXCEPT TABLE expected)) AS differing";

@@ -100,8 +100,8 @@ pub(super) async fn sql(owner: &mut PgConnection) -> anyhow::Result<Duration> {
 /// Checks that the server's windows equal those of the statement.
 pub(super) async fn equal(owner: &mut PgConnection) -> anyhow::Result<String> {
     let (windows, different): (i64, i64) = sqlx::query_as(
-        "SELECT count(*), count(*) FILTER (WHERE (a.count, a.sum, a.min, a.max, a.first, a.first_at, a.last, a.last_at)
-             IS DISTINCT FROM (b.count, b.sum, b.min, b.max, b.first, b.first_at, b.last, b.last_at))
+        "SELECT count(*), count(*) FILTER (WHERE (a.count, a.sum, a.min, a.max, a.first, a.first_at, a.last, a.last_at, a.position)
+             IS DISTINCT FROM (b.count, b.sum, b.min, b.max, b.first, b.first_at, b.last, b.last_at, b.position))
          FROM telemetry_windows AS a FULL JOIN windows_by_sql AS b USING (log_id, aggregate_id, metric, step, start)",
     )
     .fetch_one(owner)
@@ -123,7 +123,7 @@ fn windows() -> String {
     let wider = |step: &str, from: &str| {
         format!(
             "SELECT log_id, aggregate_id, date_bin('{step}', start, '2000-01-01') AS start, sum(count)::bigint AS count,
-                    min(first) AS first, max(last) AS last, {again}
+                    min(first) AS first, max(last) AS last, max(position) AS position, {again}
              FROM {from} GROUP BY 1, 2, 3"
         )
     };
@@ -136,12 +136,13 @@ fn windows() -> String {
          WITH minutes AS (
              SELECT log_id, aggregate_id, date_bin('1 minute', occurred_at, '2000-01-01') AS start, count(*) AS count,
                     min(ARRAY[date_part('epoch', occurred_at), position, {values}]) AS first,
-                    max(ARRAY[date_part('epoch', occurred_at), position, {values}]) AS last, {read}
+                    max(ARRAY[date_part('epoch', occurred_at), position, {values}]) AS last, max(position) AS position,
+                    {read}
              FROM telemetry_events CROSS JOIN LATERAL json_to_record(payload) AS reading ({columns})
              GROUP BY 1, 2, 3
          ), hours AS ({}), days AS ({})
          SELECT log_id, aggregate_id, metric, step, start, count, sum, min, max,
-                of.first, to_timestamp(w.first[1]) AS first_at, of.last, to_timestamp(w.last[1]) AS last_at
+                of.first, to_timestamp(w.first[1]) AS first_at, of.last, to_timestamp(w.last[1]) AS last_at, position
          FROM (SELECT 60 AS step, * FROM minutes UNION ALL SELECT 3600, * FROM hours
                UNION ALL SELECT 86400, * FROM days) AS w
          CROSS JOIN LATERAL (VALUES {}) AS of (metric, sum, min, max, first, last)",

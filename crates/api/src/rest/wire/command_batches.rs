@@ -4,13 +4,14 @@ use chrono::{DateTime, Utc};
 use fleetlog_aggregates::device::Labels;
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_engine::commands::batch;
-use fleetlog_event_log::Position;
 use fleetlog_event_log::event::Json;
+use fleetlog_event_log::{Lane, Position, TenantLog};
 use fleetlog_projections::commands;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::EventPosition;
 use crate::rest::json::Object;
 
 /// A batch, and how many of its commands are in each state.
@@ -51,10 +52,13 @@ pub(in crate::rest) struct CommandBatch {
     /// The position of the batch's request in the control log.
     #[schema(value_type = i64)]
     pub(in crate::rest) position: Position,
+    /// The batch's own last event; its commands have theirs. Null if it is not known.
+    pub(in crate::rest) last_event: Option<EventPosition>,
 }
 
-impl From<commands::Batch> for CommandBatch {
-    fn from(batch: commands::Batch) -> Self {
+impl CommandBatch {
+    /// A batch of the log's tenant.
+    pub(in crate::rest) fn of(batch: commands::Batch, log: &TenantLog) -> Self {
         Self {
             batch_id: batch.batch_id,
             selector: batch.selector,
@@ -72,6 +76,7 @@ impl From<commands::Batch> for CommandBatch {
             cancelled_by: batch.cancelled_by,
             cancel_reason: batch.cancel_reason,
             position: batch.position,
+            last_event: EventPosition::of(log, Lane::Control, batch.last_position),
         }
     }
 }

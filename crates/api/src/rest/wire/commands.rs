@@ -2,12 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::command::Status;
-use fleetlog_event_log::Position;
 use fleetlog_event_log::event::Json;
+use fleetlog_event_log::{Lane, Position, TenantLog};
 use fleetlog_projections::commands;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+use super::EventPosition;
 
 /// A command, and what has become of it.
 #[derive(Serialize, ToSchema)]
@@ -64,10 +66,13 @@ pub(in crate::rest) struct Command {
     /// The position of the command's request in the control log.
     #[schema(value_type = i64)]
     pub(in crate::rest) position: Position,
+    /// The command's last event. Null if it is not known.
+    pub(in crate::rest) last_event: Option<EventPosition>,
 }
 
-impl From<commands::Command> for Command {
-    fn from(command: commands::Command) -> Self {
+impl Command {
+    /// A command of the log's tenant.
+    pub(in crate::rest) fn of(command: commands::Command, log: &TenantLog) -> Self {
         Self {
             cmd_id: command.cmd_id,
             device_uid: command.device_uid.into(),
@@ -92,6 +97,7 @@ impl From<commands::Command> for Command {
             correlation_id: command.correlation_id,
             batch_id: command.batch_id,
             position: command.position,
+            last_event: EventPosition::of(log, Lane::Control, command.last_position),
         }
     }
 }
@@ -156,15 +162,19 @@ pub(in crate::rest) struct CommandType {
     pub(in crate::rest) params: Json,
     /// When the type got this definition.
     pub(in crate::rest) defined_at: DateTime<Utc>,
+    /// The type's last event. Null if it is not known.
+    pub(in crate::rest) last_event: Option<EventPosition>,
 }
 
-impl From<commands::CommandType> for CommandType {
-    fn from(command_type: commands::CommandType) -> Self {
+impl CommandType {
+    /// A command type of the log's tenant.
+    pub(in crate::rest) fn of(command_type: commands::CommandType, log: &TenantLog) -> Self {
         Self {
             name: command_type.name,
             description: command_type.description,
             params: command_type.params,
             defined_at: command_type.defined_at,
+            last_event: EventPosition::of(log, Lane::Control, command_type.last_position),
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::device::{Labels, Via};
-use fleetlog_event_log::Position;
 use fleetlog_event_log::event::Json;
+use fleetlog_event_log::{Lane, Position, TenantLog};
 use fleetlog_projections::devices;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use super::EventPosition;
 
 /// A device, and what was last heard of it.
 #[derive(Serialize, ToSchema)]
@@ -35,10 +37,16 @@ pub(in crate::rest) struct Device {
     pub(in crate::rest) messages: i64,
     /// How many further messages were recognised as repeats. Null in an answer as of an earlier moment: they are not on the record.
     pub(in crate::rest) duplicates: Option<i64>,
+    /// The last event of the control log that changed the device: its registration, its name or labels, its decommissioning.
+    /// Null if it is not known.
+    pub(in crate::rest) last_control_event: Option<EventPosition>,
+    /// The last reading that is counted in `messages`, by its place in the log. Null if there is none, or it is not known.
+    pub(in crate::rest) last_telemetry_event: Option<EventPosition>,
 }
 
-impl From<devices::Device> for Device {
-    fn from(device: devices::Device) -> Self {
+impl Device {
+    /// A device of the log's tenant.
+    pub(in crate::rest) fn of(device: devices::Device, log: &TenantLog) -> Self {
         Self {
             uid: device.uid.into(),
             name: device.name,
@@ -51,6 +59,8 @@ impl From<devices::Device> for Device {
             last_reading: device.last_reading.map(Into::into),
             messages: device.messages,
             duplicates: device.duplicates,
+            last_control_event: EventPosition::of(log, Lane::Control, device.control_position),
+            last_telemetry_event: EventPosition::of(log, Lane::Telemetry, device.telemetry_position),
         }
     }
 }

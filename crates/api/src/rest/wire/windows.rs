@@ -1,7 +1,7 @@
 //! Windows of telemetry, as REST shows them.
 
 use chrono::{DateTime, Utc};
-use fleetlog_event_log::moment;
+use fleetlog_event_log::{Position, moment};
 use fleetlog_projections::telemetry_windows;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -35,6 +35,10 @@ pub(in crate::rest) struct Window {
     /// When the latest reading was taken, by the device's clock.
     #[serde(serialize_with = "moment::serialize")]
     pub(in crate::rest) last_at: DateTime<Utc>,
+    /// The position in the log `log_id` of the last reading that is counted, by its place in the log. Null if it is not known
+    /// of a part of the bucket.
+    #[schema(value_type = Option<i64>)]
+    pub(in crate::rest) position: Option<Position>,
 }
 
 impl From<telemetry_windows::Window> for Window {
@@ -51,6 +55,7 @@ impl From<telemetry_windows::Window> for Window {
             first_at: window.first_at,
             last: window.last,
             last_at: window.last_at,
+            position: window.position,
         }
     }
 }

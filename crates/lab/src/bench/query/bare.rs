@@ -113,6 +113,7 @@ struct Windows {
     to: DateTime<Utc>,
     step: String,
     tz: &'static str,
+    log_id: i32,
     series: [Series; 1],
 }
 
@@ -135,6 +136,7 @@ struct Window {
     first_at: DateTime<Utc>,
     last: f64,
     last_at: DateTime<Utc>,
+    position: Option<i64>,
 }
 
 /// The windows of one row, up to ten.
@@ -145,6 +147,7 @@ fn windows_of(row: &PgRow) -> sqlx::Result<Vec<Window>> {
     let (sums, mins, maxs) = (numbers("sums")?, numbers("mins")?, numbers("maxs")?);
     let (firsts, first_ats) = (numbers("firsts")?, times("first_ats")?);
     let (lasts, last_ats) = (numbers("lasts")?, times("last_ats")?);
+    let positions: Vec<Option<i64>> = row.try_get("positions")?;
     let window = |nth: usize| Window {
         start: starts[nth],
         end: starts[nth] + TimeDelta::minutes(1),
@@ -157,6 +160,7 @@ fn windows_of(row: &PgRow) -> sqlx::Result<Vec<Window>> {
         first_at: first_ats[nth],
         last: lasts[nth],
         last_at: last_ats[nth],
+        position: positions[nth],
     };
     Ok((0..starts.len()).map(window).collect())
 }
@@ -168,7 +172,7 @@ async fn windows(
 ) -> Result<Json<Windows>, Failed> {
     let Which { metric, from, to, step } = which;
     let read = sqlx::query(
-        "SELECT starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats FROM telemetry_window_runs
+        "SELECT starts, counts, sums, mins, maxs, firsts, first_ats, lasts, last_ats, positions FROM telemetry_window_runs
          WHERE log_id = $1 AND aggregate_id = $2 AND metric = $3 AND step = 60
            AND run > $4 - interval '10 minutes' AND run < $5
          ORDER BY run",
@@ -183,5 +187,5 @@ async fn windows(
     let rows = rows.iter().map(windows_of).collect::<sqlx::Result<Vec<_>>>().map_err(failed)?;
     let windows = rows.into_iter().flatten().filter(|window| (from..to).contains(&window.start)).collect();
     let series = [Series { metric, windows }];
-    Ok(Json(Windows { device_uid: uid, from, to, step, tz: "UTC", series }))
+    Ok(Json(Windows { device_uid: uid, from, to, step, tz: "UTC", log_id: log.log_id, series }))
 }
