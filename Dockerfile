@@ -12,6 +12,7 @@ COPY crates/api/Cargo.toml crates/api/Cargo.toml
 COPY crates/archive/Cargo.toml crates/archive/Cargo.toml
 COPY crates/embedded/Cargo.toml crates/embedded/Cargo.toml
 COPY crates/engine/Cargo.toml crates/engine/Cargo.toml
+COPY crates/http-client/Cargo.toml crates/http-client/Cargo.toml
 COPY crates/lab/Cargo.toml crates/lab/Cargo.toml
 COPY crates/mqtt/Cargo.toml crates/mqtt/Cargo.toml
 COPY crates/proof/Cargo.toml crates/proof/Cargo.toml

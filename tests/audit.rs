@@ -3,6 +3,7 @@
 mod console;
 pub(crate) mod forgeries;
 mod sequencer;
+mod watch;
 
 use std::path::Path;
 

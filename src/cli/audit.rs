@@ -1,6 +1,7 @@
 //! `fleetlog audit`: proves what the log says, for auditors and for whoever operates it. docs/PROOF.md says how.
 
 pub mod trust;
+pub mod watch;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use fleetlog_proof::bundle::Bundle;
 use fleetlog_proof::custody::read_checkpoints;
 use fleetlog_proof::read::{self, Inclusion};
 use fleetlog_proof::verify::{Report, verify};
-use fleetlog_proof::{Custody, store};
+use fleetlog_proof::{Custody, custody, store};
 
 use self::trust::{Trust, Trusted};
 use super::bar::Bar;
@@ -107,6 +108,17 @@ pub enum What {
         #[command(flatten)]
         source: Source,
     },
+    /// Watch a service's logs from elsewhere: whether each checkpoint goes on from the one before. Ends with exit code 1,
+    /// and leaves the evidence in the folder, if a log was rolled back, forked or changed, or is signed by another key.
+    Watch(watch::Args),
+    /// Make a key for a witness, to cosign with in `watch`, and print its verifier key. Give that to whoever checks
+    /// checkpoints.
+    NewWitnessKey {
+        /// The witness's name, such as `auditor.example/w1`: letters, digits and `-._/:`.
+        name: String,
+        /// The file to make. Only its owner may read it.
+        file: PathBuf,
+    },
 }
 
 /// Runs a subcommand.
@@ -126,6 +138,11 @@ pub async fn run(args: Audit) -> anyhow::Result<()> {
         What::NewKey { audit_dir, source } => {
             let folder = audit_dir.unwrap_or_else(|| source.data_dir.join("audit"));
             new_key(source, folder).await
+        }
+        What::Watch(args) => watch::run(args).await,
+        What::NewWitnessKey { name, file } => {
+            writeln!(output(), "{}", custody::new_witness_key(&name, &file)?)?;
+            Ok(())
         }
     }
 }

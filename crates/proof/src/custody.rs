@@ -5,13 +5,13 @@
 //! the key, and signs, or takes in from another node, only what follows from it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use fleetlog_event_log::LogId;
 
+use crate::durable;
 use crate::note::{self, Kind, SignedCheckpoint, SigningKey, VerifierKey};
 
 /// The file of the key.
@@ -88,15 +88,12 @@ impl Custody {
         let number = number.iter().fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
         let key = SigningKey::generate(&format!("fleetlog-{number:010x}"), Kind::Note)
             .map_err(|error| Error::Damaged(path.clone(), error))?;
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let mut file = match file {
+        match durable::create_secret(&path, &(key.to_secret() + "\n")) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(Error::KeyExists(folder.to_owned()));
             }
-            file => file.map_err(failed)?,
-        };
-        file.write_all((key.to_secret() + "\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        sync_folder(folder).map_err(failed)?;
+            created => created.map_err(failed)?,
+        }
         Ok(Self { folder: folder.to_owned(), key, last: BTreeMap::new() })
     }
 
@@ -150,32 +147,35 @@ impl Custody {
         let mut last = self.last.clone();
         last.extend(notes);
         let text: String = last.values().map(SignedCheckpoint::text).collect();
-        let (path, new) = (self.folder.join(CHECKPOINTS), self.folder.join("checkpoints.new"));
-        let write = || {
-            let mut file = File::create(&new)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            sync_folder(&self.folder)
-        };
-        write().map_err(|error| Error::Io(path.clone(), error))?;
+        let path = self.folder.join(CHECKPOINTS);
+        durable::replace(&path, &text).map_err(|error| Error::Io(path.clone(), error))?;
         self.last = last;
         Ok(())
     }
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+/// Makes a witness's key of this name, in a file that only its owner may read. Returns its verifier key.
+///
+/// # Errors
+///
+/// [`Error::Io`] if there is a file already, or it cannot be written; [`Error::Damaged`] if the name is none.
+pub fn new_witness_key(name: &str, file: &Path) -> Result<VerifierKey, Error> {
+    let key = SigningKey::generate(name, Kind::Cosignature)
+        .map_err(|error| Error::Damaged(file.to_owned(), error))?;
+    durable::create_secret(file, &(key.to_secret() + "\n"))
+        .map_err(|error| Error::Io(file.to_owned(), error))?;
+    Ok(key.verifier())
 }
 
-/// Reads notes that stand one behind the other, as this module and `fleetlog audit checkpoint` write them.
+/// Reads notes that stand one behind the other, as this module and `fleetlog audit checkpoint` write them. A line that
+/// begins with `#` is a remark, as evidence has them.
 ///
 /// # Errors
 ///
 /// What is wrong with the first bad note.
 pub fn read_checkpoints(text: &str) -> Result<Vec<SignedCheckpoint>, note::Error> {
     let (mut notes, mut note, mut signed) = (vec![], String::new(), false);
-    for line in text.lines() {
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
         let is_signature = line.starts_with('\u{2014}');
         if signed && !is_signature {
             notes.push(std::mem::take(&mut note).parse()?);

@@ -12,10 +12,13 @@
 //! - [`range`]: the proof that a log has a range of events, for who has only these
 //! - [`read`]: what others ask: a checkpoint, a tile, a proof
 //! - [`mod@verify`]: hashes a log again, and says what was changed
+//! - [`mod@watch`]: elsewhere: whether a service's checkpoints go on from those that it showed before
+//! - [`durable`]: files that survive the machine
 //! - [`instruments`]: what this crate counts
 
 pub mod bundle;
 pub mod custody;
+mod durable;
 pub mod hash;
 pub mod instruments;
 pub mod note;
@@ -26,6 +29,7 @@ pub mod sequencer;
 pub mod store;
 pub mod tree;
 pub mod verify;
+pub mod watch;
 
 use fleetlog_event_log::{LogId, Position};
 

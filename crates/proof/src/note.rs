@@ -92,6 +92,18 @@ impl VerifierKey {
         &self.name
     }
 
+    /// What the key signs.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The name of the checkpoints of a log by this key: an installation's, or that log's own.
+    #[must_use]
+    pub fn origin_of(&self, log_id: LogId) -> String {
+        if log_of(&self.name) == Some(log_id) { self.name.clone() } else { origin(&self.name, log_id) }
+    }
+
     /// The key of one of the installation's logs. A key that is a log's already stays as it is.
     #[must_use]
     pub fn of_log(&self, origin: &str) -> Self {
