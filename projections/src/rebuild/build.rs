@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Step;
-use super::work::{Context, FOLLOW_EVERY, Stopped, Task};
+use super::work::{Context, Stopped, Task};
 use crate::read_model::ReadModel;
 use crate::runner::{Applier, BuiltSlice, Checkpoints, Options};
 
@@ -102,11 +102,8 @@ impl Part {
 /// Catches up with the live version, and goes to the next step once it is close.
 pub(super) async fn catch_up<M: ReadModel>(context: &Context, task: &Task) -> Result<(), Stopped> {
     let began = Instant::now();
-    let level = follow::<M>(context, task).await?;
-    if level.is_ahead().await? {
-        // It was built up to the head of the log, and the live version is not there yet.
-        context.stop.run_until_cancelled(tokio::time::sleep(FOLLOW_EVERY)).await;
-    } else if began.elapsed() <= CLOSE {
+    follow::<M>(context, task).await?;
+    if began.elapsed() <= CLOSE {
         crash::point("rebuild.caught_up");
         context
             .step(
@@ -122,7 +119,7 @@ pub(super) async fn catch_up<M: ReadModel>(context: &Context, task: &Task) -> Re
 }
 
 /// Folds what the live version has and this one lacks.
-pub(super) async fn follow<M: ReadModel>(context: &Context, task: &Task) -> Result<Level<M>, Stopped> {
+pub(super) async fn follow<M: ReadModel>(context: &Context, task: &Task) -> Result<(), Stopped> {
     let live = live_positions(&mut *context.log.pool().acquire().await?, M::NAME, false).await?;
     let mut level = Level::<M>::new(&context.log, &context.options, task.version).await?;
     for (&log_id, &until) in &live {
@@ -131,7 +128,7 @@ pub(super) async fn follow<M: ReadModel>(context: &Context, task: &Task) -> Resu
             context.folded(M::NAME, events);
         }
     }
-    Ok(level)
+    Ok(())
 }
 
 /// Brings a version to the positions of another.
@@ -160,22 +157,6 @@ impl<M: ReadModel> Level<M> {
         let (to, events) = self.builder.apply(log_id, self.position(log_id), slice).await?;
         self.positions.insert(log_id, to);
         Ok(events)
-    }
-
-    /// Whether this version has events that the live one lacks, so that the two cannot be compared yet. A live version of
-    /// another format is not compared, and this program does not keep it up to date.
-    async fn is_ahead(&self) -> Result<bool, Stopped> {
-        let mut connection = self.builder.log.pool().acquire().await?;
-        let format: i32 = sqlx::query_scalar(
-            "SELECT coalesce(format, version) FROM projections WHERE projection = $1 AND live",
-        )
-        .bind(M::NAME)
-        .fetch_one(&mut *connection)
-        .await?;
-        let live = live_positions(&mut connection, M::NAME, false).await?;
-        let is_ahead =
-            |(log_id, position): (&LogId, &Position)| *position > live.get(log_id).copied().unwrap_or(0);
-        Ok(format == M::FORMAT && self.positions.iter().any(is_ahead))
     }
 
     /// Applies what the live version has, without holding it. What is left is little, and the read model remembers what

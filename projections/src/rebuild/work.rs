@@ -21,7 +21,7 @@ use crate::runner::Options;
 /// How often a node looks whether a rebuild is under way.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a rebuild that waits follows the live version.
-pub(super) const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 /// How often a rebuild that works renews its lease, and notes its rate.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// The rebuild is tried again after this long when a try has failed.
