@@ -140,9 +140,11 @@ pub async fn run(args: Replay) -> anyhow::Result<()> {
                 None => None,
             };
             let mut out = BufWriter::new(output());
-            let told = replay::run(log, &options, &mut |line: &Line| tell(&mut out, format, line)).await;
+            let mut told = replay::run(log, &options, &mut |line: &Line| tell(&mut out, format, line)).await;
+            if let (Ok(()), Some(proof)) = (&told, proof) {
+                told = tell(&mut out, format, &proof).map_err(Into::into);
+            }
             // The lines before an error are told, too.
-            let told = told.and_then(|()| Ok(proof.map_or(Ok(()), |proof| tell(&mut out, format, &proof))?));
             told.and(out.flush().map_err(Into::into))?;
             anyhow::Ok(())
         })

@@ -42,7 +42,6 @@ pub struct ArchivedRange {
 
 impl ArchivedRange {
     fn of(range: Archived, tells_location: bool) -> Self {
-        let file = range.copy.as_ref().map(|copy| copy.file().to_owned());
         Self {
             log_id: range.log_id.0,
             first_position: range.first,
@@ -50,8 +49,8 @@ impl ArchivedRange {
             recorded_from: range.first_recorded_at,
             recorded_to: range.last_recorded_at,
             removed_at: range.removed_at,
-            state: if file.is_some() { "archived" } else { "removed" },
-            file,
+            state: state(&range),
+            file: range.copy.as_ref().map(|copy| copy.file().to_owned()),
             location: range.copy.map(|copy| copy.location).filter(|_| tells_location),
         }
     }
@@ -62,6 +61,11 @@ impl ArchivedRange {
         let tells_location = authorize(caller, Action::TenantsRead, &Resource::Platform).is_ok();
         ranges.into_iter().map(|range| Self::of(range, tells_location)).collect()
     }
+}
+
+/// What became of the events of a range that was removed.
+fn state(range: &Archived) -> &'static str {
+    if range.copy.is_some() { "archived" } else { "removed" }
 }
 
 /// Why an event is not there any more, for people: where it is, and how it comes back.
@@ -83,8 +87,7 @@ fn explain(range: &Archived) -> String {
 
 /// 410: an event is asked for that was removed.
 pub(super) fn gone(range: &Archived) -> Error {
-    let code = if range.copy.is_some() { "archived" } else { "removed" };
-    Error::new(StatusCode::GONE, code, explain(range))
+    Error::new(StatusCode::GONE, state(range), explain(range))
 }
 
 /// A page of what is on the record, and what of it was removed.

@@ -138,19 +138,12 @@ impl HttpBody for Watched {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.body.size_hint();
-        let rest = self.rest.len() as u64;
-        hint = match (hint.lower() + rest, hint.upper().map(|upper| upper + rest)) {
-            (lower, Some(upper)) if lower == upper => SizeHint::with_exact(upper),
-            (lower, upper) => {
-                let mut hint = SizeHint::new();
-                hint.set_lower(lower);
-                if let Some(upper) = upper {
-                    hint.set_upper(upper);
-                }
-                hint
-            }
-        };
+        let (of_body, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(of_body.lower() + rest);
+        if let Some(upper) = of_body.upper() {
+            hint.set_upper(upper + rest);
+        }
         hint
     }
 }

@@ -72,7 +72,7 @@ impl Service {
 
     /// The logs that the key may see.
     pub async fn logs(&self) -> Result<Vec<LogId>, Failure> {
-        let answer = self.ask(Method::GET, "", None, LIST).await?;
+        let answer = self.send(Method::GET, "", None, LIST).await?;
         let list: List = read(&answer)?;
         Ok(list.items.iter().map(|log| LogId(log.log_id)).collect())
     }
@@ -92,7 +92,7 @@ impl Service {
     /// What the service gives as the proof that a log of one size is the beginning of the log of another.
     pub async fn consistency(&self, log_id: LogId, old: u64, size: u64) -> Result<Vec<Hash>, Failure> {
         let path = format!("/{log_id}/consistency?old={old}&size={size}");
-        let proof: Consistency = read(&self.ask(Method::GET, &path, None, PROOF).await?)?;
+        let proof: Consistency = read(&self.send(Method::GET, &path, None, PROOF).await?)?;
         let hashes: Option<Vec<Hash>> = proof.hashes.iter().map(|hash| Hash::parse(hash)).collect();
         hashes.ok_or_else(|| Failure("the service's proof has something else than hashes".to_owned()))
     }
@@ -100,22 +100,11 @@ impl Service {
     /// Adds a signature to a checkpoint.
     pub async fn add_cosignature(&self, log_id: LogId, size: u64, line: &str) -> Result<(), Failure> {
         let body = json!({"size": size, "line": line}).to_string();
-        self.ask(Method::POST, &format!("/{log_id}/cosignatures"), Some(body), PROOF).await?;
-        Ok(())
+        let path = format!("/{log_id}/cosignatures");
+        succeeded(&self.send(Method::POST, &path, Some(body), PROOF).await?).map(drop)
     }
 
-    async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<String>,
-        most: usize,
-    ) -> Result<Response<Bytes>, Failure> {
-        let answer = self.send(method, path, body, most).await?;
-        succeeded(&answer)?;
-        Ok(answer)
-    }
-
+    /// Returns the whole answer, whatever its status.
     async fn send(
         &self,
         method: Method,
@@ -138,8 +127,9 @@ impl Service {
     }
 }
 
+/// Reads an answer, unless it is a refusal.
 fn read<'a, T: Deserialize<'a>>(answer: &'a Response<Bytes>) -> Result<T, Failure> {
-    serde_json::from_slice(answer.body())
+    serde_json::from_slice(succeeded(answer)?)
         .map_err(|error| Failure(format!("the service's answer has another form: {error}")))
 }
 
