@@ -6,7 +6,7 @@ use rstest::rstest;
 use sqlx::Executor;
 
 use super::windows::untidy;
-use super::{Running, append};
+use super::{Running, append, assert_equal_to_the_fold_of_the_log};
 use crate::support::{Database, tool, url};
 
 /// What a command wrote, and its exit code. `None`: it was killed.
@@ -62,6 +62,18 @@ async fn a_rebuild_that_is_killed_in_any_step_goes_on_by_itself(#[case] point: &
     let windows: Vec<&str> =
         listed.out.lines().filter(|line| line.starts_with("telemetry_windows")).collect();
     assert!(windows[0].contains("kept") && windows[1].contains("live"), "{}", listed.out);
+}
+
+#[tokio::test]
+async fn a_live_version_that_is_behind_the_log_is_compared_at_its_own_position() {
+    let (database, log) = recorded().await;
+    append(&log, untidy(300, 400)).await;
+    let rebuilt = run(&database, &["rebuild", "telemetry_windows"], "").await;
+    assert_eq!(rebuilt.code, Some(0), "{} {}", rebuilt.out, rebuilt.error);
+    let running = Running::start(&log);
+    running.catch_up().await;
+    assert_equal_to_the_fold_of_the_log(&log).await;
+    running.stop().await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Folds a new version: first the log as it was at the beginning, slice by slice, then what has come since.
+//! Folds a new version: first what the live one holds at the beginning, slice by slice, then what it has folded since.
 
 use std::collections::BTreeMap;
 use std::thread::available_parallelism;
@@ -34,7 +34,7 @@ struct Part {
     slice: Slice,
 }
 
-/// Folds what the logs held when the building began, and goes to the next step.
+/// Folds what the live version held when the building began, and goes to the next step.
 pub(super) async fn build<M: ReadModel>(context: &Context, task: &Task) -> Result<(), Stopped> {
     divide::<M>(&context.log, task).await?;
     let mut parts = unfinished(&context.log, task).await?;
@@ -231,19 +231,34 @@ fn slices() -> i64 {
     available_parallelism().map_or(1, |processors| processors.get() as i64)
 }
 
-/// Divides the logs into slices, unless that was done.
+/// Divides the logs into slices, unless that was done. They end where the live version is, which may be behind the head:
+/// a version that was ahead of it could not be compared with it. A live version of another format is not compared, and
+/// this program does not keep it up to date: then the slices end at the head.
 async fn divide<M: ReadModel>(log: &EventLog, task: &Task) -> Result<(), Stopped> {
     let lanes: Vec<&str> = M::LANES.iter().map(|lane| lane.as_str()).collect();
     let most = if M::DIVISIBLE { slices().min(MAX_SLICES) } else { 1 };
     let divided = sqlx::query(
         "INSERT INTO projection_rebuild_parts (rebuild_id, log_id, part, parts, target)
-         SELECT $1, log_id, part, parts, head
-         FROM logs CROSS JOIN LATERAL (SELECT least($3, greatest(1, head / $4))::int AS parts) AS divided
+         SELECT $1, log_id, part, parts, target
+         FROM logs CROSS JOIN projections AS live
+         LEFT JOIN projection_checkpoints AS checkpoint USING (projection, version, log_id)
+         CROSS JOIN LATERAL (
+             SELECT CASE coalesce(live.format, live.version) WHEN $6 THEN coalesce(position, 0) ELSE head END AS target
+         ) AS reached
+         CROSS JOIN LATERAL (SELECT least($3, greatest(1, target / $4))::int AS parts) AS divided
          CROSS JOIN LATERAL generate_series(0, parts - 1) AS part
-         WHERE lane = ANY($2) AND head > 0
+         WHERE projection = $5 AND live AND lane = ANY($2) AND target > 0
            AND NOT EXISTS (SELECT FROM projection_rebuild_parts WHERE rebuild_id = $1)",
     );
-    divided.bind(task.rebuild_id).bind(lanes).bind(most).bind(SLICE).execute(log.pool()).await?;
+    divided
+        .bind(task.rebuild_id)
+        .bind(lanes)
+        .bind(most)
+        .bind(SLICE)
+        .bind(M::NAME)
+        .bind(M::FORMAT)
+        .execute(log.pool())
+        .await?;
     Ok(())
 }
 
