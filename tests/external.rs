@@ -1,5 +1,7 @@
 //! The subscriber to an external broker: against Mosquitto, and against a broker that misbehaves on purpose.
 
+mod tls;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ struct Running {
 
 impl Running {
     fn start(node: &Node, address: SocketAddr, change: impl FnOnce(&mut Options)) -> Self {
-        let mut options = Options::new(format!("mqtt://{address}").parse().expect("a URL"), "fleetlog");
+        let mut options = Options::new(address.into(), "fleetlog");
         change(&mut options);
         let (subscriber, status) = Subscriber::new(options, node.ingest.clone()).expect("options");
         let stop = CancellationToken::new();
@@ -149,6 +151,20 @@ async fn a_broker_that_sends_more_than_there_is_room_for_is_held_back_and_answer
         assert_eq!(client.puback().await, id);
     }
     running.stop().await;
+}
+
+#[tokio::test]
+async fn two_nodes_with_one_client_id_are_told_that_they_take_each_others_session() {
+    let (node, (_directory, broker)) = (Node::start().await, mosquitto().await);
+    let [mut first, mut second] = [(); 2].map(|()| Running::start(&node, broker.address(), |_| ()));
+    for running in [&mut first, &mut second] {
+        let told =
+            |status: &Status| status.error.as_ref().is_some_and(|error| error.contains("--mqtt-client-id"));
+        let told = running.status.wait_for(told);
+        tokio::time::timeout(Duration::from_mins(1), told).await.expect("told").expect("running");
+    }
+    first.stop().await;
+    second.stop().await;
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::shutdown;
 /// Runs the simulated devices until the duration is over or Ctrl-C, and prints a report.
 pub async fn simulate(args: Simulate) -> anyhow::Result<()> {
     let duration = args.duration.map(Duration::try_from_secs_f64).transpose()?;
-    let (url, tenant) = (args.target.mqtt_url.parse()?, args.target.tenant.parse()?);
+    let (url, tenant) = (args.target.broker()?, args.target.tenant.parse()?);
     let faults = simulate::Faults {
         fail: args.fail_rate,
         silent: args.silent_rate,
@@ -64,7 +64,7 @@ fn read_credentials(file: &Path) -> anyhow::Result<Vec<(Uid, String)>> {
 /// Publishes this machine's readings until Ctrl-C.
 pub async fn agent(args: Agent) -> anyhow::Result<()> {
     let uid = args.uid.unwrap_or_else(agent::hostname).parse()?;
-    let mut options = agent::Options::new(args.target.mqtt_url.parse()?, args.target.tenant.parse()?, uid);
+    let mut options = agent::Options::new(args.target.broker()?, args.target.tenant.parse()?, uid);
     options.interval = Duration::from_secs(args.interval.into());
     agent::run(options, shutdown::on_signal()?).await;
     Ok(())

@@ -9,6 +9,8 @@ use anyhow::Context;
 use fleetlog_engine::devices::credentials::secret::ServiceLogin;
 use fleetlog_event_log::database;
 use fleetlog_mqtt::subscriber;
+use fleetlog_mqtt::url::Url;
+use fleetlog_tls::client::Identity;
 use sqlx::postgres::PgConnectOptions;
 
 use super::output::output;
@@ -39,7 +41,7 @@ fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<ServiceLogin>)> {
     };
     let options = subscriber::Options {
         group: args.mqtt_share.clone(),
-        ..subscriber::Options::new(url.parse().context("FLEETLOG_MQTT_URL")?, &args.mqtt_client_id)
+        ..subscriber::Options::new(broker_url(url, args.broker_identity())?, &args.mqtt_client_id)
     };
     let login = options.url.service_login();
     if options.group.is_some() {
@@ -48,6 +50,20 @@ fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<ServiceLogin>)> {
         );
     }
     Ok((Broker::External { options, takeover: args.mqtt_takeover }, login))
+}
+
+/// The broker's address. Reads the files that TLS needs, so that a mistake is told before anything is made.
+fn broker_url(text: &str, identity: Identity) -> anyhow::Result<Url> {
+    let url: Url = text.parse().context("FLEETLOG_MQTT_URL")?;
+    if url.tls().is_some() {
+        identity.config()?;
+        return Ok(url.with_tls(Some(identity)));
+    }
+    anyhow::ensure!(
+        identity == Identity::default(),
+        "--mqtt-ca, --mqtt-cert and --mqtt-key are for TLS: give the broker as mqtts://"
+    );
+    Ok(url)
 }
 
 /// Brings the database's schema up to date.

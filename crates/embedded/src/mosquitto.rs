@@ -24,7 +24,8 @@ const ATTEMPTS: usize = 5;
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The directory for the configuration, the sessions and the log; created if missing. Its files `passwords` and
-    /// `acl`, if there are any, say who may connect; without them anyone may.
+    /// `acl`, if there are any, say who may connect; without them anyone may. With the files `certificate`, `key` and
+    /// `authority` the broker speaks TLS only, and every client shows a certificate of that authority.
     pub dir: PathBuf,
     /// The port on 127.0.0.1; `None` takes a free one.
     pub port: Option<u16>,
@@ -146,8 +147,16 @@ fn configuration(dir: &Path, port: u16, root: bool) -> String {
     } else {
         "allow_anonymous true\n".to_owned()
     };
+    let [certificate, key, authority] = ["certificate", "key", "authority"].map(|name| dir.join(name));
+    let tls = if certificate.exists() {
+        let (certificate, key, authority) = (certificate.display(), key.display(), authority.display());
+        format!("certfile {certificate}\nkeyfile {key}\ncafile {authority}\nrequire_certificate true\n")
+    } else {
+        String::new()
+    };
     format!(
         "listener {port} 127.0.0.1\n\
+         {tls}\
          {access}\
          {user}\
          persistence true\n\

@@ -9,10 +9,10 @@
 pub mod url;
 
 use std::error::Error as Cause;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fleetlog_tls::client::Identity;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body;
@@ -20,8 +20,6 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, Builder};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
 
 pub use url::Url;
 
@@ -45,8 +43,8 @@ pub struct Limits {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// TLS cannot be used at all.
-    #[error("TLS cannot be used: {0}")]
-    Tls(String),
+    #[error(transparent)]
+    Tls(#[from] fleetlog_tls::Error),
     /// Nobody can be reached there, or with another certificate than one that this machine trusts.
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
@@ -68,15 +66,7 @@ pub struct Client(legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 impl Client {
     /// A client that trusts the certificates that this machine trusts. If there are none, it can ask only this machine.
     pub fn new() -> Result<Self, Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        // The provider is named: another crate may have built in a second one, and then there is no default.
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Error::Tls(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = Identity::default().config()?;
         let mut tcp = HttpConnector::new();
         tcp.set_connect_timeout(Some(CONNECT));
         tcp.set_nodelay(true);

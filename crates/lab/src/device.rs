@@ -14,7 +14,7 @@ use std::time::Duration;
 use fleetlog_aggregates::identity::{Tenant, Uid};
 use fleetlog_aggregates::topic::{Channel, Topic};
 use fleetlog_event_log::backoff::Backoff;
-use fleetlog_mqtt::url::Url;
+use fleetlog_mqtt::url::Plain;
 use parking_lot::Mutex;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
@@ -93,7 +93,7 @@ struct Session<'a, F> {
 /// Publishes the messages of `outbox` until it is closed and all of them are acknowledged, and calls `tell` with what
 /// happens meanwhile. Dropping the future drops the connection.
 pub(crate) async fn run(
-    url: &Url,
+    url: &Plain,
     identity: &Identity,
     outbox: mpsc::Receiver<Message>,
     tell: impl Fn(News),

@@ -5,6 +5,7 @@
 //! reading lets the connection die. So this client uses only rumqttc's packets, and writes all waiting packets at once.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -12,10 +13,11 @@ use rumqttc::v5::mqttbytes;
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, Connect, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet, PingReq,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::url::Url;
 
@@ -37,6 +39,13 @@ pub enum Error {
     /// A network error.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// A file with a certificate or a key cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] fleetlog_tls::Error),
+    /// The broker and this client do not agree on TLS: most often the broker's certificate is of an authority that is not
+    /// trusted, or for another name.
+    #[error("TLS with the broker failed: {0}")]
+    Tls(io::Error),
     /// The broker sent nothing, or accepted nothing, in time.
     #[error("the broker is silent")]
     Silent,
@@ -49,6 +58,11 @@ pub enum Error {
     /// The broker sent DISCONNECT.
     #[error("the broker disconnected: {0:?}")]
     Disconnected(DisconnectReasonCode),
+    /// Another client has connected with the same client id.
+    #[error(
+        "another client has taken over the session of this client id; name another one (--mqtt-client-id), or start all nodes with --mqtt-takeover"
+    )]
+    TakenOver,
     /// The broker closed the connection without DISCONNECT.
     #[error("the broker closed the connection")]
     Closed,
@@ -68,24 +82,20 @@ pub struct Granted {
 
 /// The reading half of a connection.
 pub struct Reader {
-    stream: OwnedReadHalf,
+    stream: Box<dyn AsyncRead + Send + Unpin>,
     buffer: BytesMut,
 }
 
 /// The writing half of a connection.
 pub struct Writer {
-    stream: OwnedWriteHalf,
+    stream: Box<dyn AsyncWrite + Send + Unpin>,
     buffer: BytesMut,
 }
 
 /// Connects and logs in. Returns both halves of the connection and what the broker grants.
 pub async fn open(url: &Url, mut connect: Connect) -> Result<(Reader, Writer, Granted), Error> {
     let open = async {
-        let stream = TcpStream::connect((url.host(), url.port)).await?;
-        stream.set_nodelay(true)?;
-        let (reading, writing) = stream.into_split();
-        let mut reader = Reader { stream: reading, buffer: BytesMut::with_capacity(64 << 10) };
-        let mut writer = Writer { stream: writing, buffer: BytesMut::new() };
+        let (mut reader, mut writer) = connect_to(url).await?;
         connect.keep_alive = KEEP_ALIVE;
         writer.put(&Packet::Connect(connect, None, url.login()))?;
         writer.flush().await?;
@@ -98,6 +108,33 @@ pub async fn open(url: &Url, mut connect: Connect) -> Result<(Reader, Writer, Gr
         }
     };
     timeout(PATIENCE, open).await.map_err(|_| Error::Silent)?
+}
+
+async fn connect_to(url: &Url) -> Result<(Reader, Writer), Error> {
+    let stream = TcpStream::connect((url.host(), url.port)).await?;
+    stream.set_nodelay(true)?;
+    let Some(tls) = url.tls() else {
+        let (reading, writing) = stream.into_split();
+        return Ok(halves(reading, writing));
+    };
+    let name =
+        ServerName::try_from(url.host().to_owned()).map_err(|error| Error::Tls(io::Error::other(error)))?;
+    // The files are read again for each connection: a certificate that is replaced is used by the next one.
+    let tls = tls.clone();
+    let config = tokio::task::spawn_blocking(move || tls.config()).await.map_err(io::Error::other)??;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(Error::Tls)?;
+    let (reading, writing) = split(stream);
+    Ok(halves(reading, writing))
+}
+
+fn halves(
+    reading: impl AsyncRead + Send + Unpin + 'static,
+    writing: impl AsyncWrite + Send + Unpin + 'static,
+) -> (Reader, Writer) {
+    (
+        Reader { stream: Box::new(reading), buffer: BytesMut::with_capacity(64 << 10) },
+        Writer { stream: Box::new(writing), buffer: BytesMut::new() },
+    )
 }
 
 impl From<&ConnAck> for Granted {
@@ -118,7 +155,12 @@ impl Reader {
     pub async fn next(&mut self) -> Result<Packet, Error> {
         loop {
             match Packet::read(&mut self.buffer, Some(MAX_PACKET)) {
-                Ok(Packet::Disconnect(farewell)) => return Err(Error::Disconnected(farewell.reason_code)),
+                Ok(Packet::Disconnect(farewell)) => {
+                    return Err(match farewell.reason_code {
+                        DisconnectReasonCode::SessionTakenOver => Error::TakenOver,
+                        other => Error::Disconnected(other),
+                    });
+                }
                 Ok(packet) => return Ok(packet),
                 Err(mqttbytes::Error::InsufficientBytes(more)) => self.buffer.reserve(more.max(8 << 10)),
                 Err(error) => return Err(error.into()),
@@ -146,6 +188,8 @@ impl Writer {
                 return Err(Error::Closed);
             }
         }
+        // TLS may still hold what was written.
+        timeout(SILENCE, self.stream.flush()).await.map_err(|_| Error::Silent)??;
         Ok(())
     }
 
@@ -158,6 +202,7 @@ impl Writer {
     /// Disconnects. The broker keeps a persistent session.
     pub async fn disconnect(mut self) -> Result<(), Error> {
         self.put(&Packet::Disconnect(Disconnect::new(DisconnectReasonCode::NormalDisconnection)))?;
-        self.flush().await
+        self.flush().await?;
+        Ok(timeout(SILENCE, self.stream.shutdown()).await.map_err(|_| Error::Silent)??)
     }
 }

@@ -1,18 +1,23 @@
-//! A broker's address, as every MQTT client in this workspace takes it: `mqtt://user:password@host:port`.
+//! A broker's address, as every MQTT client in this workspace takes it: `mqtt://user:password@host:port`, or `mqtts://` for
+//! TLS.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
 
 use fleetlog_engine::devices::credentials::secret::ServiceLogin;
+use fleetlog_tls::client::Identity;
 use percent_encoding::percent_decode_str;
 use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::v5::Login;
 
-const DEFAULT_PORT: u16 = 1883;
+/// The port of MQTT, and that of MQTT over TLS.
+const DEFAULT_PORTS: [u16; 2] = [1883, 8883];
 
 /// A broker's host and port, and a login.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url {
+    /// Whom to trust, and what to show. `None`: without TLS.
+    tls: Option<Identity>,
     host: String,
     pub(crate) port: u16,
     login: Option<(String, String)>,
@@ -21,13 +26,8 @@ pub struct Url {
 /// Why a text is not a broker's address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUrl {
-    /// The scheme asks for TLS, which is not supported. Plain MQTT in its place would show the password to the network.
-    #[error(
-        "a broker is reached without TLS (mqtt://host:port); terminate TLS in front of fleetlog, for example with stunnel"
-    )]
-    Tls,
     /// The text has another form.
-    #[error("a broker is given as mqtt://[user:password@]host[:port]")]
+    #[error("a broker is given as mqtt://[user:password@]host[:port], or as mqtts:// for TLS")]
     Form,
 }
 
@@ -36,11 +36,11 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
         let (scheme, rest) = text.split_once("://").ok_or(InvalidUrl::Form)?;
-        match scheme.to_ascii_lowercase().as_str() {
-            "mqtt" | "tcp" => {}
-            "mqtts" | "ssl" | "tls" => return Err(InvalidUrl::Tls),
+        let tls = match scheme.to_ascii_lowercase().as_str() {
+            "mqtt" | "tcp" => None,
+            "mqtts" | "ssl" | "tls" => Some(Identity::default()),
             _ => return Err(InvalidUrl::Form),
-        }
+        };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (login, place) = match rest.rsplit_once('@') {
             Some((login, place)) => (Some(login), place),
@@ -48,14 +48,14 @@ impl FromStr for Url {
         };
         let authority: http::uri::Authority = place.parse().map_err(|_| InvalidUrl::Form)?;
         let port = match place.strip_prefix(authority.host()) {
-            Some("") => DEFAULT_PORT,
+            Some("") => DEFAULT_PORTS[usize::from(tls.is_some())],
             _ => authority.port_u16().ok_or(InvalidUrl::Form)?,
         };
         let login = login.map(|login| {
             let (user, password) = login.split_once(':').unwrap_or((login, ""));
             Ok((decode(user)?, decode(password)?))
         });
-        Ok(Self { host: authority.host().to_owned(), port, login: login.transpose()? })
+        Ok(Self { tls, host: authority.host().to_owned(), port, login: login.transpose()? })
     }
 }
 
@@ -68,6 +68,18 @@ impl Url {
     /// The host as the resolver takes it: without the brackets of an IPv6 address.
     pub(crate) fn host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// Whom to trust and what to show, if the broker is reached over TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Identity> {
+        self.tls.as_ref()
+    }
+
+    /// The same address, with this in the place of what [`Url::tls`] says.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Identity>) -> Self {
+        Self { tls, ..self }
     }
 
     pub(crate) fn login(&self) -> Option<Login> {
@@ -85,14 +97,47 @@ impl Url {
     pub fn with_login(&self, user: impl Into<String>, password: impl Into<String>) -> Self {
         Self { login: Some((user.into(), password.into())), ..self.clone() }
     }
+}
+
+/// A broker's address without TLS, which is what rumqttc can reach: its TLS needs a version of rustls-webpki with known
+/// faults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plain(Url);
+
+/// The address asks for TLS. Plain MQTT in its place would show the password to the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this command speaks MQTT without TLS only: mqtt://host:port")]
+pub struct AsksForTls;
+
+impl TryFrom<Url> for Plain {
+    type Error = AsksForTls;
+
+    fn try_from(url: Url) -> Result<Self, AsksForTls> {
+        if url.tls.is_some() { Err(AsksForTls) } else { Ok(Self(url)) }
+    }
+}
+
+impl From<SocketAddr> for Plain {
+    fn from(address: SocketAddr) -> Self {
+        Self(address.into())
+    }
+}
+
+impl Plain {
+    /// The same host and port, with another login.
+    #[must_use]
+    pub fn with_login(&self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        Self(self.0.with_login(user, password))
+    }
 
     /// The options of a client that connects to this broker with at most `window` unacknowledged messages: rumqttc
     /// reserves a table entry for each.
     #[must_use]
     pub fn client(&self, client_id: &str, window: u16) -> MqttOptions {
+        let Url { host, port, login, .. } = &self.0;
         // rumqttc joins host and port with a colon, so an IPv6 address keeps its brackets.
-        let mut options = MqttOptions::new(client_id, &self.host, self.port);
-        if let Some((user, password)) = &self.login {
+        let mut options = MqttOptions::new(client_id, host, *port);
+        if let Some((user, password)) = login {
             options.set_credentials(user, password);
         }
         let mut network = options.network_options();
@@ -103,20 +148,27 @@ impl Url {
     }
 }
 
+impl std::fmt::Display for Plain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl From<SocketAddr> for Url {
     fn from(address: SocketAddr) -> Self {
         let host = match address {
             SocketAddr::V4(address) => address.ip().to_string(),
             SocketAddr::V6(address) => format!("[{}]", address.ip()),
         };
-        Self { host, port: address.port(), login: None }
+        Self { tls: None, host, port: address.port(), login: None }
     }
 }
 
 /// Omits the password.
 impl std::fmt::Display for Url {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "mqtt://{}:{}", self.host, self.port)
+        let scheme = if self.tls.is_some() { "mqtts" } else { "mqtt" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
     }
 }
 
@@ -133,7 +185,11 @@ mod tests {
 
     fn url(host: &str, port: u16, login: Option<(&str, &str)>) -> Url {
         let login = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
-        Url { host: host.to_owned(), port, login }
+        Url { tls: None, host: host.to_owned(), port, login }
+    }
+
+    fn over_tls(host: &str, port: u16) -> Url {
+        Url { tls: Some(Identity::default()), ..url(host, port, None) }
     }
 
     #[test]
@@ -146,16 +202,20 @@ mod tests {
             ("mqtt://u:p%40ss%3a@h:1", url("h", 1, Some(("u", "p@ss:")))),
             ("mqtt://u@h", url("h", 1883, Some(("u", "")))),
             ("mqtt://t0%2Fdev-01:p@h", url("h", 1883, Some(("t0/dev-01", "p")))),
+            ("mqtts://h", over_tls("h", 8883)),
+            ("SSL://h:443", over_tls("h", 443)),
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
     }
 
     #[test]
-    fn anything_else_is_refused_and_tls_never_becomes_plain() {
-        for text in ["mqtts://h", "ssl://h:8883", "MQTTS://h"] {
-            assert_eq!(text.parse::<Url>(), Err(InvalidUrl::Tls), "{text}");
-        }
+    fn tls_never_becomes_plain() {
+        assert_eq!(Plain::try_from(over_tls("h", 8883)), Err(AsksForTls));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
         for text in [
             "",
             "localhost:1883",

@@ -1,5 +1,7 @@
-//! The certificate with which a listener speaks TLS 1.2 or 1.3. It is read again when its files change, and connections
-//! that are open stay open.
+//! TLS 1.2 and 1.3. The certificate of a listener is read again when its files change, and connections that are open stay
+//! open. A [`client`] names whom it trusts, and may show a certificate of its own.
+
+pub mod client;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,6 +60,9 @@ pub enum Error {
     /// The key is not that of the certificate.
     #[error("the key in {} is not that of the certificate in {}", .0.key.display(), .0.certificate.display())]
     OtherKey(Files),
+    /// The cryptography lacks what TLS 1.2 and 1.3 need.
+    #[error("TLS cannot be used: {0}")]
+    Cryptography(rustls::Error),
     /// The certificate or the key is of a kind that cannot be used.
     #[error("the certificate in {} cannot be used: {source}", files.certificate.display())]
     Unusable {
@@ -106,12 +111,11 @@ impl Certificate {
     ///
     /// # Errors
     ///
-    /// [`Error::Unusable`], if the cryptography lacks what TLS 1.2 and 1.3 need.
+    /// [`Error::Cryptography`]
     pub fn acceptor(&self, protocols: &[&str]) -> Result<TlsAcceptor, Error> {
-        let unusable = |source| Error::Unusable { files: self.0.files.clone(), source };
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.0.provider))
             .with_safe_default_protocol_versions()
-            .map_err(unusable)?
+            .map_err(Error::Cryptography)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&self.0) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();

@@ -1,0 +1,54 @@
+//! TLS as a client: whom it trusts, and the certificate that it shows.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::sign::SingleCertAndKey;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::{Error, Files, Text, read};
+
+/// Whom a client trusts, and the certificate that it shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificates of the authorities that are trusted, in PEM. `None`: those that this machine trusts, or what the
+    /// variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+    pub authorities: Option<PathBuf>,
+    /// The client's own certificate, for a server that asks for one.
+    pub certificate: Option<Files>,
+}
+
+impl Identity {
+    /// Reads the files, and returns what opens connections of TLS 1.2 or 1.3. If nobody is trusted, none can be opened.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]
+    pub fn config(&self) -> Result<ClientConfig, Error> {
+        // The provider is named: another crate may have built in a second one, and then there is no default.
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(Error::Cryptography)?
+            .with_root_certificates(self.roots()?);
+        let Some(files) = &self.certificate else { return Ok(builder.with_no_client_auth()) };
+        let certificate = Text::read(files)?.certified(files, &provider)?;
+        Ok(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certificate))))
+    }
+
+    fn roots(&self) -> Result<RootCertStore, Error> {
+        let mut roots = RootCertStore::empty();
+        let Some(path) = &self.authorities else {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            return Ok(roots);
+        };
+        let text = read(path)?;
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        let unusable = |source| Error::Pem { path: path.clone(), what: "certificate", source };
+        let (usable, _) = roots.add_parsable_certificates(certificates.map_err(unusable)?);
+        if usable == 0 { Err(unusable(pem::Error::NoItemsFound)) } else { Ok(roots) }
+    }
+}
