@@ -10,6 +10,7 @@
 pub mod client;
 pub mod descriptors;
 pub mod instruments;
+mod losses;
 pub mod publisher;
 pub mod server;
 pub mod subscriber;

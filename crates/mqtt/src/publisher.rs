@@ -4,21 +4,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use fleetlog_engine::dispatch::outlet::{CommandOutlet, Delivery, Lost, Message};
-use fleetlog_event_log::backoff::Backoff;
 use futures::future::BoxFuture;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     Connect, ConnectProperties, Packet, PubAck, PubAckReason, Publish, PublishProperties,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{self, Granted, Reader, Writer};
+use crate::losses::Losses;
 use crate::url::Url;
 
 /// The most unacknowledged commands.
@@ -69,7 +68,7 @@ impl Outlet {
     /// Publishes until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let keep_connected = async {
-            let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
+            let mut losses = Losses::new(&self.client_id);
             loop {
                 let connect = Connect {
                     keep_alive: 0,
@@ -79,14 +78,13 @@ impl Outlet {
                 };
                 let lost = match client::open(&self.url, connect).await {
                     Ok((reader, writer, granted)) => {
-                        backoff.reset();
+                        losses.connected();
                         self.publish(reader, writer, granted).await
                     }
                     Err(error) => Err(error),
                 };
                 let Err(error) = lost else { return };
-                tracing::warn!(%error, "lost the broker that commands go through; connecting again");
-                backoff.wait().await;
+                sleep(losses.lost(&error.into()).wait).await;
             }
         };
         let _ = shutdown.run_until_cancelled(keep_connected).await;

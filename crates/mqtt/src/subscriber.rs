@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use fleetlog_aggregates::topic::TELEMETRY_FILTER;
 use fleetlog_engine::ingest::{self, Closed, Receipt};
-use fleetlog_event_log::backoff::Backoff;
 use futures::FutureExt;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
@@ -25,11 +24,12 @@ use rumqttc::v5::mqttbytes::v5::{
     SubscribeReasonCode,
 };
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{self, Granted, MAX_PACKET, Reader, Writer};
 use crate::instruments;
+use crate::losses::{Loss, Losses, Lost};
 use crate::url::Url;
 
 /// How long the broker keeps the session, with its unacknowledged messages, while no node is connected.
@@ -88,17 +88,6 @@ pub enum Error {
     /// The group is not one segment of a topic filter.
     #[error("subscribe in group {0:?}: a group is not empty, and has no '/', '+' or '#'")]
     BadGroup(String),
-}
-
-/// Why a connection ended.
-#[derive(Debug, thiserror::Error)]
-enum Lost {
-    #[error(transparent)]
-    Connection(#[from] client::Error),
-    #[error("the broker refused the subscription: {0:?}")]
-    Refused(Vec<SubscribeReasonCode>),
-    #[error("the broker sent a message of QoS 2, which was not subscribed")]
-    QoS2,
 }
 
 /// The state of the subscription, for readiness.
@@ -170,24 +159,22 @@ impl Subscriber {
     }
 
     async fn keep_connected(&self, shutdown: &CancellationToken) {
-        let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
+        let mut losses = Losses::new(&self.connect.client_id);
         while !shutdown.is_cancelled() {
-            let Err(lost) = self.connection(shutdown).await else { return };
-            if self.status.borrow().subscribed {
-                backoff.reset();
-            }
+            let Err(lost) = self.connection(shutdown, &mut losses).await else { return };
+            let Loss { error, wait } = losses.lost(&lost);
             instruments::BROKER_CONNECTIONS_LOST.increment(1);
-            tracing::warn!(error = %lost, "lost the broker; connecting again");
-            self.status.send_replace(Status { error: Some(lost.to_string()), ..Status::default() });
-            let _ = shutdown.run_until_cancelled(backoff.wait()).await;
+            self.status.send_replace(Status { error: Some(error), ..Status::default() });
+            let _ = shutdown.run_until_cancelled(sleep(wait)).await;
         }
     }
 
     /// Runs one connection to its end, which is an error except at a shutdown.
-    async fn connection(&self, shutdown: &CancellationToken) -> Result<(), Lost> {
+    async fn connection(&self, shutdown: &CancellationToken, losses: &mut Losses) -> Result<(), Lost> {
         let opened = shutdown.run_until_cancelled(client::open(&self.url, self.connect.clone())).await;
         let Some(opened) = opened else { return Ok(()) };
         let (reader, mut writer, granted) = opened?;
+        losses.connected();
         // What the connection before this one had been granted holds no longer.
         self.status.send_modify(|status| (status.connected, status.subscribed) = (true, false));
         // Subscribe even if the broker kept the session: it may predate a change of the filter.
