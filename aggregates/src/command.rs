@@ -270,7 +270,7 @@ pub enum Next {
         attempt: u32,
         /// The earliest time to publish.
         at: DateTime<Utc>,
-        /// When the command times out if the attempt could not be published.
+        /// When the command times out if the attempt could not be published because the device is absent.
         or_time_out: DateTime<Utc>,
     },
     /// Record the timeout: no attempt, or no time, is left.
@@ -321,13 +321,21 @@ impl Command {
                 let again = deadline + pause(self.attempts);
                 if self.attempts < request.max_attempts && again < request.expires_at {
                     let attempt = self.attempts + 1;
-                    Some(Next::Send { attempt, at: again, or_time_out: request.expires_at })
+                    let or_time_out = self.last_deadline(request, deadline).min(request.expires_at);
+                    Some(Next::Send { attempt, at: again, or_time_out })
                 } else {
                     Some(Next::TimeOut { at: deadline })
                 }
             }
             _ => None,
         }
+    }
+
+    /// When the last attempt ends if each of those that are left is sent at its time. A command whose device went away after
+    /// an attempt ends then too: only one that was never sent waits for the device until it expires.
+    fn last_deadline(&self, request: &Request, deadline: DateTime<Utc>) -> DateTime<Utc> {
+        let timeout = TimeDelta::seconds(i64::from(request.timeout_s));
+        (self.attempts..request.max_attempts).fold(deadline, |end, attempt| end + pause(attempt) + timeout)
     }
 
     /// The events that follow from an input. Pure: the same state and input always give the same answer.

@@ -156,6 +156,26 @@ async fn a_silent_device_is_tried_again_and_given_up_and_its_late_answer_changes
 }
 
 #[tokio::test]
+async fn a_device_that_goes_away_after_an_attempt_is_given_up_as_a_silent_one_is() {
+    let fleet = Fleet::start().await;
+    fleet.register("dev-01").await;
+    let mut device = fleet.listener("dev-01").await;
+    let impatient = NewCommand { timeout_s: Some(1), max_attempts: Some(2), ..ping("dev-01") };
+    let (cmd_id, behind) = (fleet.send(impatient).await, fleet.send(ping("dev-01")).await);
+    device.command().await;
+    drop(device);
+    let (state, steps) = fleet.until(cmd_id, |state| state.status == Status::TimedOut).await;
+    assert_eq!(
+        (state.attempts, words(&steps)),
+        (1, vec!["CommandRequested", "CommandSent", "CommandTimedOut"])
+    );
+    // The one behind was never sent, and waits for the device.
+    let mut device = fleet.listener("dev-01").await;
+    assert_eq!(device.command().await["cmd_id"], json!(behind));
+    fleet.assert_verified().await;
+}
+
+#[tokio::test]
 async fn an_answer_is_kept_as_the_device_wrote_it_in_time_or_late() {
     let fleet = Fleet::start().await;
     fleet.register("dev-01").await;

@@ -115,7 +115,9 @@ fn an_attempt_waits_for_the_device_and_the_next_one_for_a_pause_that_doubles() {
     let Some(Next::Send { attempt: 1, or_time_out, .. }) = next(&given([requested()])) else { panic!() };
     assert_eq!(or_time_out, at(100));
     let once = given([requested(), sent(1, 0)]);
-    assert_eq!(next(&once), Some(Next::Send { attempt: 2, at: at(11), or_time_out: at(100) }));
+    assert_eq!(next(&once), Some(Next::Send { attempt: 2, at: at(11), or_time_out: at(21) }));
+    let short = given([requested(), sent(1, 85)]);
+    assert_eq!(next(&short), Some(Next::Send { attempt: 2, at: at(96), or_time_out: at(100) }), "it expires");
     let twice = given([requested(), sent(1, 0), sent(2, 11)]);
     assert_eq!(next(&twice), Some(Next::TimeOut { at: at(21) }), "no attempt is left");
     let late = given([requested(), sent(1, 95)]);

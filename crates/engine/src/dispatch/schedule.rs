@@ -56,6 +56,17 @@ pub(super) struct OpenCommand {
     wake: Option<DateTime<Utc>>,
 }
 
+impl OpenCommand {
+    /// When the command is given up that may time out from `or_time_out` on: not before its device was found absent or the
+    /// command has expired. A dispatcher that was away itself still makes the attempt.
+    fn gives_up(&self, or_time_out: DateTime<Utc>) -> DateTime<Utc> {
+        match self.state.request() {
+            Some(request) if self.absences == 0 => request.expires_at,
+            _ => or_time_out,
+        }
+    }
+}
+
 /// The open commands of one log.
 #[derive(Default)]
 pub(super) struct Schedule {
@@ -138,7 +149,7 @@ impl Schedule {
             let Some(open) = self.open.get_mut(&cmd_id) else { continue };
             open.wake = None;
             let what = match open.state.next() {
-                Some(Next::Send { or_time_out, .. }) if now >= or_time_out => Due::TimeOut,
+                Some(Next::Send { or_time_out, .. }) if now >= open.gives_up(or_time_out) => Due::TimeOut,
                 Some(Next::Send { attempt, at, .. }) if is_first && now >= at.max(open.not_before) => {
                     Due::Send { attempt }
                 }
@@ -201,7 +212,9 @@ impl Schedule {
             return;
         }
         let wake = match open.state.next() {
-            Some(Next::Send { at, or_time_out, .. }) if is_first => at.max(open.not_before).min(or_time_out),
+            Some(Next::Send { at, or_time_out, .. }) if is_first => {
+                at.max(open.not_before).min(open.gives_up(or_time_out))
+            }
             Some(Next::Send { or_time_out, .. }) => or_time_out,
             Some(Next::TimeOut { at }) => at.max(open.not_before),
             None => return,
@@ -372,6 +385,39 @@ mod tests {
             })
             .collect();
         assert_eq!(due, BTreeSet::from([1, 2]));
+    }
+
+    #[test]
+    fn a_device_that_goes_away_after_an_attempt_is_waited_for_as_long_as_a_silent_one() {
+        let mut story = Story::default();
+        story.request(1, "dev-01");
+        story.due(0);
+        story.sent(1, 1, 0);
+        let mut tried = vec![];
+        for second in 0..60 {
+            for (number, due) in story.due(second) {
+                tried.push((second, due));
+                story.schedule.done(id(number), Done::Absent, at(second));
+            }
+            if tried.last().is_some_and(|(_, due)| *due == Due::TimeOut) {
+                break;
+            }
+        }
+        let again = || Due::Send { attempt: 2 };
+        assert_eq!(tried, [(11, again()), (12, again()), (14, again()), (18, again()), (21, Due::TimeOut)]);
+    }
+
+    #[test]
+    fn an_attempt_that_comes_late_because_nobody_dispatched_is_still_made() {
+        let mut story = Story::default();
+        story.request(1, "dev-01");
+        story.due(0);
+        story.sent(1, 1, 0);
+        assert_eq!(story.due(90), [(1, Due::Send { attempt: 2 })]);
+        story.schedule.done(id(1), Done::Again, at(90));
+        assert_eq!(story.due(91), [(1, Due::Send { attempt: 2 })], "the broker did not answer");
+        story.schedule.done(id(1), Done::Absent, at(91));
+        assert_eq!(story.due(91), [(1, Due::TimeOut)]);
     }
 
     #[test]
