@@ -77,11 +77,11 @@ async fn a_reading_is_seen_in_rest_in_graphql_and_on_the_record_and_its_repeat_i
     &[],
     "failed to reach the database"
 )]
-#[case::tls(
+#[case::scheme(
     "serve",
-    &[("DATABASE_URL", "postgres://u@127.0.0.1:1/d"), ("FLEETLOG_MQTT_URL", "mqtts://127.0.0.1")],
+    &[("DATABASE_URL", "postgres://u@127.0.0.1:1/d"), ("FLEETLOG_MQTT_URL", "http://127.0.0.1")],
     &[],
-    "terminate TLS"
+    "mqtt://[user:password@]host[:port]"
 )]
 #[case::flag("up", &[], &["--mqqt", "1"], "unexpected argument")]
 #[case::address("up", &[], &["--mqtt", "nowhere"], "invalid value")]

@@ -1,6 +1,7 @@
 //! What every test starts from: its own database, in a Postgres that all tests share.
 
 pub(crate) mod api;
+mod authority;
 mod database;
 pub(crate) mod mqtt;
 mod node;
@@ -9,6 +10,7 @@ pub(crate) mod server;
 mod waiting;
 
 pub(crate) use api::Api;
+pub(crate) use authority::Authority;
 pub(crate) use database::{Database, fill_the_disk, free_the_disk, log_of};
 pub(crate) use node::Node;
 pub(crate) use publisher::Publisher;

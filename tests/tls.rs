@@ -1,4 +1,4 @@
-//! HTTP over TLS, by the real binary.
+//! TLS by the real binary: HTTP, and the connection to Postgres.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -86,4 +86,71 @@ async fn a_certificate_that_cannot_be_used_is_told_before_anything_is_made() {
         let output = tool("up").args(half).output().await.expect("the binary");
         assert_eq!(output.status.code(), Some(2), "{half:?}");
     }
+}
+
+/// A Postgres that speaks TLS at an address of this machine's own network, under a certificate for another one.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn postgres_is_reached_over_tls_only_under_its_name_and_with_a_certificate_that_is_trusted() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+    use fleetlog_embedded::postgres::{self, Cluster};
+    use fleetlog_tls::Files;
+    use sqlx::{ConnectOptions, Executor};
+
+    use crate::support::Authority;
+
+    let directory = tempfile::tempdir().expect("a directory");
+    // Postgres keeps its usual port, which another one may have at 127.0.0.1.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let [named, unnamed] = [1, 2].map(|host| format!("127.{high}.{low}.{host}"));
+    let mut options = postgres::Options::new(directory.path().join("postgres"));
+    options.settings.push(("listen_addresses".to_owned(), format!("{named},{unnamed}")));
+    let cluster = Cluster::start(options, |_| ()).await.expect("Postgres");
+    let mut admin = cluster.connect_options().connect().await.expect("connect");
+    let (folder, access): (String, String) =
+        sqlx::query_as("SELECT current_setting('data_directory'), current_setting('hba_file')")
+            .fetch_one(&mut admin)
+            .await
+            .expect("read");
+    let (folder, files) = (Path::new(&folder), directory.path());
+    let server = Files { certificate: folder.join("server.crt"), key: folder.join("server.key") };
+    Authority::new(&files.join("authority")).issue(&named, &server);
+    Authority::new(&files.join("stranger"));
+    // Postgres wants its key to itself.
+    let owner = std::fs::metadata(folder).expect("a folder");
+    std::fs::set_permissions(&server.key, PermissionsExt::from_mode(0o600)).expect("set");
+    for file in [&server.certificate, &server.key] {
+        chown(file, Some(owner.uid()), Some(owner.gid())).expect("given");
+    }
+    std::fs::write(&access, "local all all trust\nhostssl all all 127.0.0.0/8 trust\n").expect("written");
+    for statement in ["ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()"] {
+        admin.execute(statement).await.expect("set");
+    }
+    let url = |address: &str, authority: &str| {
+        let authority = files.join(authority).display().to_string();
+        format!(
+            "postgres://{}@{address}/fleetlog?sslmode=verify-full&sslrootcert={authority}",
+            cluster.connect_options().get_username()
+        )
+    };
+    let migrate =
+        async |url: &str| tool("migrate").args(["--database-url", url]).output().await.expect("the binary");
+    eventually("Postgres speaks TLS", async || {
+        let output = migrate(&url(&named, "authority")).await;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    })
+    .await;
+    for (address, authority, why) in
+        [(&unnamed, "authority", "not valid for name"), (&named, "stranger", "UnknownIssuer")]
+    {
+        let output = migrate(&url(address, authority)).await;
+        let reason = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && reason.contains(why), "{reason}");
+    }
+    cluster.stop().await.expect("stopped");
 }

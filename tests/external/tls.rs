@@ -1,6 +1,5 @@
 //! A broker that is reached over TLS and asks its clients for certificates.
 
-use std::fs::write;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -9,37 +8,11 @@ use fleetlog_mqtt::client;
 use fleetlog_mqtt::url::Url;
 use fleetlog_tls::Files;
 use fleetlog_tls::client::Identity;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Connect, Packet, Publish};
 
 use super::{Running, TOPIC, recorded};
-use crate::support::{Node, eventually, tool};
-
-/// An authority, which a broker and its clients trust.
-struct Authority(Issuer<'static, KeyPair>);
-
-impl Authority {
-    /// Makes one, and writes its certificate.
-    fn new(file: &Path) -> Self {
-        let mut params = CertificateParams::new(vec![]).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, file.display().to_string());
-        let key = KeyPair::generate().expect("a key");
-        write(file, params.self_signed(&key).expect("a certificate").pem()).expect("written");
-        Self(Issuer::new(params, key))
-    }
-
-    /// Writes a certificate for a name or an address, and its key.
-    fn issue(&self, name: &str, files: &Files) {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        params.distinguished_name.push(DnType::CommonName, name);
-        write(&files.key, key.serialize_pem()).expect("written");
-        write(&files.certificate, params.signed_by(&key, &self.0).expect("a certificate").pem())
-            .expect("written");
-    }
-}
+use crate::support::{Authority, Node, eventually, tool};
 
 /// A broker with TLS, and the directory of its files and of those of its clients.
 async fn mosquitto(name: &str) -> (tempfile::TempDir, Broker, Authority) {
@@ -126,7 +99,9 @@ async fn a_broker_that_is_not_trusted_or_has_another_name_gets_no_login() {
 async fn a_mistake_in_the_settings_of_tls_is_told_before_anything_is_made() {
     let directory = tempfile::tempdir().expect("a directory");
     let (none, key) = (directory.path().join("none"), directory.path().join("key"));
-    write(&key, KeyPair::generate().expect("a key").serialize_pem()).expect("written");
+    let certificate = directory.path().join("certificate");
+    Authority::new(&directory.path().join("authority"))
+        .issue("node", &Files { certificate, key: key.clone() });
     for (url, option, file, why) in [
         ("mqtts://broker.example", "--mqtt-ca", &none, "none: No such file or directory"),
         ("mqtts://broker.example", "--mqtt-ca", &key, "found no certificate in PEM"),
