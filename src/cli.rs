@@ -8,6 +8,7 @@ pub mod device;
 pub mod environment;
 pub mod logging;
 pub mod output;
+mod positions;
 pub mod projections;
 pub mod publish;
 pub mod replay;

@@ -45,6 +45,12 @@ async fn a_command_is_told_as_it_was_at_a_moment() {
                6  dispatcher  sent, attempt 2: an answer is due by 2026-03-01T12:00:25Z -> sent
         as of then: sent after 2 attempts
         "#);
+    // Each event of the history has a time of its own.
+    let by_position = history.replay(&["--command", &id(1), "--as-of", "1:6"]).await;
+    assert_eq!(by_position.words(), history.replay(&["--command", &id(1), "--as-of", &sent]).await.words());
+    assert!(by_position.out.contains("as of 1:6: sent after 2 attempts\n"), "{}", by_position.out);
+    let told = history.replay(&["--device", "dev-02", "--as-of", "1:1"]).await;
+    assert_eq!(told.reason, "fleetlog: there was no device dev-02 of tenant t0 at 1:1\n");
     let before = history.moment(2).await;
     let told = history.replay(&["--command", &id(1), "--as-of", &before]).await;
     assert_eq!((told.code, &*told.out), (1, ""));
@@ -157,10 +163,26 @@ async fn what_is_not_there_or_makes_no_sense_is_refused_with_a_reason() {
         (&["--command", &*id(9)][..], 1, &*format!("fleetlog: there is no command {} of tenant t0", id(9))),
         (&["--device", "dev-09"], 1, "fleetlog: there is no device dev-09 of tenant t0"),
         (&["--tenant", "t9", "--device", "dev-01"], 1, "fleetlog: there is no tenant t9"),
-        (&["--as-of", "yesterday"], 2, "expected a time with its zone, as 2026-11-20T13:32:47Z"),
+        (
+            &["--as-of", "yesterday"],
+            2,
+            "expected a time such as 2026-03-01T12:00:00Z, or a position such as 1:42",
+        ),
+        (&["--as-of", "+1:5"], 2, "expected a time such as 2026-03-01T12:00:00Z, or a position such as 1:42"),
+        (
+            &["--as-of", "2999-01-01T00:00:00Z"],
+            1,
+            "fleetlog: as of 2999-01-01T00:00:00Z: expected a time that has passed: what comes until then is not known",
+        ),
+        (
+            &["--as-of", "1:18", "--device", "dev-01"],
+            1,
+            "fleetlog: as of 1:18: expected a position up to 17, where the log ends now",
+        ),
+        (&["--as-of", "9:1"], 1, "fleetlog: as of 9:1: there is no such log"),
         (&["--command", "7"], 2, "invalid value '7' for '--command <ID>': expected the id of a command"),
         (&["--from", "2026-11-20T13:32:47Z"], 2, "--device <UID>"),
-        (&[], 2, "<--command <ID>|--device <UID>|--as-of <TIME>>"),
+        (&[], 2, "<--command <ID>|--device <UID>|--as-of <TIME|LOG:POSITION>>"),
     ] {
         let told = history.replay(arguments).await;
         assert_eq!((told.code, &*told.out), (code, ""), "{arguments:?}");

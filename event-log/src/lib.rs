@@ -8,7 +8,8 @@
 //! - `migrations`: the files that make the schema
 //! - [`event`]: the types that reads return
 //! - `sql`: how the types of this crate are bound and read
-//! - [`moment`]: times as text
+//! - [`moment`]: times as text, and to the microsecond
+//! - [`place`]: the place of an event as text
 //! - [`since_boot`]: a clock that goes on while the machine sleeps
 //! - [`clock`]: the time, by Postgres's clock
 //! - [`heads`]: the logs and their heads; wakes the followers of a log
@@ -57,6 +58,7 @@ mod metadata;
 mod migrations;
 pub mod moment;
 pub mod page;
+pub mod place;
 mod probes;
 pub mod quarantine;
 pub mod read;

@@ -1,7 +1,7 @@
 //! Times as text: RFC 3339 exactly as chrono writes it, with as many digits of a second as needed, in a tenth of
-//! the time. An answer with a day's windows has six thousand of them.
+//! the time. An answer with a day's windows has six thousand of them. And times to the microsecond, as they are stored.
 
-use chrono::{DateTime, Datelike, Timelike, Utc};
+use chrono::{DateTime, Datelike, SubsecRound, TimeDelta, Timelike, Utc};
 use serde::Serializer;
 
 /// How the text writes the offset: REST and `GraphQL` write the same offset differently.
@@ -83,6 +83,22 @@ impl Text {
     }
 }
 
+/// Whether chrono and Postgres can hold a time, and one a day before or after it: time zones and clamping move it.
+#[must_use]
+pub fn is_in_calendar(at: DateTime<Utc>) -> bool {
+    let day = TimeDelta::days(1);
+    let moved = [at.checked_sub_signed(day), at.checked_add_signed(day)];
+    moved.iter().all(|moved| moved.is_some_and(|moved| (0..=9999).contains(&moved.year())))
+}
+
+/// The first time at or after this one that can be stored. Stored times have microseconds, so a span from or to the one holds
+/// what a span from or to the other holds.
+#[must_use]
+pub fn rounded_up(at: DateTime<Utc>) -> DateTime<Utc> {
+    let whole = at.trunc_subsecs(6);
+    if whole == at { whole } else { whole + TimeDelta::microseconds(1) }
+}
+
 /// Serializes a time, for `#[serde(serialize_with)]`.
 pub fn serialize<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(Text::of(at, Offset::Letter).as_str())
@@ -91,6 +107,29 @@ pub fn serialize<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_between_two_microseconds_is_rounded_up_and_others_stay() {
+        let rounded = |text: &str| rounded_up(text.parse().expect("a time")).to_rfc3339();
+        for (text, up) in [
+            ("2026-03-01T12:00:00Z", "2026-03-01T12:00:00+00:00"),
+            ("2026-03-01T12:00:00.123456Z", "2026-03-01T12:00:00.123456+00:00"),
+            ("2026-03-01T12:00:00.1234560001Z", "2026-03-01T12:00:00.123456+00:00"),
+            ("2026-03-01T12:00:00.123456001Z", "2026-03-01T12:00:00.123457+00:00"),
+            ("2026-03-01T23:59:59.999999999Z", "2026-03-02T00:00:00+00:00"),
+            ("1969-12-31T23:59:59.999999001Z", "1970-01-01T00:00:00+00:00"),
+        ] {
+            assert_eq!(rounded(text), up, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_calendar_has_the_years_that_postgres_and_chrono_have_with_a_day_to_spare() {
+        let is_in = |text: &str| is_in_calendar(text.parse().expect("a time"));
+        assert!(is_in("2026-03-01T00:00:00+07:00") && is_in("0000-01-02T00:00:00Z"));
+        assert!(!is_in("0000-01-01T23:00:00Z") && !is_in("9999-12-31T01:00:00Z"));
+        assert!(!is_in_calendar(DateTime::<Utc>::MAX_UTC) && !is_in_calendar(DateTime::<Utc>::MIN_UTC));
+    }
 
     #[test]
     fn a_moment_is_written_as_chrono_writes_it() {

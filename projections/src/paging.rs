@@ -25,8 +25,14 @@ pub enum BadCursor {
     #[error("the cursor belongs to a list with another sort order")]
     OtherSort,
     /// The cursor belongs to a list as of another moment, or as it is now.
-    #[error("the cursor belongs to a list as of another moment: go on with the as_of of that list")]
+    #[error("the cursor belongs to a list as of another moment: go on as of the moment of that list")]
     OtherMoment,
+    /// The cursor goes on at positions up to which no answer as of its moment speaks.
+    #[error("the cursor names positions that its moment does not have: begin again without a cursor")]
+    OtherPositions,
+    /// The cursor belongs to the list of an earlier rebuild.
+    #[error("the cursor belongs to an earlier rebuild: begin again without a cursor")]
+    OtherRebuild,
 }
 
 /// Writes a cursor as text of `A-Z a-z 0-9 _ -`.

@@ -17,6 +17,7 @@ use fleetlog_proof::note::VerifierKey;
 
 use super::audit::trust::Trust;
 use super::output::output;
+use super::positions::position;
 use super::source::Source;
 
 /// Readings that were removed.
@@ -34,10 +35,10 @@ pub struct Which {
     #[arg(long, value_name = "N")]
     pub log_id: Option<i32>,
     /// Only what holds this position or a later one.
-    #[arg(long, value_name = "POSITION", requires = "log_id")]
+    #[arg(long, value_name = "POSITION", requires = "log_id", value_parser = position)]
     pub from: Option<Position>,
     /// Only what holds this position or an earlier one.
-    #[arg(long, value_name = "POSITION", requires = "log_id")]
+    #[arg(long, value_name = "POSITION", requires = "log_id", value_parser = position)]
     pub to: Option<Position>,
     /// Where the files are now, if they are not where they were written.
     #[arg(long, env = "FLEETLOG_ARCHIVE", value_name = "DIR")]

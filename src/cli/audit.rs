@@ -21,6 +21,7 @@ use fleetlog_proof::{Custody, custody, store};
 use self::trust::{Trust, Trusted};
 use super::bar::Bar;
 use super::output::output;
+use super::positions::{of_event, position};
 use super::source::Source;
 
 /// Prove what the log says, and verify that nobody has changed it.
@@ -53,7 +54,7 @@ pub enum What {
     /// Print the proof that the log has an event, as a C2SP tlog-proof.
     Prove {
         /// The event's place, as `LOG:POSITION`.
-        #[arg(value_name = "LOG:POSITION", value_parser = place)]
+        #[arg(value_name = "LOG:POSITION", value_parser = of_event)]
         place: (LogId, Position),
         /// The log to use.
         #[command(flatten)]
@@ -80,10 +81,10 @@ pub enum What {
         #[arg(long, value_name = "LOG")]
         log_id: Option<i32>,
         /// The first position.
-        #[arg(long, value_name = "POSITION", default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..))]
+        #[arg(long, value_name = "POSITION", default_value_t = 1, value_parser = position)]
         from: Position,
         /// The last position; by default that of the newest checkpoint.
-        #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(1..))]
+        #[arg(long, value_name = "POSITION", value_parser = position)]
         to: Option<Position>,
         /// A file with checkpoints that an auditor has kept: the bundle then has what proves that the log goes on from
         /// them.
@@ -145,15 +146,6 @@ pub async fn run(args: Audit) -> anyhow::Result<()> {
             Ok(())
         }
     }
-}
-
-/// Reads the place of an event.
-fn place(text: &str) -> Result<(LogId, Position), &'static str> {
-    let place = text.split_once(':').and_then(|(log, position)| {
-        let (log, position): (i32, Position) = (log.parse().ok()?, position.parse().ok()?);
-        (log > 0 && position > 0).then_some((LogId(log), position))
-    });
-    place.ok_or("expected a log and a position in it, as 2:1042")
 }
 
 /// The logs to work on.

@@ -9,6 +9,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use fleetlog_aggregates::identity::{Tenant, Uid};
 use fleetlog_engine::replay::line::Line;
 use fleetlog_engine::replay::{self, Options, Scope};
+use fleetlog_event_log::as_of::AsOf;
 use fleetlog_event_log::{EventLog, Lane, LogId};
 use fleetlog_proof::verify::Report;
 use serde::Serialize;
@@ -41,10 +42,10 @@ pub struct Replay {
     /// With --device: only events recorded before this time.
     #[arg(long, value_name = "TIME", requires = "device", value_parser = time)]
     pub to: Option<DateTime<Utc>>,
-    /// Leave out events recorded after this time. Alone: list every command that had not ended then, and count the
-    /// commands in each state.
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub as_of: Option<DateTime<Utc>>,
+    /// Leave out events recorded after this moment: a time, or a position as writes return it, such as 1:42. Alone: list every
+    /// command that had not ended then, and count the commands in each state.
+    #[arg(long, value_name = "TIME|LOG:POSITION")]
+    pub as_of: Option<AsOf>,
     /// The tenant whose log is replayed.
     #[arg(long, default_value = "t0")]
     pub tenant: Tenant,

@@ -108,6 +108,16 @@ async fn pages_follow_each_other_at_one_moment() {
 async fn what_cannot_be_answered_as_of_a_moment_says_what_to_ask_instead() {
     let (api, first, Moment { position, recorded_at }) = changed().await;
     let control: &str = position.split_once(':').expect("a position").0;
+    let head = api.get("/events?order=desc&limit=1").await.json()["items"][0]["position"].clone();
+    let beyond = format!("asOfPosition: expected a position up to {head}, where the log ends now");
+    let cursor = async |list: &str| {
+        let query = format!("{{ {list} {{ pageInfo {{ endCursor }} }} }}");
+        let answer = api.ask(&query).await;
+        answer["data"]["devices"]["pageInfo"]["endCursor"].as_str().expect("a cursor").to_owned()
+    };
+    let by_time = cursor("devices(first: 1, sort: LAST_SEEN_AT)").await;
+    let then_by_time =
+        cursor(&format!(r#"devices(first: 1, sort: LAST_SEEN_AT, asOfPosition: "{position}")"#)).await;
     for (question, message) in [
         (
             format!(
@@ -124,21 +134,38 @@ async fn what_cannot_be_answered_as_of_a_moment_says_what_to_ask_instead() {
             "asOf: expected a time that has passed: what comes until then is not known",
         ),
         (r#"{ commands(asOfPosition: "999999:1") { nodes { id } } }"#.to_owned(), "there is no such log"),
+        (format!(r#"{{ devices(asOfPosition: "{control}:9999") {{ nodes {{ uid }} }} }}"#), &beyond),
+        (format!(r#"{{ device(uid: "dev-01", asOfPosition: "{control}:9999") {{ uid }} }}"#), &beyond),
+        (format!(r#"{{ commands(asOfPosition: "{control}:9999") {{ nodes {{ id }} }} }}"#), &beyond),
+        (
+            format!(r#"{{ device(uid: "dev-01", asOf: "{recorded_at}") {{ windows {{ step }} }} }}"#),
+            "asOf: readings and windows are shown as they are now only: ask the device for them as it is now",
+        ),
+        (
+            format!(r#"{{ devices(sort: UID, after: "{by_time}") {{ nodes {{ uid }} }} }}"#),
+            "after: the cursor belongs to a list with another sort order",
+        ),
+        (
+            format!(
+                r#"{{ devices(sort: UID, after: "{then_by_time}", asOfPosition: "{position}") {{ nodes {{ uid }} }} }}"#
+            ),
+            "after: the cursor belongs to a list with another sort order",
+        ),
         (
             format!(
                 r#"{{ commands(filter: {{status: SENT}}, asOfPosition: "{position}") {{ totalCount }} }}"#
             ),
-            "totalCount: with as_of, the commands of one status are not counted",
+            "totalCount: as of an earlier moment, the commands of one status are not counted",
         ),
         (
             format!(
                 r#"{{ device(uid: "dev-01", asOfPosition: "{position}") {{ telemetry {{ nodes {{ ts }} }} }} }}"#
             ),
-            "asOf: readings and windows are shown as they are now only: ask a device without asOf for them",
+            "asOfPosition: readings and windows are shown as they are now only: ask the device for them as it is now",
         ),
         (
             format!(r#"{{ device(uid: "dev-01", asOfPosition: "{position}") {{ windows {{ step }} }} }}"#),
-            "asOf: readings and windows are shown as they are now only: ask a device without asOf for them",
+            "asOfPosition: readings and windows are shown as they are now only: ask the device for them as it is now",
         ),
     ] {
         let answer = api.ask(&question).await;

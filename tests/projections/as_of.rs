@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_aggregates::device::{Command, Labels};
 use fleetlog_event_log::as_of::{AsOf, Prefix};
+use fleetlog_event_log::place::LogPosition;
 use fleetlog_event_log::{Event, EventLog, Lane};
 use fleetlog_projections::devices::{self, Cursor, Device, Query, Sort, Status};
 use fleetlog_projections::paging::Page;
@@ -61,7 +62,8 @@ async fn remember(log: &EventLog, nth: usize, as_of: AsOf, online_since: DateTim
 async fn newest(log: &EventLog, lane: Lane) -> AsOf {
     log.heads().refresh(log.pool()).await.expect("the heads");
     let log_id = log_of(log, lane);
-    AsOf::Position(log_id, log.heads().log(log_id).expect("a log").head)
+    let position = log.heads().log(log_id).expect("a log").head;
+    AsOf::Position(LogPosition { log_id, position })
 }
 
 /// Something that happens to one of four devices, and in which log.

@@ -212,7 +212,7 @@ async fn a_moment_that_nobody_can_know_is_refused_with_what_to_write_instead() {
     ];
     for path in paths {
         let refused = async |as_of: &str| reason(&api.get(&at(path, as_of)).await);
-        for bad in ["now", "", "42", "1:x", "1:-1", "x:1", "2026-03-01"] {
+        for bad in ["now", "", "42", "1:x", "1:-1", "x:1", "%2B1:5", "1:05", "01:5", "2026-03-01"] {
             assert_eq!(refused(bad).await, forms, "{path} as of {bad}");
         }
         assert_eq!(
@@ -249,7 +249,7 @@ async fn a_cursor_goes_on_at_the_moment_of_its_list_only() {
     };
     let (then, now) = (next(&at("/devices?limit=1", &position)).await, next("/devices?limit=1").await);
     let other =
-        "422 cursor: the cursor belongs to a list as of another moment: go on with the as_of of that list";
+        "422 cursor: the cursor belongs to a list as of another moment: go on as of the moment of that list";
     let by_time = at(&format!("/devices?limit=1&cursor={then}"), &recorded_at);
     let as_before = at(&format!("/devices?limit=1&cursor={now}"), &position);
     for path in [format!("/devices?cursor={then}"), by_time, as_before] {
@@ -289,14 +289,60 @@ async fn all_pages_of_a_list_speak_of_the_positions_of_the_first_one() {
     let messages: Vec<_> =
         next.json()["items"].as_array().expect("items").iter().map(|item| item["messages"].clone()).collect();
     assert_eq!(messages, [0, 0]);
-    for (field, forged) in
-        [("control", json!(-1)), ("telemetry", json!(i64::MIN)), ("control", json!(i64::MAX))]
-    {
-        let mut place = place.clone();
-        place[field] = forged;
-        let answer = api.get(&at(&format!("/devices?cursor={}", paging::encode(&place)), &moment)).await;
-        assert_eq!(answer.status, StatusCode::OK, "{place}: {}", answer.text);
+}
+
+/// Puts the control log's events an hour back.
+async fn an_hour_ago(api: &Api) {
+    let mut owner = api.database.owner().await;
+    let sql = "ALTER TABLE control_events DISABLE TRIGGER USER;
+               UPDATE control_events SET recorded_at = recorded_at - interval '1 hour'";
+    sqlx::raw_sql(sql).execute(&mut owner).await.expect("put back");
+}
+
+#[tokio::test]
+async fn a_cursor_with_positions_that_its_moment_does_not_have_is_refused() {
+    let api = Api::start().await;
+    api.ship_types().await;
+    for uid in ["dev-01", "dev-02", "dev-03"] {
+        api.publish(uid, [json!({"t": 1})]).await;
     }
+    sent(&api, "ping").await;
+    sent(&api, "reboot").await;
+    let Moment { position, recorded_at } = newest(&api).await;
+    api.catch_up().await;
+    let other =
+        "422 cursor: the cursor names positions that its moment does not have: begin again without a cursor";
+    for path in ["/devices", "/commands", "/devices/dev-01/commands"] {
+        for moment in [&position, &recorded_at] {
+            let page = api.get(&at(&format!("{path}?limit=1"), moment)).await.json();
+            let cursor = page["next_cursor"].as_str().unwrap_or_else(|| panic!("{path}: {page}"));
+            let place: Value = paging::decode(cursor).expect("ours");
+            for (field, forged) in [
+                ("control", -1),
+                ("telemetry", i64::MIN),
+                ("control", i64::MAX),
+                ("telemetry", place["telemetry"].as_i64().expect("a position") + 1),
+            ] {
+                let mut place = place.clone();
+                place[field] = json!(forged);
+                let path = at(&format!("{path}?cursor={}", paging::encode(&place)), moment);
+                assert_eq!(reason(&api.get(&path).await), other, "{path}: {place}");
+            }
+        }
+    }
+    // A moment that is named by a position has this position.
+    let page = api.get(&at("/devices?limit=1", &position)).await.json();
+    let mut place: Value = paging::decode(page["next_cursor"].as_str().expect("a cursor")).expect("ours");
+    place["control"] = json!(1);
+    let mixed = api.get(&at(&format!("/devices?cursor={}", paging::encode(&place)), &position)).await;
+    assert_eq!(reason(&mixed), other);
+    // What is visible for long cannot have been invisible to the first page.
+    an_hour_ago(&api).await;
+    let page = api.get(&at("/commands?limit=1", &recorded_at)).await.json();
+    let mut place: Value = paging::decode(page["next_cursor"].as_str().expect("a cursor")).expect("ours");
+    place["control"] = json!(place["control"].as_i64().expect("a position") - 1);
+    let early = api.get(&at(&format!("/commands?cursor={}", paging::encode(&place)), &recorded_at)).await;
+    assert_eq!(reason(&early), other);
 }
 
 #[tokio::test]

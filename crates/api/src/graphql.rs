@@ -7,10 +7,11 @@
 //! - `device`, `command`, `telemetry`, `windows`, `log`, `audit`, `projection`: the types of the answers
 //! - `answer`, `order`, `nulls`: the answer as JSON text, in the order of the question, with nulls for what failed
 //! - `loaders`: shared queries for fields that need the same data of several devices
-//! - `folding`: how much of the log a question folds, for answers as of moments of the past
+//! - `as_of`, `folding`: which moment of the past a field is asked as of, and how much of the log a question folds for that
 //! - `scalars`, `error`: 64-bit numbers and JSON; errors with REST's codes
 
 mod answer;
+mod as_of;
 mod audit;
 mod command;
 mod cost;

@@ -20,6 +20,7 @@ use cqrs_es::{Aggregate, DomainEvent};
 use fleetlog_aggregates::command::{self, Command};
 use fleetlog_aggregates::device::{self, Device};
 use fleetlog_aggregates::identity::{StreamId, Tenant, Uid};
+use fleetlog_event_log::as_of::{AsOf, NoPrefix};
 use fleetlog_event_log::{Event, EventLog, Lane, LogId, Position};
 use uuid::Uuid;
 
@@ -57,8 +58,8 @@ pub struct Options {
     pub tenant: Tenant,
     /// What to replay.
     pub scope: Scope,
-    /// The last moment whose events count, by the server's clock; `None` means now.
-    pub as_of: Option<DateTime<Utc>>,
+    /// The last moment whose events count; `None` means now.
+    pub as_of: Option<AsOf>,
 }
 
 /// Why a replay failed.
@@ -68,14 +69,22 @@ pub enum Error {
     #[error("there is no tenant {0}")]
     NoTenant(Tenant),
     /// The log has no event of this command or device.
-    #[error("there {} no {what} of tenant {tenant}{}", if as_of.is_some() { "was" } else { "is" }, as_of.map_or_else(String::new, |at| format!(" at {}", line::time(at))))]
+    #[error("there {} no {what} of tenant {tenant}{}", if as_of.is_some() { "was" } else { "is" }, as_of.map_or_else(String::new, |at| format!(" at {at}")))]
     Nothing {
         /// Which command or device.
         what: String,
         /// The tenant.
         tenant: Tenant,
         /// The moment of the replay; `None` means now.
-        as_of: Option<DateTime<Utc>>,
+        as_of: Option<AsOf>,
+    },
+    /// There is no answer as of the moment.
+    #[error("as of {as_of}: {why}")]
+    Moment {
+        /// The moment.
+        as_of: AsOf,
+        /// Why there is none, and what to ask instead.
+        why: NoPrefix,
     },
     /// An event cannot be read.
     #[error("failed to read the event at position {position}: {why}")]
@@ -101,7 +110,14 @@ pub async fn run(
 ) -> Result<(), Error> {
     let control = log.heads().of(options.tenant.as_str(), Lane::Control);
     let control = control.ok_or_else(|| Error::NoTenant(options.tenant.clone()))?;
-    let replay = Replay { log, control, options };
+    let until = match options.as_of {
+        Some(as_of) => {
+            log.prefix_of(&options.tenant, as_of).await.map_err(|why| no_moment(as_of, why))?.control
+        }
+        // Events that are appended meanwhile are left out, so that the replay ends at one position.
+        None => log.heads().log(control).map_or(0, |log| log.head),
+    };
+    let replay = Replay { log, control, until, options };
     match &options.scope {
         Scope::Command(cmd_id) => replay.command(*cmd_id, emit).await,
         Scope::Device { uid, from, to } => replay.device(uid, (*from, *to), emit).await,
@@ -109,9 +125,18 @@ pub async fn run(
     }
 }
 
+fn no_moment(as_of: AsOf, why: NoPrefix) -> Error {
+    match why {
+        NoPrefix::Log(error) => Error::Log(error),
+        why => Error::Moment { as_of, why },
+    }
+}
+
 struct Replay<'a> {
     log: &'a EventLog,
     control: LogId,
+    /// The last position of the control log that counts.
+    until: Position,
     options: &'a Options,
 }
 
@@ -123,7 +148,7 @@ impl Replay<'_> {
     ) -> Result<(), Error> {
         let stream = StreamId::new(&self.options.tenant, cmd_id);
         let mut events = self.log.streams::<Command>(&[stream]).await?;
-        events.truncate(events.iter().take_while(|event| self.counts(event)).count());
+        events.retain(|event| event.position <= self.until);
         if events.is_empty() {
             return Err(self.nothing(format!("command {cmd_id}")));
         }
@@ -205,28 +230,27 @@ impl Replay<'_> {
     async fn open(&self, emit: &mut impl FnMut(&Line) -> io::Result<()>) -> Result<(), Error> {
         let mut counts = Counts::default();
         let mut lives: HashMap<Uuid, (Position, Life)> = HashMap::new();
-        let last = self
-            .read(&[Command::TYPE], async |event| {
-                let (id, happened) = (cmd_id(&event)?, decode::<command::Event>(&event)?);
-                if matches!(happened, command::Event::CommandRequested(_)) {
-                    lives.insert(id, (event.position, Life::default()));
-                }
-                // A command that has ended is only counted; later events do not change it.
-                let Some((_, life)) = lives.get_mut(&id) else { return Ok(()) };
-                life.apply(happened);
-                if life.has_ended() {
-                    counts.extend(life.status());
-                    lives.remove(&id);
-                }
-                Ok(())
-            })
-            .await?;
+        self.read(&[Command::TYPE], async |event| {
+            let (id, happened) = (cmd_id(&event)?, decode::<command::Event>(&event)?);
+            if matches!(happened, command::Event::CommandRequested(_)) {
+                lives.insert(id, (event.position, Life::default()));
+            }
+            // A command that has ended is only counted; later events do not change it.
+            let Some((_, life)) = lives.get_mut(&id) else { return Ok(()) };
+            life.apply(happened);
+            if life.has_ended() {
+                counts.extend(life.status());
+                lives.remove(&id);
+            }
+            Ok(())
+        })
+        .await?;
         counts.extend(lives.values().filter_map(|(_, life)| life.status()));
         let mut open: Vec<(Position, Uuid)> =
             lives.iter().map(|(id, (position, _))| (*position, *id)).collect();
         open.sort_unstable();
         for some in open.chunks(OPEN) {
-            self.emit_open(some, last, emit).await?;
+            self.emit_open(some, emit).await?;
         }
         emit(&Line::Counts { as_of: self.options.as_of, commands: counts })?;
         Ok(())
@@ -235,13 +259,12 @@ impl Replay<'_> {
     async fn emit_open(
         &self,
         open: &[(Position, Uuid)],
-        last: Position,
         emit: &mut impl FnMut(&Line) -> io::Result<()>,
     ) -> Result<(), Error> {
         let streams: Vec<_> = open.iter().map(|(_, id)| StreamId::new(&self.options.tenant, id)).collect();
         let mut lives: HashMap<String, Vec<Event>> = HashMap::new();
         for event in self.log.streams::<Command>(&streams).await? {
-            if event.position <= last {
+            if event.position <= self.until {
                 lives.entry(event.aggregate_id.clone()).or_default().push(event);
             }
         }
@@ -251,32 +274,26 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Reads the control log up to the chosen moment, or to its present head. Returns the last position that counts.
+    /// Reads the control log as far as it counts.
     async fn read(
         &self,
         aggregate_types: &[&str],
         mut each: impl AsyncFnMut(Event) -> Result<(), Error>,
-    ) -> Result<Position, Error> {
-        // Events that are appended meanwhile are left out, so that the replay ends at one position.
-        let head = self.log.heads().log(self.control).map_or(0, |log| log.head);
+    ) -> Result<(), Error> {
         let mut last = 0;
         loop {
             let page = self.log.control_page(self.control, last, PAGE, PAGE_BYTES, aggregate_types).await?;
             if page.is_empty() {
-                return Ok(last);
+                return Ok(());
             }
             for event in page {
-                if event.position > head || !self.counts(&event) {
-                    return Ok(last);
+                if event.position > self.until {
+                    return Ok(());
                 }
                 last = event.position;
                 each(event).await?;
             }
         }
-    }
-
-    fn counts(&self, event: &Event) -> bool {
-        self.options.as_of.is_none_or(|as_of| event.recorded_at <= as_of)
     }
 
     fn state(&self, state: &'static str) -> State {

@@ -63,7 +63,9 @@ impl TenantLog {
         }
         self.look_for_holes(log_id, sought).await
     }
+}
 
+impl<S: Scope> EventLog<S> {
     async fn look_for_holes(&self, log_id: LogId, sought: &Sought<'_>) -> Result<Holes> {
         let (after, until) = sought.positions;
         let sql = format!(
@@ -97,9 +99,7 @@ impl TenantLog {
         // Not found in the database, so it is worth to look whatever this node has heard.
         Ok(self.look_for_holes(log_id, &sought).await?.ranges.pop())
     }
-}
 
-impl<S: Scope> EventLog<S> {
     /// The last position of a log that is not in the database because it was removed; 0 if there is none.
     pub(crate) async fn missing_until(&self, log_id: LogId, archived_until: Position) -> Result<Position> {
         if archived_until == 0 {

@@ -75,7 +75,7 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, BadCursor> {
         match paging::decode(text)? {
-            (kind, position) if kind == "position" => Ok(Self(position)),
+            (kind, position) if kind == "position" && position > 0 => Ok(Self(position)),
             (String { .. }, _) => Err(BadCursor::Malformed),
         }
     }

@@ -10,6 +10,7 @@ use fleetlog_projections::commands::{self, Cursor};
 use fleetlog_projections::read_model::ReadModel;
 use fleetlog_proof::read::{self, Inclusion};
 
+use super::as_of::of_page;
 use super::loaders::{LifeOf, Loaders};
 use super::log::EventPosition;
 use super::query::{moment, page_size};
@@ -18,9 +19,9 @@ use super::scalars::{Json, Long};
 use crate::door::guard;
 use crate::resource::uuid;
 use crate::rest::Error;
-use crate::rest::as_of::{AsOf, Snapshot};
+use crate::rest::as_of::Snapshot;
 use crate::rest::logs::in_lane;
-use crate::rest::parameters::check_span;
+use crate::rest::parameters::{AsOf, check_span};
 
 /// A command as the log left it, or as it was at a moment of the past.
 pub(super) struct Command {
@@ -342,7 +343,7 @@ pub(super) async fn list(
 ) -> Result<Connection<String, Command, CommandTotal>, Error> {
     let mut query = filter.query(page_size(first)?)?;
     let snapshot;
-    (snapshot, query.after) = Snapshot::of_page(asker.log(), as_of, "after", after).await?;
+    (snapshot, query.after) = of_page(asker, as_of, after).await?;
     let has_previous = query.after.is_some();
     let (items, has_next) = match snapshot {
         None => {
@@ -353,7 +354,7 @@ pub(super) async fn list(
             query.until = Some(then.control());
             then.wait_for_commands(&asker.door.app, asker.log()).await?;
             let folded = commands::as_of::list(asker.log(), &query, then.control(), false);
-            let listed = asker.folding.fold(async { Ok(folded.await?) }).await?;
+            let listed = asker.folding.fold(then.moment(), async { Ok(folded.await?) }).await?;
             (listed.items, listed.next.is_some())
         }
     };
@@ -398,7 +399,7 @@ impl CommandTotal {
             return Ok(None);
         }
         if self.snapshot.is_some() && self.query.status.is_some() {
-            let why = "with as_of, the commands of one status are not counted";
+            let why = "as of an earlier moment, the commands of one status are not counted";
             return Err(Error::field("total_count", why).into());
         }
         let count = commands::count(asker.log(), &self.query).await;

@@ -11,6 +11,7 @@ use fleetlog_projections::devices;
 use fleetlog_projections::paging::Page;
 use fleetlog_projections::read_model::ReadModel;
 
+use super::as_of::argument;
 use super::command::{Command, OfDevice, edge};
 use super::loaders::{CommandsOf, CommandsPage, Loaders, ReadingsOf, ReadingsPage, WindowsOf};
 use super::log::EventPosition;
@@ -44,8 +45,9 @@ impl Device {
 
     /// Refuses what is not answered as of moments of the past.
     fn must_be_now(&self) -> Result<(), Error> {
-        let why = "readings and windows are shown as they are now only: ask a device without asOf for them";
-        if self.snapshot.is_none() { Ok(()) } else { Err(Error::field("as_of", why)) }
+        let Some(snapshot) = self.snapshot else { return Ok(()) };
+        let why = "readings and windows are shown as they are now only: ask the device for them as it is now";
+        Err(Error::field(argument(snapshot.moment()), why))
     }
 }
 
@@ -196,20 +198,20 @@ impl Device {
         let asker = context.data::<Asker>()?;
         self.may(asker, Action::CommandsRead).await?;
         let limit = page_size(first)?;
-        let after = match &self.snapshot {
-            None => parse("after", after.as_deref())?,
+        let (snapshot, after) = match self.snapshot {
+            None => (None, parse("after", after.as_deref())?),
             Some(snapshot) => {
+                let (snapshot, after) = snapshot.of_part(asker.log(), "after", after.as_deref()).await?;
                 snapshot.wait_for_commands(&asker.door.app, asker.log()).await?;
-                snapshot.after("after", after.as_deref())?
+                (Some(snapshot), after)
             }
         };
-        let until = self.snapshot.map(|snapshot| snapshot.control());
-        let page = CommandsPage { after, limit: limit + 1, until };
+        let page = CommandsPage { after, limit: limit + 1, snapshot };
         let wanted = CommandsOf { device_uid: self.row.uid.clone(), page };
         let mut commands = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
         let mut connection = Connection::new(page.after.is_some(), commands.len() > limit);
         commands.truncate(limit);
-        let command = |command| edge(Command::from((command, self.snapshot)));
+        let command = |command| edge(Command::from((command, snapshot)));
         connection.edges.extend(commands.into_iter().map(command));
         Ok(connection)
     }

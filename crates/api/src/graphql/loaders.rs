@@ -61,7 +61,9 @@ impl Loader<DeviceOf> for Fetch {
         for (snapshot, uids) in by(wanted, |wanted| wanted.snapshot, |wanted| &wanted.uid) {
             let devices = match snapshot {
                 None => self.devices_now(&uids).await?,
-                Some(then) => self.folding.fold(then.devices(&self.app, &self.log, &uids)).await?,
+                Some(then) => {
+                    self.folding.fold(then.moment(), then.devices(&self.app, &self.log, &uids)).await?
+                }
             };
             let of = |device: Device| (DeviceOf { uid: device.uid.clone(), snapshot }, device);
             found.extend(devices.into_iter().map(of));
@@ -185,8 +187,8 @@ pub(super) struct CommandsOf {
 pub(super) struct CommandsPage {
     pub(super) after: Option<Cursor>,
     pub(super) limit: usize,
-    /// Up to which position of the control log; `None` now.
-    pub(super) until: Option<Position>,
+    /// As of which moment; `None` now.
+    pub(super) snapshot: Option<Snapshot>,
 }
 
 impl Loader<CommandsOf> for Fetch {
@@ -196,14 +198,14 @@ impl Loader<CommandsOf> for Fetch {
     async fn load(&self, wanted: &[CommandsOf]) -> Result<HashMap<CommandsOf, Vec<Command>>, Error> {
         let mut found: HashMap<_, Vec<_>> = HashMap::new();
         for (page, uids) in by(wanted, |wanted| wanted.page, |wanted| &wanted.device_uid) {
-            let CommandsPage { after, limit, until } = page;
-            let commands = match until {
+            let CommandsPage { after, limit, snapshot } = page;
+            let commands = match snapshot {
                 None => {
                     commands::of_devices(&self.log, &uids, after, limit).await.map_err(HttpError::from)?
                 }
-                Some(until) => {
-                    let folded = commands::as_of::of_devices(&self.log, &uids, after, limit, until);
-                    self.folding.fold(async { Ok(folded.await?) }).await?
+                Some(then) => {
+                    let folded = commands::as_of::of_devices(&self.log, &uids, after, limit, then.control());
+                    self.folding.fold(then.moment(), async { Ok(folded.await?) }).await?
                 }
             };
             for command in commands {

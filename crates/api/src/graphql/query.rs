@@ -8,6 +8,7 @@ use fleetlog_projections::devices::as_of::Listed;
 use fleetlog_projections::devices::{self, Cursor, Sort, SortBy};
 use fleetlog_projections::read_model::ReadModel;
 
+use super::as_of::{moment_of, of_page, snapshot};
 use super::audit::LogProof;
 use super::command::{self, Command, CommandFilter, CommandTotal};
 use super::device::{Device, Status};
@@ -20,9 +21,8 @@ use super::request::Asker;
 use super::scalars::Long;
 use crate::door::guard;
 use crate::resource::{Resource, uuid};
-use crate::rest::as_of::{AsOf, Snapshot};
-use crate::rest::extract::parse;
-use crate::rest::parameters::{Limit, LogPosition, Moment};
+use crate::rest::as_of::Snapshot;
+use crate::rest::parameters::{Limit, Moment};
 use crate::rest::telemetry::shown_since;
 use crate::rest::{Error, audit, logs, projections};
 
@@ -89,13 +89,15 @@ impl Query {
         let filter = filter.unwrap_or(DeviceFilter { q: None, status: None });
         let sort = sort.map(Sort::from).unwrap_or_default();
         let as_of = moment_of(as_of, as_of_position.as_deref())?;
-        let (snapshot, after) = Snapshot::of_page(asker.log(), as_of, "after", after.as_deref()).await?;
+        let (snapshot, after) = of_page(asker, as_of, after.as_deref()).await?;
         let status = filter.status.map(devices::Status::from);
         let query = devices::Query { q: filter.q, status, sort, after, limit: page_size(first)? };
-        Ok(match snapshot {
-            None => list_now(asker, query).await?,
-            Some(snapshot) => list_then(asker, query, snapshot).await?,
-        })
+        let listed = match snapshot {
+            None => list_now(asker, query).await,
+            Some(snapshot) => list_then(asker, query, snapshot).await,
+        };
+        // REST's name of the argument.
+        Ok(listed.map_err(|error| error.renamed("cursor", "after"))?)
     }
 
     /// One device, in service or not. With `asOf`, as it was at that moment; `asOfPosition` names the moment by a position in
@@ -202,7 +204,7 @@ async fn list_then(
     snapshot: Snapshot,
 ) -> Result<Connection<String, Device, Total>, Error> {
     let fold = snapshot.list_devices(&asker.door.app, asker.log(), &query);
-    let Listed { page, total } = asker.folding.fold(fold).await?;
+    let Listed { page, total } = asker.folding.fold(snapshot.moment(), fold).await?;
     let (has_previous, sort) = (query.after.is_some(), query.sort);
     let total = Total { query, then: Some((snapshot, total)) };
     let mut connection = Connection::with_additional_fields(has_previous, page.has_more, total);
@@ -214,29 +216,6 @@ async fn list_then(
     guard::retain_by_device(caller, asker.log(), Action::DevicesRead, edges, |edge| &edge.node.row.uid)
         .await?;
     Ok(connection)
-}
-
-/// Reads the moment of the past that two arguments may give.
-fn moment_of(time: Option<DateTime<Utc>>, position: Option<&str>) -> Result<Option<AsOf>, Error> {
-    let position: Option<LogPosition> = parse("as_of_position", position)?;
-    match (moment("as_of", time)?, position) {
-        (Some(_), Some(_)) => {
-            Err(Error::field("as_of_position", "expected a time or a position, not both of them"))
-        }
-        (time, position) => Ok(time.map(AsOf::from).or(position.map(AsOf::from))),
-    }
-}
-
-/// How far the tenant's logs went at the moment that two arguments may give.
-async fn snapshot(
-    asker: &Asker,
-    time: Option<DateTime<Utc>>,
-    position: Option<&str>,
-) -> Result<Option<Snapshot>, Error> {
-    match moment_of(time, position)? {
-        Some(as_of) => Ok(Some(Snapshot::of(asker.log(), as_of).await?)),
-        None => Ok(None),
-    }
 }
 
 /// Checks a moment that an argument gives.

@@ -9,9 +9,9 @@ use std::str::FromStr;
 
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
+use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::Uid;
-use fleetlog_event_log::as_of::{self, Prefix};
+use fleetlog_event_log::as_of::Prefix;
 use fleetlog_event_log::{Lane, Position, TenantLog};
 use fleetlog_projections::Refolded;
 use fleetlog_projections::commands;
@@ -26,61 +26,10 @@ use super::extract::parse;
 use super::headers::AS_OF;
 use super::min_position;
 use super::page::further;
-use super::parameters::{BadValue, LogPosition, Moment};
+use super::parameters::{AsOf, LogPosition};
 use super::rate_limits::Further;
 use super::telemetry::shown_since;
 use crate::app::App;
-
-/// A moment of the past: a time in RFC 3339, or a position as `<log>:<position>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(try_from = "String")]
-pub struct AsOf(as_of::AsOf);
-
-impl From<Moment> for AsOf {
-    fn from(Moment(time): Moment) -> Self {
-        // The database's times have microseconds.
-        Self(as_of::AsOf::Time(time.trunc_subsecs(6)))
-    }
-}
-
-impl From<LogPosition> for AsOf {
-    fn from(LogPosition { log_id, position }: LogPosition) -> Self {
-        Self(as_of::AsOf::Position(log_id, position))
-    }
-}
-
-impl FromStr for AsOf {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        if let Ok(position) = text.parse::<LogPosition>() {
-            return Ok(position.into());
-        }
-        match text.parse::<DateTime<Utc>>() {
-            Ok(time) => Ok(Moment::try_from(time)?.into()),
-            Err(_) => {
-                Err(BadValue("expected a time such as 2026-03-01T12:00:00Z, or a position such as 1:42"))
-            }
-        }
-    }
-}
-
-impl TryFrom<String> for AsOf {
-    type Error = BadValue;
-
-    fn try_from(text: String) -> Result<Self, BadValue> {
-        text.parse()
-    }
-}
-
-impl fmt::Display for AsOf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            as_of::AsOf::Time(time) => f.write_str(&time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
-            as_of::AsOf::Position(log_id, position) => LogPosition { log_id, position }.fmt(f),
-        }
-    }
-}
 
 /// A tenant's logs as of a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,7 +50,7 @@ struct Place {
 impl Snapshot {
     /// Returns how far the caller's logs went at a moment.
     pub async fn of(log: &TenantLog, as_of: AsOf) -> Result<Self, Error> {
-        Ok(Self { as_of, prefix: log.prefix(as_of.0).await? })
+        Ok(Self { as_of, prefix: log.prefix(as_of).await? })
     }
 
     /// Returns what a page of a list speaks of, and after which item it begins. `field` is the parameter that holds the cursor.
@@ -117,23 +66,33 @@ impl Snapshot {
             }
             return Ok((None, parse(field, cursor)?));
         };
-        let place = Place::of::<C>(as_of, cursor).map_err(|bad| Error::field(field, bad))?;
-        let mut snapshot = Self::of(log, as_of).await?;
-        let Some((place, after)) = place else { return Ok((Some(snapshot), None)) };
-        // Positions beyond the head show what is there, as they do without a cursor.
-        snapshot.prefix.control = place.control;
-        snapshot.prefix.telemetry = place.telemetry;
-        Ok((Some(snapshot), Some(after)))
+        let bad = |bad| Error::field(field, bad);
+        let Some((place, after)) = Place::of::<C>(as_of, cursor).map_err(bad)? else {
+            return Ok((Some(Self::of(log, as_of).await?), None));
+        };
+        let prefix = log.prefix_again(as_of, place.control, place.telemetry).await?;
+        let prefix = prefix.ok_or(BadCursor::OtherPositions).map_err(bad)?;
+        Ok((Some(Self { as_of, prefix }), Some(after)))
     }
 
-    /// Returns after which item a page of a list begins that is part of this answer.
-    pub fn after<C: FromStr<Err = BadCursor>>(
-        &self,
+    /// Returns what a page of a list speaks of that is part of this answer, and after which item it begins.
+    pub async fn of_part<C: FromStr<Err = BadCursor>>(
+        self,
+        log: &TenantLog,
         field: &'static str,
         cursor: Option<&str>,
-    ) -> Result<Option<C>, Error> {
-        let place = Place::of::<C>(self.as_of, cursor).map_err(|bad| Error::field(field, bad))?;
-        Ok(place.map(|(_, after)| after))
+    ) -> Result<(Self, Option<C>), Error> {
+        if cursor.is_none() {
+            return Ok((self, None));
+        }
+        let (snapshot, after) = Self::of_page(log, Some(self.as_of), field, cursor).await?;
+        Ok((snapshot.unwrap_or(self), after))
+    }
+
+    /// The moment, as the caller named it.
+    #[must_use]
+    pub fn moment(&self) -> AsOf {
+        self.as_of
     }
 
     /// Returns the cursor of a place in a list.
@@ -269,28 +228,5 @@ impl<T: Serialize> IntoResponse for Dated<T> {
             response.headers_mut().insert(AS_OF, positions);
         }
         response
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_moment_is_a_time_or_a_position() {
-        for (text, written) in [
-            ("1:42", "1:42"),
-            ("1:0", "1:0"),
-            ("2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z"),
-            ("2026-03-01T12:00:00+07:00", "2026-03-01T05:00:00Z"),
-            ("2026-03-01T12:00:00.1234567Z", "2026-03-01T12:00:00.123456Z"),
-        ] {
-            let as_of: AsOf = text.parse().unwrap_or_else(|bad| panic!("{text}: {bad}"));
-            assert_eq!(as_of.to_string(), written);
-            assert_eq!(written.parse(), Ok(as_of), "{text}");
-        }
-        for bad in ["", "now", "42", "1:-1", "1:x", "2026-03-01", "+10000-01-01T00:00:00Z"] {
-            assert!(bad.parse::<AsOf>().is_err(), "{bad}");
-        }
     }
 }

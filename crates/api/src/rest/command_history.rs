@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::as_of::{AsOf, Dated, Snapshot};
+use super::as_of::{Dated, Snapshot};
 use super::error::Error;
 use super::extract::Query;
+use super::parameters::AsOf;
 use super::wire;
 use crate::app::App;
 use crate::door::May;

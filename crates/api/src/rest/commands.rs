@@ -18,12 +18,12 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
-use super::as_of::{AsOf, Dated, Snapshot};
+use super::as_of::{Dated, Snapshot};
 use super::error::Error;
 use super::extract::{Body, IdempotencyKey, OptionalBody, Query};
 use super::headers::IDEMPOTENT_REPLAYED;
 use super::page::List;
-use super::parameters::{Limit, LogPosition, Moment, check_span};
+use super::parameters::{AsOf, Limit, LogPosition, Moment, check_span};
 use super::{PREFIX, RequestId, min_position, wire};
 use crate::app::App;
 use crate::door::action::guarded;

@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::as_of::{AsOf, Dated, Snapshot};
+use super::as_of::{Dated, Snapshot};
 use super::error::Error;
 use super::extract::{Body, Query, nameable, parse};
 use super::page::List;
-use super::parameters::{Limit, LogPosition};
+use super::parameters::{AsOf, Limit, LogPosition};
 use super::telemetry::shown_since;
 use super::{PREFIX, RequestId, min_position, wire};
 use crate::app::App;

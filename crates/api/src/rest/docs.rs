@@ -24,7 +24,9 @@ pub use crate::door::action::ACTION;
             Log in with `POST /auth/login` and send the token along as `Authorization: Bearer …`. Every error is an \
             `application/problem+json` document with a stable `code`. Lists come in pages: pass `next_cursor` on as \
             `cursor` (at `GET /events` as `after`) until `has_more` is false. Writes return the `position` that they got; pass it on as \
-            `min_position` to read them back. In a body, `null` for a field that is optional means that the field is \
+            `min_position` to read them back. A position is a plain decimal number. Stored times have microseconds: a `from` or \
+            `to` between two of them counts as the later one, an `as_of` as the earlier one, so each selects what lies within it. \
+            In a body, `null` for a field that is optional means that the field is \
             absent; where a change can clear a field, its description says that `null` does so. The same paths answer without the prefix `/api/v1`."
     ),
     components(schemas(Problem))

@@ -187,6 +187,14 @@ impl Error {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", detail).soon()
     }
 
+    /// The same error about a field that another interface has by another name.
+    pub(crate) fn renamed(mut self, field: &str, name: &str) -> Self {
+        for wrong in self.fields.iter_mut().filter(|wrong| wrong.field == field) {
+            name.clone_into(&mut wrong.field);
+        }
+        self
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {

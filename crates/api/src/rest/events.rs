@@ -9,14 +9,14 @@ use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE};
 use fleetlog_event_log::archived::holes::{Holes, Sought};
 use fleetlog_event_log::event::{Json as StoredJson, StoredMetadata};
 use fleetlog_event_log::read::{EventsPage, Filter, Start};
-use fleetlog_event_log::{self as event_log, LogId, Position, TenantLog};
+use fleetlog_event_log::{self as event_log, LogId, Position, TenantLog, place};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::archived::{self, OnRecord};
 use super::error::Error;
-use super::extract::{Named, NoParameters, Query};
+use super::extract::{AtPosition, NoParameters, Query};
 use super::logs::{Log, in_lane};
 use super::min_position;
 use super::page::{Counted, List};
@@ -201,7 +201,7 @@ fn sought(filter: &Filter, positions: (i64, i64), descending: bool) -> Option<So
 )]
 async fn read_event(
     door: May<EventsRead, Log>,
-    Named(position): Named<Recorded>,
+    AtPosition(position): AtPosition,
     _: Query<NoParameters>,
 ) -> Result<Json<Item>, Error> {
     let found = door.log().read(door.id, position - 1, 1, &Filter::default()).await?.into_iter().next();
@@ -224,8 +224,7 @@ impl Resource for Recorded {
     const MISSING: &'static str = "the log has no event at this position";
 
     fn id(name: &str) -> Option<Position> {
-        let position = name.parse().ok();
-        position.filter(|position: &Position| *position > 0 && position.to_string() == name)
+        place::position(name).filter(|position| *position > 0)
     }
 }
 

@@ -16,6 +16,7 @@ use fleetlog_access::Principal;
 use fleetlog_access::session_tokens::Client;
 use fleetlog_aggregates::identity::{ONLY_DOTS, is_only_dots};
 use fleetlog_engine::commands::idempotency::{BadKey, Key};
+use fleetlog_event_log::{Position, place};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, header};
 use serde::de::DeserializeOwned;
@@ -103,6 +104,22 @@ impl<R: Resource> FromRequestParts<App> for Named<R> {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
         last_name::<R>(parts, app).await.map(Self).ok_or_else(Error::missing::<R>)
+    }
+}
+
+/// The position of an event, as the last part of the path that is a name. What is no position is answered as a wrong field, and
+/// not as an event that is missing.
+#[derive(Debug, Clone, Copy)]
+pub struct AtPosition(pub Position);
+
+impl FromRequestParts<App> for AtPosition {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        let path = RawPathParams::from_request_parts(parts, app).await;
+        let position = path.ok().and_then(|path| place::position(path.iter().last()?.1));
+        let position = position.filter(|position| *position > 0);
+        position.map(Self).ok_or_else(|| Error::field("position", "expected a position: 1, 2, 3 …"))
     }
 }
 

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Datelike, TimeDelta, Utc};
-use fleetlog_event_log::control::Committed;
-use fleetlog_event_log::{LogId, Position};
+use chrono::{DateTime, TimeDelta, Utc};
+pub use fleetlog_event_log::as_of::AsOf;
+pub use fleetlog_event_log::place::LogPosition;
+use fleetlog_event_log::{Position, moment, place};
 use serde::{Deserialize, Serialize};
 
 /// The most items on a page.
@@ -38,18 +39,33 @@ impl TryFrom<i64> for Limit {
 
 /// The position after which a page begins: 0 at first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "i64")]
+#[serde(try_from = "String")]
 pub struct After(pub Position);
 
-impl TryFrom<i64> for After {
+impl TryFrom<String> for After {
     type Error = BadValue;
 
-    fn try_from(position: i64) -> Result<Self, BadValue> {
-        if position >= 0 { Ok(Self(position)) } else { Err(BadValue("expected a position, 0 or more")) }
+    fn try_from(text: String) -> Result<Self, BadValue> {
+        place::position(&text).map(Self).ok_or(BadValue("expected a position, 0 or more"))
     }
 }
 
-/// A moment in RFC 3339, in years 0 to 9999: the range that both chrono and Postgres can hold.
+/// The number of a log's first events that a proof speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Size(pub u64);
+
+impl TryFrom<String> for Size {
+    type Error = BadValue;
+
+    fn try_from(text: String) -> Result<Self, BadValue> {
+        let size = place::position(&text).and_then(|size| u64::try_from(size).ok());
+        size.map(Self).ok_or(BadValue("expected a number of events, 0 or more"))
+    }
+}
+
+/// A moment in RFC 3339, in years 0 to 9999: the range that both chrono and Postgres can hold. One between two microseconds is
+/// the later of them: what is stored has microseconds, so a span from or to the one holds what it would from or to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "DateTime<Utc>")]
 pub struct Moment(pub DateTime<Utc>);
@@ -57,11 +73,12 @@ pub struct Moment(pub DateTime<Utc>);
 impl TryFrom<DateTime<Utc>> for Moment {
     type Error = BadValue;
 
-    fn try_from(moment: DateTime<Utc>) -> Result<Self, BadValue> {
-        // The moment must be a day inside that range, because time zones and clamping move it.
-        let known = (0..=9999).contains(&(moment - TimeDelta::days(1)).year())
-            && (0..=9999).contains(&(moment + TimeDelta::days(1)).year());
-        if known { Ok(Self(moment)) } else { Err(BadValue("expected a time from 0000-01-02 to 9999-12-30")) }
+    fn try_from(at: DateTime<Utc>) -> Result<Self, BadValue> {
+        if moment::is_in_calendar(at) {
+            Ok(Self(moment::rounded_up(at)))
+        } else {
+            Err(BadValue("expected a time from 0000-01-02 to 9999-12-30"))
+        }
     }
 }
 
@@ -84,49 +101,6 @@ pub enum Order {
     /// The newest item comes first.
     #[default]
     Desc,
-}
-
-/// A position in a log, as writes return it and reads wait for it: `<log>:<position>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct LogPosition {
-    /// The log.
-    pub log_id: LogId,
-    /// The position in that log.
-    pub position: Position,
-}
-
-impl FromStr for LogPosition {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        let (log_id, position) = text.split_once(':').ok_or(BadValue("expected <log>:<position>"))?;
-        let position = position.parse().ok().filter(|position| *position >= 0);
-        match (log_id.parse(), position) {
-            (Ok(log_id), Some(position)) => Ok(Self { log_id: LogId(log_id), position }),
-            _ => Err(BadValue("expected <log>:<position>")),
-        }
-    }
-}
-
-impl TryFrom<String> for LogPosition {
-    type Error = BadValue;
-
-    fn try_from(text: String) -> Result<Self, BadValue> {
-        text.parse()
-    }
-}
-
-impl From<Committed> for LogPosition {
-    fn from(at: Committed) -> Self {
-        Self { log_id: at.log_id, position: at.position }
-    }
-}
-
-impl fmt::Display for LogPosition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.log_id, self.position)
-    }
 }
 
 /// How long a window is: `30m`, `1h`, `7d`.
@@ -253,12 +227,11 @@ mod tests {
     }
 
     #[test]
-    fn a_position_names_its_log() {
-        assert_eq!("2:17".parse::<LogPosition>().map(|at| at.to_string()).as_deref(), Ok("2:17"));
-        for bad in
-            ["", ":", "2", "2:", ":17", "2:-1", "x:1", "2:17:1", "99999999999:1", "1:99999999999999999999"]
-        {
-            assert!(bad.parse::<LogPosition>().is_err(), "{bad}");
+    fn a_page_begins_after_a_plain_decimal_number() {
+        assert_eq!(After::try_from("0".to_owned()), Ok(After(0)));
+        assert_eq!(After::try_from("17".to_owned()), Ok(After(17)));
+        for bad in ["", "-1", "+5", "05", "1.0", " 1", "99999999999999999999"] {
+            assert!(After::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }
 
@@ -274,5 +247,7 @@ mod tests {
         assert!(moment("2026-03-01T00:00:00+07:00").is_ok());
         assert!(moment("+10000-01-01T00:00:00Z").is_err());
         assert!(moment("-0001-12-31T00:00:00Z").is_err());
+        let between = moment("2026-03-01T00:00:00.0000001Z");
+        assert_eq!(between, moment("2026-03-01T00:00:00.000001Z"), "the next microsecond");
     }
 }

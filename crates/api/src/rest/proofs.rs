@@ -15,8 +15,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::error::Error;
 use super::events::Recorded;
-use super::extract::{Named, NoParameters, Query};
+use super::extract::{AtPosition, Named, NoParameters, Query};
 use super::logs::Log;
+use super::parameters::Size;
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
@@ -78,11 +79,11 @@ async fn read_tile(
 #[into_params(parameter_in = Query)]
 struct Sizes {
     /// The smaller size: that of the checkpoint that you have kept.
-    #[param(minimum = 0, example = "0")]
-    old: u64,
+    #[param(value_type = u64, minimum = 0, example = "0")]
+    old: Size,
     /// The larger size. Without it: the size of the newest checkpoint.
-    #[param(minimum = 0)]
-    size: Option<u64>,
+    #[param(value_type = Option<u64>, minimum = 0)]
+    size: Option<Size>,
 }
 
 /// The proof that a log of one size is the beginning of the log of another.
@@ -114,8 +115,9 @@ struct Consistency {
 )]
 async fn read_consistency(
     door: May<EventsRead, Log>,
-    Query(Sizes { old, size }): Query<Sizes>,
+    Query(Sizes { old: Size(old), size }): Query<Sizes>,
 ) -> Result<Json<Consistency>, Error> {
+    let size = size.map(|Size(size)| size);
     let Some(proof) = read::consistency(door.log(), door.id, old, size).await? else {
         let newest = read::checkpoint(door.log(), door.id).await?;
         let newest = newest.map_or(0, |newest| newest.note.checkpoint.size);
@@ -151,7 +153,7 @@ async fn read_consistency(
 )]
 async fn read_proof(
     door: May<EventsRead, Log>,
-    Named(position): Named<Recorded>,
+    AtPosition(position): AtPosition,
     _: Query<NoParameters>,
 ) -> Result<String, Error> {
     match read::inclusion(door.log(), door.id, position).await? {

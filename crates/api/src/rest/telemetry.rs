@@ -123,7 +123,7 @@ impl std::str::FromStr for Place {
     fn from_str(cursor: &str) -> Result<Self, BadCursor> {
         let (micros, position): (i64, i64) = paging::decode(cursor)?;
         let at = DateTime::from_timestamp_micros(micros).and_then(|at| Moment::try_from(at).ok());
-        at.map(|at| Self(at.0, position)).ok_or(BadCursor::Malformed)
+        at.filter(|_| position > 0).map(|at| Self(at.0, position)).ok_or(BadCursor::Malformed)
     }
 }
 

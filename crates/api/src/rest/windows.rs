@@ -1,7 +1,7 @@
 //! Statistics of a device's metrics, by windows of time.
 
 use axum::Json;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use fleetlog_access::action::typed::TelemetryRead;
 use fleetlog_event_log::Lane;
 use fleetlog_projections::devices::Device;
@@ -99,7 +99,8 @@ pub fn query(
     points: Option<usize>,
     since: Option<DateTime<Utc>>,
 ) -> WindowsQuery {
-    let to = to.map_or(now, |to| to.0);
+    // Times have microseconds, and so has the range that the answer names.
+    let to = to.map_or_else(|| now.trunc_subsecs(6), |to| to.0);
     let from = from.map_or(to - TimeDelta::days(1), |from| from.0);
     let step = step.unwrap_or_else(|| Step::for_range(to - from));
     WindowsQuery { metric, from, to, since, step: step.0, tz: tz.0, points }

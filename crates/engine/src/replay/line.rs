@@ -5,6 +5,7 @@ use fleetlog_aggregates::command::{self, Request, Status};
 use fleetlog_aggregates::device;
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::Event;
+use fleetlog_event_log::as_of::AsOf;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
@@ -33,7 +34,7 @@ pub enum Line {
     Counts {
         /// The moment of the replay; absent means now.
         #[serde(skip_serializing_if = "Option::is_none")]
-        as_of: Option<DateTime<Utc>>,
+        as_of: Option<AsOf>,
         /// The number of commands by state.
         commands: Counts,
     },
@@ -67,7 +68,7 @@ pub(super) enum What {
 pub struct State {
     /// The moment of the replay; absent means now.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub as_of: Option<DateTime<Utc>>,
+    pub as_of: Option<AsOf>,
     /// The command's id; absent for a device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cmd_id: Option<Uuid>,

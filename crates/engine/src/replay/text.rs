@@ -3,10 +3,11 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use fleetlog_aggregates::command::{self, Ack, Request};
 use fleetlog_aggregates::device::{self, Via};
 use fleetlog_event_log::Event;
+use fleetlog_event_log::as_of::AsOf;
 use serde::Serialize;
 
 use super::line::{Counts, Line, State, Step, What, time};
@@ -76,12 +77,12 @@ impl Display for Counts {
     }
 }
 
-struct Moment(Option<DateTime<Utc>>);
+struct Moment(Option<AsOf>);
 
 impl Display for Moment {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(at) => write!(f, "as of {}", time(at)),
+            Some(at) => write!(f, "as of {at}"),
             None => f.write_str("now"),
         }
     }
