@@ -143,6 +143,7 @@ fn parameters() -> Vec<Row> {
         ("GET", "/devices?min_position=1:-5", Nothing, "422 invalid min_position"),
         ("GET", "/devices?min_position=%2B1:5", Nothing, "422 invalid min_position"),
         ("GET", "/devices?min_position=1:05", Nothing, "422 invalid min_position"),
+        ("GET", "/devices?min_position=1:1000", Nothing, "422 invalid min_position"),
         ("GET", "/devices/dev-01?fields=secret", Nothing, "422 invalid fields"),
         ("GET", "/telemetry/dev-01?order=up", Nothing, "422 invalid order"),
         ("GET", "/telemetry/dev-01?from=yesterday", Nothing, "422 invalid from"),

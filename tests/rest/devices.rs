@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use fleetlog_access::Role;
+use fleetlog_aggregates::device::{Device, Labels, Via};
 use fleetlog_api::Settings;
+use fleetlog_event_log::control::{Actor, Metadata};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sqlx::Executor;
 
-use crate::support::Api;
 use crate::support::api::{Answer, answer, user_id};
+use crate::support::{Api, register_device};
 
 fn uids(page: &Value) -> Vec<&str> {
     page["items"]
@@ -173,15 +176,43 @@ async fn another_tenants_device_answers_like_one_that_does_not_exist() {
 }
 
 #[tokio::test]
-async fn a_position_that_does_not_come_is_refused_with_a_time_to_try_again() {
+async fn a_write_that_the_read_model_does_not_show_in_time_is_refused_with_a_time_to_try_again() {
     let api = Api::start().await;
     let _counting = metrics::set_default_local_recorder(&api.recorder);
-    let answered = api.get("/devices?min_position=1:1000").await;
+    api.send(Method::POST, "/devices", json!({"uid": "dev-01"})).await;
+    api.catch_up().await;
+    // Nobody may move the checkpoints.
+    let seal = "UPDATE projection_checkpoints SET sealed = true WHERE projection = 'devices'";
+    api.database.owner().await.execute(seal).await.expect("sealed");
+    let written = api.send(Method::POST, "/devices", json!({"uid": "dev-02"})).await.json();
+    let path = format!("/devices?min_position={}", written["position"].as_str().expect("a position"));
+    let answered = api.get(&path).await;
     assert_eq!(answered.refusal(), "503 not_yet");
     assert_eq!(answered.header("retry-after"), "1");
     let counted = api.recorder.handle().render();
     assert!(counted.contains(r#"path="/devices",status="not_yet""#), "{counted}");
     assert!(!counted.contains(r#"status="503""#), "any caller could ring the alert: {counted}");
+}
+
+#[tokio::test]
+async fn a_position_beyond_the_head_is_no_write_and_one_of_another_node_is() {
+    let api = Api::start().await;
+    let written = api.send(Method::POST, "/devices", json!({"uid": "dev-01"})).await.json();
+    let (log, head) = written["position"].as_str().and_then(|at| at.split_once(':')).expect("a position");
+    let head: i64 = head.parse().expect("a number");
+    for path in ["/devices", "/devices/dev-01", "/commands", "/events"] {
+        let answered = api.get(&format!("{path}?min_position={log}:{}", head + 1)).await;
+        assert_eq!(answered.refusal(), "422 invalid", "{path}");
+        let reason = format!("expected a position up to {head}, where the log ends now");
+        assert_eq!(answered.json()["errors"][0]["reason"], reason, "{path}");
+    }
+    // This node has not heard of it yet.
+    let there = api.database.event_log().await;
+    let (stream, new) =
+        ("t0/dev-02".parse().expect("a stream"), register_device(Via::Api, None, Labels::new()));
+    there.execute::<Device>(&stream, new, Metadata::by(Actor::Fleetlog)).await.expect("registered");
+    let answered = api.get(&format!("/devices/dev-02?min_position={log}:{}", head + 1)).await;
+    assert_eq!(answered.status, StatusCode::OK, "{}", answered.text);
 }
 
 #[tokio::test]

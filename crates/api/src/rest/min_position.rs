@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fleetlog_event_log::TenantLog;
+use fleetlog_event_log::as_of::NoPrefix;
 use fleetlog_projections::WaitError;
 use fleetlog_projections::read_model::ReadModel;
 use serde::Deserialize;
@@ -19,7 +20,7 @@ use crate::resource::Resource;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct When {
-    /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`.
+    /// Wait, for at most 2 s, until this write is visible: `<log>:<position>`. A position that the log does not have is refused.
     #[param(value_type = Option<String>, example = "1:42")]
     pub(super) min_position: Option<LogPosition>,
 }
@@ -27,18 +28,21 @@ pub(super) struct When {
 /// How long a read waits.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Waits until the log's head has reached the position.
+/// Checks that the log has the position. A write's position is in the database before its answer is on its way, whichever node
+/// it was on, so there is nothing to wait for: a position beyond the head is none that a write has returned.
 pub async fn of_log(log: &TenantLog, at: Option<LogPosition>) -> Result<(), Error> {
     let Some(at) = at else { return Ok(()) };
-    let known = log.heads().log(at.log_id).is_some_and(|known| known.tenant == log.tenant().as_str());
-    if !known {
-        return Err(Error::field("min_position", Log::MISSING));
+    let head = || {
+        let known = log.heads().log(at.log_id).filter(|known| known.tenant == log.tenant().as_str());
+        known.map(|known| known.head).ok_or_else(|| Error::field("min_position", Log::MISSING))
+    };
+    if head()? < at.position {
+        // Another node may have moved it.
+        log.heads().refresh(&mut *log.connection().await?).await?;
     }
-    let mut heads = log.heads().watch();
-    let reached = heads.wait_for(|logs| logs.get(&at.log_id).is_some_and(|log| log.head >= at.position));
-    match tokio::time::timeout(PATIENCE, reached).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Error::not_yet()),
+    match head()? {
+        head if head < at.position => Err(Error::field("min_position", NoPrefix::BeyondHead { head })),
+        _ => Ok(()),
     }
 }
 
