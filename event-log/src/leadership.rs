@@ -123,18 +123,29 @@ impl Leadership {
 
     /// Renews the lease unless that was done within [`RENEW_EVERY`]. `false` if this node no longer leads.
     pub async fn is_held(&mut self) -> bool {
-        self.lease.age() < RENEW_EVERY || self.renew().await
+        self.is_fresh() || self.renew().await
     }
 
     /// Renews the lease. `false` if this node no longer leads.
     pub async fn renew(&mut self) -> bool {
+        self.renew_by(async |connection| connection.ping().await).await.is_some()
+    }
+
+    /// Renews the lease by a question that the leader has anyway, and returns the answer. `None` if this node no longer leads.
+    pub async fn renew_by<T>(
+        &mut self,
+        question: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Option<T> {
         let asked = SinceBoot::now();
-        let alive =
-            tokio::time::timeout(PATIENCE, self.connection.ping()).await.is_ok_and(|alive| alive.is_ok());
-        if alive {
-            *self.lease.0.lock() = asked;
-        }
-        alive
+        let answer = tokio::time::timeout(PATIENCE, question(&mut self.connection)).await.ok()?.ok()?;
+        *self.lease.0.lock() = asked;
+        Some(answer)
+    }
+
+    /// Whether the lease was renewed within [`RENEW_EVERY`].
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.lease.age() < RENEW_EVERY
     }
 
     /// The connection that holds the lease. What is written over it is written by the leader, or not at all; a

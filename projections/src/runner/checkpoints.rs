@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use fleetlog_event_log::read::Slice;
 use fleetlog_event_log::{Event, Lane, LogId, Position, Result};
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{Executor, PgConnection, PgPool, Postgres, Row};
 use uuid::Uuid;
 
 use crate::status::State;
@@ -106,7 +106,12 @@ impl Checkpoints {
         registered.map(|(version, _)| version).ok_or(sqlx::Error::RowNotFound.into())
     }
 
-    async fn followed(pool: &PgPool, projection: &str, format: i32) -> Result<Option<(i32, Vec<String>)>> {
+    /// The version to keep up to date, and its lanes. `None`: there is none of this format.
+    pub(crate) async fn followed(
+        database: impl Executor<'_, Database = Postgres>,
+        projection: &str,
+        format: i32,
+    ) -> sqlx::Result<Option<(i32, Vec<String>)>> {
         let followed = sqlx::query_as(
             "SELECT version, lanes FROM projections
              WHERE projection = $1 AND coalesce(format, version) = $2 AND state NOT IN ('building', 'kept')
@@ -114,7 +119,7 @@ impl Checkpoints {
         )
         .bind(projection)
         .bind(format);
-        Ok(followed.fetch_optional(pool).await?)
+        followed.fetch_optional(database).await
     }
 
     pub(crate) async fn set_state(

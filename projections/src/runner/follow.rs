@@ -207,12 +207,9 @@ impl<M: ReadModel> Runner<M> {
             if shutdown.is_cancelled() {
                 return Ended::Shutdown;
             }
-            let is_held = match round.failed {
-                // The lease may be what failed.
-                Some(_) => leadership.renew().await,
-                None => leadership.is_held().await,
-            };
-            if round.lost || !is_held {
+            // The lease may be what failed.
+            let may_be_lost = round.failed.is_some() || !leadership.is_fresh();
+            if round.lost || (may_be_lost && !self.renew(leadership).await) {
                 return Ended::Lost;
             }
             if round.failed.is_some() {
@@ -221,6 +218,14 @@ impl<M: ReadModel> Runner<M> {
                 shutdown.run_until_cancelled(self.wait(&mut heads)).await;
             }
         }
+    }
+
+    /// Renews the lease. `false` if this node no longer leads, or another version is live: without events, nothing else would tell.
+    async fn renew(&self, leadership: &mut Leadership) -> bool {
+        let followed = leadership
+            .renew_by(async |connection| Checkpoints::followed(connection, M::NAME, M::FORMAT).await)
+            .await;
+        followed.flatten().is_some_and(|(version, _)| version == self.checkpoints.version)
     }
 
     /// Waits until there are events to apply, or until it is time to check whether this node still leads.
