@@ -14,12 +14,14 @@
 //! A rollback is a rebuild of a kept version: it begins with `catching_up`, and nothing is compared.
 //!
 //! - `status`: what a rebuild looks like to people
+//! - `under_way`: what one that is under way does now, and what may be told to it next, in words
 
 mod build;
 pub(crate) mod compare;
 mod request;
 mod status;
 mod swap;
+pub(crate) mod under_way;
 mod work;
 
 use chrono::{DateTime, Utc};
@@ -35,6 +37,7 @@ pub use compare::Difference;
 pub(crate) use compare::Pair;
 pub use request::{Refused, Request, Steer};
 pub use status::{RangeReport, StoredDifference};
+pub use under_way::UnderWay;
 pub(crate) use work::{Works, of, run};
 
 /// How long the version that was live before is kept, unless the request says otherwise: a day, in seconds.
@@ -104,6 +107,19 @@ impl Rebuild {
             _ => (self.events.lag, self.rate?),
         };
         (rate > 0.0).then(|| left.max(0) as f64 / rate)
+    }
+
+    /// What it does now. `None`: it has ended.
+    #[must_use]
+    pub fn under_way(&self) -> Option<UnderWay> {
+        let Self { kind, step, paused, .. } = *self;
+        self.ended_at.is_none().then_some(UnderWay { kind, step, paused })
+    }
+
+    /// What may be told to it next, the most useful first. Nothing once it has ended.
+    #[must_use]
+    pub fn next(&self) -> &'static [Steer] {
+        self.under_way().map_or(&[], UnderWay::next)
     }
 }
 

@@ -7,6 +7,10 @@ use fleetlog_event_log::{EventLog, LogId, Position, Result, TenantLog};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
+use crate::Handle;
+use crate::rebuild::under_way::{Moving, moving};
+use crate::rebuild::{Step, UnderWay};
+
 /// How many parked streams a status names; `parked` counts all of them.
 pub const MAX_PARKED_SHOWN: usize = 10;
 
@@ -21,6 +25,8 @@ pub struct ProjectionStatus {
     pub live: bool,
     /// The state of the projection.
     pub state: State,
+    /// What the rebuild or rollback does that brings this version up to date, if one does.
+    pub rebuild: Option<UnderWay>,
     /// Why the last try failed, or what the projection waits for. The service's log has the whole cause.
     pub error: Option<String>,
     /// Since when the projection is in this state.
@@ -46,14 +52,20 @@ pub enum State {
     Failed,
     /// No node runs the projection.
     Stopped,
+    /// This version has just gone live, and the node that runs the projection is about to turn to it.
+    Starting,
     /// A rebuild or rollback brings this version up to date.
     Building,
+    /// The rebuild or rollback that brings this version up to date was told to pause, or has no disk left.
+    Paused,
+    /// Rows of this version differ from the live one's. It waits until somebody accepts that or cancels the rebuild.
+    Waiting,
     /// The version was live before. It is kept for a rollback, and does not change.
     Kept,
 }
 
 words! { State { Following = "following", Degraded = "degraded", Failed = "failed", Stopped = "stopped",
-Building = "building", Kept = "kept" } }
+Starting = "starting", Building = "building", Paused = "paused", Waiting = "waiting", Kept = "kept" } }
 
 /// How far a projection has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,15 +108,41 @@ pub struct ParkedStream {
     pub parked_at: DateTime<Utc>,
 }
 
-/// Every projection, with its progress in one tenant's logs.
-pub async fn list(log: &TenantLog) -> Result<Vec<ProjectionStatus>> {
-    let tenant = Some(log.tenant().as_str());
-    read(&mut *log.connection().await?, tenant).await
+impl Handle {
+    /// Every projection, with its progress in one tenant's logs.
+    pub async fn statuses(&self, log: &TenantLog) -> Result<Vec<ProjectionStatus>> {
+        let statuses = read(&mut *log.connection().await?, Some(log.tenant().as_str())).await?;
+        // Rebuilds are the platform's, so no tenant's connection shows them. They are read last: a version that went live meanwhile
+        // was still being built.
+        Ok(with_rebuilds(statuses, &moving(&mut *self.log().connection().await?).await?))
+    }
 }
 
 /// Every projection, with its progress in all logs.
 pub async fn list_all(log: &EventLog) -> Result<Vec<ProjectionStatus>> {
-    read(&mut *log.connection().await?, None).await
+    let mut connection = log.connection().await?;
+    let statuses = read(&mut connection, None).await?;
+    Ok(with_rebuilds(statuses, &moving(&mut connection).await?))
+}
+
+/// Adds what the rebuilds do.
+fn with_rebuilds(mut statuses: Vec<ProjectionStatus>, moving: &[Moving]) -> Vec<ProjectionStatus> {
+    for status in &mut statuses {
+        let is_of =
+            |moving: &&Moving| (&moving.projection, moving.version) == (&status.projection, status.version);
+        // A version may have been rebuilt, and be on its way back.
+        let of: Vec<_> = moving.iter().filter(is_of).collect();
+        if let Some((now, since)) = of.iter().find_map(|moving| Some((moving.under_way?, moving.since))) {
+            (status.rebuild, status.since) = (Some(now), since);
+        }
+        status.state = match (status.state, status.rebuild) {
+            (State::Building, Some(UnderWay { paused: true, .. })) => State::Paused,
+            (State::Building, Some(UnderWay { step: Step::Waiting, .. })) => State::Waiting,
+            (State::Stopped, _) if status.live && !of.is_empty() => State::Starting,
+            (state, _) => state,
+        };
+    }
+    statuses
 }
 
 async fn read(connection: &mut PgConnection, tenant: Option<&str>) -> Result<Vec<ProjectionStatus>> {
@@ -140,7 +178,8 @@ async fn read(connection: &mut PgConnection, tenant: Option<&str>) -> Result<Vec
     Ok(projections)
 }
 
-/// A projection runs if its advisory lock is held: the lock cannot outlive the runner.
+/// A projection runs if its advisory lock is held: the lock cannot outlive the runner. One that still holds the lock of the version
+/// that was live before is about to turn to the live one.
 const PROJECTIONS: &str = "
     WITH running AS MATERIALIZED (
         SELECT (classid::bigint << 32) | objid::bigint AS lock FROM pg_locks
@@ -150,6 +189,10 @@ const PROJECTIONS: &str = "
     SELECT projection, version, live, error, updated_at,
            CASE WHEN state IN ('building', 'kept') THEN state
                 WHEN projection_lock(projection, version) IN (SELECT lock FROM running) THEN state
+                WHEN live AND EXISTS (SELECT FROM projections AS other
+                                      WHERE other.projection = projections.projection AND other.state = 'kept'
+                                        AND projection_lock(other.projection, other.version) IN (SELECT lock FROM running))
+                    THEN 'starting'
                 ELSE 'stopped' END AS state
     FROM projections ORDER BY projection, version";
 
@@ -176,6 +219,7 @@ async fn select_projections(connection: &mut PgConnection) -> Result<Vec<Project
             version: row.try_get("version")?,
             live: row.try_get("live")?,
             state: parsed(row, "state")?,
+            rebuild: None,
             error: row.try_get("error")?,
             since: row.try_get("updated_at")?,
             parked: 0,

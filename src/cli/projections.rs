@@ -87,7 +87,8 @@ pub enum What {
     /// Bring the version back that was live before.
     Rollback(One),
     /// Compute a read model from the log a second time, in SQL that shares nothing with the fold, and compare every row.
-    /// Ends with exit code 1 if a row differs.
+    /// All rows of all tenants are counted, those of decommissioned devices too, which a list leaves out. Ends with exit code 1
+    /// if a row differs.
     Verify {
         /// Which read model.
         #[command(flatten)]
@@ -226,10 +227,10 @@ async fn ended(handle: &Handle, last: &Rebuild) -> anyhow::Result<()> {
 fn outcome(rebuild: &Rebuild) -> String {
     let version = rebuild.version;
     match (rebuild.step, rebuild.paused) {
-        (_, true) => match &rebuild.error {
-            Some(error) => format!("paused: {error}"),
-            None => "paused".to_owned(),
-        },
+        (_, true) => {
+            let why = rebuild.error.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+            format!("{}{why}", told(rebuild))
+        }
         (Step::Waiting, _) => match rebuild.differences {
             Some(rows) => format!("{rows} rows differ between version {version} and the live one"),
             None => format!("version {version} could not be compared: the live one has another format"),
@@ -245,8 +246,13 @@ fn outcome(rebuild: &Rebuild) -> String {
         }
         (Step::Cancelled, _) if rebuild.kind == Kind::Rollback => "the rollback is cancelled".to_owned(),
         (Step::Cancelled, _) => format!("cancelled, and version {version} removed"),
-        (step, _) => step.to_string(),
+        _ => told(rebuild),
     }
+}
+
+/// What a rebuild does now, and what may be told to it next.
+fn told(rebuild: &Rebuild) -> String {
+    rebuild.under_way().map_or_else(|| rebuild.step.to_string(), |now| now.to_string())
 }
 
 async fn verified(log: &EventLog, name: &str, list: i64) -> anyhow::Result<Verified> {
@@ -264,7 +270,7 @@ fn report(verified: &Verified) -> String {
         String::new()
     };
     let head = format!(
-        "{} version {}, up to {} events{parked}\n",
+        "{} version {}, up to {} events{parked}; all rows of all tenants, decommissioned devices too\n",
         verified.projection, verified.version, verified.events
     );
     let rows = verified.rows.iter().map(|rows| {
@@ -294,13 +300,14 @@ fn table(statuses: &[ProjectionStatus]) -> String {
     let line = |status: &ProjectionStatus| {
         let live = if status.live { "live" } else { "" };
         format!(
-            "{:18}  v{:<3}  {live:4}  {:9}  {} of {}{}\n",
+            "{:18}  v{:<3}  {live:4}  {:9}  {} of {}{}{}\n",
             status.projection,
             status.version,
             status.state,
             status.total.position,
             status.total.head,
-            if status.parked > 0 { format!("  {} parked streams", status.parked) } else { String::new() }
+            if status.parked > 0 { format!("  {} parked streams", status.parked) } else { String::new() },
+            status.rebuild.map_or_else(String::new, |now| format!("  a {} is {now}", now.kind))
         )
     };
     statuses.iter().map(line).collect()

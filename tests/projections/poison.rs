@@ -4,7 +4,7 @@ use chrono::{TimeDelta, Utc};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::EventLog;
 use fleetlog_projections::devices::{self, Query};
-use fleetlog_projections::status::{self, State};
+use fleetlog_projections::status::State;
 use sqlx::Executor;
 
 use super::{Running, append, reading, register, smuggle, status_of};
@@ -101,7 +101,7 @@ async fn a_tenant_sees_only_what_is_parked_of_its_own() {
     running.catch_up().await;
     for (tenant, parked) in [("t0", 1), ("t1", 0)] {
         let tenant: Tenant = tenant.parse().expect("a tenant");
-        let statuses = status::list(&log.for_tenant(&tenant)).await.expect("listed");
+        let statuses = running.handle.statuses(&log.for_tenant(&tenant)).await.expect("listed");
         let devices = statuses.iter().find(|status| status.projection == "devices").expect("a status");
         assert_eq!((devices.parked, devices.logs.len()), (parked, 2));
         assert!(devices.logs.iter().all(|log| log.tenant == tenant.as_str()));

@@ -7,8 +7,8 @@ use chrono::{TimeDelta, Utc};
 use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::{Event, EventLog, Lane, LogId, Result};
 use fleetlog_projections::read_model::{Poison, ReadModel, Rows};
-use fleetlog_projections::rebuild::{KEEP_S, Rebuild, Refused, Request, Steer, Step};
-use fleetlog_projections::status::State;
+use fleetlog_projections::rebuild::{KEEP_S, Rebuild, Refused, Request, Steer, Step, UnderWay};
+use fleetlog_projections::status::{ProjectionStatus, State};
 use fleetlog_projections::verify::verify;
 use fleetlog_projections::{Handle, Options, Projections, status};
 use sqlx::{Executor, PgConnection};
@@ -266,11 +266,139 @@ async fn a_paused_rebuild_rests_until_it_is_resumed_and_a_cancelled_one_leaves_n
             sqlx::query_scalar(left).bind(table).fetch_one(log.pool()).await.expect("read");
         assert_eq!(left, None, "{table}");
     }
-    let steps = "SELECT string_agg(payload -> 'RebuildSteered' ->> 'how', ' ' ORDER BY position)
-                 FROM control_events WHERE event_type = 'RebuildSteered'";
-    let steps: String = sqlx::query_scalar(steps).fetch_one(log.pool()).await.expect("read");
-    assert_eq!(steps, "pause resume pause cancel", "each is on the record");
+    assert_eq!(steers(&log).await, "pause resume pause cancel", "each is on the record");
     running.stop().await;
+}
+
+/// How rebuilds were steered, as the record has it.
+async fn steers(log: &EventLog) -> String {
+    let steers =
+        "SELECT coalesce(string_agg(payload -> 'RebuildSteered' ->> 'how', ' ' ORDER BY position), '')
+                  FROM control_events WHERE event_type = 'RebuildSteered'";
+    sqlx::query_scalar(steers).fetch_one(log.pool()).await.expect("read")
+}
+
+#[tokio::test]
+async fn what_a_rebuild_does_already_is_answered_and_not_put_on_the_record_again() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    append(&log, untidy(0, 20)).await;
+    let running = Running::start(&log);
+    running.catch_up().await;
+    running.stop().await;
+    // Nobody works on it.
+    let idle = Projections::new(log.clone(), Options::default()).handle();
+    begin(&idle, "devices").await.expect("begun");
+    for (how, recorded) in [
+        (Steer::Resume, ""),
+        (Steer::Pause, "pause"),
+        (Steer::Pause, "pause"),
+        (Steer::Resume, "pause resume"),
+        (Steer::Resume, "pause resume"),
+        (Steer::Accept, "pause resume accept"),
+        (Steer::Accept, "pause resume accept"),
+        (Steer::Cancel, "pause resume accept cancel"),
+        (Steer::Cancel, "pause resume accept cancel"),
+    ] {
+        let before = idle.last_rebuild("devices").await.expect("read");
+        let steered = steer(&idle, "devices", how).await.expect("answered");
+        assert_eq!(steers(&log).await, recorded);
+        assert_eq!(steered.paused, how == Steer::Pause, "{how:?}");
+        if before.as_ref() == Some(&steered) {
+            continue;
+        }
+        assert!(recorded.ends_with(how.as_str()), "{how:?} changed something: {before:?} {steered:?}");
+    }
+    for how in [Steer::Pause, Steer::Resume, Steer::Accept] {
+        let asked = steer(&idle, "devices", how).await;
+        assert!(matches!(asked, Err(Refused::TooLate { step: Step::Cancelled, .. })), "{asked:?}");
+    }
+}
+
+/// The state of a version in the list of projections, and what its rebuild does.
+async fn listed(log: &EventLog, projection: &str, version: i32) -> (State, Option<UnderWay>) {
+    let statuses = status::list_all(log).await.expect("listed");
+    let of = |of: &&ProjectionStatus| (of.projection.as_str(), of.version) == (projection, version);
+    let status = statuses.iter().find(of).expect("a version");
+    (status.state, status.rebuild)
+}
+
+#[tokio::test]
+async fn a_rebuild_is_named_as_it_is_where_it_is_listed_and_where_it_stands_in_the_way() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    append(&log, untidy(0, 60)).await;
+    let running = Running::start(&log);
+    running.catch_up().await;
+    running.stop().await;
+    let idle = Projections::new(log.clone(), Options::default()).handle();
+    let broken = "UPDATE devices_v1 SET messages = messages + 1 WHERE uid = 'dev-03'";
+    database.owner().await.execute(broken).await.expect("broken");
+    let begun = begin(&idle, "devices").await.expect("begun");
+    let in_the_way = async || begin(&idle, "devices").await.expect_err("one runs").to_string();
+    let (state, now) = listed(&log, "devices", begun.version).await;
+    assert_eq!(
+        (state, now.map(|now| (now.step, now.paused))),
+        (State::Building, Some((Step::Building, false)))
+    );
+    assert_eq!(
+        in_the_way().await,
+        "a rebuild of devices to version 2 is building: wait until it has ended, or `cancel` it"
+    );
+    steer(&idle, "devices", Steer::Pause).await.expect("paused");
+    let (state, now) = listed(&log, "devices", begun.version).await;
+    assert_eq!((state, now.map(|now| (now.step, now.paused))), (State::Paused, Some((Step::Building, true))));
+    assert_eq!(
+        in_the_way().await,
+        "a rebuild of devices to version 2 is paused while building: `resume` lets it go on, `cancel` ends it"
+    );
+    let back = idle.roll_back("devices", "user:1".into(), by_fleetlog()).await;
+    assert!(matches!(back, Err(Refused::Runs { now: UnderWay { paused: true, .. }, .. })), "{back:?}");
+
+    steer(&idle, "devices", Steer::Resume).await.expect("resumed");
+    let running = Running::start(&log);
+    let waiting = until(&running.handle, "devices", |rebuild| rebuild.step == Step::Waiting).await;
+    assert_eq!(waiting.next(), [Steer::Accept, Steer::Cancel]);
+    assert_eq!(listed(&log, "devices", begun.version).await, (State::Waiting, waiting.under_way()));
+    assert_eq!(
+        in_the_way().await,
+        "a rebuild of devices to version 2 is waiting until the rows that differ are accepted: `accept` lets the new \
+         version go live, `cancel` ends it"
+    );
+    steer(&running.handle, "devices", Steer::Accept).await.expect("accepted");
+    let swapped = ended(&running.handle, "devices").await;
+    assert_eq!((swapped.under_way(), swapped.next()), (None, &[][..]));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_version_that_has_just_gone_live_is_never_listed_as_stopped_and_gets_its_runner_without_an_event() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    append(&log, untidy(0, 60)).await;
+    let running = Running::start(&log);
+    running.catch_up().await;
+    // That it went live is on the control log, which the windows do not read.
+    let is_up = async |version: i32| {
+        eventually("the runner turns to the live version", async || {
+            match listed(&log, "telemetry_windows", version).await {
+                (State::Following, None) => Ok(()),
+                (state @ (State::Starting | State::Building), now) => Err((state, now)),
+                other => panic!("{other:?}"),
+            }
+        })
+        .await;
+    };
+    let rebuilt = begin(&running.handle, "telemetry_windows").await.expect("begun");
+    is_up(rebuilt.version).await;
+    let back = running.handle.roll_back("telemetry_windows", "user:1".into(), by_fleetlog());
+    let back = back.await.expect("begun");
+    is_up(back.version).await;
+    running.stop().await;
+    assert_eq!(listed(&log, "telemetry_windows", back.version).await.0, State::Starting, "for some seconds");
+    let past = "UPDATE projection_rebuilds SET ended_at = ended_at - interval '1 minute'";
+    database.owner().await.execute(past).await.expect("aged");
+    assert_eq!(listed(&log, "telemetry_windows", back.version).await.0, State::Stopped);
 }
 
 #[tokio::test]

@@ -6,11 +6,11 @@ use fleetlog_aggregates::words;
 use fleetlog_event_log::control::Metadata;
 use fleetlog_event_log::record::Recorder;
 use fleetlog_event_log::{EventLog, Lane, database};
-use sqlx::Row;
+use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
 use super::status::last;
-use super::{Facts, Kind, MAX_KEEP_S, Rebuild, Step};
+use super::{Facts, Kind, MAX_KEEP_S, Rebuild, Step, UnderWay};
 
 /// What a rebuild is asked to do.
 #[derive(Debug, Clone)]
@@ -50,18 +50,14 @@ pub enum Refused {
     #[error("{0} has no live version yet; start the service once")]
     NotLive(String),
     /// A rebuild runs already.
-    #[error(
-        "a {kind} of {projection} to version {version} is {step}; cancel it first, or wait until it has ended"
-    )]
+    #[error("a {} of {projection} to version {version} is {now}", now.kind)]
     Runs {
         /// The projection.
         projection: String,
-        /// What runs.
-        kind: Kind,
         /// The version that is to go live.
         version: i32,
-        /// Its step.
-        step: Step,
+        /// What it does now.
+        now: UnderWay,
     },
     /// There is no such version.
     #[error("{projection} has no version {version}")]
@@ -226,7 +222,7 @@ pub(super) async fn roll_back(
     found(log, facts.name).await
 }
 
-/// Steers the rebuild that is under way.
+/// Steers the rebuild that is under way. What it does already changes nothing, and is not put on the record.
 pub(super) async fn steer(
     log: &EventLog,
     facts: Facts,
@@ -236,7 +232,7 @@ pub(super) async fn steer(
     let steered = log.record(move |recorder| {
         Box::pin(async move {
             let under_way = sqlx::query(
-                "SELECT rebuild_id, step FROM projection_rebuilds
+                "SELECT rebuild_id, step, paused, accepted FROM projection_rebuilds
                  WHERE projection = $1 AND ended_at IS NULL FOR UPDATE",
             );
             let row = under_way.bind(facts.name).fetch_optional(recorder.connection()).await?;
@@ -244,6 +240,17 @@ pub(super) async fn steer(
             let (rebuild_id, step): (Uuid, Step) =
                 (row.try_get("rebuild_id")?, database::parsed(&row, "step")?);
             let too_late = |why| Err(Refused::TooLate { projection: facts.name.into(), step, why });
+            let (paused, accepted): (bool, bool) = (row.try_get("paused")?, row.try_get("accepted")?);
+            let is_done = match how {
+                Steer::Cancel => step == Step::Cancelled,
+                _ if step == Step::Cancelled => false,
+                Steer::Pause => paused,
+                Steer::Resume => !paused,
+                Steer::Accept => accepted && step != Step::Waiting,
+            };
+            if is_done {
+                return Ok(());
+            }
             if step == Step::Cancelled {
                 return too_late("its version is being removed");
             }
@@ -282,14 +289,13 @@ async fn lock(recorder: &mut Recorder, projection: &str) -> Result<i32, Refused>
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended('fleetlog rebuilds of ' || $1, 0))";
     sqlx::query(lock).bind(projection).execute(recorder.connection()).await?;
     let under_way = sqlx::query(
-        "SELECT kind, version, step FROM projection_rebuilds WHERE projection = $1 AND ended_at IS NULL",
+        "SELECT kind, version, step, paused FROM projection_rebuilds WHERE projection = $1 AND ended_at IS NULL",
     );
     if let Some(row) = under_way.bind(projection).fetch_optional(recorder.connection()).await? {
         return Err(Refused::Runs {
             projection: projection.into(),
-            kind: database::parsed(&row, "kind")?,
             version: row.try_get("version")?,
-            step: database::parsed(&row, "step")?,
+            now: UnderWay::from_row(&row)?,
         });
     }
     let live = sqlx::query_scalar("SELECT version FROM projections WHERE projection = $1 AND live");

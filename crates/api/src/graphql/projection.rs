@@ -4,6 +4,7 @@ use async_graphql::{Enum, Object};
 use chrono::{DateTime, Utc};
 use fleetlog_projections::status;
 
+use super::rebuild::UnderWay;
 use super::scalars::Long;
 
 /// One version of a projection, with its progress in the tenant's logs.
@@ -21,8 +22,14 @@ enum State {
     Failed,
     /// No node runs the projection.
     Stopped,
+    /// This version has just gone live, and the node that runs the projection is about to turn to it.
+    Starting,
     /// A rebuild or rollback brings this version up to date.
     Building,
+    /// The rebuild or rollback that brings this version up to date was told to pause, or has no disk left.
+    Paused,
+    /// Rows of this version differ from the live one's. It waits until somebody accepts that or cancels the rebuild.
+    Waiting,
     /// The version was live before. It is kept for a rollback, and does not change.
     Kept,
 }
@@ -47,6 +54,11 @@ impl Projection {
     /// The projection's state now.
     async fn state(&self) -> State {
         self.0.state.into()
+    }
+
+    /// What the rebuild or rollback does that brings this version up to date. Null if none does.
+    async fn rebuild(&self) -> Option<UnderWay> {
+        self.0.rebuild.map(UnderWay)
     }
 
     /// The error that stops the projection, while it is stopped by one.

@@ -171,15 +171,14 @@ impl Query {
     async fn projections(&self, context: &Context<'_>) -> Result<Vec<Projection>> {
         let asker = context.data::<Asker>()?;
         asker.may(Action::ProjectionsRead)?;
-        let statuses = projections::of(&asker.door.caller, asker.log()).await?;
+        let statuses = projections::of(&asker.door.app, &asker.door.caller, asker.log()).await?;
         Ok(statuses.into_iter().map(Projection).collect())
     }
 
-    /// The last rebuild or rollback of a projection, for the platform's administrators and analysts. Null if there has
-    /// been none.
+    /// The last rebuild or rollback of a projection, for the people of the platform's tenant. Null if there has been none.
     async fn rebuild(&self, context: &Context<'_>, projection: String) -> Result<Option<Rebuild>> {
         let asker = context.data::<Asker>()?;
-        asker.may_platform(Action::ProjectionsWrite)?;
+        asker.may_platform(Action::ProjectionsRead)?;
         let last = asker.door.app.projections.last_rebuild(&projection).await.map_err(Error::from)?;
         Ok(last.map(Rebuild))
     }

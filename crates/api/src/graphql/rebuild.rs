@@ -53,6 +53,32 @@ pub(super) enum Steer {
     Accept,
 }
 
+/// What a rebuild or rollback does that is under way.
+pub(super) struct UnderWay(pub(super) rebuild::UnderWay);
+
+#[Object(name = "RebuildUnderWay")]
+impl UnderWay {
+    /// What is done.
+    async fn kind(&self) -> Kind {
+        self.0.kind.into()
+    }
+
+    /// What it does now.
+    async fn step(&self) -> Step {
+        self.0.step.into()
+    }
+
+    /// Whether it was told to pause.
+    async fn paused(&self) -> bool {
+        self.0.paused
+    }
+
+    /// What it may be told next, the most useful first.
+    async fn next(&self) -> Vec<Steer> {
+        self.0.next().iter().copied().map(Steer::from).collect()
+    }
+}
+
 #[Object]
 impl Rebuild {
     /// The rebuild's id.
@@ -103,6 +129,11 @@ impl Rebuild {
     /// Whether it was told to pause.
     async fn paused(&self) -> bool {
         self.0.paused
+    }
+
+    /// What it may be told next, the most useful first. Empty once it has ended.
+    async fn next(&self) -> Vec<Steer> {
+        self.0.next().iter().copied().map(Steer::from).collect()
     }
 
     /// Whether some node works on it.

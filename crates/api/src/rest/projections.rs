@@ -4,7 +4,7 @@ use axum::Json;
 use fleetlog_access::action::typed::ProjectionsRead;
 use fleetlog_access::{Action, Principal, Resource, authorize};
 use fleetlog_event_log::TenantLog;
-use fleetlog_projections::status::{self, ProjectionStatus};
+use fleetlog_projections::status::ProjectionStatus;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::error::Error;
@@ -21,8 +21,8 @@ pub(super) fn router() -> OpenApiRouter<App> {
 
 /// Returns the projections as the caller may see them, for REST and GraphQL. Only the platform's own users see the
 /// database's error message of a failed projection.
-pub async fn of(caller: &Principal, log: &TenantLog) -> Result<Vec<ProjectionStatus>, Error> {
-    let mut statuses = status::list(log).await?;
+pub async fn of(app: &App, caller: &Principal, log: &TenantLog) -> Result<Vec<ProjectionStatus>, Error> {
+    let mut statuses = app.projections.statuses(log).await?;
     if authorize(caller, Action::ProjectionsRead, &Resource::Platform).is_err() {
         for error in statuses.iter_mut().filter_map(|status| status.error.as_mut()) {
             "the service's log has the reason".clone_into(error);
@@ -40,5 +40,5 @@ async fn list_projections(
     door: May<ProjectionsRead>,
     _: Query<NoParameters>,
 ) -> Result<Json<List<wire::ProjectionStatus>>, Error> {
-    of(&door.caller, door.log()).await.map(List::whole).map(Json)
+    of(&door.app, &door.caller, door.log()).await.map(List::whole).map(Json)
 }

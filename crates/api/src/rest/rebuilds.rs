@@ -1,7 +1,8 @@
-//! Rebuilds of projections, for the platform's administrators and analysts: a read model belongs to all tenants.
+//! Rebuilds of projections, for the people of the platform's tenant: a read model belongs to all tenants. Who may list the
+//! projections may look; rows, and whatever changes something, are for administrators and analysts.
 
 use axum::Json;
-use fleetlog_access::action::typed::ProjectionsWrite;
+use fleetlog_access::action::typed::{ProjectionsRead, ProjectionsWrite};
 use fleetlog_access::{self as access, Principal};
 use fleetlog_projections::paging::{self, BadCursor, Page};
 use fleetlog_projections::rebuild::{KEEP_S, Rebuild, Refused, Request, Steer, Step, StoredDifference};
@@ -10,6 +11,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
+use uuid::Uuid;
 
 use super::error::Error;
 use super::extract::{OptionalBody, Query};
@@ -110,7 +112,7 @@ async fn rebuild_projection(
         (status = 404, description = "No such projection, or it has never been rebuilt"),
     ),
 )]
-async fn read_rebuild(door: Door) -> Result<Json<wire::Rebuild>, Error> {
+async fn read_rebuild(door: May<ProjectionsRead, ProjectionStatus>) -> Result<Json<wire::Rebuild>, Error> {
     let last = last(&door).await?;
     shown(&door, last).await
 }
@@ -130,11 +132,21 @@ async fn list_rebuild_differences(
     door: Door,
     Query(page): Query<OnPage>,
 ) -> Result<Json<List<wire::Difference>>, Error> {
-    let after = page.cursor.as_deref().map(paging::decode::<i64>).transpose();
-    let after = after.map_err(|bad: BadCursor| Error::field("cursor", bad))?.unwrap_or(0);
-    let (last, limit) = (last(&door).await?, page.limit.0);
-    let rows = door.app.projections.differences(last.rebuild_id, after, limit as i64 + 1).await?;
-    Ok(Json(List::page(Page::cut(rows, limit), |row: &StoredDifference| paging::encode(&row.nth))))
+    let (Rebuild { rebuild_id, .. }, limit) = (last(&door).await?, page.limit.0);
+    let after = after(rebuild_id, page.cursor.as_deref()).map_err(|bad| Error::field("cursor", bad))?;
+    let rows = door.app.projections.differences(rebuild_id, after, limit as i64 + 1).await?;
+    let cursor = |row: &StoredDifference| paging::encode(&(rebuild_id, row.nth));
+    Ok(Json(List::page(Page::cut(rows, limit), cursor)))
+}
+
+/// After which of a rebuild's rows a page begins. All pages are of one rebuild.
+fn after(rebuild_id: Uuid, cursor: Option<&str>) -> Result<i64, BadCursor> {
+    match cursor.map(paging::decode::<(Uuid, i64)>).transpose()? {
+        None => Ok(0),
+        Some((of, nth)) if of == rebuild_id && nth > 0 => Ok(nth),
+        Some((of, _)) if of == rebuild_id => Err(BadCursor::Malformed),
+        Some(_) => Err(BadCursor::OtherRebuild),
+    }
 }
 
 /// Pauses the rebuild of a projection.
@@ -217,13 +229,13 @@ async fn steered(door: &Door, request: &RequestId, how: Steer) -> Result<Json<wi
     shown(door, steered).await
 }
 
-async fn last(door: &Door) -> Result<Rebuild, Error> {
+async fn last<A>(door: &May<A, ProjectionStatus>) -> Result<Rebuild, Error> {
     let last: Result<Option<Rebuild>, Refused> = door.app.projections.last_rebuild(&door.id).await;
     last?.ok_or_else(Error::missing::<Rebuild>)
 }
 
 /// A rebuild with what its comparison found, once it has begun.
-async fn shown(door: &Door, rebuild: Rebuild) -> Result<Json<wire::Rebuild>, Error> {
+async fn shown<A>(door: &May<A, ProjectionStatus>, rebuild: Rebuild) -> Result<Json<wire::Rebuild>, Error> {
     let compared = match rebuild.step {
         Step::Building | Step::CatchingUp => vec![],
         _ => door.app.projections.compared_ranges(rebuild.rebuild_id).await?,

@@ -22,7 +22,7 @@ pub(super) use credentials::Credential;
 pub(super) use devices::{Device, Status};
 pub(super) use events::EventPosition;
 pub(super) use projections::{Progress, ProjectionStatus};
-pub(super) use rebuilds::{Difference, Rebuild};
+pub(super) use rebuilds::{Difference, Rebuild, UnderWay};
 pub(super) use sessions::Session;
 pub(super) use tenants::{RegistrationMode, Tenant};
 pub(super) use tiers::{IngestLimits, RateLimit, Tier};

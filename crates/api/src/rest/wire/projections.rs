@@ -17,6 +17,8 @@ pub(in crate::rest) struct ProjectionStatus {
     pub(in crate::rest) live: bool,
     /// The state of the projection.
     pub(in crate::rest) state: State,
+    /// What the rebuild or rollback does that brings this version up to date; null if none does.
+    pub(in crate::rest) rebuild: Option<super::UnderWay>,
     /// Why the last try failed, or what the projection waits for. The service's log has the whole cause.
     pub(in crate::rest) error: Option<String>,
     /// Since when the projection is in this state.
@@ -39,6 +41,7 @@ impl From<status::ProjectionStatus> for ProjectionStatus {
             version: status.version,
             live: status.live,
             state: status.state.into(),
+            rebuild: status.rebuild.map(Into::into),
             error: status.error,
             since: status.since,
             parked: status.parked,
@@ -62,8 +65,14 @@ pub(in crate::rest) enum State {
     Failed,
     /// No node runs the projection.
     Stopped,
+    /// This version has just gone live, and the node that runs the projection is about to turn to it.
+    Starting,
     /// A rebuild or rollback brings this version up to date.
     Building,
+    /// The rebuild or rollback that brings this version up to date was told to pause, or has no disk left.
+    Paused,
+    /// Rows of this version differ from the live one's. It waits until somebody accepts that or cancels the rebuild.
+    Waiting,
     /// The version was live before. It is kept for a rollback, and does not change.
     Kept,
 }
@@ -75,7 +84,10 @@ impl From<status::State> for State {
             status::State::Degraded => Self::Degraded,
             status::State::Failed => Self::Failed,
             status::State::Stopped => Self::Stopped,
+            status::State::Starting => Self::Starting,
             status::State::Building => Self::Building,
+            status::State::Paused => Self::Paused,
+            status::State::Waiting => Self::Waiting,
             status::State::Kept => Self::Kept,
         }
     }

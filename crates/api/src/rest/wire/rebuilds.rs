@@ -34,6 +34,8 @@ pub(in crate::rest) struct Rebuild {
     pub(in crate::rest) since: DateTime<Utc>,
     /// Whether it was told to pause.
     pub(in crate::rest) paused: bool,
+    /// What it may be told next, the most useful first; empty once it has ended.
+    pub(in crate::rest) next: Vec<Steer>,
     /// Whether some node works on it.
     pub(in crate::rest) running: bool,
     /// Whether the version may go live although it differs.
@@ -68,7 +70,7 @@ pub(in crate::rest) struct Rebuild {
 impl Rebuild {
     /// A rebuild with what its comparison found.
     pub(in crate::rest) fn new(rebuild: rebuild::Rebuild, compared: Vec<rebuild::RangeReport>) -> Self {
-        let seconds_left = rebuild.seconds_left();
+        let (seconds_left, next) = (rebuild.seconds_left(), steers(rebuild.next()));
         Self {
             id: rebuild.rebuild_id,
             projection: rebuild.projection,
@@ -80,6 +82,7 @@ impl Rebuild {
             step: rebuild.step.into(),
             since: rebuild.since,
             paused: rebuild.paused,
+            next,
             running: rebuild.running,
             accepted: rebuild.accepted,
             events: rebuild.events.into(),
@@ -96,6 +99,51 @@ impl Rebuild {
             kept_until: rebuild.kept_until,
         }
     }
+}
+
+/// What a rebuild or rollback does that is under way.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RebuildUnderWay)]
+pub(in crate::rest) struct UnderWay {
+    /// What is done.
+    pub(in crate::rest) kind: Kind,
+    /// What it does now.
+    pub(in crate::rest) step: Step,
+    /// Whether it was told to pause.
+    pub(in crate::rest) paused: bool,
+    /// What it may be told next, the most useful first.
+    pub(in crate::rest) next: Vec<Steer>,
+}
+
+impl From<rebuild::UnderWay> for UnderWay {
+    fn from(now: rebuild::UnderWay) -> Self {
+        Self { kind: now.kind.into(), step: now.step.into(), paused: now.paused, next: steers(now.next()) }
+    }
+}
+
+/// What a rebuild may be told: the last part of the path of a request that does so.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = SteerRebuild)]
+pub(in crate::rest) enum Steer {
+    /// It stops where it is.
+    Pause,
+    /// It goes on.
+    Resume,
+    /// It ends. A new version is removed, and a kept one stays kept.
+    Cancel,
+    /// The new version may go live although it differs.
+    Accept,
+}
+
+fn steers(next: &[rebuild::Steer]) -> Vec<Steer> {
+    let steer = |steer: &rebuild::Steer| match steer {
+        rebuild::Steer::Pause => Steer::Pause,
+        rebuild::Steer::Resume => Steer::Resume,
+        rebuild::Steer::Cancel => Steer::Cancel,
+        rebuild::Steer::Accept => Steer::Accept,
+    };
+    next.iter().map(steer).collect()
 }
 
 /// What is done to a projection.
