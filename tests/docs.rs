@@ -1,4 +1,6 @@
-//! The documents for newcomers name only files and folders that exist.
+//! The documents for newcomers name only files and folders that exist, and show what the program answers.
+
+mod samples;
 
 use std::collections::BTreeSet;
 use std::fs;
