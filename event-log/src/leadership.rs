@@ -148,6 +148,30 @@ impl Leadership {
         self.lease.age() < RENEW_EVERY
     }
 
+    /// Does work that may take longer than the lease lasts, and renews the lease beside it. `None` if this node no longer
+    /// leads; the work is dropped where it stands then.
+    pub async fn during<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let (mut work, mut ended) = (std::pin::pin!(work), None);
+        loop {
+            tokio::select! {
+                done = &mut work => return Some(done),
+                () = tokio::time::sleep(RENEW_EVERY) => {}
+            }
+            // A database that hangs must not hold up the work: it goes on while the lease is renewed. A renewal is never
+            // dropped, because the connection would be left in the midst of an answer.
+            let mut renewed = std::pin::pin!(self.renew());
+            let held = loop {
+                tokio::select! {
+                    held = &mut renewed => break held,
+                    done = &mut work, if ended.is_none() => ended = Some(done),
+                }
+            };
+            if ended.is_some() || !held {
+                return ended;
+            }
+        }
+    }
+
     /// The connection that holds the lease. What is written over it is written by the leader, or not at all; a
     /// statement on it renews the lease in Postgres, but not in [`Leadership::lease`].
     pub fn connection(&mut self) -> &mut PgConnection {
