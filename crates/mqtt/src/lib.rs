@@ -3,6 +3,7 @@
 //! - [`server`]: the built-in endpoint, which devices connect to
 //! - [`subscriber`]: receives devices' messages from an external broker
 //! - [`publisher`]: publishes commands to devices through an external broker
+//! - [`retained`]: publishes messages that an external broker keeps
 //! - [`url`], [`client`]: an external broker's address, and a connection to it
 //! - [`descriptors`]: raises the limit of open connections
 //! - [`instruments`]: what this crate counts
@@ -12,6 +13,7 @@ pub mod descriptors;
 pub mod instruments;
 mod losses;
 pub mod publisher;
+pub mod retained;
 pub mod server;
 pub mod subscriber;
 pub mod url;
