@@ -38,6 +38,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::instruments;
 use crate::service;
 use crate::service::Broker;
+use crate::witnesses::{self, Address};
 
 /// fleetlog: every reading and every command on the record, exactly once, in order.
 ///
@@ -230,6 +231,11 @@ pub struct Service {
     /// `serve` none, and nothing is signed.
     #[arg(long, env = "FLEETLOG_AUDIT_DIR", value_name = "DIR")]
     pub audit_dir: Option<PathBuf>,
+    /// Another party that is given the logs' checkpoints, so that the operator cannot take them back: file:///path,
+    /// `https://host/prefix#name+id+key` (a C2SP tlog-witness), mqtt://user:password@host/topic-prefix or
+    /// mailto:someone@example.org. More than one: again, or with commas. Needs --audit-dir.
+    #[arg(long = "witness", env = "FLEETLOG_WITNESSES", value_name = "URL", hide_env_values = true)]
+    pub witnesses: Vec<String>,
     /// Where mails are written without a mail server; by default `outbox` in the data directory of `up`, or
     /// `data/outbox` for `serve`.
     #[arg(long, env = "FLEETLOG_OUTBOX_DIR", value_name = "DIR")]
@@ -284,6 +290,11 @@ impl Service {
         };
         let files = Files { certificate: certificate.clone(), key: key.clone() };
         Ok(Some(service::Tls { https, certificate: Certificate::load(files)? }))
+    }
+
+    /// The witnesses. Says what is wrong before anything is made.
+    fn witnesses(&self) -> anyhow::Result<Vec<Address>> {
+        witnesses::read(&self.witnesses).context("--witness or FLEETLOG_WITNESSES")
     }
 
     fn secret(&self) -> anyhow::Result<Option<access::Secret>> {
@@ -448,6 +459,7 @@ fn service_options(
         access: access::Settings { public_url: args.public_url.clone() },
         mail,
         audit_dir: args.audit_dir.clone(),
+        witnesses: args.witnesses()?,
         archive: args.archive.clone(),
         settings: fleetlog_api::Settings {
             online_within: std::time::Duration::from_secs(args.online_within.into()),

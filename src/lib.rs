@@ -3,6 +3,7 @@
 //! - [`cli`]: the command line
 //! - `consumer`: one node takes messages from the broker, and another takes over
 //! - [`service`]: starts the parts, and stops them in order
+//! - [`witnesses`]: who is given the logs' checkpoints
 //! - [`shutdown`]: shutdown signals
 //! - [`memory`]: settings of the allocator
 //! - [`instruments`]: what the process counts about itself
@@ -13,3 +14,4 @@ pub mod instruments;
 pub mod memory;
 pub mod service;
 pub mod shutdown;
+pub mod witnesses;

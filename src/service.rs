@@ -33,6 +33,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::Consumer;
+use crate::witnesses;
 
 /// Options of a service.
 pub struct Options {
@@ -58,6 +59,8 @@ pub struct Options {
     pub mail: mail::Transport,
     /// The folder of the key that signs the logs' checkpoints. Without it nothing is signed.
     pub audit_dir: Option<PathBuf>,
+    /// Who is given the logs' checkpoints.
+    pub witnesses: Vec<witnesses::Address>,
     /// Where readings that are over age go. `None`: they stay in the database.
     pub archive: Option<Place>,
     /// Settings of the API.
@@ -144,6 +147,9 @@ pub enum Error {
     /// The key that signs the logs' checkpoints cannot be used.
     #[error("failed to open the folder of the key that signs checkpoints: {0}")]
     Audit(#[from] custody::Error),
+    /// Nothing can be sent to a witness.
+    #[error("failed to send to a witness: {0}")]
+    Witness(#[from] witnesses::Error),
     /// Ingest failed.
     #[error("failed to {0}")]
     Ingest(#[from] ingest::Error),
@@ -262,6 +268,10 @@ impl Service {
 
         let sequencer = Sequencer::new(log.clone(), custody);
         core.run("the proof of the logs", async move |stop| sequencer.run(stop).await);
+        for address in options.witnesses {
+            let witness = address.witness(&log)?;
+            core.run("what a witness is sent", async move |stop| witness.run(stop).await);
+        }
 
         let (ingest, inlet) = Ingest::new(log.clone(), ingest::Options::default());
         let stop = middle.stop.clone();

@@ -69,6 +69,7 @@ async fn an_idle_service_with_a_thousand_tenants_asks_the_database_fewer_than_fi
         mail: Transport::Files(outbox.path().to_owned()),
         audit_dir: Some(outbox.path().join("audit")),
         metrics: rest::metrics::recorder(fleetlog::instruments::all()).expect("a recorder").handle(),
+        witnesses: vec![],
         archive: Some(fleetlog_archive::Place::Nowhere),
         settings: fleetlog_api::Settings::default(),
     });

@@ -2,6 +2,7 @@
 
 pub mod trust;
 pub mod watch;
+mod witnesses;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -112,6 +113,13 @@ pub enum What {
     /// Watch a service's logs from elsewhere: whether each checkpoint goes on from the one before. Ends with exit code 1,
     /// and leaves the evidence in the folder, if a log was rolled back, forked or changed, or is signed by another key.
     Watch(watch::Args),
+    /// Print what each witness took that the service sends to (`serve --witness`), when, and what is wrong with those that
+    /// did not.
+    Witnesses {
+        /// The log to use.
+        #[command(flatten)]
+        source: Source,
+    },
     /// Make a key for a witness, to cosign with in `watch`, and print its verifier key. Give that to whoever checks
     /// checkpoints.
     NewWitnessKey {
@@ -141,6 +149,7 @@ pub async fn run(args: Audit) -> anyhow::Result<()> {
             new_key(source, folder).await
         }
         What::Watch(args) => watch::run(args).await,
+        What::Witnesses { source } => source.read(async |log| witnesses::run(log).await).await,
         What::NewWitnessKey { name, file } => {
             writeln!(output(), "{}", custody::new_witness_key(&name, &file)?)?;
             Ok(())

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use fleetlog_engine::devices::credentials::secret::ServiceLogin;
 use fleetlog_event_log::database;
 use fleetlog_mqtt::subscriber;
@@ -24,6 +24,11 @@ pub async fn run(args: Serve, metrics: metrics_exporter_prometheus::PrometheusHa
     let (database, (broker, login)) = (database(&args.database)?, broker(&args)?);
     let mut options = service_options(&args.service, database, broker, Path::new("data"), metrics)?;
     options.migrate = !args.no_migrate;
+    if options.audit_dir.is_none() && !options.witnesses.is_empty() {
+        bail!(
+            "witnesses are given signed checkpoints, and nothing is signed: name a folder for the key with --audit-dir"
+        );
+    }
     options.settings.broker = login;
     let service = Service::start(options).await?;
     let https = service.https().map(tracing::field::display);

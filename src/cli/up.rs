@@ -37,6 +37,7 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
     // Check what may be wrong before any file is created.
     args.service.secret()?;
     args.service.tls()?;
+    args.service.witnesses()?;
     check_addresses(args.service.http, args.service.https, args.mqtt)?;
     let cluster_options = postgres::Options {
         binaries: args.postgres_bin.clone(),

@@ -33,11 +33,20 @@ pub struct Mail {
 impl Mail {
     /// Puts it on its way, on behalf of a tenant. It is sent if the transaction commits.
     pub(super) async fn post(&self, connection: &mut PgConnection, tenant: &Tenant) -> Result<(), Error> {
+        self.put(connection, Some(tenant)).await
+    }
+
+    /// Puts it on its way, on behalf of the installation, whose mails no tenant sees. It is sent if the transaction commits.
+    pub async fn post_for_all(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        self.put(connection, None).await
+    }
+
+    async fn put(&self, connection: &mut PgConnection, tenant: Option<&Tenant>) -> Result<(), Error> {
         sqlx::query(
             "INSERT INTO mail_outbox (mail_id, tenant, recipient, subject, body) VALUES ($1, $2, $3, $4, $5)",
         )
         .bind(Uuid::now_v7())
-        .bind(tenant.as_str())
+        .bind(tenant.map(Tenant::as_str))
         .bind(&self.recipient)
         .bind(&self.subject)
         .bind(&self.body)

@@ -13,6 +13,7 @@
 //! - [`read`]: what others ask: a checkpoint, a tile, a proof
 //! - [`mod@verify`]: hashes a log again, and says what was changed
 //! - [`mod@watch`]: elsewhere: whether a service's checkpoints go on from those that it showed before
+//! - [`mod@witness`]: sends checkpoints to other parties, who keep or sign them
 //! - [`durable`]: files that survive the machine
 //! - [`instruments`]: what this crate counts
 
@@ -30,6 +31,7 @@ pub mod store;
 pub mod tree;
 pub mod verify;
 pub mod watch;
+pub mod witness;
 
 use fleetlog_event_log::{LogId, Position};
 

@@ -296,6 +296,18 @@ impl SignedCheckpoint {
         &self.text
     }
 
+    /// The note with nothing but its log's own signature.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsigned`] if there is none in the log's name.
+    pub fn bare(&self) -> Result<String, Error> {
+        let (body, signatures) = self.text.split_once("\n\n").ok_or(Error::NoNote)?;
+        let own = format!("\u{2014} {} ", self.checkpoint.origin);
+        let line = signatures.lines().find(|line| line.starts_with(&own)).ok_or(Error::Unsigned)?;
+        Ok(format!("{body}\n\n{line}\n"))
+    }
+
     /// How many signatures there are.
     #[must_use]
     pub fn signatures(&self) -> usize {
@@ -365,6 +377,7 @@ impl FromStr for SignedCheckpoint {
 pub struct Cosignature {
     name: String,
     id: [u8; 4],
+    seconds: u64,
     text: String,
 }
 
@@ -375,11 +388,24 @@ impl Cosignature {
         let line = line.strip_suffix('\n').unwrap_or(line);
         let (name, signature) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
         let bytes = STANDARD.decode(signature).ok().filter(|bytes| bytes.len() >= SHORTEST)?;
-        let id = *bytes.first_chunk()?;
+        let (id, rest) = bytes.split_first_chunk()?;
+        let (id, seconds) = (*id, u64::from_be_bytes(*rest.first_chunk()?));
         let plain =
             !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '+');
         let text = format!("{line}\n");
-        (plain && text.len() <= COSIGNATURE).then(|| Self { name: name.to_owned(), id, text })
+        (plain && text.len() <= COSIGNATURE).then(|| Self { name: name.to_owned(), id, seconds, text })
+    }
+
+    /// Whether it is said to be by this key. Whether it is, [`SignedCheckpoint::verify`] says.
+    #[must_use]
+    pub fn is_by(&self, key: &VerifierKey) -> bool {
+        self.name == key.name && self.id == key.id()
+    }
+
+    /// When the witness says that it signed, in seconds since 1970.
+    #[must_use]
+    pub fn seconds(&self) -> u64 {
+        self.seconds
     }
 
     /// The name of the key that is said to have signed.

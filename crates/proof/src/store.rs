@@ -255,6 +255,21 @@ pub async fn newest_of_all(connection: &mut PgConnection) -> Result<Vec<(LogId, 
     rows.iter().map(|row| Ok((row.try_get("log_id")?, stored(row)?))).collect()
 }
 
+/// When the oldest checkpoint was signed that lies above a size, of some logs with a size each.
+pub(crate) async fn oldest_above(
+    connection: &mut PgConnection,
+    sizes: impl Iterator<Item = (LogId, u64)>,
+) -> Result<Option<DateTime<Utc>>, Error> {
+    let (logs, sizes): (Vec<i32>, Vec<i64>) = sizes.map(|(log_id, size)| (log_id.0, size as i64)).unzip();
+    let oldest = sqlx::query_scalar(
+        "SELECT min(next.signed_at) FROM unnest($1::int[], $2::bigint[]) AS of (log_id, size) CROSS JOIN LATERAL (
+             SELECT signed_at FROM audit_checkpoints
+             WHERE audit_checkpoints.log_id = of.log_id AND audit_checkpoints.size > of.size AND note IS NOT NULL
+             ORDER BY audit_checkpoints.size LIMIT 1) AS next",
+    );
+    Ok(oldest.bind(logs).bind(sizes).fetch_one(connection).await?)
+}
+
 /// The installation's verifier key that signs now. `None` before the first one.
 pub async fn key(connection: &mut PgConnection) -> Result<Option<String>, Error> {
     let newest = "SELECT vkey FROM audit_keys ORDER BY since DESC LIMIT 1";
