@@ -4,16 +4,18 @@ mod console;
 pub(crate) mod forgeries;
 mod sequencer;
 mod watch;
+mod witnesses;
 
 use std::path::Path;
 
 use fleetlog_aggregates::device::{Labels, Via};
 use fleetlog_aggregates::telemetry::{Message, Recorded, decide};
 use fleetlog_event_log::{EventLog, Lane, Log, LogId};
+use fleetlog_proof::custody::CHECKPOINTS;
 use fleetlog_proof::note::Checkpoint;
 use fleetlog_proof::verify::{Report, verify};
 use fleetlog_proof::{Custody, Sequencer};
-use sqlx::{PgConnection, Row};
+use sqlx::{Executor, PgConnection, Row};
 
 use crate::support::{Database, log_of, register_device, t0};
 
@@ -54,6 +56,25 @@ async fn register(log: &EventLog, numbers: std::ops::Range<u32>) {
 async fn sign(log: &EventLog, folder: &Path) {
     let custody = Custody::open_or_create(folder).expect("a key");
     assert!(Sequencer::new(log.clone(), Some(custody)).catch_up().await.expect("signed"));
+}
+
+/// Takes the telemetry log back to its first events and signs what follows anew, with the same key: whoever has the
+/// database and the folder of the key can. Returns the log as a node sees it that starts now.
+async fn take_back(database: &Database, folder: &Path, to: u64, then: u64) -> EventLog {
+    let forge = format!(
+        "SET session_replication_role = replica;
+         DELETE FROM telemetry_events WHERE position > {to};
+         UPDATE logs SET head = {to} WHERE lane = 'telemetry' AND tenant = 't0';
+         DELETE FROM audit_trees; DELETE FROM audit_tiles; DELETE FROM audit_checkpoints"
+    );
+    database.owner().await.execute(sqlx::raw_sql(&forge)).await.expect("forged");
+    std::fs::remove_file(folder.join(CHECKPOINTS)).expect("removed");
+    let log = database.event_log().await;
+    if then > 0 {
+        append(&log, 10_000, 10_000 + then).await;
+    }
+    sign(&log, folder).await;
+    log
 }
 
 impl Signed {

@@ -8,6 +8,7 @@ mod node;
 mod publisher;
 pub(crate) mod server;
 mod waiting;
+pub(crate) mod witness;
 
 pub(crate) use api::Api;
 pub(crate) use authority::Authority;

@@ -43,7 +43,7 @@ def parse_key(text):
     return found[1], blob[0], blob[1:]
 
 def parse_checkpoints(path, most):
-    text = open_file(path).read(1 << 24).decode(errors="replace")
+    text = re.sub(r"(?m)^#.*\n|\r", "", open_file(path).read(1 << 25).decode(errors="replace"))  # without remarks
     notes = list(CHECKPOINT.finditer(text)) if re.fullmatch(f"({CHECKPOINT.pattern})+", text) else []
     if not 1 <= len(notes) <= most:
         raise ValueError(f"{path} is not a checkpoint")
@@ -224,7 +224,7 @@ def main():
     for name in ("--from", "--to"): parser.add_argument(name, metavar="POSITION", type=int, default=0)
     options = parser.parse_args()
     keys = [parse_key(text) for text in options.key]
-    all_kept = [kept for path in options.checkpoint for kept in parse_checkpoints(path, 10000)]
+    all_kept = [kept for path in options.checkpoint for kept in parse_checkpoints(path, 100000)]
     names = sorted((name for name in os.listdir(options.BUNDLE) if re.fullmatch("log-[0-9]+", name)), key=lambda n: (len(n), n))
     if all(algorithm != 1 for _, algorithm, _ in keys):
         print("no key of a log is given: with the bundle's own keys, this proves only that the bundle agrees with itself")

@@ -45,7 +45,7 @@ async fn assert_one_history(log: &EventLog, custodies: &[&Custody]) {
 }
 
 /// Waits until a log's newest checkpoint has all of its events.
-async fn all_signed(log: &EventLog, lane: Lane) -> u64 {
+pub(super) async fn all_signed(log: &EventLog, lane: Lane) -> u64 {
     let log_id = log_of(log, lane);
     eventually("all events are signed", async || {
         log.heads().refresh(log.pool()).await.expect("heads");
@@ -281,7 +281,7 @@ async fn a_damaged_folder_stops_the_start_and_an_unwritable_one_signs_nothing() 
 const POINTS: [&str; 6] = ["grown", "stored", "settled", "signed", "kept", "published"];
 
 /// `fleetlog serve` with its key in a folder.
-fn serve(database: &Database, folder: &Path) -> Command {
+pub(super) fn serve(database: &Database, folder: &Path) -> Command {
     let mut serve = tool("serve");
     serve
         .env("DATABASE_URL", url(&database.options()))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
 use fleetlog_event_log::{Lane, LogId};
-use fleetlog_proof::custody::{CHECKPOINTS, read_checkpoints};
+use fleetlog_proof::custody::read_checkpoints;
 use fleetlog_proof::note::{SignedCheckpoint, VerifierKey};
 use fleetlog_proof::{custody, read};
 use reqwest::Method;
@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::watch;
 
-use super::{append, register, sign};
+use super::{append, register, sign, take_back};
 use crate::support::{Api, tool, until};
 
 const WITNESS: &str = "auditor.example/w1";
@@ -63,6 +63,12 @@ impl Watched {
         watch
     }
 
+    fn often(&self, url: &str) -> Command {
+        let mut watch = self.command(url);
+        watch.args(["--every", "1s"]);
+        watch
+    }
+
     async fn once(&self, arguments: &[&str]) -> Output {
         self.command(self.api.url()).arg("--once").args(arguments).output().await.expect("the binary")
     }
@@ -105,19 +111,7 @@ impl Watched {
     /// Takes the telemetry log back to its first events and signs what follows anew, with the same key: whoever has the
     /// database and the folder of the key can.
     async fn take_back(&self, to: u64, then: u64) {
-        let forge = format!(
-            "SET session_replication_role = replica;
-             DELETE FROM telemetry_events WHERE position > {to};
-             UPDATE logs SET head = {to} WHERE lane = 'telemetry' AND tenant = 't0';
-             DELETE FROM audit_trees; DELETE FROM audit_tiles; DELETE FROM audit_checkpoints"
-        );
-        self.api.database.owner().await.execute(sqlx::raw_sql(&forge)).await.expect("forged");
-        std::fs::remove_file(self.api.custody.path().join(CHECKPOINTS)).expect("removed");
-        let log = self.api.database.event_log().await;
-        if then > 0 {
-            append(&log, 10_000, 10_000 + then).await;
-        }
-        sign(&log, self.api.custody.path()).await;
+        take_back(&self.api.database, self.api.custody.path(), to, then).await;
     }
 
     /// Watches a service that is not what it was: nothing is cosigned, and the evidence has both checkpoints.
@@ -267,22 +261,22 @@ async fn a_watcher_that_dies_before_it_cosigns_does_so_when_it_is_back() {
     assert!(watched.is_cosigned().await);
 }
 
-/// A watcher that runs, and what it says.
-struct Running {
+/// A process that runs, and what it says.
+pub(super) struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStderr>>,
     said: Vec<String>,
 }
 
 impl Running {
-    fn start(mut watch: Command) -> Self {
-        let mut child = watch.args(["--every", "1s"]).stderr(Stdio::piped()).spawn().expect("the binary");
+    pub(super) fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary");
         let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         Self { child, lines, said: vec![] }
     }
 
     /// Reads what it says until it has said this.
-    async fn says(&mut self, what: &str) {
+    pub(super) async fn says(&mut self, what: &str) {
         let reading = async {
             while let Some(line) = self.lines.next_line().await.expect("a line") {
                 self.said.push(line);
@@ -295,7 +289,7 @@ impl Running {
         tokio::time::timeout(crate::support::LIMIT, reading).await.expect("said in time");
     }
 
-    async fn terminate(mut self) -> Vec<String> {
+    pub(super) async fn terminate(mut self) -> Vec<String> {
         let pid = self.child.id().expect("running").to_string();
         Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill");
         while let Some(line) = self.lines.next_line().await.expect("a line") {
@@ -338,7 +332,7 @@ async fn an_outage_is_told_once_and_is_no_forgery() {
     assert_eq!(once.status.code(), Some(1));
     assert!(errors(&once).contains("failed to watch the logs: http://127.0.0.1"), "{}", errors(&once));
 
-    let mut running = Running::start(watched.command(&url));
+    let mut running = Running::start(watched.often(&url));
     running.says("failed to ask the service for its logs").await;
     open.send_replace(true);
     running.says("the service answers again").await;
@@ -357,7 +351,7 @@ async fn an_outage_is_told_once_and_is_no_forgery() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_watcher_ends_with_the_forgery_and_shares_its_folder_with_no_other() {
     let watched = Watched::with(30).await;
-    let mut running = Running::start(watched.command(watched.api.url()));
+    let mut running = Running::start(watched.often(watched.api.url()));
     until("the log is cosigned", async || watched.is_cosigned().await).await;
     let second = watched.once(&[]).await;
     assert_eq!(second.status.code(), Some(1));

@@ -203,8 +203,11 @@ impl Witness {
             let checkpoint = &stored.note.checkpoint;
             // Under a new key a log has a new name, of which the witness knows nothing.
             let known = |standing: &&Standing| standing.origin.as_ref() == Some(&checkpoint.origin);
-            let old = taken.get(&log_id).filter(known).map_or(0, |standing| standing.size);
-            (old != checkpoint.size).then_some(Due { log_id, stored, old })
+            let known = taken.get(&log_id).filter(known);
+            let (old, root) = known.map_or((0, None), |known| (known.size, known.root));
+            // Of a fork at the very size that it took a witness hears, too.
+            let has_it = old == checkpoint.size && root == Some(checkpoint.root);
+            (!has_it).then_some(Due { log_id, stored, old })
         });
         let last = taken.values().filter_map(|standing| standing.taken_at).max();
         Ok((due.collect(), last))

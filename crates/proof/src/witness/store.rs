@@ -7,6 +7,7 @@ use fleetlog_event_log::LogId;
 use sqlx::{PgConnection, Row};
 
 use crate::Error;
+use crate::hash::Hash;
 use crate::note::{Checkpoint, Cosignature};
 
 /// What a witness took of a log, and why it has not taken more.
@@ -20,6 +21,8 @@ pub struct Standing {
     pub origin: Option<String>,
     /// The size of that checkpoint, or 0.
     pub size: u64,
+    /// Its root.
+    pub root: Option<Hash>,
     /// When it took it, by Postgres's clock.
     pub taken_at: Option<DateTime<Utc>>,
     /// The line with which it signed.
@@ -28,7 +31,8 @@ pub struct Standing {
     pub problem: Option<(String, DateTime<Utc>)>,
 }
 
-const STANDINGS: &str = "SELECT witness, log_id, origin, size, taken_at, cosignature, problem, problem_since
+const STANDINGS: &str =
+    "SELECT witness, log_id, origin, size, root, taken_at, cosignature, problem, problem_since
     FROM audit_witnesses";
 
 fn standing(row: &sqlx::postgres::PgRow) -> Result<Standing, Error> {
@@ -38,6 +42,7 @@ fn standing(row: &sqlx::postgres::PgRow) -> Result<Standing, Error> {
         log_id: row.try_get("log_id")?,
         origin: row.try_get("origin")?,
         size: row.try_get::<i64, _>("size")? as u64,
+        root: row.try_get::<Option<Vec<u8>>, _>("root")?.as_deref().and_then(Hash::from_slice),
         taken_at: row.try_get("taken_at")?,
         cosignature: row.try_get("cosignature")?,
         problem: problem.zip(since),
