@@ -119,7 +119,9 @@ async fn a_witness_that_signs_is_given_what_has_grown_and_its_line_is_served_wit
         note.verify(&[cosigner.key()]).expect("the witness's signature");
         note.verify(std::slice::from_ref(&key)).expect("the log's own");
     }
-    assert_eq!(cosigner.asked(), [(0, 300, 200), (300, 700, 200), (700, 701, 200)], "and nothing else");
+    let mut asked = cosigner.asked();
+    asked.retain(|(_, size, _)| *size != 1);
+    assert_eq!(asked, [(0, 300, 200), (300, 700, 200), (700, 701, 200)], "and nothing else of this log");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -259,12 +261,13 @@ async fn when_a_node_dies_that_sends_to_a_witness_another_one_does() {
     let other = signed.database.event_log().await;
     let first = send(&signed.log, &cosigner.address());
     until("the first node asks", async || cosigner.asked().len() == 1).await;
+    let task = format!("fleetlog witness {}", cosigner.name());
+    assert!(other.lead(&task).await.expect("asked").is_none(), "one node at a time");
     let _second = send(&other, &cosigner.address());
     cosigner.behave(Manner::Right);
     // It dies in the midst of its request.
     first.task.abort();
     until("the second node has it signed", async || signed.is_cosigned(&cosigner).await).await;
-    assert_eq!(cosigner.asked().len(), 2, "one node at a time");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
