@@ -1,5 +1,6 @@
 //! The archive: weeks that are over age leave the database, and what left it can be read, verified and brought back.
 
+mod bucket;
 mod crashes;
 mod proof;
 mod reads;

@@ -3,7 +3,7 @@
 mod console;
 pub(crate) mod forgeries;
 mod sequencer;
-mod watch;
+pub(crate) mod watch;
 mod witnesses;
 
 use std::path::Path;

@@ -3,9 +3,11 @@
 pub(crate) mod api;
 mod authority;
 mod database;
+mod http;
 pub(crate) mod mqtt;
 mod node;
 mod publisher;
+pub(crate) mod s3;
 pub(crate) mod server;
 mod waiting;
 pub(crate) mod witness;

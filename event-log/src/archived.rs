@@ -158,7 +158,7 @@ pub trait Archives: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<Event>, String>>;
 
     /// Whether a copy is where it should be. The error says what to do. What is in it is not read.
-    fn check(&self, range: &Archived) -> Result<(), String>;
+    fn check<'a>(&'a self, range: &'a Archived) -> BoxFuture<'a, Result<(), String>>;
 }
 
 const COLUMNS: &str =
@@ -256,9 +256,9 @@ impl EventLog {
 
     /// Whether a range that was removed can be read from its copy, as far as that can be told at once. The error says what to
     /// do.
-    pub fn check_copy(&self, range: &Archived) -> Result<(), String> {
+    pub async fn check_copy(&self, range: &Archived) -> Result<(), String> {
         match self.inner.archives.get() {
-            Some(archives) if range.copy.is_some() => archives.check(range),
+            Some(archives) if range.copy.is_some() => archives.check(range).await,
             _ => Err(range.to_string()),
         }
     }

@@ -262,21 +262,21 @@ async fn a_watcher_that_dies_before_it_cosigns_does_so_when_it_is_back() {
 }
 
 /// A process that runs, and what it says.
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStderr>>,
     said: Vec<String>,
 }
 
 impl Running {
-    pub(super) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary");
         let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         Self { child, lines, said: vec![] }
     }
 
     /// Reads what it says until it has said this.
-    pub(super) async fn says(&mut self, what: &str) {
+    pub(crate) async fn says(&mut self, what: &str) {
         let reading = async {
             while let Some(line) = self.lines.next_line().await.expect("a line") {
                 self.said.push(line);
@@ -289,7 +289,7 @@ impl Running {
         tokio::time::timeout(crate::support::LIMIT, reading).await.expect("said in time");
     }
 
-    pub(super) async fn terminate(mut self) -> Vec<String> {
+    pub(crate) async fn terminate(mut self) -> Vec<String> {
         let pid = self.child.id().expect("running").to_string();
         Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill");
         while let Some(line) = self.lines.next_line().await.expect("a line") {

@@ -11,12 +11,13 @@ use fleetlog_proof::hash::Hash;
 use fleetlog_proof::note::{Kind, SignedCheckpoint, SigningKey, VerifierKey};
 use fleetlog_proof::tree;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use super::http::{Answer, Request, converse};
 
 const NAME: &str = "witness.example/w1";
 
@@ -92,10 +93,11 @@ impl Cosigner {
             while let Ok((stream, _)) = listener.accept().await {
                 let (witness, tls) = (serving.clone(), tls.clone());
                 tokio::spawn(async move {
+                    let answer = |request| witness.clone().answer(request);
                     match tls {
-                        None => witness.converse(stream).await,
+                        None => converse(stream, answer).await,
                         Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => witness.converse(stream).await,
+                            Ok(stream) => converse(stream, answer).await,
                             Err(_) => None,
                         },
                     }
@@ -132,36 +134,16 @@ impl Cosigner {
         self.state.lock().asked.clone()
     }
 
-    /// Answers requests until the connection ends.
-    async fn converse(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<()> {
-        let mut bytes = vec![];
-        loop {
-            let head = loop {
-                if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-                    break end + 4;
-                }
-                (stream.read_buf(&mut bytes).await.ok()? > 0).then_some(())?;
-            };
-            let text = String::from_utf8_lossy(&bytes[..head]).to_lowercase();
-            let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
-            let length: usize = length.map_or(0, |length| length.trim().parse().expect("a length"));
-            while bytes.len() < head + length {
-                (stream.read_buf(&mut bytes).await.ok()? > 0).then_some(())?;
-            }
-            let body = String::from_utf8(bytes[head..head + length].to_vec()).expect("UTF-8");
-            bytes.drain(..head + length);
-            if self.state.lock().manner == Manner::Silent {
-                self.state.lock().asked.push((0, 0, 0));
-                std::future::pending::<()>().await;
-            }
-            let (status, answer) = if text.starts_with("post /prefix/add-checkpoint ") {
-                self.add_checkpoint(&body)
-            } else {
-                (405, String::new())
-            };
-            let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n", answer.len());
-            stream.write_all((head + &answer).as_bytes()).await.ok()?;
+    async fn answer(self, request: Request) -> Option<Answer> {
+        if self.state.lock().manner == Manner::Silent {
+            self.state.lock().asked.push((0, 0, 0));
+            std::future::pending::<()>().await;
         }
+        if (&*request.method, &*request.target) != ("POST", "/prefix/add-checkpoint") {
+            return Some(Answer { status: 405, ..Answer::default() });
+        }
+        let (status, body) = self.add_checkpoint(&String::from_utf8(request.body).expect("UTF-8"));
+        Some(Answer { status, body: body.into_bytes(), ..Answer::default() })
     }
 
     fn add_checkpoint(&self, body: &str) -> (u16, String) {

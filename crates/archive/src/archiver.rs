@@ -5,6 +5,7 @@
 //! it before anything is removed. Memory holds one row group of one file. Ingest has precedence: while
 //! events come in, the archiver rests for as long as it has worked.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -19,9 +20,12 @@ use tokio_util::sync::CancellationToken;
 use fleetlog_proof::note::VerifierKey;
 use fleetlog_proof::range::{self, RangeProof};
 use parking_lot::Mutex;
+use tempfile::TempDir;
 
+use crate::bucket::Object;
 use crate::file::{self, Part, Written};
-use crate::{Place, check, instruments};
+use crate::place::{self, Place};
+use crate::{check, instruments};
 
 /// How often a node looks whether a week is over.
 pub const LOOK_EVERY: Duration = Duration::from_mins(10);
@@ -122,7 +126,7 @@ impl Archiver {
 
     /// Removes all weeks that are over, and returns when each began.
     pub async fn remove_due(&self, stop: &CancellationToken) -> Result<Vec<DateTime<Utc>>, Error> {
-        let copied = self.place.directory().is_some();
+        let copied = self.place.keeps_copies();
         let (keys, mut removed) = (self.keys().await?, vec![]);
         for week in self.log.removable_weeks(copied).await? {
             let mut removals = vec![];
@@ -236,14 +240,14 @@ impl Ranges<'_> {
             if self.open.as_ref().is_some_and(|open| open.last + 1 != first) {
                 self.close().await?;
             }
-            let open = self.open.get_or_insert_with(|| Open {
-                first,
-                last: first - 1,
-                writing: self
-                    .place
-                    .directory()
-                    .map(|directory| Writing::begin(directory.to_owned(), (self.log_id, self.week, first))),
-            });
+            let open = match &mut self.open {
+                Some(open) => open,
+                none => {
+                    let writing = Writing::begin(self.place, (self.log_id, self.week, first));
+                    let writing = writing.map_err(|why| Error::File { log_id: self.log_id, why })?;
+                    none.insert(Open { first, last: first - 1, writing })
+                }
+            };
             open.last += rest.len() as Position;
             if let Some(writing) = &mut open.writing {
                 writing.add(rest).await;
@@ -257,12 +261,17 @@ impl Ranges<'_> {
         let Some(Open { first, last, writing }) = self.open.take() else { return Ok(()) };
         let Self { log_id, log, keys, .. } = *self;
         let mut removal = Removal { log_id, first, last, copy: None, proved_size: None };
-        if let Some(writing) = writing {
+        if let Some(mut writing) = writing {
             let failed = |why| Error::File { log_id, why };
+            let scratch = writing.scratch.take();
             let proof = range::prove(log, log_id, (first, last)).await?;
             let written = writing.finish(proof).await?.map_err(failed)?;
             removal.proved_size = written.proved_size.map(|size| size as i64);
-            let copy = check::just_written(written, log_id, log, keys).await.map_err(failed)?;
+            let mut copy = check::just_written(written, log_id, log, keys).await.map_err(failed)?;
+            if let Some((_scratch, object)) = scratch {
+                object.put(Path::new(&copy.location), &copy).await.map_err(failed)?;
+                copy.location = object.to_string();
+            }
             instruments::BYTES.with([]).increment(copy.bytes as u64);
             removal.copy = Some(copy);
         }
@@ -281,16 +290,28 @@ struct Writing {
     /// Without an end, the file is given up.
     parts: mpsc::Sender<Part>,
     written: JoinHandle<Result<Written, file::Error>>,
+    /// Of a bucket: where the file lies until it is sent, and the object that it becomes.
+    scratch: Option<(TempDir, Object)>,
 }
 
 impl Writing {
-    fn begin(directory: std::path::PathBuf, of: (LogId, DateTime<Utc>, Position)) -> Self {
+    /// `None` if no copies are kept.
+    fn begin(place: &Place, of: (LogId, DateTime<Utc>, Position)) -> Result<Option<Self>, file::Error> {
+        let (directory, scratch) = match place {
+            Place::Nowhere => return Ok(None),
+            Place::Directory(directory) => (directory.clone(), None),
+            Place::Bucket(bucket) => {
+                let scratch = TempDir::new()?;
+                let object = Object::named(bucket, &place::name(of.0, of.1, of.2));
+                (scratch.path().to_owned(), Some((scratch, object)))
+            }
+        };
         let (parts, mut received) = mpsc::channel(1);
         let written = spawn_blocking(move || {
             let stopped = || file::Error::Content("the archiver was told to stop".into());
             file::write(&directory, of, || received.blocking_recv().ok_or_else(stopped))
         });
-        Self { parts, written }
+        Ok(Some(Self { parts, written, scratch }))
     }
 
     async fn add(&mut self, page: Vec<Event>) {

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::file::{Error, Facts, Fingerprint, Reader, Written, hash};
-use crate::place::{self, Place};
+use crate::place::{self, Local, Place, Spot};
 
 /// What a file was compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,22 +165,20 @@ pub async fn copy(
     Ok(fingerprinted(log, keys, place, range).await?.0)
 }
 
-/// As [`copy`], with the fingerprint of the events.
+/// As [`copy`], with the file and the fingerprint of its events.
 pub(crate) async fn fingerprinted(
     log: &EventLog,
     keys: &[VerifierKey],
     place: Option<&Place>,
     range: &Archived,
-) -> Result<(Verified, Vec<u8>), Error> {
-    let (place, of) = (place.cloned(), range.clone());
-    let path = spawn_blocking(move || unchanged(place.as_ref(), &of)).await;
-    let path = path.map_err(std::io::Error::from)??;
+) -> Result<(Verified, Local, Vec<u8>), Error> {
+    let local = unchanged(place, range).await?;
     let of = (range.log_id, (range.first, range.last));
-    let (found, verified) = prove(path, of, Some(log), keys).await?;
+    let (found, verified) = prove(local.path().to_owned(), of, Some(log), keys).await?;
     if found.recorded != Some((range.first_recorded_at, range.last_recorded_at)) {
         return Err(Error::Content("its events were recorded at other times than the database says".into()));
     }
-    Ok((verified, found.fingerprint))
+    Ok((verified, local, found.fingerprint))
 }
 
 /// Verifies a file by itself, without a database: that its events are those of its checkpoint, which one of these keys has
@@ -195,35 +193,33 @@ pub async fn alone(path: PathBuf, keys: &[VerifierKey]) -> Result<(Facts, Verifi
     Ok((facts, verified))
 }
 
-/// Finds the file of a range's copy, and checks that it has its length.
-pub(crate) fn sized<'r>(place: Option<&Place>, range: &'r Archived) -> Result<(PathBuf, &'r Copy), Error> {
+/// Finds a range's copy, and checks that it has its length.
+pub(crate) async fn sized(place: Option<&Place>, range: &Archived) -> Result<Spot, Error> {
     let copy = range.copy.as_ref().ok_or_else(|| Error::Content("no copy was kept".into()))?;
-    let path = place::find(place, range, copy);
-    let explain = |error: std::io::Error| {
-        Error::Content(format!("{}: {error}; where the files are now is set with --archive", path.display()))
-    };
-    let bytes = std::fs::metadata(&path).map_err(explain)?.len() as i64;
-    if bytes != copy.bytes {
-        return Err(Error::Content(format!(
-            "{} has {bytes} bytes instead of {}",
-            path.display(),
-            copy.bytes
-        )));
+    let (found, bytes) = place::find(place, range, copy)
+        .await
+        .map_err(|error| Error::Content(format!("{error}; where the files are now is set with --archive")))?;
+    if bytes as i64 == copy.bytes {
+        return Ok(found);
     }
-    Ok((path, copy))
+    Err(Error::Content(format!("{found} has {bytes} bytes instead of {}", copy.bytes)))
 }
 
-/// Finds the file of a range's copy, and checks that its bytes are the same as ever.
-pub(crate) fn unchanged(place: Option<&Place>, range: &Archived) -> Result<PathBuf, Error> {
-    let (path, copy) = sized(place, range)?;
-    if hash(&path)? == copy.sha256 {
-        return Ok(path);
+/// Has a range's copy on this machine, and checks that its bytes are the same as ever.
+pub(crate) async fn unchanged(place: Option<&Place>, range: &Archived) -> Result<Local, Error> {
+    let found = sized(place, range).await?;
+    let (name, copy) = (found.to_string(), range.copy.as_ref());
+    let (local, hash) = found.local(copy.map_or(0, |copy| copy.bytes as u64)).await?;
+    if copy.is_some_and(|copy| copy.sha256 == hash) {
+        return Ok(local);
     }
     // Which event is not as it was cannot be told from the hash; where the file cannot be read is.
-    let damage = every_event(&path, range).err();
+    let of = range.clone();
+    let read = spawn_blocking(move || every_event(local.path(), &of)).await.map_err(std::io::Error::from)?;
+    let damage = read.err();
     let damage =
         damage.map_or_else(|| "though every event can be read".to_owned(), |error| error.to_string());
-    Err(Error::Content(format!("{} is not as it was written: {damage}", path.display())))
+    Err(Error::Content(format!("{name} is not as it was written: {damage}")))
 }
 
 fn every_event(path: &Path, range: &Archived) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! Reads events that were removed from their copies, for whoever follows or folds a log from before the first event that is
 //! kept.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use fleetlog_event_log::archived::{Archived, Archives};
 use fleetlog_event_log::{Event, LogId, Position};
@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use crate::check::{sized, unchanged};
 use crate::file::{Error, Reader};
-use crate::place::Place;
+use crate::place::{Local, Place};
 
 /// How many files are kept open between two pages: twice as many as a rebuild has slices at most.
 pub const OPEN_FILES: usize = 16;
@@ -24,6 +24,16 @@ struct Shared {
     place: Option<Place>,
     /// The one that was used last is the last.
     open: Mutex<Vec<Cursor>>,
+    /// What was fetched, for as long as somebody reads it.
+    fetched: tokio::sync::Mutex<Vec<((LogId, Position), Weak<Local>)>>,
+}
+
+/// What an event is read from.
+enum Open {
+    /// A file that was read before.
+    Cursor(Cursor),
+    /// One that is opened.
+    Local(Arc<Local>),
 }
 
 /// A file that is open, and the events that were read from it last.
@@ -31,13 +41,14 @@ struct Cursor {
     range: (LogId, Position),
     reader: Reader,
     events: Vec<Event>,
+    _local: Arc<Local>,
 }
 
 impl Copies {
     /// The copies in a place, and those in others as the database says.
     #[must_use]
     pub fn new(place: Option<Place>) -> Self {
-        Self(Arc::new(Shared { place, open: Mutex::default() }))
+        Self(Arc::new(Shared { place, open: Mutex::default(), fetched: tokio::sync::Mutex::default() }))
     }
 }
 
@@ -51,28 +62,55 @@ impl Archives for Copies {
     ) -> BoxFuture<'a, Result<Vec<Event>, String>> {
         let (shared, range) = (Arc::clone(&self.0), range.clone());
         Box::pin(async move {
-            let read = spawn_blocking(move || shared.read(&range, after, limit, bytes)).await;
-            read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+            let failed = |error: Error| error.to_string();
+            let open = match shared.take(&range, after) {
+                Some(cursor) => Open::Cursor(cursor),
+                None => Open::Local(shared.local(&range).await.map_err(failed)?),
+            };
+            let read = spawn_blocking(move || shared.read(open, &range, after, (limit, bytes))).await;
+            read.map_err(|error| error.to_string())?.map_err(failed)
         })
     }
 
-    fn check(&self, range: &Archived) -> Result<(), String> {
-        sized(self.0.place.as_ref(), range).map(drop).map_err(|error| error.to_string())
+    fn check<'a>(&'a self, range: &'a Archived) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            sized(self.0.place.as_ref(), range).await.map(drop).map_err(|error| error.to_string())
+        })
     }
 }
 
 impl Shared {
-    fn read(&self, range: &Archived, after: Position, limit: i64, bytes: usize) -> Result<Vec<Event>, Error> {
-        let mut cursor = match self.take(range, after) {
-            Some(cursor) => cursor,
-            None => Cursor {
+    /// The file of a range on this machine. One that was fetched is fetched once for all who read it.
+    async fn local(&self, range: &Archived) -> Result<Arc<Local>, Error> {
+        let of = (range.log_id, range.first);
+        let mut fetched = self.fetched.lock().await;
+        fetched.retain(|(_, local)| local.strong_count() > 0);
+        if let Some(local) =
+            fetched.iter().find(|(known, _)| *known == of).and_then(|(_, local)| local.upgrade())
+        {
+            return Ok(local);
+        }
+        let local = Arc::new(unchanged(self.place.as_ref(), range).await?);
+        if local.is_own() {
+            fetched.push((of, Arc::downgrade(&local)));
+        }
+        Ok(local)
+    }
+
+    fn read(
+        &self,
+        open: Open,
+        range: &Archived,
+        after: Position,
+        (limit, bytes): (i64, usize),
+    ) -> Result<Vec<Event>, Error> {
+        let mut cursor = match open {
+            Open::Cursor(cursor) => cursor,
+            Open::Local(local) => Cursor {
                 range: (range.log_id, range.first),
-                reader: Reader::open(
-                    &unchanged(self.place.as_ref(), range)?,
-                    (range.first, range.last),
-                    after,
-                )?,
+                reader: Reader::open(local.path(), (range.first, range.last), after)?,
                 events: vec![],
+                _local: local,
             },
         };
         if cursor.events.last().is_none_or(|last| last.position <= after) {

@@ -2,6 +2,7 @@
 //! The modules, in the order in which data flows through them:
 //!
 //! - [`place`]: where the files lie
+//! - [`bucket`]: the same, in an object store that speaks S3
 //! - [`file`](mod@file): what a file is: readings of one log and one week, as Parquet
 //! - [`archiver`]: writes, verifies and removes the weeks that are over
 //! - [`copies`]: reads events that were removed, for whoever folds a log from its beginning
@@ -10,9 +11,10 @@
 //! - [`instruments`]: the metrics of this crate
 //!
 //! What is removed when, and what is known of it, is the log's business: `fleetlog_event_log::archived`. Nothing here holds
-//! SQL, and only this crate names Parquet.
+//! SQL, and only this crate names Parquet and the object store.
 
 pub mod archiver;
+pub mod bucket;
 pub mod check;
 pub mod copies;
 pub mod file;
@@ -21,5 +23,6 @@ pub mod place;
 pub mod restore;
 
 pub use archiver::Archiver;
+pub use bucket::Bucket;
 pub use copies::Copies;
 pub use place::Place;

@@ -9,9 +9,9 @@ use fleetlog_proof::note::VerifierKey;
 use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 
-use crate::check::{self, Verified, sized};
+use crate::check::{self, Verified};
 use crate::file::{self, Fingerprint, Reader};
-use crate::place::Place;
+use crate::place::{Local, Place};
 
 /// How many days readings that were restored stay in the database, unless the operator says otherwise.
 pub const KEEP_DAYS: i32 = 30;
@@ -40,13 +40,12 @@ pub async fn restore(
     keep_days: i32,
     metadata: Metadata,
 ) -> Result<Verified, Error> {
-    let (verified, fingerprint) = check::fingerprinted(log, keys, place.as_ref(), &range).await?;
-    let of = range.clone();
-    let opened = spawn_blocking(move || {
-        let path = sized(place.as_ref(), &of)?.0;
-        Reader::open(&path, (of.first, of.last), of.first - 1)
-    });
-    let again = Again { reader: opened.await??, read: Fingerprint::new(), verified: fingerprint };
+    let (verified, local, fingerprint) = check::fingerprinted(log, keys, place.as_ref(), &range).await?;
+    let of = (range.first, range.last);
+    let opened =
+        spawn_blocking(move || Ok::<_, file::Error>((Reader::open(local.path(), of, of.0 - 1)?, local)));
+    let (reader, local) = opened.await??;
+    let again = Again { reader, read: Fingerprint::new(), verified: fingerprint, _local: local };
     let again = Arc::new(Mutex::new(again));
     let next = move || -> futures::future::BoxFuture<'static, _> {
         let again = Arc::clone(&again);
@@ -65,6 +64,7 @@ struct Again {
     read: Fingerprint,
     /// The fingerprint of the events that were verified.
     verified: Vec<u8>,
+    _local: Local,
 }
 
 impl Again {

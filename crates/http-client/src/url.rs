@@ -43,6 +43,18 @@ impl FromStr for Url {
     }
 }
 
+/// Whether a host is this machine, or an address that no router passes on (169.254.0.0/16, fe80::/10), from which a machine in
+/// a cloud has its own keys.
+#[must_use]
+pub fn is_near(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    is_this_machine(host)
+        || address.is_ok_and(|address| match address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        })
+}
+
 fn is_this_machine(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
@@ -87,6 +99,8 @@ mod tests {
         {
             assert_eq!(text.parse::<Url>(), Err(InvalidUrl::Plain), "{text}");
         }
+        assert!(["localhost", "127.0.0.1", "[::1]", "169.254.169.254", "[fe80::1]"].into_iter().all(is_near));
+        assert!(!["fleet.example", "10.0.0.1", "169.253.0.1", "[fd00::1]"].into_iter().any(is_near));
         for text in [
             "",
             "fleet.example",

@@ -334,7 +334,7 @@ async fn readable(
         return Ok(());
     }
     for range in log.all_archived().await?.iter().filter(|range| range.kept_until.is_none()) {
-        let why = match log.check_copy(range) {
+        let why = match log.check_copy(range).await {
             Ok(()) => continue,
             Err(_) if range.copy.is_none() && may_differ => continue,
             Err(_) if range.copy.is_none() => {
