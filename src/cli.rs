@@ -240,10 +240,10 @@ pub struct Service {
     /// `data/outbox` for `serve`.
     #[arg(long, env = "FLEETLOG_OUTBOX_DIR", value_name = "DIR")]
     pub outbox_dir: Option<PathBuf>,
-    /// Where weeks of readings go that all their tenants keep no longer: a directory, or `none` to remove them without a copy.
-    /// Without it, `up` uses `archive` in its data directory, and `serve` removes nothing. Several nodes need a directory
-    /// that all of them reach.
-    #[arg(long, env = "FLEETLOG_ARCHIVE", value_name = "DIR")]
+    /// Where weeks of readings go that all their tenants keep no longer: a directory, `s3://bucket/prefix` with the variables
+    /// `AWS_…`, or `none` to remove them without a copy. Without it, `up` uses `archive` in its data directory, and `serve`
+    /// removes nothing. Several nodes need a place that all of them reach.
+    #[arg(long, env = "FLEETLOG_ARCHIVE", value_name = "PLACE")]
     pub archive: Option<Place>,
     /// How many seconds after its last message a device counts as offline.
     #[arg(long, env = "FLEETLOG_ONLINE_WITHIN", default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]

@@ -8,9 +8,12 @@ mod removal;
 mod restore;
 mod told;
 
+use std::time::Duration;
+
 use chrono::{DateTime, Datelike, NaiveTime, TimeDelta, Utc};
 use fleetlog_archive::{Archiver, Copies, Place};
 use fleetlog_event_log::{EventLog, Lane, LogId};
+use fleetlog_projections::{Options, Projections};
 use fleetlog_proof::note::VerifierKey;
 use fleetlog_proof::{Custody, Sequencer};
 use sqlx::PgConnection;
@@ -132,6 +135,16 @@ impl Past {
         .await;
         stop.cancel();
         proving.await.expect("stopped");
+    }
+
+    /// Folds everything, as a service does before it looks for weeks that are over: what is not folded is not removed.
+    async fn fold(&self) {
+        let projections = Projections::new(self.log.clone(), Options::default());
+        let (handle, stop) = (projections.handle(), CancellationToken::new());
+        let running = tokio::spawn(projections.run(stop.clone()));
+        handle.catch_up(Duration::from_secs(20)).await.expect("caught up");
+        stop.cancel();
+        running.await.expect("ended").expect("stopped");
     }
 
     async fn keep(&self, days: Option<i32>) {

@@ -50,7 +50,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["cedar-policy", "argon2", "jsonwebtoken", "lettre", "zxcvbn"], &["fleetlog-access"]),
     (&["jsonschema"], &["fleetlog-aggregates"]),
     (&["lttb"], &["fleetlog-projections"]),
-    (&["parquet"], &["fleetlog-archive"]),
+    (&["parquet", "object_store"], &["fleetlog-archive"]),
     (&["hdrhistogram"], &["fleetlog-lab"]),
     (&["clap"], &["fleetlog-lab", "fleetlog"]),
 ];

@@ -41,7 +41,7 @@ pub struct Which {
     #[arg(long, value_name = "POSITION", requires = "log_id", value_parser = position)]
     pub to: Option<Position>,
     /// Where the files are now, if they are not where they were written.
-    #[arg(long, env = "FLEETLOG_ARCHIVE", value_name = "DIR")]
+    #[arg(long, env = "FLEETLOG_ARCHIVE", value_name = "PLACE")]
     pub archive: Option<Place>,
 }
 

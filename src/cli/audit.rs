@@ -93,7 +93,7 @@ pub enum What {
         kept: Vec<PathBuf>,
         /// Where the files of the archive are now, if they are not where they were written: readings that were removed come
         /// from them.
-        #[arg(long, env = "FLEETLOG_ARCHIVE", value_name = "DIR")]
+        #[arg(long, env = "FLEETLOG_ARCHIVE", value_name = "PLACE")]
         archive: Option<Place>,
         /// The log to use.
         #[command(flatten)]

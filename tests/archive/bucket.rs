@@ -19,6 +19,7 @@ struct Stored {
 
 impl Stored {
     async fn with(past: Past) -> Self {
+        past.fold().await;
         past.keep(Some(30)).await;
         Self { past, store: ObjectStore::start().await, scratch: tempfile::tempdir().expect("a directory") }
     }

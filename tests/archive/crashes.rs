@@ -2,15 +2,12 @@
 
 use std::path::Path;
 use std::process::ExitStatus;
-use std::time::Duration;
 
 use fleetlog_archive::check;
 use fleetlog_archive::restore::{KEEP_DAYS, restore};
 use fleetlog_event_log::control::{Actor, Metadata};
-use fleetlog_projections::{Options, Projections};
 use rstest::rstest;
 use tokio::process::Child;
-use tokio_util::sync::CancellationToken;
 
 use super::{Past, rows};
 use crate::support::server::free_port;
@@ -56,13 +53,7 @@ async fn a_killed_archiver_loses_nothing_and_goes_on_at_the_next_start(
 ) {
     let past = Past::of([9, 8], 20).await;
     let before = rows(&past.database).await;
-    // What is not folded is not removed.
-    let projections = Projections::new(past.log.clone(), Options::default());
-    let (handle, stop) = (projections.handle(), CancellationToken::new());
-    let running = tokio::spawn(projections.run(stop.clone()));
-    handle.catch_up(Duration::from_secs(20)).await.expect("caught up");
-    stop.cancel();
-    running.await.expect("ended").expect("stopped");
+    past.fold().await;
     past.keep(Some(30)).await;
 
     let killed = ended(serve(&past, point)).await;
