@@ -23,7 +23,7 @@ use super::watch::Running;
 use super::{Signed, append, register, sign, take_back};
 use crate::support::mqtt::{Device, V5};
 use crate::support::witness::{Cosigner, Manner};
-use crate::support::{Api, eventually, tool, until, url};
+use crate::support::{Api, LIMIT, eventually, tool, until, url};
 
 /// The pause between two rounds: a busy witness's in a test.
 const OFTEN: Duration = Duration::from_millis(50);
@@ -403,16 +403,17 @@ async fn a_broker_keeps_the_newest_checkpoint_of_each_log() {
     // Whoever subscribes only now gets the last one of each log.
     let mut auditor = Device::connect(address, V5, "auditor").await;
     auditor.subscribe("auditor/checkpoints/#").await;
-    let mut kept = vec![];
+    let mut sizes = vec![];
     for _ in 0..2 {
-        let (topic, message) = auditor.topic_and_message_or_wait().await;
+        let kept = tokio::time::timeout(LIMIT, auditor.topic_and_message_or_wait()).await;
+        let (topic, message) = kept.expect("a retained message");
         let note: SignedCheckpoint = String::from_utf8(message).expect("text").parse().expect("a checkpoint");
         note.verify(&[signed.verifier()]).expect("signed");
         assert_eq!(topic, format!("auditor/checkpoints/{}", note.checkpoint.origin));
-        kept.push(note.checkpoint.size);
+        sizes.push(note.checkpoint.size);
     }
-    kept.sort_unstable();
-    assert_eq!(kept, [1, 400]);
+    sizes.sort_unstable();
+    assert_eq!(sizes, [1, 400]);
     broker.stop().await.expect("stop");
     signed.grow(400, 401).await;
     assert!(!witness.round().await.expect("tried"));
