@@ -231,9 +231,9 @@ pub struct Service {
     /// `serve` none, and nothing is signed.
     #[arg(long, env = "FLEETLOG_AUDIT_DIR", value_name = "DIR")]
     pub audit_dir: Option<PathBuf>,
-    /// Another party that is given the logs' checkpoints, so that the operator cannot take them back: file:///path,
-    /// `https://host/prefix#name+id+key` (a C2SP tlog-witness), mqtt://user:password@host/topic-prefix or
-    /// mailto:someone@example.org. More than one: again, or with commas. Needs --audit-dir.
+    /// Another party that is given the logs' checkpoints, so that the operator cannot take them back: `file:///path`,
+    /// `https://host/prefix#name+id+key` (a C2SP tlog-witness), `mqtt://user:password@host/topic-prefix` or
+    /// `mailto:someone@example.org`. More than one: again, or with commas. Needs --audit-dir.
     #[arg(long = "witness", env = "FLEETLOG_WITNESSES", value_name = "URL", hide_env_values = true)]
     pub witnesses: Vec<String>,
     /// Where mails are written without a mail server; by default `outbox` in the data directory of `up`, or

@@ -215,7 +215,7 @@ impl Address {
         let name = self.to_string();
         let party = match self {
             Self::File(path) => Party::Keeper(Box::new(ToFile::new(path, log.clone())?)),
-            Self::Cosigner(url, key) => Party::Cosigner(Cosigner::new(Client::new()?, url, key)),
+            Self::Cosigner(url, key) => Party::Cosigner(Box::new(Cosigner::new(Client::new()?, url, key))),
             Self::Broker(url, prefix) => Party::Keeper(Box::new(ToBroker { url, prefix })),
             Self::Mail(email) => Party::Keeper(Box::new(ByMail { email, log: log.clone() })),
         };

@@ -24,14 +24,10 @@ impl Stored {
         Self { past, store: ObjectStore::start().await, scratch: tempfile::tempdir().expect("a directory") }
     }
 
-    fn place(&self) -> String {
-        format!("s3://{BUCKET}/fleet/archive")
-    }
-
     fn reaching(&self, mut command: Command) -> Command {
         command
             .env("DATABASE_URL", url(&self.past.database.options()))
-            .env("FLEETLOG_ARCHIVE", self.place())
+            .env("FLEETLOG_ARCHIVE", format!("s3://{BUCKET}/fleet/archive"))
             .env("TMPDIR", self.scratch.path())
             .envs(self.store.variables());
         command
@@ -93,8 +89,8 @@ async fn weeks_go_to_a_bucket_are_verified_and_folded_from_it_and_come_back_equa
     let (good, text) = stored.archive(&["verify"]).await;
     assert!(good && text.matches("verified up to").count() == 2, "{text}");
     // Whoever folds a log from its beginning reads the objects.
-    let mut rebuild = stored.reaching(tool("projections"));
-    let rebuilt = rebuild.args(["rebuild", "devices"]).output().await.expect("the binary");
+    let mut projections = stored.reaching(tool("projections"));
+    let rebuilt = projections.args(["rebuild", "devices"]).output().await.expect("the binary");
     let text = String::from_utf8_lossy(&[rebuilt.stdout, rebuilt.stderr].concat()).into_owned();
     assert!(rebuilt.status.success(), "{text}");
     stop(serve).await;

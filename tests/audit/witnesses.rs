@@ -65,7 +65,7 @@ impl Signed {
 
     /// What the only witness took of the telemetry log.
     async fn standing(&self) -> Standing {
-        let all = store::all(&mut *self.log.connection().await.expect("connect")).await.expect("read");
+        let all = store::all(&mut self.log.connection().await.expect("connect")).await.expect("read");
         let of = |standing: &Standing| standing.log_id == self.lane(Lane::Telemetry);
         all.into_iter().find(of).expect("a standing")
     }
@@ -218,10 +218,12 @@ async fn an_answer_that_is_no_signature_by_the_witnesss_key_is_not_kept() {
         (Manner::Status(302), "it answered 302 Found: this witness"),
     ] {
         cosigner.behave(manner);
+        let before = cosigner.asked().len();
         // Each time as a node that has just started.
         assert!(witness(&signed.log, &cosigner.address()).round().await.expect("sent"));
         let problem = signed.problem().await;
         assert!(problem.contains(why), "{manner:?}: {problem}");
+        assert!(cosigner.asked().len() - before <= 3, "{manner:?}: it is asked a few times, not on and on");
         assert_eq!(signed.newest().await.signatures(), 1, "{manner:?}");
         assert_eq!(signed.standing().await.cosignature, None, "{manner:?}");
     }

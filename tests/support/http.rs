@@ -1,5 +1,7 @@
 //! A small HTTP/1.1 server, for tests that stand in for somebody else's: requests one after the other on a connection.
 
+use std::fmt::Write as _;
+
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 pub(crate) struct Request {
@@ -57,10 +59,10 @@ pub(crate) async fn converse<F: Future<Output = Option<Answer>> + Send>(
         let Answer { status, headers, body } = answer(request).await?;
         let mut head = format!("HTTP/1.1 {status} x\r\n");
         if !headers.iter().any(|(name, _)| *name == "content-length") {
-            head += &format!("content-length: {}\r\n", body.len());
+            let _ = write!(head, "content-length: {}\r\n", body.len());
         }
         for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         let body = if has_body { &body[..] } else { &[] };
         stream.write_all(&[format!("{head}\r\n").as_bytes(), body].concat()).await.ok()?;

@@ -148,7 +148,7 @@ fn ranged(bytes: &[u8], range: Option<&str>) -> Answer {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
@@ -178,8 +178,9 @@ fn is_signed(request: &Request) -> bool {
         .map(|pair| if pair.contains('=') { pair.to_owned() } else { format!("{pair}=") })
         .collect();
     query.sort();
-    let headers: String = names.split(';').map(|name| format!("{name}:{}\n", header(name))).collect();
-    let canonical = format!("{}\n{path}\n{}\n{headers}\n{names}\n{body}", request.method, query.join("&"));
+    let headers: Vec<String> = names.split(';').map(|name| format!("{name}:{}", header(name))).collect();
+    let canonical =
+        format!("{}\n{path}\n{}\n{}\n\n{names}\n{body}", request.method, query.join("&"), headers.join("\n"));
     let text =
         format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(digest(&SHA256, canonical.as_bytes()).as_ref()));
     let key = mac(&mac(&mac(&mac(format!("AWS4{SECRET}").as_bytes(), day), region), "s3"), "aws4_request");

@@ -25,20 +25,23 @@ struct Shared {
     /// The one that was used last is the last.
     open: Mutex<Vec<Cursor>>,
     /// What was fetched, for as long as somebody reads it.
-    fetched: tokio::sync::Mutex<Vec<((LogId, Position), Weak<Local>)>>,
+    fetched: tokio::sync::Mutex<Vec<(First, Weak<Local>)>>,
 }
+
+/// What tells a range from others: its log and its first position.
+type First = (LogId, Position);
 
 /// What an event is read from.
 enum Open {
     /// A file that was read before.
-    Cursor(Cursor),
+    Cursor(Box<Cursor>),
     /// One that is opened.
     Local(Arc<Local>),
 }
 
 /// A file that is open, and the events that were read from it last.
 struct Cursor {
-    range: (LogId, Position),
+    range: First,
     reader: Reader,
     events: Vec<Event>,
     _local: Arc<Local>,
@@ -64,7 +67,7 @@ impl Archives for Copies {
         Box::pin(async move {
             let failed = |error: Error| error.to_string();
             let open = match shared.take(&range, after) {
-                Some(cursor) => Open::Cursor(cursor),
+                Some(cursor) => Open::Cursor(Box::new(cursor)),
                 None => Open::Local(shared.local(&range).await.map_err(failed)?),
             };
             let read = spawn_blocking(move || shared.read(open, &range, after, (limit, bytes))).await;
@@ -105,7 +108,7 @@ impl Shared {
         (limit, bytes): (i64, usize),
     ) -> Result<Vec<Event>, Error> {
         let mut cursor = match open {
-            Open::Cursor(cursor) => cursor,
+            Open::Cursor(cursor) => *cursor,
             Open::Local(local) => Cursor {
                 range: (range.log_id, range.first),
                 reader: Reader::open(local.path(), (range.first, range.last), after)?,

@@ -43,7 +43,7 @@ impl FromStr for Url {
     }
 }
 
-/// Whether a host is this machine, or an address that no router passes on (169.254.0.0/16, fe80::/10), from which a machine in
+/// Whether a host is this machine, or an address that no router passes on (`169.254.0.0/16`, `fe80::/10`), from which a machine in
 /// a cloud has its own keys.
 #[must_use]
 pub fn is_near(host: &str) -> bool {

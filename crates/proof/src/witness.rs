@@ -58,7 +58,7 @@ pub trait Keeper: Send + Sync {
 /// Who gets checkpoints.
 pub enum Party {
     /// One that checks and signs.
-    Cosigner(Cosigner),
+    Cosigner(Box<Cosigner>),
     /// One that keeps.
     Keeper(Box<dyn Keeper>),
 }
