@@ -499,6 +499,11 @@ async fn a_service_gives_its_checkpoints_to_a_witness_over_tls_and_says_once_wha
     let mut running = start("certificate");
     let key = read::key_of(&signed.verifier(), signed.lane(Lane::Telemetry)).to_string();
     running.says(&key).await;
+    until("it is asked again", async || {
+        let refused = |asked: &&(u64, u64, u16)| asked.1 == 300 && asked.2 == 404;
+        cosigner.asked().iter().filter(refused).count() > 1
+    })
+    .await;
     cosigner.state.lock().known.push(signed.verifier());
     running.says("a witness takes checkpoints again").await;
     until("the log is cosigned", async || signed.is_cosigned(&cosigner).await).await;
