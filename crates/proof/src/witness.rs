@@ -129,6 +129,9 @@ impl Witness {
                 Ok(Some(mut leadership)) => {
                     backoff.reset();
                     self.send(&mut leadership, &shutdown).await;
+                    // Another node measures from now on.
+                    self.disputes.clear();
+                    self.gauge_disputes();
                     self.gauge(0.0);
                     leadership.release().await;
                 }
