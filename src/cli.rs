@@ -232,7 +232,7 @@ pub struct Service {
     #[arg(long, env = "FLEETLOG_AUDIT_DIR", value_name = "DIR")]
     pub audit_dir: Option<PathBuf>,
     /// Another party that is given the logs' checkpoints, so that the operator cannot take them back: `file:///path`,
-    /// `https://host/prefix#name+id+key` (a C2SP tlog-witness), `mqtt://user:password@host/topic-prefix` or
+    /// `https://host/prefix#name+id+key` (a C2SP tlog-witness), `mqtts://user:password@host/topic-prefix` or
     /// `mailto:someone@example.org`. More than one: again, or with commas. Needs --audit-dir.
     #[arg(long = "witness", env = "FLEETLOG_WITNESSES", value_name = "URL", hide_env_values = true)]
     pub witnesses: Vec<String>,

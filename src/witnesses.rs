@@ -44,8 +44,8 @@ pub enum Address {
 pub enum Invalid {
     /// It has another form.
     #[error(
-        "a witness is file:///path, https://host/prefix#name+id+key, mqtt://user:password@host/topic-prefix or \
-         mailto:someone@example.org"
+        "a witness is file:///path, https://host/prefix#name+id+key, mqtts://user:password@host/topic-prefix (or mqtt:// \
+         without TLS) or mailto:someone@example.org"
     )]
     Form,
     /// It is too long.
@@ -83,7 +83,9 @@ pub enum Invalid {
     )]
     PostQuantum(Url),
     /// The broker's address is none.
-    #[error("a witness at a broker is mqtt://user:password@host:port/topic-prefix: {0}")]
+    #[error(
+        "a witness at a broker is mqtts://user:password@host:port/topic-prefix, or mqtt:// without TLS: {0}"
+    )]
     Broker(mqtt::InvalidUrl),
     /// The topic is none.
     #[error(
@@ -244,6 +246,7 @@ mod tests {
             (format!("http://127.0.0.1:9#{key}"), "http://127.0.0.1:9#witness.example/w1"),
             ("mqtt://u:p%2Fw@h/a/b/".to_owned(), "mqtt://h:1883/a/b"),
             ("mqtt://[::1]:1884/a".to_owned(), "mqtt://[::1]:1884/a"),
+            ("mqtts://u:p@h/a".to_owned(), "mqtts://h:8883/a"),
             ("mailto:Jo@example.org".to_owned(), "mailto:jo@example.org"),
         ] {
             assert_eq!(text.parse::<Address>().map(|address| address.to_string()).expect(&text), name);
@@ -272,13 +275,12 @@ mod tests {
             (&format!("https://h#{KEY}"), "is no verifier key"),
             (&format!("https://h#{of_log}"), "is the key of a log"),
             (&post_quantum, "ML-DSA-44"),
-            ("mqtts://u:secret@h/x", "terminate TLS in front of"),
             ("mqtt://u:secret@h", "needs a topic"),
             ("mqtt://h/", "needs a topic"),
             ("mqtt://h/a/#", "needs a topic"),
             ("mqtt://h/$SYS", "needs a topic"),
             (&long, "needs a topic"),
-            ("mqtt://h:x/a", "mqtt://user:password@host"),
+            ("mqtts://u:secret@h:x/a", "mqtts://user:password@host"),
             ("mailto:", "one address"),
             ("mailto:jo", "one address"),
             ("mailto:jo@a.example,bo@a.example", "one address"),

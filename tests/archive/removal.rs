@@ -99,6 +99,17 @@ async fn a_week_that_has_just_ended_stays_whatever_the_retention() {
     past.keep(Some(1)).await;
     past.remove().await;
     assert_eq!(rows(&past.database).await.len(), 5, "this week's");
+    // Nobody has readings in an empty one, so no retention keeps it; the next reading belongs into it.
+    let past = Past::of([2], 5).await;
+    past.keep(Some(1)).await;
+    past.remove().await;
+    let there = "SELECT to_regclass(week_partition($1)) IS NOT NULL";
+    let there: bool = sqlx::query_scalar(there)
+        .bind(week(0))
+        .fetch_one(&mut past.database.owner().await)
+        .await
+        .expect("an answer");
+    assert!(there, "this week's");
 }
 
 #[tokio::test]
@@ -164,7 +175,15 @@ async fn the_database_removes_nothing_that_was_not_named_exactly() {
     };
     assert!(remove(&[(1, 20)]).await.is_err_and(|error| error.contains("keeps its readings for ever")));
     past.keep(Some(30)).await;
-    for wrong in [&[][..], &[(1, 19)], &[(2, 20)], &[(1, 21)], &[(1, 10), (5, 14)], &[(1, 10), (12, 20)]] {
+    for wrong in [
+        &[][..],
+        &[(1, 19)],
+        &[(2, 20)],
+        &[(1, 21)],
+        &[(1, 10), (5, 14)],
+        &[(1, 10), (12, 20)],
+        &[(1, 10), (12, 21)],
+    ] {
         assert!(remove(wrong).await.is_err(), "{wrong:?}");
     }
     assert_eq!(rows(&past.database).await.len(), 20);

@@ -534,7 +534,7 @@ async fn a_witness_that_is_none_is_refused_before_anything_is_made() {
     let data = folder.path().join("data");
     for (given, why) in [
         ("https://witness.example/x", "needs its verifier key behind a #"),
-        ("mqtts://user:secret@h/x", "terminate TLS in front of"),
+        ("mqtts://user:secret@h", "needs a topic behind its host"),
         ("mailto:jo@a.example mailto:jo@a.example", "is named twice"),
         ("ftp://user:secret@h/x", "a witness is file:///path"),
         ("file:///no/such/folder/x", "there is no folder /no/such/folder"),

@@ -4,15 +4,15 @@ use std::path::Path;
 
 use bytes::Bytes;
 use fleetlog_embedded::mosquitto::{self, Broker};
-use fleetlog_mqtt::client;
 use fleetlog_mqtt::url::Url;
+use fleetlog_mqtt::{client, retained};
 use fleetlog_tls::Files;
 use fleetlog_tls::client::Identity;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Connect, Packet, Publish};
+use rumqttc::v5::mqttbytes::v5::{Connect, Filter, Packet, Publish, Subscribe};
 
 use super::{Running, TOPIC, recorded};
-use crate::support::{Authority, Node, eventually, tool};
+use crate::support::{Authority, LIMIT, Node, eventually, tool};
 
 /// A broker with TLS, and the directory of its files and of those of its clients.
 async fn mosquitto(name: &str) -> (tempfile::TempDir, Broker, Authority) {
@@ -58,6 +58,32 @@ async fn messages_arrive_over_tls_from_a_broker_that_asks_for_a_certificate() {
     publish(&url, r#"{"n":1}"#).await;
     assert_eq!(recorded(&node, 1).await.len(), 1);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn messages_that_a_broker_keeps_are_published_over_tls() {
+    let (directory, broker, authority) = mosquitto("127.0.0.1").await;
+    let identity = identity(directory.path());
+    authority.issue("node", identity.certificate.as_ref().expect("files"));
+    let url = url(&broker, identity);
+    let message = ("checkpoints/1".to_owned(), Bytes::from_static(b"kept"));
+    retained::publish(&url, &[message]).await.expect("published");
+    // Whoever subscribes only now gets it.
+    let connect = Connect { keep_alive: 0, client_id: "auditor".into(), clean_start: true, properties: None };
+    let (mut reader, mut writer, _) = client::open(&url, connect).await.expect("a connection");
+    let mut subscribe = Subscribe::new(Filter::new("checkpoints/#", QoS::AtLeastOnce), None);
+    subscribe.pkid = 1;
+    writer.put(&Packet::Subscribe(subscribe)).expect("a packet");
+    writer.flush().await.expect("sent");
+    let kept = async {
+        loop {
+            if let Packet::Publish(message) = reader.next().await.expect("an answer") {
+                return (message.payload, message.retain);
+            }
+        }
+    };
+    let kept = tokio::time::timeout(LIMIT, kept).await.expect("a retained message");
+    assert_eq!(kept, (Bytes::from_static(b"kept"), true));
 }
 
 #[tokio::test]
