@@ -3,6 +3,7 @@
 use fleetlog_archive::check;
 use fleetlog_archive::restore::{KEEP_DAYS, restore};
 use fleetlog_archive::{Archiver, Place};
+use fleetlog_event_log::archived::{Copy, Removal};
 use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_projections::rebuild::{KEEP_S, Request, Step};
 use fleetlog_projections::{Options, Projections};
@@ -163,14 +164,10 @@ async fn a_week_of_broken_ranges_becomes_a_file_for_each_and_comes_back() {
 #[tokio::test]
 async fn the_database_removes_nothing_that_was_not_named_exactly() {
     let past = Past::of([9], 20).await;
+    let removal =
+        |first, last, copy| Removal { log_id: past.telemetry, first, last, copy, proved_size: None };
     let remove = async |ranges: &[(i64, i64)]| {
-        let removals = ranges.iter().map(|&(first, last)| fleetlog_event_log::archived::Removal {
-            log_id: past.telemetry,
-            first,
-            last,
-            copy: None,
-            proved_size: None,
-        });
+        let removals = ranges.iter().map(|&(first, last)| removal(first, last, None));
         past.log.remove(week(9), removals.collect(), by_cli()).await.map_err(|error| error.to_string())
     };
     assert!(remove(&[(1, 20)]).await.is_err_and(|error| error.contains("keeps its readings for ever")));
@@ -186,6 +183,10 @@ async fn the_database_removes_nothing_that_was_not_named_exactly() {
     ] {
         assert!(remove(wrong).await.is_err(), "{wrong:?}");
     }
+    // Where a key signs, each file has the proof of what is in it.
+    let copy = Copy { location: "log-2/unproved.parquet".into(), bytes: 1, sha256: vec![0; 32] };
+    let unproved = past.log.remove(week(9), vec![removal(1, 20, Some(copy))], by_cli()).await;
+    assert!(unproved.is_err_and(|error| error.to_string().contains("has no proof of them")));
     assert_eq!(rows(&past.database).await.len(), 20);
     let mut service = past.database.service().await;
     let drop = sqlx::query("DROP TABLE telemetry_events").execute(&mut service).await;
