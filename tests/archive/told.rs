@@ -129,6 +129,7 @@ async fn an_answer_names_only_ranges_that_may_hold_what_was_asked_for() {
         ("/telemetry/dev-01?limit=3&order=asc".to_owned(), &[1, 31]),
         (format!("/telemetry/dev-01?from={between}"), &[31]),
         (format!("/telemetry/dev-01?from={after}&limit=3"), &[]),
+        (format!("/telemetry/dev-01?to={between}"), &[1]),
         ("/telemetry/new-01?limit=3".to_owned(), &[]),
     ] {
         assert_eq!(removed.told(&path).await, told, "{path}");
@@ -221,15 +222,26 @@ async fn what_was_removed_without_a_copy_is_told_as_such() {
 #[tokio::test]
 async fn a_node_tells_what_another_one_has_removed() {
     let removed = Removed::archived().await;
-    let other = removed.api.another_node().await;
+    let (api, telemetry) = (&removed.api, removed.telemetry);
+    let other = api.another_node().await;
+    // What it knew when it began is not what it is asked for.
+    let mut owner = api.database.owner().await;
+    store(&mut owner, telemetry, [7], 30).await;
+    keep(&mut owner, "t0", Some(30)).await;
+    api.log.heads().refresh(api.log.pool()).await.expect("the heads");
+    api.catch_up().await;
+    api.prove().await;
+    let archiver = Archiver::new(api.log.clone(), Place::Directory(removed.directory.path().to_owned()));
+    assert_eq!(archiver.remove_due(&CancellationToken::new()).await.expect("removed").len(), 1);
+    keep(&mut owner, "t0", None).await;
     eventually("it is told", async || {
         let page = answer(
             other
-                .request(Method::GET, "/events?log=telemetry")
+                .request(Method::GET, "/events?log=telemetry&after=90")
                 .bearer_auth(removed.api.token("t0", Role::Admin)),
         );
         let page = page.await.json();
-        if ranges(&page) == [(1, 30), (31, 60)] { Ok(()) } else { Err(page) }
+        if ranges(&page) == [(91, 120)] { Ok(()) } else { Err(page) }
     })
     .await;
 }
