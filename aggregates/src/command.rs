@@ -48,6 +48,8 @@ pub enum Input {
     },
     /// End the command at this time, because no attempt, or no time, is left.
     TimeOut(DateTime<Utc>),
+    /// Fail the command, because it cannot be delivered to its device, for this reason.
+    GiveUp(&'static str),
     /// Cancel the command.
     Cancel {
         /// The principal who cancels it: a user's id, or `key:` and an API key's id.
@@ -144,9 +146,9 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<JsonText>,
     },
-    /// The device reported that the command failed.
+    /// The device reported that the command failed, or the command cannot be delivered to it.
     CommandFailed {
-        /// The error, as the device reported it.
+        /// The error, as the device reported it; or a text that says why the command cannot be delivered.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<JsonText>,
     },
@@ -236,7 +238,7 @@ pub enum Status {
     Sent,
     /// The device did the command.
     Acked,
-    /// The device reported that the command failed.
+    /// The device reported that the command failed, or the command cannot be delivered to it.
     Failed,
     /// The device did not answer in time.
     TimedOut,
@@ -384,11 +386,14 @@ impl Command {
                 }
                 Ok(vec![Event::CommandTimedOut { attempts: self.attempts }])
             }
+            (Input::GiveUp(why), Status::Requested | Status::Sent) => {
+                Ok(vec![Event::CommandFailed { error: Some(Value::from(why).into()) }])
+            }
             (Input::Cancel { by, reason }, Status::Requested | Status::Sent) => {
                 check_reason(reason.as_deref()).map_err(invalid)?;
                 Ok(vec![Event::CommandCancelled { by, reason }])
             }
-            (Input::MarkSent { .. } | Input::TimeOut(_) | Input::Cancel { .. }, _) => {
+            (Input::MarkSent { .. } | Input::TimeOut(_) | Input::GiveUp(_) | Input::Cancel { .. }, _) => {
                 Err(Error::Ended(status))
             }
         }

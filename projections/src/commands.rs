@@ -63,7 +63,7 @@ pub struct Command {
     pub ended_at: Option<DateTime<Utc>>,
     /// The result that the device reported.
     pub result: Option<Json>,
-    /// The error that the device reported.
+    /// The error that the device reported, or why the command cannot be delivered to it.
     pub error: Option<Json>,
     /// Who cancelled the command: a user's id, or `key:` and an API key's id.
     pub cancelled_by: Option<String>,

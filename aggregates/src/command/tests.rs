@@ -93,6 +93,7 @@ fn every_state_decides_every_input() {
         ("time out early", Input::TimeOut(at(5))),
         ("time out at 50", Input::TimeOut(at(50))),
         ("time out at 100", Input::TimeOut(at(100))),
+        ("give up", Input::GiveUp("cannot be delivered")),
         ("cancel", cancel()),
     ];
     let mut table = String::new();
@@ -194,6 +195,7 @@ fn inputs() -> impl Strategy<Value = Input> {
             at
         }),
         time.prop_map(Input::TimeOut),
+        Just(Input::GiveUp("cannot be delivered")),
         Just(cancel()),
     ]
 }
@@ -202,10 +204,11 @@ fn inputs() -> impl Strategy<Value = Input> {
 fn is_legal(from: Option<Status>, event: &Event) -> bool {
     match event {
         Event::CommandRequested(_) => from.is_none(),
-        Event::CommandSent { .. } | Event::CommandTimedOut { .. } | Event::CommandCancelled { .. } => {
-            matches!(from, Some(Status::Requested | Status::Sent))
-        }
-        Event::CommandAcknowledged { .. } | Event::CommandFailed { .. } => from == Some(Status::Sent),
+        Event::CommandSent { .. }
+        | Event::CommandFailed { .. }
+        | Event::CommandTimedOut { .. }
+        | Event::CommandCancelled { .. } => matches!(from, Some(Status::Requested | Status::Sent)),
+        Event::CommandAcknowledged { .. } => from == Some(Status::Sent),
         Event::LateAckRecorded(_) => matches!(from, Some(Status::TimedOut | Status::Cancelled)),
     }
 }

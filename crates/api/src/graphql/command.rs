@@ -64,7 +64,7 @@ pub(super) enum Status {
     Sent,
     /// The device carried the command out.
     Acked,
-    /// The device reported that the command failed.
+    /// The device reported that the command failed, or the command cannot be delivered to it.
     Failed,
     /// The device did not answer in time.
     TimedOut,
@@ -149,7 +149,7 @@ impl Command {
         self.row.result.clone().map(Json)
     }
 
-    /// The error that the device reported.
+    /// The error that the device reported, or why the command cannot be delivered to it.
     async fn error(&self) -> Option<Json> {
         self.row.error.clone().map(Json)
     }

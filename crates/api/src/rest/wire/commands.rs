@@ -47,7 +47,7 @@ pub(in crate::rest) struct Command {
     /// The result that the device reported: any JSON.
     #[schema(value_type = Option<serde_json::Value>)]
     pub(in crate::rest) result: Option<Json>,
-    /// The error that the device reported: any JSON.
+    /// The error that the device reported, or a text that says why the command cannot be delivered to it: any JSON.
     #[schema(value_type = Option<serde_json::Value>)]
     pub(in crate::rest) error: Option<Json>,
     /// Who cancelled the command: a user's id, or `key:` and an API key's id.
