@@ -1,6 +1,7 @@
 //! The built-in MQTT endpoint, spoken to byte by byte.
 
 mod bad_input;
+mod packets;
 
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_mqtt::server::{self, Endpoint};
@@ -166,27 +167,31 @@ async fn a_device_hears_its_own_commands_and_nothing_of_other_clients() {
         assert_eq!(suback.last().copied().map(|code| code < 0x80), Some(granted), "{filter}: {suback:02x?}");
     }
     node.device("other").await.report("t0/devices/dev-01/commands", r#"{"cmd":"reboot"}"#).await;
-    let mut leaving = Device::dial(node.address, V5).await;
-    leaving.send(&mqtt::connect(V5, "leaving", Some(("t0/devices/dev-01/commands", b"{}")))).await;
-    leaving.packet().await.expect("CONNACK");
-    drop(leaving);
-    while node.quarantined("t0/devices/dev-01/commands").await.len() < 2 {}
+    assert_eq!(node.quarantined("t0/devices/dev-01/commands").await.len(), 1);
     device.send(&[0xc0, 0]).await;
     assert_eq!(device.packet().await.expect("PINGRESP"), [0xd0, 0], "nothing was forwarded");
 }
 
 #[tokio::test]
-async fn the_will_of_a_device_that_vanishes_is_recorded_and_that_of_one_that_leaves_is_not() {
-    let node = Node::start().await;
-    for (client, farewell) in [("leaves", &[0xe0, 0][..]), ("vanishes", &[])] {
-        let mut device = Device::dial(node.address, V4).await;
-        let topic = format!("t0/devices/{client}/telemetry");
-        device.send(&mqtt::connect(V4, client, Some((&topic, br#"{"online":false}"#)))).await;
-        device.packet().await.expect("CONNACK");
-        device.send(farewell).await;
+async fn a_will_keeps_nobody_out_and_is_not_published() {
+    let node = Node::start_with(|_, endpoint| endpoint.connections = 1).await;
+    for version in [V4, V5] {
+        for topic in [TOPIC, "t0/devices/dev-02/commands", "tele/plug/LWT"] {
+            // There is no room for another connection before the end of the one before.
+            let connack = loop {
+                let mut device = Device::dial(node.address, version).await;
+                device.send(&mqtt::connect(version, "dev-01", Some((topic, br#"{"online":false}"#)))).await;
+                if let Some(connack) = device.packet().await {
+                    break connack;
+                }
+            };
+            assert_eq!((connack[0], connack[3]), (0x20, 0), "{topic}: {connack:02x?}");
+        }
     }
-    while node.recorded("t0/vanishes").await.is_empty() {}
-    assert_eq!(node.recorded("t0/leaves").await.len(), 0);
+    while Device::dial(node.address, V5).await.refused().await {}
+    assert_eq!(node.recorded("t0/dev-01").await.len(), 0);
+    assert_eq!(node.quarantined("t0/devices/dev-02/commands").await.len(), 0);
+    assert_eq!(node.quarantined("tele/plug/LWT").await.len(), 0);
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["tokio-rustls"], &["fleetlog-tls", "fleetlog-mqtt", "fleetlog-api"]),
     (&["rustls", "rustls-native-certs"], &["fleetlog-tls"]),
     (&["hyper-rustls"], &["fleetlog-http-client"]),
-    (&["mqtt5"], &["fleetlog-mqtt"]),
+    (&["mqtt-protocol-core"], &["fleetlog-mqtt"]),
     (&["rumqttc"], &["fleetlog-mqtt", "fleetlog-lab"]),
     (&["cedar-policy", "argon2", "jsonwebtoken", "lettre", "zxcvbn"], &["fleetlog-access"]),
     (&["jsonschema"], &["fleetlog-aggregates"]),

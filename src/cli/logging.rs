@@ -9,11 +9,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use super::LogFormat;
 
 /// Levels of libraries whose notes are too detailed by default.
-///
-/// mqtt5 warns of each refused login and publish. These are counted as metrics, and strangers must not be able to fill
-/// the log.
-const QUIET: &str =
-    "mqtt5=warn,mqtt5::broker::client_handler=error,sqlx=warn,rumqttc=warn,h2=warn,hyper=warn";
+const QUIET: &str = "sqlx=warn,rumqttc=warn,h2=warn,hyper=warn";
 
 /// Starts logging. `filter` has the form `level` or `target=level,…`.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {

@@ -71,6 +71,12 @@ impl Device {
         Self::new(accepted.expect("accept").0, V5)
     }
 
+    /// Connects as some client, and says whether the server has no room for it.
+    pub(crate) async fn refused(mut self) -> bool {
+        self.send(&connect(self.version, "another", None)).await;
+        self.packet().await.is_none()
+    }
+
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         // If the other side has closed the connection, the next read notices it.
         let _ = self.stream.write_all(bytes).await;

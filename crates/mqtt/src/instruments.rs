@@ -12,6 +12,11 @@ fleetlog_event_log::instruments! {
     /// Connections that the built-in endpoint ended without acknowledging a message, because it could not be stored in
     /// time. The device sends the message again.
     UNACKNOWLEDGED: Counter, "fleetlog_mqtt_unacknowledged_total", Count, [];
+    /// Packets to the built-in endpoint that were not received to their end, because there was no room for them or because
+    /// they took too long. Their connections were ended.
+    UNFINISHED_REFUSED: Counter, "fleetlog_mqtt_unfinished_refused_total", Count, [];
+    /// Wills that clients of the built-in endpoint left with it. They are not published.
+    WILLS_DROPPED: Counter, "fleetlog_mqtt_wills_dropped_total", Count, [];
     /// Connections to the built-in endpoint that a fault in the program ended.
     PANICS: Counter, "fleetlog_mqtt_panics_total", Count, [];
     /// Times that the connection to the external broker was lost.

@@ -6,12 +6,14 @@
 //! - [`retained`]: publishes messages that an external broker keeps
 //! - [`url`], [`client`]: an external broker's address, and a connection to it
 //! - [`descriptors`]: raises the limit of open connections
+//! - [`protocol`]: the protocol on the server's side, without I/O
 //! - [`instruments`]: what this crate counts
 
 pub mod client;
 pub mod descriptors;
 pub mod instruments;
 mod losses;
+pub mod protocol;
 pub mod publisher;
 pub mod retained;
 pub mod server;

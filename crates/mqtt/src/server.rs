@@ -1,27 +1,33 @@
 //! The built-in MQTT endpoint: devices connect here when there is no broker of their own.
 //!
-//! The protocol is mqtt5's, used as a library; what surrounds it is ours: this file owns the socket, the number of
-//! connections and their end. Every publish goes to ingest, and its acknowledgement leaves when the message's fate is
-//! committed. Nothing is ever forwarded from one client to another, nothing is retained, no session outlives its
-//! connection: the log is the only memory. What devices receive are commands, from the [`dispatcher`](fleetlog_engine::dispatch).
+//! A connection is one task: [`greeting`] until its client is let in, then [`connection`]. Every publish goes to ingest, and
+//! its acknowledgement leaves when the message's fate is committed. Nothing is ever forwarded from one client to another,
+//! nothing is retained, no session outlives its connection: the log is the only memory. What devices receive are commands,
+//! from the [`dispatcher`](fleetlog_engine::dispatch).
 //!
-//! mqtt5 serves one packet of a connection at a time, and a publish of `QoS` 2 holds up those after it until it is stored.
-//! One of `QoS` 1 does not: it is handed to ingest, and acknowledged in its turn. A database that stalls for longer than
-//! [`Options::patience`] makes the client reconnect and send again, which is what an unacknowledged message is for.
+//! A database that stalls for longer than [`Options::patience`] makes the client reconnect and send again, which is what an
+//! unacknowledged message is for.
 //!
+//! - [`limits`]: what clients may make this process hold
+//! - [`greeting`]: CONNECT and its answer
 //! - [`auth`]: who may connect, publish and subscribe
-//! - [`connection`]: what happens to one connection's packets
+//! - [`connection`]: the conversation with a client
+//! - [`input`], [`outgoing`]: its bytes, in both directions
 //! - [`acks`]: its publishes that are being stored, and their acknowledgements
-//! - [`transport`]: its bytes
+//! - [`line`]: the way to a connection, for everybody else
 //! - [`sessions`]: who is connected here, and for how long
 //! - [`subscriptions`]: who listens for commands, and the way to them
 
 mod acks;
 mod auth;
 mod connection;
+mod greeting;
+mod input;
+mod limits;
+mod line;
+mod outgoing;
 mod sessions;
 mod subscriptions;
-mod transport;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,13 +35,9 @@ use std::time::Duration;
 
 use fleetlog_engine::devices::credentials::{Credentials, Secret};
 use fleetlog_engine::ingest;
-use mqtt5::broker::BrokerConfig;
-use mqtt5::broker::client_handler::ClientHandler;
-use mqtt5::broker::resource_monitor::{ResourceLimits, ResourceMonitor};
-use mqtt5::broker::router::MessageRouter;
-use mqtt5::broker::sys_topics::BrokerStats;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -43,15 +45,12 @@ pub use auth::Auth;
 pub use subscriptions::Outlet;
 
 use crate::instruments;
-use acks::{Answers, UNDER_WAY};
 use auth::Gate;
 use connection::Connection;
+use limits::{Budget, Network};
 use sessions::Roster;
-use subscriptions::Audience;
+use subscriptions::Subscriptions;
 
-/// The largest packet, in bytes. A larger one ends its connection. The limit exceeds the largest payload that becomes
-/// an event, so that a slightly larger payload is quarantined and acknowledged instead of sent again for ever.
-const MAX_PACKET: usize = 1 << 20;
 /// The pause after a failed accept. The cause is nearly always a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -107,19 +106,20 @@ pub enum Error {
 pub struct Endpoint {
     listener: TcpListener,
     address: SocketAddr,
-    server: Server,
+    server: Arc<Server>,
 }
 
 /// What all connections share.
 struct Server {
     options: Options,
-    gate: Arc<Gate>,
+    gate: Gate,
     ingest: ingest::Handle,
-    roster: Arc<Roster>,
-    audience: Audience,
-    config: BrokerConfig,
-    stats: Arc<BrokerStats>,
-    resources: Arc<ResourceMonitor>,
+    roster: Roster,
+    subscriptions: Subscriptions,
+    /// The bytes of unfinished packets of clients that have not logged in.
+    before_login: Arc<Budget>,
+    /// The bytes of unfinished packets of clients that have.
+    after_login: Arc<Budget>,
 }
 
 impl Endpoint {
@@ -136,7 +136,7 @@ impl Endpoint {
             Ok((listener, address))
         };
         let (listener, address) = bind.await.map_err(|source| Error::Bind { address, source })?;
-        Ok(Self { listener, address, server: Server::new(options, ingest, credentials) })
+        Ok(Self { listener, address, server: Arc::new(Server::new(options, ingest, credentials)) })
     }
 
     /// The address that it listens on, with the port that was taken for port 0.
@@ -148,14 +148,14 @@ impl Endpoint {
     /// The outlet to the devices that are connected to this endpoint.
     #[must_use]
     pub fn outlet(&self) -> Outlet {
-        Outlet::new(self.server.audience.clone())
+        Outlet::new(self.server.subscriptions.clone())
     }
 
     /// Serves until `shutdown`. Then it accepts no more connections, lets publishes that are being stored finish, sends
     /// DISCONNECT to all clients, and returns.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { listener, server, .. } = self;
-        let serve = server.accept(listener, shutdown.clone());
+        let serve = accept(&server, listener, shutdown.clone());
         tokio::join!(serve, server.roster.keep(&server.gate.credentials, &shutdown));
     }
 }
@@ -170,112 +170,67 @@ fn note_end(ended: Result<(), JoinError>) {
 
 impl Server {
     fn new(options: Options, ingest: ingest::Handle, credentials: Credentials) -> Self {
-        let config = BrokerConfig {
-            bind_addresses: Vec::new(),
-            max_packet_size: MAX_PACKET,
-            // What a client may make this process remember, each with a small bound.
-            session_expiry_interval: Duration::ZERO,
-            topic_alias_maximum: 8,
-            max_subscriptions_per_client: 8,
-            server_receive_maximum: Some(UNDER_WAY),
-            client_channel_capacity: 64,
-            wildcard_subscription_available: false,
-            shared_subscription_available: false,
-            sys_topics_enabled: false,
-            ..BrokerConfig::default()
-        };
-        let limits = ResourceLimits {
-            // Connections are limited before they reach mqtt5, which counts them only after CONNECT.
-            max_connections: usize::MAX,
-            max_connections_per_ip: usize::MAX,
-            max_connection_rate: u32::MAX,
-            max_message_rate_per_client: 0,
-            max_bandwidth_per_client: 0,
-            ..ResourceLimits::default()
-        };
         let in_process = options.in_process.clone();
-        let gate = Arc::new(Gate { auth: options.auth, in_process, credentials });
         Self {
+            gate: Gate { auth: options.auth, in_process, credentials },
             options,
-            gate,
             ingest,
-            roster: Arc::default(),
-            audience: Audience::default(),
-            config,
-            stats: Arc::new(BrokerStats::new()),
-            resources: Arc::new(ResourceMonitor::new(limits)),
+            roster: Roster::default(),
+            subscriptions: Subscriptions::default(),
+            before_login: Budget::new(limits::BEFORE_LOGIN),
+            after_login: Budget::new(limits::AFTER_LOGIN),
         }
     }
+}
 
-    /// Accepts connections until `shutdown`, and returns when all have ended.
-    async fn accept(&self, listener: TcpListener, shutdown: CancellationToken) {
-        let room = Arc::new(Semaphore::new(self.options.connections));
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                Some(ended) = connections.join_next() => note_end(ended),
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => match Arc::clone(&room).try_acquire_owned() {
-                        Ok(room) => drop(connections.spawn(self.serve(stream, peer, room, shutdown.clone()))),
-                        Err(_) => instruments::CONNECTIONS_REFUSED.increment(1),
-                    },
-                    Err(error) => {
-                        tracing::warn!(%error, "failed to accept an MQTT connection");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
+/// Accepts connections until `shutdown`, and returns when all have ended.
+async fn accept(server: &Arc<Server>, listener: TcpListener, shutdown: CancellationToken) {
+    let room = Arc::new(Semaphore::new(server.options.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(ended) = connections.join_next() => note_end(ended),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => match Arc::clone(&room).try_acquire_owned() {
+                    Ok(room) => {
+                        // Publishes are small and their acknowledgements awaited. Without it they are merely slower.
+                        let _ = stream.set_nodelay(true);
+                        let serve = serve(Arc::clone(server), stream, peer.ip().into(), shutdown.clone());
+                        connections.spawn(async move {
+                            instruments::CONNECTIONS.increment(1.0);
+                            serve.await;
+                            instruments::CONNECTIONS.decrement(1.0);
+                            drop(room);
+                        });
                     }
+                    Err(_) => instruments::CONNECTIONS_REFUSED.increment(1),
                 },
-            }
-        }
-        drop(listener);
-        while let Some(ended) = connections.join_next().await {
-            note_end(ended);
+                Err(error) => {
+                    tracing::warn!(%error, "failed to accept an MQTT connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
         }
     }
+    drop(listener);
+    while let Some(ended) = connections.join_next().await {
+        note_end(ended);
+    }
+}
 
-    /// Serves one connection to its end.
-    fn serve(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        room: OwnedSemaphorePermit,
-        shutdown: CancellationToken,
-    ) -> impl Future<Output = ()> + Send + use<> {
-        let (hang_up, ending) = broadcast::channel(1);
-        let router = Arc::new(MessageRouter::new());
-        // Publishes are small and their acknowledgements awaited. Without it they are merely slower.
-        let _ = stream.set_nodelay(true);
-        let (transport, outgoing) = transport::split(stream);
-        let connection = Arc::new(Connection::new(
-            Arc::clone(&self.gate),
-            self.ingest.for_connection(),
-            Arc::clone(&self.roster),
-            self.audience.clone(),
-            Arc::clone(&router),
-            Answers::new(outgoing, self.options.patience),
-            hang_up,
-        ));
-        let mut config = self.config.clone();
-        config.event_handler = Some(Arc::clone(&connection) as Arc<_>);
-        let handler = ClientHandler::new(
-            transport,
-            peer,
-            Arc::new(config),
-            router,
-            Arc::clone(&connection) as Arc<_>,
-            None,
-            Arc::clone(&self.stats),
-            Arc::clone(&self.resources),
-            ending,
-        );
-        let drain = self.options.drain;
-        // Boxed here, it is not part of the task as well.
-        let run = Box::pin(handler.run());
-        async move {
-            instruments::CONNECTIONS.increment(1.0);
-            connection.serve(run, shutdown, drain).await;
-            instruments::CONNECTIONS.decrement(1.0);
-            drop(room);
-        }
+/// Serves one connection to its end.
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    server: Arc<Server>,
+    mut stream: S,
+    network: Network,
+    shutdown: CancellationToken,
+) {
+    // Boxed, the greeting takes no room for as long as the conversation lasts.
+    let greeting = Box::pin(greeting::greet(&server, &mut stream, network));
+    match shutdown.run_until_cancelled(greeting).await {
+        Some(Ok(guest)) => Connection::new(server, stream, network, guest).serve(shutdown).await,
+        Some(Err(outgoing)) => Box::pin(outgoing.farewell(stream)).await,
+        None => {}
     }
 }

@@ -26,6 +26,9 @@ use crate::instruments;
 /// How long a broker may take to answer. After that the command is published again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Why a command fails that its device does not take.
+const TOO_LARGE: &str = "cannot be delivered: it is larger than the device's Maximum Packet Size";
+
 /// The shared parts that a task of one tenant needs.
 #[derive(Clone)]
 pub(super) struct Sender {
@@ -112,6 +115,9 @@ impl Sender {
         match tokio::time::timeout(PATIENCE, self.outlet.publish(message)).await {
             Ok(Ok(Delivery::Taken)) => {}
             Ok(Ok(Delivery::NobodyThere)) => return Done::Absent,
+            Ok(Ok(Delivery::TooLarge)) => {
+                return self.record(task, Some(known), Input::GiveUp(TOO_LARGE)).await;
+            }
             Ok(Err(_)) | Err(_) => return Done::Again,
         }
         crash::point("command.published");
@@ -152,7 +158,8 @@ impl Sender {
             expires_at: moment(request.expires_at),
         };
         let topic = format!("{}/devices/{}/{}", self.tenant, request.device_uid, Channel::Commands.as_str());
-        Some(Message { topic, payload: serde_json::to_string(&payload).ok()?, expires_in_s })
+        let payload = serde_json::to_string(&payload).ok()?;
+        Some(Message { topic, payload, expires_in_s, answer_within_s: request.timeout_s })
     }
 
     /// Appends a step, and tries until the database takes it: a published command must not be published again because

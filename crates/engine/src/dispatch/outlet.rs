@@ -16,6 +16,9 @@ pub struct Message {
     pub payload: String,
     /// The broker must not deliver the message after this many seconds.
     pub expires_in_s: u32,
+    /// How many seconds the device has to answer. One that comes back within this time, and has not acknowledged the
+    /// message, gets it again from an outlet that knows.
+    pub answer_within_s: u32,
 }
 
 /// The broker's answer to a message.
@@ -25,6 +28,8 @@ pub enum Delivery {
     Taken,
     /// Nobody has subscribed: the device is absent.
     NobodyThere,
+    /// The device is there, and has said that it takes no message of this size.
+    TooLarge,
 }
 
 /// The broker has not answered: whether it has the message is unknown.

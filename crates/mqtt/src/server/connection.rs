@@ -1,340 +1,412 @@
-//! What happens to one connection's packets: mqtt5 reads and writes them, and calls here.
+//! The conversation with a client that has been let in, in one task: its packets, what becomes of them, and commands.
 //!
-//! mqtt5 acknowledges a publish whichever way its handler answers. The one answer after which it writes nothing is a
-//! publish turned into one of `QoS` 0; that is how a message is left to be acknowledged by [`Answers`], or not at all.
+//! A publish is handed to ingest and acknowledged in its turn; it holds up nothing that comes after it. Nothing more is
+//! read while ingest has no room for the next message, while [`UNDER_WAY`](crate::protocol::UNDER_WAY) of them are being
+//! stored, or while the client does not read what it is sent.
 
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fleetlog_engine::ingest::{self, Closed, Receipt};
-use mqtt5::QoS;
-use mqtt5::broker::router::{DeliveryLanes, MessageRouter};
-use mqtt5::broker::{
-    BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent, ClientSubscribeEvent,
-    ClientUnsubscribeEvent, PublishAction, SubAckReasonCode,
-};
-use mqtt5::packet::publish::PublishPacket;
-use parking_lot::Mutex;
-use tokio::sync::{broadcast, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::acks::Answers;
-use super::auth::{Access, Gate};
-use super::sessions::{Client, Ends, Roster};
-use super::subscriptions::{Audience, Listener};
+use super::Server;
+use super::acks::Acks;
+use super::auth::Access;
+use super::greeting::Guest;
+use super::input::{Input, Next};
+use super::limits::{Network, SUBSCRIPTIONS, Share};
+use super::line::{End, Line};
+use super::outgoing::Outgoing;
+use super::sessions::Client;
+use super::subscriptions::{Command, Listener, Subscription};
 use crate::instruments;
+use crate::protocol::{
+    Ack, Grant, Incoming, MAX_PACKET, Protocol, Reason, Unsent, Version, Violation, Wanted,
+};
 
-type Called<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// mqtt5's part of a connection.
-pub(super) type Run = Pin<Box<dyn Future<Output = mqtt5::Result<()>> + Send>>;
-
-/// A topic that nobody can subscribe to.
-const NOWHERE: &str = "$unacknowledged";
-/// How long a client whose answers do not matter any more has to take its leave.
-const FAREWELL: Duration = Duration::from_secs(1);
-
-/// One connection's side of the conversation between mqtt5 and ingest.
-pub(super) struct Connection {
-    pub(super) gate: Arc<Gate>,
-    ingest: ingest::Handle,
-    roster: Arc<Roster>,
-    audience: Audience,
-    listens: Mutex<Vec<Listener>>,
-    /// Knows this connection alone, so that no client id reaches another's session.
-    routes: Arc<MessageRouter>,
-    /// The publishes of `QoS` 1 that are being stored.
-    pub(super) answers: Answers,
+/// A connection whose client has been let in.
+pub(super) struct Connection<S> {
+    server: Arc<Server>,
+    stream: S,
+    network: Network,
     number: u64,
-    /// Nothing is taken over any more, and so nothing acknowledged that is not under way.
-    closing: AtomicBool,
-    /// Makes mqtt5 say DISCONNECT and end the connection.
-    hang_up: broadcast::Sender<()>,
-    /// No answer can reach the client any more: stop waiting for one.
-    abandoned: CancellationToken,
-    ends: Ends,
-    /// What it may do, and whether it can be told what it may not; set when it is let in.
-    access: OnceLock<(Access, bool)>,
-    /// Set when mqtt5 has accepted the connection.
-    client: OnceLock<Client>,
-    /// mqtt5's own part is over; what it publishes from here on is the will.
-    pub(super) over: AtomicBool,
-    will: Mutex<Option<(Arc<str>, Bytes)>>,
+    client: Client,
+    access: Access,
+    ingest: Arc<ingest::Handle>,
+    line: Arc<Line>,
+    protocol: Protocol,
+    input: Input,
+    outgoing: Outgoing,
+    acks: Acks,
+    /// The message that ingest has no room for yet.
+    submission: Option<Submission>,
+    subscriptions: Vec<Subscription>,
+    /// The commands that the client has not acknowledged.
+    unacknowledged: Vec<(u16, Command)>,
+    /// The longest silence of the client.
+    silence: Option<Duration>,
+    heard: Instant,
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
-impl Connection {
-    pub(super) fn new(
-        gate: Arc<Gate>,
-        ingest: ingest::Handle,
-        roster: Arc<Roster>,
-        audience: Audience,
-        routes: Arc<MessageRouter>,
-        answers: Answers,
-        hang_up: broadcast::Sender<()>,
-    ) -> Self {
-        let number = roster.number();
-        Self {
-            gate,
-            ingest,
-            roster,
-            audience,
-            listens: Mutex::default(),
-            routes,
-            answers,
+/// A message on its way into ingest.
+struct Submission {
+    received: Pin<Box<dyn Future<Output = Result<Receipt, Closed>> + Send>>,
+    ack: Option<Ack>,
+    since: Instant,
+    /// The packet's share of the budget, for as long as ingest has not counted the message.
+    _share: Option<Share>,
+}
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parting {
+    /// The client has left, or its network.
+    Left,
+    /// The client has broken the protocol, and knows it.
+    Violated,
+    /// The client has published what it may not, and its protocol has no word for that.
+    HungUp,
+    /// The client has said nothing for too long, does not finish a packet, or does not read.
+    Silent,
+    /// There is no room for the packet that the client has begun.
+    NoRoom,
+    /// A message's fate is not known in time.
+    Unacknowledged,
+    /// Somebody else says so.
+    Told(End),
+    /// The service stops.
+    Shutdown,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Takes a place among the connections.
+    ///
+    /// Boxed, it is moved without being copied: a future keeps room for both ends of a move.
+    pub(super) fn new(server: Arc<Server>, stream: S, network: Network, guest: Guest) -> Box<Self> {
+        let Guest { protocol, hello, access, input, outgoing } = guest;
+        if hello.has_will {
+            instruments::WILLS_DROPPED.increment(1);
+        }
+        let (client, line) = (Client::new(access.user(), &hello.client_id), Arc::new(Line::default()));
+        let number = server.roster.number();
+        server.roster.enter(client.clone(), number, access.clone(), Arc::clone(&line));
+        Box::new(Self {
+            ingest: Arc::new(server.ingest.for_connection()),
+            server,
+            stream,
+            network,
             number,
-            closing: AtomicBool::new(false),
-            hang_up,
-            abandoned: CancellationToken::new(),
-            ends: Ends::default(),
-            access: OnceLock::new(),
-            client: OnceLock::new(),
-            over: AtomicBool::new(false),
-            will: Mutex::default(),
-        }
+            client,
+            access,
+            line,
+            protocol,
+            input,
+            outgoing,
+            acks: Acks::default(),
+            submission: None,
+            subscriptions: Vec::new(),
+            unacknowledged: Vec::new(),
+            silence: hello.keep_alive.map(|keep_alive| keep_alive * 3 / 2),
+            heard: Instant::now(),
+            alarm: None,
+        })
     }
 
-    /// Runs the connection to its end; after `shutdown` what is under way has `drain` to be stored.
-    pub(super) async fn serve(&self, run: Run, shutdown: CancellationToken, drain: Duration) {
-        let mut run = pin!(self.converse(run));
-        let farewell = tokio::select! {
-            ended = &mut run => return note(ended),
-            () = shutdown.cancelled() => Some(drain),
-            () = self.ends.dismissed.cancelled() => Some(Duration::ZERO),
-            () = self.ends.taken_over.cancelled() => None,
+    /// Serves the client to the end of its connection.
+    pub(super) async fn serve(mut self: Box<Self>, shutdown: CancellationToken) {
+        let parting = tokio::select! {
+            biased;
+            parting = poll_fn(|context| self.poll(context)) => parting,
+            () = shutdown.cancelled() => Parting::Shutdown,
         };
-        self.closing.store(true, Ordering::Relaxed);
-        if let Some(patience) = farewell {
-            // A will is for what happens to the client, not to this server; and a dismissed one has no say any more.
-            self.take_will();
-            if self.client.get().is_none() {
-                return;
-            }
-            let deadline = Instant::now() + patience;
-            tokio::select! {
-                ended = &mut run => return note(ended),
-                _ = timeout_at(deadline, self.answers.settled()) => {}
-            }
-            // It fails only once the connection is over.
-            let _ = self.hang_up.send(());
-            if timeout_at(deadline, &mut run).await.is_ok() {
-                return;
-            }
-            self.abandoned.cancel();
-        } else {
-            self.abandoned.cancel();
-            self.hand_over().await;
+        // What is under way may still be acknowledged, unless the client is not there to hear it or must not be heard.
+        let patience = match parting {
+            Parting::Shutdown => Some(self.server.options.drain),
+            Parting::HungUp => Some(self.server.options.patience),
+            _ => None,
+        };
+        if let Some(patience) = patience {
+            let settled = poll_fn(|context| self.poll_settled(context));
+            let _ = Box::pin(timeout_at(Instant::now() + patience, settled)).await;
         }
-        let _ = tokio::time::timeout(FAREWELL, run).await;
-        // Dropped half-way, mqtt5 says nothing of the end.
+        let reason = match parting {
+            Parting::Left | Parting::Violated => None,
+            Parting::HungUp | Parting::Told(End::Dismissed) => Some(Reason::NotAuthorized),
+            Parting::Silent => Some(Reason::KeepAliveTimeout),
+            Parting::NoRoom => Some(Reason::QuotaExceeded),
+            Parting::Unacknowledged => Some(Reason::ServerBusy),
+            Parting::Told(End::TakenOver) => Some(Reason::SessionTakenOver),
+            Parting::Shutdown => Some(Reason::ServerShuttingDown),
+        };
+        if let Some(reason) = reason {
+            self.protocol.disconnect(reason, &mut self.outgoing.bytes);
+        }
+        match parting {
+            Parting::Unacknowledged => instruments::UNACKNOWLEDGED.increment(1),
+            Parting::NoRoom => instruments::UNFINISHED_REFUSED.increment(1),
+            _ => {}
+        }
         self.leave();
-    }
-
-    /// mqtt5's part and the acknowledgements, until mqtt5's ends.
-    async fn converse(&self, mut run: Run) -> mqtt5::Result<()> {
-        let mut answers = pin!(self.answers.send());
-        tokio::select! {
-            // In this order: it owes the answers that are sent next.
-            biased;
-            ended = &mut run => return ended,
-            Closed = &mut answers => {}
-        }
-        self.end_unacknowledged();
-        run.await
-    }
-
-    /// Makes mqtt5 say that the session was taken over: to the router there is another connection of the client.
-    async fn hand_over(&self) {
-        let Some(Client { id, .. }) = self.client.get() else { return };
-        let (lanes, _unread) = DeliveryLanes::channel(1);
-        let (disconnect, _unheard) = oneshot::channel();
-        let queue = self.routes.queue_handle(id);
-        self.routes.register_client(id.to_string(), lanes, queue, disconnect).await;
-    }
-
-    /// Is called by the provider once, when it lets the client in.
-    pub(super) fn let_in(&self, access: Access, can_be_told: bool) {
-        let _ = self.access.set((access, can_be_told));
-    }
-
-    /// What the client may do; nothing before it is let in.
-    pub(super) fn access(&self) -> Option<&Access> {
-        self.access.get().map(|(access, _)| access)
-    }
-
-    /// Whether the client's protocol has an answer for what is refused.
-    pub(super) fn can_be_told(&self) -> bool {
-        self.access.get().is_some_and(|(_, can_be_told)| *can_be_told)
-    }
-
-    /// Whether the client may publish there; counts what is refused.
-    pub(super) fn allows(&self, topic: &str) -> bool {
-        let allowed = !self.ends.dismissed.is_cancelled()
-            && self.access().is_some_and(|access| access.may_publish(topic));
-        if !allowed {
-            instruments::PUBLISHES_REFUSED.increment(1);
-        }
-        allowed
-    }
-
-    /// Waits until nothing is under way that may still be acknowledged.
-    pub(super) async fn settled(&self) {
-        tokio::select! {
-            () = self.answers.settled() => {}
-            () = self.abandoned.cancelled() => {}
+        if parting != Parting::Left {
+            let Self { outgoing, stream, .. } = *self;
+            Box::pin(outgoing.farewell(stream)).await;
         }
     }
 
-    /// Returns when ingest has the message, or when nobody can be told what becomes of it.
-    async fn submit(&self, topic: Arc<str>, payload: Bytes) -> Result<Receipt, Closed> {
-        tokio::select! {
-            // Nearly always at once: the others are then not even begun.
-            biased;
-            receipt = self.ingest.submit(topic, payload, self.ingest.now()) => receipt,
-            () = self.abandoned.cancelled() => Err(Closed),
-            () = tokio::time::sleep(self.answers.patience) => Err(Closed),
+    /// Gives its place up, and the commands that its device may not have.
+    fn leave(&mut self) {
+        self.server.roster.leave(&self.client, self.number);
+        self.server.after_login.give_up(self.number);
+        self.subscriptions.clear();
+        let waiting = self.line.close();
+        for command in self.unacknowledged.drain(..).map(|(_, command)| command).chain(waiting) {
+            self.server.subscriptions.leave_behind(command);
         }
     }
 
-    /// Like [`Connection::submit`], for a client that can be told that it is over its quota.
-    async fn submit_or_refuse(&self, topic: Arc<str>, payload: Bytes) -> Result<Receipt, Closed> {
-        tokio::select! {
-            biased;
-            receipt = self.ingest.submit_or_refuse(topic, payload, self.ingest.now()) => receipt,
-            () = self.abandoned.cancelled() => Err(Closed),
-            () = tokio::time::sleep(self.answers.patience) => Err(Closed),
-        }
-    }
-
-    /// Returns when the message's fate is committed, or when nobody can be told.
-    async fn store(&self, topic: Arc<str>, payload: Bytes) -> Result<(), Closed> {
-        let stored = async { self.submit(topic, payload).await?.await };
-        tokio::select! {
-            fate = stored => fate.map(drop),
-            () = self.abandoned.cancelled() => Err(Closed),
-            () = tokio::time::sleep(self.answers.patience) => Err(Closed),
-        }
-    }
-
-    /// Takes a publish over. `Handled` has mqtt5 acknowledge it.
-    async fn take(&self, event: ClientPublishEvent) -> Result<PublishAction, Closed> {
-        let ClientPublishEvent { topic, payload, qos, packet_id, .. } = event;
-        match (qos, packet_id) {
-            (QoS::AtLeastOnce, Some(packet_id)) => {
-                tokio::select! {
-                    biased;
-                    () = self.answers.room() => {}
-                    () = self.abandoned.cancelled() => return Err(Closed),
-                }
-                let receipt = if self.can_be_told() {
-                    self.submit_or_refuse(topic, payload).await?
-                } else {
-                    self.submit(topic, payload).await?
-                };
-                self.answers.owe(packet_id, receipt);
-                Ok(without_a_word())
+    /// Does all that can be done now. Returns when the connection is to end.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Parting> {
+        self.line.register(context.waker());
+        loop {
+            if let Some(end) = self.line.ending() {
+                return Poll::Ready(Parting::Told(end));
             }
-            // Nobody waits for its fate.
-            (QoS::AtMostOnce, _) => self.submit(topic, payload).await.map(|_| PublishAction::Handled),
-            _ => self.store(topic, payload).await.map(|()| PublishAction::Handled),
-        }
-    }
-
-    fn take_will(&self) -> Option<(Arc<str>, Bytes)> {
-        self.will.lock().take()
-    }
-
-    fn leave(&self) {
-        if let Some(client) = self.client.get() {
-            self.roster.leave(client, self.number);
-        }
-        self.listens.lock().clear();
-    }
-
-    /// Ends the connection without an answer to the publish at hand, or to any that is under way.
-    fn end_unacknowledged(&self) {
-        if !self.closing.swap(true, Ordering::Relaxed) {
-            instruments::UNACKNOWLEDGED.increment(1);
-        }
-        self.abandoned.cancel();
-        let _ = self.hang_up.send(());
-    }
-}
-
-/// What mqtt5 gives no answer to.
-fn without_a_word() -> PublishAction {
-    PublishAction::Transform(PublishPacket::new(NOWHERE, Bytes::new(), QoS::AtMostOnce))
-}
-
-fn note(ended: mqtt5::Result<()>) {
-    if let Err(error) = ended
-        && !error.is_normal_disconnect()
-    {
-        tracing::debug!(%error, "an MQTT connection ended");
-    }
-}
-
-impl BrokerEventHandler for Connection {
-    fn on_client_connect(&self, event: ClientConnectEvent) -> Called<'_, ()> {
-        *self.will.lock() = event.will_topic.zip(event.will_payload);
-        if let Some(access) = self.access() {
-            let client = Client { user: access.user(), id: event.client_id };
-            let _ = self.client.set(client.clone());
-            self.roster.enter(client, self.number, access.clone(), self.ends.clone());
-        }
-        Box::pin(std::future::ready(()))
-    }
-
-    fn on_client_subscribe(&self, event: ClientSubscribeEvent) -> Called<'_, ()> {
-        let mut listens = self.listens.lock();
-        for subscription in event.subscriptions {
-            let granted = matches!(
-                subscription.result,
-                SubAckReasonCode::GrantedQoS0 | SubAckReasonCode::GrantedQoS1 | SubAckReasonCode::GrantedQoS2
-            );
-            if granted && !listens.iter().any(|listener| *listener.topic() == *subscription.topic_filter) {
-                listens.push(self.audience.enter(&subscription.topic_filter, &self.routes));
+            if let Poll::Ready(parting) = self.poll_input(context) {
+                return Poll::Ready(parting);
+            }
+            self.send_commands();
+            let was_full = self.is_full();
+            if self.acks.poll_send(&mut self.protocol, &mut self.outgoing, context) == Err(Closed) {
+                return Poll::Ready(Parting::Unacknowledged);
+            }
+            let was_full = was_full || self.is_full();
+            if let Poll::Ready(Err(_)) = self.outgoing.poll_flush(&mut self.stream, context) {
+                return Poll::Ready(Parting::Left);
+            }
+            if !was_full || self.is_full() {
+                break;
             }
         }
-        Box::pin(std::future::ready(()))
+        self.poll_alarm(context)
     }
 
-    fn on_client_unsubscribe(&self, event: ClientUnsubscribeEvent) -> Called<'_, ()> {
-        let mut listens = self.listens.lock();
-        listens.retain(|listener| !event.topic_filters.iter().any(|filter| **filter == *listener.topic()));
-        Box::pin(std::future::ready(()))
+    /// Whether nothing more may be read, since there is no room for the answers.
+    fn is_full(&self) -> bool {
+        !self.acks.has_room() || !self.outgoing.has_room()
     }
 
-    fn on_client_publish(&self, event: ClientPublishEvent) -> Called<'_, PublishAction> {
-        Box::pin(async move {
-            if self.closing.load(Ordering::Relaxed) {
-                return without_a_word();
-            }
-            if !self.can_be_told() && !self.allows(&event.topic) {
-                let _ = self.hang_up.send(());
-                return without_a_word();
-            }
-            self.take(event).await.unwrap_or_else(|Closed| {
-                self.end_unacknowledged();
-                without_a_word()
-            })
-        })
-    }
-
-    /// A will is a message like any other: it goes to ingest. Its delay is not observed.
-    fn on_client_disconnect(&self, event: ClientDisconnectEvent) -> Called<'_, ()> {
-        Box::pin(async move {
-            self.leave();
-            if event.unexpected
-                && let Some((topic, payload)) = self.take_will()
+    /// Acknowledges what is under way, and returns when that is all.
+    fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if matches!(self.poll_submission(context), Poll::Ready(Err(Closed)))
+                || self.acks.poll_send(&mut self.protocol, &mut self.outgoing, context) == Err(Closed)
             {
-                let stored = async { self.ingest.submit(topic, payload, self.ingest.now()).await?.await };
-                // Nobody waits for it, so there is nobody to tell.
-                let _ = tokio::time::timeout(self.answers.patience, stored).await;
+                return Poll::Ready(());
             }
-        })
+            let was_full = !self.outgoing.has_room();
+            match self.outgoing.poll_flush(&mut self.stream, context) {
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) if self.submission.is_none() && self.acks.is_empty() => {
+                    return Poll::Ready(());
+                }
+                _ if was_full && self.outgoing.has_room() => {}
+                _ => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Reads packets for as long as there are any, and room for what they ask for.
+    fn poll_input(&mut self, context: &mut Context<'_>) -> Poll<Parting> {
+        loop {
+            match self.poll_submission(context) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(Closed)) => return Poll::Ready(Parting::Unacknowledged),
+                Poll::Pending => return Poll::Pending,
+            }
+            if self.is_full() {
+                return Poll::Pending;
+            }
+            let more = match self.input.next(MAX_PACKET) {
+                Ok(Next::Packet(length)) => {
+                    if let Some(parting) = self.read(length) {
+                        return Poll::Ready(parting);
+                    }
+                    continue;
+                }
+                Ok(Next::More(more)) => more,
+                Err(Violation(reason)) => {
+                    self.protocol.disconnect(reason, &mut self.outgoing.bytes);
+                    return Poll::Ready(Parting::Violated);
+                }
+            };
+            if let Some(length) = more {
+                let budget = &self.server.after_login;
+                let Poll::Ready(share) = budget.poll_take(self.network, length, self.number, context) else {
+                    return Poll::Pending;
+                };
+                self.input.hold(share, length);
+            }
+            match self.input.poll_read(&mut self.stream, context) {
+                Poll::Ready(Ok(1..)) => self.heard = Instant::now(),
+                Poll::Ready(_) => return Poll::Ready(Parting::Left),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Hands the message at hand to ingest.
+    fn poll_submission(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        let Some(submission) = &mut self.submission else { return Poll::Ready(Ok(())) };
+        let Poll::Ready(receipt) = submission.received.as_mut().poll(context) else { return Poll::Pending };
+        let ack = submission.ack;
+        self.submission = None;
+        Poll::Ready(receipt.map(|receipt| match ack {
+            Some(ack) => self.acks.owe(ack, receipt),
+            // Nobody waits for its fate.
+            None => drop(receipt),
+        }))
+    }
+
+    /// Does what a packet asks for. Returns why the connection is to end, if it is.
+    fn read(&mut self, length: usize) -> Option<Parting> {
+        let taken = self.protocol.take(self.input.packet(length), &mut self.outgoing.bytes);
+        let share = self.input.consume(length);
+        match taken {
+            Err(Violation(_)) => return Some(Parting::Violated),
+            Ok(None) => {}
+            Ok(Some(Incoming::Publish { topic, payload, ack })) => {
+                return self.publish(topic, payload, ack, share);
+            }
+            Ok(Some(Incoming::Subscribe { id, wanted })) => {
+                let grants: Vec<_> = wanted.iter().map(|wanted| self.subscribe(wanted)).collect();
+                self.protocol.grant(id, &grants, &mut self.outgoing.bytes);
+            }
+            Ok(Some(Incoming::Unsubscribe { id, filters })) => {
+                let existed: Vec<_> = filters.iter().map(|filter| self.unsubscribe(filter)).collect();
+                self.protocol.end(id, &existed, &mut self.outgoing.bytes);
+            }
+            Ok(Some(Incoming::Acknowledged(id))) => self.unacknowledged.retain(|(sent, _)| *sent != id),
+            Ok(Some(Incoming::Leave { .. })) => return Some(Parting::Left),
+        }
+        self.protocol.is_speechless().then_some(Parting::Violated)
+    }
+
+    fn publish(
+        &mut self,
+        topic: Arc<str>,
+        payload: Bytes,
+        ack: Option<Ack>,
+        share: Option<Share>,
+    ) -> Option<Parting> {
+        let can_be_told = self.protocol.version() == Version::V5;
+        if !self.access.may_publish(&topic) {
+            instruments::PUBLISHES_REFUSED.increment(1);
+            if !can_be_told {
+                return Some(Parting::HungUp);
+            }
+            if let Some(ack) = ack {
+                self.acks.refuse(ack);
+            }
+            return None;
+        }
+        let ingest = Arc::clone(&self.ingest);
+        let refuse = can_be_told && ack.is_some();
+        let received = Box::pin(async move {
+            let now = ingest.now();
+            if refuse {
+                ingest.submit_or_refuse(topic, payload, now).await
+            } else {
+                ingest.submit(topic, payload, now).await
+            }
+        });
+        self.submission = Some(Submission { received, ack, since: Instant::now(), _share: share });
+        None
+    }
+
+    fn subscribe(&mut self, wanted: &Wanted) -> Grant {
+        if !wanted.is_filter() {
+            return Grant::Invalid;
+        }
+        if !self.access.may_subscribe(&wanted.filter) {
+            return Grant::NotAuthorized;
+        }
+        // A second subscription to a topic takes the place of the first.
+        self.unsubscribe(&wanted.filter);
+        if self.subscriptions.len() >= SUBSCRIPTIONS {
+            return Grant::TooMany;
+        }
+        let listener = Listener {
+            line: Arc::clone(&self.line),
+            version: self.protocol.version(),
+            most: self.protocol.most(),
+            acknowledges: wanted.qos > 0,
+            number: wanted.number,
+        };
+        self.subscriptions.push(self.server.subscriptions.enter(&wanted.filter, listener));
+        Grant::Granted(wanted.qos)
+    }
+
+    /// Whether there was such a subscription.
+    fn unsubscribe(&mut self, filter: &str) -> bool {
+        let before = self.subscriptions.len();
+        self.subscriptions.retain(|subscription| *subscription.topic != *filter);
+        self.subscriptions.len() < before
+    }
+
+    /// Sends the commands that wait, as far as the client takes them.
+    fn send_commands(&mut self) {
+        let now = Instant::now();
+        while self.outgoing.has_room()
+            && let Some(command) = self.line.next()
+        {
+            let subscription =
+                self.subscriptions.iter().find(|subscription| subscription.topic == command.topic);
+            let Some(subscription) = subscription.filter(|_| command.expires > now) else { continue };
+            let (message, _) = command.as_packet(&subscription.listener, now);
+            match self.protocol.send(message, &mut self.outgoing.bytes) {
+                Ok(Some(id)) => self.unacknowledged.push((id, command)),
+                // A client of `QoS` 0 says nothing about it, and none is sent what it cannot take.
+                Ok(None) | Err(Unsent::TooLarge) => {}
+                Err(Unsent::NoRoom) => return self.line.put_back(command),
+            }
+        }
+    }
+
+    /// When something has to have happened, or else the connection ends.
+    fn due(&self) -> Option<(Instant, Parting)> {
+        let patience = self.server.options.patience;
+        let unstored = self.acks.oldest().into_iter().chain(self.submission.as_ref().map(|next| next.since));
+        let unstored = unstored.map(|since| (since + patience, Parting::Unacknowledged));
+        let unread = self.outgoing.stalled().map(|since| (since + patience, Parting::Silent));
+        let silent = self.silence.map(|silence| (self.heard + silence, Parting::Silent));
+        // While nothing is read, the client is not to blame for its silence.
+        let silent = silent.filter(|_| self.submission.is_none() && !self.is_full());
+        let unfinished = self.input.due().map(|due| (due, Parting::NoRoom));
+        unstored.chain(unread).chain(silent).chain(unfinished).min_by_key(|(due, _)| *due)
+    }
+
+    /// Waits for the next moment of [`Connection::due`]. The alarm is set once in that time, not for every message.
+    fn poll_alarm(&mut self, context: &mut Context<'_>) -> Poll<Parting> {
+        while let Some((due, parting)) = self.due() {
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            if alarm.is_elapsed() || alarm.deadline() > due {
+                alarm.as_mut().reset(due);
+            }
+            if alarm.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            if Instant::now() >= due {
+                return Poll::Ready(parting);
+            }
+        }
+        Poll::Pending
     }
 }

@@ -14,8 +14,10 @@ use fleetlog_engine::devices::credentials::watch::Ended;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::auth::Access;
+use super::line::{End, Line};
 
 /// How often it is asked whose access has ended, while a device is connected whose access may end.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -27,29 +29,41 @@ pub(super) struct Roster {
     next: AtomicU64,
 }
 
+/// The longest client id that is kept as it is, in bytes.
+const SHORT: usize = 64;
+
 /// A client: whose, and the id it says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Client {
     /// The user; `None` is everyone without credentials.
-    pub(super) user: Option<String>,
-    /// The client id.
-    pub(super) id: Arc<str>,
+    user: Option<Box<str>>,
+    id: Id,
+}
+
+/// A client id. A long one is kept as its digest: it may have 65,535 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Id {
+    Short(Box<str>),
+    Long(Uuid),
 }
 
 /// One connection's place.
 struct Seat {
     number: u64,
     access: Access,
-    ends: Ends,
+    line: Arc<Line>,
 }
 
-/// How a connection is told to end.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Ends {
-    /// The same client is there again, over another connection.
-    pub(super) taken_over: CancellationToken,
-    /// The device may not be here any more.
-    pub(super) dismissed: CancellationToken,
+impl Client {
+    /// The client of this user that says this id.
+    pub(super) fn new(user: Option<String>, id: &str) -> Self {
+        let id = if id.len() <= SHORT {
+            Id::Short(id.into())
+        } else {
+            Id::Long(Uuid::new_v5(&Uuid::NAMESPACE_OID, id.as_bytes()))
+        };
+        Self { user: user.map(Into::into), id }
+    }
 }
 
 impl Roster {
@@ -59,9 +73,9 @@ impl Roster {
     }
 
     /// Takes a place. Whoever had it is told to go.
-    pub(super) fn enter(&self, client: Client, number: u64, access: Access, ends: Ends) {
-        if let Some(left_behind) = self.seats().insert(client, Seat { number, access, ends }) {
-            left_behind.ends.taken_over.cancel();
+    pub(super) fn enter(&self, client: Client, number: u64, access: Access, line: Arc<Line>) {
+        if let Some(left_behind) = self.seats().insert(client, Seat { number, access, line }) {
+            left_behind.line.end(End::TakenOver);
         }
     }
 
@@ -100,7 +114,7 @@ impl Roster {
             return;
         }
         for seat in self.seats().values().filter(|seat| seat.access.is_among(ended)) {
-            seat.ends.dismissed.cancel();
+            seat.line.end(End::Dismissed);
         }
     }
 

@@ -1,71 +1,190 @@
 //! Who listens for commands, and the way to them.
 //!
-//! mqtt5 routes a message to its subscribers and says nothing about whether there were any. So this knows them, by
-//! topic, from each SUBACK to the end of the connection.
+//! A device that goes away without a receipt for a command may never have had it. The command is kept for as long as
+//! its attempt waits for an answer, and sent again when the device is back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use fleetlog_engine::dispatch::outlet::{CommandOutlet, Delivery, Lost, Message};
 use futures::future::BoxFuture;
-use mqtt5::QoS;
-use mqtt5::broker::router::MessageRouter;
-use mqtt5::packet::publish::PublishPacket;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use super::limits::LEFT_BEHIND;
+use super::line::Line;
+use crate::protocol::{Outgoing, Version, frame};
 
 /// How many arrivals are remembered for whoever is slow to hear of them; who is slower looks for all of them.
 const ARRIVALS: usize = 1024;
 
 /// Who listens. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Audience(Arc<Inner>);
+pub(super) struct Subscriptions(Arc<Inner>);
 
 struct Inner {
-    listeners: Mutex<HashMap<Arc<str>, Vec<Arc<MessageRouter>>>>,
+    listeners: Mutex<HashMap<Arc<str>, Vec<Listener>>>,
+    left_behind: Mutex<LeftBehind>,
     arrivals: broadcast::Sender<Arc<str>>,
 }
 
-/// A listener, until it is dropped.
+/// The commands of devices that left without a receipt: the last one for each topic.
+#[derive(Default)]
+struct LeftBehind {
+    commands: HashMap<Arc<str>, Command>,
+    bytes: usize,
+}
+
+/// A command on its way to a device.
+#[derive(Debug, Clone)]
+pub(super) struct Command {
+    pub(super) topic: Arc<str>,
+    pub(super) payload: Bytes,
+    /// It is of no use after this moment.
+    pub(super) expires: Instant,
+    /// Until then it is sent again to a device that comes back.
+    again_until: Instant,
+}
+
+/// One connection's subscription to a topic.
+#[derive(Clone)]
 pub(super) struct Listener {
-    audience: Audience,
-    topic: Arc<str>,
-    /// The connection's own.
-    router: Arc<MessageRouter>,
+    pub(super) line: Arc<Line>,
+    pub(super) version: Version,
+    /// The largest packet that the client takes.
+    pub(super) most: usize,
+    /// Whether the client acknowledges what it gets.
+    pub(super) acknowledges: bool,
+    /// The client's number for the subscription.
+    pub(super) number: Option<u32>,
 }
 
-impl Default for Audience {
+/// A subscription, until it is dropped.
+pub(super) struct Subscription {
+    subscriptions: Subscriptions,
+    pub(super) topic: Arc<str>,
+    pub(super) listener: Listener,
+}
+
+impl Default for Subscriptions {
     fn default() -> Self {
-        Self(Arc::new(Inner { listeners: Mutex::default(), arrivals: broadcast::channel(ARRIVALS).0 }))
+        Self(Arc::new(Inner {
+            listeners: Mutex::default(),
+            left_behind: Mutex::default(),
+            arrivals: broadcast::channel(ARRIVALS).0,
+        }))
     }
 }
 
-impl Audience {
-    /// Takes a listener in, who is reached through its connection's router.
-    pub(super) fn enter(&self, topic: &Arc<str>, router: &Arc<MessageRouter>) -> Listener {
-        self.listeners().entry(Arc::clone(topic)).or_default().push(Arc::clone(router));
+impl Subscriptions {
+    /// Takes a listener in. What the device left without a receipt for is sent again.
+    pub(super) fn enter(&self, topic: &str, listener: Listener) -> Subscription {
+        let topic: Arc<str> = topic.into();
+        self.listeners().entry(Arc::clone(&topic)).or_default().push(listener.clone());
+        if let Some(command) = self.0.left_behind.lock().take(&topic, Instant::now()) {
+            listener.line.send(command);
+        }
         // It fails where nobody sends commands.
-        let _ = self.0.arrivals.send(Arc::clone(topic));
-        Listener { audience: self.clone(), topic: Arc::clone(topic), router: Arc::clone(router) }
+        let _ = self.0.arrivals.send(Arc::clone(&topic));
+        Subscription { subscriptions: self.clone(), topic, listener }
     }
 
-    fn listeners(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Arc<MessageRouter>>>> {
+    /// Keeps a command whose device has left without a receipt. If the device is back already, it gets it now.
+    pub(super) fn leave_behind(&self, command: Command) {
+        let listeners = self.listeners();
+        if let Some(listeners) = listeners.get(&command.topic) {
+            for listener in listeners {
+                listener.line.send(command.clone());
+            }
+        } else {
+            self.0.left_behind.lock().keep(command, Instant::now());
+        }
+    }
+
+    /// Gives a message to the connections that listen.
+    fn publish(&self, message: Message) -> Delivery {
+        let Some(listeners) = self.listeners().get(message.topic.as_str()).cloned() else {
+            return Delivery::NobodyThere;
+        };
+        let now = Instant::now();
+        let after = |seconds: u32| now + Duration::from_secs(seconds.into());
+        let command = Command {
+            topic: message.topic.into(),
+            payload: message.payload.into(),
+            expires: after(message.expires_in_s),
+            again_until: after(message.expires_in_s.min(message.answer_within_s)),
+        };
+        // A newer attempt, or another command: whatever was kept before has had its time.
+        self.0.left_behind.lock().take(&command.topic, now);
+        let (fit, too_small): (Vec<_>, Vec<_>) =
+            listeners.iter().partition(|listener| command.as_packet(listener, now).1 <= listener.most);
+        if fit.is_empty() && !too_small.is_empty() {
+            return Delivery::TooLarge;
+        }
+        // All of them get it.
+        let taken = fit.iter().filter(|listener| listener.line.send(command.clone())).count();
+        if taken > 0 { Delivery::Taken } else { Delivery::NobodyThere }
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Listener>>> {
         self.0.listeners.lock()
     }
 }
 
-impl Listener {
-    pub(super) fn topic(&self) -> &str {
-        &self.topic
+impl LeftBehind {
+    fn take(&mut self, topic: &str, now: Instant) -> Option<Command> {
+        let command = self.commands.remove(topic)?;
+        self.bytes -= command.size();
+        (command.again_until > now).then_some(command)
+    }
+
+    fn keep(&mut self, command: Command, now: Instant) {
+        if command.again_until <= now {
+            return;
+        }
+        self.take(&command.topic, now);
+        if self.bytes + command.size() > LEFT_BEHIND {
+            self.commands.retain(|_, kept| kept.again_until > now);
+            self.bytes = self.commands.values().map(Command::size).sum();
+        }
+        // Beyond that it is as lost as a command whose device got it and never answered: there is another attempt.
+        if self.bytes + command.size() <= LEFT_BEHIND {
+            self.bytes += command.size();
+            self.commands.insert(Arc::clone(&command.topic), command);
+        }
     }
 }
 
-impl Drop for Listener {
+impl Command {
+    /// What it takes to keep it, in bytes.
+    fn size(&self) -> usize {
+        self.topic.len() + self.payload.len() + size_of::<Self>()
+    }
+
+    /// The command as a message to a listener, and the length of its packet.
+    pub(super) fn as_packet(&self, listener: &Listener, now: Instant) -> (Outgoing<'_>, usize) {
+        let left = self.expires.saturating_duration_since(now).as_secs();
+        let message = Outgoing {
+            topic: &self.topic,
+            payload: &self.payload,
+            expires_in_s: u32::try_from(left).unwrap_or(u32::MAX),
+            number: listener.number,
+            acknowledged: listener.acknowledges,
+        };
+        let length = frame::publish_len(listener.version, &message);
+        (message, length)
+    }
+}
+
+impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut listeners = self.audience.listeners();
-        if let Some(routers) = listeners.get_mut(&self.topic) {
-            routers.retain(|router| !Arc::ptr_eq(router, &self.router));
-            if routers.is_empty() {
+        let mut listeners = self.subscriptions.listeners();
+        if let Some(others) = listeners.get_mut(&self.topic) {
+            others.retain(|listener| !Arc::ptr_eq(&listener.line, &self.listener.line));
+            if others.is_empty() {
                 listeners.remove(&self.topic);
             }
         }
@@ -75,33 +194,22 @@ impl Drop for Listener {
 /// Publishes commands to the devices that are connected here. Cheap to clone.
 #[derive(Clone)]
 pub struct Outlet {
-    audience: Audience,
+    subscriptions: Subscriptions,
 }
 
 impl Outlet {
-    pub(super) fn new(audience: Audience) -> Self {
-        Self { audience }
+    pub(super) fn new(subscriptions: Subscriptions) -> Self {
+        Self { subscriptions }
     }
 }
 
 impl CommandOutlet for Outlet {
-    /// Gives the message to the connections that listen.
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<Delivery, Lost>> {
-        Box::pin(async move {
-            let Some(routers) = self.audience.listeners().get(message.topic.as_str()).cloned() else {
-                return Ok(Delivery::NobodyThere);
-            };
-            let mut packet = PublishPacket::new(message.topic, message.payload, QoS::AtLeastOnce);
-            packet.properties.set_message_expiry_interval(message.expires_in_s);
-            for router in routers {
-                router.route_message(&packet, None).await;
-            }
-            Ok(Delivery::Taken)
-        })
+        Box::pin(std::future::ready(Ok(self.subscriptions.publish(message))))
     }
 
     /// The topics of those who begin to listen.
     fn arrivals(&self) -> Option<broadcast::Receiver<Arc<str>>> {
-        Some(self.audience.0.arrivals.subscribe())
+        Some(self.subscriptions.0.arrivals.subscribe())
     }
 }

@@ -1,0 +1,494 @@
+//! MQTT as a server speaks it, in both versions and without I/O: a client's packets in, what they ask for out, and the
+//! answers back into bytes.
+//!
+//! mqtt-protocol-core keeps the books of a connection: packet ids, topic aliases, what may be under way in each
+//! direction, the sizes that each side takes. This module is the only one that names it. What it does not look at is
+//! looked at here: see `checks`.
+//!
+//! - [`frame`]: where a packet ends
+//! - `checks`: what a packet must not be
+//! - [`opening`]: CONNECT and its answer
+
+mod checks;
+pub mod frame;
+pub mod opening;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mqtt_protocol_core::mqtt::common::Cursor;
+use mqtt_protocol_core::mqtt::connection::Event;
+use mqtt_protocol_core::mqtt::packet::{
+    GenericPacketTrait, MessageExpiryInterval, Packet, Property, Qos, SubscriptionIdentifier, v3_1_1, v5_0,
+};
+use mqtt_protocol_core::mqtt::result_code::{
+    MqttError, PubackReasonCode, PubrecReasonCode, SubackReasonCode, SubackReturnCode, UnsubackReasonCode,
+};
+use mqtt_protocol_core::mqtt::{self, ArcPayload, role};
+
+pub use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode as Reason;
+
+/// The largest packet, in bytes. A larger one ends its connection. The limit exceeds the largest payload that becomes
+/// an event, so that a slightly larger payload is quarantined and acknowledged instead of sent again for ever.
+pub const MAX_PACKET: usize = 1 << 20;
+/// The most publishes of a connection that are under way at a time. A client of MQTT 5 is told, and must not exceed it;
+/// others' further packets wait in the socket.
+pub const UNDER_WAY: u16 = 256;
+/// The most publishes of a connection that are stored, or being stored, and not released: with MQTT 3.1.1 nobody can be
+/// told, and each takes memory.
+const UNRELEASED: u16 = 1024;
+/// The most topic aliases of a connection.
+const TOPIC_ALIASES: u16 = 8;
+
+/// A connection whose client has been let in, or is about to be.
+pub struct Protocol {
+    books: Box<mqtt::Connection<role::Server>>,
+    version: Version,
+    /// The largest packet that the client takes.
+    most: usize,
+    /// Whether the client has asked for a session that outlives the connection.
+    wants_session: bool,
+    /// The publishes of `QoS` 2 that are being stored: their PUBREC is still to come.
+    storing: Vec<u16>,
+    /// The packet ids of the messages that the client has not acknowledged.
+    sent: Vec<u16>,
+    is_speechless: bool,
+    /// The topic of the last publish: most devices have one.
+    last_topic: Option<Arc<str>>,
+}
+
+/// The version of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// MQTT 3.1.1.
+    V3,
+    /// MQTT 5.
+    V5,
+}
+
+/// How a publish is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ack {
+    /// `QoS` 1: with a PUBACK.
+    Puback(u16),
+    /// `QoS` 2: with a PUBREC.
+    Pubrec(u16),
+}
+
+/// What becomes of a publish, as far as its client is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its fate is committed.
+    Stored,
+    /// Its sender may not publish there. Only MQTT 5 has a word for it.
+    NotAuthorized,
+    /// Its sender is over its quota. Only MQTT 5 has a word for it.
+    OverQuota,
+}
+
+/// What a client's packet asks for.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A message. One of `QoS` 0 is not acknowledged.
+    Publish {
+        /// Its topic, a valid one.
+        topic: Arc<str>,
+        /// Its payload.
+        payload: Bytes,
+        /// How it is acknowledged.
+        ack: Option<Ack>,
+    },
+    /// The client wants to hear what is published to these topics. To be answered by [`Protocol::grant`].
+    Subscribe {
+        /// The request's packet id.
+        id: u16,
+        /// What it asks for.
+        wanted: Vec<Wanted>,
+    },
+    /// The client does not want to hear it any more. To be answered by [`Protocol::end`].
+    Unsubscribe {
+        /// The request's packet id.
+        id: u16,
+        /// The topics.
+        filters: Vec<String>,
+    },
+    /// The client has the message that was published with this packet id.
+    Acknowledged(u16),
+    /// The client takes its leave, with its will or without.
+    Leave {
+        /// Whether its will is to be published all the same.
+        with_will: bool,
+    },
+}
+
+/// A topic that a client wants to hear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The topic, or a filter with wildcards.
+    pub filter: String,
+    /// The highest `QoS`, 0 to 2.
+    pub qos: u8,
+    /// A number of the client's own, which comes with each message.
+    pub number: Option<u32>,
+}
+
+/// The answer to a [`Wanted`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// It is granted, with this `QoS`.
+    Granted(u8),
+    /// The client may not hear it.
+    NotAuthorized,
+    /// The client hears too many already.
+    TooMany,
+    /// It is not a filter.
+    Invalid,
+}
+
+/// A message to a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// Its payload.
+    pub payload: &'a [u8],
+    /// It is of no use after this many seconds.
+    pub expires_in_s: u32,
+    /// The client's number for the subscription.
+    pub number: Option<u32>,
+    /// Whether the client acknowledges it.
+    pub acknowledged: bool,
+}
+
+/// Why a message was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsent {
+    /// It is larger than the client takes.
+    TooLarge,
+    /// The client has as many under way as it takes. It may be sent when one of them is acknowledged.
+    NoRoom,
+}
+
+/// The client has broken the protocol: the connection is over. What the client is told is among the bytes to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Violation(pub Reason);
+
+impl Protocol {
+    /// The version that the client speaks.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The largest packet that the client takes, in bytes.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Reads a whole packet. What is to be answered at once is added to `out`.
+    pub fn take(&mut self, packet: &[u8], out: &mut Vec<u8>) -> Result<Option<Incoming>, Violation> {
+        if let Err(reason) = checks::packet(self.version, packet) {
+            return self.violated(reason, out);
+        }
+        // A receipt for what another connection of the client was sent: it says nothing about this one.
+        if packet[0] >> 4 == checks::PUBACK && !self.has_sent(checks::id(packet)) {
+            return Ok(None);
+        }
+        let events = self.books.recv(&mut Cursor::new(packet));
+        let (mut incoming, mut error) = (None, None);
+        for event in events {
+            match event {
+                Event::NotifyPacketReceived(packet) => incoming = Some(packet),
+                Event::RequestSendPacket { packet, .. } if !self.is_early(&packet) => send(&packet, out),
+                Event::NotifyError(why) => error = Some(why),
+                _ => {}
+            }
+        }
+        if let Some(error) = error {
+            return self.violated(reason(error), out);
+        }
+        match incoming.map(|packet| self.read(packet, out)).transpose() {
+            Ok(incoming) => Ok(incoming.flatten()),
+            Err(reason) => self.violated(reason, out),
+        }
+    }
+
+    /// Ends the connection as far as the client has not been told of it.
+    fn violated(&mut self, reason: Reason, out: &mut Vec<u8>) -> Result<Option<Incoming>, Violation> {
+        self.disconnect(reason, out);
+        Err(Violation(reason))
+    }
+
+    /// Whether it is the receipt of a message of `QoS` 2 that was sent again before it is stored: it is due then.
+    fn is_early(&self, packet: &Packet) -> bool {
+        match packet {
+            Packet::V3_1_1Pubrec(packet) => self.storing.contains(&packet.packet_id()),
+            Packet::V5_0Pubrec(packet) => self.storing.contains(&packet.packet_id()),
+            _ => false,
+        }
+    }
+
+    /// Whether a message with this packet id is on its way to the client.
+    fn has_sent(&self, id: u16) -> bool {
+        self.sent.contains(&id)
+    }
+
+    fn read(&mut self, packet: Packet, out: &mut Vec<u8>) -> Result<Option<Incoming>, Reason> {
+        Ok(match packet {
+            Packet::V3_1_1Publish(packet) => {
+                let (qos, id) = (packet.qos(), packet.packet_id());
+                Some(self.publish(packet.topic_name(), packet.payload(), qos, id)?)
+            }
+            Packet::V5_0Publish(packet) => {
+                let is_number = |property: &Property| matches!(property, Property::SubscriptionIdentifier(_));
+                if packet.props().iter().any(is_number) {
+                    return Err(Reason::ProtocolError);
+                }
+                let (qos, id) = (packet.qos(), packet.packet_id());
+                Some(self.publish(packet.topic_name(), packet.payload(), qos, id)?)
+            }
+            Packet::V3_1_1Pubrel(packet) => {
+                let id = packet.packet_id();
+                self.answer(v3_1_1::Pubcomp::builder().packet_id(id).build(), out);
+                None
+            }
+            Packet::V5_0Pubrel(packet) => {
+                let id = packet.packet_id();
+                self.answer(v5_0::Pubcomp::builder().packet_id(id).build(), out);
+                None
+            }
+            Packet::V3_1_1Puback(packet) => Some(self.acknowledged(packet.packet_id())),
+            Packet::V5_0Puback(packet) => Some(self.acknowledged(packet.packet_id())),
+            Packet::V3_1_1Subscribe(packet) => {
+                let id = packet.packet_id();
+                let wanted = packet.entries().iter();
+                let wanted = wanted.map(|entry| checks::wanted(entry, None)).collect::<Result<_, _>>()?;
+                Some(Incoming::Subscribe { id, wanted })
+            }
+            Packet::V5_0Subscribe(packet) => {
+                let number = packet.props().iter().find_map(|property| match property {
+                    Property::SubscriptionIdentifier(number) => Some(number.val()),
+                    _ => None,
+                });
+                let id = packet.packet_id();
+                let wanted = packet.entries().iter();
+                let wanted = wanted.map(|entry| checks::wanted(entry, number)).collect::<Result<_, _>>()?;
+                Some(Incoming::Subscribe { id, wanted })
+            }
+            Packet::V3_1_1Unsubscribe(packet) => {
+                let filters = packet.entries().iter().map(|filter| filter.as_str().to_owned()).collect();
+                Some(Incoming::Unsubscribe { id: packet.packet_id(), filters })
+            }
+            Packet::V5_0Unsubscribe(packet) => {
+                let filters = packet.entries().iter().map(|filter| filter.as_str().to_owned()).collect();
+                Some(Incoming::Unsubscribe { id: packet.packet_id(), filters })
+            }
+            Packet::V3_1_1Disconnect(_) => Some(Incoming::Leave { with_will: false }),
+            Packet::V5_0Disconnect(packet) => {
+                // A session that was to end with the connection cannot be kept afterwards.
+                let longer = |property: &Property| match property {
+                    Property::SessionExpiryInterval(seconds) => seconds.val() > 0,
+                    _ => false,
+                };
+                if !self.wants_session && packet.props().as_ref().is_some_and(|all| all.iter().any(longer)) {
+                    return Err(Reason::ProtocolError);
+                }
+                let with_will =
+                    packet.reason_code().is_some_and(|reason| reason != Reason::NormalDisconnection);
+                Some(Incoming::Leave { with_will })
+            }
+            Packet::V3_1_1Pingreq(_) | Packet::V5_0Pingreq(_) => None,
+            // A client's own PUBREC and PUBCOMP are for messages of `QoS` 2, and none are sent; AUTH is for a method that
+            // was agreed upon, and none ever is.
+            _ => return Err(Reason::ProtocolError),
+        })
+    }
+
+    fn publish(
+        &mut self,
+        topic: &str,
+        payload: &ArcPayload,
+        qos: Qos,
+        id: Option<u16>,
+    ) -> Result<Incoming, Reason> {
+        checks::topic(topic)?;
+        let topic = match &self.last_topic {
+            Some(last) if **last == *topic => Arc::clone(last),
+            _ => Arc::clone(self.last_topic.insert(topic.into())),
+        };
+        let ack = match (qos, id) {
+            (Qos::AtLeastOnce, Some(id)) => Some(Ack::Puback(id)),
+            (Qos::ExactlyOnce, Some(id)) => {
+                self.storing.push(id);
+                Some(Ack::Pubrec(id))
+            }
+            _ => None,
+        };
+        Ok(Incoming::Publish { topic, payload: Bytes::copy_from_slice(payload.as_slice()), ack })
+    }
+
+    fn acknowledged(&mut self, id: u16) -> Incoming {
+        self.sent.retain(|sent| *sent != id);
+        Incoming::Acknowledged(id)
+    }
+
+    /// Acknowledges a publish. MQTT 3.1.1 has no word for anything but [`Outcome::Stored`].
+    pub fn acknowledge(&mut self, ack: Ack, outcome: Outcome, out: &mut Vec<u8>) {
+        let refused = self.version == Version::V5 && outcome != Outcome::Stored;
+        match (ack, self.version) {
+            (Ack::Puback(id), Version::V3) => {
+                self.answer(v3_1_1::Puback::builder().packet_id(id).build(), out);
+            }
+            (Ack::Puback(id), Version::V5) => {
+                let puback = v5_0::Puback::builder().packet_id(id);
+                let reason = match outcome {
+                    Outcome::NotAuthorized => PubackReasonCode::NotAuthorized,
+                    _ => PubackReasonCode::QuotaExceeded,
+                };
+                let puback = if refused { puback.reason_code(reason) } else { puback };
+                self.answer(puback.build(), out);
+            }
+            (Ack::Pubrec(id), version) => {
+                self.storing.retain(|storing| *storing != id);
+                if version == Version::V3 {
+                    return self.answer(v3_1_1::Pubrec::builder().packet_id(id).build(), out);
+                }
+                let pubrec = v5_0::Pubrec::builder().packet_id(id);
+                let reason = match outcome {
+                    Outcome::NotAuthorized => PubrecReasonCode::NotAuthorized,
+                    _ => PubrecReasonCode::QuotaExceeded,
+                };
+                let pubrec = if refused { pubrec.reason_code(reason) } else { pubrec };
+                self.answer(pubrec.build(), out);
+            }
+        }
+    }
+
+    /// Answers a [`Incoming::Subscribe`], in the order of what it asked for.
+    pub fn grant(&mut self, id: u16, grants: &[Grant], out: &mut Vec<u8>) {
+        match self.version {
+            Version::V3 => {
+                let code = |grant: &Grant| match grant {
+                    Grant::Granted(0) => SubackReturnCode::SuccessMaximumQos0,
+                    Grant::Granted(1) => SubackReturnCode::SuccessMaximumQos1,
+                    Grant::Granted(_) => SubackReturnCode::SuccessMaximumQos2,
+                    _ => SubackReturnCode::Failure,
+                };
+                let codes = grants.iter().map(code).collect();
+                self.answer(v3_1_1::Suback::builder().packet_id(id).return_codes(codes).build(), out);
+            }
+            Version::V5 => {
+                let code = |grant: &Grant| match grant {
+                    Grant::Granted(0) => SubackReasonCode::GrantedQos0,
+                    Grant::Granted(1) => SubackReasonCode::GrantedQos1,
+                    Grant::Granted(_) => SubackReasonCode::GrantedQos2,
+                    Grant::NotAuthorized => SubackReasonCode::NotAuthorized,
+                    Grant::TooMany => SubackReasonCode::QuotaExceeded,
+                    Grant::Invalid => SubackReasonCode::TopicFilterInvalid,
+                };
+                let codes = grants.iter().map(code).collect();
+                self.answer(v5_0::Suback::builder().packet_id(id).reason_codes(codes).build(), out);
+            }
+        }
+    }
+
+    /// Answers an [`Incoming::Unsubscribe`]: whether there was such a subscription, in the order of the request.
+    pub fn end(&mut self, id: u16, existed: &[bool], out: &mut Vec<u8>) {
+        match self.version {
+            Version::V3 => self.answer(v3_1_1::Unsuback::builder().packet_id(id).build(), out),
+            Version::V5 => {
+                let code = |existed: &bool| match existed {
+                    true => UnsubackReasonCode::Success,
+                    false => UnsubackReasonCode::NoSubscriptionExisted,
+                };
+                let codes = existed.iter().map(code).collect();
+                self.answer(v5_0::Unsuback::builder().packet_id(id).reason_codes(codes).build(), out);
+            }
+        }
+    }
+
+    /// Sends a message, and returns its packet id if the client acknowledges it.
+    pub fn send(&mut self, message: Outgoing<'_>, out: &mut Vec<u8>) -> Result<Option<u16>, Unsent> {
+        if frame::publish_len(self.version, &message) > self.most {
+            return Err(Unsent::TooLarge);
+        }
+        let (qos, id) = if message.acknowledged {
+            if self.sent.len() >= usize::from(UNDER_WAY)
+                || self.books.get_receive_maximum_vacancy_for_send() == Some(0)
+            {
+                return Err(Unsent::NoRoom);
+            }
+            (Qos::AtLeastOnce, Some(self.books.acquire_packet_id().map_err(|_| Unsent::NoRoom)?))
+        } else {
+            (Qos::AtMostOnce, None)
+        };
+        let packet: Result<Packet, MqttError> = match self.version {
+            Version::V3 => {
+                let publish = v3_1_1::Publish::builder().topic_name(message.topic);
+                publish.and_then(|publish| {
+                    let publish = publish.qos(qos).payload(message.payload);
+                    let publish = if let Some(id) = id { publish.packet_id(id) } else { publish };
+                    publish.build().map(Into::into)
+                })
+            }
+            Version::V5 => {
+                let publish = v5_0::Publish::builder().topic_name(message.topic);
+                publish.and_then(|publish| {
+                    let mut properties = vec![MessageExpiryInterval::new(message.expires_in_s)?.into()];
+                    if let Some(number) = message.number {
+                        properties.push(SubscriptionIdentifier::new(number)?.into());
+                    }
+                    let publish = publish.qos(qos).payload(message.payload).props(properties);
+                    let publish = if let Some(id) = id { publish.packet_id(id) } else { publish };
+                    publish.build().map(Into::into)
+                })
+            }
+        };
+        self.sent.extend(id);
+        self.answer(packet, out);
+        Ok(id)
+    }
+
+    /// Tells the client that and why the connection ends. MQTT 3.1.1 has no word for it.
+    pub fn disconnect(&mut self, reason: Reason, out: &mut Vec<u8>) {
+        if self.version == Version::V5 {
+            self.answer(v5_0::Disconnect::builder().reason_code(reason).build(), out);
+        }
+    }
+
+    /// Whether there was an answer that the client does not take, because of its size. There is nothing left to say then.
+    #[must_use]
+    pub fn is_speechless(&self) -> bool {
+        self.is_speechless
+    }
+
+    /// Enters a packet of ours into the books, and adds it to what is sent.
+    fn answer<T: Into<Packet>>(&mut self, packet: Result<T, MqttError>, out: &mut Vec<u8>) {
+        let before = out.len();
+        let events = packet.map(|packet| self.books.send(packet.into()));
+        for event in events.into_iter().flatten() {
+            if let Event::RequestSendPacket { packet, .. } = event {
+                send(&packet, out);
+            }
+        }
+        self.is_speechless |= out.len() == before;
+    }
+}
+
+fn send(packet: &Packet, out: &mut Vec<u8>) {
+    for part in packet.to_buffers() {
+        out.extend_from_slice(&part);
+    }
+}
+
+/// What a client is told of an error.
+fn reason(error: MqttError) -> Reason {
+    match error {
+        MqttError::PacketTooLarge => Reason::PacketTooLarge,
+        error => match Reason::from(error) {
+            Reason::UnspecifiedError => Reason::ProtocolError,
+            reason => reason,
+        },
+    }
+}

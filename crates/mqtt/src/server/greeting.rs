@@ -1,0 +1,96 @@
+//! A connection before its client is let in: CONNECT, and the answer to it.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::Server;
+use super::auth::Access;
+use super::input::{Input, Next};
+use super::limits::{LOGIN, MAX_CONNECT, Network};
+use super::outgoing::Outgoing;
+use crate::instruments;
+use crate::protocol::Protocol;
+use crate::protocol::opening::{self, Hello, Unfit};
+
+/// A client that has been let in.
+pub(super) struct Guest {
+    pub(super) protocol: Protocol,
+    pub(super) hello: Hello,
+    pub(super) access: Access,
+    /// What the client has sent after CONNECT.
+    pub(super) input: Input,
+    pub(super) outgoing: Outgoing,
+}
+
+/// Reads CONNECT, and lets the client in; or says why not, and returns what is left to be said.
+pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
+    server: &Arc<Server>,
+    stream: &mut S,
+    network: Network,
+) -> Result<Guest, Outgoing> {
+    let (mut input, mut outgoing) = (Input::default(), Outgoing::default());
+    let first = poll_fn(|context| poll_first(server, &mut input, stream, network, context));
+    let Ok(Some(length)) = timeout(LOGIN, first).await else { return Err(outgoing) };
+    let opened = opening::open(input.packet(length));
+    input.consume(length);
+    let (mut protocol, mut hello) = match opened {
+        Ok(opened) => opened,
+        Err(Unfit(answer)) => {
+            outgoing.bytes = answer;
+            return Err(outgoing);
+        }
+    };
+    match server.gate.admit(&hello).await {
+        Ok(access) => {
+            let assigned = hello.client_id.is_empty().then(|| format!("auto-{}", Uuid::now_v7().simple()));
+            protocol.accept(&hello, assigned.as_deref(), &mut outgoing.bytes);
+            if protocol.is_speechless() {
+                return Err(outgoing);
+            }
+            if let Some(assigned) = assigned {
+                hello.client_id = assigned;
+            }
+            Ok(Guest { protocol, hello, access, input, outgoing })
+        }
+        Err(refusal) => {
+            instruments::LOGINS_REFUSED.increment(1);
+            protocol.refuse(refusal, &mut outgoing.bytes);
+            Err(outgoing)
+        }
+    }
+}
+
+/// Reads until the first packet is whole, and returns its length. `None` if it never will be.
+fn poll_first<S: AsyncRead + Unpin>(
+    server: &Server,
+    input: &mut Input,
+    stream: &mut S,
+    network: Network,
+    context: &mut Context<'_>,
+) -> Poll<Option<usize>> {
+    loop {
+        if input.first().is_some_and(|first| first != opening::CONNECT) {
+            return Poll::Ready(None);
+        }
+        match input.next(MAX_CONNECT) {
+            Ok(Next::Packet(length)) => return Poll::Ready(Some(length)),
+            Ok(Next::More(None)) => {}
+            Ok(Next::More(Some(length))) => {
+                let Some(share) = server.before_login.take(network, length) else {
+                    instruments::UNFINISHED_REFUSED.increment(1);
+                    return Poll::Ready(None);
+                };
+                input.hold(share, length);
+            }
+            Err(_) => return Poll::Ready(None),
+        }
+        if !matches!(ready!(input.poll_read(stream, context)), Ok(1..)) {
+            return Poll::Ready(None);
+        }
+    }
+}

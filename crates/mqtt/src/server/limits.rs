@@ -1,0 +1,134 @@
+//! What clients may make this process hold: the one place for the endpoint's limits, but for those that the protocol has
+//! a word for, which are in [`protocol`](crate::protocol).
+//!
+//! A packet that has begun to arrive is held until it is whole. A small one is the connection's own affair; a larger one
+//! takes a share of a [`Budget`] first, of all its bytes: one budget for clients that have not logged in, and one for
+//! those that have. Of each, the clients of one address may have a part.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+/// The largest first packet, in bytes: a client id of 65,535 bytes, and as much again twice.
+pub(super) const MAX_CONNECT: usize = 192 << 10;
+/// How long a client has for its first packet.
+pub(super) const LOGIN: Duration = Duration::from_secs(10);
+/// The largest packet that is held without a share of a budget, in bytes, and the most that is read ahead.
+pub(super) const SMALL: usize = 4 << 10;
+/// How many bytes of unfinished packets are held for clients that have not logged in.
+pub(super) const BEFORE_LOGIN: usize = 8 << 20;
+/// How many bytes of unfinished packets are held for clients that have logged in.
+pub(super) const AFTER_LOGIN: usize = 64 << 20;
+/// The part of a budget that the clients of one address, or IPv6 /64, may have: one in so many.
+pub(super) const ADDRESSES: usize = 2;
+/// How long a packet may take to arrive, whatever its size.
+pub(super) const ARRIVAL: Duration = Duration::from_secs(30);
+/// How many bytes a second of a packet arrive at least, beyond [`ARRIVAL`].
+pub(super) const ARRIVAL_BYTES_PER_S: usize = 8 << 10;
+/// How many bytes wait for a client that does not read, besides one packet.
+pub(super) const UNSENT: usize = 4 << 10;
+/// The most topics that a connection subscribes to.
+pub(super) const SUBSCRIPTIONS: usize = 8;
+/// The most commands that wait to be sent to a connection.
+pub(super) const COMMANDS: usize = 64;
+/// How many bytes of commands are kept for devices that left without a receipt.
+pub(super) const LEFT_BEHIND: usize = 16 << 20;
+/// How long a client whose connection ends has to take its leave.
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Whose share something is: an address, or an IPv6 /64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Network(IpAddr);
+
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(address) => Self(Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX)).into()),
+            address @ IpAddr::V4(_) => Self(address),
+        }
+    }
+}
+
+/// How many bytes of unfinished packets are held.
+pub(super) struct Budget {
+    most: usize,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    all: usize,
+    networks: HashMap<Network, usize>,
+    /// Those that wait, by the number of their connection.
+    waiting: HashMap<u64, Waker>,
+}
+
+/// A part of a budget, until it is dropped.
+pub(super) struct Share {
+    budget: Arc<Budget>,
+    network: Network,
+    bytes: usize,
+}
+
+impl Budget {
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, held: Mutex::default() })
+    }
+
+    /// Takes a share, if there is room.
+    pub(super) fn take(self: &Arc<Self>, network: Network, bytes: usize) -> Option<Share> {
+        self.take_from(&mut self.held.lock(), network, bytes)
+    }
+
+    /// Takes a share, or has the task woken when there may be room for it.
+    pub(super) fn poll_take(
+        self: &Arc<Self>,
+        network: Network,
+        bytes: usize,
+        number: u64,
+        context: &mut Context<'_>,
+    ) -> Poll<Share> {
+        let mut held = self.held.lock();
+        if let Some(share) = self.take_from(&mut held, network, bytes) {
+            held.waiting.remove(&number);
+            return Poll::Ready(share);
+        }
+        held.waiting.insert(number, context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Forgets that a connection waits.
+    pub(super) fn give_up(&self, number: u64) {
+        self.held.lock().waiting.remove(&number);
+    }
+
+    fn take_from(self: &Arc<Self>, held: &mut Held, network: Network, bytes: usize) -> Option<Share> {
+        let own = held.networks.get(&network).copied().unwrap_or_default();
+        if held.all + bytes > self.most || own + bytes > self.most / ADDRESSES {
+            return None;
+        }
+        held.all += bytes;
+        held.networks.insert(network, own + bytes);
+        Some(Share { budget: Arc::clone(self), network, bytes })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.budget.held.lock();
+        held.all -= self.bytes;
+        if let Some(own) = held.networks.get_mut(&self.network) {
+            *own -= self.bytes;
+            if *own == 0 {
+                held.networks.remove(&self.network);
+            }
+        }
+        let waiting = std::mem::take(&mut held.waiting);
+        drop(held);
+        waiting.into_values().for_each(Waker::wake);
+    }
+}
