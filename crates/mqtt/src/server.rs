@@ -14,7 +14,7 @@
 //! - [`connection`]: the conversation with a client
 //! - [`input`], [`outgoing`]: its bytes, in both directions
 //! - [`acks`]: its publishes that are being stored, and their acknowledgements
-//! - [`line`]: the way to a connection, for everybody else
+//! - [`line`](mod@line): the way to a connection, for everybody else
 //! - [`sessions`]: who is connected here, and for how long
 //! - [`subscriptions`]: who listens for commands, and the way to them
 

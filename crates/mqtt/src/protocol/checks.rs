@@ -14,6 +14,9 @@ const PUBCOMP: u8 = 7;
 const SUBSCRIBE: u8 = 8;
 const UNSUBSCRIBE: u8 = 10;
 
+/// The property that stands for a topic.
+const TOPIC_ALIAS: u8 = 0x23;
+
 /// Looks at a whole packet, before it is read.
 pub(super) fn packet(version: Version, packet: &[u8]) -> Result<(), Reason> {
     let (kind, flags) = (packet[0] >> 4, packet[0] & 0x0f);
@@ -60,20 +63,34 @@ fn publish(version: Version, flags: u8, body: &[u8]) -> Result<(), Reason> {
 }
 
 /// Whether the properties that these bytes begin with have an alias of 0 before anything else is wrong with them.
-fn has_alias_0(mut properties: &[u8]) -> bool {
-    while let Some((id, rest)) = properties.split_first() {
-        let next = match id {
-            // A payload format; an expiry; a content type, a topic for answers, data that belongs to it.
-            0x01 => rest.get(1..),
-            0x02 => rest.get(4..),
-            0x03 | 0x08 | 0x09 => text(rest).map(|(_, rest)| rest),
-            0x26 => text(rest).and_then(|(_, rest)| text(rest)).map(|(_, rest)| rest),
-            0x23 => return rest.starts_with(&[0, 0]),
-            _ => None,
+fn has_alias_0(properties: &[u8]) -> bool {
+    property(properties, TOPIC_ALIAS).is_some_and(|place| properties[place..].starts_with(&[0, 0]))
+}
+
+/// Where the value of a property begins, among properties that these bytes begin with.
+pub(super) fn property(properties: &[u8], wanted: u8) -> Option<usize> {
+    let mut place = 0;
+    while let Some(id) = properties.get(place) {
+        place += 1;
+        if *id == wanted {
+            return Some(place);
+        }
+        let value = &properties[place..];
+        place += match id {
+            0x01 | 0x17 | 0x19 => 1,
+            0x21..=0x23 => 2,
+            0x02 | 0x11 | 0x18 | 0x27 => 4,
+            // Text, or data.
+            0x03 | 0x08 | 0x09 | 0x15 | 0x16 => 2 + text(value)?.0.len(),
+            // Two texts.
+            0x26 => {
+                let (name, rest) = text(value)?;
+                4 + name.len() + text(rest)?.0.len()
+            }
+            _ => return None,
         };
-        properties = next.unwrap_or_default();
     }
-    false
+    None
 }
 
 /// The text or the data that these bytes begin with, and what follows it.

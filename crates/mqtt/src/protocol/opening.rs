@@ -1,5 +1,6 @@
 //! CONNECT and its answer.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use mqtt_protocol_core::mqtt::common::Cursor;
@@ -14,6 +15,9 @@ use mqtt_protocol_core::mqtt::{self};
 
 use super::frame::body;
 use super::{MAX_PACKET, Protocol, TOPIC_ALIASES, UNDER_WAY, UNRELEASED, Version, checks};
+
+/// The property that says how many aliases a client takes.
+const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
 
 /// The first byte of every connection.
 pub const CONNECT: u8 = 0x10;
@@ -64,7 +68,8 @@ pub fn open(packet: &[u8]) -> Result<(Protocol, Hello), Unfit> {
     let mut books = Box::new(mqtt::Connection::with_options(spoken, options));
     books.set_auto_ping_response(true);
     let (mut connect, mut error) = (None, None);
-    for event in books.recv(&mut Cursor::new(packet)) {
+    let packet = if version == Version::V5 { without_aliases(packet) } else { packet.into() };
+    for event in books.recv(&mut Cursor::new(&packet)) {
         match event {
             Event::NotifyPacketReceived(packet) => connect = Some(packet),
             Event::NotifyError(why) => error = Some(why),
@@ -126,6 +131,24 @@ fn rejection(version: Version, error: MqttError) -> Vec<u8> {
         }
         Version::V3 => Vec::new(),
     }
+}
+
+/// A CONNECT of MQTT 5 whose client takes one alias, if it has said how many. mqtt-protocol-core makes a table of them, and
+/// cannot make one of none. No alias is sent to a client.
+fn without_aliases(packet: &[u8]) -> Cow<'_, [u8]> {
+    // The name of the protocol, its level, the flags and the keep alive; then the length of the properties.
+    let properties = body(packet).get(10..).and_then(|rest| {
+        let length = rest.iter().take_while(|byte| **byte & 0x80 != 0).count() + 1;
+        rest.get(length..)
+    });
+    let Some(properties) = properties else { return packet.into() };
+    let Some(place) = checks::property(properties, TOPIC_ALIAS_MAXIMUM) else { return packet.into() };
+    let place = packet.len() - properties.len() + place;
+    let mut packet = packet.to_vec();
+    if let Some(maximum) = packet.get_mut(place..place + 2) {
+        maximum.copy_from_slice(&[0, 1]);
+    }
+    packet.into()
 }
 
 /// Looks at CONNECT's flags: what is reserved is 0, and there are no options of a will that does not exist.
