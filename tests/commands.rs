@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use crate::support::mqtt::{Device, V5};
+use crate::support::mqtt::{self, Device, V5};
 use crate::support::{LIMIT, Node, register_device, t0};
 
 /// A node that dispatches, with its read models.
@@ -138,6 +138,17 @@ impl Fleet {
     /// A device that listens for its commands.
     async fn listener(&self, uid: &str) -> Listener {
         let mut device = Device::connect(self.node.address, V5, uid).await;
+        device.subscribe(&format!("t0/devices/{uid}/commands")).await;
+        Listener { device, uid: uid.to_owned() }
+    }
+
+    /// A listener that takes packets of at most so many bytes, up to 255.
+    async fn small_listener(&self, uid: &str, most: u8) -> Listener {
+        let mut device = Device::dial(self.node.address, V5).await;
+        let connect =
+            [&b"\0\x04MQTT\x05\x02\0\x3c\x05\x27\0\0\0"[..], &[most, 0, uid.len() as u8], uid.as_bytes()];
+        device.send(&mqtt::packet(0x10, &connect.concat())).await;
+        assert_eq!(device.packet().await.expect("CONNACK")[3], 0, "accepted");
         device.subscribe(&format!("t0/devices/{uid}/commands")).await;
         Listener { device, uid: uid.to_owned() }
     }

@@ -1,7 +1,10 @@
 //! The built-in MQTT endpoint, spoken to byte by byte.
 
+mod again;
 mod bad_input;
+mod clients;
 mod packets;
+mod unfinished;
 
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_mqtt::server::{self, Endpoint};

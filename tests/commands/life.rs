@@ -130,6 +130,45 @@ async fn a_device_that_is_not_there_gets_its_commands_in_order_when_it_is_back()
 }
 
 #[tokio::test]
+async fn a_device_that_comes_back_without_a_receipt_gets_the_command_again_in_the_same_attempt() {
+    let fleet = Fleet::start().await;
+    fleet.register("dev-01").await;
+    let mut device = fleet.listener("dev-01").await;
+    let patient = NewCommand { timeout_s: Some(3600), max_attempts: Some(1), ..ping("dev-01") };
+    let cmd_id = fleet.send(patient).await;
+    assert_eq!(device.device.packet().await.expect("PUBLISH")[0], 0x32);
+    fleet.until(cmd_id, |state| state.status == Status::Sent).await;
+    drop(device);
+    let mut device = fleet.listener("dev-01").await;
+    let command = device.command().await;
+    assert_eq!((&command["cmd_id"], &command["attempt"]), (&json!(cmd_id), &json!(1)));
+    // With a receipt it does not come a third time.
+    drop(device);
+    let mut device = fleet.listener("dev-01").await;
+    device.device.report("t0/devices/dev-01/telemetry", "{}").await;
+    assert!(device.device.is_silent());
+    device.ack(&command).await;
+    let (_, steps) = fleet.until(cmd_id, |state| state.status == Status::Acked).await;
+    assert_eq!(words(&steps), ["CommandRequested", "CommandSent", "CommandAcknowledged"]);
+    fleet.assert_verified().await;
+}
+
+#[tokio::test]
+async fn a_command_that_its_device_does_not_take_fails_and_is_not_called_sent() {
+    let fleet = Fleet::start().await;
+    fleet.register("dev-01").await;
+    let mut device = fleet.small_listener("dev-01", 100).await;
+    let cmd_id = fleet.send(ping("dev-01")).await;
+    let (state, steps) = fleet.until(cmd_id, |state| state.status == Status::Failed).await;
+    let error = state.error.expect("an error").0;
+    assert!(error.contains("cannot be delivered") && error.contains("Maximum Packet Size"), "{error}");
+    assert_eq!(words(&steps), ["CommandRequested", "CommandFailed"]);
+    device.device.report("t0/devices/dev-01/telemetry", "{}").await;
+    assert!(device.device.is_silent());
+    fleet.assert_verified().await;
+}
+
+#[tokio::test]
 async fn a_silent_device_is_tried_again_and_given_up_and_its_late_answer_changes_nothing() {
     let fleet = Fleet::start().await;
     fleet.register("dev-01").await;

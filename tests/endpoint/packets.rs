@@ -6,6 +6,9 @@ use crate::support::mqtt::{self, Device, V4, V5};
 
 const COMMANDS: &str = "t0/devices/dev-01/commands";
 
+/// CONNACK of MQTT 5.
+const WELCOME: &str = "20 14 00 00 11 21 01 00 22 00 08 25 00 28 00 2a 00 27 00 10 00 00";
+
 /// What comes back.
 #[derive(Debug, Clone, PartialEq)]
 enum Answer {
@@ -68,8 +71,7 @@ fn first(version: u8) -> Vec<(&'static str, Vec<u8>, Answer, Answer)> {
         [properties, &(topic.len() as u16).to_be_bytes(), topic, b"\0\x01w"].concat()
     };
     let login = |flags: u8, rest: &[u8]| connect(version, flags, "", &[&id[..], rest].concat());
-    let welcome = "20 14 00 00 11 21 01 00 22 00 08 25 00 28 00 2a 00 27 00 10 00 00";
-    let accepted = (Lasts("20 02 00 00"), Lasts(welcome));
+    let accepted = (Lasts("20 02 00 00"), Lasts(WELCOME));
     let malformed = (Ends(""), Ends("20 03 00 81 00"));
     let error = (Ends(""), Ends("20 03 00 82 00"));
     let silent = (Ends(""), Ends(""));
@@ -132,6 +134,7 @@ fn first_of_one() -> Vec<(&'static str, u8, Vec<u8>, Answer)> {
         ("a receive maximum of 0", V5, with("21 00 00"), Ends("20 03 00 82 00")),
         ("a maximum packet size of 0", V5, with("27 00 00 00 00"), Ends("20 03 00 82 00")),
         ("a maximum packet size below CONNACK's", V5, with("27 00 00 00 08"), Ends("")),
+        ("no topic alias", V5, with("22 00 00"), Lasts(WELCOME)),
         ("a topic alias", V5, with("23 00 01"), Ends("20 03 00 82 00")),
         ("a property twice", V5, with("21 00 01 21 00 01"), Ends("20 03 00 82 00")),
         ("an unknown property", V5, with("7f 00"), Ends("20 03 00 81 00")),

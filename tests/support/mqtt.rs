@@ -1,11 +1,11 @@
 //! A device that speaks MQTT byte by byte, so that a test decides what is sent and sees all that comes back.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// MQTT 3.1.1.
 pub(crate) const V4: u8 = 4;
@@ -31,6 +31,20 @@ impl Device {
     /// Opens a TCP connection, and sends nothing.
     pub(crate) async fn dial(address: SocketAddr, version: u8) -> Self {
         Self::new(TcpStream::connect(address).await.expect("connect"), version)
+    }
+
+    /// Opens a TCP connection from this address.
+    pub(crate) async fn dial_from(from: Ipv4Addr, address: SocketAddr, version: u8) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((from, 0).into()).expect("an address of loopback");
+        Self::new(socket.connect(address).await.expect("connect"), version)
+    }
+
+    /// Sends as much as is taken without waiting.
+    pub(crate) fn send_what_is_taken(&mut self, mut bytes: &[u8]) {
+        while let Ok(sent @ 1..) = self.stream.try_write(bytes) {
+            bytes = &bytes[sent..];
+        }
     }
 
     /// Connects, and expects success.
