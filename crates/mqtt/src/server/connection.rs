@@ -2,7 +2,9 @@
 //!
 //! A publish is handed to ingest and acknowledged in its turn; it holds up nothing that comes after it. Nothing more is
 //! read while ingest has no room for the next message, while [`UNDER_WAY`](crate::protocol::UNDER_WAY) of them are being
-//! stored, or while the client does not read what it is sent.
+//! stored, or while the client does not read what it is sent. What a packet asks for is in `requests`.
+
+mod requests;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -10,7 +12,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use fleetlog_engine::ingest::{self, Closed, Receipt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
@@ -21,15 +22,13 @@ use super::acks::Acks;
 use super::auth::Access;
 use super::greeting::Guest;
 use super::input::{Input, Next};
-use super::limits::{Network, SUBSCRIPTIONS, Share};
+use super::limits::{Network, Share};
 use super::line::{End, Line};
 use super::outgoing::Outgoing;
 use super::sessions::Client;
-use super::subscriptions::{Command, Listener, Subscription};
+use super::subscriptions::{Command, Subscription};
 use crate::instruments;
-use crate::protocol::{
-    Ack, Grant, Incoming, MAX_PACKET, Protocol, Reason, Unsent, Version, Violation, Wanted,
-};
+use crate::protocol::{Ack, MAX_PACKET, Protocol, Reason, Violation};
 
 /// A connection whose client has been let in.
 pub(super) struct Connection<S> {
@@ -275,111 +274,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }))
     }
 
-    /// Does what a packet asks for. Returns why the connection is to end, if it is.
-    fn read(&mut self, length: usize) -> Option<Parting> {
-        let taken = self.protocol.take(self.input.packet(length), &mut self.outgoing.bytes);
-        let share = self.input.consume(length);
-        match taken {
-            Err(Violation(_)) => return Some(Parting::Violated),
-            Ok(None) => {}
-            Ok(Some(Incoming::Publish { topic, payload, ack })) => {
-                return self.publish(topic, payload, ack, share);
-            }
-            Ok(Some(Incoming::Subscribe { id, wanted })) => {
-                let grants: Vec<_> = wanted.iter().map(|wanted| self.subscribe(wanted)).collect();
-                self.protocol.grant(id, &grants, &mut self.outgoing.bytes);
-            }
-            Ok(Some(Incoming::Unsubscribe { id, filters })) => {
-                let existed: Vec<_> = filters.iter().map(|filter| self.unsubscribe(filter)).collect();
-                self.protocol.end(id, &existed, &mut self.outgoing.bytes);
-            }
-            Ok(Some(Incoming::Acknowledged(id))) => self.unacknowledged.retain(|(sent, _)| *sent != id),
-            Ok(Some(Incoming::Leave { .. })) => return Some(Parting::Left),
-        }
-        self.protocol.is_speechless().then_some(Parting::Violated)
-    }
-
-    fn publish(
-        &mut self,
-        topic: Arc<str>,
-        payload: Bytes,
-        ack: Option<Ack>,
-        share: Option<Share>,
-    ) -> Option<Parting> {
-        let can_be_told = self.protocol.version() == Version::V5;
-        if !self.access.may_publish(&topic) {
-            instruments::PUBLISHES_REFUSED.increment(1);
-            if !can_be_told {
-                return Some(Parting::HungUp);
-            }
-            if let Some(ack) = ack {
-                self.acks.refuse(ack);
-            }
-            return None;
-        }
-        let ingest = Arc::clone(&self.ingest);
-        let refuse = can_be_told && ack.is_some();
-        let received = Box::pin(async move {
-            let now = ingest.now();
-            if refuse {
-                ingest.submit_or_refuse(topic, payload, now).await
-            } else {
-                ingest.submit(topic, payload, now).await
-            }
-        });
-        self.submission = Some(Submission { received, ack, since: Instant::now(), _share: share });
-        None
-    }
-
-    fn subscribe(&mut self, wanted: &Wanted) -> Grant {
-        if !wanted.is_filter() {
-            return Grant::Invalid;
-        }
-        if !self.access.may_subscribe(&wanted.filter) {
-            return Grant::NotAuthorized;
-        }
-        // A second subscription to a topic takes the place of the first.
-        self.unsubscribe(&wanted.filter);
-        if self.subscriptions.len() >= SUBSCRIPTIONS {
-            return Grant::TooMany;
-        }
-        let listener = Listener {
-            line: Arc::clone(&self.line),
-            version: self.protocol.version(),
-            most: self.protocol.most(),
-            acknowledges: wanted.qos > 0,
-            number: wanted.number,
-        };
-        self.subscriptions.push(self.server.subscriptions.enter(&wanted.filter, listener));
-        Grant::Granted(wanted.qos)
-    }
-
-    /// Whether there was such a subscription.
-    fn unsubscribe(&mut self, filter: &str) -> bool {
-        let before = self.subscriptions.len();
-        self.subscriptions.retain(|subscription| *subscription.topic != *filter);
-        self.subscriptions.len() < before
-    }
-
-    /// Sends the commands that wait, as far as the client takes them.
-    fn send_commands(&mut self) {
-        let now = Instant::now();
-        while self.outgoing.has_room()
-            && let Some(command) = self.line.next()
-        {
-            let subscription =
-                self.subscriptions.iter().find(|subscription| subscription.topic == command.topic);
-            let Some(subscription) = subscription.filter(|_| command.expires > now) else { continue };
-            let (message, _) = command.as_packet(&subscription.listener, now);
-            match self.protocol.send(message, &mut self.outgoing.bytes) {
-                Ok(Some(id)) => self.unacknowledged.push((id, command)),
-                // A client of `QoS` 0 says nothing about it, and none is sent what it cannot take.
-                Ok(None) | Err(Unsent::TooLarge) => {}
-                Err(Unsent::NoRoom) => return self.line.put_back(command),
-            }
-        }
-    }
-
     /// When something has to have happened, or else the connection ends.
     fn due(&self) -> Option<(Instant, Parting)> {
         let patience = self.server.options.patience;
@@ -387,10 +281,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let unstored = unstored.map(|since| (since + patience, Parting::Unacknowledged));
         let unread = self.outgoing.stalled().map(|since| (since + patience, Parting::Silent));
         let silent = self.silence.map(|silence| (self.heard + silence, Parting::Silent));
-        // While nothing is read, the client is not to blame for its silence.
-        let silent = silent.filter(|_| self.submission.is_none() && !self.is_full());
         let unfinished = self.input.due().map(|due| (due, Parting::NoRoom));
-        unstored.chain(unread).chain(silent).chain(unfinished).min_by_key(|(due, _)| *due)
+        // While nothing is read, the client is not to blame for what does not come.
+        let is_read = self.submission.is_none() && !self.is_full();
+        let late = silent.into_iter().chain(unfinished).filter(|_| is_read);
+        unstored.chain(unread).chain(late).min_by_key(|(due, _)| *due)
     }
 
     /// Waits for the next moment of [`Connection::due`]. The alarm is set once in that time, not for every message.

@@ -1,12 +1,14 @@
 //! What holds for a client's bytes, whatever they are. The property test and the fuzz target both ask this.
 
+#![expect(clippy::expect_used, reason = "an invariant that does not hold ends the process")]
+
 use fleetlog_mqtt::protocol::opening::{self, Unfit};
 use fleetlog_mqtt::protocol::{
     Ack, Grant, Incoming, MAX_PACKET, Outcome, Outgoing, Protocol, Unsent, Version, frame,
 };
 
 /// Serves a client that sends these bytes, and nobody else. Returns how many of its packets were taken.
-pub fn connection(bytes: &[u8]) -> usize {
+pub(crate) fn connection(bytes: &[u8]) -> usize {
     let Some((packet, mut rest)) = next(bytes) else { return 0 };
     if packet[0] != opening::CONNECT {
         return 0;
@@ -94,7 +96,7 @@ fn answer(
         Some(Incoming::Acknowledged(_)) => {
             *unacknowledged = unacknowledged.checked_sub(1).expect("a receipt for what was sent");
         }
-        Some(Incoming::Leave { .. }) | None => {}
+        Some(Incoming::Leave) | None => {}
     }
     if owed.len() > 3 {
         for (place, ack) in owed.drain(..).enumerate() {

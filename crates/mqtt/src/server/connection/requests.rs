@@ -1,0 +1,119 @@
+//! What becomes of a client's packets, and of the commands for it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{Connection, Parting, Submission};
+use crate::instruments;
+use crate::protocol::{Ack, Grant, Incoming, Unsent, Version, Violation, Wanted};
+use crate::server::limits::{SUBSCRIPTIONS, Share};
+use crate::server::subscriptions::Listener;
+
+impl<S> Connection<S> {
+    /// Does what a packet asks for. Returns why the connection is to end, if it is.
+    pub(super) fn read(&mut self, length: usize) -> Option<Parting> {
+        let taken = self.protocol.take(self.input.packet(length), &mut self.outgoing.bytes);
+        let share = self.input.consume(length);
+        match taken {
+            Err(Violation(_)) => return Some(Parting::Violated),
+            Ok(None) => {}
+            Ok(Some(Incoming::Publish { topic, payload, ack })) => {
+                return self.publish(topic, payload, ack, share);
+            }
+            Ok(Some(Incoming::Subscribe { id, wanted })) => {
+                let grants: Vec<_> = wanted.iter().map(|wanted| self.subscribe(wanted)).collect();
+                self.protocol.grant(id, &grants, &mut self.outgoing.bytes);
+            }
+            Ok(Some(Incoming::Unsubscribe { id, filters })) => {
+                let existed: Vec<_> = filters.iter().map(|filter| self.unsubscribe(filter)).collect();
+                self.protocol.end(id, &existed, &mut self.outgoing.bytes);
+            }
+            Ok(Some(Incoming::Acknowledged(id))) => self.unacknowledged.retain(|(sent, _)| *sent != id),
+            Ok(Some(Incoming::Leave)) => return Some(Parting::Left),
+        }
+        self.protocol.is_speechless().then_some(Parting::Violated)
+    }
+
+    fn publish(
+        &mut self,
+        topic: Arc<str>,
+        payload: Bytes,
+        ack: Option<Ack>,
+        share: Option<Share>,
+    ) -> Option<Parting> {
+        let can_be_told = self.protocol.version() == Version::V5;
+        if !self.access.may_publish(&topic) {
+            instruments::PUBLISHES_REFUSED.increment(1);
+            if !can_be_told {
+                return Some(Parting::HungUp);
+            }
+            if let Some(ack) = ack {
+                self.acks.refuse(ack);
+            }
+            return None;
+        }
+        let ingest = Arc::clone(&self.ingest);
+        let refuse = can_be_told && ack.is_some();
+        let received = Box::pin(async move {
+            let now = ingest.now();
+            if refuse {
+                ingest.submit_or_refuse(topic, payload, now).await
+            } else {
+                ingest.submit(topic, payload, now).await
+            }
+        });
+        self.submission = Some(Submission { received, ack, since: Instant::now(), _share: share });
+        None
+    }
+
+    fn subscribe(&mut self, wanted: &Wanted) -> Grant {
+        if !wanted.is_filter() {
+            return Grant::Invalid;
+        }
+        if !self.access.may_subscribe(&wanted.filter) {
+            return Grant::NotAuthorized;
+        }
+        // A second subscription to a topic takes the place of the first.
+        self.unsubscribe(&wanted.filter);
+        if self.subscriptions.len() >= SUBSCRIPTIONS {
+            return Grant::TooMany;
+        }
+        let listener = Listener {
+            line: Arc::clone(&self.line),
+            version: self.protocol.version(),
+            most: self.protocol.most(),
+            acknowledges: wanted.qos > 0,
+            number: wanted.number,
+        };
+        self.subscriptions.push(self.server.subscriptions.enter(&wanted.filter, listener));
+        Grant::Granted(wanted.qos)
+    }
+
+    /// Whether there was such a subscription.
+    fn unsubscribe(&mut self, filter: &str) -> bool {
+        let before = self.subscriptions.len();
+        self.subscriptions.retain(|subscription| *subscription.topic != *filter);
+        self.subscriptions.len() < before
+    }
+
+    /// Sends the commands that wait, as far as the client takes them.
+    pub(super) fn send_commands(&mut self) {
+        let now = Instant::now();
+        while self.outgoing.has_room()
+            && let Some(command) = self.line.next()
+        {
+            let subscription =
+                self.subscriptions.iter().find(|subscription| subscription.topic == command.topic);
+            let Some(subscription) = subscription.filter(|_| command.expires > now) else { continue };
+            let (message, _) = command.as_packet(&subscription.listener, now);
+            match self.protocol.send(message, &mut self.outgoing.bytes) {
+                Ok(Some(id)) => self.unacknowledged.push((id, command)),
+                // A client of `QoS` 0 says nothing about it, and none is sent what it cannot take.
+                Ok(None) | Err(Unsent::TooLarge) => {}
+                Err(Unsent::NoRoom) => return self.line.put_back(command),
+            }
+        }
+    }
+}
