@@ -17,6 +17,7 @@ pub mod source;
 pub mod up;
 pub mod user;
 
+use std::iter;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -192,15 +193,20 @@ pub struct Serve {
 
 /// The options of both `up` and `serve`.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("over_tls").multiple(true))]
 pub struct Service {
     /// The address of the HTTP service.
     #[arg(long, env = "FLEETLOG_HTTP_ADDR", default_value = "127.0.0.1:8080")]
     pub http: SocketAddr,
     /// The address of the HTTP service over TLS, besides the one without: 0.0.0.0:443.
-    #[arg(long, env = "FLEETLOG_HTTPS_ADDR", value_name = "ADDR", requires = "tls_cert")]
+    #[arg(long, env = "FLEETLOG_HTTPS_ADDR", value_name = "ADDR", requires = "tls_cert", group = "over_tls")]
     pub https: Option<SocketAddr>,
+    /// The address of the MQTT endpoint over TLS, besides the one without: 0.0.0.0:8883.
+    #[arg(long, env = "FLEETLOG_MQTTS_ADDR", value_name = "ADDR", requires = "tls_cert", group = "over_tls")]
+    pub mqtts: Option<SocketAddr>,
     /// The certificate for TLS, in PEM, with those of the authorities between it and the root. Read again when it changes.
-    #[arg(long, env = "FLEETLOG_TLS_CERT", value_name = "FILE", requires_all = ["tls_key", "https"])]
+    #[arg(long, env = "FLEETLOG_TLS_CERT", value_name = "FILE", requires_all = ["tls_key", "over_tls"])]
     pub tls_cert: Option<PathBuf>,
     /// The private key of the certificate, in PEM.
     #[arg(long, env = "FLEETLOG_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
@@ -282,14 +288,13 @@ impl Serve {
 }
 
 impl Service {
-    /// The listener for HTTP over TLS, and its certificate. Reads the certificate, so that a mistake is told before anything
+    /// The listeners over TLS, and their certificate. Reads the certificate, so that a mistake is told before anything
     /// is made.
     fn tls(&self) -> anyhow::Result<Option<service::Tls>> {
-        let (Some(https), Some(certificate), Some(key)) = (self.https, &self.tls_cert, &self.tls_key) else {
-            return Ok(None);
-        };
+        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
         let files = Files { certificate: certificate.clone(), key: key.clone() };
-        Ok(Some(service::Tls { https, certificate: Certificate::load(files)? }))
+        let certificate = Certificate::load(files)?;
+        Ok(Some(service::Tls { https: self.https, mqtts: self.mqtts, certificate }))
     }
 
     /// The witnesses. Says what is wrong before anything is made.
@@ -419,13 +424,18 @@ fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     Ok(handle)
 }
 
-fn endpoint_options(listen: SocketAddr, auth: Option<server::Auth>) -> server::Options {
-    let usual = server::Options::new(listen);
-    let auth = auth.unwrap_or(usual.auth);
-    if auth == server::Auth::Open && usual.auth == server::Auth::Required {
-        tracing::warn!(mqtt = %listen, "anyone who reaches the MQTT endpoint may publish as any device; use --device-auth required to change that");
+fn endpoint_options(
+    listen: SocketAddr,
+    mqtts: Option<SocketAddr>,
+    auth: Option<server::Auth>,
+) -> server::Options {
+    let usual = server::Auth::usual(iter::once(listen).chain(mqtts));
+    let auth = auth.unwrap_or(usual);
+    if auth == server::Auth::Open && usual == server::Auth::Required {
+        let mqtts = mqtts.map(tracing::field::display);
+        tracing::warn!(mqtt = %listen, mqtts, "anyone who reaches the MQTT endpoint may publish as any device; use --device-auth required to change that");
     }
-    server::Options { auth, ..usual }
+    server::Options { auth, ..server::Options::new(listen) }
 }
 
 fn service_options(

@@ -43,7 +43,7 @@ pub struct Options {
     pub migrate: bool,
     /// The address for HTTP. Port 0 takes a free port.
     pub http: SocketAddr,
-    /// The listener for HTTP over TLS, if there is one.
+    /// The listeners over TLS, if there are any.
     pub tls: Option<Tls>,
     /// The source of devices' messages.
     pub broker: Broker,
@@ -69,11 +69,13 @@ pub struct Options {
     pub metrics: PrometheusHandle,
 }
 
-/// A listener for HTTP over TLS.
+/// The listeners over TLS.
 pub struct Tls {
-    /// Its address. Port 0 takes a free port.
-    pub https: SocketAddr,
-    /// Its certificate.
+    /// The address for HTTP, if there is one. Port 0 takes a free port.
+    pub https: Option<SocketAddr>,
+    /// The address for MQTT, if there is one. Port 0 takes a free port.
+    pub mqtts: Option<SocketAddr>,
+    /// Their certificate.
     pub certificate: Certificate,
 }
 
@@ -128,7 +130,9 @@ pub enum Error {
     #[error("failed to {0}")]
     FirstStart(#[from] access::first_start::Error),
     /// The MQTT endpoint failed.
-    #[error("failed to {0}; choose another address with --mqtt or FLEETLOG_MQTT_ADDR")]
+    #[error(
+        "failed to {0}; choose another address with --mqtt or FLEETLOG_MQTT_ADDR, or over TLS with --mqtts or FLEETLOG_MQTTS_ADDR"
+    )]
     Endpoint(#[from] server::Error),
     /// The options of the external broker are invalid.
     #[error("failed to {0}")]
@@ -177,6 +181,7 @@ pub struct Service {
     http: SocketAddr,
     https: Option<SocketAddr>,
     mqtt: Option<SocketAddr>,
+    mqtts: Option<SocketAddr>,
     broker: BrokerProbe,
     admin: Option<Admin>,
     stages: [Stage; 3],
@@ -241,7 +246,16 @@ impl Service {
         let socket = listen(options.http)?;
         let address = socket.local_addr().map_err(|error| Error::Http(options.http, error))?;
         let mut listeners = vec![http::Listener::from(socket)];
-        let https = options.tls.as_ref().map(|tls| listen_over_tls(tls, &mut listeners)).transpose()?;
+        let https = match &options.tls {
+            Some(Tls { https: Some(https), certificate, .. }) => {
+                Some(listen_over_tls(*https, certificate, &mut listeners)?)
+            }
+            _ => None,
+        };
+        if let (Some(tls), Broker::Endpoint(endpoint)) = (&options.tls, &mut options.broker) {
+            let certificate = tls.certificate.clone();
+            endpoint.tls = tls.mqtts.map(|listen| server::Tls { listen, certificate });
+        }
         let mut settings = options.access;
         settings.public_url = settings.public_url.or_else(|| reachable(address));
         let access = Access::new(&log, first.keys, settings);
@@ -279,7 +293,7 @@ impl Service {
         let delivery = mail::Delivery::new(log.clone(), options.mail);
         middle.run("the delivery of mails", async move |stop| delivery.run(stop).await);
 
-        let (broker, mqtt, outlet) =
+        let (broker, [mqtt, mqtts], outlet) =
             start_broker(log.clone(), options.broker, inlet, devices.clone(), &mut edges).await?;
         let watched = (log.health().clone(), Arc::clone(&broker));
         core.run("the watch of the broker", |stop| rest::health::watch_broker(watched.0, watched.1, stop));
@@ -305,6 +319,7 @@ impl Service {
             http: address,
             https,
             mqtt,
+            mqtts,
             broker,
             admin: first.admin,
             stages: [edges, middle, core],
@@ -359,6 +374,12 @@ impl Service {
         self.mqtt
     }
 
+    /// The address of the MQTT endpoint over TLS, if this process has one.
+    #[must_use]
+    pub fn mqtts(&self) -> Option<SocketAddr> {
+        self.mqtts
+    }
+
     /// A probe of whether devices' messages reach this process.
     #[must_use]
     pub fn broker(&self) -> BrokerProbe {
@@ -372,24 +393,26 @@ impl Service {
     }
 }
 
-/// Starts the source of devices' messages, and returns the outlet for commands.
+/// Starts the source of devices' messages, and returns the endpoint's addresses, without TLS and over it, and the outlet
+/// for commands.
 async fn start_broker(
     log: EventLog,
     broker: Broker,
     inlet: ingest::Handle,
     devices: Credentials,
     edges: &mut Stage,
-) -> Result<(BrokerProbe, Option<SocketAddr>, Arc<dyn CommandOutlet>), Error> {
+) -> Result<(BrokerProbe, [Option<SocketAddr>; 2], Arc<dyn CommandOutlet>), Error> {
     match broker {
         Broker::Endpoint(options) => {
             let endpoint = server::Endpoint::bind(options, inlet, devices).await?;
-            let (address, outlet) = (endpoint.address(), Arc::new(endpoint.outlet()));
+            let addresses = [Some(endpoint.address()), endpoint.tls_address()];
+            let outlet = Arc::new(endpoint.outlet());
             let stop = edges.stop.clone();
             edges.add("the MQTT endpoint", async move {
                 endpoint.run(stop).await;
                 Ok(())
             });
-            Ok((Arc::new(|| true), Some(address), outlet))
+            Ok((Arc::new(|| true), addresses, outlet))
         }
         Broker::External { options, takeover } => {
             let publisher = format!("{}-commands-{}", options.client_id, uuid::Uuid::now_v7().simple());
@@ -420,18 +443,25 @@ async fn start_broker(
                 outlet.run(stop).await;
                 Ok(())
             });
-            Ok((probe, None, Arc::new(handle)))
+            Ok((probe, [None, None], Arc::new(handle)))
         }
     }
 }
 
 /// Checks that the addresses are free, before what takes long is done. Nothing holds them afterwards.
-pub fn check_addresses(http: SocketAddr, https: Option<SocketAddr>, mqtt: SocketAddr) -> Result<(), Error> {
+pub fn check_addresses(
+    http: SocketAddr,
+    https: Option<SocketAddr>,
+    mqtt: SocketAddr,
+    mqtts: Option<SocketAddr>,
+) -> Result<(), Error> {
     listen(http)?;
     if let Some(https) = https {
         TcpListener::bind(https).map_err(|error| Error::Https(https, error))?;
     }
-    TcpListener::bind(mqtt).map_err(|source| server::Error::Bind { address: mqtt, source })?;
+    for address in [Some(mqtt), mqtts].into_iter().flatten() {
+        TcpListener::bind(address).map_err(|source| server::Error::Bind { address, source })?;
+    }
     Ok(())
 }
 
@@ -440,11 +470,15 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 /// Adds the listener for HTTP over TLS, and returns its address.
-fn listen_over_tls(tls: &Tls, listeners: &mut Vec<http::Listener>) -> Result<SocketAddr, Error> {
-    let failed = |error| Error::Https(tls.https, error);
-    let socket = TcpListener::bind(tls.https).map_err(failed)?;
+fn listen_over_tls(
+    https: SocketAddr,
+    certificate: &Certificate,
+    listeners: &mut Vec<http::Listener>,
+) -> Result<SocketAddr, Error> {
+    let failed = |error| Error::Https(https, error);
+    let socket = TcpListener::bind(https).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
-    listeners.push(http::Listener { socket, tls: Some(tls.certificate.acceptor(&http::PROTOCOLS)?) });
+    listeners.push(http::Listener { socket, tls: Some(certificate.acceptor(&http::PROTOCOLS)?) });
     Ok(address)
 }
 

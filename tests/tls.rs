@@ -1,4 +1,4 @@
-//! TLS by the real binary: HTTP, and the connection to Postgres.
+//! TLS by the real binary: HTTP, MQTT, and the connection to Postgres.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use crate::support::mqtt::{self, V4};
 use crate::support::server::free_port;
 use crate::support::{Server, eventually, tool};
 
@@ -60,6 +61,58 @@ async fn a_replaced_certificate_is_used_by_new_connections_and_ends_no_open_one(
     .await;
     assert!(is_ready(&mut new).await && is_ready(&mut open).await);
     connect(port, &first).await.expect_err("nobody shows the old one any more");
+    server.stop().await;
+}
+
+/// Publishes over a connection that has logged in, and waits for the acknowledgement.
+async fn report(stream: &mut TlsStream<TcpStream>, id: u16) {
+    let publish = mqtt::publish(V4, 1, id, b"t0/devices/dev-01/telemetry", br#"{"t":1}"#);
+    stream.write_all(&publish).await.expect("sent");
+    let mut puback = [0; 4];
+    stream.read_exact(&mut puback).await.expect("PUBACK");
+    assert_eq!(puback[2..], id.to_be_bytes());
+}
+
+/// Logs in over TLS, without credentials.
+async fn log_in(port: u16, trusted: &CertificateDer<'static>) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut stream = connect(port, trusted).await?;
+    stream.write_all(&mqtt::connect(V4, "dev-01", None)).await?;
+    let mut connack = [0; 4];
+    stream.read_exact(&mut connack).await?;
+    assert_eq!(connack, [0x20, 2, 0, 0]);
+    Ok(stream)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_publishes_over_tls_and_stays_when_the_certificate_is_replaced() {
+    let (data, files) = [(); 2].map(|()| tempfile::tempdir().expect("a directory")).into();
+    let (first, port) = (certificate(files.path()), free_port());
+    let (address, path) = (format!("127.0.0.1:{port}"), |name| files.path().join(name).display().to_string());
+    let arguments = ["--mqtts", &address, "--tls-cert", &path("certificate"), "--tls-key", &path("key")];
+    let mut server = Server::up_with(data.path(), "127.0.0.1", &arguments).await;
+    let mut open = log_in(port, &first).await.expect("TLS");
+    report(&mut open, 1).await;
+    // One packet may come in many records, and in one record with others.
+    let large = mqtt::publish(V4, 1, 2, b"t0/devices/dev-01/telemetry", &vec![b'x'; 200_000]);
+    open.write_all(&[&large[..], &[0xc0, 0]].concat()).await.expect("sent");
+    let mut answers = [0; 6];
+    open.read_exact(&mut answers).await.expect("PUBACK and PINGRESP");
+    let second = certificate(files.path());
+    let mut new = eventually("the new certificate", async || log_in(port, &second).await).await;
+    report(&mut new, 3).await;
+    // The first connection was taken over, since both say the same id.
+    let mut rest = vec![];
+    assert!(matches!(open.read_to_end(&mut rest).await, Ok(0)), "{rest:02x?}");
+    let answer = server
+        .until("/telemetry/dev-01", |answer| answer["items"].as_array().is_some_and(|items| items.len() == 3))
+        .await;
+    assert_eq!(answer["items"].as_array().map(Vec::len), Some(3));
+    // The plain listener is there, too, and a client that speaks no TLS gets nowhere with the other.
+    let mut plain = mqtt::Device::dial(([127, 0, 0, 1], port).into(), V4).await;
+    plain.send(&mqtt::connect(V4, "dev-02", None)).await;
+    let words = plain.last_words().await;
+    assert!(words.iter().all(|word| word[0] != 0x20), "{words:02x?}");
+    mqtt::Device::connect(([127, 0, 0, 1], server.mqtt()).into(), V4, "dev-02").await;
     server.stop().await;
 }
 

@@ -26,6 +26,9 @@ pub fn ready(
     }
     if let Some(mqtt) = service.mqtt() {
         writeln!(out, "  MQTT       mqtt://{mqtt}    devices publish to t0/devices/<uid>/telemetry")?;
+        if let Some(mqtts) = service.mqtts() {
+            writeln!(out, "  over TLS   mqtts://{mqtts}")?;
+        }
         writeln!(out, "             {}", how_to_log_in(auth))?;
     }
     writeln!(out, "  data       {}", cluster.data_dir().display())?;

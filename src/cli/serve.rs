@@ -32,7 +32,8 @@ pub async fn run(args: Serve, metrics: metrics_exporter_prometheus::PrometheusHa
     options.settings.broker = login;
     let service = Service::start(options).await?;
     let https = service.https().map(tracing::field::display);
-    tracing::info!(http = %service.http(), https, "fleetlog is ready");
+    let mqtts = service.mqtts().map(tracing::field::display);
+    tracing::info!(http = %service.http(), https, mqtts, "fleetlog is ready");
     announce::or_log(announce::admin(&service, &mut std::io::stdout().lock()));
     service.run(shutdown).await?;
     Ok(())
@@ -42,8 +43,14 @@ pub async fn run(args: Serve, metrics: metrics_exporter_prometheus::PrometheusHa
 fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<ServiceLogin>)> {
     let Some(url) = &args.mqtt_url else {
         let listen = args.mqtt.context("FLEETLOG_MQTT_URL or FLEETLOG_MQTT_ADDR is needed")?;
-        return Ok((Broker::Endpoint(endpoint_options(listen, args.device_auth.map(Into::into))), None));
+        let options = endpoint_options(listen, args.service.mqtts, args.device_auth.map(Into::into));
+        return Ok((Broker::Endpoint(options), None));
     };
+    // With a broker of one's own there is no endpoint.
+    anyhow::ensure!(
+        args.service.mqtts.is_none(),
+        "--mqtts (FLEETLOG_MQTTS_ADDR) goes with --mqtt, not with --mqtt-url"
+    );
     let options = subscriber::Options {
         group: args.mqtt_share.clone(),
         ..subscriber::Options::new(broker_url(url, args.broker_identity())?, &args.mqtt_client_id)

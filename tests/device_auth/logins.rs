@@ -20,7 +20,10 @@ fn off_loopback_devices_need_credentials_unless_somebody_decides_otherwise() {
         ("[::]:1883", Auth::Required),
         ("192.0.2.1:1883", Auth::Required),
     ] {
-        assert_eq!(Options::new(address.parse().expect("an address")).auth, auth, "{address}");
+        let address = address.parse().expect("an address");
+        assert_eq!(Options::new(address).auth, auth, "{address}");
+        // One address that others reach is enough, such as that over TLS.
+        assert_eq!(Auth::usual(["127.0.0.1:1883".parse().expect("an address"), address]), auth, "{address}");
     }
 }
 

@@ -29,16 +29,22 @@ mod outgoing;
 mod sessions;
 mod subscriptions;
 
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use fleetlog_engine::devices::credentials::{Credentials, Secret};
 use fleetlog_engine::ingest;
+use fleetlog_tls::Certificate;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 pub use auth::Auth;
@@ -59,6 +65,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Options {
     /// The address to listen on. Port 0 takes a free port.
     pub listen: SocketAddr,
+    /// Where to listen over TLS as well, if anywhere.
+    pub tls: Option<Tls>,
     /// Which clients may connect.
     pub auth: Auth,
     /// The login of devices in this process: with this secret a client may be any device. It is made at the start, and
@@ -80,13 +88,23 @@ impl Options {
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
-            auth: if listen.ip().is_loopback() { Auth::Open } else { Auth::Required },
+            tls: None,
+            auth: Auth::usual([listen]),
             in_process: None,
             connections: 11_000,
             patience: Duration::from_mins(1),
             drain: Duration::from_secs(10),
         }
     }
+}
+
+/// A listener over TLS.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The address to listen on. Port 0 takes a free port.
+    pub listen: SocketAddr,
+    /// The certificate.
+    pub certificate: Certificate,
 }
 
 /// Why the endpoint does not start.
@@ -100,13 +118,22 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+    /// The certificate cannot be used.
+    #[error("listen for MQTT over TLS: {0}")]
+    Tls(#[from] fleetlog_tls::Error),
 }
 
 /// The endpoint, already listening. Start it with [`Endpoint::run`].
 pub struct Endpoint {
-    listener: TcpListener,
-    address: SocketAddr,
+    listeners: Vec<Listener>,
     server: Arc<Server>,
+}
+
+/// A socket that clients connect to.
+struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
 }
 
 /// What all connections share.
@@ -116,6 +143,8 @@ struct Server {
     ingest: ingest::Handle,
     roster: Roster,
     subscriptions: Subscriptions,
+    /// The bytes of TLS handshakes.
+    handshakes: Arc<Budget>,
     /// The bytes of unfinished packets of clients that have not logged in.
     before_login: Arc<Budget>,
     /// The bytes of unfinished packets of clients that have.
@@ -129,20 +158,23 @@ impl Endpoint {
         ingest: ingest::Handle,
         credentials: Credentials,
     ) -> Result<Self, Error> {
-        let address = options.listen;
-        let bind = async {
-            let listener = TcpListener::bind(address).await?;
-            let address = listener.local_addr()?;
-            Ok((listener, address))
-        };
-        let (listener, address) = bind.await.map_err(|source| Error::Bind { address, source })?;
-        Ok(Self { listener, address, server: Arc::new(Server::new(options, ingest, credentials)) })
+        let mut listeners = vec![Listener::bind(options.listen, None).await?];
+        if let Some(Tls { listen, certificate }) = &options.tls {
+            listeners.push(Listener::bind(*listen, Some(certificate.acceptor(&[])?)).await?);
+        }
+        Ok(Self { listeners, server: Arc::new(Server::new(options, ingest, credentials)) })
     }
 
     /// The address that it listens on, with the port that was taken for port 0.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listeners[0].address
+    }
+
+    /// The address that it listens on over TLS, if there is one.
+    #[must_use]
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.listeners.get(1).map(|listener| listener.address)
     }
 
     /// The outlet to the devices that are connected to this endpoint.
@@ -154,8 +186,8 @@ impl Endpoint {
     /// Serves until `shutdown`. Then it accepts no more connections, lets publishes that are being stored finish, sends
     /// DISCONNECT to all clients, and returns.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { listener, server, .. } = self;
-        let serve = accept(&server, listener, shutdown.clone());
+        let Self { listeners, server } = self;
+        let serve = accept(&server, listeners, shutdown.clone());
         tokio::join!(serve, server.roster.keep(&server.gate.credentials, &shutdown));
     }
 }
@@ -168,6 +200,30 @@ fn note_end(ended: Result<(), JoinError>) {
     }
 }
 
+impl Listener {
+    async fn bind(address: SocketAddr, tls: Option<TlsAcceptor>) -> Result<Self, Error> {
+        let bind = async {
+            let socket = TcpListener::bind(address).await?;
+            let address = socket.local_addr()?;
+            Ok(Self { socket, address, tls })
+        };
+        bind.await.map_err(|source| Error::Bind { address, source })
+    }
+
+    /// The next connection to one of them.
+    async fn accept(listeners: &[Self]) -> io::Result<(TcpStream, SocketAddr, Option<TlsAcceptor>)> {
+        poll_fn(|context| {
+            for Self { socket, tls, .. } in listeners {
+                if let Poll::Ready(accepted) = socket.poll_accept(context) {
+                    return Poll::Ready(accepted.map(|(stream, peer)| (stream, peer, tls.clone())));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
 impl Server {
     fn new(options: Options, ingest: ingest::Handle, credentials: Credentials) -> Self {
         let in_process = options.in_process.clone();
@@ -177,6 +233,7 @@ impl Server {
             ingest,
             roster: Roster::default(),
             subscriptions: Subscriptions::default(),
+            handshakes: Budget::new(limits::HANDSHAKES),
             before_login: Budget::new(limits::BEFORE_LOGIN),
             after_login: Budget::new(limits::AFTER_LOGIN),
         }
@@ -184,22 +241,28 @@ impl Server {
 }
 
 /// Accepts connections until `shutdown`, and returns when all have ended.
-async fn accept(server: &Arc<Server>, listener: TcpListener, shutdown: CancellationToken) {
+async fn accept(server: &Arc<Server>, listeners: Vec<Listener>, shutdown: CancellationToken) {
     let room = Arc::new(Semaphore::new(server.options.connections));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => note_end(ended),
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => match Arc::clone(&room).try_acquire_owned() {
+            accepted = Listener::accept(&listeners) => match accepted {
+                Ok((stream, peer, tls)) => match Arc::clone(&room).try_acquire_owned() {
                     Ok(room) => {
                         // Publishes are small and their acknowledgements awaited. Without it they are merely slower.
                         let _ = stream.set_nodelay(true);
-                        let serve = serve(Arc::clone(server), stream, peer.ip().into(), shutdown.clone());
+                        let (server, shutdown) = (Arc::clone(server), shutdown.clone());
                         connections.spawn(async move {
                             instruments::CONNECTIONS.increment(1.0);
-                            serve.await;
+                            match tls {
+                                None => serve(server, stream, peer.ip().into(), shutdown).await,
+                                Some(tls) => {
+                                    // Boxed, what TLS needs is not part of the others' tasks.
+                                    Box::pin(serve_over_tls(server, stream, peer.ip().into(), tls, shutdown)).await;
+                                }
+                            }
                             instruments::CONNECTIONS.decrement(1.0);
                             drop(room);
                         });
@@ -213,9 +276,33 @@ async fn accept(server: &Arc<Server>, listener: TcpListener, shutdown: Cancellat
             },
         }
     }
-    drop(listener);
+    drop(listeners);
     while let Some(ended) = connections.join_next().await {
         note_end(ended);
+    }
+}
+
+/// Serves one connection over TLS to its end.
+async fn serve_over_tls(
+    server: Arc<Server>,
+    stream: TcpStream,
+    network: Network,
+    tls: TlsAcceptor,
+    shutdown: CancellationToken,
+) {
+    let number = server.roster.number();
+    let greeting = async {
+        let share =
+            poll_fn(|context| server.handshakes.poll_take(network, limits::HANDSHAKE, number, context));
+        let _share = share.await;
+        tls.accept(stream).await
+    };
+    let greeting = Box::pin(timeout(limits::LOGIN, greeting));
+    let greeted = shutdown.run_until_cancelled(greeting).await;
+    server.handshakes.give_up(number);
+    // Whoever does not speak TLS is nobody to talk to.
+    if let Some(Ok(Ok(stream))) = greeted {
+        serve(server, stream, network, shutdown).await;
     }
 }
 
@@ -230,6 +317,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let greeting = Box::pin(greeting::greet(&server, &mut stream, network));
     match shutdown.run_until_cancelled(greeting).await {
         Some(Ok(guest)) => Connection::new(server, stream, network, guest).serve(shutdown).await,
+        // Whoever has not begun to speak MQTT is owed no farewell.
+        Some(Err(outgoing)) if outgoing.bytes.is_empty() => {}
         Some(Err(outgoing)) => Box::pin(outgoing.farewell(stream)).await,
         None => {}
     }

@@ -7,6 +7,8 @@
 //! MQTT 3.1.1 has no word for a publish that is refused: its acknowledgement would look exactly like that of a stored one.
 //! Such a connection is ended instead, in [`connection`](super::connection).
 
+use std::net::SocketAddr;
+
 use fleetlog_aggregates::topic::{Channel, Topic};
 use fleetlog_engine::devices::credentials::authenticate::Admitted;
 use fleetlog_engine::devices::credentials::watch::Ended;
@@ -22,6 +24,14 @@ pub enum Auth {
     Required,
     /// Anyone. Whoever shows credentials must have the right ones, and is held to that device's topics.
     Open,
+}
+
+impl Auth {
+    /// What is usual for an endpoint that listens on these addresses: open, if only this machine reaches it.
+    #[must_use]
+    pub fn usual(listen: impl IntoIterator<Item = SocketAddr>) -> Self {
+        if listen.into_iter().all(|address| address.ip().is_loopback()) { Self::Open } else { Self::Required }
+    }
 }
 
 /// What decides on it, for all connections.

@@ -2,8 +2,8 @@
 //! a word for, which are in [`protocol`](crate::protocol).
 //!
 //! A packet that has begun to arrive is held until it is whole. A small one is the connection's own affair; a larger one
-//! takes a share of a [`Budget`] first, of all its bytes: one budget for clients that have not logged in, and one for
-//! those that have. Of each, the clients of one address may have a part.
+//! takes a share of a [`Budget`] first, of all its bytes: one budget for clients that have not logged in, one for those
+//! that have, and one for TLS handshakes. Of each, the clients of one address may have a part.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -23,6 +23,10 @@ pub(super) const SMALL: usize = 4 << 10;
 pub(super) const BEFORE_LOGIN: usize = 8 << 20;
 /// How many bytes of unfinished packets are held for clients that have logged in.
 pub(super) const AFTER_LOGIN: usize = 64 << 20;
+/// How many bytes of TLS handshakes are under way.
+pub(super) const HANDSHAKES: usize = 32 << 20;
+/// What one of them may take, in bytes: a client may send as much before its first message is whole.
+pub(super) const HANDSHAKE: usize = 64 << 10;
 /// The part of a budget that the clients of one address, or IPv6 /64, may have: one in so many.
 pub(super) const ADDRESSES: usize = 2;
 /// How long a packet may take to arrive, whatever its size.
