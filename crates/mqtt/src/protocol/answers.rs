@@ -43,7 +43,7 @@ impl Protocol {
         }
     }
 
-    /// Answers a [`Incoming::Subscribe`], in the order of what it asked for.
+    /// Answers a [`Incoming::Subscribe`](super::Incoming::Subscribe), in the order of what it asked for.
     pub fn grant(&mut self, id: u16, grants: &[Grant], out: &mut Vec<u8>) {
         match self.version {
             Version::V3 => {
@@ -71,7 +71,7 @@ impl Protocol {
         }
     }
 
-    /// Answers an [`Incoming::Unsubscribe`]: whether there was such a subscription, in the order of the request.
+    /// Answers an [`Incoming::Unsubscribe`](super::Incoming::Unsubscribe): whether there was such a subscription, in the order of the request.
     pub fn end(&mut self, id: u16, existed: &[bool], out: &mut Vec<u8>) {
         match self.version {
             Version::V3 => self.answer(v3_1_1::Unsuback::builder().packet_id(id).build(), out),
