@@ -18,6 +18,7 @@ use fleetlog_api::app::BrokerProbe;
 use fleetlog_api::{rest, server as http};
 use fleetlog_archive::{Archiver, Copies, Place};
 use fleetlog_engine::devices::credentials::Credentials;
+use fleetlog_engine::devices::sessions::Sessions;
 use fleetlog_engine::dispatch::Dispatcher;
 use fleetlog_engine::dispatch::outlet::CommandOutlet;
 use fleetlog_engine::ingest::{self, Ingest};
@@ -404,7 +405,7 @@ async fn start_broker(
 ) -> Result<(BrokerProbe, [Option<SocketAddr>; 2], Arc<dyn CommandOutlet>), Error> {
     match broker {
         Broker::Endpoint(options) => {
-            let endpoint = server::Endpoint::bind(options, inlet, devices).await?;
+            let endpoint = server::Endpoint::bind(options, inlet, devices, Sessions::new(log)).await?;
             let addresses = [Some(endpoint.address()), endpoint.tls_address()];
             let outlet = Arc::new(endpoint.outlet());
             let stop = edges.stop.clone();

@@ -4,9 +4,11 @@ mod again;
 mod bad_input;
 mod clients;
 mod packets;
+mod sessions;
 mod unfinished;
 
 use fleetlog_engine::devices::credentials::Credentials;
+use fleetlog_engine::devices::sessions::Sessions;
 use fleetlog_mqtt::server::{self, Endpoint};
 
 use crate::support::Node;
@@ -219,7 +221,7 @@ async fn more_connections_than_allowed_are_closed_at_once_and_silent_ones_count(
 async fn an_address_that_is_taken_is_refused_at_the_start() {
     let node = Node::start().await;
     let taken = server::Options::new(node.address);
-    let credentials = Credentials::new(node.log.clone());
-    let refused = Endpoint::bind(taken, node.ingest.clone(), credentials).await.err();
+    let (credentials, sessions) = (Credentials::new(node.log.clone()), Sessions::new(node.log.clone()));
+    let refused = Endpoint::bind(taken, node.ingest.clone(), credentials, sessions).await.err();
     assert!(matches!(refused, Some(server::Error::Bind { .. })));
 }

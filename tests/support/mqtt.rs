@@ -241,6 +241,16 @@ pub(crate) fn connect_as(
     packet(0x10, &body)
 }
 
+/// A CONNECT with these flags, whose session is kept for so long with MQTT 5.
+pub(crate) fn connect_kept(version: u8, client_id: &str, flags: u8, expiry_s: u32) -> Vec<u8> {
+    let expiry = [&[5, 0x11][..], &expiry_s.to_be_bytes()].concat();
+    let properties: &[u8] = if version == V5 { &expiry } else { &[] };
+    packet(
+        0x10,
+        &[&string(b"MQTT")[..], &[version, flags, 0, 60], properties, &string(client_id.as_bytes())].concat(),
+    )
+}
+
 /// A PUBLISH of any `QoS` up to 3.
 pub(crate) fn publish(version: u8, qos: u8, id: u16, topic: &[u8], payload: &[u8]) -> Vec<u8> {
     let id = if qos == 0 { Vec::new() } else { id.to_be_bytes().to_vec() };

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use chrono::Utc;
 use fleetlog_engine::devices::credentials::Credentials;
+use fleetlog_engine::devices::sessions::Sessions;
 use fleetlog_engine::ingest::{self, Closed, Fate, Ingest};
 use fleetlog_event_log::{EventLog, database};
 use fleetlog_mqtt::server::{self, Endpoint};
@@ -59,8 +60,8 @@ impl Node {
         let mut endpoint = server::Options::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         change(&mut ingest, &mut endpoint);
         let (storing, ingest) = Ingest::new(log.clone(), ingest);
-        let endpoint =
-            Endpoint::bind(endpoint, ingest.clone(), Credentials::new(log.clone())).await.expect("listen");
+        let (credentials, sessions) = (Credentials::new(log.clone()), Sessions::new(log.clone()));
+        let endpoint = Endpoint::bind(endpoint, ingest.clone(), credentials, sessions).await.expect("listen");
         let (address, outlet) = (endpoint.address(), endpoint.outlet());
         let stop = CancellationToken::new();
         let (storing, serving) = (storing.run(stop.clone()), endpoint.run(stop.clone()));

@@ -1,6 +1,6 @@
 //! What fleetlog does with messages and commands, between a broker and the log. Names neither MQTT nor HTTP.
 //!
-//! - [`devices`]: registration, credentials, and which devices may write
+//! - [`devices`]: registration, credentials, sessions, and which devices may write
 //! - [`ingest`]: from a device's message to the log, once; acknowledged when committed
 //! - [`commands`]: from a request to a command in the log: checked, appended once
 //! - [`dispatch`]: sends commands to devices, and times them out

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::Event;
-use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait, Packet, Property, Qos, v3_1_1, v5_0};
+use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait, Packet, Property, Qos};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 use mqtt_protocol_core::mqtt::{self, ArcPayload, role};
 
@@ -112,8 +112,10 @@ pub enum Incoming {
     },
     /// The client has the message that was published with this packet id.
     Acknowledged(u16),
-    /// The client takes its leave.
-    Leave,
+    /// The client will not send the message of `QoS` 2 with this packet id again. To be answered by [`Protocol::complete`].
+    Release(u16),
+    /// The client takes its leave. It may say anew how long its session is to outlive the connection, in seconds.
+    Leave(Option<u32>),
 }
 
 /// A topic that a client wants to hear.
@@ -203,7 +205,7 @@ impl Protocol {
         if let Some(error) = error {
             return self.violated(reason(error), out);
         }
-        match incoming.map(|packet| self.read(packet, out)).transpose() {
+        match incoming.map(|packet| self.read(packet)).transpose() {
             Ok(incoming) => Ok(incoming.flatten()),
             Err(reason) => self.violated(reason, out),
         }
@@ -229,7 +231,7 @@ impl Protocol {
         self.sent.contains(&id)
     }
 
-    fn read(&mut self, packet: Packet, out: &mut Vec<u8>) -> Result<Option<Incoming>, Reason> {
+    fn read(&mut self, packet: Packet) -> Result<Option<Incoming>, Reason> {
         Ok(match packet {
             Packet::V3_1_1Publish(packet) => {
                 let (qos, id) = (packet.qos(), packet.packet_id());
@@ -243,16 +245,8 @@ impl Protocol {
                 let (qos, id) = (packet.qos(), packet.packet_id());
                 Some(self.publish(packet.topic_name(), packet.payload(), qos, id)?)
             }
-            Packet::V3_1_1Pubrel(packet) => {
-                let id = packet.packet_id();
-                self.answer(v3_1_1::Pubcomp::builder().packet_id(id).build(), out);
-                None
-            }
-            Packet::V5_0Pubrel(packet) => {
-                let id = packet.packet_id();
-                self.answer(v5_0::Pubcomp::builder().packet_id(id).build(), out);
-                None
-            }
+            Packet::V3_1_1Pubrel(packet) => Some(Incoming::Release(packet.packet_id())),
+            Packet::V5_0Pubrel(packet) => Some(Incoming::Release(packet.packet_id())),
             Packet::V3_1_1Puback(packet) => Some(self.acknowledged(packet.packet_id())),
             Packet::V5_0Puback(packet) => Some(self.acknowledged(packet.packet_id())),
             Packet::V3_1_1Subscribe(packet) => {
@@ -279,17 +273,17 @@ impl Protocol {
                 let filters = packet.entries().iter().map(|filter| filter.as_str().to_owned()).collect();
                 Some(Incoming::Unsubscribe { id: packet.packet_id(), filters })
             }
-            Packet::V3_1_1Disconnect(_) => Some(Incoming::Leave),
+            Packet::V3_1_1Disconnect(_) => Some(Incoming::Leave(None)),
             Packet::V5_0Disconnect(packet) => {
+                let expiry_s = packet.props().iter().flatten().find_map(|property| match property {
+                    Property::SessionExpiryInterval(seconds) => Some(seconds.val()),
+                    _ => None,
+                });
                 // A session that was to end with the connection cannot be kept afterwards.
-                let longer = |property: &Property| match property {
-                    Property::SessionExpiryInterval(seconds) => seconds.val() > 0,
-                    _ => false,
-                };
-                if !self.wants_session && packet.props().as_ref().is_some_and(|all| all.iter().any(longer)) {
+                if !self.wants_session && expiry_s.is_some_and(|seconds| seconds > 0) {
                     return Err(Reason::ProtocolError);
                 }
-                Some(Incoming::Leave)
+                Some(Incoming::Leave(expiry_s))
             }
             Packet::V3_1_1Pingreq(_) | Packet::V5_0Pingreq(_) => None,
             // A client's own PUBREC and PUBCOMP are for messages of `QoS` 2, and none are sent; AUTH is for a method that

@@ -1,9 +1,10 @@
 //! The built-in MQTT endpoint: devices connect here when there is no broker of their own.
 //!
 //! A connection is one task: [`greeting`] until its client is let in, then [`connection`]. Every publish goes to ingest, and
-//! its acknowledgement leaves when the message's fate is committed. Nothing is ever forwarded from one client to another,
-//! nothing is retained, no session outlives its connection: the log is the only memory. What devices receive are commands,
-//! from the [`dispatcher`](fleetlog_engine::dispatch).
+//! its acknowledgement leaves when the message's fate is committed. Nothing is ever forwarded from one client to another, and
+//! nothing is retained: the log is the only memory. What devices receive are commands, from the
+//! [`dispatcher`](fleetlog_engine::dispatch). A session that a client asks to be kept is in the database
+//! ([`sessions`](fleetlog_engine::devices::sessions)): what it listens to, and what it may send again.
 //!
 //! A database that stalls for longer than [`Options::patience`] makes the client reconnect and send again, which is what an
 //! unacknowledged message is for.
@@ -37,6 +38,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use fleetlog_engine::devices::credentials::{Credentials, Secret};
+use fleetlog_engine::devices::sessions::Sessions;
 use fleetlog_engine::ingest;
 use fleetlog_tls::Certificate;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -145,6 +147,7 @@ struct Server {
     subscriptions: Subscriptions,
     /// The bytes of TLS handshakes.
     handshakes: Arc<Budget>,
+    sessions: Sessions,
     /// The bytes of unfinished packets of clients that have not logged in.
     before_login: Arc<Budget>,
     /// The bytes of unfinished packets of clients that have.
@@ -157,12 +160,13 @@ impl Endpoint {
         options: Options,
         ingest: ingest::Handle,
         credentials: Credentials,
+        sessions: Sessions,
     ) -> Result<Self, Error> {
         let mut listeners = vec![Listener::bind(options.listen, None).await?];
         if let Some(Tls { listen, certificate }) = &options.tls {
             listeners.push(Listener::bind(*listen, Some(certificate.acceptor(&[])?)).await?);
         }
-        Ok(Self { listeners, server: Arc::new(Server::new(options, ingest, credentials)) })
+        Ok(Self { listeners, server: Arc::new(Server::new(options, ingest, credentials, sessions)) })
     }
 
     /// The address that it listens on, with the port that was taken for port 0.
@@ -188,7 +192,11 @@ impl Endpoint {
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { listeners, server } = self;
         let serve = accept(&server, listeners, shutdown.clone());
-        tokio::join!(serve, server.roster.keep(&server.gate.credentials, &shutdown));
+        let kept_up = server.sessions.keep_up(&shutdown);
+        tokio::join!(serve, server.roster.keep(&server.gate.credentials, &shutdown), kept_up);
+        if let Err(error) = server.sessions.leave_all().await {
+            tracing::warn!(%error, "failed to note that the devices' sessions were left; they are taken for left later");
+        }
     }
 }
 
@@ -225,7 +233,7 @@ impl Listener {
 }
 
 impl Server {
-    fn new(options: Options, ingest: ingest::Handle, credentials: Credentials) -> Self {
+    fn new(options: Options, ingest: ingest::Handle, credentials: Credentials, sessions: Sessions) -> Self {
         let in_process = options.in_process.clone();
         Self {
             gate: Gate { auth: options.auth, in_process, credentials },
@@ -234,6 +242,7 @@ impl Server {
             roster: Roster::default(),
             subscriptions: Subscriptions::default(),
             handshakes: Budget::new(limits::HANDSHAKES),
+            sessions,
             before_login: Budget::new(limits::BEFORE_LOGIN),
             after_login: Budget::new(limits::AFTER_LOGIN),
         }

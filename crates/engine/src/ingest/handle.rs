@@ -12,6 +12,7 @@ use fleetlog_aggregates::telemetry::{self, Reason};
 use fleetlog_event_log::clock::Clock;
 use fleetlog_event_log::quarantine::Refused;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use uuid::Uuid;
 
 use super::quota::{Meter, Quotas};
 use super::{Closed, Fate};
@@ -46,7 +47,7 @@ pub struct Receipt(oneshot::Receiver<Fate>);
 
 /// What happens to a message beyond a quota that is known only when the message is being stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Excess {
+pub enum Excess {
     /// The message waits, unanswered.
     Waits,
     /// The message is answered with [`Fate::OverQuota`].
@@ -58,6 +59,8 @@ pub(super) struct Message {
     pub(super) topic: Arc<str>,
     pub(super) payload: Bytes,
     received_at: DateTime<Utc>,
+    /// The message id, if the payload has none and the sender knows it by another.
+    msg_id: Option<String>,
     /// When the message was submitted.
     pub(super) submitted: Instant,
     pub(super) excess: Excess,
@@ -103,9 +106,7 @@ impl Handle {
         payload: Bytes,
         received_at: DateTime<Utc>,
     ) -> Result<Receipt, Closed> {
-        let topic = topic.into();
-        self.quotas.wait(&topic, payload.len(), self.own.as_deref()).await;
-        self.enqueue(topic, payload, received_at, Excess::Waits).await
+        self.submit_as(topic, payload, received_at, Excess::Waits, None).await
     }
 
     /// Submits a message like [`Handle::submit`], but instead of waiting for a quota answers [`Fate::OverQuota`].
@@ -115,12 +116,30 @@ impl Handle {
         payload: Bytes,
         received_at: DateTime<Utc>,
     ) -> Result<Receipt, Closed> {
+        self.submit_as(topic, payload, received_at, Excess::IsRefused, None).await
+    }
+
+    /// Submits a message like one of the others. If its payload has no `msg_id`, it gets this one: the sender may send it
+    /// again, and knows that it is the same.
+    pub async fn submit_as(
+        &self,
+        topic: impl Into<Arc<str>>,
+        payload: Bytes,
+        received_at: DateTime<Utc>,
+        excess: Excess,
+        msg_id: Option<String>,
+    ) -> Result<Receipt, Closed> {
         let topic = topic.into();
-        if let Err((_, bound)) = self.quotas.take(&topic, payload.len(), self.own.as_deref()) {
-            instruments::OVER_QUOTA.with([bound.into(), "refused".into()]).increment(1);
-            return Ok(Receipt::of(Fate::OverQuota));
+        match excess {
+            Excess::Waits => self.quotas.wait(&topic, payload.len(), self.own.as_deref()).await,
+            Excess::IsRefused => {
+                if let Err((_, bound)) = self.quotas.take(&topic, payload.len(), self.own.as_deref()) {
+                    instruments::OVER_QUOTA.with([bound.into(), "refused".into()]).increment(1);
+                    return Ok(Receipt::of(Fate::OverQuota));
+                }
+            }
         }
-        self.enqueue(topic, payload, received_at, Excess::IsRefused).await
+        self.enqueue(topic, payload, received_at, excess, msg_id).await
     }
 
     async fn enqueue(
@@ -129,6 +148,7 @@ impl Handle {
         payload: Bytes,
         received_at: DateTime<Utc>,
         excess: Excess,
+        msg_id: Option<String>,
     ) -> Result<Receipt, Closed> {
         let room = if topic.ends_with(ACK) { &self.acks } else { &self.telemetry };
         let cost = (payload.len() + topic.len() + Self::OVERHEAD).min(room.budget);
@@ -139,6 +159,7 @@ impl Handle {
             topic,
             payload,
             received_at,
+            msg_id,
             submitted,
             excess,
             is_droppable: self.own.is_some(),
@@ -182,6 +203,11 @@ impl Message {
     /// Whether the message came on a topic for acks.
     pub(super) fn is_ack(&self) -> bool {
         self.topic.ends_with(ACK)
+    }
+
+    /// The message id of a message whose payload has none.
+    pub(super) fn msg_id(&self) -> String {
+        self.msg_id.clone().unwrap_or_else(|| format!("auto-{}", Uuid::now_v7()))
     }
 
     /// The message as the domain takes it.

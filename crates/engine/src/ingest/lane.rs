@@ -16,7 +16,6 @@ use fleetlog_event_log::quarantine::Refused;
 use fleetlog_event_log::telemetry::Outcome;
 use fleetlog_event_log::{EventLog, LogId};
 use tokio::sync::{Semaphore, mpsc};
-use uuid::Uuid;
 
 use super::handle::{Excess, Handle, Message};
 use super::retry::{unstored, until_done};
@@ -224,7 +223,7 @@ async fn decide_apart(batch: Vec<Message>) -> (Vec<Decided>, Vec<Refusal>) {
     let decide = move || {
         let (mut decided, mut refusals) = (Vec::with_capacity(batch.len()), Vec::new());
         for message in batch {
-            match telemetry::decide(message.received(), || format!("auto-{}", Uuid::now_v7())) {
+            match telemetry::decide(message.received(), || message.msg_id()) {
                 Ok(event) => decided.push((message, event)),
                 Err(Rejected { tenant, reason, detail }) => {
                     refusals.push(refuse(message, tenant, reason, detail));

@@ -43,6 +43,14 @@ impl Protocol {
         }
     }
 
+    /// Answers an [`Incoming::Release`](super::Incoming::Release).
+    pub fn complete(&mut self, id: u16, out: &mut Vec<u8>) {
+        match self.version {
+            Version::V3 => self.answer(v3_1_1::Pubcomp::builder().packet_id(id).build(), out),
+            Version::V5 => self.answer(v5_0::Pubcomp::builder().packet_id(id).build(), out),
+        }
+    }
+
     /// Answers a [`Incoming::Subscribe`](super::Incoming::Subscribe), in the order of what it asked for.
     pub fn grant(&mut self, id: u16, grants: &[Grant], out: &mut Vec<u8>) {
         match self.version {

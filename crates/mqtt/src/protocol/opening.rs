@@ -35,8 +35,19 @@ pub struct Hello {
     pub password: Option<Vec<u8>>,
     /// Whether it has left a will.
     pub has_will: bool,
-    /// Whether it asks for a session that outlives the connection.
-    pub wants_session: bool,
+    /// How long its session is to outlive the connection, in seconds, if at all.
+    pub expiry_s: Option<u32>,
+    /// Whether an earlier session of its is to be forgotten.
+    pub starts_clean: bool,
+}
+
+/// The session that a client is granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Granted {
+    /// Whether it is an earlier one, which goes on.
+    pub is_present: bool,
+    /// How long it outlives the connection, in seconds.
+    pub expiry_s: u32,
 }
 
 /// Why a client is not let in.
@@ -81,7 +92,7 @@ pub fn open(packet: &[u8]) -> Result<(Protocol, Hello), Unfit> {
         Some(Packet::V5_0Connect(connect)) => hello_5(&connect).map_err(unfit)?,
         _ => return Err(unfit(error.unwrap_or(MqttError::MalformedPacket))),
     };
-    let wants_session = hello.wants_session;
+    let wants_session = hello.expiry_s.is_some();
     let protocol = Protocol {
         books,
         version,
@@ -171,7 +182,9 @@ fn hello(connect: &v3_1_1::Connect) -> Result<Hello, MqttError> {
         username: connect.user_name().map(str::to_owned),
         password: connect.password().map(<[u8]>::to_vec),
         has_will: connect.will_flag(),
-        wants_session: !connect.clean_session(),
+        // MQTT 3.1.1 sets no end to a session.
+        expiry_s: (!connect.clean_session()).then_some(u32::MAX),
+        starts_clean: connect.clean_session(),
     })
 }
 
@@ -179,11 +192,13 @@ fn hello(connect: &v3_1_1::Connect) -> Result<Hello, MqttError> {
 fn hello_5(connect: &v5_0::Connect) -> Result<(Hello, usize), MqttError> {
     texts([Some(connect.client_id()), connect.user_name()])?;
     will(connect.will_topic())?;
-    let (mut most, mut wants_session) = (MAX_PACKET, false);
+    let (mut most, mut expiry_s) = (MAX_PACKET, None);
     for property in connect.props() {
         match property {
             Property::MaximumPacketSize(size) => most = usize::try_from(size.val()).unwrap_or(MAX_PACKET),
-            Property::SessionExpiryInterval(seconds) => wants_session = seconds.val() > 0,
+            Property::SessionExpiryInterval(seconds) => {
+                expiry_s = Some(seconds.val()).filter(|seconds| *seconds > 0);
+            }
             Property::AuthenticationMethod(_) => return Err(MqttError::BadAuthenticationMethod),
             Property::AuthenticationData(_) => return Err(MqttError::ProtocolError),
             _ => {}
@@ -195,7 +210,8 @@ fn hello_5(connect: &v5_0::Connect) -> Result<(Hello, usize), MqttError> {
         username: connect.user_name().map(str::to_owned),
         password: connect.password().map(<[u8]>::to_vec),
         has_will: connect.will_flag(),
-        wants_session,
+        expiry_s,
+        starts_clean: connect.clean_start(),
     };
     Ok((hello, most))
 }
@@ -217,9 +233,10 @@ fn will(topic: Option<&str>) -> Result<(), MqttError> {
 
 impl Protocol {
     /// Lets the client in, under the id that the server has `assigned` to it if it said none.
-    pub fn accept(&mut self, hello: &Hello, assigned: Option<&str>, out: &mut Vec<u8>) {
+    pub fn accept(&mut self, session: Option<Granted>, assigned: Option<&str>, out: &mut Vec<u8>) {
+        let is_present = session.is_some_and(|session| session.is_present);
         if self.version == Version::V3 {
-            let connack = v3_1_1::Connack::builder().session_present(false);
+            let connack = v3_1_1::Connack::builder().session_present(is_present);
             return self.answer(connack.return_code(ConnectReturnCode::Accepted).build(), out);
         }
         let properties = || -> Result<Vec<Property>, MqttError> {
@@ -230,8 +247,8 @@ impl Protocol {
                 WildcardSubscriptionAvailable::new(0)?.into(),
                 SharedSubscriptionAvailable::new(0)?.into(),
             ];
-            if hello.wants_session {
-                properties.push(SessionExpiryInterval::new(0)?.into());
+            if let Some(session) = session {
+                properties.push(SessionExpiryInterval::new(session.expiry_s)?.into());
             }
             if let Some(assigned) = assigned {
                 properties.push(AssignedClientIdentifier::new(assigned)?.into());
@@ -239,7 +256,7 @@ impl Protocol {
             Ok(properties)
         };
         let connack = properties().and_then(|properties| {
-            let connack = v5_0::Connack::builder().session_present(false).props(properties);
+            let connack = v5_0::Connack::builder().session_present(is_present).props(properties);
             connack.reason_code(ConnectReasonCode::Success).build()
         });
         self.answer(connack, out);
@@ -261,7 +278,7 @@ impl Protocol {
             Refusal::Unavailable => (
                 ConnectReturnCode::ServerUnavailable,
                 ConnectReasonCode::ServerUnavailable,
-                "the credentials cannot be looked up now",
+                "the database does not answer now",
             ),
         };
         if self.version == Version::V3 {

@@ -9,9 +9,10 @@ mod requests;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use fleetlog_engine::devices::sessions::{Lost, Session};
 use fleetlog_engine::ingest::{self, Closed, Receipt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
@@ -28,7 +29,7 @@ use super::outgoing::Outgoing;
 use super::sessions::Client;
 use super::subscriptions::{Command, Subscription};
 use crate::instruments;
-use crate::protocol::{Ack, MAX_PACKET, Protocol, Reason, Violation};
+use crate::protocol::{Ack, Grant, MAX_PACKET, Protocol, Reason, Violation, Wanted};
 
 /// A connection whose client has been let in.
 pub(super) struct Connection<S> {
@@ -44,8 +45,12 @@ pub(super) struct Connection<S> {
     input: Input,
     outgoing: Outgoing,
     acks: Acks,
-    /// The message that ingest has no room for yet.
-    submission: Option<Submission>,
+    /// The session that outlives the connection, if the client has asked for one.
+    session: Option<Session>,
+    /// How long it outlives the connection, if the client has said so anew.
+    expiry: Option<Duration>,
+    /// What has to be done before more is read.
+    task: Option<Task>,
     subscriptions: Vec<Subscription>,
     /// The commands that the client has not acknowledged.
     unacknowledged: Vec<(u16, Command)>,
@@ -55,13 +60,24 @@ pub(super) struct Connection<S> {
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
-/// A message on its way into ingest.
-struct Submission {
-    received: Pin<Box<dyn Future<Output = Result<Receipt, Closed>> + Send>>,
-    ack: Option<Ack>,
+/// What has to be done before more is read.
+struct Task {
+    work: Pin<Box<dyn Future<Output = Done> + Send>>,
     since: Instant,
     /// The packet's share of the budget, for as long as ingest has not counted the message.
     _share: Option<Share>,
+}
+
+/// What was done, and is to be answered.
+enum Done {
+    /// Ingest has the message, or is closing.
+    Submitted(Result<Receipt, Closed>, Option<Ack>),
+    /// The session has the new subscriptions, or belongs to another connection.
+    Granted(Result<(), Lost>, u16, Vec<Grant>),
+    /// The session is without the old subscriptions.
+    Ended(Result<(), Lost>, u16, Vec<bool>),
+    /// The session has forgotten the packet id.
+    Released(u16),
 }
 
 /// Why a connection ends.
@@ -90,14 +106,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// Boxed, it is moved without being copied: a future keeps room for both ends of a move.
     pub(super) fn new(server: Arc<Server>, stream: S, network: Network, guest: Guest) -> Box<Self> {
-        let Guest { protocol, hello, access, input, outgoing } = guest;
+        let Guest { protocol, hello, access, begun, input, outgoing } = guest;
         if hello.has_will {
             instruments::WILLS_DROPPED.increment(1);
         }
         let (client, line) = (Client::new(access.user(), &hello.client_id), Arc::new(Line::default()));
         let number = server.roster.number();
         server.roster.enter(client.clone(), number, access.clone(), Arc::clone(&line));
-        Box::new(Self {
+        let (session, earlier) = begun.map_or((None, None), |begun| (Some(begun.session), begun.earlier));
+        let mut connection = Box::new(Self {
             ingest: Arc::new(server.ingest.for_connection()),
             server,
             stream,
@@ -110,13 +127,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             input,
             outgoing,
             acks: Acks::default(),
-            submission: None,
+            session,
+            expiry: None,
+            task: None,
             subscriptions: Vec::new(),
             unacknowledged: Vec::new(),
             silence: hello.keep_alive.map(|keep_alive| keep_alive * 3 / 2),
             heard: Instant::now(),
             alarm: None,
-        })
+        });
+        for kept in earlier.into_iter().flatten() {
+            connection.subscribe(&Wanted { filter: kept.filter, qos: kept.quality, number: kept.number });
+        }
+        connection
     }
 
     /// Serves the client to the end of its connection.
@@ -154,6 +177,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             _ => {}
         }
         self.leave();
+        // At a shutdown all of them are left at once.
+        if let Some(session) = self.session.take().filter(|_| parting != Parting::Shutdown) {
+            let left = self.server.sessions.leave(&session, self.expiry);
+            if let Err(error) = Box::pin(left).await {
+                tracing::warn!(%error, "failed to note that a device's session was left; it is taken for left later");
+            }
+        }
         if parting != Parting::Left {
             let Self { outgoing, stream, .. } = *self;
             Box::pin(outgoing.farewell(stream)).await;
@@ -205,7 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Acknowledges what is under way, and returns when that is all.
     fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            if matches!(self.poll_submission(context), Poll::Ready(Err(Closed)))
+            if matches!(self.poll_task(context), Poll::Ready(Err(_)))
                 || self.acks.poll_send(&mut self.protocol, &mut self.outgoing, context) == Err(Closed)
             {
                 return Poll::Ready(());
@@ -213,7 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let was_full = !self.outgoing.has_room();
             match self.outgoing.poll_flush(&mut self.stream, context) {
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(())) if self.submission.is_none() && self.acks.is_empty() => {
+                Poll::Ready(Ok(())) if self.task.is_none() && self.acks.is_empty() => {
                     return Poll::Ready(());
                 }
                 _ if was_full && self.outgoing.has_room() => {}
@@ -225,10 +255,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Reads packets for as long as there are any, and room for what they ask for.
     fn poll_input(&mut self, context: &mut Context<'_>) -> Poll<Parting> {
         loop {
-            match self.poll_submission(context) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(Closed)) => return Poll::Ready(Parting::Unacknowledged),
-                Poll::Pending => return Poll::Pending,
+            if let Err(parting) = ready!(self.poll_task(context)) {
+                return Poll::Ready(parting);
             }
             if self.is_full() {
                 return Poll::Pending;
@@ -261,29 +289,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Hands the message at hand to ingest.
-    fn poll_submission(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        let Some(submission) = &mut self.submission else { return Poll::Ready(Ok(())) };
-        let Poll::Ready(receipt) = submission.received.as_mut().poll(context) else { return Poll::Pending };
-        let ack = submission.ack;
-        self.submission = None;
-        Poll::Ready(receipt.map(|receipt| match ack {
-            Some(ack) => self.acks.owe(ack, receipt),
+    /// Does what is to be done before more is read, and answers it.
+    fn poll_task(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Parting>> {
+        let Some(task) = &mut self.task else { return Poll::Ready(Ok(())) };
+        let done = ready!(task.work.as_mut().poll(context));
+        self.task = None;
+        let out = &mut self.outgoing.bytes;
+        match done {
+            Done::Submitted(Err(Closed), _) => return Poll::Ready(Err(Parting::Unacknowledged)),
+            Done::Granted(Err(Lost), ..) | Done::Ended(Err(Lost), ..) => {
+                return Poll::Ready(Err(Parting::Told(End::TakenOver)));
+            }
+            Done::Submitted(Ok(receipt), Some(ack)) => self.acks.owe(ack, receipt),
             // Nobody waits for its fate.
-            None => drop(receipt),
-        }))
+            Done::Submitted(Ok(receipt), None) => drop(receipt),
+            Done::Granted(Ok(()), id, grants) => self.protocol.grant(id, &grants, out),
+            Done::Ended(Ok(()), id, existed) => self.protocol.end(id, &existed, out),
+            Done::Released(id) => self.protocol.complete(id, out),
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// When something has to have happened, or else the connection ends.
     fn due(&self) -> Option<(Instant, Parting)> {
         let patience = self.server.options.patience;
-        let unstored = self.acks.oldest().into_iter().chain(self.submission.as_ref().map(|next| next.since));
+        let unstored = self.acks.oldest().into_iter().chain(self.task.as_ref().map(|task| task.since));
         let unstored = unstored.map(|since| (since + patience, Parting::Unacknowledged));
         let unread = self.outgoing.stalled().map(|since| (since + patience, Parting::Silent));
         let silent = self.silence.map(|silence| (self.heard + silence, Parting::Silent));
         let unfinished = self.input.due().map(|due| (due, Parting::NoRoom));
         // While nothing is read, the client is not to blame for what does not come.
-        let is_read = self.submission.is_none() && !self.is_full();
+        let is_read = self.task.is_none() && !self.is_full();
         let late = silent.into_iter().chain(unfinished).filter(|_| is_read);
         unstored.chain(unread).chain(late).min_by_key(|(due, _)| *due)
     }

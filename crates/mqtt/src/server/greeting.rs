@@ -3,7 +3,10 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use fleetlog_engine::devices::sessions::{Begun, KEPT, Owner};
+use fleetlog_event_log::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -15,13 +18,15 @@ use super::limits::{LOGIN, MAX_CONNECT, Network};
 use super::outgoing::Outgoing;
 use crate::instruments;
 use crate::protocol::Protocol;
-use crate::protocol::opening::{self, Hello, Unfit};
+use crate::protocol::opening::{self, Granted, Hello, Refusal, Unfit};
 
 /// A client that has been let in.
 pub(super) struct Guest {
     pub(super) protocol: Protocol,
     pub(super) hello: Hello,
     pub(super) access: Access,
+    /// Its session, if it has asked for one that outlives the connection.
+    pub(super) begun: Option<Begun>,
     /// What the client has sent after CONNECT.
     pub(super) input: Input,
     pub(super) outgoing: Outgoing,
@@ -48,14 +53,25 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     match server.gate.admit(&hello).await {
         Ok(access) => {
             let assigned = hello.client_id.is_empty().then(|| format!("auto-{}", Uuid::now_v7().simple()));
-            protocol.accept(&hello, assigned.as_deref(), &mut outgoing.bytes);
+            if let Some(assigned) = &assigned {
+                hello.client_id.clone_from(assigned);
+            }
+            let Ok(begun) = session(server, &hello, &access).await else {
+                protocol.refuse(Refusal::Unavailable, &mut outgoing.bytes);
+                return Err(outgoing);
+            };
+            let granted = begun.as_ref().map(|begun| Granted {
+                is_present: begun.earlier.is_some(),
+                expiry_s: kept(&hello).as_secs() as u32,
+            });
+            protocol.accept(granted, assigned.as_deref(), &mut outgoing.bytes);
             if protocol.is_speechless() {
+                if let Some(begun) = begun {
+                    let _ = server.sessions.leave(&begun.session, None).await;
+                }
                 return Err(outgoing);
             }
-            if let Some(assigned) = assigned {
-                hello.client_id = assigned;
-            }
-            Ok(Guest { protocol, hello, access, input, outgoing })
+            Ok(Guest { protocol, hello, access, begun, input, outgoing })
         }
         Err(refusal) => {
             instruments::LOGINS_REFUSED.increment(1);
@@ -63,6 +79,23 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
             Err(outgoing)
         }
     }
+}
+
+/// The session that the client goes on with, or a new one; none if it asks for none.
+async fn session(server: &Server, hello: &Hello, access: &Access) -> Result<Option<Begun>, Error> {
+    let user = access.user();
+    let owner = Owner::new(user.as_deref(), &hello.client_id);
+    let begun = if hello.expiry_s.is_some() {
+        server.sessions.begin(owner, user.as_deref(), kept(hello), hello.starts_clean).await.map(Some)
+    } else {
+        server.sessions.forget(owner).await.map(|()| None)
+    };
+    begun.inspect_err(|error| tracing::warn!(%error, "failed to look a device's session up"))
+}
+
+/// How long the client's session outlives the connection.
+fn kept(hello: &Hello) -> Duration {
+    Duration::from_secs(hello.expiry_s.unwrap_or_default().into()).min(KEPT)
 }
 
 /// Reads until the first packet is whole, and returns its length. `None` if it never will be.

@@ -2,7 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "an invariant that does not hold ends the process")]
 
-use fleetlog_mqtt::protocol::opening::{self, Unfit};
+use fleetlog_mqtt::protocol::opening::{self, Granted, Unfit};
 use fleetlog_mqtt::protocol::{
     Ack, Grant, Incoming, MAX_PACKET, Outcome, Outgoing, Protocol, Unsent, Version, frame,
 };
@@ -22,7 +22,8 @@ pub(crate) fn connection(bytes: &[u8]) -> usize {
     };
     let mut out = Vec::new();
     let assigned = hello.client_id.is_empty().then_some("assigned");
-    protocol.accept(&hello, assigned, &mut out);
+    let session = hello.expiry_s.map(|expiry_s| Granted { is_present: !hello.starts_clean, expiry_s });
+    protocol.accept(session, assigned, &mut out);
     if protocol.is_speechless() {
         return 1;
     }
@@ -96,7 +97,8 @@ fn answer(
         Some(Incoming::Acknowledged(_)) => {
             *unacknowledged = unacknowledged.checked_sub(1).expect("a receipt for what was sent");
         }
-        Some(Incoming::Leave) | None => {}
+        Some(Incoming::Release(id)) => protocol.complete(id, out),
+        Some(Incoming::Leave(_)) | None => {}
     }
     if owed.len() > 3 {
         for (place, ack) in owed.drain(..).enumerate() {

@@ -1,15 +1,18 @@
 //! What becomes of a client's packets, and of the commands for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use fleetlog_engine::devices::sessions::{Kept, Lost};
+use fleetlog_engine::ingest::Excess;
 use tokio::time::Instant;
 
-use super::{Connection, Parting, Submission};
+use super::{Connection, Done, Parting, Task};
 use crate::instruments;
 use crate::protocol::{Ack, Grant, Incoming, Unsent, Version, Violation, Wanted};
 use crate::server::limits::{SUBSCRIPTIONS, Share};
-use crate::server::subscriptions::Listener;
+use crate::server::subscriptions::{Listener, Subscription};
 
 impl<S> Connection<S> {
     /// Does what a packet asks for. Returns why the connection is to end, if it is.
@@ -24,14 +27,34 @@ impl<S> Connection<S> {
             }
             Ok(Some(Incoming::Subscribe { id, wanted })) => {
                 let grants: Vec<_> = wanted.iter().map(|wanted| self.subscribe(wanted)).collect();
-                self.protocol.grant(id, &grants, &mut self.outgoing.bytes);
+                match self.kept() {
+                    Some(kept) => self.begin(async move { Done::Granted(kept.await, id, grants) }, None),
+                    None => self.protocol.grant(id, &grants, &mut self.outgoing.bytes),
+                }
             }
             Ok(Some(Incoming::Unsubscribe { id, filters })) => {
                 let existed: Vec<_> = filters.iter().map(|filter| self.unsubscribe(filter)).collect();
-                self.protocol.end(id, &existed, &mut self.outgoing.bytes);
+                match self.kept() {
+                    Some(kept) => self.begin(async move { Done::Ended(kept.await, id, existed) }, None),
+                    None => self.protocol.end(id, &existed, &mut self.outgoing.bytes),
+                }
             }
+            Ok(Some(Incoming::Release(id))) => match self.session.clone() {
+                Some(session) => {
+                    let sessions = self.server.sessions.clone();
+                    let released = async move {
+                        sessions.release(&session, id).await;
+                        Done::Released(id)
+                    };
+                    self.begin(released, None);
+                }
+                None => self.protocol.complete(id, &mut self.outgoing.bytes),
+            },
             Ok(Some(Incoming::Acknowledged(id))) => self.unacknowledged.retain(|(sent, _)| *sent != id),
-            Ok(Some(Incoming::Leave)) => return Some(Parting::Left),
+            Ok(Some(Incoming::Leave(expiry_s))) => {
+                self.expiry = expiry_s.map(|seconds| Duration::from_secs(seconds.into()));
+                return Some(Parting::Left);
+            }
         }
         self.protocol.is_speechless().then_some(Parting::Violated)
     }
@@ -55,20 +78,44 @@ impl<S> Connection<S> {
             return None;
         }
         let ingest = Arc::clone(&self.ingest);
-        let refuse = can_be_told && ack.is_some();
-        let received = Box::pin(async move {
-            let now = ingest.now();
-            if refuse {
-                ingest.submit_or_refuse(topic, payload, now).await
-            } else {
-                ingest.submit(topic, payload, now).await
+        let excess = if can_be_told && ack.is_some() { Excess::IsRefused } else { Excess::Waits };
+        // What a session may send again, it may send again over another connection.
+        let again = match (ack, &self.session) {
+            (Some(Ack::Pubrec(id)), Some(session)) => {
+                Some((self.server.sessions.clone(), session.clone(), id))
             }
-        });
-        self.submission = Some(Submission { received, ack, since: Instant::now(), _share: share });
+            _ => None,
+        };
+        let submitted = async move {
+            let msg_id = match again {
+                Some((sessions, session, id)) => Some(sessions.hold(&session, id).await),
+                None => None,
+            };
+            let receipt = ingest.submit_as(topic, payload, ingest.now(), excess, msg_id).await;
+            Done::Submitted(receipt, ack)
+        };
+        self.begin(submitted, share);
         None
     }
 
-    fn subscribe(&mut self, wanted: &Wanted) -> Grant {
+    /// Nothing more is read before this is done.
+    fn begin(&mut self, work: impl Future<Output = Done> + Send + 'static, share: Option<Share>) {
+        self.task = Some(Task { work: Box::pin(work), since: Instant::now(), _share: share });
+    }
+
+    /// Has the session keep what the client listens to now, if it has one.
+    fn kept(&self) -> Option<impl Future<Output = Result<(), Lost>> + Send + 'static> {
+        let session = self.session.clone()?;
+        let (sessions, of) = (self.server.sessions.clone(), |subscription: &Subscription| Kept {
+            filter: subscription.topic.to_string(),
+            quality: subscription.listener.acknowledges.into(),
+            number: subscription.listener.number,
+        });
+        let subscriptions: Vec<Kept> = self.subscriptions.iter().map(of).collect();
+        Some(async move { sessions.keep(&session, &subscriptions).await })
+    }
+
+    pub(super) fn subscribe(&mut self, wanted: &Wanted) -> Grant {
         if !wanted.is_filter() {
             return Grant::Invalid;
         }

@@ -1,0 +1,375 @@
+//! Sessions that outlive their connections: what a device's library has asked to be kept while it is away, so that it goes on
+//! where it was, on this node or another, also after a node has ended without a word.
+//!
+//! A session has the subscriptions, and the packet ids of the messages that its client may send again. Commands are not in
+//! it: they wait in the log until the device listens. A library that is told that its session is gone throws away what it
+//! has not sent yet, so a session is told to be there only if it is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use fleetlog_event_log::backoff::Backoff;
+use fleetlog_event_log::{Error, EventLog};
+use parking_lot::Mutex;
+use sqlx::Row;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How long a session is kept at most while its client is away.
+pub const KEPT: Duration = Duration::from_hours(7 * 24);
+/// The most sessions of a user, and of all clients without a login together. Those that were left first go first.
+pub const SESSIONS: (i64, i64) = (10, 100_000);
+/// How often a node says that it is there, and looks for sessions that are over.
+const BEAT_EVERY: Duration = Duration::from_secs(10);
+/// A node that was not seen for so long has ended.
+const MISSED: Duration = Duration::from_secs(35);
+/// A node without such clients looks every so many times only: every ten minutes.
+const IDLE_TURNS: u32 = 60;
+/// The most statements at once. When a whole fleet connects, the others wait here.
+const AT_ONCE: usize = 4;
+/// The most rows that a sweep deletes at once.
+const SWEEP: i64 = 10_000;
+
+/// The sessions of all clients. Cheap to clone.
+#[derive(Clone)]
+pub struct Sessions(Arc<Inner>);
+
+struct Inner {
+    log: EventLog,
+    places: Semaphore,
+    node: Uuid,
+    /// When the database was last told of this node.
+    seen: Mutex<Option<Instant>>,
+    /// How many sessions were begun here and not left.
+    here: Mutex<usize>,
+}
+
+/// Whose session it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Owner([u8; 32]);
+
+/// A subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The topic, or a filter with wildcards.
+    pub filter: String,
+    /// The highest quality of service, 0 to 2.
+    pub quality: u8,
+    /// The client's own number for it.
+    pub number: Option<u32>,
+}
+
+/// A session that a connection goes on with. Dropping it does not end it: see [`Sessions::leave`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    owner: Owner,
+    id: Uuid,
+    connection: Uuid,
+}
+
+/// What a session had when a connection went on with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// The session.
+    pub session: Session,
+    /// What it had from an earlier connection. `None`: it is new.
+    pub earlier: Option<Vec<Kept>>,
+}
+
+/// The session belongs to another connection of the client by now, or is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost;
+
+impl Owner {
+    /// The client that says this id, of the user who has logged in with this name.
+    #[must_use]
+    pub fn new(username: Option<&str>, client_id: &str) -> Self {
+        let mut context = Context::new(&SHA256);
+        for part in [username.unwrap_or_default().as_bytes(), b"\0", client_id.as_bytes()] {
+            context.update(part);
+        }
+        let mut owner = [0; 32];
+        owner.copy_from_slice(context.finish().as_ref());
+        Self(owner)
+    }
+}
+
+impl Sessions {
+    /// The sessions in the database of a log, which must see all tenants.
+    #[must_use]
+    pub fn new(log: EventLog) -> Self {
+        Self(Arc::new(Inner {
+            log,
+            places: Semaphore::new(AT_ONCE),
+            node: Uuid::now_v7(),
+            seen: Mutex::default(),
+            here: Mutex::new(0),
+        }))
+    }
+
+    /// Goes on with a client's session over a new connection, or begins one. It is kept for this long when the client is
+    /// away, at most [`KEPT`]. With `anew` an earlier one is forgotten.
+    pub async fn begin(
+        &self,
+        owner: Owner,
+        username: Option<&str>,
+        kept: Duration,
+        anew: bool,
+    ) -> Result<Begun, Error> {
+        self.0.beat_unless_seen().await?;
+        let (id, connection) = (Uuid::now_v7(), Uuid::now_v7());
+        let begin = sqlx::query(BEGIN)
+            .bind(owner.0)
+            .bind(username.unwrap_or_default())
+            .bind(id)
+            .bind(connection)
+            .bind(self.0.node)
+            .bind(seconds(kept))
+            .bind(anew)
+            .bind(MISSED.as_secs_f64());
+        let row = self.0.turn(begin.fetch_one(self.0.log.pool())).await?;
+        *self.0.here.lock() += 1;
+        let known: Uuid = row.try_get("session_id")?;
+        let earlier = if known == id { None } else { Some(kept_of(&row)?) };
+        Ok(Begun { session: Session { owner, id: known, connection }, earlier })
+    }
+
+    /// Forgets a client's session, if it has one: it has come back without asking for any.
+    pub async fn forget(&self, owner: Owner) -> Result<(), Error> {
+        let forget = sqlx::query("DELETE FROM device_sessions WHERE client = $1").bind(owner.0);
+        self.0.turn(forget.execute(self.0.log.pool())).await?;
+        Ok(())
+    }
+
+    /// Keeps what the client listens to from now on, and tries until the database takes it. [`Lost`]: nothing is kept, because
+    /// the client goes on over another connection.
+    pub async fn keep(&self, session: &Session, subscriptions: &[Kept]) -> Result<(), Lost> {
+        let filters: Vec<&str> = subscriptions.iter().map(|kept| &*kept.filter).collect();
+        let qualities: Vec<i16> = subscriptions.iter().map(|kept| kept.quality.into()).collect();
+        let numbers: Vec<Option<i64>> = subscriptions.iter().map(|kept| kept.number.map(i64::from)).collect();
+        let mut patience = Patience::default();
+        loop {
+            let keep = sqlx::query(
+                "UPDATE device_sessions SET filters = $3, qualities = $4, numbers = $5
+                 WHERE client = $1 AND connection = $2",
+            );
+            let keep = keep.bind(session.owner.0).bind(session.connection);
+            let keep = keep.bind(&filters).bind(&qualities).bind(&numbers);
+            match self.0.turn(keep.execute(self.0.log.pool())).await {
+                Ok(kept) if kept.rows_affected() > 0 => return Ok(()),
+                Ok(_) => return Err(Lost),
+                Err(error) => patience.after(&error).await,
+            }
+        }
+    }
+
+    /// The connection has ended: the session is kept for this long, or what [`Sessions::begin`] said. With zero it is over.
+    pub async fn leave(&self, session: &Session, kept: Option<Duration>) -> Result<(), Error> {
+        {
+            let mut here = self.0.here.lock();
+            *here = here.saturating_sub(1);
+        }
+        let left = if kept == Some(Duration::ZERO) {
+            sqlx::query("DELETE FROM device_sessions WHERE client = $1 AND connection = $2")
+        } else {
+            sqlx::query(
+                "UPDATE device_sessions SET node = NULL, left_at = clock_timestamp(), kept_s = coalesce($3, kept_s)
+                 WHERE client = $1 AND connection = $2",
+            )
+        };
+        let left = left.bind(session.owner.0).bind(session.connection);
+        let left = if kept == Some(Duration::ZERO) { left } else { left.bind(kept.map(seconds)) };
+        self.0.turn(left.execute(self.0.log.pool())).await?;
+        Ok(())
+    }
+
+    /// The message id for what the client publishes under a packet id until it releases it: a new one, or the one that it was
+    /// given before. A message that is sent again, over whichever connection, is a duplicate then. Tries until the database
+    /// answers.
+    pub async fn hold(&self, session: &Session, packet_id: u16) -> String {
+        let msg_id = format!("auto-{}", Uuid::now_v7());
+        let mut patience = Patience::default();
+        loop {
+            let hold = sqlx::query_scalar(
+                "INSERT INTO device_messages AS held (session_id, packet_id, msg_id) VALUES ($1, $2, $3)
+                 ON CONFLICT ON CONSTRAINT device_messages_key DO UPDATE SET msg_id = held.msg_id
+                 RETURNING msg_id",
+            );
+            let hold = hold.bind(session.id).bind(i32::from(packet_id)).bind(&msg_id);
+            match self.0.turn(hold.fetch_one(self.0.log.pool())).await {
+                Ok(msg_id) => return msg_id,
+                Err(error) => patience.after(&error).await,
+            }
+        }
+    }
+
+    /// The client will not send it again: the packet id is free for another message. Tries until the database takes it.
+    pub async fn release(&self, session: &Session, packet_id: u16) {
+        let mut patience = Patience::default();
+        loop {
+            let release = sqlx::query("DELETE FROM device_messages WHERE session_id = $1 AND packet_id = $2");
+            let release = release.bind(session.id).bind(i32::from(packet_id));
+            match self.0.turn(release.execute(self.0.log.pool())).await {
+                Ok(_) => return,
+                Err(error) => patience.after(&error).await,
+            }
+        }
+    }
+
+    /// This node ends, and all its connections with it.
+    pub async fn leave_all(&self) -> Result<(), Error> {
+        if std::mem::take(&mut *self.0.here.lock()) > 0 {
+            let leave = "UPDATE device_sessions SET node = NULL, left_at = clock_timestamp() WHERE node = $1";
+            sqlx::query(leave).bind(self.0.node).execute(self.0.log.pool()).await?;
+            let gone = sqlx::query("DELETE FROM device_nodes WHERE node = $1").bind(self.0.node);
+            gone.execute(self.0.log.pool()).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that this node is there while clients with sessions are, and removes sessions that are over, until `shutdown`.
+    pub async fn keep_up(&self, shutdown: &CancellationToken) {
+        let mut turn = 0_u32;
+        while shutdown.run_until_cancelled(tokio::time::sleep(BEAT_EVERY)).await.is_some() {
+            turn = turn.wrapping_add(1);
+            let is_needed = *self.0.here.lock() > 0;
+            let kept = async {
+                if is_needed {
+                    self.0.beat().await?;
+                }
+                if is_needed || turn.is_multiple_of(IDLE_TURNS) {
+                    self.sweep().await?;
+                }
+                Ok::<_, Error>(())
+            };
+            if let Err(error) = kept.await {
+                tracing::warn!(%error, "failed to keep up the sessions of devices; trying again");
+            }
+        }
+    }
+
+    /// Counts the clients of nodes that have ended as away, and removes what is over.
+    pub async fn sweep(&self) -> Result<(), Error> {
+        let pool = self.0.log.pool();
+        sqlx::query(MISS).bind(MISSED.as_secs_f64()).execute(pool).await?;
+        sqlx::query(EXPIRE).bind(SWEEP).execute(pool).await?;
+        sqlx::query(CROWD_OUT).bind(SESSIONS.0).bind(SESSIONS.1).bind(SWEEP).execute(pool).await?;
+        sqlx::query(CLEAR).bind(SWEEP).execute(pool).await?;
+        Ok(())
+    }
+}
+
+/// Begins a session, or goes on with the one before if that lasts. A client whose node was seen is not away.
+const BEGIN: &str = "
+    WITH before AS (
+        SELECT session_id, filters, qualities, numbers
+        FROM device_sessions AS session LEFT JOIN device_nodes AS alive USING (node)
+        WHERE client = $1 AND NOT $7
+          AND (coalesce(left_at, seen_at) + make_interval(secs => kept_s) > clock_timestamp()
+               OR seen_at + make_interval(secs => $8) > clock_timestamp())
+        FOR UPDATE OF session
+    )
+    INSERT INTO device_sessions AS session
+        (client, username, session_id, connection, node, kept_s, filters, qualities, numbers)
+    SELECT $1, $2, coalesce(session_id, $3), $4, $5, $6,
+           coalesce(filters, '{}'), coalesce(qualities, '{}'), coalesce(numbers, '{}')
+    FROM (SELECT) AS one LEFT JOIN before ON true
+    ON CONFLICT (client) DO UPDATE SET
+        username = excluded.username, session_id = excluded.session_id, connection = excluded.connection,
+        node = excluded.node, left_at = NULL, kept_s = excluded.kept_s, filters = excluded.filters,
+        qualities = excluded.qualities, numbers = excluded.numbers
+    RETURNING session_id, filters, qualities, numbers";
+
+/// Counts the clients of nodes that were not seen for long as away since then.
+const MISS: &str = "
+    WITH ended AS (
+        DELETE FROM device_nodes WHERE seen_at + make_interval(secs => $1) < clock_timestamp() RETURNING node, seen_at
+    )
+    UPDATE device_sessions AS session SET node = NULL, left_at = ended.seen_at FROM ended WHERE ended.node = session.node";
+
+const EXPIRE: &str = "
+    DELETE FROM device_sessions WHERE client IN (
+        SELECT client FROM device_sessions
+        WHERE left_at + make_interval(secs => kept_s) < clock_timestamp() LIMIT $1)";
+
+/// Removes the sessions beyond the bounds of a user.
+const CROWD_OUT: &str = "
+    DELETE FROM device_sessions WHERE client IN (
+        SELECT client FROM (
+            SELECT client, username, left_at,
+                   row_number() OVER (PARTITION BY username ORDER BY left_at DESC NULLS FIRST) AS place
+            FROM device_sessions) AS placed
+        WHERE left_at IS NOT NULL AND place > CASE username WHEN '' THEN $2 ELSE $1 END LIMIT $3)";
+
+/// Removes what belongs to sessions that are over.
+const CLEAR: &str = "
+    DELETE FROM device_messages AS held WHERE (session_id, packet_id) IN (
+        SELECT session_id, packet_id FROM device_messages LEFT JOIN device_sessions AS session USING (session_id)
+        WHERE session.session_id IS NULL LIMIT $1)";
+
+impl Inner {
+    /// Runs a statement in its turn.
+    async fn turn<T>(&self, statement: impl Future<Output = T>) -> T {
+        // Nobody closes the semaphore.
+        let _place = self.places.acquire().await;
+        statement.await
+    }
+
+    /// Before a session begins: those of a node that nobody knows are over when the node ends.
+    async fn beat_unless_seen(&self) -> Result<(), Error> {
+        let seen = *self.seen.lock();
+        if seen.is_some_and(|seen| seen.elapsed() < BEAT_EVERY * 2) { Ok(()) } else { self.beat().await }
+    }
+
+    async fn beat(&self) -> Result<(), Error> {
+        let now = Instant::now();
+        let beat = sqlx::query(
+            "INSERT INTO device_nodes (node) VALUES ($1) ON CONFLICT (node) DO UPDATE SET seen_at = clock_timestamp()",
+        );
+        beat.bind(self.node).execute(self.log.pool()).await?;
+        *self.seen.lock() = Some(now);
+        Ok(())
+    }
+}
+
+/// Waits between the tries of one statement.
+struct Patience {
+    backoff: Backoff,
+    is_told: bool,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        Self { backoff, is_told: false }
+    }
+}
+
+impl Patience {
+    /// Waits after a failure, and tells of the first.
+    async fn after(&mut self, error: &sqlx::Error) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            tracing::warn!(%error, "failed to write a device's session; trying again");
+        }
+        self.backoff.wait().await;
+    }
+}
+
+fn seconds(kept: Duration) -> i32 {
+    i32::try_from(kept.min(KEPT).as_secs()).unwrap_or(i32::MAX).max(1)
+}
+
+fn kept_of(row: &sqlx::postgres::PgRow) -> Result<Vec<Kept>, Error> {
+    let (filters, qualities, numbers): (Vec<String>, Vec<i16>, Vec<Option<i64>>) =
+        (row.try_get("filters")?, row.try_get("qualities")?, row.try_get("numbers")?);
+    let kept = filters.into_iter().zip(qualities).zip(numbers);
+    Ok(kept
+        .map(|((filter, quality), number)| Kept {
+            filter,
+            quality: u8::try_from(quality).unwrap_or_default(),
+            number: number.and_then(|number| u32::try_from(number).ok()),
+        })
+        .collect())
+}
