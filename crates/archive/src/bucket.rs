@@ -53,7 +53,8 @@ impl FromStr for Bucket {
         let prefix = prefix.trim_end_matches('/');
         let named = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
         let is_name = (3..=63).contains(&name.len()) && name.bytes().all(named);
-        if !is_name || prefix.contains(['?', '#', '@', '\\']) || Key::parse(prefix).is_err() {
+        let is_prefix = !prefix.starts_with('/') && !prefix.contains(['?', '#', '@', '\\']);
+        if !is_name || !is_prefix || Key::parse(prefix).is_err() {
             return Err(Invalid::Bucket);
         }
         let retry =
