@@ -16,6 +16,17 @@ use crate::support::mqtt::{self, Device, V4, V5};
 
 const TOPIC: &str = "t0/devices/dev-01/telemetry";
 
+/// A PUBLISH of `QoS` 2 with the id 6, for the first time or again.
+fn qos_2(version: u8, is_again: bool) -> Vec<u8> {
+    let mut packet = mqtt::publish(version, 2, 6, TOPIC.as_bytes(), br#"{"t":1}"#);
+    packet[0] |= u8::from(is_again) << 3;
+    packet
+}
+
+async fn answered(device: &mut Device, first: u8) {
+    assert_eq!(device.packet().await.expect("an answer")[..4], [first, 2, 0, 6]);
+}
+
 #[tokio::test]
 async fn a_puback_waits_for_the_commit() {
     let node = Node::start().await;

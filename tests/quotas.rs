@@ -1,13 +1,14 @@
 //! What devices may use: room in quarantine, messages and bytes, new devices, metrics. Whatever one of them sends, the
 //! others are served.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use chrono::Utc;
 use fleetlog_aggregates::telemetry::Reason;
 use fleetlog_api::rest;
-use fleetlog_engine::ingest::{Fate, STRANGERS_A_MINUTE, STRANGERS_PAYLOAD};
+use fleetlog_engine::ingest::{self, Closed, Excess, Fate, Receipt, STRANGERS_A_MINUTE, STRANGERS_PAYLOAD};
 use fleetlog_event_log::quarantine::TENANT_MESSAGES;
 use futures::future::join_all;
 use sqlx::Executor;
@@ -166,6 +167,14 @@ async fn a_device_of_mqtt_3_waits_for_its_quota_and_loses_nothing() {
     assert!(counters.contains(waited), "it waits: {counters}");
 }
 
+/// Submits a message that is refused beyond a quota.
+async fn submit_or_refuse(
+    connection: &ingest::Handle,
+    topic: impl Into<Arc<str>>,
+) -> Result<Receipt, Closed> {
+    connection.submit_as(topic, "{}".into(), Utc::now(), Excess::IsRefused, None).await
+}
+
 #[tokio::test]
 async fn one_tenants_quota_is_not_anothers() {
     let node = Node::start().await;
@@ -177,7 +186,7 @@ async fn one_tenants_quota_is_not_anothers() {
     let connection = node.ingest.for_connection();
     let mut refused = 0;
     for number in 0..100 {
-        let submitted = connection.submit_or_refuse("t1/devices/d/telemetry", "{}".into(), Utc::now()).await;
+        let submitted = submit_or_refuse(&connection, "t1/devices/d/telemetry").await;
         refused += usize::from(submitted.expect("open").await == Ok(Fate::OverQuota));
         let beside = node.ingest(BYSTANDER, format!(r#"{{"msg_id":{number}}}"#)).await;
         assert!(matches!(beside, Ok(Fate::Recorded(_))), "{beside:?}");
@@ -194,7 +203,7 @@ async fn twenty_thousand_new_devices_at_once_are_not_twenty_thousand_events() {
     let mut receipts = vec![];
     for number in 0..20_000 {
         let topic = format!("t0/devices/new-{number}/telemetry");
-        receipts.push(connection.submit_or_refuse(topic, "{}".into(), Utc::now()).await.expect("open"));
+        receipts.push(submit_or_refuse(&connection, topic).await.expect("open"));
         if number % 1000 == 0 {
             let beside = node.ingest(BYSTANDER, format!(r#"{{"msg_id":{number}}}"#)).await;
             assert!(matches!(beside, Ok(Fate::Recorded(_))), "{beside:?}");

@@ -4,12 +4,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fleetlog_engine::devices::sessions::{Owner, Sessions};
+use fleetlog_engine::devices::sessions::{Client, Sessions};
 use fleetlog_engine::dispatch::outlet::{CommandOutlet, Delivery, Message};
 use rstest::rstest;
 use sqlx::Executor;
 
-use super::TOPIC;
+use super::{answered, qos_2};
 use crate::support::mqtt::{self, Device, V4, V5};
 use crate::support::{Node, eventually};
 
@@ -39,17 +39,6 @@ async fn open(
 
 fn command(number: u32) -> Message {
     Message { topic: COMMANDS.into(), payload: number.to_string(), expires_in_s: 60, answer_within_s: 0 }
-}
-
-/// A PUBLISH of `QoS` 2 with the id 6, for the first time or again.
-fn publish(version: u8, is_again: bool) -> Vec<u8> {
-    let mut packet = mqtt::publish(version, 2, 6, TOPIC.as_bytes(), br#"{"t":1}"#);
-    packet[0] |= u8::from(is_again) << 3;
-    packet
-}
-
-async fn answered(device: &mut Device, first: u8) {
-    assert_eq!(device.packet().await.expect("an answer")[..4], [first, 2, 0, 6]);
 }
 
 #[rstest]
@@ -99,13 +88,13 @@ async fn what_a_client_does_not_want_to_hear_any_more_it_does_not_hear_when_it_i
 async fn a_publish_of_qos_2_that_is_sent_again_over_another_connection_is_stored_once(#[case] version: u8) {
     let node = Node::start().await;
     let (mut device, _) = resume(node.address, version, "dev-01").await;
-    device.send(&publish(version, false)).await;
+    device.send(&qos_2(version, false)).await;
     answered(&mut device, 0x50).await;
     let other = node.join().await;
     for node in [&node, &other] {
         let (mut device, present) = resume(node.address, version, "dev-01").await;
         assert!(present);
-        device.send(&publish(version, true)).await;
+        device.send(&qos_2(version, true)).await;
         answered(&mut device, 0x50).await;
     }
     assert_eq!(node.recorded("t0/dev-01").await.len(), 1);
@@ -113,7 +102,7 @@ async fn a_publish_of_qos_2_that_is_sent_again_over_another_connection_is_stored
     let (mut device, _) = resume(node.address, version, "dev-01").await;
     device.send(&[0x62, 2, 0, 6]).await;
     answered(&mut device, 0x70).await;
-    device.send(&publish(version, false)).await;
+    device.send(&qos_2(version, false)).await;
     answered(&mut device, 0x50).await;
     assert_eq!(node.recorded("t0/dev-01").await.len(), 2);
 }
@@ -126,11 +115,11 @@ async fn a_publish_of_qos_2_whose_connection_is_lost_while_it_is_stored_is_store
     let node = Node::start().await;
     let (mut device, _) = resume(node.address, version, "dev-01").await;
     let held = node.hold_appends().await;
-    device.send(&publish(version, false)).await;
+    device.send(&qos_2(version, false)).await;
     node.append_waits().await;
     drop(device);
     let (mut device, _) = resume(node.address, version, "dev-01").await;
-    device.send(&publish(version, true)).await;
+    device.send(&qos_2(version, true)).await;
     drop(held);
     answered(&mut device, 0x50).await;
     assert_eq!(node.recorded("t0/dev-01").await.len(), 1);
@@ -186,7 +175,7 @@ async fn the_clients_of_a_node_that_ended_without_a_word_count_as_away_and_their
  {
     let node = Node::start().await;
     let [ended, other] = [(); 2].map(|()| Sessions::new(node.log.clone()));
-    let (client, hour) = (Owner::new(None, "dev-01"), Duration::from_hours(1));
+    let (client, hour) = (Client::new(None, "dev-01"), Duration::from_hours(1));
     let begun = ended.begin(client, None, hour, false).await.expect("begun");
     assert_eq!(begun.earlier, None);
     let held = ended.hold(&begun.session, 6).await;

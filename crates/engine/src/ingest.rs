@@ -27,6 +27,7 @@ use fleetlog_event_log::{EventLog, Position};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use handle::new_msg_id;
 pub use handle::{Excess, Handle, Receipt};
 pub use lane::{POSTPONED, QUARANTINED_PAYLOAD};
 pub use quota::{BURST_S, STRANGERS_BYTES_PER_S, STRANGERS_PER_S};

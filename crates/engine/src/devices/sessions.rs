@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use fleetlog_event_log::backoff::Backoff;
 use fleetlog_event_log::{Error, EventLog};
 use parking_lot::Mutex;
 use sqlx::Row;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::ingest;
+use crate::ingest::retry::patience;
 
 /// How long a session is kept at most while its client is away.
 pub const KEPT: Duration = Duration::from_hours(7 * 24);
@@ -46,9 +48,10 @@ struct Inner {
     here: Mutex<usize>,
 }
 
-/// Whose session it is.
+/// A client: whose, and the id it says, which may have 65,535 bytes. A client id belongs to the user who has said it: two users
+/// who say the same one are two clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Owner([u8; 32]);
+pub struct Client([u8; 32]);
 
 /// A subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +67,7 @@ pub struct Kept {
 /// A session that a connection goes on with. Dropping it does not end it: see [`Sessions::leave`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    owner: Owner,
+    client: Client,
     id: Uuid,
     connection: Uuid,
 }
@@ -82,7 +85,7 @@ pub struct Begun {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lost;
 
-impl Owner {
+impl Client {
     /// The client that says this id, of the user who has logged in with this name.
     #[must_use]
     pub fn new(username: Option<&str>, client_id: &str) -> Self {
@@ -90,9 +93,9 @@ impl Owner {
         for part in [username.unwrap_or_default().as_bytes(), b"\0", client_id.as_bytes()] {
             context.update(part);
         }
-        let mut owner = [0; 32];
-        owner.copy_from_slice(context.finish().as_ref());
-        Self(owner)
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.finish().as_ref());
+        Self(digest)
     }
 }
 
@@ -113,7 +116,7 @@ impl Sessions {
     /// away, at most [`KEPT`]. With `anew` an earlier one is forgotten.
     pub async fn begin(
         &self,
-        owner: Owner,
+        client: Client,
         username: Option<&str>,
         kept: Duration,
         anew: bool,
@@ -121,7 +124,7 @@ impl Sessions {
         self.0.beat_unless_seen().await?;
         let (id, connection) = (Uuid::now_v7(), Uuid::now_v7());
         let begin = sqlx::query(BEGIN)
-            .bind(owner.0)
+            .bind(client.0)
             .bind(username.unwrap_or_default())
             .bind(id)
             .bind(connection)
@@ -133,12 +136,12 @@ impl Sessions {
         *self.0.here.lock() += 1;
         let known: Uuid = row.try_get("session_id")?;
         let earlier = if known == id { None } else { Some(kept_of(&row)?) };
-        Ok(Begun { session: Session { owner, id: known, connection }, earlier })
+        Ok(Begun { session: Session { client, id: known, connection }, earlier })
     }
 
     /// Forgets a client's session, if it has one: it has come back without asking for any.
-    pub async fn forget(&self, owner: Owner) -> Result<(), Error> {
-        let forget = sqlx::query("DELETE FROM device_sessions WHERE client = $1").bind(owner.0);
+    pub async fn forget(&self, client: Client) -> Result<(), Error> {
+        let forget = sqlx::query("DELETE FROM device_sessions WHERE client = $1").bind(client.0);
         self.0.turn(forget.execute(self.0.log.pool())).await?;
         Ok(())
     }
@@ -149,20 +152,16 @@ impl Sessions {
         let filters: Vec<&str> = subscriptions.iter().map(|kept| &*kept.filter).collect();
         let qualities: Vec<i16> = subscriptions.iter().map(|kept| kept.quality.into()).collect();
         let numbers: Vec<Option<i64>> = subscriptions.iter().map(|kept| kept.number.map(i64::from)).collect();
-        let mut patience = Patience::default();
-        loop {
+        let (filters, qualities, numbers) = (&filters, &qualities, &numbers);
+        let kept = self.0.until_done(|| async move {
             let keep = sqlx::query(
                 "UPDATE device_sessions SET filters = $3, qualities = $4, numbers = $5
                  WHERE client = $1 AND connection = $2",
             );
-            let keep = keep.bind(session.owner.0).bind(session.connection);
-            let keep = keep.bind(&filters).bind(&qualities).bind(&numbers);
-            match self.0.turn(keep.execute(self.0.log.pool())).await {
-                Ok(kept) if kept.rows_affected() > 0 => return Ok(()),
-                Ok(_) => return Err(Lost),
-                Err(error) => patience.after(&error).await,
-            }
-        }
+            let keep = keep.bind(session.client.0).bind(session.connection);
+            keep.bind(filters).bind(qualities).bind(numbers).execute(self.0.log.pool()).await
+        });
+        if kept.await.rows_affected() > 0 { Ok(()) } else { Err(Lost) }
     }
 
     /// The connection has ended: the session is kept for this long, or what [`Sessions::begin`] said. With zero it is over.
@@ -171,16 +170,17 @@ impl Sessions {
             let mut here = self.0.here.lock();
             *here = here.saturating_sub(1);
         }
+        let (client, connection) = (session.client.0, session.connection);
         let left = if kept == Some(Duration::ZERO) {
-            sqlx::query("DELETE FROM device_sessions WHERE client = $1 AND connection = $2")
+            let over = sqlx::query("DELETE FROM device_sessions WHERE client = $1 AND connection = $2");
+            over.bind(client).bind(connection)
         } else {
-            sqlx::query(
+            let away = sqlx::query(
                 "UPDATE device_sessions SET node = NULL, left_at = clock_timestamp(), kept_s = coalesce($3, kept_s)
                  WHERE client = $1 AND connection = $2",
-            )
+            );
+            away.bind(client).bind(connection).bind(kept.map(seconds))
         };
-        let left = left.bind(session.owner.0).bind(session.connection);
-        let left = if kept == Some(Duration::ZERO) { left } else { left.bind(kept.map(seconds)) };
         self.0.turn(left.execute(self.0.log.pool())).await?;
         Ok(())
     }
@@ -189,33 +189,26 @@ impl Sessions {
     /// given before. A message that is sent again, over whichever connection, is a duplicate then. Tries until the database
     /// answers.
     pub async fn hold(&self, session: &Session, packet_id: u16) -> String {
-        let msg_id = format!("auto-{}", Uuid::now_v7());
-        let mut patience = Patience::default();
-        loop {
+        let msg_id = &ingest::new_msg_id();
+        let held = self.0.until_done(|| async move {
             let hold = sqlx::query_scalar(
                 "INSERT INTO device_messages AS held (session_id, packet_id, msg_id) VALUES ($1, $2, $3)
                  ON CONFLICT ON CONSTRAINT device_messages_key DO UPDATE SET msg_id = held.msg_id
                  RETURNING msg_id",
             );
-            let hold = hold.bind(session.id).bind(i32::from(packet_id)).bind(&msg_id);
-            match self.0.turn(hold.fetch_one(self.0.log.pool())).await {
-                Ok(msg_id) => return msg_id,
-                Err(error) => patience.after(&error).await,
-            }
-        }
+            let hold = hold.bind(session.id).bind(i32::from(packet_id)).bind(msg_id);
+            hold.fetch_one(self.0.log.pool()).await
+        });
+        held.await
     }
 
     /// The client will not send it again: the packet id is free for another message. Tries until the database takes it.
     pub async fn release(&self, session: &Session, packet_id: u16) {
-        let mut patience = Patience::default();
-        loop {
+        let released = self.0.until_done(|| async move {
             let release = sqlx::query("DELETE FROM device_messages WHERE session_id = $1 AND packet_id = $2");
-            let release = release.bind(session.id).bind(i32::from(packet_id));
-            match self.0.turn(release.execute(self.0.log.pool())).await {
-                Ok(_) => return,
-                Err(error) => patience.after(&error).await,
-            }
-        }
+            release.bind(session.id).bind(i32::from(packet_id)).execute(self.0.log.pool()).await
+        });
+        released.await;
     }
 
     /// This node ends, and all its connections with it.
@@ -265,13 +258,13 @@ impl Sessions {
 const BEGIN: &str = "
     WITH before AS (
         SELECT session_id, filters, qualities, numbers
-        FROM device_sessions AS session LEFT JOIN device_nodes AS alive USING (node)
+        FROM device_sessions AS session LEFT JOIN device_nodes USING (node)
         WHERE client = $1 AND NOT $7
           AND (coalesce(left_at, seen_at) + make_interval(secs => kept_s) > clock_timestamp()
                OR seen_at + make_interval(secs => $8) > clock_timestamp())
         FOR UPDATE OF session
     )
-    INSERT INTO device_sessions AS session
+    INSERT INTO device_sessions
         (client, username, session_id, connection, node, kept_s, filters, qualities, numbers)
     SELECT $1, $2, coalesce(session_id, $3), $4, $5, $6,
            coalesce(filters, '{}'), coalesce(qualities, '{}'), coalesce(numbers, '{}')
@@ -305,7 +298,7 @@ const CROWD_OUT: &str = "
 
 /// Removes what belongs to sessions that are over.
 const CLEAR: &str = "
-    DELETE FROM device_messages AS held WHERE (session_id, packet_id) IN (
+    DELETE FROM device_messages WHERE (session_id, packet_id) IN (
         SELECT session_id, packet_id FROM device_messages LEFT JOIN device_sessions AS session USING (session_id)
         WHERE session.session_id IS NULL LIMIT $1)";
 
@@ -315,6 +308,25 @@ impl Inner {
         // Nobody closes the semaphore.
         let _place = self.places.acquire().await;
         statement.await
+    }
+
+    /// Runs a statement until the database takes it. Only the first failure is told.
+    async fn until_done<T, F>(&self, attempt: impl Fn() -> F) -> T
+    where
+        F: Future<Output = sqlx::Result<T>>,
+    {
+        let (mut backoff, mut is_told) = (patience(), false);
+        loop {
+            match self.turn(attempt()).await {
+                Ok(done) => return done,
+                Err(error) if !is_told => {
+                    is_told = true;
+                    tracing::warn!(%error, "failed to write a device's session; trying again");
+                }
+                Err(_) => {}
+            }
+            backoff.wait().await;
+        }
     }
 
     /// Before a session begins: those of a node that nobody knows are over when the node ends.
@@ -331,29 +343,6 @@ impl Inner {
         beat.bind(self.node).execute(self.log.pool()).await?;
         *self.seen.lock() = Some(now);
         Ok(())
-    }
-}
-
-/// Waits between the tries of one statement.
-struct Patience {
-    backoff: Backoff,
-    is_told: bool,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-        Self { backoff, is_told: false }
-    }
-}
-
-impl Patience {
-    /// Waits after a failure, and tells of the first.
-    async fn after(&mut self, error: &sqlx::Error) {
-        if !std::mem::replace(&mut self.is_told, true) {
-            tracing::warn!(%error, "failed to write a device's session; trying again");
-        }
-        self.backoff.wait().await;
     }
 }
 

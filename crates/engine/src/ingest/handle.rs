@@ -109,18 +109,8 @@ impl Handle {
         self.submit_as(topic, payload, received_at, Excess::Waits, None).await
     }
 
-    /// Submits a message like [`Handle::submit`], but instead of waiting for a quota answers [`Fate::OverQuota`].
-    pub async fn submit_or_refuse(
-        &self,
-        topic: impl Into<Arc<str>>,
-        payload: Bytes,
-        received_at: DateTime<Utc>,
-    ) -> Result<Receipt, Closed> {
-        self.submit_as(topic, payload, received_at, Excess::IsRefused, None).await
-    }
-
-    /// Submits a message like one of the others. If its payload has no `msg_id`, it gets this one: the sender may send it
-    /// again, and knows that it is the same.
+    /// Submits a message like [`Handle::submit`]. What is beyond a quota waits, or is answered with [`Fate::OverQuota`]. If
+    /// its payload has no `msg_id`, it gets the one that is given: the sender may send it again, and knows that it is the same.
     pub async fn submit_as(
         &self,
         topic: impl Into<Arc<str>>,
@@ -171,6 +161,11 @@ impl Handle {
     }
 }
 
+/// An id for a message whose payload has none.
+pub(crate) fn new_msg_id() -> String {
+    format!("auto-{}", Uuid::now_v7())
+}
+
 impl Receipt {
     /// A receipt that is answered at once.
     fn of(fate: Fate) -> Self {
@@ -207,7 +202,7 @@ impl Message {
 
     /// The message id of a message whose payload has none.
     pub(super) fn msg_id(&self) -> String {
-        self.msg_id.clone().unwrap_or_else(|| format!("auto-{}", Uuid::now_v7()))
+        self.msg_id.clone().unwrap_or_else(new_msg_id)
     }
 
     /// The message as the domain takes it.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use fleetlog_engine::devices::sessions::{Lost, Session};
+use fleetlog_engine::devices::sessions::{Client, Lost, Session};
 use fleetlog_engine::ingest::{self, Closed, Receipt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
@@ -26,7 +26,6 @@ use super::input::{Input, Next};
 use super::limits::{Network, Share};
 use super::line::{End, Line};
 use super::outgoing::Outgoing;
-use super::sessions::Client;
 use super::subscriptions::{Command, Subscription};
 use crate::instruments;
 use crate::protocol::{Ack, Grant, MAX_PACKET, Protocol, Reason, Violation, Wanted};
@@ -106,13 +105,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// Boxed, it is moved without being copied: a future keeps room for both ends of a move.
     pub(super) fn new(server: Arc<Server>, stream: S, network: Network, guest: Guest) -> Box<Self> {
-        let Guest { protocol, hello, access, begun, input, outgoing } = guest;
+        let Guest { protocol, hello, access, client, begun, input, outgoing } = guest;
         if hello.has_will {
             instruments::WILLS_DROPPED.increment(1);
         }
-        let (client, line) = (Client::new(access.user(), &hello.client_id), Arc::new(Line::default()));
+        let line = Arc::new(Line::default());
         let number = server.roster.number();
-        server.roster.enter(client.clone(), number, access.clone(), Arc::clone(&line));
+        server.roster.enter(client, number, access.clone(), Arc::clone(&line));
         let (session, earlier) = begun.map_or((None, None), |begun| (Some(begun.session), begun.earlier));
         let mut connection = Box::new(Self {
             ingest: Arc::new(server.ingest.for_connection()),
@@ -192,7 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Gives its place up, and the commands that its device may not have.
     fn leave(&mut self) {
-        self.server.roster.leave(&self.client, self.number);
+        self.server.roster.leave(self.client, self.number);
         self.server.after_login.give_up(self.number);
         self.subscriptions.clear();
         let waiting = self.line.close();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use fleetlog_engine::devices::sessions::{Begun, KEPT, Owner};
+use fleetlog_engine::devices::sessions::{Begun, Client, KEPT};
 use fleetlog_event_log::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -25,6 +25,7 @@ pub(super) struct Guest {
     pub(super) protocol: Protocol,
     pub(super) hello: Hello,
     pub(super) access: Access,
+    pub(super) client: Client,
     /// Its session, if it has asked for one that outlives the connection.
     pub(super) begun: Option<Begun>,
     /// What the client has sent after CONNECT.
@@ -56,7 +57,9 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
             if let Some(assigned) = &assigned {
                 hello.client_id.clone_from(assigned);
             }
-            let Ok(begun) = session(server, &hello, &access).await else {
+            let user = access.user();
+            let client = Client::new(user.as_deref(), &hello.client_id);
+            let Ok(begun) = session(server, &hello, client, user.as_deref()).await else {
                 protocol.refuse(Refusal::Unavailable, &mut outgoing.bytes);
                 return Err(outgoing);
             };
@@ -71,7 +74,7 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
                 }
                 return Err(outgoing);
             }
-            Ok(Guest { protocol, hello, access, begun, input, outgoing })
+            Ok(Guest { protocol, hello, access, client, begun, input, outgoing })
         }
         Err(refusal) => {
             instruments::LOGINS_REFUSED.increment(1);
@@ -82,13 +85,16 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// The session that the client goes on with, or a new one; none if it asks for none.
-async fn session(server: &Server, hello: &Hello, access: &Access) -> Result<Option<Begun>, Error> {
-    let user = access.user();
-    let owner = Owner::new(user.as_deref(), &hello.client_id);
+async fn session(
+    server: &Server,
+    hello: &Hello,
+    client: Client,
+    user: Option<&str>,
+) -> Result<Option<Begun>, Error> {
     let begun = if hello.expiry_s.is_some() {
-        server.sessions.begin(owner, user.as_deref(), kept(hello), hello.starts_clean).await.map(Some)
+        server.sessions.begin(client, user, kept(hello), hello.starts_clean).await.map(Some)
     } else {
-        server.sessions.forget(owner).await.map(|()| None)
+        server.sessions.forget(client).await.map(|()| None)
     };
     begun.inspect_err(|error| tracing::warn!(%error, "failed to look a device's session up"))
 }

@@ -1,8 +1,5 @@
 //! Who is connected here, so that a client that comes back releases the connection it left, and a connection ends with
 //! what it was made with.
-//!
-//! A client id belongs to the user who has connected with it: two devices that say the same one are two clients, and
-//! neither touches the other's connection.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,10 +8,10 @@ use std::time::Duration;
 
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_engine::devices::credentials::watch::Ended;
+use fleetlog_engine::devices::sessions::Client;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::auth::Access;
 use super::line::{End, Line};
@@ -29,41 +26,11 @@ pub(super) struct Roster {
     next: AtomicU64,
 }
 
-/// The longest client id that is kept as it is, in bytes.
-const SHORT: usize = 64;
-
-/// A client: whose, and the id it says.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Client {
-    /// The user; `None` is everyone without credentials.
-    user: Option<Box<str>>,
-    id: Id,
-}
-
-/// A client id. A long one is kept as its digest: it may have 65,535 bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Id {
-    Short(Box<str>),
-    Long(Uuid),
-}
-
 /// One connection's place.
 struct Seat {
     number: u64,
     access: Access,
     line: Arc<Line>,
-}
-
-impl Client {
-    /// The client of this user that says this id.
-    pub(super) fn new(user: Option<String>, id: &str) -> Self {
-        let id = if id.len() <= SHORT {
-            Id::Short(id.into())
-        } else {
-            Id::Long(Uuid::new_v5(&Uuid::NAMESPACE_OID, id.as_bytes()))
-        };
-        Self { user: user.map(Into::into), id }
-    }
 }
 
 impl Roster {
@@ -80,10 +47,10 @@ impl Roster {
     }
 
     /// Gives a place up, if it is still this connection's.
-    pub(super) fn leave(&self, client: &Client, number: u64) {
+    pub(super) fn leave(&self, client: Client, number: u64) {
         let mut seats = self.seats();
-        if seats.get(client).is_some_and(|seat| seat.number == number) {
-            seats.remove(client);
+        if seats.get(&client).is_some_and(|seat| seat.number == number) {
+            seats.remove(&client);
         }
     }
 
