@@ -154,6 +154,27 @@ async fn a_device_that_comes_back_without_a_receipt_gets_the_command_again_in_th
 }
 
 #[tokio::test]
+async fn a_command_that_was_cancelled_is_not_sent_again_to_a_device_that_comes_back_without_a_receipt() {
+    let fleet = Fleet::start().await;
+    fleet.register("dev-01").await;
+    let mut device = fleet.listener("dev-01").await;
+    let patient = NewCommand { timeout_s: Some(3600), max_attempts: Some(1), ..ping("dev-01") };
+    let cancelled = fleet.send(patient).await;
+    assert_eq!(device.device.packet().await.expect("PUBLISH")[0], 0x32);
+    fleet.until(cancelled, |state| state.status == Status::Sent).await;
+    drop(device);
+    fleet.commands.cancel(&t0(&fleet.node.log), cancelled, None, actor("user:2")).await.expect("cancelled");
+    let mut device = fleet.listener("dev-01").await;
+    device.device.report("t0/devices/dev-01/telemetry", "{}").await;
+    let next = fleet.send(ping("dev-01")).await;
+    let command = device.command().await;
+    assert_eq!(command["cmd_id"], json!(next));
+    device.ack(&command).await;
+    assert!(device.device.is_silent());
+    fleet.assert_verified().await;
+}
+
+#[tokio::test]
 async fn a_command_that_its_device_does_not_take_fails_and_is_not_called_sent() {
     let fleet = Fleet::start().await;
     fleet.register("dev-01").await;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use fleetlog_aggregates::command::{Command, Input, Next, Request};
-use fleetlog_aggregates::identity::{StreamId, Tenant};
-use fleetlog_aggregates::topic::Channel;
+use fleetlog_aggregates::command::{Command, Input, Next, Request, Status};
+use fleetlog_aggregates::identity::{StreamId, Tenant, Uid};
+use fleetlog_aggregates::topic::{Channel, Topic};
 use fleetlog_event_log::backoff::Backoff;
 use fleetlog_event_log::control::{Actor, ExecuteError, Metadata, Record};
 use fleetlog_event_log::crash;
@@ -62,6 +62,11 @@ struct Payload<'a> {
     expires_at: String,
 }
 
+/// The topic of a device's commands.
+pub(super) fn topic(tenant: &Tenant, uid: &Uid) -> String {
+    Topic { tenant: tenant.clone(), uid: uid.clone(), channel: Channel::Commands }.to_string()
+}
+
 impl Task {
     pub(super) fn new(log_id: LogId, cmd_id: Uuid, due: Due, open: &OpenCommand) -> Self {
         let metadata = Metadata {
@@ -84,6 +89,25 @@ impl Sender {
             Done::Again
         });
         (cmd_id, done)
+    }
+
+    /// Publishes an attempt again whose device has come back without a receipt for it, if the command's record says that it is
+    /// still under way: one that was cancelled meanwhile is not to be carried out.
+    pub(super) async fn repeat(self, cmd_id: Uuid, topic: String) -> (Uuid, Done) {
+        let _place = self.places.acquire().await;
+        match self.log.load_record::<Command>(&StreamId::new(&self.tenant, cmd_id)).await {
+            Ok(record) if record.aggregate.status() == Some(Status::Sent) => {
+                if self.lease.is_current() && !self.log.terms().of(self.tenant.as_str()).suspended {
+                    instruments::COMMANDS_PUBLISHED.increment(1);
+                    self.outlet.publish_kept(&topic);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "failed to read a command before sending it again; its next attempt is due in time");
+            }
+        }
+        (cmd_id, Done::Repeated)
     }
 
     async fn attempt(self, task: Task) -> Done {
@@ -157,7 +181,7 @@ impl Sender {
             issued_at: moment(task.requested_at),
             expires_at: moment(request.expires_at),
         };
-        let topic = format!("{}/devices/{}/{}", self.tenant, request.device_uid, Channel::Commands.as_str());
+        let topic = topic(&self.tenant, &request.device_uid);
         let payload = serde_json::to_string(&payload).ok()?;
         Some(Message { topic, payload, expires_in_s, answer_within_s: request.timeout_s })
     }

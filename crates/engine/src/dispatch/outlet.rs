@@ -16,8 +16,8 @@ pub struct Message {
     pub payload: String,
     /// The broker must not deliver the message after this many seconds.
     pub expires_in_s: u32,
-    /// How many seconds the device has to answer. One that comes back within this time, and has not acknowledged the
-    /// message, gets it again from an outlet that knows.
+    /// How many seconds the device has to answer. An outlet that knows keeps the message for that long if the device goes away
+    /// without a receipt for it.
     pub answer_within_s: u32,
 }
 
@@ -44,4 +44,12 @@ pub trait CommandOutlet: Send + Sync + 'static {
 
     /// The topics of devices that begin to listen. `None` if the broker does not report them.
     fn arrivals(&self) -> Option<broadcast::Receiver<Arc<str>>>;
+
+    /// Whether a message to this topic is kept, because its device has left without a receipt for it.
+    fn is_kept(&self, _topic: &str) -> bool {
+        false
+    }
+
+    /// Publishes the message that is kept for this topic again.
+    fn publish_kept(&self, _topic: &str) {}
 }

@@ -35,6 +35,8 @@ pub(super) enum Done {
     Absent,
     /// The broker did not answer, or the record was ahead of the followed log.
     Again,
+    /// An attempt that is under way was published again, or is over: nothing follows from it.
+    Repeated,
 }
 
 /// A command that has not ended.
@@ -73,6 +75,8 @@ pub(super) struct Schedule {
     open: HashMap<Uuid, OpenCommand>,
     queues: HashMap<Uid, BTreeMap<Position, Uuid>>,
     timers: BTreeSet<(DateTime<Utc>, Uuid)>,
+    /// The commands whose device has begun to listen while their attempt is under way: it may not have had them.
+    returned: Vec<Uuid>,
 }
 
 /// An event of a command, as read from the log.
@@ -120,7 +124,27 @@ impl Schedule {
             self.close(cmd_id);
         } else {
             self.reschedule(cmd_id);
+            self.note_return(cmd_id);
         }
+    }
+
+    /// Notes that the device of a command whose attempt is under way has begun to listen since the publish.
+    fn note_return(&mut self, cmd_id: Uuid) {
+        let Some(open) = self.open.get_mut(&cmd_id) else { return };
+        if open.arrived && open.busy.is_none() && open.state.status() == Some(Status::Sent) {
+            open.arrived = false;
+            self.returned.push(cmd_id);
+        }
+    }
+
+    /// Takes the commands whose device has come back while their attempt is under way.
+    pub(super) fn returned(&mut self) -> Vec<Uuid> {
+        std::mem::take(&mut self.returned)
+    }
+
+    /// The devices that have open commands.
+    pub(super) fn devices(&self) -> Vec<Uid> {
+        self.queues.keys().cloned().collect()
     }
 
     /// The number of open commands.
@@ -167,7 +191,7 @@ impl Schedule {
 
     /// Reports the outcome of what was due.
     pub(super) fn done(&mut self, cmd_id: Uuid, done: Done, now: DateTime<Utc>) {
-        let Some(open) = self.open.get_mut(&cmd_id) else { return };
+        let Some(open) = self.open.get_mut(&cmd_id).filter(|_| done != Done::Repeated) else { return };
         open.busy = None;
         match done {
             Done::Recorded(position) => open.busy = Some(position).filter(|&position| position > open.last),
@@ -178,8 +202,10 @@ impl Schedule {
                 open.absences += 1;
             }
             Done::Again => open.not_before = now + AGAIN,
+            Done::Repeated => {}
         }
         self.reschedule(cmd_id);
+        self.note_return(cmd_id);
     }
 
     /// The devices that were absent at the last attempt.
@@ -195,6 +221,7 @@ impl Schedule {
             (open.not_before, open.arrived) = (DateTime::<Utc>::MIN_UTC, true);
         }
         self.reschedule(first);
+        self.note_return(first);
     }
 
     fn is_first(&self, cmd_id: Uuid) -> bool {

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::attempt::{Sender, Task};
+use super::attempt::{self, Sender, Task};
 use super::batch_runner::{BatchId, Notice};
 use super::outlet::CommandOutlet;
 use super::schedule::{CommandEvent, Done, Schedule};
@@ -114,6 +114,12 @@ impl TenantWorker {
         let mut reading = Box::pin(read(follower));
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut arrivals = self.outlet.arrivals();
+        // What was kept for a device that came back before this began.
+        for uid in self.schedule.devices() {
+            if self.outlet.is_kept(&attempt::topic(&self.tenant, &uid)) {
+                self.schedule.arrived(&uid);
+            }
+        }
         let mut looks = tokio::time::interval(LOOK_EVERY);
         let mut turning = tokio::time::interval(TURN_EVERY);
         let mut looked = self.log.now();
@@ -123,6 +129,14 @@ impl TenantWorker {
                 let Some(open) = self.schedule.get(cmd_id) else { continue };
                 let task = Task::new(self.log_id, cmd_id, due, open);
                 work.spawn(self.sender(&places).work(task));
+            }
+            for cmd_id in self.schedule.returned() {
+                let Some(open) = self.schedule.get(cmd_id) else { continue };
+                let topic = attempt::topic(&self.tenant, &open.uid);
+                // Most devices have left with a receipt.
+                if self.outlet.is_kept(&topic) {
+                    work.spawn(self.sender(&places).repeat(cmd_id, topic));
+                }
             }
             instruments::COMMANDS_OPEN.with([self.tenant.to_string().into()]).set(self.schedule.len() as f64);
             tokio::select! {
@@ -196,7 +210,7 @@ impl TenantWorker {
                 self.schedule.arrived(&topic.uid);
             }
             Some(_) => {}
-            None => self.schedule.absent().iter().for_each(|uid| self.schedule.arrived(uid)),
+            None => self.schedule.devices().iter().for_each(|uid| self.schedule.arrived(uid)),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Who listens for commands, and the way to them.
 //!
 //! A device that goes away without a receipt for a command may never have had it. The command is kept for as long as
-//! its attempt waits for an answer, and sent again when the device is back.
+//! its attempt waits for an answer. When the device is back, the dispatcher looks whether the command is still to be carried
+//! out, and has it sent again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub(super) struct Command {
     pub(super) payload: Bytes,
     /// It is of no use after this moment.
     pub(super) expires: Instant,
-    /// Until then it is sent again to a device that comes back.
+    /// Until then it may be sent again to a device that comes back.
     again_until: Instant,
 }
 
@@ -80,27 +81,40 @@ impl Default for Subscriptions {
 }
 
 impl Subscriptions {
-    /// Takes a listener in. What the device left without a receipt for is sent again.
+    /// Takes a listener in.
     pub(super) fn enter(&self, topic: &str, listener: Listener) -> Subscription {
         let topic: Arc<str> = topic.into();
         self.listeners().entry(Arc::clone(&topic)).or_default().push(listener.clone());
-        if let Some(command) = self.0.left_behind.lock().take(&topic, Instant::now()) {
-            listener.line.send(command);
-        }
-        // It fails where nobody sends commands.
-        let _ = self.0.arrivals.send(Arc::clone(&topic));
+        self.arrived(Arc::clone(&topic));
         Subscription { subscriptions: self.clone(), topic, listener }
     }
 
-    /// Keeps a command whose device has left without a receipt. If the device is back already, it gets it now.
+    /// Keeps a command whose device has left without a receipt. It may be back already.
     pub(super) fn leave_behind(&self, command: Command) {
-        let listeners = self.listeners();
-        if let Some(listeners) = listeners.get(&command.topic) {
+        let topic = Arc::clone(&command.topic);
+        self.0.left_behind.lock().keep(command, Instant::now());
+        if self.listeners().contains_key(&topic) {
+            self.arrived(topic);
+        }
+    }
+
+    /// Reports that a device listens. It fails where nobody sends commands.
+    fn arrived(&self, topic: Arc<str>) {
+        let _ = self.0.arrivals.send(topic);
+    }
+
+    /// Whether a command is kept for a topic.
+    fn is_kept(&self, topic: &str) -> bool {
+        self.0.left_behind.lock().commands.contains_key(topic)
+    }
+
+    /// Sends the command that is kept for a topic to those who listen. It stays until somebody does.
+    fn publish_kept(&self, topic: &str) {
+        let Some(listeners) = self.listeners().get(topic).cloned() else { return };
+        if let Some(command) = self.0.left_behind.lock().take(topic, Instant::now()) {
             for listener in listeners {
                 listener.line.send(command.clone());
             }
-        } else {
-            self.0.left_behind.lock().keep(command, Instant::now());
         }
     }
 
@@ -211,5 +225,13 @@ impl CommandOutlet for Outlet {
     /// The topics of those who begin to listen.
     fn arrivals(&self) -> Option<broadcast::Receiver<Arc<str>>> {
         Some(self.subscriptions.0.arrivals.subscribe())
+    }
+
+    fn is_kept(&self, topic: &str) -> bool {
+        self.subscriptions.is_kept(topic)
+    }
+
+    fn publish_kept(&self, topic: &str) {
+        self.subscriptions.publish_kept(topic);
     }
 }
