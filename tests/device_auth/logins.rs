@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Fleet;
 use crate::support::Server;
-use crate::support::mqtt::{Device, V4, V5};
+use crate::support::mqtt::{self, Device, V4, V5};
 
 /// The codes for wrong credentials and for none, in both protocols.
 const VERSIONS: [(u8, u8, u8); 2] = [(V4, 4, 5), (V5, 0x86, 0x87)];
@@ -174,4 +174,32 @@ async fn when_a_credential_was_used_is_shown() {
     let listed = fleet.api.get("/devices/dev-01/credentials").await.json();
     assert!(listed["items"][0]["last_used_at"].is_string(), "{listed}");
     assert_eq!(listed["items"][0]["active"], json!(true));
+}
+
+#[tokio::test]
+async fn a_device_that_connects_clean_and_has_no_session_writes_nothing() {
+    let fleet = Fleet::start().await;
+    let credential = fleet.device("t0", "dev-01").await;
+    let mut owner = fleet.node.owner().await;
+    // It may be read, and not written.
+    let hold = "BEGIN; LOCK TABLE device_sessions IN SHARE MODE";
+    sqlx::raw_sql(hold).execute(&mut owner).await.expect("locked");
+    for version in [V4, V5] {
+        fleet.connect(version, "dev-01", &credential).await.report("t0/devices/dev-01/telemetry", "{}").await;
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_connects_clean_has_no_session_afterwards() {
+    let fleet = Fleet::start().await;
+    let credential = fleet.device("t0", "dev-01").await;
+    let mut present = vec![];
+    for flags in [0, 0, 0b10, 0] {
+        let mut device = Device::dial(fleet.node.address, V4).await;
+        let mut connect = mqtt::connect_as(V4, "dev-01", Some(credential.login()), None);
+        connect[9] = connect[9] & !0b10 | flags;
+        device.send(&connect).await;
+        present.push(device.packet().await.expect("CONNACK"));
+    }
+    assert_eq!(present, [[0x20, 2, 0, 0], [0x20, 2, 1, 0], [0x20, 2, 0, 0], [0x20, 2, 0, 0]]);
 }

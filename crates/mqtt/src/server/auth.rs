@@ -55,11 +55,24 @@ pub(super) enum Access {
     },
 }
 
+/// A client that may come in.
+pub(super) struct Admission {
+    pub(super) access: Access,
+    /// Whether an earlier session of the client may be kept.
+    pub(super) may_have_session: bool,
+}
+
+impl From<Access> for Admission {
+    fn from(access: Access) -> Self {
+        Self { access, may_have_session: true }
+    }
+}
+
 impl Gate {
     /// Lets a client in, or says why not. Its will is not asked about: nobody is kept out by one.
-    pub(super) async fn admit(&self, hello: &Hello) -> Result<Access, Refusal> {
+    pub(super) async fn admit(&self, hello: &Hello) -> Result<Admission, Refusal> {
         match (&hello.username, &hello.password) {
-            (None, None) if self.auth == Auth::Open => Ok(Access::Anyone),
+            (None, None) if self.auth == Auth::Open => Ok(Access::Anyone.into()),
             (None, None) => Err(Refusal::NoCredentials),
             (username, password) => {
                 let username = username.as_deref().unwrap_or_default();
@@ -68,14 +81,15 @@ impl Gate {
         }
     }
 
-    async fn log_in(&self, username: &str, password: &[u8]) -> Result<Access, Refusal> {
+    async fn log_in(&self, username: &str, password: &[u8]) -> Result<Admission, Refusal> {
         if self.in_process.as_ref().is_some_and(|secret| secret.is(password)) {
             let device = username.parse().map_err(|_| Refusal::BadCredentials)?;
-            return Ok(Access::Device { device, credential_id: None });
+            return Ok(Access::Device { device, credential_id: None }.into());
         }
         match self.credentials.authenticate(username, password).await {
-            Ok(Some(Admitted { device, credential_id, .. })) => {
-                Ok(Access::Device { device, credential_id: Some(credential_id) })
+            Ok(Some(Admitted { device, credential_id, has_session, .. })) => {
+                let access = Access::Device { device, credential_id: Some(credential_id) };
+                Ok(Admission { access, may_have_session: has_session })
             }
             Ok(None) => Err(Refusal::BadCredentials),
             Err(error) => {

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::Server;
-use super::auth::Access;
+use super::auth::{Access, Admission};
 use super::input::{Input, Next};
 use super::limits::{LOGIN, MAX_CONNECT, Network};
 use super::outgoing::Outgoing;
@@ -52,14 +52,15 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
         }
     };
     match server.gate.admit(&hello).await {
-        Ok(access) => {
+        Ok(Admission { access, may_have_session }) => {
             let assigned = hello.client_id.is_empty().then(|| format!("auto-{}", Uuid::now_v7().simple()));
             if let Some(assigned) = &assigned {
                 hello.client_id.clone_from(assigned);
             }
             let user = access.user();
             let client = Client::new(user.as_deref(), &hello.client_id);
-            let Ok(begun) = session(server, &hello, client, user.as_deref()).await else {
+            let earlier = may_have_session && assigned.is_none();
+            let Ok(begun) = session(server, &hello, (client, earlier), user.as_deref()).await else {
                 protocol.refuse(Refusal::Unavailable, &mut outgoing.bytes);
                 return Err(outgoing);
             };
@@ -88,13 +89,15 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
 async fn session(
     server: &Server,
     hello: &Hello,
-    client: Client,
+    (client, may_have_one): (Client, bool),
     user: Option<&str>,
 ) -> Result<Option<Begun>, Error> {
     let begun = if hello.expiry_s.is_some() {
         server.sessions.begin(client, user, kept(hello), hello.starts_clean).await.map(Some)
-    } else {
+    } else if may_have_one {
         server.sessions.forget(client).await.map(|()| None)
+    } else {
+        Ok(None)
     };
     begun.inspect_err(|error| tracing::warn!(%error, "failed to look a device's session up"))
 }

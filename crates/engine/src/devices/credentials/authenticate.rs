@@ -22,6 +22,16 @@ pub struct Admitted {
     pub credential_id: Uuid,
     /// When the credential expires; `None` means never.
     pub expires_at: Option<DateTime<Utc>>,
+    /// Whether a session is kept for the device, from a connection of any client id.
+    pub has_session: bool,
+}
+
+/// A credential that is valid now.
+struct Good {
+    secret_hash: Vec<u8>,
+    credential_id: Uuid,
+    expires_at: Option<DateTime<Utc>>,
+    has_session: bool,
 }
 
 impl Credentials {
@@ -36,11 +46,11 @@ impl Credentials {
         }
         let (mut admitted, mut hashes) = (None, vec![]);
         // Compare every hash, so that the time does not reveal which one matched.
-        for (stored, credential_id, expires_at) in self.good(&device).await? {
-            if presented.is(&stored) {
-                admitted = Some(Admitted { device: device.clone(), credential_id, expires_at });
+        for Good { secret_hash, credential_id, expires_at, has_session } in self.good(&device).await? {
+            if presented.is(&secret_hash) {
+                admitted = Some(Admitted { device: device.clone(), credential_id, expires_at, has_session });
             }
-            hashes.push(stored);
+            hashes.push(secret_hash);
         }
         match &admitted {
             Some(Admitted { credential_id, .. }) => drop(self.0.used.lock().insert(*credential_id)),
@@ -54,8 +64,8 @@ impl Credentials {
         Ok(!self.good(device).await?.is_empty())
     }
 
-    /// The hash, id and expiry of each credential of a device that is valid now.
-    async fn good(&self, device: &Device) -> Result<Vec<(Vec<u8>, Uuid, Option<DateTime<Utc>>)>, Error> {
+    /// The credentials of a device that are valid now.
+    async fn good(&self, device: &Device) -> Result<Vec<Good>, Error> {
         let _place = self.0.lookups.take(device.tenant.as_str(), 1).await;
         let rows = sqlx::query(GOOD)
             .bind(device.tenant.as_str())
@@ -64,7 +74,12 @@ impl Credentials {
             .fetch_all(self.0.log.pool())
             .await?;
         let read = |row: sqlx::postgres::PgRow| {
-            Ok((row.try_get("secret_hash")?, row.try_get("credential_id")?, row.try_get("expires_at")?))
+            Ok(Good {
+                secret_hash: row.try_get("secret_hash")?,
+                credential_id: row.try_get("credential_id")?,
+                expires_at: row.try_get("expires_at")?,
+                has_session: row.try_get("has_session")?,
+            })
         };
         rows.into_iter().map(read).collect()
     }
@@ -72,6 +87,7 @@ impl Credentials {
 
 /// Finds the device's rows by their index first; the function then checks each by its key.
 const GOOD: &str = "
-    SELECT credential.secret_hash, credential_id, good.expires_at
+    SELECT credential.secret_hash, credential_id, good.expires_at,
+           EXISTS (SELECT FROM device_sessions WHERE username = $1 || '/' || $2) AS has_session
     FROM device_credentials AS credential JOIN good_device_credentials($3) AS good USING (credential_id)
     WHERE credential.tenant = $1 AND credential.uid = $2 AND credential.revoked_at IS NULL";
