@@ -213,3 +213,27 @@ async fn a_user_has_ten_sessions_and_those_that_were_left_first_go() {
     let left: Vec<i32> = sqlx::query_scalar(left).fetch_one(&mut owner).await.expect("read");
     assert_eq!(left, [0; 10], "the last ten");
 }
+
+#[tokio::test]
+async fn users_who_have_begun_new_sessions_are_held_to_their_bound_without_a_look_at_the_others() {
+    let node = Node::start().await;
+    let sessions = Sessions::new(node.log.clone());
+    let fill = "INSERT INTO device_sessions (client, username, session_id, connection, left_at, kept_s)
+                SELECT sha256(n::text::bytea), 't0/dev-02', gen_random_uuid(), gen_random_uuid(), clock_timestamp(), 3600
+                FROM generate_series(1, 15) AS n";
+    let mut owner = node.owner().await;
+    owner.execute(fill).await.expect("filled");
+    for nth in 0..12 {
+        let client = Client::new(Some("t0/dev-01"), &nth.to_string());
+        let begun = sessions.begin(client, Some("t0/dev-01"), Duration::from_hours(1), false).await;
+        sessions.leave(&begun.expect("begun").session, None).await.expect("left");
+    }
+    let mut left = async || -> Vec<(String, i64)> {
+        let left = "SELECT username, count(*) FROM device_sessions GROUP BY username ORDER BY username";
+        sqlx::query_as(left).fetch_all(&mut owner).await.expect("read")
+    };
+    sessions.crowd_out().await.expect("done");
+    assert_eq!(left().await, [("t0/dev-01".to_owned(), 10), ("t0/dev-02".to_owned(), 15)]);
+    sessions.sweep().await.expect("swept");
+    assert_eq!(left().await, [("t0/dev-01".to_owned(), 10), ("t0/dev-02".to_owned(), 10)]);
+}

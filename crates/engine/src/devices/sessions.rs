@@ -5,6 +5,7 @@
 //! it: they wait in the log until the device listens. A library that is told that its session is gone throws away what it
 //! has not sent yet, so a session is told to be there only if it is.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,15 +24,16 @@ use crate::ingest::retry::patience;
 pub const KEPT: Duration = Duration::from_hours(7 * 24);
 /// The most sessions of a user, and of all clients without a login together. Those that were left first go first.
 pub const SESSIONS: (i64, i64) = (10, 100_000);
-/// How often a node says that it is there, and looks for sessions that are over.
+/// How often a node says that it is there, and looks at the sessions of users who have begun new ones there.
 const BEAT_EVERY: Duration = Duration::from_secs(10);
 /// A node that was not seen for so long has ended.
 const MISSED: Duration = Duration::from_secs(35);
-/// A node without such clients looks every so many times only: every ten minutes.
-const IDLE_TURNS: u32 = 60;
+/// A node looks at all sessions every so many times only, every ten minutes: a session whose time is over is not gone on with,
+/// whether it was removed or not.
+const TURNS: u32 = 60;
 /// The most statements at once. When a whole fleet connects, the others wait here.
 const AT_ONCE: usize = 4;
-/// The most rows that a sweep deletes at once.
+/// The most rows that a statement of a sweep deletes.
 const SWEEP: i64 = 10_000;
 
 /// The sessions of all clients. Cheap to clone.
@@ -46,6 +48,8 @@ struct Inner {
     seen: Mutex<Option<Instant>>,
     /// How many sessions were begun here and not left.
     here: Mutex<usize>,
+    /// The users who have begun new ones here since the last look: no other user can be over the bound.
+    grown: Mutex<HashSet<String>>,
 }
 
 /// A client: whose, and the id it says, which may have 65,535 bytes. A client id belongs to the user who has said it: two users
@@ -109,6 +113,7 @@ impl Sessions {
             node: Uuid::now_v7(),
             seen: Mutex::default(),
             here: Mutex::new(0),
+            grown: Mutex::default(),
         }))
     }
 
@@ -136,6 +141,9 @@ impl Sessions {
         *self.0.here.lock() += 1;
         let known: Uuid = row.try_get("session_id")?;
         let earlier = if known == id { None } else { Some(kept_of(&row)?) };
+        if earlier.is_none() {
+            self.0.grown.lock().insert(username.unwrap_or_default().to_owned());
+        }
         Ok(Begun { session: Session { client, id: known, connection }, earlier })
     }
 
@@ -231,8 +239,10 @@ impl Sessions {
             let kept = async {
                 if is_needed {
                     self.0.beat().await?;
+                    self.0.miss().await?;
                 }
-                if is_needed || turn.is_multiple_of(IDLE_TURNS) {
+                self.crowd_out().await?;
+                if turn.is_multiple_of(TURNS) {
                     self.sweep().await?;
                 }
                 Ok::<_, Error>(())
@@ -243,13 +253,33 @@ impl Sessions {
         }
     }
 
-    /// Counts the clients of nodes that have ended as away, and removes what is over.
+    /// Removes what is beyond the bounds of the users who have begun new sessions here.
+    pub async fn crowd_out(&self) -> Result<(), Error> {
+        let grown = std::mem::take(&mut *self.0.grown.lock());
+        if grown.is_empty() {
+            return Ok(());
+        }
+        let users: Vec<_> = grown.iter().collect();
+        let crowded_out = sqlx::query(CROWD_OUT).bind(SESSIONS.0).bind(SESSIONS.1).bind(&users);
+        if let Err(error) = crowded_out.execute(self.0.log.pool()).await {
+            self.0.grown.lock().extend(grown);
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Counts the clients of nodes that have ended as away, and removes all that is over.
     pub async fn sweep(&self) -> Result<(), Error> {
-        let pool = self.0.log.pool();
-        sqlx::query(MISS).bind(MISSED.as_secs_f64()).execute(pool).await?;
-        sqlx::query(EXPIRE).bind(SWEEP).execute(pool).await?;
-        sqlx::query(CROWD_OUT).bind(SESSIONS.0).bind(SESSIONS.1).bind(SWEEP).execute(pool).await?;
-        sqlx::query(CLEAR).bind(SWEEP).execute(pool).await?;
+        self.0.miss().await?;
+        let users =
+            sqlx::query_scalar("SELECT username FROM device_sessions GROUP BY username HAVING count(*) > $1");
+        let users: Vec<String> = users.bind(SESSIONS.0).fetch_all(self.0.log.pool()).await?;
+        self.0.grown.lock().extend(users);
+        self.crowd_out().await?;
+        for over in [EXPIRE, CLEAR] {
+            let delete = || sqlx::query(over).bind(SWEEP).execute(self.0.log.pool());
+            while delete().await?.rows_affected() >= SWEEP as u64 {}
+        }
         Ok(())
     }
 }
@@ -287,14 +317,18 @@ const EXPIRE: &str = "
         SELECT client FROM device_sessions
         WHERE left_at + make_interval(secs => kept_s) < clock_timestamp() LIMIT $1)";
 
-/// Removes the sessions beyond the bounds of a user.
+/// Removes the sessions beyond the bounds of some users. The index counts each user's; only those of one who has too many are
+/// put in order.
 const CROWD_OUT: &str = "
     DELETE FROM device_sessions WHERE client IN (
-        SELECT client FROM (
-            SELECT client, username, left_at,
-                   row_number() OVER (PARTITION BY username ORDER BY left_at DESC NULLS FIRST) AS place
-            FROM device_sessions) AS placed
-        WHERE left_at IS NOT NULL AND place > CASE username WHEN '' THEN $2 ELSE $1 END LIMIT $3)";
+        SELECT placed.client
+        FROM (SELECT username, CASE username WHEN '' THEN $2 ELSE $1 END AS most FROM unnest($3::text[]) AS username) AS grown
+        CROSS JOIN LATERAL (
+            SELECT client, left_at FROM device_sessions AS own WHERE own.username = grown.username
+            ORDER BY left_at DESC NULLS FIRST OFFSET grown.most
+        ) AS placed
+        WHERE placed.left_at IS NOT NULL
+          AND (SELECT count(*) FROM device_sessions AS own WHERE own.username = grown.username) > grown.most)";
 
 /// Removes what belongs to sessions that are over.
 const CLEAR: &str = "
@@ -333,6 +367,12 @@ impl Inner {
     async fn beat_unless_seen(&self) -> Result<(), Error> {
         let seen = *self.seen.lock();
         if seen.is_some_and(|seen| seen.elapsed() < BEAT_EVERY * 2) { Ok(()) } else { self.beat().await }
+    }
+
+    /// Counts the clients of nodes that have ended as away.
+    async fn miss(&self) -> Result<(), Error> {
+        sqlx::query(MISS).bind(MISSED.as_secs_f64()).execute(self.log.pool()).await?;
+        Ok(())
     }
 
     async fn beat(&self) -> Result<(), Error> {
