@@ -13,6 +13,7 @@ use sqlx::{Executor, PgPool, Postgres, Row};
 use tokio::sync::{Notify, watch};
 
 use crate::database::parsed;
+use crate::notices::{self, Notices};
 use crate::{Lane, Log, LogId, Position, Result};
 
 /// The notification channel that says "some head has moved".
@@ -140,18 +141,29 @@ impl Heads {
         }
     }
 
-    /// Returns when another node reports that a head has moved. Without a listener it never returns.
-    pub(crate) async fn hear_another(&self, listener: Option<&mut PgListener>) -> Result<()> {
+    /// Returns when another node reports that a head has moved, and passes notices on meanwhile. Without a listener it never
+    /// returns.
+    pub(crate) async fn hear_another(
+        &self,
+        listener: Option<&mut PgListener>,
+        notices: &Notices,
+    ) -> Result<()> {
         let Some(listener) = listener else { return std::future::pending().await };
-        while listener.recv().await?.payload() == &*self.node {}
-        Ok(())
+        loop {
+            let heard = listener.recv().await?;
+            if heard.channel() == notices::CHANNEL {
+                notices.heard(heard.payload());
+            } else if heard.payload() != &*self.node {
+                return Ok(());
+            }
+        }
     }
 }
 
-/// Opens a connection that listens for other nodes' appends.
+/// Opens a connection that listens for other nodes' appends and notices.
 pub(crate) async fn listen(pool: &PgPool) -> Result<PgListener> {
     let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(CHANNEL).await?;
+    listener.listen_all([CHANNEL, notices::CHANNEL]).await?;
     Ok(listener)
 }
 

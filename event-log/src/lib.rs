@@ -13,6 +13,7 @@
 //! - [`since_boot`]: a clock that goes on while the machine sleeps
 //! - [`clock`]: the time, by Postgres's clock
 //! - [`heads`]: the logs and their heads; wakes the followers of a log
+//! - [`notices`]: what one node tells all others
 //! - `metadata`: who caused a control event, and what it follows from
 //! - [`control`]: append single events, through cqrs-es
 //! - `group`: appends that wait at the same time, in one transaction
@@ -57,6 +58,7 @@ pub mod leadership;
 mod metadata;
 mod migrations;
 pub mod moment;
+pub mod notices;
 pub mod page;
 pub mod place;
 mod probes;
@@ -107,6 +109,7 @@ struct Inner {
     groups: group::Groups,
     clock: clock::Clock,
     heads: heads::Heads,
+    notices: notices::Notices,
     terms: terms::AllTerms,
     partitions: telemetry::Partitions,
     recent: telemetry::Recent,
@@ -161,6 +164,7 @@ impl EventLog {
             groups,
             clock,
             heads,
+            notices: notices::Notices::default(),
             terms,
             partitions,
             recent,

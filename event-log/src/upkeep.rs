@@ -54,7 +54,7 @@ impl EventLog {
             }
             let heard = tokio::select! {
                 _ = ticks.tick() => None,
-                heard = self.heads().hear_another(listener.as_mut()) => Some(heard.is_ok()),
+                heard = self.heads().hear_another(listener.as_mut(), &self.inner.notices) => Some(heard.is_ok()),
             };
             let asked = database.wait(Instant::now(), "the database does not answer");
             let read = match (&mut listener, heard) {

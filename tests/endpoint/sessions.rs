@@ -11,7 +11,7 @@ use sqlx::Executor;
 
 use super::{answered, qos_2};
 use crate::support::mqtt::{self, Device, V4, V5};
-use crate::support::{Node, eventually};
+use crate::support::{Node, eventually, until};
 
 const COMMANDS: &str = "t0/devices/dev-01/commands";
 const HOUR: u32 = 3600;
@@ -236,4 +236,33 @@ async fn users_who_have_begun_new_sessions_are_held_to_their_bound_without_a_loo
     assert_eq!(left().await, [("t0/dev-01".to_owned(), 10), ("t0/dev-02".to_owned(), 15)]);
     sessions.sweep().await.expect("swept");
     assert_eq!(left().await, [("t0/dev-01".to_owned(), 10), ("t0/dev-02".to_owned(), 10)]);
+}
+
+#[rstest]
+#[case(V4)]
+#[case(V5)]
+#[tokio::test]
+async fn a_client_that_goes_over_to_another_node_leaves_no_connection_behind(#[case] version: u8) {
+    let node = Node::start().await;
+    let other = node.join().await;
+    // With a session that is kept, and with none.
+    for (flags, expiry_s) in [(0, HOUR), (0b10, 0)] {
+        let (mut left, _) = open(node.address, version, "dev-01", flags, expiry_s).await;
+        left.subscribe(COMMANDS).await;
+        let leaving = tokio::spawn(async move { left.last_words().await });
+        // A node that has just begun to listen may miss the first notice.
+        let mut here = None;
+        until("the connection ends that was left", async || {
+            let (mut device, _) = open(other.address, version, "dev-01", flags, expiry_s).await;
+            device.subscribe(COMMANDS).await;
+            here = Some(device);
+            leaving.is_finished()
+        })
+        .await;
+        let words = leaving.await.expect("ended");
+        assert_eq!(words, if version == V5 { vec![vec![0xe0, 1, 0x8e]] } else { vec![] });
+        assert_eq!(node.outlet.publish(command(1)).await, Ok(Delivery::NobodyThere));
+        assert_eq!(other.outlet.publish(command(2)).await, Ok(Delivery::Taken));
+        assert_eq!(here.expect("connected").message().await, b"2");
+    }
 }

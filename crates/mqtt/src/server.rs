@@ -193,7 +193,12 @@ impl Endpoint {
         let Self { listeners, server } = self;
         let serve = accept(&server, listeners, shutdown.clone());
         let kept_up = server.sessions.keep_up(&shutdown);
-        tokio::join!(serve, server.roster.keep(&server.gate.credentials, &shutdown), kept_up);
+        let arrivals = async {
+            let hear = server.sessions.hear_arrivals(|arrival| server.roster.arrived_elsewhere(arrival));
+            tokio::join!(server.sessions.tell_arrivals(), hear)
+        };
+        let arrivals = shutdown.run_until_cancelled(arrivals);
+        tokio::join!(serve, server.roster.keep(&server.gate.credentials, &shutdown), kept_up, arrivals);
         if let Err(error) = server.sessions.leave_all().await {
             tracing::warn!(%error, "failed to note that the devices' sessions were left; they are taken for left later");
         }

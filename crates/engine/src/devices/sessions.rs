@@ -5,6 +5,8 @@
 //! it: they wait in the log until the device listens. A library that is told that its session is gone throws away what it
 //! has not sent yet, so a session is told to be there only if it is.
 
+mod arrivals;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,8 +19,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use arrivals::Arrival;
+
 use crate::ingest;
 use crate::ingest::retry::patience;
+use arrivals::Arrivals;
 
 /// How long a session is kept at most while its client is away.
 pub const KEPT: Duration = Duration::from_hours(7 * 24);
@@ -50,6 +55,7 @@ struct Inner {
     here: Mutex<usize>,
     /// The users who have begun new ones here since the last look: no other user can be over the bound.
     grown: Mutex<HashSet<String>>,
+    arrivals: Arrivals,
 }
 
 /// A client: whose, and the id it says, which may have 65,535 bytes. A client id belongs to the user who has said it: two users
@@ -114,6 +120,7 @@ impl Sessions {
             seen: Mutex::default(),
             here: Mutex::new(0),
             grown: Mutex::default(),
+            arrivals: Arrivals::default(),
         }))
     }
 

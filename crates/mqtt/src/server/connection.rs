@@ -111,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let line = Arc::new(Line::default());
         let number = server.roster.number();
-        server.roster.enter(client, number, access.clone(), Arc::clone(&line));
+        server.roster.enter(server.sessions.arrived(client), number, access.clone(), Arc::clone(&line));
         let (session, earlier) = begun.map_or((None, None), |begun| (Some(begun.session), begun.earlier));
         let mut connection = Box::new(Self {
             ingest: Arc::new(server.ingest.for_connection()),

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_engine::devices::credentials::watch::Ended;
-use fleetlog_engine::devices::sessions::Client;
+use fleetlog_engine::devices::sessions::{Arrival, Client};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,8 @@ pub(super) struct Roster {
 /// One connection's place.
 struct Seat {
     number: u64,
+    /// Since when, by Postgres's clock.
+    since: DateTime<Utc>,
     access: Access,
     line: Arc<Line>,
 }
@@ -40,9 +43,17 @@ impl Roster {
     }
 
     /// Takes a place. Whoever had it is told to go.
-    pub(super) fn enter(&self, client: Client, number: u64, access: Access, line: Arc<Line>) {
-        if let Some(left_behind) = self.seats().insert(client, Seat { number, access, line }) {
+    pub(super) fn enter(&self, arrival: Arrival, number: u64, access: Access, line: Arc<Line>) {
+        let seat = Seat { number, since: arrival.at, access, line };
+        if let Some(left_behind) = self.seats().insert(arrival.client, seat) {
             left_behind.line.end(End::TakenOver);
+        }
+    }
+
+    /// A client has connected to another node: whoever has its place here from before is told to go.
+    pub(super) fn arrived_elsewhere(&self, arrival: Arrival) {
+        if let Some(seat) = self.seats().get(&arrival.client).filter(|seat| seat.since < arrival.at) {
+            seat.line.end(End::TakenOver);
         }
     }
 
