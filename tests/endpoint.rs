@@ -1,6 +1,7 @@
 //! The built-in MQTT endpoint, spoken to byte by byte.
 
 mod again;
+mod any_bytes;
 mod bad_input;
 mod clients;
 mod packets;
@@ -15,6 +16,13 @@ use crate::support::Node;
 use crate::support::mqtt::{self, Device, V4, V5};
 
 const TOPIC: &str = "t0/devices/dev-01/telemetry";
+
+/// The memory of a process, in bytes.
+fn memory(process: u32) -> u64 {
+    let statm = std::fs::read_to_string(format!("/proc/{process}/statm")).expect("statm");
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.expect("pages") * 4096
+}
 
 /// A PUBLISH of `QoS` 2 with the id 6, for the first time or again.
 fn qos_2(version: u8, is_again: bool) -> Vec<u8> {

@@ -172,6 +172,21 @@ impl Device {
         assert_eq!(acknowledged(&packet), 1);
     }
 
+    /// Sends all of this and nothing more, and reads to the end of the connection.
+    pub(crate) async fn say_all(self, bytes: &[u8]) {
+        let (mut reading, mut writing) = self.stream.into_split();
+        let mut answers = vec![];
+        let say = async {
+            // The server may have closed the connection before the end.
+            let _ = writing.write_all(bytes).await;
+            let _ = writing.shutdown().await;
+        };
+        let hear = tokio::time::timeout(LIMIT, reading.read_to_end(&mut answers));
+        let ((), heard) = tokio::join!(say, hear);
+        // A connection that was reset has ended, too.
+        let _ = heard.expect("the end");
+    }
+
     /// Whether all that has arrived was read.
     pub(crate) fn is_silent(&self) -> bool {
         let mut byte = [0];

@@ -148,6 +148,13 @@ impl Server {
         answer.json().await.expect("JSON")
     }
 
+    /// The text at a path.
+    pub(crate) async fn text(&self, path: &str) -> String {
+        let answer = self.request(Method::GET, path).send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        answer.text().await.expect("text")
+    }
+
     pub(crate) async fn graphql(&self, query: &str) -> Value {
         let request = self.request(Method::POST, "/graphql").json(&json!({ "query": query }));
         request.send().await.expect("an answer").json().await.expect("JSON")
