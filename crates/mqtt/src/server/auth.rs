@@ -9,6 +9,7 @@
 
 use std::net::SocketAddr;
 
+use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::topic::{Channel, Topic};
 use fleetlog_engine::devices::credentials::authenticate::Admitted;
 use fleetlog_engine::devices::credentials::watch::Ended;
@@ -121,6 +122,14 @@ impl Access {
         match self {
             Self::Anyone => None,
             Self::Device { device, .. } => Some(device.to_string()),
+        }
+    }
+
+    /// The tenant of a device that has logged in.
+    pub(super) fn tenant(&self) -> Option<&Tenant> {
+        match self {
+            Self::Anyone => None,
+            Self::Device { device, .. } => Some(&device.tenant),
         }
     }
 

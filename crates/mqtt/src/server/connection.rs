@@ -275,7 +275,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             if let Some(length) = more {
                 let budget = &self.server.after_login;
-                let Poll::Ready(share) = budget.poll_take(self.network, length, self.number, context) else {
+                let (tenant, number) = (self.access.tenant(), self.number);
+                let Poll::Ready(share) = budget.poll_take_of(self.network, tenant, length, number, context)
+                else {
                     return Poll::Pending;
                 };
                 self.input.hold(share, length);

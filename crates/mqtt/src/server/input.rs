@@ -87,8 +87,9 @@ impl Input {
 
     /// When the packet that has begun has to be whole.
     pub(super) fn due(&self) -> Option<Instant> {
-        let (length, since) = self.arriving?;
-        Some(since + ARRIVAL + Duration::from_secs((length / ARRIVAL_BYTES_PER_S) as u64))
+        let (_, since) = self.arriving?;
+        let arrived = self.bytes.len() - self.done;
+        Some(since + ARRIVAL + Duration::from_secs((arrived / ARRIVAL_BYTES_PER_S) as u64))
     }
 
     /// Reads what has arrived: of a packet that has its share as much as belongs to it. 0 is the end.

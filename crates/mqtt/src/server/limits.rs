@@ -3,14 +3,16 @@
 //!
 //! A packet that has begun to arrive is held until it is whole. A small one is the connection's own affair; a larger one
 //! takes a share of a [`Budget`] first, of all its bytes: one budget for clients that have not logged in, one for those
-//! that have, and one for TLS handshakes. Of each, the clients of one address may have a part.
+//! that have, and one for TLS handshakes. Of each, the clients of one address may have a part, and the devices of one tenant.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use fleetlog_aggregates::identity::Tenant;
 use parking_lot::Mutex;
 
 /// The largest first packet, in bytes: a client id of 65,535 bytes, and as much again twice.
@@ -29,9 +31,11 @@ pub(super) const HANDSHAKES: usize = 32 << 20;
 pub(super) const HANDSHAKE: usize = 64 << 10;
 /// The part of a budget that the clients of one address, or IPv6 /64, may have: one in so many.
 pub(super) const ADDRESSES: usize = 2;
+/// The part of a budget that the devices of one tenant may have who have logged in: of so many parts, so many.
+pub(super) const TENANTS: (usize, usize) = (3, 4);
 /// How long a packet may take to arrive, whatever its size.
 pub(super) const ARRIVAL: Duration = Duration::from_secs(30);
-/// How many bytes a second of a packet arrive at least, beyond [`ARRIVAL`].
+/// For every so many bytes of it that have arrived, a packet may take a second more than [`ARRIVAL`].
 pub(super) const ARRIVAL_BYTES_PER_S: usize = 8 << 10;
 /// How many bytes wait for a client that does not read, besides one packet.
 pub(super) const UNSENT: usize = 4 << 10;
@@ -67,6 +71,7 @@ pub(super) struct Budget {
 struct Held {
     all: usize,
     networks: HashMap<Network, usize>,
+    tenants: HashMap<Tenant, usize>,
     /// Those that wait, by the number of their connection.
     waiting: HashMap<u64, Waker>,
 }
@@ -75,6 +80,7 @@ struct Held {
 pub(super) struct Share {
     budget: Arc<Budget>,
     network: Network,
+    tenant: Option<Tenant>,
     bytes: usize,
 }
 
@@ -85,7 +91,7 @@ impl Budget {
 
     /// Takes a share, if there is room.
     pub(super) fn take(self: &Arc<Self>, network: Network, bytes: usize) -> Option<Share> {
-        self.take_from(&mut self.held.lock(), network, bytes)
+        self.take_from(&mut self.held.lock(), network, None, bytes)
     }
 
     /// Takes a share, or has the task woken when there may be room for it.
@@ -96,8 +102,20 @@ impl Budget {
         number: u64,
         context: &mut Context<'_>,
     ) -> Poll<Share> {
+        self.poll_take_of(network, None, bytes, number, context)
+    }
+
+    /// The same, for a device of a tenant.
+    pub(super) fn poll_take_of(
+        self: &Arc<Self>,
+        network: Network,
+        tenant: Option<&Tenant>,
+        bytes: usize,
+        number: u64,
+        context: &mut Context<'_>,
+    ) -> Poll<Share> {
         let mut held = self.held.lock();
-        if let Some(share) = self.take_from(&mut held, network, bytes) {
+        if let Some(share) = self.take_from(&mut held, network, tenant, bytes) {
             held.waiting.remove(&number);
             return Poll::Ready(share);
         }
@@ -110,14 +128,27 @@ impl Budget {
         self.held.lock().waiting.remove(&number);
     }
 
-    fn take_from(self: &Arc<Self>, held: &mut Held, network: Network, bytes: usize) -> Option<Share> {
+    fn take_from(
+        self: &Arc<Self>,
+        held: &mut Held,
+        network: Network,
+        tenant: Option<&Tenant>,
+        bytes: usize,
+    ) -> Option<Share> {
         let own = held.networks.get(&network).copied().unwrap_or_default();
-        if held.all + bytes > self.most || own + bytes > self.most / ADDRESSES {
+        let tenants = tenant.and_then(|tenant| held.tenants.get(tenant)).copied().unwrap_or_default();
+        if held.all + bytes > self.most
+            || own + bytes > self.most / ADDRESSES
+            || tenant.is_some() && tenants + bytes > self.most / TENANTS.1 * TENANTS.0
+        {
             return None;
         }
         held.all += bytes;
         held.networks.insert(network, own + bytes);
-        Some(Share { budget: Arc::clone(self), network, bytes })
+        if let Some(tenant) = tenant {
+            held.tenants.insert(tenant.clone(), tenants + bytes);
+        }
+        Some(Share { budget: Arc::clone(self), network, tenant: tenant.cloned(), bytes })
     }
 }
 
@@ -125,14 +156,53 @@ impl Drop for Share {
     fn drop(&mut self) {
         let mut held = self.budget.held.lock();
         held.all -= self.bytes;
-        if let Some(own) = held.networks.get_mut(&self.network) {
-            *own -= self.bytes;
-            if *own == 0 {
-                held.networks.remove(&self.network);
-            }
+        give_back(&mut held.networks, &self.network, self.bytes);
+        if let Some(tenant) = &self.tenant {
+            give_back(&mut held.tenants, tenant, self.bytes);
         }
         let waiting = std::mem::take(&mut held.waiting);
         drop(held);
         waiting.into_values().for_each(Waker::wake);
+    }
+}
+
+/// Takes bytes off what somebody holds.
+fn give_back<K: Eq + Hash>(held: &mut HashMap<K, usize>, whose: &K, bytes: usize) {
+    if let Some(own) = held.get_mut(whose) {
+        *own -= bytes;
+        if *own == 0 {
+            held.remove(whose);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn an_address_may_have_half_a_tenant_three_quarters_and_what_is_given_back_is_there_again() {
+        let budget = Budget::new(400);
+        let network = |last| Network::from(IpAddr::from(Ipv4Addr::new(127, 0, 0, last)));
+        let take = |last, tenant: Option<&str>, bytes| {
+            let tenant = tenant.map(|tenant| tenant.parse().expect("a tenant"));
+            budget.take_from(&mut budget.held.lock(), network(last), tenant.as_ref(), bytes)
+        };
+        let first = take(1, Some("t0"), 200).expect("half");
+        assert!(take(1, None, 1).is_none(), "the address has its half");
+        let second = take(2, Some("t0"), 100).expect("three quarters");
+        assert!(take(3, Some("t0"), 1).is_none(), "the tenant has its part");
+        let other = take(3, Some("t1"), 100).expect("the rest");
+        assert!(take(4, None, 1).is_none(), "it is all taken");
+        drop((first, second, other));
+        assert!(take(1, Some("t0"), 200).is_some());
+        let held = budget.held.lock();
+        assert_eq!(
+            (held.all, held.networks.len(), held.tenants.len()),
+            (0, 0, 0),
+            "and nothing is left of it"
+        );
     }
 }
