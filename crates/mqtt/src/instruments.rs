@@ -15,6 +15,9 @@ fleetlog_event_log::instruments! {
     /// Packets to the built-in endpoint that were not received to their end, because there was no room for them or because
     /// they took too long. Their connections were ended.
     UNFINISHED_REFUSED: Counter, "fleetlog_mqtt_unfinished_refused_total", Count, [];
+    /// Connections to the built-in endpoint that were ended because their client publishes at QoS 2, does not release what it
+    /// has published, and there was no room for more.
+    UNRELEASED_REFUSED: Counter, "fleetlog_mqtt_unreleased_refused_total", Count, [];
     /// Wills that clients of the built-in endpoint left with it. They are not published.
     WILLS_DROPPED: Counter, "fleetlog_mqtt_wills_dropped_total", Count, [];
     /// Connections to the built-in endpoint that a fault in the program ended.

@@ -15,6 +15,7 @@ mod checks;
 pub mod frame;
 pub mod opening;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,12 +30,9 @@ pub use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode as Reason;
 /// The largest packet, in bytes. A larger one ends its connection. The limit exceeds the largest payload that becomes
 /// an event, so that a slightly larger payload is quarantined and acknowledged instead of sent again for ever.
 pub const MAX_PACKET: usize = 1 << 20;
-/// The most publishes of a connection that are under way at a time. A client of MQTT 5 is told, and must not exceed it;
-/// others' further packets wait in the socket.
+/// The most publishes of a connection that are being stored at a time. A client of MQTT 5 is told, as its Receive Maximum; what
+/// a client sends beyond it waits in the socket.
 pub const UNDER_WAY: u16 = 256;
-/// The most publishes of a connection that are stored, or being stored, and not released: with MQTT 3.1.1 nobody can be
-/// told, and each takes memory.
-const UNRELEASED: u16 = 1024;
 /// The most topic aliases of a connection.
 const TOPIC_ALIASES: u16 = 8;
 
@@ -48,6 +46,8 @@ pub struct Protocol {
     wants_session: bool,
     /// The publishes of `QoS` 2 that are being stored: their PUBREC is still to come.
     storing: Vec<u16>,
+    /// The publishes of `QoS` 2 that the client has not released.
+    unreleased: BTreeSet<u16>,
     /// The packet ids of the messages that the client has not acknowledged.
     sent: Vec<u16>,
     is_speechless: bool,
@@ -183,6 +183,12 @@ impl Protocol {
         self.most
     }
 
+    /// How many publishes of `QoS` 2 the client has not released. Their number is not bounded here, but by their ids.
+    #[must_use]
+    pub fn unreleased(&self) -> usize {
+        self.unreleased.len()
+    }
+
     /// Reads a whole packet. What is to be answered at once is added to `out`.
     pub fn take(&mut self, packet: &[u8], out: &mut Vec<u8>) -> Result<Option<Incoming>, Violation> {
         if let Err(reason) = checks::packet(self.version, packet) {
@@ -245,8 +251,8 @@ impl Protocol {
                 let (qos, id) = (packet.qos(), packet.packet_id());
                 Some(self.publish(packet.topic_name(), packet.payload(), qos, id)?)
             }
-            Packet::V3_1_1Pubrel(packet) => Some(Incoming::Release(packet.packet_id())),
-            Packet::V5_0Pubrel(packet) => Some(Incoming::Release(packet.packet_id())),
+            Packet::V3_1_1Pubrel(packet) => Some(self.released(packet.packet_id())),
+            Packet::V5_0Pubrel(packet) => Some(self.released(packet.packet_id())),
             Packet::V3_1_1Puback(packet) => Some(self.acknowledged(packet.packet_id())),
             Packet::V5_0Puback(packet) => Some(self.acknowledged(packet.packet_id())),
             Packet::V3_1_1Subscribe(packet) => {
@@ -308,11 +314,17 @@ impl Protocol {
             (Qos::AtLeastOnce, Some(id)) => Some(Ack::Puback(id)),
             (Qos::ExactlyOnce, Some(id)) => {
                 self.storing.push(id);
+                self.unreleased.insert(id);
                 Some(Ack::Pubrec(id))
             }
             _ => None,
         };
         Ok(Incoming::Publish { topic, payload: Bytes::copy_from_slice(payload.as_slice()), ack })
+    }
+
+    fn released(&mut self, id: u16) -> Incoming {
+        self.unreleased.remove(&id);
+        Incoming::Release(id)
     }
 
     fn acknowledged(&mut self, id: u16) -> Incoming {

@@ -76,6 +76,9 @@ pub struct Options {
     pub in_process: Option<Secret>,
     /// The most connections at a time, including those that have not sent CONNECT. Further ones are closed at once.
     pub connections: usize,
+    /// How many bytes there are for the ids of publishes of `QoS` 2 that clients do not release. Half of them are for the
+    /// clients of one address. A client that needs more is ended.
+    pub unreleased: usize,
     /// How long a publish may wait to be stored. After that its connection is closed, and the publish stays
     /// unacknowledged.
     pub patience: Duration,
@@ -94,6 +97,7 @@ impl Options {
             auth: Auth::usual([listen]),
             in_process: None,
             connections: 11_000,
+            unreleased: limits::UNRELEASED,
             patience: Duration::from_mins(1),
             drain: Duration::from_secs(10),
         }
@@ -152,6 +156,8 @@ struct Server {
     before_login: Arc<Budget>,
     /// The bytes of unfinished packets of clients that have.
     after_login: Arc<Budget>,
+    /// The ids of publishes that clients do not release.
+    unreleased: Arc<Budget>,
 }
 
 impl Endpoint {
@@ -240,6 +246,7 @@ impl Listener {
 impl Server {
     fn new(options: Options, ingest: ingest::Handle, credentials: Credentials, sessions: Sessions) -> Self {
         let in_process = options.in_process.clone();
+        let unreleased = Budget::new(options.unreleased);
         Self {
             gate: Gate { auth: options.auth, in_process, credentials },
             options,
@@ -250,6 +257,7 @@ impl Server {
             sessions,
             before_login: Budget::new(limits::BEFORE_LOGIN),
             after_login: Budget::new(limits::AFTER_LOGIN),
+            unreleased,
         }
     }
 }

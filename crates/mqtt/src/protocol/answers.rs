@@ -37,7 +37,12 @@ impl Protocol {
                     Outcome::NotAuthorized => PubrecReasonCode::NotAuthorized,
                     _ => PubrecReasonCode::QuotaExceeded,
                 };
-                let pubrec = if refused { pubrec.reason_code(reason) } else { pubrec };
+                let pubrec = if refused {
+                    self.unreleased.remove(&id);
+                    pubrec.reason_code(reason)
+                } else {
+                    pubrec
+                };
                 self.answer(pubrec.build(), out);
             }
         }

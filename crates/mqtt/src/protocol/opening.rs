@@ -1,6 +1,7 @@
 //! CONNECT and its answer.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mqtt_protocol_core::mqtt::common::Cursor;
@@ -14,10 +15,17 @@ use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode, ConnectReturnCode
 use mqtt_protocol_core::mqtt::{self};
 
 use super::frame::body;
-use super::{MAX_PACKET, Protocol, TOPIC_ALIASES, UNDER_WAY, UNRELEASED, Version, checks};
+use super::{MAX_PACKET, Protocol, TOPIC_ALIASES, UNDER_WAY, Version, checks};
 
 /// The property that says how many aliases a client takes.
 const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
+
+/// The Receive Maximum that the books enforce: none. What a client is told is [`UNDER_WAY`]; beyond it, its packets wait, or
+/// take a share of what the server has for them.
+const ENFORCED: u16 = u16::MAX;
+
+/// The property with a Receive Maximum.
+const RECEIVE_MAXIMUM: u8 = 0x21;
 
 /// The first byte of every connection.
 pub const CONNECT: u8 = 0x10;
@@ -71,7 +79,7 @@ pub fn open(packet: &[u8]) -> Result<(Protocol, Hello), Unfit> {
     let unfit = |error| Unfit(rejection(version, error));
     flags(packet).map_err(unfit)?;
     let options =
-        ConnectionOptions::new().maximum_packet_size_recv(MAX_PACKET as u32).receive_maximum(UNRELEASED);
+        ConnectionOptions::new().maximum_packet_size_recv(MAX_PACKET as u32).receive_maximum(ENFORCED);
     let spoken = match version {
         Version::V3 => mqtt::Version::V3_1_1,
         Version::V5 => mqtt::Version::V5_0,
@@ -99,6 +107,7 @@ pub fn open(packet: &[u8]) -> Result<(Protocol, Hello), Unfit> {
         most,
         wants_session,
         storing: Vec::new(),
+        unreleased: BTreeSet::new(),
         sent: Vec::new(),
         is_speechless: false,
         last_topic: None,
@@ -160,6 +169,21 @@ fn without_aliases(packet: &[u8]) -> Cow<'_, [u8]> {
         maximum.copy_from_slice(&[0, 1]);
     }
     packet.into()
+}
+
+/// Puts into a CONNACK, whose first property it is, the Receive Maximum that a client is told.
+fn tell_receive_maximum(connack: &mut [u8]) {
+    // The flags, the reason, and the length of the properties.
+    let properties = body(connack).get(2..).and_then(|rest| {
+        let length = rest.iter().take_while(|byte| **byte & 0x80 != 0).count() + 1;
+        rest.get(length..)
+    });
+    let Some(properties) = properties else { return };
+    let Some(place) = checks::property(properties, RECEIVE_MAXIMUM) else { return };
+    let place = connack.len() - properties.len() + place;
+    if let Some(maximum) = connack.get_mut(place..place + 2) {
+        maximum.copy_from_slice(&UNDER_WAY.to_be_bytes());
+    }
 }
 
 /// Looks at CONNECT's flags: what is reserved is 0, and there are no options of a will that does not exist.
@@ -241,7 +265,7 @@ impl Protocol {
         }
         let properties = || -> Result<Vec<Property>, MqttError> {
             let mut properties: Vec<Property> = vec![
-                ReceiveMaximum::new(UNDER_WAY)?.into(),
+                ReceiveMaximum::new(ENFORCED)?.into(),
                 TopicAliasMaximum::new(TOPIC_ALIASES)?.into(),
                 RetainAvailable::new(0)?.into(),
                 WildcardSubscriptionAvailable::new(0)?.into(),
@@ -259,7 +283,9 @@ impl Protocol {
             let connack = v5_0::Connack::builder().session_present(is_present).props(properties);
             connack.reason_code(ConnectReasonCode::Success).build()
         });
+        let before = out.len();
         self.answer(connack, out);
+        tell_receive_maximum(&mut out[before..]);
     }
 
     /// Says why the client is not let in. The connection is over then.

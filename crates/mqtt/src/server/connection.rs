@@ -44,6 +44,8 @@ pub(super) struct Connection<S> {
     input: Input,
     outgoing: Outgoing,
     acks: Acks,
+    /// Room for the ids of publishes that the client does not release.
+    unreleased: Vec<Share>,
     /// The session that outlives the connection, if the client has asked for one.
     session: Option<Session>,
     /// How long it outlives the connection, if the client has said so anew.
@@ -92,6 +94,8 @@ enum Parting {
     Silent,
     /// There is no room for the packet that the client has begun.
     NoRoom,
+    /// The client publishes and does not release, and there is no room for more.
+    Unreleased,
     /// A message's fate is not known in time.
     Unacknowledged,
     /// Somebody else says so.
@@ -126,6 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             input,
             outgoing,
             acks: Acks::default(),
+            unreleased: Vec::new(),
             session,
             expiry: None,
             task: None,
@@ -163,6 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Parting::HungUp | Parting::Told(End::Dismissed) => Some(Reason::NotAuthorized),
             Parting::Silent => Some(Reason::KeepAliveTimeout),
             Parting::NoRoom => Some(Reason::QuotaExceeded),
+            Parting::Unreleased => Some(Reason::ReceiveMaximumExceeded),
             Parting::Unacknowledged => Some(Reason::ServerBusy),
             Parting::Told(End::TakenOver) => Some(Reason::SessionTakenOver),
             Parting::Shutdown => Some(Reason::ServerShuttingDown),
@@ -173,6 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match parting {
             Parting::Unacknowledged => instruments::UNACKNOWLEDGED.increment(1),
             Parting::NoRoom => instruments::UNFINISHED_REFUSED.increment(1),
+            Parting::Unreleased => instruments::UNRELEASED_REFUSED.increment(1),
             _ => {}
         }
         self.leave();
@@ -194,6 +201,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.server.roster.leave(self.client, self.number);
         self.server.after_login.give_up(self.number);
         self.subscriptions.clear();
+        // Before the farewell, which may take a moment.
+        (self.input, self.unreleased) = (Input::default(), Vec::new());
         let waiting = self.line.close();
         for command in self.unacknowledged.drain(..).map(|(_, command)| command).chain(waiting) {
             self.server.subscriptions.leave_behind(command);

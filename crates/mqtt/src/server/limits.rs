@@ -39,6 +39,12 @@ pub(super) const ARRIVAL: Duration = Duration::from_secs(30);
 pub(super) const ARRIVAL_BYTES_PER_S: usize = 8 << 10;
 /// How many bytes wait for a client that does not read, besides one packet.
 pub(super) const UNSENT: usize = 4 << 10;
+/// How many bytes are there for the ids of publishes of `QoS` 2 that clients do not release, beyond the first of each connection.
+pub(super) const UNRELEASED: usize = 16 << 20;
+/// For how many of them a connection takes a share at once, and how many it has without one.
+pub(super) const UNRELEASED_AT_ONCE: usize = 1024;
+/// What each takes, in bytes: its place in three sets of ids.
+pub(super) const UNRELEASED_BYTES: usize = 32;
 /// The most topics that a connection subscribes to.
 pub(super) const SUBSCRIPTIONS: usize = 8;
 /// The most commands that wait to be sent to a connection.

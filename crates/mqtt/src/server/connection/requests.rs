@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{Connection, Done, Parting, Task};
 use crate::instruments;
 use crate::protocol::{Ack, Grant, Incoming, Unsent, Version, Violation, Wanted};
-use crate::server::limits::{SUBSCRIPTIONS, Share};
+use crate::server::limits::{SUBSCRIPTIONS, Share, UNRELEASED_AT_ONCE, UNRELEASED_BYTES};
 use crate::server::subscriptions::{Listener, Subscription};
 
 impl<S> Connection<S> {
@@ -39,17 +39,20 @@ impl<S> Connection<S> {
                     None => self.protocol.end(id, &existed, &mut self.outgoing.bytes),
                 }
             }
-            Ok(Some(Incoming::Release(id))) => match self.session.clone() {
-                Some(session) => {
-                    let sessions = self.server.sessions.clone();
-                    let released = async move {
-                        sessions.release(&session, id).await;
-                        Done::Released(id)
-                    };
-                    self.begin(released, None);
+            Ok(Some(Incoming::Release(id))) => {
+                self.give_up_released();
+                match self.session.clone() {
+                    Some(session) => {
+                        let sessions = self.server.sessions.clone();
+                        let released = async move {
+                            sessions.release(&session, id).await;
+                            Done::Released(id)
+                        };
+                        self.begin(released, None);
+                    }
+                    None => self.protocol.complete(id, &mut self.outgoing.bytes),
                 }
-                None => self.protocol.complete(id, &mut self.outgoing.bytes),
-            },
+            }
             Ok(Some(Incoming::Acknowledged(id))) => self.unacknowledged.retain(|(sent, _)| *sent != id),
             Ok(Some(Incoming::Leave(expiry_s))) => {
                 self.expiry = expiry_s.map(|seconds| Duration::from_secs(seconds.into()));
@@ -66,6 +69,9 @@ impl<S> Connection<S> {
         ack: Option<Ack>,
         share: Option<Share>,
     ) -> Option<Parting> {
+        if matches!(ack, Some(Ack::Pubrec(_))) && !self.has_room_for_unreleased() {
+            return Some(Parting::Unreleased);
+        }
         let can_be_told = self.protocol.version() == Version::V5;
         if !self.access.may_publish(&topic) {
             instruments::PUBLISHES_REFUSED.increment(1);
@@ -96,6 +102,29 @@ impl<S> Connection<S> {
         };
         self.begin(submitted, share);
         None
+    }
+
+    /// How many shares the ids need of the publishes that the client has not released. The first ids need none.
+    fn shares_of_unreleased(&self) -> usize {
+        self.protocol.unreleased().saturating_sub(1) / UNRELEASED_AT_ONCE
+    }
+
+    /// Whether there is room for those ids.
+    fn has_room_for_unreleased(&mut self) -> bool {
+        while self.unreleased.len() < self.shares_of_unreleased() {
+            let share = self.server.unreleased.take(self.network, UNRELEASED_AT_ONCE * UNRELEASED_BYTES);
+            let Some(share) = share else { return false };
+            self.unreleased.push(share);
+        }
+        true
+    }
+
+    /// Gives up what is not needed any more.
+    fn give_up_released(&mut self) {
+        self.unreleased.truncate(self.shares_of_unreleased());
+        if self.unreleased.is_empty() {
+            self.unreleased = Vec::new();
+        }
     }
 
     /// Nothing more is read before this is done.
