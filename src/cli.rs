@@ -261,6 +261,9 @@ pub struct Service {
     /// any, the address that connects is the client's.
     #[arg(long, env = "FLEETLOG_TRUSTED_PROXIES", value_delimiter = ',', value_name = "CIDR")]
     pub trusted_proxies: Vec<rest::proxies::Proxies>,
+    /// The most connections to the MQTT endpoint at a time, 11,000 by default. Each takes a file descriptor.
+    #[arg(long, env = "FLEETLOG_MQTT_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub mqtt_connections: Option<u32>,
     /// The most HTTP connections at a time. At most half of them come from one address, unless it is a trusted proxy's.
     #[arg(long, env = "FLEETLOG_HTTP_CONNECTIONS", default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=100_000))]
     pub http_connections: u32,
@@ -424,18 +427,17 @@ fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     Ok(handle)
 }
 
-fn endpoint_options(
-    listen: SocketAddr,
-    mqtts: Option<SocketAddr>,
-    auth: Option<server::Auth>,
-) -> server::Options {
+fn endpoint_options(listen: SocketAddr, args: &Service, auth: Option<server::Auth>) -> server::Options {
+    let mqtts = args.mqtts;
     let usual = server::Auth::usual(iter::once(listen).chain(mqtts));
     let auth = auth.unwrap_or(usual);
     if auth == server::Auth::Open && usual == server::Auth::Required {
         let mqtts = mqtts.map(tracing::field::display);
         tracing::warn!(mqtt = %listen, mqtts, "anyone who reaches the MQTT endpoint may publish as any device; use --device-auth required to change that");
     }
-    server::Options { auth, ..server::Options::new(listen) }
+    let options = server::Options::new(listen);
+    let connections = args.mqtt_connections.map_or(options.connections, |connections| connections as usize);
+    server::Options { auth, connections, ..options }
 }
 
 fn service_options(

@@ -43,13 +43,17 @@ pub async fn run(args: Serve, metrics: metrics_exporter_prometheus::PrometheusHa
 fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<ServiceLogin>)> {
     let Some(url) = &args.mqtt_url else {
         let listen = args.mqtt.context("FLEETLOG_MQTT_URL or FLEETLOG_MQTT_ADDR is needed")?;
-        let options = endpoint_options(listen, args.service.mqtts, args.device_auth.map(Into::into));
+        let options = endpoint_options(listen, &args.service, args.device_auth.map(Into::into));
         return Ok((Broker::Endpoint(options), None));
     };
     // With a broker of one's own there is no endpoint.
     anyhow::ensure!(
         args.service.mqtts.is_none(),
         "--mqtts (FLEETLOG_MQTTS_ADDR) goes with --mqtt, not with --mqtt-url"
+    );
+    anyhow::ensure!(
+        args.service.mqtt_connections.is_none(),
+        "--mqtt-connections (FLEETLOG_MQTT_CONNECTIONS) goes with --mqtt, not with --mqtt-url"
     );
     let options = subscriber::Options {
         group: args.mqtt_share.clone(),

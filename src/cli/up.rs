@@ -45,7 +45,7 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
         ..postgres::Options::new(args.data_dir.join("postgres"))
     };
     let cluster = Cluster::start(cluster_options.clone(), progress).await?;
-    let mut endpoint = endpoint_options(args.mqtt, args.service.mqtts, args.device_auth.map(Into::into));
+    let mut endpoint = endpoint_options(args.mqtt, &args.service, args.device_auth.map(Into::into));
     // The secret with which the devices in this process log in.
     endpoint.in_process = (args.agent || args.devices > 0).then(Secret::random);
     let (auth, in_process) = (endpoint.auth, endpoint.in_process.clone());
