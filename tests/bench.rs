@@ -33,6 +33,15 @@ async fn ingest_is_measured_beside_its_ceiling(#[case] broker: &str) {
 }
 
 #[tokio::test]
+async fn ingest_is_measured_over_tls() {
+    let load =
+        ["ingest", "--broker", "endpoint", "--tls", "--devices", "10", "--rate", "200", "--seconds", "1"];
+    let report = report(&load).await;
+    assert!(value(&report, "stored at most") > 0.0, "{report}");
+    assert!(report["load"].as_str().is_some_and(|load| load.contains("over TLS")), "{report}");
+}
+
+#[tokio::test]
 async fn commands_are_measured_under_telemetry() {
     let load = ["commands", "--devices", "10", "--telemetry", "20", "--rate", "5", "--seconds", "1"];
     assert!(value(&report(&load).await, "accepted at most") > 0.0);

@@ -74,6 +74,9 @@ pub struct Ingest {
     /// The broker that devices publish through.
     #[arg(long, value_enum, default_value_t = Broker::Mosquitto)]
     pub broker: Broker,
+    /// Have devices connect over TLS, to the server's own endpoint.
+    #[arg(long)]
+    pub tls: bool,
     /// Messages a second, of all devices together, while latencies are measured.
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
@@ -153,8 +156,8 @@ pub struct Commands {
 /// Connections that are mostly idle.
 #[derive(Debug, Args)]
 pub struct Connections {
-    /// How many devices are connected, all of which ping.
-    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// How many devices are connected, all of which ping. From one address to another there are some 28,000 ports.
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=25_000))]
     pub connections: u32,
     /// How many of them publish at the end, for two seconds, ten messages a second each.
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]

@@ -44,7 +44,7 @@ pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
     descriptors::allow(u64::from(connections) + BESIDES)?;
     let bare = bare(lab, connections).await?;
 
-    let server = lab.serve(Mqtt::Endpoint).await?;
+    let server = lab.serve(Mqtt::EndpointOf(connections)).await?;
     let (url, time) = (server.mqtt(), Duration::from_secs(seconds.into()));
     let publishers = publishers.min(connections);
     let (held, mut idle, mut publishing) = hold(&url, server.id(), connections, publishers).await?;

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use fleetlog_embedded::mosquitto;
 use sqlx::PgConnection;
 use tokio::time::Instant;
@@ -26,12 +27,18 @@ const CEILING: u64 = 500_000;
 
 /// Runs the benchmark.
 pub(super) async fn run(args: &Ingest, lab: &Lab) -> anyhow::Result<Report> {
+    ensure!(!args.tls || args.broker == Broker::Endpoint, "--tls goes with --broker endpoint");
     let ceiling = ceiling(lab, args.devices, args.messages()).await?;
     let broker = match args.broker {
         Broker::Endpoint => None,
         Broker::Mosquitto => Some(lab.mosquitto().await?),
     };
-    let server = lab.serve(broker.as_ref().map_or(Mqtt::Endpoint, Mqtt::Broker)).await?;
+    let mqtt = match &broker {
+        Some(broker) => Mqtt::Broker(broker),
+        None if args.tls => Mqtt::EndpointOverTls,
+        None => Mqtt::Endpoint,
+    };
+    let server = lab.serve(mqtt).await?;
     let processes = [
         ("server", server.id()),
         ("postgres", lab.postgres()),
@@ -91,8 +98,9 @@ impl Run {
         let known = self.fleet.different();
         self.progress.until_folded(known).await?;
 
+        let over = if args.tls { " over TLS" } else { "" };
         let load = format!(
-            "{devices} devices over {connections} connections through {broker}, {rate} messages/s for {seconds} s, then as many as are taken; 5 % of them repeats"
+            "{devices} devices over {connections} connections through {broker}{over}, {rate} messages/s for {seconds} s, then as many as are taken; 5 % of them repeats"
         );
         let mut report = Report::new("ingest", load);
         let at_rate = self.phase(&Pace::Rate(rate.into()), time).await?;

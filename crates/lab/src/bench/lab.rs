@@ -14,6 +14,8 @@ use fleetlog_embedded::process::{Process, RunAs};
 use fleetlog_embedded::{mosquitto, postgres};
 use fleetlog_event_log::{EventLog, database};
 use fleetlog_mqtt::url::Url;
+use fleetlog_tls::Files;
+use fleetlog_tls::client::Identity;
 use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Executor, PgConnection};
@@ -40,6 +42,10 @@ pub(super) struct Lab {
 pub(super) enum Mqtt<'a> {
     /// Devices connect to the server itself.
     Endpoint,
+    /// So many devices connect to the server itself.
+    EndpointOf(u32),
+    /// Devices connect to the server itself, over TLS.
+    EndpointOverTls,
     /// Devices connect to a broker.
     Broker(&'a mosquitto::Broker),
 }
@@ -48,7 +54,7 @@ pub(super) enum Mqtt<'a> {
 pub(super) struct Server {
     process: Process,
     http: SocketAddr,
-    mqtt: SocketAddr,
+    mqtt: Url,
     log: PathBuf,
 }
 
@@ -131,17 +137,41 @@ impl Lab {
             Mqtt::Endpoint => {
                 let mqtt = free_address()?;
                 command.args(["--mqtt", &mqtt.to_string()]);
-                mqtt
+                mqtt.into()
+            }
+            Mqtt::EndpointOf(connections) => {
+                let mqtt = free_address()?;
+                // Some may connect again before their old connection is known to be dead.
+                let most = connections + 1000;
+                command.args(["--mqtt", &mqtt.to_string(), "--mqtt-connections", &most.to_string()]);
+                mqtt.into()
+            }
+            Mqtt::EndpointOverTls => {
+                let (mqtt, mqtts, files) = (free_address()?, free_address()?, self.certificate()?);
+                command.args(["--mqtt", &mqtt.to_string(), "--mqtts", &mqtts.to_string()]);
+                command.arg("--tls-cert").arg(&files.certificate).arg("--tls-key").arg(&files.key);
+                let identity = Identity { authorities: Some(files.certificate), certificate: None };
+                Url::from(mqtts).with_tls(Some(identity))
             }
             Mqtt::Broker(broker) => {
                 command.args(["--mqtt-url", &format!("mqtt://{}", broker.address())]);
-                broker.address()
+                broker.address().into()
             }
         };
         let process = Process::spawn(command, RunAs::Caller, libc::SIGTERM, libc::SIGTERM).await?;
         let server = Server { process, http, mqtt, log };
         server.ready().await?;
         Ok(server)
+    }
+
+    /// Makes a certificate for this machine, which is its own authority.
+    fn certificate(&self) -> anyhow::Result<Files> {
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed([Ipv4Addr::LOCALHOST.to_string()])?;
+        let (certificate, key) = (self.folder.path().join("tls.pem"), self.folder.path().join("tls.key"));
+        std::fs::write(&certificate, cert.pem())?;
+        std::fs::write(&key, signing_key.serialize_pem())?;
+        Ok(Files { certificate, key })
     }
 
     /// Starts a bare process by the name of its hidden command, and returns when it listens.
@@ -202,7 +232,7 @@ impl Server {
 
     /// The address that devices connect to: the server's endpoint, or its broker.
     pub(super) fn mqtt(&self) -> Url {
-        Url::from(self.mqtt)
+        self.mqtt.clone()
     }
 
     /// A connection to the server's API, as the administrator.
