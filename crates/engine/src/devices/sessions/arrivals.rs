@@ -43,6 +43,7 @@ pub struct Arrival {
 
 impl Sessions {
     /// A client has connected to this node. The others are told.
+    #[must_use]
     pub fn arrived(&self, client: Client) -> Arrival {
         let arrival = Arrival { client, at: self.0.log.now() };
         let mut waiting = self.0.arrivals.waiting.lock();
@@ -83,11 +84,10 @@ impl Sessions {
 
 /// A notice of some arrivals at a node.
 fn written(node: Uuid, arrivals: &[Arrival]) -> String {
-    let mut notice = format!("{KIND} {node}");
-    for Arrival { client, at } in arrivals {
-        notice += &format!(" {}@{:x}", BASE64_STANDARD_NO_PAD.encode(client.0), at.timestamp_micros());
-    }
-    notice
+    let arrived = arrivals.iter().map(|Arrival { client, at }| {
+        format!("{}@{:x}", BASE64_STANDARD_NO_PAD.encode(client.0), at.timestamp_micros())
+    });
+    [KIND.to_owned(), node.to_string()].into_iter().chain(arrived).collect::<Vec<_>>().join(" ")
 }
 
 /// The arrivals at other nodes than this one, in a notice. What another version of this program may have written is skipped.
