@@ -15,6 +15,7 @@ use fleetlog_access::{Access, mail, starter_types};
 use fleetlog_aggregates::command_type;
 use fleetlog_aggregates::topic::ACK_FILTER;
 use fleetlog_api::app::BrokerProbe;
+use fleetlog_api::rest::websocket::{NoRoom, Visitor, WebSockets};
 use fleetlog_api::{rest, server as http};
 use fleetlog_archive::{Archiver, Copies, Place};
 use fleetlog_engine::devices::credentials::Credentials;
@@ -294,7 +295,7 @@ impl Service {
         let delivery = mail::Delivery::new(log.clone(), options.mail);
         middle.run("the delivery of mails", async move |stop| delivery.run(stop).await);
 
-        let (broker, [mqtt, mqtts], outlet) =
+        let Source { broker, addresses: [mqtt, mqtts], outlet, websockets } =
             start_broker(log.clone(), options.broker, inlet, devices.clone(), &mut edges).await?;
         let watched = (log.health().clone(), Arc::clone(&broker));
         core.run("the watch of the broker", |stop| rest::health::watch_broker(watched.0, watched.1, stop));
@@ -310,7 +311,7 @@ impl Service {
             Arc::clone(&broker),
             options.settings,
         );
-        start_http(listeners, address, app, &mut edges);
+        start_http(listeners, address, app, websockets, &mut edges);
         if let Some(tls) = options.tls {
             edges.run("the watch of the certificate", |stop| tls.certificate.watch(stop));
         }
@@ -394,26 +395,40 @@ impl Service {
     }
 }
 
-/// Starts the source of devices' messages, and returns the endpoint's addresses, without TLS and over it, and the outlet
-/// for commands.
+/// The source of devices' messages, once it is started.
+struct Source {
+    broker: BrokerProbe,
+    /// The endpoint's addresses, without TLS and over it.
+    addresses: [Option<SocketAddr>; 2],
+    /// The way of commands to devices.
+    outlet: Arc<dyn CommandOutlet>,
+    /// What takes over the WebSockets that devices open, if devices connect to this process.
+    websockets: Option<WebSockets>,
+}
+
+/// Starts the source of devices' messages.
 async fn start_broker(
     log: EventLog,
     broker: Broker,
     inlet: ingest::Handle,
     devices: Credentials,
     edges: &mut Stage,
-) -> Result<(BrokerProbe, [Option<SocketAddr>; 2], Arc<dyn CommandOutlet>), Error> {
+) -> Result<Source, Error> {
     match broker {
         Broker::Endpoint(options) => {
             let endpoint = server::Endpoint::bind(options, inlet, devices, Sessions::new(log)).await?;
             let addresses = [Some(endpoint.address()), endpoint.tls_address()];
-            let outlet = Arc::new(endpoint.outlet());
+            let (outlet, taking) = (Arc::new(endpoint.outlet()), endpoint.websockets());
+            let websockets: WebSockets = Arc::new(move |visitor: Visitor| {
+                let client = server::Client { address: visitor.client(), must_log_in: visitor.must_log_in() };
+                taking.take(client, visitor.stream()).map_err(|server::Full| NoRoom)
+            });
             let stop = edges.stop.clone();
             edges.add("the MQTT endpoint", async move {
                 endpoint.run(stop).await;
                 Ok(())
             });
-            Ok((Arc::new(|| true), addresses, outlet))
+            Ok(Source { broker: Arc::new(|| true), addresses, outlet, websockets: Some(websockets) })
         }
         Broker::External { options, takeover } => {
             let publisher = format!("{}-commands-{}", options.client_id, uuid::Uuid::now_v7().simple());
@@ -444,7 +459,7 @@ async fn start_broker(
                 outlet.run(stop).await;
                 Ok(())
             });
-            Ok((probe, [None, None], Arc::new(handle)))
+            Ok(Source { broker: probe, addresses: [None, None], outlet: Arc::new(handle), websockets: None })
         }
     }
 }
@@ -497,12 +512,13 @@ fn start_http(
     listeners: Vec<http::Listener>,
     address: SocketAddr,
     app: fleetlog_api::App,
+    websockets: Option<WebSockets>,
     edges: &mut Stage,
 ) {
     let stop = edges.stop.clone();
     edges.add("HTTP", async move {
         let limits = app.limits();
-        http::serve(listeners, rest::router(app), limits, stop)
+        http::serve(listeners, rest::router(app, websockets), limits, stop)
             .await
             .map_err(|error| Error::Http(address, error))
     });

@@ -7,6 +7,7 @@ mod clients;
 mod packets;
 mod sessions;
 mod unfinished;
+mod websocket;
 
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_engine::devices::sessions::Sessions;

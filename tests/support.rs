@@ -10,6 +10,7 @@ mod publisher;
 pub(crate) mod s3;
 pub(crate) mod server;
 mod waiting;
+pub(crate) mod websocket;
 pub(crate) mod witness;
 
 pub(crate) use api::Api;

@@ -13,6 +13,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::support::mqtt::{self, V4};
 use crate::support::server::free_port;
+use crate::support::websocket::{Socket, handshake};
 use crate::support::{Server, eventually, tool};
 
 /// Writes a new certificate for `localhost` and its key, and returns the certificate.
@@ -61,6 +62,25 @@ async fn a_replaced_certificate_is_used_by_new_connections_and_ends_no_open_one(
     .await;
     assert!(is_ready(&mut new).await && is_ready(&mut open).await);
     connect(port, &first).await.expect_err("nobody shows the old one any more");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_publishes_over_websocket_and_tls() {
+    let (data, files) = [(); 2].map(|()| tempfile::tempdir().expect("a directory")).into();
+    let (trusted, port) = (certificate(files.path()), free_port());
+    let (address, path) = (format!("127.0.0.1:{port}"), |name| files.path().join(name).display().to_string());
+    let arguments = ["--https", &address, "--tls-cert", &path("certificate"), "--tls-key", &path("key")];
+    let server = Server::up_with(data.path(), "127.0.0.1", &arguments).await;
+    let stream = connect(port, &trusted).await.expect("TLS");
+    let mut socket = Socket::open_over(stream, &handshake()).await;
+    socket.send(&mqtt::connect(V4, "dev-01", None)).await;
+    assert_eq!(socket.mqtt().await, [0x20, 2, 0, 0]);
+    let large = vec![b'x'; 200_000];
+    socket.send(&mqtt::publish(V4, 1, 7, b"t0/devices/dev-01/telemetry", &large)).await;
+    assert_eq!(socket.mqtt().await, [0x40, 2, 0, 7]);
+    socket.send(&[0xe0, 0]).await;
+    assert_eq!(socket.farewell().await, Some(1000));
     server.stop().await;
 }
 

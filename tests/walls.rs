@@ -42,6 +42,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["axum-server", "tower-http", "utoipa-axum", "utoipa-swagger-ui"], &["fleetlog-api"]),
     (&["async-graphql"], &["fleetlog-api"]),
     (&["utoipa"], &["fleetlog-api"]),
+    (&["tungstenite"], &["fleetlog-mqtt", "fleetlog-api"]),
     (&["tokio-rustls"], &["fleetlog-tls", "fleetlog-mqtt", "fleetlog-api"]),
     (&["rustls", "rustls-native-certs"], &["fleetlog-tls"]),
     (&["hyper-rustls"], &["fleetlog-http-client"]),

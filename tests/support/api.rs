@@ -1,6 +1,6 @@
 //! The HTTP API on a database of the test, with running projections, and callers of every role.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,12 +10,14 @@ use fleetlog_access::users::User;
 use fleetlog_access::{Access, FirstStart, Role, first_start};
 use fleetlog_aggregates::device::{self, Device, Labels, Via};
 use fleetlog_aggregates::telemetry::{Message, decide};
-use fleetlog_api::server::serve;
+use fleetlog_api::rest::websocket::{NoRoom, Visitor, WebSockets};
+use fleetlog_api::server::{Limits, serve};
 use fleetlog_api::{App, Settings, rest};
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_event_log::control::{Actor, ExecuteError, Metadata};
 use fleetlog_event_log::telemetry::Outcome;
 use fleetlog_event_log::{EventLog, Lane, Log, LogId};
+use fleetlog_mqtt::server::{Client, Full};
 use fleetlog_projections::{Handle, Options, Projections};
 use fleetlog_proof::{Custody, Sequencer, read};
 use metrics_exporter_prometheus::PrometheusRecorder;
@@ -25,7 +27,7 @@ use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use super::{Database, eventually};
+use super::{Database, Node, eventually};
 
 /// The password of the first admin, `admin@localhost`.
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -108,7 +110,12 @@ impl Api {
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        tokio::spawn(serve(vec![listener.into()], rest::router(app.clone()), app.limits(), stop.clone()));
+        tokio::spawn(serve(
+            vec![listener.into()],
+            rest::router(app.clone(), None),
+            app.limits(),
+            stop.clone(),
+        ));
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(40))
@@ -127,6 +134,20 @@ impl Api {
             client,
             _stopping: stop.drop_guard(),
         }
+    }
+
+    /// Serves HTTP at another address as well, with the way of WebSockets into a node.
+    pub(crate) fn open_websockets(&self, node: &Node, limits: Limits) -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        let taking = node.websockets.clone();
+        let websockets: WebSockets = Arc::new(move |visitor: Visitor| {
+            let client = Client { address: visitor.client(), must_log_in: visitor.must_log_in() };
+            taking.take(client, visitor.stream()).map_err(|Full| NoRoom)
+        });
+        let router = rest::router(self.app.clone(), Some(websockets));
+        tokio::spawn(serve(vec![listener.into()], router, limits, node.stop.clone()));
+        address
     }
 
     pub(crate) fn url(&self) -> &str {

@@ -25,6 +25,8 @@ pub(crate) struct Node {
     pub(crate) address: SocketAddr,
     /// The outlet to the devices that are connected to the built-in endpoint.
     pub(crate) outlet: server::Outlet,
+    /// The way in for WebSockets.
+    pub(crate) websockets: server::WebSockets,
     /// Ends when the node has stopped.
     pub(crate) running: JoinHandle<()>,
     pub(crate) stop: CancellationToken,
@@ -63,6 +65,7 @@ impl Node {
         let (credentials, sessions) = (Credentials::new(log.clone()), Sessions::new(log.clone()));
         let endpoint = Endpoint::bind(endpoint, ingest.clone(), credentials, sessions).await.expect("listen");
         let (address, outlet) = (endpoint.address(), endpoint.outlet());
+        let websockets = endpoint.websockets();
         let stop = CancellationToken::new();
         let (storing, serving) = (storing.run(stop.clone()), endpoint.run(stop.clone()));
         let (upkeep, stopping) = (log.clone(), stop.clone());
@@ -71,7 +74,18 @@ impl Node {
             stored.expect("ingest");
         });
         let stopping = stop.clone().drop_guard();
-        Self { log, ingest, address, outlet, running, stop, options, _stopping: stopping, _database: None }
+        Self {
+            log,
+            ingest,
+            address,
+            outlet,
+            websockets,
+            running,
+            stop,
+            options,
+            _stopping: stopping,
+            _database: None,
+        }
     }
 
     /// A connection as the database's owner.

@@ -1,5 +1,6 @@
 //! The real binary as a process: start it, talk to it over HTTP, kill it.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -107,6 +108,11 @@ impl Server {
 
     pub(crate) fn mqtt(&self) -> u16 {
         self.mqtt
+    }
+
+    /// The address of HTTP.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.http.trim_start_matches("http://").parse().expect("an address")
     }
 
     pub(crate) fn id(&self) -> u32 {

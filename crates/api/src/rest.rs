@@ -17,6 +17,7 @@
 //!   [`logs`], [`events`], [`audit`], [`proofs`], [`quarantine`], [`projections`], [`rebuilds`], [`policies`], [`tenants`],
 //!   [`tiers`], [`health`], [`metrics`]: the resources, each with its own `router()`
 //! - [`wire`]: types of the crates below, as REST writes and reads them
+//! - [`websocket`]: opens WebSockets for MQTT, and hands them over
 //! - [`brokers`]: answers an external broker's questions about its clients
 //! - [`docs`]: the `OpenAPI` document and its page
 
@@ -66,6 +67,7 @@ pub mod telemetry;
 pub mod tenants;
 pub mod tiers;
 pub mod users;
+pub mod websocket;
 pub mod windows;
 mod wire;
 
@@ -74,6 +76,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use error::Error;
 pub use middleware::RequestId;
+pub use websocket::WebSockets;
 
 use crate::app::App;
 use crate::graphql;
@@ -84,9 +87,10 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The path prefix of the versioned API. The same routes also answer without the prefix.
 pub const PREFIX: &str = "/api/v1";
 
-/// The whole service over HTTP.
-pub fn router(app: App) -> Router {
+/// The whole service over HTTP. Without `websockets`, devices connect elsewhere.
+pub fn router(app: App, websockets: Option<WebSockets>) -> Router {
     let origins = app.settings.cors_origins.clone();
+    let websockets = websockets.map(|taking| websocket::router(taking, &app.settings.trusted_proxies));
     let (documented, document) = documented().split_for_parts();
     let authenticate = axum::middleware::from_fn_with_state(app.clone(), authentication::authenticate);
     // The last layer is the outermost: a request first meets the limit by address, then authentication, the limit by
@@ -98,7 +102,7 @@ pub fn router(app: App) -> Router {
     let answered = answered.layer(in_turn.clone()).layer(by_caller).layer(authenticate);
     let answered = answered.merge(brokers::router()).with_state(app);
     let limited = answered.merge(docs::router(&document).layer(in_turn)).layer(by_address);
-    middleware::wrap(limited, &origins)
+    middleware::wrap(limited.merge(websockets.unwrap_or_default()), &origins)
 }
 
 /// The `OpenAPI` document that describes the service.

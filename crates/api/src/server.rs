@@ -10,7 +10,7 @@
 mod connection;
 mod connections;
 pub(crate) mod held;
-mod socket;
+pub(crate) mod socket;
 mod streams;
 
 use std::future::poll_fn;
@@ -20,10 +20,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::server::graceful::GracefulShutdown;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -107,7 +106,7 @@ pub async fn serve(
          content-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{NO_ROOM}",
         NO_ROOM.len(),
     );
-    let (drain, graceful) = (limits.drain, GracefulShutdown::new());
+    let (drain, stopping) = (limits.drain, CancellationToken::new());
     let connections = Connections::new(limits);
     let mut serving = JoinSet::new();
     loop {
@@ -115,9 +114,7 @@ pub async fn serve(
             biased;
             () = shutdown.cancelled() => break,
             Some(ended) = serving.join_next() => {
-                if let Err(error) = ended {
-                    tracing::error!(%error, "serving an HTTP connection ended in a panic");
-                }
+                note_end(ended);
                 continue;
             }
             accepted = listeners.accept() => accepted,
@@ -125,8 +122,8 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer, tls)) => match connections.admit(peer.ip()) {
                 Ok(place) => {
-                    let (router, watcher) = (router.clone(), graceful.watcher());
-                    serving.spawn(connection::serve(stream, tls, peer, place, router, watcher));
+                    let (router, stopping) = (router.clone(), stopping.clone());
+                    serving.spawn(connection::serve(stream, tls, peer, place, router, stopping));
                 }
                 // Nobody waits for the client to read it. Over TLS it could not.
                 Err(_) if tls.is_some() => {}
@@ -140,10 +137,22 @@ pub async fn serve(
         }
     }
     drop(listeners);
-    let _ = tokio::time::timeout(drain, graceful.shutdown()).await;
+    stopping.cancel();
+    let all = async {
+        while let Some(ended) = serving.join_next().await {
+            note_end(ended);
+        }
+    };
+    let _ = tokio::time::timeout(drain, all).await;
     // What has not ended by now is cut off, and has ended when this returns.
     serving.shutdown().await;
     Ok(())
+}
+
+fn note_end(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "serving an HTTP connection ended in a panic");
+    }
 }
 
 /// The sockets of all listeners.

@@ -15,6 +15,7 @@
 //! - [`connection`]: the conversation with a client
 //! - [`input`], [`outgoing`]: its bytes, in both directions
 //! - [`acks`]: its publishes that are being stored, and their acknowledgements
+//! - [`websocket`]: MQTT over WebSocket, once another listener has opened one
 //! - [`line`](mod@line): the way to a connection, for everybody else
 //! - [`sessions`]: who is connected here, and for how long
 //! - [`subscriptions`]: who listens for commands, and the way to them
@@ -29,10 +30,11 @@ mod line;
 mod outgoing;
 mod sessions;
 mod subscriptions;
+mod websocket;
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -41,9 +43,10 @@ use fleetlog_engine::devices::credentials::{Credentials, Secret};
 use fleetlog_engine::devices::sessions::Sessions;
 use fleetlog_engine::ingest;
 use fleetlog_tls::Certificate;
+use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -56,8 +59,10 @@ use crate::instruments;
 use auth::Gate;
 use connection::Connection;
 use limits::{Budget, Network};
+use outgoing::Outgoing;
 use sessions::Roster;
 use subscriptions::Subscriptions;
+use websocket::WebSocket;
 
 /// The pause after a failed accept. The cause is nearly always a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -133,6 +138,35 @@ pub enum Error {
 pub struct Endpoint {
     listeners: Vec<Listener>,
     server: Arc<Server>,
+    websockets: WebSockets,
+    arrivals: mpsc::UnboundedReceiver<Arrival>,
+}
+
+/// The way in for WebSockets that another listener has opened. Cheap to clone.
+#[derive(Clone)]
+pub struct WebSockets {
+    room: Arc<Semaphore>,
+    arrivals: mpsc::UnboundedSender<Arrival>,
+}
+
+/// A client that opens a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it needs credentials where the endpoint is open to others, because it may not be what it seems.
+    pub must_log_in: bool,
+}
+
+/// There are as many connections as there may be, or the endpoint stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no room for another MQTT connection")]
+pub struct Full;
+
+/// A WebSocket that has been given room among the connections, and serves itself.
+struct Arrival {
+    room: OwnedSemaphorePermit,
+    serve: Box<dyn FnOnce(Arc<Server>, CancellationToken) -> BoxFuture<'static, ()> + Send>,
 }
 
 /// A socket that clients connect to.
@@ -142,9 +176,30 @@ struct Listener {
     tls: Option<TlsAcceptor>,
 }
 
+/// What is known of a client before it says anything.
+struct Peer {
+    network: Network,
+    /// Whether it needs credentials where the endpoint is open to others.
+    must_log_in: bool,
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Self { network: address.ip().into(), must_log_in: false }
+    }
+}
+
+impl From<Client> for Peer {
+    fn from(Client { address, must_log_in }: Client) -> Self {
+        Self { network: address.into(), must_log_in }
+    }
+}
+
 /// What all connections share.
 struct Server {
     options: Options,
+    /// For how many connections there is room.
+    room: Arc<Semaphore>,
     gate: Gate,
     ingest: ingest::Handle,
     roster: Roster,
@@ -172,7 +227,16 @@ impl Endpoint {
         if let Some(Tls { listen, certificate }) = &options.tls {
             listeners.push(Listener::bind(*listen, Some(certificate.acceptor(&[])?)).await?);
         }
-        Ok(Self { listeners, server: Arc::new(Server::new(options, ingest, credentials, sessions)) })
+        let server = Arc::new(Server::new(options, ingest, credentials, sessions));
+        let (sender, arrivals) = mpsc::unbounded_channel();
+        let websockets = WebSockets { room: Arc::clone(&server.room), arrivals: sender };
+        Ok(Self { listeners, server, websockets, arrivals })
+    }
+
+    /// The way in for WebSockets.
+    #[must_use]
+    pub fn websockets(&self) -> WebSockets {
+        self.websockets.clone()
     }
 
     /// The address that it listens on, with the port that was taken for port 0.
@@ -196,8 +260,8 @@ impl Endpoint {
     /// Serves until `shutdown`. Then it accepts no more connections, lets publishes that are being stored finish, sends
     /// DISCONNECT to all clients, and returns.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { listeners, server } = self;
-        let serve = accept(&server, listeners, shutdown.clone());
+        let Self { listeners, server, arrivals, websockets: _ } = self;
+        let serve = accept(&server, listeners, arrivals, shutdown.clone());
         let kept_up = server.sessions.keep_up(&shutdown);
         let arrivals = async {
             let hear = server.sessions.hear_arrivals(|arrival| server.roster.arrived_elsewhere(arrival));
@@ -208,6 +272,35 @@ impl Endpoint {
         if let Err(error) = server.sessions.leave_all().await {
             tracing::warn!(%error, "failed to note that the devices' sessions were left; they are taken for left later");
         }
+    }
+}
+
+impl WebSockets {
+    /// Serves a client over the WebSocket that is about to be open: with the rules, the limits and the budgets that a connection
+    /// over TCP has. It counts as one of them from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`]; then `opening` is dropped.
+    pub fn take<S, E>(
+        &self,
+        client: Client,
+        opening: impl Future<Output = Result<S, E>> + Send + 'static,
+    ) -> Result<(), Full>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        E: Send + 'static,
+    {
+        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
+            instruments::CONNECTIONS_REFUSED.increment(1);
+            return Err(Full);
+        };
+        let serve = Box::new(move |server, shutdown| {
+            let serving: BoxFuture<'static, ()> =
+                Box::pin(serve_over_websocket(server, opening, client.into(), shutdown));
+            serving
+        });
+        self.arrivals.send(Arrival { room, serve }).map_err(|_| Full)
     }
 }
 
@@ -249,6 +342,7 @@ impl Server {
         let unreleased = Budget::new(options.unreleased);
         Self {
             gate: Gate { auth: options.auth, in_process, credentials },
+            room: Arc::new(Semaphore::new(options.connections)),
             options,
             ingest,
             roster: Roster::default(),
@@ -263,31 +357,36 @@ impl Server {
 }
 
 /// Accepts connections until `shutdown`, and returns when all have ended.
-async fn accept(server: &Arc<Server>, listeners: Vec<Listener>, shutdown: CancellationToken) {
-    let room = Arc::new(Semaphore::new(server.options.connections));
+async fn accept(
+    server: &Arc<Server>,
+    listeners: Vec<Listener>,
+    mut arrivals: mpsc::UnboundedReceiver<Arrival>,
+    shutdown: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => note_end(ended),
+            Some(Arrival { room, serve }) = arrivals.recv() => {
+                let serving = serve(Arc::clone(server), shutdown.clone());
+                connections.spawn(counted(room, serving));
+            }
             accepted = Listener::accept(&listeners) => match accepted {
-                Ok((stream, peer, tls)) => match Arc::clone(&room).try_acquire_owned() {
+                Ok((stream, peer, tls)) => match Arc::clone(&server.room).try_acquire_owned() {
                     Ok(room) => {
                         // Publishes are small and their acknowledgements awaited. Without it they are merely slower.
                         let _ = stream.set_nodelay(true);
                         let (server, shutdown) = (Arc::clone(server), shutdown.clone());
-                        connections.spawn(async move {
-                            instruments::CONNECTIONS.increment(1.0);
+                        connections.spawn(counted(room, async move {
                             match tls {
-                                None => serve(server, stream, peer.ip().into(), shutdown).await,
+                                None => serve(server, stream, peer.into(), shutdown).await,
                                 Some(tls) => {
                                     // Boxed, what TLS needs is not part of the others' tasks.
-                                    Box::pin(serve_over_tls(server, stream, peer.ip().into(), tls, shutdown)).await;
+                                    Box::pin(serve_over_tls(server, stream, peer.into(), tls, shutdown)).await;
                                 }
                             }
-                            instruments::CONNECTIONS.decrement(1.0);
-                            drop(room);
-                        });
+                        }));
                     }
                     Err(_) => instruments::CONNECTIONS_REFUSED.increment(1),
                 },
@@ -298,24 +397,48 @@ async fn accept(server: &Arc<Server>, listeners: Vec<Listener>, shutdown: Cancel
             },
         }
     }
-    drop(listeners);
+    drop((listeners, arrivals));
     while let Some(ended) = connections.join_next().await {
         note_end(ended);
     }
+}
+
+/// Serves one connection, which counts for as long.
+async fn counted(room: OwnedSemaphorePermit, serving: impl Future<Output = ()>) {
+    instruments::CONNECTIONS.increment(1.0);
+    serving.await;
+    instruments::CONNECTIONS.decrement(1.0);
+    drop(room);
+}
+
+/// Serves one connection over WebSocket to its end, once it is open.
+async fn serve_over_websocket<S: AsyncRead + AsyncWrite + Unpin, E>(
+    server: Arc<Server>,
+    opening: impl Future<Output = Result<S, E>>,
+    peer: Peer,
+    shutdown: CancellationToken,
+) {
+    let opening = Box::pin(timeout(limits::LOGIN, opening));
+    // Whoever does not wait for the answer to its handshake is nobody to talk to.
+    let Some(Ok(Ok(stream))) = shutdown.run_until_cancelled(opening).await else { return };
+    let mut socket = WebSocket::new(stream);
+    serve(server, &mut socket, peer, shutdown).await;
+    // However MQTT has ended, a WebSocket has an end of its own.
+    Box::pin(Outgoing::default().farewell(socket)).await;
 }
 
 /// Serves one connection over TLS to its end.
 async fn serve_over_tls(
     server: Arc<Server>,
     stream: TcpStream,
-    network: Network,
+    peer: Peer,
     tls: TlsAcceptor,
     shutdown: CancellationToken,
 ) {
     let number = server.roster.number();
     let greeting = async {
         let share =
-            poll_fn(|context| server.handshakes.poll_take(network, limits::HANDSHAKE, number, context));
+            poll_fn(|context| server.handshakes.poll_take(peer.network, limits::HANDSHAKE, number, context));
         let _share = share.await;
         tls.accept(stream).await
     };
@@ -324,7 +447,7 @@ async fn serve_over_tls(
     server.handshakes.give_up(number);
     // Whoever does not speak TLS is nobody to talk to.
     if let Some(Ok(Ok(stream))) = greeted {
-        serve(server, stream, network, shutdown).await;
+        serve(server, stream, peer, shutdown).await;
     }
 }
 
@@ -332,11 +455,12 @@ async fn serve_over_tls(
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     server: Arc<Server>,
     mut stream: S,
-    network: Network,
+    peer: Peer,
     shutdown: CancellationToken,
 ) {
+    let network = peer.network;
     // Boxed, the greeting takes no room for as long as the conversation lasts.
-    let greeting = Box::pin(greeting::greet(&server, &mut stream, network));
+    let greeting = Box::pin(greeting::greet(&server, &mut stream, peer));
     match shutdown.run_until_cancelled(greeting).await {
         Some(Ok(guest)) => Connection::new(server, stream, network, guest).serve(shutdown).await,
         // Whoever has not begun to speak MQTT is owed no farewell.

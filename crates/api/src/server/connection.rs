@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,16 +16,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::connections::Place;
 use super::held::hold;
-use super::socket::{self, Socket};
+use super::socket::{self, Handover, Socket};
 use super::streams::{Answers, Streams};
 use super::{MAX_HEAD, PROTOCOLS};
 use crate::instruments;
@@ -36,28 +37,30 @@ const MAX_UNREAD_REQUESTS: u32 = 256 * 1024;
 /// How many bytes of each answer HTTP/2 takes before its peer has room for them.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// Serves one connection until it ends, or must make room.
+/// Serves one connection until it ends, becomes another protocol's, or must make room. Once `stopping`, it ends after the requests
+/// that are under way.
 pub(super) async fn serve(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     peer: SocketAddr,
     place: Place,
     router: Router,
-    watcher: Watcher,
+    stopping: CancellationToken,
 ) {
     // Answers are written whole, so nothing is gained by waiting for more.
     let _ = stream.set_nodelay(true);
     let place = Arc::new(place);
-    let socket = Socket::new(stream, place.limits().unread);
-    let requests = Requests { peer, place: Arc::clone(&place), router };
+    let handover = Handover::default();
+    let socket = Socket::new(stream, place.limits().unread, handover.clone());
+    let requests = Requests { peer, place: Arc::clone(&place), router, handover };
     let serving = async {
-        let Some(tls) = tls else { return http_1(socket, requests, watcher).await };
+        let Some(tls) = tls else { return http_1(socket, requests, stopping).await };
         let greeting = timeout(place.limits().head, tls.accept(socket)).await;
         let stream = greeting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         if stream.get_ref().1.alpn_protocol() == Some(PROTOCOLS[0].as_bytes()) {
-            http_2(stream, requests, watcher).await
+            http_2(stream, requests, stopping).await
         } else {
-            http_1(stream, requests, watcher).await
+            http_1(stream, requests, stopping).await
         }
     };
     if let Some(Err(error)) = place.closed().run_until_cancelled(serving).await {
@@ -76,6 +79,7 @@ struct Requests {
     peer: SocketAddr,
     place: Arc<Place>,
     router: Router,
+    handover: Handover,
 }
 
 impl Requests {
@@ -83,24 +87,40 @@ impl Requests {
         let busy = self.place.begin();
         let mut request = Request::from(request.map(Body::new));
         request.extensions_mut().insert(ConnectInfo(self.peer));
+        request.extensions_mut().insert(self.handover);
         self.router.oneshot(request).await.map(|response| hold(response, busy))
     }
 }
 
-async fn http_1<S>(stream: S, requests: Requests, watcher: Watcher) -> Result<(), Error>
+/// A connection's end. Once `stopping`, the connection is asked to come to it.
+async fn end<C: Future>(
+    connection: C,
+    wind_up: impl FnOnce(Pin<&mut C>),
+    stopping: CancellationToken,
+) -> C::Output {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = stopping.cancelled() => wind_up(connection.as_mut()),
+    }
+    connection.await
+}
+
+async fn http_1<S>(stream: S, requests: Requests, stopping: CancellationToken) -> Result<(), Error>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let head = requests.place.limits().head;
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service_fn(move |request| requests.clone().answer(request)));
-    Ok(watcher.watch(serving).await?)
+        .serve_connection(TokioIo::new(stream), service_fn(move |request| requests.clone().answer(request)))
+        .with_upgrades();
+    Ok(end(serving, |serving| serving.graceful_shutdown(), stopping).await?)
 }
 
-async fn http_2<S>(stream: S, requests: Requests, watcher: Watcher) -> Result<(), Error>
+async fn http_2<S>(stream: S, requests: Requests, stopping: CancellationToken) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -127,7 +147,7 @@ where
         .keep_alive_timeout(limits.head)
         .serve_connection(TokioIo::new(stream), answer);
     tokio::select! {
-        served = watcher.watch(serving) => Ok(served?),
+        served = end(serving, |serving| serving.graceful_shutdown(), stopping) => Ok(served?),
         unread = answers.unread() => Err(unread.into()),
     }
 }

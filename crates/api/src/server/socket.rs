@@ -1,8 +1,10 @@
 //! A socket whose peer must keep reading. An answer that nobody reads would otherwise be held for as long as the peer
-//! likes.
+//! likes. Once it is no longer HTTP's, whoever has it now is to see to that.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,6 +22,19 @@ pub(super) struct Socket {
     patience: Patience,
     /// The end of the patience, while a write waits.
     end: Option<Pin<Box<Sleep>>>,
+    handover: Handover,
+}
+
+/// Whether a connection has become another protocol's. Each of its requests has it, so that the one that changes the protocol can
+/// say so.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Handover(Arc<AtomicBool>);
+
+impl Handover {
+    /// From now on HTTP's patience is not asked for.
+    pub(crate) fn is_made(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// How long the peer may still keep writes waiting.
@@ -64,8 +79,8 @@ pub(super) fn is_unread(error: &(dyn std::error::Error + 'static)) -> bool {
 
 impl Socket {
     /// Its peer has this [`Patience`].
-    pub(super) fn new(stream: TcpStream, unread: Duration) -> Self {
-        Self { stream, patience: Patience::new(unread), end: None }
+    pub(super) fn new(stream: TcpStream, unread: Duration, handover: Handover) -> Self {
+        Self { stream, patience: Patience::new(unread), end: None, handover }
     }
 
     /// Passes on how a write went. Fails when writes have waited for too long.
@@ -74,6 +89,9 @@ impl Socket {
         written: Poll<io::Result<usize>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
+        if self.handover.0.load(Ordering::Relaxed) {
+            return written;
+        }
         match written {
             Poll::Ready(Ok(bytes)) => {
                 self.patience.took(bytes, Instant::now());
@@ -139,13 +157,30 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_peer_that_reads_nothing_is_cut_off() {
+    /// A socket whose peer may be silent for 10 ms, and its peer.
+    async fn connected(handover: Handover) -> (Socket, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let address = listener.local_addr().expect("an address");
         let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let _peer = peer.expect("a connection");
-        let mut socket = Socket::new(accepted.expect("a connection").0, Duration::from_millis(10));
+        let stream = accepted.expect("a connection").0;
+        (Socket::new(stream, Duration::from_millis(10), handover), peer.expect("a connection"))
+    }
+
+    #[tokio::test]
+    async fn what_is_no_longer_http_is_given_any_time() {
+        let handover = Handover::default();
+        let (mut socket, mut peer) = connected(handover.clone()).await;
+        handover.is_made();
+        let written = tokio::spawn(async move { socket.write_all(&[0; 64 << 20]).await });
+        sleep_until(Instant::now() + Duration::from_millis(50)).await;
+        let mut read = vec![0; 64 << 20];
+        tokio::io::AsyncReadExt::read_exact(&mut peer, &mut read).await.expect("all of it");
+        written.await.expect("no panic").expect("written");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_reads_nothing_is_cut_off() {
+        let (mut socket, _peer) = connected(Handover::default()).await;
         let error = loop {
             if let Err(error) = socket.write_all(&[0; 8 * 1024]).await {
                 break error;

@@ -16,6 +16,7 @@ use fleetlog_engine::devices::credentials::watch::Ended;
 use fleetlog_engine::devices::credentials::{Credentials, Device, Secret};
 use uuid::Uuid;
 
+use super::Peer;
 use crate::protocol::opening::{Hello, Refusal};
 
 /// Who is let in.
@@ -71,9 +72,9 @@ impl From<Access> for Admission {
 
 impl Gate {
     /// Lets a client in, or says why not. Its will is not asked about: nobody is kept out by one.
-    pub(super) async fn admit(&self, hello: &Hello) -> Result<Admission, Refusal> {
+    pub(super) async fn admit(&self, hello: &Hello, peer: &Peer) -> Result<Admission, Refusal> {
         match (&hello.username, &hello.password) {
-            (None, None) if self.auth == Auth::Open => Ok(Access::Anyone.into()),
+            (None, None) if self.auth == Auth::Open && !peer.must_log_in => Ok(Access::Anyone.into()),
             (None, None) => Err(Refusal::NoCredentials),
             (username, password) => {
                 let username = username.as_deref().unwrap_or_default();

@@ -11,11 +11,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::Server;
 use super::auth::{Access, Admission};
 use super::input::{Input, Next};
 use super::limits::{LOGIN, MAX_CONNECT, Network};
 use super::outgoing::Outgoing;
+use super::{Peer, Server};
 use crate::instruments;
 use crate::protocol::Protocol;
 use crate::protocol::opening::{self, Granted, Hello, Refusal, Unfit};
@@ -37,10 +37,10 @@ pub(super) struct Guest {
 pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     server: &Arc<Server>,
     stream: &mut S,
-    network: Network,
+    peer: Peer,
 ) -> Result<Guest, Outgoing> {
     let (mut input, mut outgoing) = (Input::default(), Outgoing::default());
-    let first = poll_fn(|context| poll_first(server, &mut input, stream, network, context));
+    let first = poll_fn(|context| poll_first(server, &mut input, stream, peer.network, context));
     let Ok(Some(length)) = timeout(LOGIN, first).await else { return Err(outgoing) };
     let opened = opening::open(input.packet(length));
     input.consume(length);
@@ -51,7 +51,7 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
             return Err(outgoing);
         }
     };
-    match server.gate.admit(&hello).await {
+    match server.gate.admit(&hello, &peer).await {
         Ok(Admission { access, may_have_session }) => {
             let assigned = hello.client_id.is_empty().then(|| format!("auto-{}", Uuid::now_v7().simple()));
             if let Some(assigned) = &assigned {

@@ -51,6 +51,9 @@ pub(super) const SUBSCRIPTIONS: usize = 8;
 pub(super) const COMMANDS: usize = 64;
 /// How many bytes of commands are kept for devices that left without a receipt.
 pub(super) const LEFT_BEHIND: usize = 16 << 20;
+/// The largest frame of a WebSocket, in bytes. None is held, so it is only what no client has a reason to exceed: 16 packets of
+/// the largest size, where libraries put all that waits into one frame.
+pub(super) const FRAME: u64 = 16 << 20;
 /// How long a client whose connection ends has to take its leave.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
