@@ -2,8 +2,8 @@
 //! connection over: it is no longer HTTP's, and none of HTTP's limits hold for it.
 //!
 //! Pages of any origin may open one. A browser adds nothing to it that lets anybody in: a client logs in with MQTT's CONNECT, by
-//! what the page knows, and no cookie is looked at. An endpoint that is open to this machine is open to its programs only, and
-//! to neither the pages that its browsers show nor what its proxies pass on.
+//! what the page knows, and no cookie is looked at. An endpoint that is open to this machine is open to its programs and to the
+//! service's own pages, and neither to others' pages in its browsers nor to what its proxies pass on.
 //!
 //! It counts towards no limit of requests, as a connection over TCP does not.
 
@@ -15,10 +15,11 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{
-    CONNECTION, FORWARDED, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    CONNECTION, FORWARDED, HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tungstenite::handshake::derive_accept_key;
@@ -91,9 +92,7 @@ async fn open(State(entrance): State<Entrance>, mut request: Request) -> Respons
     };
     let Peer(client) = Peer::of(request.extensions(), request.headers(), &entrance.trusted);
     let client = client.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-    let is_passed_on =
-        [ORIGIN, FORWARDED, X_FORWARDED_FOR].iter().any(|name| request.headers().contains_key(name));
-    let must_log_in = is_passed_on || !client.to_canonical().is_loopback();
+    let must_log_in = !client.to_canonical().is_loopback() || may_be_anybody(request.headers());
     let extensions = request.extensions_mut();
     let (Some(opening), Some(handover)) = (extensions.remove::<OnUpgrade>(), extensions.remove::<Handover>())
     else {
@@ -110,6 +109,24 @@ async fn open(State(entrance): State<Entrance>, mut request: Request) -> Respons
         (SEC_WEBSOCKET_ACCEPT, accept),
     ];
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+/// Whether a request from this machine may be somebody else's: passed on by a proxy, or made by a page that is not the service's own.
+///
+/// A page says its origin, which its own server shares with the request's `Host`. Both must name this machine: another name may
+/// have been made to lead here after the page was loaded.
+fn may_be_anybody(headers: &HeaderMap) -> bool {
+    if headers.contains_key(FORWARDED) || headers.contains_key(X_FORWARDED_FOR) {
+        return true;
+    }
+    let Some(origin) = headers.get(ORIGIN) else { return false };
+    let authority = |uri: &HeaderValue| Uri::try_from(uri.as_bytes()).ok()?.authority().cloned();
+    let (origin, host) = (authority(origin), headers.get(HOST).and_then(authority));
+    let is_own = |origin: &Authority| match origin.host() {
+        "localhost" => true,
+        host => host.trim_matches(['[', ']']).parse().is_ok_and(|host: IpAddr| host.is_loopback()),
+    };
+    origin != host || !origin.as_ref().is_some_and(is_own)
 }
 
 /// Why no WebSocket is opened.
