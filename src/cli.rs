@@ -32,6 +32,7 @@ use fleetlog_lab::bench;
 use fleetlog_mqtt::server;
 use fleetlog_mqtt::url::{Plain, Url};
 use fleetlog_tls::client::Identity;
+use fleetlog_tls::clients::Clients;
 use fleetlog_tls::{Certificate, Files};
 use futures::future::LocalBoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -211,6 +212,10 @@ pub struct Service {
     /// The private key of the certificate, in PEM.
     #[arg(long, env = "FLEETLOG_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// The certificates of the authorities, in PEM, by whose signature the subject of a device's certificate is believed. Read
+    /// again when it changes. A device may also show a certificate that is known by its fingerprint, whoever has signed it.
+    #[arg(long, env = "FLEETLOG_MQTT_CLIENT_CA", value_name = "FILE", requires = "mqtts")]
+    pub mqtt_client_ca: Option<PathBuf>,
     /// The first administrator's e-mail address; used by the first start only.
     #[arg(long, env = "FLEETLOG_ADMIN_EMAIL")]
     pub admin_email: Option<String>,
@@ -297,7 +302,8 @@ impl Service {
         let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
         let files = Files { certificate: certificate.clone(), key: key.clone() };
         let certificate = Certificate::load(files)?;
-        Ok(Some(service::Tls { https: self.https, mqtts: self.mqtts, certificate }))
+        let clients = Clients::load(self.mqtt_client_ca.clone())?;
+        Ok(Some(service::Tls { https: self.https, mqtts: self.mqtts, certificate, clients }))
     }
 
     /// The witnesses. Says what is wrong before anything is made.

@@ -30,6 +30,7 @@ use fleetlog_mqtt::{descriptors, publisher, server, subscriber};
 use fleetlog_projections::Projections;
 use fleetlog_proof::{Custody, Sequencer, custody};
 use fleetlog_tls::Certificate;
+use fleetlog_tls::clients::Clients;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -79,6 +80,8 @@ pub struct Tls {
     pub mqtts: Option<SocketAddr>,
     /// Their certificate.
     pub certificate: Certificate,
+    /// What MQTT makes of the certificates that devices show.
+    pub clients: Clients,
 }
 
 /// File descriptors that a process needs besides those of its connections: for the database, files and libraries.
@@ -255,8 +258,8 @@ impl Service {
             _ => None,
         };
         if let (Some(tls), Broker::Endpoint(endpoint)) = (&options.tls, &mut options.broker) {
-            let certificate = tls.certificate.clone();
-            endpoint.tls = tls.mqtts.map(|listen| server::Tls { listen, certificate });
+            let (certificate, clients) = (tls.certificate.clone(), tls.clients.clone());
+            endpoint.tls = tls.mqtts.map(|listen| server::Tls { listen, certificate, clients });
         }
         let mut settings = options.access;
         settings.public_url = settings.public_url.or_else(|| reachable(address));
@@ -314,6 +317,7 @@ impl Service {
         start_http(listeners, address, app, websockets, &mut edges);
         if let Some(tls) = options.tls {
             edges.run("the watch of the certificate", |stop| tls.certificate.watch(stop));
+            edges.run("the watch of the devices' authorities", |stop| tls.clients.watch(stop));
         }
         Ok(Self {
             log,
@@ -494,7 +498,7 @@ fn listen_over_tls(
     let failed = |error| Error::Https(https, error);
     let socket = TcpListener::bind(https).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
-    listeners.push(http::Listener { socket, tls: Some(certificate.acceptor(&http::PROTOCOLS)?) });
+    listeners.push(http::Listener { socket, tls: Some(certificate.acceptor(&http::PROTOCOLS, None)?) });
     Ok(address)
 }
 

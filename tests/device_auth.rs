@@ -1,6 +1,7 @@
 //! Devices' credentials: over REST, at the built-in endpoint, and at brokers of one's own.
 
 mod brokers;
+mod certificates;
 mod commands;
 mod ends;
 mod logins;

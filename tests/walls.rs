@@ -44,7 +44,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["utoipa"], &["fleetlog-api"]),
     (&["tungstenite"], &["fleetlog-mqtt", "fleetlog-api"]),
     (&["tokio-rustls"], &["fleetlog-tls", "fleetlog-mqtt", "fleetlog-api"]),
-    (&["rustls", "rustls-native-certs"], &["fleetlog-tls"]),
+    (&["rustls", "rustls-native-certs", "x509-cert"], &["fleetlog-tls"]),
     (&["hyper-rustls"], &["fleetlog-http-client"]),
     (&["mqtt-protocol-core"], &["fleetlog-mqtt"]),
     (&["rumqttc"], &["fleetlog-mqtt", "fleetlog-lab"]),

@@ -21,6 +21,8 @@ pub const MAX_LABELS: usize = 64;
 pub const MAX_LABEL: usize = 128;
 /// The most valid credentials a device may have at a time.
 pub const MAX_CREDENTIALS: usize = 5;
+/// The longest subject of a certificate, in characters.
+pub const MAX_SUBJECT: usize = 1000;
 
 /// Key and value pairs by which people and policies find devices.
 pub type Labels = BTreeMap<String, String>;
@@ -43,6 +45,8 @@ pub enum Command {
     IssueCredential {
         /// The credential's id.
         credential_id: Uuid,
+        /// The certificate that it stands for. `None`: it has a secret.
+        certificate: Option<Certificate>,
         /// When the credential expires. `None` means never.
         expires_at: Option<DateTime<Utc>>,
         /// From when on the device's other credentials are no longer valid. `None` leaves them as they are.
@@ -57,6 +61,43 @@ pub enum Command {
         /// The current time.
         at: DateTime<Utc>,
     },
+}
+
+/// The client certificate that a device logs in with, instead of a password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Certificate {
+    /// This one, whoever has signed it: its fingerprint, which is the SHA-256 of its DER in 64 hexadecimal digits.
+    Sha256(String),
+    /// Each that the operator's authority has signed for this subject, as RFC 4514 writes one: `CN=dev-01,O=Example`.
+    Subject(String),
+}
+
+impl Certificate {
+    /// The same certificate, as it is stored: fingerprints in lower case, and without the colons that openssl writes.
+    #[must_use]
+    pub fn normal(self) -> Self {
+        match self {
+            Self::Sha256(digits) => Self::Sha256(digits.replace(':', "").to_ascii_lowercase()),
+            subject @ Self::Subject(_) => subject,
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Sha256(digits) if digits.len() != 64 || !digits.bytes().all(is_lower_hex) => Err(
+                Error::BadCertificate("a certificate's fingerprint is its SHA-256, in 64 hexadecimal digits"),
+            ),
+            Self::Subject(subject) if !is_text(subject, MAX_SUBJECT) || !subject.contains('=') => {
+                Err(Error::BadCertificate("a certificate's subject is written like CN=dev-01,O=Example"))
+            }
+            Self::Sha256(_) | Self::Subject(_) => Ok(()),
+        }
+    }
+}
+
+fn is_lower_hex(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 /// A device that is to be registered.
@@ -128,6 +169,9 @@ pub enum Event {
         /// When the credential expires. `None` means never.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_at: Option<DateTime<Utc>>,
+        /// The certificate that it stands for. `None`: it has a secret.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        certificate: Option<Certificate>,
     },
     /// A credential is no longer valid.
     DeviceCredentialRevoked {
@@ -251,6 +295,9 @@ pub enum Error {
     /// The credential's expiry is not in the future.
     #[error("a credential's end lies in the future")]
     AlreadyExpired,
+    /// A certificate's fingerprint or subject is none.
+    #[error("{0}")]
+    BadCertificate(&'static str),
     /// A name or label is too long, empty, or holds a control character.
     #[error("{0}")]
     Invalid(&'static str),
@@ -336,9 +383,14 @@ impl Device {
             }
             (Command::Decommission, Status::Registered) => Ok(vec![Event::DeviceDecommissioned {}]),
             (
-                Command::IssueCredential { credential_id, expires_at, revoke_others, at },
+                Command::IssueCredential { credential_id, certificate, expires_at, revoke_others, at },
                 Status::Registered,
-            ) => self.issue(credential_id, expires_at, revoke_others, at),
+            ) => {
+                certificate.as_ref().map_or(Ok(()), Certificate::check)?;
+                let mut events = self.revoke_others(expires_at, revoke_others, at)?;
+                events.push(Event::DeviceCredentialIssued { credential_id, expires_at, certificate });
+                Ok(events)
+            }
             (Command::RevokeCredential { credential_id, at }, Status::Registered) => {
                 let good = self.good(at).any(|(id, _)| id == credential_id);
                 let revoked = Event::DeviceCredentialRevoked { credential_id, from: None };
@@ -360,9 +412,9 @@ impl Device {
         credentials.filter(move |(_, until)| until.is_none_or(|until| until > at))
     }
 
-    fn issue(
+    /// Makes room for a credential that expires then.
+    fn revoke_others(
         &self,
-        credential_id: Uuid,
         expires_at: Option<DateTime<Utc>>,
         revoke_others: Option<DateTime<Utc>>,
         at: DateTime<Utc>,
@@ -381,7 +433,7 @@ impl Device {
                 from: Some(from).filter(|_| !at_once),
             })
         });
-        Ok(revoked.chain([Event::DeviceCredentialIssued { credential_id, expires_at }]).collect())
+        Ok(revoked.collect())
     }
 }
 
@@ -437,7 +489,7 @@ impl Aggregate for Device {
                 }
             }
             Event::DeviceDecommissioned {} => self.credentials.clear(),
-            Event::DeviceCredentialIssued { credential_id, expires_at } => {
+            Event::DeviceCredentialIssued { credential_id, expires_at, .. } => {
                 self.credentials.insert(credential_id, expires_at);
             }
             Event::DeviceCredentialRevoked { credential_id, from: None } => {

@@ -9,12 +9,13 @@ use anyhow::Context;
 use chrono::TimeDelta;
 use clap::{Args, Subcommand};
 use fleetlog_aggregates::device::{self, Labels, Registration, Via};
-use fleetlog_aggregates::identity::Tenant;
+use fleetlog_aggregates::identity::{Tenant, Uid};
 use fleetlog_aggregates::topic::{ACK_FILTER, Channel, TELEMETRY_FILTER};
 use fleetlog_engine::devices::credentials::{Device as Named, issue};
 use fleetlog_engine::devices::registration::{self, Refused};
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, ExecuteError, Metadata};
+use fleetlog_tls::clients;
 use futures::{StreamExt, TryStreamExt};
 
 use super::output::output;
@@ -33,6 +34,8 @@ pub struct Device {
 pub enum What {
     /// Register devices that are unknown, give each a credential, and write a file of `uid,password`.
     Credentials(Credentials),
+    /// Register a device if it is unknown, and let it log in over TLS with a client certificate instead of a password.
+    Certificate(Certificate),
     /// Print the ACL file for a Mosquitto: the topics of each device that has a valid credential.
     Acl(Acl),
 }
@@ -60,6 +63,30 @@ pub struct Credentials {
     pub out: PathBuf,
 }
 
+/// The device and its certificate.
+#[derive(Debug, Args)]
+pub struct Certificate {
+    /// The log to use.
+    #[command(flatten)]
+    pub source: Source,
+    /// The device's tenant.
+    #[arg(long, default_value = "t0")]
+    pub tenant: Tenant,
+    /// The device.
+    #[arg(long)]
+    pub uid: Uid,
+    /// The certificate, in PEM, whoever has signed it.
+    #[arg(long, value_name = "FILE", required_unless_present = "subject", conflicts_with = "subject")]
+    pub cert: Option<PathBuf>,
+    /// The subject of certificates that an authority of `--mqtt-client-ca` has signed, as `openssl x509 -noout -subject
+    /// -nameopt RFC2253` shows it: CN=dev-01,O=Example.
+    #[arg(long, value_name = "NAME")]
+    pub subject: Option<String>,
+    /// Revoke the credentials that the device has already.
+    #[arg(long)]
+    pub replace: bool,
+}
+
 /// Options of the ACL file.
 #[derive(Debug, Args)]
 pub struct Acl {
@@ -75,6 +102,7 @@ pub struct Acl {
 pub async fn run(args: Device) -> anyhow::Result<()> {
     match args.what {
         What::Credentials(args) => credentials(args).await,
+        What::Certificate(args) => certificate(args).await,
         What::Acl(Acl { source, user }) => {
             anyhow::ensure!(!user.contains(char::is_control), "--user is a name on one line");
             let devices = source.read(async |log| good(log).await).await?;
@@ -90,10 +118,31 @@ async fn credentials(args: Credentials) -> anyhow::Result<()> {
     });
     let names = names.collect::<anyhow::Result<Vec<_>>>()?;
     let mut out = create(&args.out)?;
-    let wish = issue::Wish { expires_at: None, revoke_others_in: args.replace.then(TimeDelta::zero) };
+    let wish = issue::Wish { revoke_others_in: args.replace.then(TimeDelta::zero), ..issue::Wish::default() };
     args.source.write(async |log| issue_all(log, names, wish, &mut out).await).await?;
     out.sync_all()?;
     writeln!(output(), "{} devices' passwords are in {}", args.count, args.out.display())?;
+    Ok(())
+}
+
+async fn certificate(args: Certificate) -> anyhow::Result<()> {
+    let device = Named { tenant: args.tenant, uid: args.uid };
+    let certificate = match (args.cert, args.subject) {
+        (Some(file), _) => device::Certificate::Sha256(clients::fingerprint_of(&file)?),
+        (None, subject) => device::Certificate::Subject(subject.context("--cert or --subject is needed")?),
+    };
+    let wish = issue::Wish {
+        certificate: Some(certificate),
+        revoke_others_in: args.replace.then(TimeDelta::zero),
+        ..issue::Wish::default()
+    };
+    let named = device.clone();
+    let issued = args.source.write(async |log| issue_one(log, &named, wish).await).await?;
+    writeln!(
+        output(),
+        "{device} logs in with its certificate and the user name {device}; credential {}",
+        issued.credential_id
+    )?;
     Ok(())
 }
 
@@ -111,13 +160,17 @@ async fn issue_all(
     wish: issue::Wish,
     out: &mut File,
 ) -> anyhow::Result<()> {
-    let issued = futures::stream::iter(devices).map(|device| async move {
-        let issued = issue_one(log, &device, wish).await;
-        issued.map(|issued| (device.uid.clone(), issued)).with_context(|| format!("device {device}"))
+    let issued = futures::stream::iter(devices).map(|device| {
+        let wish = wish.clone();
+        async move {
+            let issued = issue_one(log, &device, wish).await;
+            issued.map(|issued| (device.uid.clone(), issued)).with_context(|| format!("device {device}"))
+        }
     });
     let mut issued = issued.buffered(WRITERS as usize);
     while let Some((uid, issued)) = issued.try_next().await? {
-        writeln!(out, "{uid},{}", issued.secret.reveal())?;
+        let secret = issued.secret.context("a credential without a certificate has a secret")?;
+        writeln!(out, "{uid},{}", secret.reveal())?;
     }
     Ok(())
 }

@@ -256,6 +256,15 @@ pub(crate) fn connect_as(
     packet(0x10, &body)
 }
 
+/// A clean CONNECT with a user name, and a password only if one is given.
+pub(crate) fn connect_named(version: u8, client_id: &str, username: &str, password: Option<&str>) -> Vec<u8> {
+    let properties: &[u8] = if version == V5 { &[0] } else { &[] };
+    let flags = 0b1000_0010 | if password.is_some() { 0b100_0000 } else { 0 };
+    let texts = [client_id, username].into_iter().chain(password);
+    let texts: Vec<u8> = texts.flat_map(|text| string(text.as_bytes())).collect();
+    packet(0x10, &[&string(b"MQTT")[..], &[version, flags, 0, 60], properties, &texts].concat())
+}
+
 /// A CONNECT with these flags, whose session is kept for so long with MQTT 5.
 pub(crate) fn connect_kept(version: u8, client_id: &str, flags: u8, expiry_s: u32) -> Vec<u8> {
     let expiry = [&[5, 0x11][..], &expiry_s.to_be_bytes()].concat();

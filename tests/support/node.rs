@@ -23,6 +23,8 @@ pub(crate) struct Node {
     pub(crate) ingest: ingest::Handle,
     /// The address of the built-in endpoint.
     pub(crate) address: SocketAddr,
+    /// The address of the built-in endpoint over TLS.
+    pub(crate) tls_address: Option<SocketAddr>,
     /// The outlet to the devices that are connected to the built-in endpoint.
     pub(crate) outlet: server::Outlet,
     /// The way in for WebSockets.
@@ -64,7 +66,8 @@ impl Node {
         let (storing, ingest) = Ingest::new(log.clone(), ingest);
         let (credentials, sessions) = (Credentials::new(log.clone()), Sessions::new(log.clone()));
         let endpoint = Endpoint::bind(endpoint, ingest.clone(), credentials, sessions).await.expect("listen");
-        let (address, outlet) = (endpoint.address(), endpoint.outlet());
+        let (address, tls_address) = (endpoint.address(), endpoint.tls_address());
+        let outlet = endpoint.outlet();
         let websockets = endpoint.websockets();
         let stop = CancellationToken::new();
         let (storing, serving) = (storing.run(stop.clone()), endpoint.run(stop.clone()));
@@ -78,6 +81,7 @@ impl Node {
             log,
             ingest,
             address,
+            tls_address,
             outlet,
             websockets,
             running,

@@ -32,7 +32,13 @@ fn id(n: u128) -> Uuid {
 /// Issues credential `n` at second 10.
 fn issue(n: u128, expires: Option<i64>, revoke_others: Option<i64>) -> Command {
     let (expires_at, revoke_others) = (expires.map(at), revoke_others.map(at));
-    Command::IssueCredential { credential_id: id(n), expires_at, revoke_others, at: at(10) }
+    Command::IssueCredential {
+        credential_id: id(n),
+        certificate: None,
+        expires_at,
+        revoke_others,
+        at: at(10),
+    }
 }
 
 fn revoke(n: u128) -> Command {
@@ -40,7 +46,7 @@ fn revoke(n: u128) -> Command {
 }
 
 fn issued(n: u128, expires: Option<i64>) -> Event {
-    Event::DeviceCredentialIssued { credential_id: id(n), expires_at: expires.map(at) }
+    Event::DeviceCredentialIssued { credential_id: id(n), expires_at: expires.map(at), certificate: None }
 }
 
 fn revoked(n: u128, from: Option<i64>) -> Event {
@@ -155,6 +161,43 @@ fn no_credential_outlives_a_decommissioning() {
     assert_eq!(given(again).decide(revoke(1)), Err(Error::UnknownCredential));
 }
 
+fn issued_for(n: u128, certificate: Certificate) -> Event {
+    Event::DeviceCredentialIssued { credential_id: id(n), expires_at: None, certificate: Some(certificate) }
+}
+
+#[test]
+fn a_certificate_is_a_whole_fingerprint_or_a_subject() {
+    let issue = |certificate: Certificate| {
+        let certificate = Some(certificate.normal());
+        let (expires_at, revoke_others) = (None, None);
+        let command = Command::IssueCredential {
+            credential_id: id(1),
+            certificate,
+            expires_at,
+            revoke_others,
+            at: at(10),
+        };
+        given([registered()]).decide(command)
+    };
+    let digits = "0a".repeat(32);
+    let colons = Certificate::Sha256(["0A"; 32].join(":"));
+    assert_eq!(issue(colons), Ok(vec![issued_for(1, Certificate::Sha256(digits.clone()))]));
+    let subject = Certificate::Subject("CN=dev-01,O=Example".into());
+    assert_eq!(issue(subject.clone()), Ok(vec![issued_for(1, subject)]));
+    for digits in ["", &digits[1..], &format!("{digits}0"), &digits.replace('a', "g")] {
+        assert!(
+            matches!(issue(Certificate::Sha256(digits.into())), Err(Error::BadCertificate(_))),
+            "{digits}"
+        );
+    }
+    for subject in ["", "dev-01", "CN=\n", &"C=".repeat(MAX_SUBJECT)] {
+        assert!(
+            matches!(issue(Certificate::Subject(subject.into())), Err(Error::BadCertificate(_))),
+            "{subject}"
+        );
+    }
+}
+
 #[test]
 fn the_stored_form_of_every_event_stays_readable() {
     for (json, event) in [
@@ -171,6 +214,14 @@ fn the_stored_form_of_every_event_stays_readable() {
         (
             r#"{"DeviceCredentialIssued":{"credential_id":"00000000-0000-0000-0000-000000000007","expires_at":"1970-01-01T00:01:00Z"}}"#,
             issued(7, Some(60)),
+        ),
+        (
+            r#"{"DeviceCredentialIssued":{"credential_id":"00000000-0000-0000-0000-000000000007","certificate":{"sha256":"5f0c…"}}}"#,
+            issued_for(7, Certificate::Sha256("5f0c…".into())),
+        ),
+        (
+            r#"{"DeviceCredentialIssued":{"credential_id":"00000000-0000-0000-0000-000000000007","certificate":{"subject":"CN=dev-01,O=Example"}}}"#,
+            issued_for(7, Certificate::Subject("CN=dev-01,O=Example".into())),
         ),
         (
             r#"{"DeviceCredentialRevoked":{"credential_id":"00000000-0000-0000-0000-000000000007"}}"#,

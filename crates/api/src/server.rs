@@ -323,7 +323,8 @@ mod tests {
         std::fs::write(&certificate, made.cert.pem()).expect("written");
         std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
         let files = fleetlog_tls::Files { certificate, key };
-        let tls = fleetlog_tls::Certificate::load(files).expect("loaded").acceptor(&PROTOCOLS).expect("TLS");
+        let tls =
+            fleetlog_tls::Certificate::load(files).expect("loaded").acceptor(&PROTOCOLS, None).expect("TLS");
         let mut roots = RootCertStore::empty();
         roots.add(made.cert.der().clone()).expect("a root");
         let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

@@ -43,6 +43,7 @@ use fleetlog_engine::devices::credentials::{Credentials, Secret};
 use fleetlog_engine::devices::sessions::Sessions;
 use fleetlog_engine::ingest;
 use fleetlog_tls::Certificate;
+use fleetlog_tls::clients::{Clients, Shown};
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -116,6 +117,8 @@ pub struct Tls {
     pub listen: SocketAddr,
     /// The certificate.
     pub certificate: Certificate,
+    /// What is made of the certificates that clients show.
+    pub clients: Clients,
 }
 
 /// Why the endpoint does not start.
@@ -173,7 +176,14 @@ struct Arrival {
 struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Greeter>,
+}
+
+/// Greets clients over TLS.
+#[derive(Clone)]
+struct Greeter {
+    acceptor: TlsAcceptor,
+    clients: Clients,
 }
 
 /// What is known of a client before it says anything.
@@ -181,17 +191,19 @@ struct Peer {
     network: Network,
     /// Whether it needs credentials where the endpoint is open to others.
     must_log_in: bool,
+    /// The certificate that it has shown.
+    shown: Option<Shown>,
 }
 
 impl From<SocketAddr> for Peer {
     fn from(address: SocketAddr) -> Self {
-        Self { network: address.ip().into(), must_log_in: false }
+        Self { network: address.ip().into(), must_log_in: false, shown: None }
     }
 }
 
 impl From<Client> for Peer {
     fn from(Client { address, must_log_in }: Client) -> Self {
-        Self { network: address.into(), must_log_in }
+        Self { network: address.into(), must_log_in, shown: None }
     }
 }
 
@@ -224,8 +236,10 @@ impl Endpoint {
         sessions: Sessions,
     ) -> Result<Self, Error> {
         let mut listeners = vec![Listener::bind(options.listen, None).await?];
-        if let Some(Tls { listen, certificate }) = &options.tls {
-            listeners.push(Listener::bind(*listen, Some(certificate.acceptor(&[])?)).await?);
+        if let Some(Tls { listen, certificate, clients }) = &options.tls {
+            let acceptor = certificate.acceptor(&[], Some(clients))?;
+            let tls = Greeter { acceptor, clients: clients.clone() };
+            listeners.push(Listener::bind(*listen, Some(tls)).await?);
         }
         let server = Arc::new(Server::new(options, ingest, credentials, sessions));
         let (sender, arrivals) = mpsc::unbounded_channel();
@@ -313,7 +327,7 @@ fn note_end(ended: Result<(), JoinError>) {
 }
 
 impl Listener {
-    async fn bind(address: SocketAddr, tls: Option<TlsAcceptor>) -> Result<Self, Error> {
+    async fn bind(address: SocketAddr, tls: Option<Greeter>) -> Result<Self, Error> {
         let bind = async {
             let socket = TcpListener::bind(address).await?;
             let address = socket.local_addr()?;
@@ -323,7 +337,7 @@ impl Listener {
     }
 
     /// The next connection to one of them.
-    async fn accept(listeners: &[Self]) -> io::Result<(TcpStream, SocketAddr, Option<TlsAcceptor>)> {
+    async fn accept(listeners: &[Self]) -> io::Result<(TcpStream, SocketAddr, Option<Greeter>)> {
         poll_fn(|context| {
             for Self { socket, tls, .. } in listeners {
                 if let Poll::Ready(accepted) = socket.poll_accept(context) {
@@ -432,7 +446,7 @@ async fn serve_over_tls(
     server: Arc<Server>,
     stream: TcpStream,
     peer: Peer,
-    tls: TlsAcceptor,
+    tls: Greeter,
     shutdown: CancellationToken,
 ) {
     let number = server.roster.number();
@@ -440,13 +454,14 @@ async fn serve_over_tls(
         let share =
             poll_fn(|context| server.handshakes.poll_take(peer.network, limits::HANDSHAKE, number, context));
         let _share = share.await;
-        tls.accept(stream).await
+        tls.acceptor.accept(stream).await
     };
     let greeting = Box::pin(timeout(limits::LOGIN, greeting));
     let greeted = shutdown.run_until_cancelled(greeting).await;
     server.handshakes.give_up(number);
     // Whoever does not speak TLS is nobody to talk to.
     if let Some(Ok(Ok(stream))) = greeted {
+        let peer = Peer { shown: tls.clients.shown(stream.get_ref().1), ..peer };
         serve(server, stream, peer, shutdown).await;
     }
 }

@@ -4,12 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::{Error, Files, Text, read};
+use crate::{Error, Files, Text, read, roots};
 
 /// Whom a client trusts, and the certificate that it shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,22 +31,18 @@ impl Identity {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(Error::Cryptography)?
-            .with_root_certificates(self.roots()?);
+            .with_root_certificates(self.trusted()?);
         let Some(files) = &self.certificate else { return Ok(builder.with_no_client_auth()) };
         let certificate = Text::read(files)?.certified(files, &provider)?;
         Ok(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certificate))))
     }
 
-    fn roots(&self) -> Result<RootCertStore, Error> {
-        let mut roots = RootCertStore::empty();
+    fn trusted(&self) -> Result<RootCertStore, Error> {
         let Some(path) = &self.authorities else {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            return Ok(roots);
+            let mut of_this_machine = RootCertStore::empty();
+            of_this_machine.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            return Ok(of_this_machine);
         };
-        let text = read(path)?;
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-        let unusable = |source| Error::Pem { path: path.clone(), what: "certificate", source };
-        let (usable, _) = roots.add_parsable_certificates(certificates.map_err(unusable)?);
-        if usable == 0 { Err(unusable(pem::Error::NoItemsFound)) } else { Ok(roots) }
+        roots(path, &read(path)?)
     }
 }

@@ -1,7 +1,11 @@
 //! TLS 1.2 and 1.3. The certificate of a listener is read again when its files change, and connections that are open stay
-//! open. A [`client`] names whom it trusts, and may show a certificate of its own.
+//! open.
+//!
+//! - [`clients`]: the certificates that a listener's clients show
+//! - [`client`]: TLS as a client: whom it trusts, and the certificate that it shows
 
 pub mod client;
+pub mod clients;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +20,10 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{self, InconsistentKeys, ServerConfig};
+use tokio_rustls::rustls::{self, InconsistentKeys, RootCertStore, ServerConfig};
 use tokio_util::sync::CancellationToken;
+
+use clients::Clients;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -107,17 +113,21 @@ impl Certificate {
     }
 
     /// What makes a TLS connection out of a TCP connection, for these application protocols (ALPN), the best first. A
-    /// client that names none of them may connect only if it names none at all. Without any, whatever it names is fine.
+    /// client that names none of them may connect only if it names none at all. Without any, whatever it names is fine. With
+    /// `clients`, it may show a certificate.
     ///
     /// # Errors
     ///
     /// [`Error::Cryptography`]
-    pub fn acceptor(&self, protocols: &[&str]) -> Result<TlsAcceptor, Error> {
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.0.provider))
+    pub fn acceptor(&self, protocols: &[&str], clients: Option<&Clients>) -> Result<TlsAcceptor, Error> {
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.0.provider))
             .with_safe_default_protocol_versions()
-            .map_err(Error::Cryptography)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&self.0) as Arc<dyn ResolvesServerCert>);
+            .map_err(Error::Cryptography)?;
+        let builder = match clients {
+            Some(clients) => builder.with_client_cert_verifier(clients.verifier()),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::clone(&self.0) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
@@ -125,25 +135,8 @@ impl Certificate {
     /// Looks at the files every 10 s until `shutdown`, and uses what they have from then on. Files that cannot be used change
     /// nothing, and are told of once.
     pub async fn watch(self, shutdown: CancellationToken) {
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut told = String::new();
-        while shutdown.run_until_cancelled(look.tick()).await.is_some() {
-            let certificate = self.clone();
-            let looked = tokio::task::spawn_blocking(move || certificate.look()).await;
-            match looked {
-                Ok(Ok(true)) => {
-                    told.clear();
-                    tracing::info!(file = %self.0.files.certificate.display(), "the new certificate is in use");
-                }
-                Ok(Err(error)) if told != error.to_string() => {
-                    told = error.to_string();
-                    tracing::warn!(%error, "a changed certificate cannot be used; the one before is still in use");
-                }
-                // Nothing new, or nothing new to tell.
-                Ok(Ok(false) | Err(_)) | Err(_) => {}
-            }
-        }
+        let (file, certificate) = (self.0.files.certificate.clone(), self);
+        watch(&file, move || certificate.look(), shutdown).await;
     }
 
     /// Uses what the files have now. `false` if that is what is in use.
@@ -189,6 +182,40 @@ impl Text {
             source => Error::Unusable { files: files.clone(), source },
         })
     }
+}
+
+/// Looks every 10 s until `shutdown`. Files that cannot be used are told of once.
+async fn watch(
+    file: &Path,
+    look: impl Fn() -> Result<bool, Error> + Clone + Send + 'static,
+    shutdown: CancellationToken,
+) {
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = String::new();
+    while shutdown.run_until_cancelled(looks.tick()).await.is_some() {
+        match tokio::task::spawn_blocking(look.clone()).await {
+            Ok(Ok(true)) => {
+                told.clear();
+                tracing::info!(file = %file.display(), "the new certificate is in use");
+            }
+            Ok(Err(error)) if told != error.to_string() => {
+                told = error.to_string();
+                tracing::warn!(%error, "a changed certificate cannot be used; the one before is still in use");
+            }
+            // Nothing new, or nothing new to tell.
+            Ok(Ok(false) | Err(_)) | Err(_) => {}
+        }
+    }
+}
+
+/// The authorities whose certificates a file has.
+fn roots(path: &Path, text: &[u8]) -> Result<RootCertStore, Error> {
+    let unusable = |source| Error::Pem { path: path.to_owned(), what: "certificate", source };
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    let mut roots = RootCertStore::empty();
+    let (usable, _) = roots.add_parsable_certificates(certificates.map_err(unusable)?);
+    if usable == 0 { Err(unusable(pem::Error::NoItemsFound)) } else { Ok(roots) }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

@@ -58,6 +58,28 @@ async fn list_device_credentials(
     listed.map(|listed| Json(List::whole(listed))).ok_or_else(Error::missing::<Device>)
 }
 
+/// A client certificate that a device logs in with over TLS: one of the two.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Certificate {
+    /// This certificate, whoever has signed it: its fingerprint, which is the SHA-256 of its DER in hexadecimal digits.
+    /// Colons are passed over.
+    #[schema(example = "d0b1e4f0c1cb5fbd4ad15a9f4a8b4d2b5f3c1a7e0f9d8c7b6a5948372615f4e3")]
+    Sha256(String),
+    /// Each certificate that an authority of `--mqtt-client-ca` has signed for this subject, as RFC 4514 writes one.
+    #[schema(example = "CN=dev-01,O=Example")]
+    Subject(String),
+}
+
+impl From<Certificate> for device::Certificate {
+    fn from(certificate: Certificate) -> Self {
+        match certificate {
+            Certificate::Sha256(digits) => Self::Sha256(digits),
+            Certificate::Subject(subject) => Self::Subject(subject),
+        }
+    }
+}
+
 /// A credential to issue.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +91,8 @@ struct NewCredential {
     /// their connections within seconds. Where absent they stay as they are.
     #[schema(maximum = 31_536_000)]
     revoke_others_in_s: Option<u32>,
+    /// The certificate that the device shows instead of a password. Where absent it is given a password.
+    certificate: Option<Certificate>,
 }
 
 /// The credential that was issued.
@@ -79,8 +103,9 @@ struct IssuedCredential {
     /// The MQTT user name.
     #[schema(example = "t0/dev-01")]
     username: String,
-    /// The MQTT password. It is shown only in this answer, and is not stored.
-    password: String,
+    /// The MQTT password. It is shown only in this answer, and is not stored. Absent if the device shows a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
     /// The position of this write on the record.
     #[schema(example = "1:42")]
     position: Option<String>,
@@ -100,12 +125,13 @@ struct IssuedCredential {
 async fn issue_device_credential(
     door: May<CredentialsWrite, Device>,
     request: RequestId,
-    Body(NewCredential { expires_at, revoke_others_in_s }): Body<NewCredential>,
+    Body(NewCredential { expires_at, revoke_others_in_s, certificate }): Body<NewCredential>,
 ) -> Result<impl IntoResponse, Error> {
     if revoke_others_in_s.is_some_and(|overlap| overlap > MAX_OVERLAP) {
         return Err(Error::field("revoke_others_in_s", "expected at most 31536000, which is a year"));
     }
     let wish = issue::Wish {
+        certificate: certificate.map(Into::into),
         expires_at: expires_at.map(|Moment(at)| at),
         revoke_others_in: revoke_others_in_s.map(|overlap| TimeDelta::seconds(overlap.into())),
     };
@@ -113,6 +139,9 @@ async fn issue_device_credential(
     let device = named(&door);
     let issued = issue::issue(door.log(), &device, wish, metadata).await.map_err(|error| match error {
         ExecuteError::Refused(refused @ device::Error::AlreadyExpired) => Error::field("expires_at", refused),
+        ExecuteError::Refused(refused @ device::Error::BadCertificate(_)) => {
+            Error::field("certificate", refused)
+        }
         other => other.into(),
     })?;
     door.app.devices.has_new_secret(&device);
@@ -120,7 +149,7 @@ async fn issue_device_credential(
     let body = IssuedCredential {
         credential_id: issued.credential_id,
         username: device.to_string(),
-        password: issued.secret.reveal().to_owned(),
+        password: issued.secret.map(|secret| secret.reveal().to_owned()),
         position: issued.position.map(|at| LogPosition::from(at).to_string()),
     };
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(body)))

@@ -1,18 +1,20 @@
 //! Devices' credentials: what a device logs in with, and which topics it may use. Knows no MQTT and no HTTP.
 //!
 //! - [`secret`]: secrets: made, hashed, compared
+//! - [`known`]: what is kept of a credential, and what a device shows
 //! - [`Device`]: a device as its user name gives it, and its topics
 //! - [`issue`]: issue, rotate, revoke and list the credentials of a tenant's devices
-//! - [`authenticate`]: checks a user name and a password
+//! - [`authenticate`]: checks a user name, and a password or a certificate
 //! - `guesses`: what wrong passwords may cost
 //! - [`watch`]: which accesses have ended; when each credential was last used
 //!
-//! A credential is an ordinary row with the hash of its secret. Every change of it is also an event in the device's
+//! A credential is an ordinary row with the hash of its secret, or with the certificate that it stands for. Every change of it is also an event in the device's
 //! stream, in the same transaction.
 
 pub mod authenticate;
 mod guesses;
 pub mod issue;
+mod known;
 pub mod secret;
 pub mod watch;
 

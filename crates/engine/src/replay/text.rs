@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter, Write};
 
 use chrono::SecondsFormat;
 use fleetlog_aggregates::command::{self, Ack, Request};
-use fleetlog_aggregates::device::{self, Via};
+use fleetlog_aggregates::device::{self, Certificate, Via};
 use fleetlog_event_log::Event;
 use fleetlog_event_log::as_of::AsOf;
 use serde::Serialize;
@@ -141,8 +141,15 @@ fn device(event: &device::Event, f: &mut Formatter<'_>) -> fmt::Result {
             (name, labels.as_ref())
         }
         device::Event::DeviceDecommissioned {} => return f.write_str("decommissioned"),
-        device::Event::DeviceCredentialIssued { credential_id, expires_at } => {
+        device::Event::DeviceCredentialIssued { credential_id, expires_at, certificate } => {
             write!(f, "credential {credential_id} issued")?;
+            match certificate {
+                Some(Certificate::Sha256(digits)) => write!(f, " for the certificate {digits}")?,
+                Some(Certificate::Subject(subject)) => {
+                    write!(f, " for certificates of {}", quoted(subject))?;
+                }
+                None => {}
+            }
             return expires_at.iter().try_for_each(|at| write!(f, ", until {}", time(*at)));
         }
         device::Event::DeviceCredentialRevoked { credential_id, from } => {

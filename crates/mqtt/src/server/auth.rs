@@ -7,6 +7,7 @@
 //! MQTT 3.1.1 has no word for a publish that is refused: its acknowledgement would look exactly like that of a stored one.
 //! Such a connection is ended instead, in [`connection`](super::connection).
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 
 use fleetlog_aggregates::identity::Tenant;
@@ -14,6 +15,7 @@ use fleetlog_aggregates::topic::{Channel, Topic};
 use fleetlog_engine::devices::credentials::authenticate::Admitted;
 use fleetlog_engine::devices::credentials::watch::Ended;
 use fleetlog_engine::devices::credentials::{Credentials, Device, Secret};
+use fleetlog_tls::clients::Shown;
 use uuid::Uuid;
 
 use super::Peer;
@@ -72,11 +74,19 @@ impl From<Access> for Admission {
 
 impl Gate {
     /// Lets a client in, or says why not. Its will is not asked about: nobody is kept out by one.
+    ///
+    /// The user's name says which device it is. A password decides, or without one the certificate that was shown.
     pub(super) async fn admit(&self, hello: &Hello, peer: &Peer) -> Result<Admission, Refusal> {
-        match (&hello.username, &hello.password) {
-            (None, None) if self.auth == Auth::Open && !peer.must_log_in => Ok(Access::Anyone.into()),
-            (None, None) => Err(Refusal::NoCredentials),
-            (username, password) => {
+        match (&hello.username, &hello.password, &peer.shown) {
+            (None, None, _) if self.auth == Auth::Open && !peer.must_log_in => Ok(Access::Anyone.into()),
+            (None, None, _) => Err(Refusal::NoCredentials),
+            (Some(username), None, Some(Shown { sha256, subject })) => {
+                let credentials = &self.credentials;
+                Self::known(
+                    credentials.authenticate_by_certificate(username, sha256, subject.as_deref()).await,
+                )
+            }
+            (username, password, _) => {
                 let username = username.as_deref().unwrap_or_default();
                 self.log_in(username, password.as_deref().unwrap_or_default()).await
             }
@@ -88,7 +98,11 @@ impl Gate {
             let device = username.parse().map_err(|_| Refusal::BadCredentials)?;
             return Ok(Access::Device { device, credential_id: None }.into());
         }
-        match self.credentials.authenticate(username, password).await {
+        Self::known(self.credentials.authenticate(username, password).await)
+    }
+
+    fn known<E: Display>(admitted: Result<Option<Admitted>, E>) -> Result<Admission, Refusal> {
+        match admitted {
             Ok(Some(Admitted { device, credential_id, has_session, .. })) => {
                 let access = Access::Device { device, credential_id: Some(credential_id) };
                 Ok(Admission { access, may_have_session: has_session })

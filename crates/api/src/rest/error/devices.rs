@@ -46,7 +46,7 @@ impl From<device::Error> for Error {
             device::Error::NotRegistered => Self::missing::<Device>(),
             device::Error::TooManyCredentials => Self::conflict("too_many_credentials", detail),
             device::Error::UnknownCredential => Self::missing::<Credential>(),
-            device::Error::Invalid(_) | device::Error::AlreadyExpired => {
+            device::Error::Invalid(_) | device::Error::AlreadyExpired | device::Error::BadCertificate(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
             }
         }

@@ -1,6 +1,7 @@
 //! Devices' credentials, as REST shows them.
 
 use chrono::{DateTime, Utc};
+use fleetlog_aggregates::device;
 use fleetlog_engine::devices::credentials::issue;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,6 +13,8 @@ use uuid::Uuid;
 pub(in crate::rest) struct Credential {
     /// The credential's id.
     pub(in crate::rest) credential_id: Uuid,
+    /// The client certificate that it stands for; null if it has a password.
+    pub(in crate::rest) certificate: Option<Certificate>,
     /// Whether the credential is valid now.
     pub(in crate::rest) active: bool,
     /// When the credential was issued.
@@ -26,10 +29,30 @@ pub(in crate::rest) struct Credential {
     pub(in crate::rest) last_used_at: Option<DateTime<Utc>>,
 }
 
+/// A client certificate that a device logs in with: one of the two.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::rest) enum Certificate {
+    /// The SHA-256 of its DER, in 64 hexadecimal digits.
+    Sha256(String),
+    /// The subject of those that an authority of `--mqtt-client-ca` has signed.
+    Subject(String),
+}
+
+impl From<device::Certificate> for Certificate {
+    fn from(certificate: device::Certificate) -> Self {
+        match certificate {
+            device::Certificate::Sha256(digits) => Self::Sha256(digits),
+            device::Certificate::Subject(subject) => Self::Subject(subject),
+        }
+    }
+}
+
 impl From<issue::Credential> for Credential {
     fn from(credential: issue::Credential) -> Self {
         Self {
             credential_id: credential.credential_id,
+            certificate: credential.certificate.map(Into::into),
             active: credential.active,
             created_at: credential.created_at,
             created_by: credential.created_by,

@@ -1,5 +1,5 @@
-//! Checks a device's user name and password with one indexed query. A wrong password and a device that does not exist
-//! take the same path.
+//! Checks a device's user name and its password, or its certificate, with one indexed query. A wrong password and a device
+//! that does not exist take the same path.
 
 use std::time::Instant;
 
@@ -9,6 +9,7 @@ use fleetlog_aggregates::device::EventType;
 use sqlx::Row;
 use uuid::Uuid;
 
+use super::known::{Known, Shown};
 use super::secret::Hash;
 use super::{Credentials, Device};
 use crate::instruments;
@@ -28,7 +29,7 @@ pub struct Admitted {
 
 /// A credential that is valid now.
 struct Good {
-    secret_hash: Vec<u8>,
+    known: Known,
     credential_id: Uuid,
     expires_at: Option<DateTime<Utc>>,
     has_session: bool,
@@ -37,24 +38,40 @@ struct Good {
 impl Credentials {
     /// Checks a user name and a password. `None` if they are wrong, or the tenant is suspended.
     pub async fn authenticate(&self, username: &str, password: &[u8]) -> Result<Option<Admitted>, Error> {
-        let (Ok(device), Some(presented)) = (username.parse(), Hash::of_password(password)) else {
-            return Ok(None);
-        };
-        if self.0.guesses.is_known_wrong(&device, &presented, Instant::now()) {
+        match Hash::of_password(password) {
+            Some(hash) => self.admit(username, Shown::Password(hash)).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Checks a user name, and a certificate whose key the device has: its fingerprint, and its subject if that can be
+    /// believed. `None` if it is not this device's, or the tenant is suspended.
+    pub async fn authenticate_by_certificate(
+        &self,
+        username: &str,
+        sha256: &str,
+        subject: Option<&str>,
+    ) -> Result<Option<Admitted>, Error> {
+        self.admit(username, Shown::Certificate { sha256, subject }).await
+    }
+
+    async fn admit(&self, username: &str, shown: Shown<'_>) -> Result<Option<Admitted>, Error> {
+        let Ok(device) = username.parse() else { return Ok(None) };
+        if self.0.guesses.is_known_wrong(&device, &shown, Instant::now()) {
             instruments::GUESSES_NOT_LOOKED_UP.increment(1);
             return Ok(None);
         }
-        let (mut admitted, mut hashes) = (None, vec![]);
-        // Compare every hash, so that the time does not reveal which one matched.
-        for Good { secret_hash, credential_id, expires_at, has_session } in self.good(&device).await? {
-            if presented.is(&secret_hash) {
+        let (mut admitted, mut all) = (None, vec![]);
+        // Compare every one, so that the time does not reveal which one matched.
+        for Good { known, credential_id, expires_at, has_session } in self.good(&device).await? {
+            if shown.is(&known) {
                 admitted = Some(Admitted { device: device.clone(), credential_id, expires_at, has_session });
             }
-            hashes.push(secret_hash);
+            all.push(known);
         }
         match &admitted {
             Some(Admitted { credential_id, .. }) => drop(self.0.used.lock().insert(*credential_id)),
-            None => self.0.guesses.was_wrong(&device, hashes, Instant::now()),
+            None => self.0.guesses.was_wrong(&device, all, Instant::now()),
         }
         Ok(admitted)
     }
@@ -75,7 +92,7 @@ impl Credentials {
             .await?;
         let read = |row: sqlx::postgres::PgRow| {
             Ok(Good {
-                secret_hash: row.try_get("secret_hash")?,
+                known: Known::from_row(&row)?,
                 credential_id: row.try_get("credential_id")?,
                 expires_at: row.try_get("expires_at")?,
                 has_session: row.try_get("has_session")?,
@@ -87,7 +104,7 @@ impl Credentials {
 
 /// Finds the device's rows by their index first; the function then checks each by its key.
 const GOOD: &str = "
-    SELECT credential.secret_hash, credential_id, good.expires_at,
-           EXISTS (SELECT FROM device_sessions WHERE username = $1 || '/' || $2) AS has_session
+    SELECT credential.secret_hash, credential.certificate_sha256, credential.certificate_subject, credential_id,
+        good.expires_at, EXISTS (SELECT FROM device_sessions WHERE username = $1 || '/' || $2) AS has_session
     FROM device_credentials AS credential JOIN good_device_credentials($3) AS good USING (credential_id)
     WHERE credential.tenant = $1 AND credential.uid = $2 AND credential.revoked_at IS NULL";

@@ -1,4 +1,4 @@
-//! What wrong passwords may cost. A secret has 128 random bits, so nobody guesses one, however many are compared; but
+//! What wrong passwords, and other devices' certificates, may cost. A secret has 128 random bits, so nobody guesses one, however many are compared; but
 //! each wrong password takes a look-up in the database, for which the right devices wait as well.
 //!
 //! A device's wrong passwords have an allowance of look-ups. Beyond it a password is compared with the hashes that the
@@ -12,7 +12,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::Device;
-use super::secret::Hash;
+use super::known::{Known, Shown};
 
 /// How many wrong passwords for a device are looked up in a row.
 const BURST: u32 = 10;
@@ -27,8 +27,8 @@ pub(super) struct Guesses(Mutex<LruCache<Device, Guessed>>);
 struct Guessed {
     /// When the whole allowance is there again.
     whole_at: Instant,
-    /// The hashes of the device's secrets, as the last look-up found them.
-    hashes: Vec<Vec<u8>>,
+    /// What is kept of the device's credentials, as the last look-up found it.
+    known: Vec<Known>,
 }
 
 impl Guesses {
@@ -36,24 +36,24 @@ impl Guesses {
         Self(Mutex::new(LruCache::new(DEVICES)))
     }
 
-    /// Whether a password is known to be wrong, so that it is not looked up.
-    pub(super) fn is_known_wrong(&self, device: &Device, presented: &Hash, now: Instant) -> bool {
+    /// Whether what is shown is known to be wrong, so that it is not looked up.
+    pub(super) fn is_known_wrong(&self, device: &Device, shown: &Shown<'_>, now: Instant) -> bool {
         let mut devices = self.0.lock();
         let Some(guessed) = devices.get(device) else { return false };
         let is_used_up = guessed.whole_at > now + EVERY * (BURST - 1);
-        // Compare every hash, so that the time does not reveal which one matched.
-        is_used_up && guessed.hashes.iter().filter(|stored| presented.is(stored)).count() == 0
+        // Compare every one, so that the time does not reveal which one matched.
+        is_used_up && guessed.known.iter().filter(|known| shown.is(known)).count() == 0
     }
 
-    /// Notes that a look-up found these hashes of a device, and that the password was none of them.
-    pub(super) fn was_wrong(&self, device: &Device, hashes: Vec<Vec<u8>>, now: Instant) {
+    /// Notes that a look-up found these credentials of a device, and that what was shown was none of them.
+    pub(super) fn was_wrong(&self, device: &Device, known: Vec<Known>, now: Instant) {
         let mut devices = self.0.lock();
         let before = devices.get(device).map_or(now, |guessed| guessed.whole_at.max(now));
         let whole_at = (before + EVERY).min(now + EVERY * BURST);
-        devices.put(device.clone(), Guessed { whole_at, hashes });
+        devices.put(device.clone(), Guessed { whole_at, known });
     }
 
-    /// Forgets the hashes of a device, which has a new secret.
+    /// Forgets the credentials of a device, which has a new secret.
     pub(super) fn forget(&self, device: &Device) {
         self.0.lock().pop(device);
     }
@@ -71,8 +71,12 @@ mod tests {
     #[test]
     fn beyond_its_allowance_a_wrong_password_is_not_looked_up_and_the_right_one_is() {
         let (guesses, start) = (Guesses::new(), Instant::now());
-        let (right, wrong) = (Secret::random().hash(), Secret::random().hash());
-        let found = || vec![Secret::random().hash().as_bytes().to_vec(), right.as_bytes().to_vec()];
+        let (hash, wrong) = (Secret::random().hash(), Shown::Password(Secret::random().hash()));
+        let found = || {
+            let kept = [Secret::random().hash(), hash].map(|hash| Known::Secret(hash.as_bytes().to_vec()));
+            kept.to_vec()
+        };
+        let right = Shown::Password(hash);
         for _ in 0..BURST {
             assert!(!guesses.is_known_wrong(&device("dev-01"), &wrong, start));
             guesses.was_wrong(&device("dev-01"), found(), start);

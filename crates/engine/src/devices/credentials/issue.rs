@@ -1,7 +1,9 @@
 //! Issues, rotates, revokes and lists the credentials of a tenant's devices.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use fleetlog_aggregates::device::{self, Command, Device as Aggregate, Event, EventType, Status};
+use fleetlog_aggregates::device::{
+    self, Certificate, Command, Device as Aggregate, Event, EventType, Status,
+};
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::{Actor, Committed, ExecuteError, Metadata};
 use fleetlog_event_log::record::{Decision, Recorder};
@@ -10,6 +12,7 @@ use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
 use super::Device;
+use super::known::certificate;
 use super::secret::{Hash, Secret};
 
 /// How often a change is decided again after a conflict with another change to the device.
@@ -21,21 +24,23 @@ const LISTED: i64 = 1000;
 pub type Error = ExecuteError<device::Error>;
 
 /// Options of a new credential.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Wish {
+    /// The certificate that the credential stands for. `None`: it has a secret.
+    pub certificate: Option<Certificate>,
     /// When the credential expires; `None` means never.
     pub expires_at: Option<DateTime<Utc>>,
     /// How long from now the device's other credentials stay valid; `None` leaves them as they are.
     pub revoke_others_in: Option<TimeDelta>,
 }
 
-/// A new credential. Its secret is known only now.
+/// A new credential. Its secret, if it has one, is known only now.
 #[derive(Debug)]
 pub struct Issued {
     /// The credential's id.
     pub credential_id: Uuid,
-    /// The secret: the password of the device's user.
-    pub secret: Secret,
+    /// The secret: the password of the device's user. `None`: the device shows a certificate instead.
+    pub secret: Option<Secret>,
     /// The position of the event.
     pub position: Option<Committed>,
 }
@@ -45,6 +50,8 @@ pub struct Issued {
 pub struct Credential {
     /// The credential's id.
     pub credential_id: Uuid,
+    /// The certificate that it stands for; `None`: it has a secret.
+    pub certificate: Option<Certificate>,
     /// Whether the credential is valid now.
     pub active: bool,
     /// When the credential was issued.
@@ -63,6 +70,7 @@ impl FromRow<'_, PgRow> for Credential {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             credential_id: row.try_get("credential_id")?,
+            certificate: certificate(row)?,
             active: row.try_get("active")?,
             created_at: row.try_get("created_at")?,
             created_by: row.try_get("created_by")?,
@@ -82,12 +90,15 @@ pub async fn issue(
 ) -> Result<Issued, Error> {
     let (credential_id, secret) = (Uuid::now_v7(), Secret::random());
     let hash = secret.hash();
+    let certificate = wish.certificate.map(Certificate::normal);
+    let has_secret = certificate.is_none();
     let position = change(
         log,
         device,
         metadata,
         move |at| Command::IssueCredential {
             credential_id,
+            certificate: certificate.clone(),
             expires_at: wish.expires_at,
             revoke_others: wish.revoke_others_in.map(|overlap| at + overlap),
             at,
@@ -95,7 +106,8 @@ pub async fn issue(
         Some(hash),
     )
     .await?;
-    Ok(Issued { credential_id, secret, position })
+    // Beside a certificate the row has the hash of a secret that nobody has: a node that knows no certificates wants one.
+    Ok(Issued { credential_id, secret: has_secret.then_some(secret), position })
 }
 
 /// Revokes a credential of a device.
@@ -164,12 +176,21 @@ async fn write(
 ) -> Result<(), fleetlog_event_log::Error> {
     for event in decision.events() {
         let query = match (event, hash) {
-            (Event::DeviceCredentialIssued { credential_id, expires_at }, Some(hash)) => sqlx::query(INSERT)
-                .bind(credential_id)
-                .bind(expires_at)
-                .bind(hash.as_bytes().to_vec())
-                .bind(decision.sequence())
-                .bind(actor.to_string()),
+            (Event::DeviceCredentialIssued { credential_id, expires_at, certificate }, Some(hash)) => {
+                let (sha256, subject) = match certificate {
+                    Some(Certificate::Sha256(digits)) => (Some(digits), None),
+                    Some(Certificate::Subject(subject)) => (None, Some(subject)),
+                    None => (None, None),
+                };
+                sqlx::query(INSERT)
+                    .bind(credential_id)
+                    .bind(expires_at)
+                    .bind(hash.as_bytes().to_vec())
+                    .bind(decision.sequence())
+                    .bind(actor.to_string())
+                    .bind(sha256)
+                    .bind(subject)
+            }
             (Event::DeviceCredentialRevoked { credential_id, from: None }, _) => {
                 sqlx::query(REVOKE).bind(credential_id)
             }
@@ -190,8 +211,9 @@ async fn write(
 }
 
 const INSERT: &str = "
-    INSERT INTO device_credentials (credential_id, expires_at, secret_hash, sequence, created_by, tenant, uid)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    INSERT INTO device_credentials (credential_id, expires_at, secret_hash, sequence, created_by,
+        certificate_sha256, certificate_subject, tenant, uid)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 const REVOKE: &str = "
     UPDATE device_credentials SET revoked_at = clock_timestamp()
@@ -201,7 +223,8 @@ const EXPIRE: &str = "
     UPDATE device_credentials SET expires_at = $2 WHERE credential_id = $1 AND tenant = $3 AND uid = $4";
 
 const LIST: &str = "
-    SELECT credential_id, created_at, created_by, expires_at, revoked_at, last_used_at,
+    SELECT credential_id, certificate_sha256, certificate_subject, created_at, created_by, expires_at, revoked_at,
+        last_used_at,
         EXISTS (
             SELECT FROM good_device_credentials($4) AS good
             WHERE good.credential_id = credential.credential_id) AS active
