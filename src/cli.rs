@@ -216,6 +216,10 @@ pub struct Service {
     /// again when it changes. A device may also show a certificate that is known by its fingerprint, whoever has signed it.
     #[arg(long, env = "FLEETLOG_MQTT_CLIENT_CA", value_name = "FILE", requires = "mqtts")]
     pub mqtt_client_ca: Option<PathBuf>,
+    /// Listen without TLS off loopback, where the network can read passwords and readings: behind a proxy that ends TLS, or in a
+    /// network of containers.
+    #[arg(long, env = "FLEETLOG_ALLOW_PLAIN")]
+    pub allow_plain: bool,
     /// The first administrator's e-mail address; used by the first start only.
     #[arg(long, env = "FLEETLOG_ADMIN_EMAIL")]
     pub admin_email: Option<String>,
@@ -304,6 +308,24 @@ impl Service {
         let certificate = Certificate::load(files)?;
         let clients = Clients::load(self.mqtt_client_ca.clone())?;
         Ok(Some(service::Tls { https: self.https, mqtts: self.mqtts, certificate, clients }))
+    }
+
+    /// Refuses listeners that others than this machine reach without TLS, unless the operator means it.
+    fn check_plain(&self, mqtt: Option<SocketAddr>) -> anyhow::Result<()> {
+        for (address, name, over_tls) in [
+            (Some(self.http), "--http (FLEETLOG_HTTP_ADDR)", "--https (FLEETLOG_HTTPS_ADDR)"),
+            (mqtt, "--mqtt (FLEETLOG_MQTT_ADDR)", "--mqtts (FLEETLOG_MQTTS_ADDR)"),
+        ] {
+            let Some(address) = address.filter(|address| !address.ip().to_canonical().is_loopback()) else {
+                continue;
+            };
+            anyhow::ensure!(
+                self.allow_plain,
+                "{name} would listen on {address} without TLS, and the network could read passwords: leave it on loopback and \
+                 use {over_tls}, or say with --allow-plain (FLEETLOG_ALLOW_PLAIN=true) that something in front speaks TLS"
+            );
+        }
+        Ok(())
     }
 
     /// The witnesses. Says what is wrong before anything is made.

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::process::Command;
 
 use crate::support::mqtt::{Device, V5};
-use crate::support::{Database, Server, binary, url};
+use crate::support::{Database, Server, binary, tool, url};
 
 async fn mosquitto_pub(version: &str, port: u16, message: &str) {
     let port = port.to_string();
@@ -116,9 +116,33 @@ async fn an_error_says_its_cause_once() {
 }
 
 #[tokio::test]
+async fn a_listener_that_others_reach_without_tls_needs_somebody_to_mean_it() {
+    let (directory, database) = (tempfile::tempdir().expect("a directory"), Database::fresh().await);
+    let data = directory.path().join("data");
+    for (option, address, over_tls) in [
+        ("--http", "0.0.0.0:0", "--https"),
+        ("--http", "[::]:0", "--https"),
+        ("--mqtt", "0.0.0.0:0", "--mqtts"),
+        ("--mqtt", "192.0.2.1:1883", "--mqtts"),
+    ] {
+        for command in ["up", "serve"] {
+            let other = if option == "--http" { "--mqtt" } else { "--http" };
+            let mut command = tool(command);
+            command.env("DATABASE_URL", url(&database.options())).env("FLEETLOG_DATA_DIR", &data);
+            let output =
+                command.args([option, address, other, "127.0.0.1:0"]).output().await.expect("the binary");
+            let said = String::from_utf8_lossy(&output.stderr);
+            let names = [option, address, over_tls, "--allow-plain"].iter().all(|part| said.contains(part));
+            assert!(output.status.code() == Some(1) && names && !data.exists(), "{said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn on_an_address_beyond_this_machine_devices_need_credentials() {
     let directory = tempfile::tempdir().expect("a directory");
-    let server = Server::up_with(directory.path(), "0.0.0.0", &[]).await;
+    let server = Server::up_with(directory.path(), "0.0.0.0", &["--allow-plain"]).await;
     let address = ([127, 0, 0, 1], server.mqtt()).into();
     assert_eq!(Device::log_in(address, V5, "any", None).await.err(), Some(0x87));
     // The endpoint asks nobody, so nobody is told which logins are valid.

@@ -21,6 +21,7 @@ use crate::shutdown;
 /// Runs until Ctrl-C or SIGTERM.
 pub async fn run(args: Serve, metrics: metrics_exporter_prometheus::PrometheusHandle) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
+    args.service.check_plain(args.mqtt)?;
     let (database, (broker, login)) = (database(&args.database)?, broker(&args)?);
     let mut options = service_options(&args.service, database, broker, Path::new("data"), metrics)?;
     options.migrate = !args.no_migrate;

@@ -35,6 +35,7 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
     let started = Instant::now();
     let shutdown = shutdown::on_signal()?;
     // Check what may be wrong before any file is created.
+    args.service.check_plain(Some(args.mqtt))?;
     args.service.secret()?;
     args.service.tls()?;
     args.service.witnesses()?;
