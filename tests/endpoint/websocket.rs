@@ -108,7 +108,7 @@ async fn what_is_no_binary_frame_of_a_client_ends_it_with_its_code() {
                 if is_let_in { web.client("dev-01").await } else { Socket::open(web.address).await };
             socket.bytes(&frame).await;
             // Nobody listens any more, and nobody minds.
-            socket.bytes(&[0; 50_000]).await;
+            socket.bytes(&vec![0; 50_000]).await;
             assert_eq!(socket.farewell().await, Some(code), "{frame:02x?}");
         }
     }

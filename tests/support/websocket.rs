@@ -37,8 +37,8 @@ pub(crate) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     headers: &[(&str, &str)],
 ) -> String {
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    stream.write_all(format!("GET /mqtt HTTP/1.1\r\n{headers}\r\n").as_bytes()).await.expect("sent");
+    let lines: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    stream.write_all(format!("GET /mqtt HTTP/1.1\r\n{}\r\n", lines.concat()).as_bytes()).await.expect("sent");
     let mut head = vec![];
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.expect("an answer"));
@@ -110,8 +110,8 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask: [u8; 4] = fastrand::u32(..).to_be_bytes();
     let length = match payload.len() {
         short @ ..126 => vec![0x80 | short as u8],
-        middle @ ..65_536 => [&[0x80 | 126][..], &(middle as u16).to_be_bytes()].concat(),
-        long => [&[0x80 | 127][..], &(long as u64).to_be_bytes()].concat(),
+        middle @ ..65_536 => [&[0xfe][..], &(middle as u16).to_be_bytes()].concat(),
+        long => [&[0xff][..], &(long as u64).to_be_bytes()].concat(),
     };
     let payload = payload.iter().zip(mask.into_iter().cycle()).map(|(byte, mask)| byte ^ mask);
     [&[first][..], &length, &mask].concat().into_iter().chain(payload).collect()

@@ -96,10 +96,10 @@ async fn open(State(entrance): State<Entrance>, mut request: Request) -> Respons
     let extensions = request.extensions_mut();
     let (Some(opening), Some(handover)) = (extensions.remove::<OnUpgrade>(), extensions.remove::<Handover>())
     else {
-        return Refusal::NoWebSocket.into_response();
+        return Refusal::PlainHttp.into_response();
     };
     if (entrance.websockets)(Visitor { client, must_log_in, opening }).is_err() {
-        return Refusal::NoRoom.into_response();
+        return Refusal::Full.into_response();
     }
     handover.is_made();
     let headers = [
@@ -132,9 +132,9 @@ fn may_be_anybody(headers: &HeaderMap) -> bool {
 /// Why no WebSocket is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
-    NoWebSocket,
-    NoMqtt,
-    NoRoom,
+    PlainHttp,
+    OtherProtocol,
+    Full,
 }
 
 /// What answers the client's key, if the request opens a WebSocket for MQTT.
@@ -146,8 +146,8 @@ fn check(request: &Request) -> Result<HeaderValue, Refusal> {
         && headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == VERSION);
     let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| is_websocket && key.len() == 24);
     let accept = key.and_then(|key| HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok());
-    let accept = accept.ok_or(Refusal::NoWebSocket)?;
-    if lists(headers, SEC_WEBSOCKET_PROTOCOL, PROTOCOL) { Ok(accept) } else { Err(Refusal::NoMqtt) }
+    let accept = accept.ok_or(Refusal::PlainHttp)?;
+    if lists(headers, SEC_WEBSOCKET_PROTOCOL, PROTOCOL) { Ok(accept) } else { Err(Refusal::OtherProtocol) }
 }
 
 /// Whether a header that is a list names this, in whatever case.
@@ -160,17 +160,17 @@ fn lists(headers: &HeaderMap, header: HeaderName, wanted: &str) -> bool {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         match self {
-            Self::NoWebSocket => {
+            Self::PlainHttp => {
                 let detail = "this path opens a WebSocket of version 13 over HTTP/1.1, for MQTT";
                 let error = Error::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail);
                 ([(UPGRADE, "websocket"), (SEC_WEBSOCKET_VERSION, VERSION)], error).into_response()
             }
-            Self::NoMqtt => {
+            Self::OtherProtocol => {
                 let detail =
                     "the WebSocket's client must offer the subprotocol mqtt, which is MQTT 3.1.1 or 5";
                 Error::new(StatusCode::BAD_REQUEST, "no_subprotocol", detail).into_response()
             }
-            Self::NoRoom => {
+            Self::Full => {
                 let detail = "there are as many MQTT connections as there may be; try again in a second";
                 Error::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", detail)
                     .soon()

@@ -94,11 +94,10 @@ impl Requests {
 
 /// A connection's end. Once `stopping`, the connection is asked to come to it.
 async fn end<C: Future>(
-    connection: C,
+    mut connection: Pin<&mut C>,
     wind_up: impl FnOnce(Pin<&mut C>),
     stopping: CancellationToken,
 ) -> C::Output {
-    let mut connection = pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,
         () = stopping.cancelled() => wind_up(connection.as_mut()),
@@ -117,7 +116,7 @@ where
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service_fn(move |request| requests.clone().answer(request)))
         .with_upgrades();
-    Ok(end(serving, |serving| serving.graceful_shutdown(), stopping).await?)
+    Ok(end(pin!(serving), http1::UpgradeableConnection::graceful_shutdown, stopping).await?)
 }
 
 async fn http_2<S>(stream: S, requests: Requests, stopping: CancellationToken) -> Result<(), Error>
@@ -146,8 +145,9 @@ where
         .keep_alive_interval(limits.head)
         .keep_alive_timeout(limits.head)
         .serve_connection(TokioIo::new(stream), answer);
+    let serving = pin!(serving);
     tokio::select! {
-        served = end(serving, |serving| serving.graceful_shutdown(), stopping) => Ok(served?),
+        served = end(serving, http2::Connection::graceful_shutdown, stopping) => Ok(served?),
         unread = answers.unread() => Err(unread.into()),
     }
 }

@@ -171,7 +171,7 @@ mod tests {
         let handover = Handover::default();
         let (mut socket, mut peer) = connected(handover.clone()).await;
         handover.is_made();
-        let written = tokio::spawn(async move { socket.write_all(&[0; 64 << 20]).await });
+        let written = tokio::spawn(async move { socket.write_all(&vec![0; 64 << 20]).await });
         sleep_until(Instant::now() + Duration::from_millis(50)).await;
         let mut read = vec![0; 64 << 20];
         tokio::io::AsyncReadExt::read_exact(&mut peer, &mut read).await.expect("all of it");

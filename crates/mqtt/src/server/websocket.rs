@@ -170,14 +170,14 @@ mod tests {
             let (near, mut far) = duplex(most);
             let writing = tokio::spawn(async move {
                 let mut socket = WebSocket::new(near);
-                socket.write_all(&[7; 70_000]).await.expect("written");
+                socket.write_all(&vec![7; 70_000]).await.expect("written");
                 socket.write_all(&[8; 3]).await.expect("written");
                 socket.shutdown().await.expect("shut");
             });
             let mut read = vec![];
             far.read_to_end(&mut read).await.expect("read");
             writing.await.expect("no panic");
-            let large = [&[0x82, 127][..], &70_000_u64.to_be_bytes(), &[7; 70_000]].concat();
+            let large = [&[0x82, 127][..], &70_000_u64.to_be_bytes(), &vec![7; 70_000]].concat();
             let rest = [0x82, 3, 8, 8, 8, 0x88, 2, 0x03, 0xe8];
             assert!(read == [&large[..], &rest].concat(), "{most} bytes at a time");
         }

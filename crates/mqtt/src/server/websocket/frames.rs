@@ -163,7 +163,7 @@ mod tests {
         let mask = [0x37, 0xfa, 0x21, 0x3d];
         let length = match payload.len() {
             short @ ..126 => vec![0x80 | short as u8],
-            long => [&[0x80 | 126][..], &(long as u16).to_be_bytes()].concat(),
+            long => [&[0xfe][..], &(long as u16).to_be_bytes()].concat(),
         };
         let payload = payload.iter().zip(mask.into_iter().cycle()).map(|(byte, mask)| byte ^ mask);
         [&[first][..], &length, &mask].concat().into_iter().chain(payload).collect()
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_is_no_frame_of_a_client_or_no_mqtt_ends_the_conversation_with_its_code() {
-        let large = |length: u64| [&[0x82, 0x80 | 127][..], &length.to_be_bytes(), &[0; 4]].concat();
+        let large = |length: u64| [&[0x82, 0xff][..], &length.to_be_bytes(), &[0; 4]].concat();
         for (bytes, code, why) in [
             (frame(0x81, b"text"), CloseCode::Unsupported, "text"),
             (frame(0x01, b"te"), CloseCode::Unsupported, "the beginning of a text"),
