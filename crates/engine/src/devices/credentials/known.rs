@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn a_password_proves_no_certificate_and_a_certificate_no_password() {
         let hash = Secret::random().hash();
-        let digits: String = hash.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = hash.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
         let secret = Known::Secret(hash.as_bytes().to_vec());
         let one = Known::Certificate(Certificate::Sha256(digits.clone()));
         let all = Known::Certificate(Certificate::Subject("CN=dev-01".into()));
