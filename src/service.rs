@@ -13,7 +13,6 @@ use fleetlog_access as access;
 use fleetlog_access::first_start::Admin;
 use fleetlog_access::{Access, mail, starter_types};
 use fleetlog_aggregates::command_type;
-use fleetlog_aggregates::topic::ACK_FILTER;
 use fleetlog_api::app::BrokerProbe;
 use fleetlog_api::rest::websocket::{NoRoom, Visitor, WebSockets};
 use fleetlog_api::{rest, server as http};
@@ -439,7 +438,7 @@ async fn start_broker(
             let (outlet, handle) = publisher::Outlet::new(options.url.clone(), publisher);
             let acks = subscriber::Options {
                 client_id: format!("{}-acks", options.client_id),
-                filter: ACK_FILTER,
+                filters: subscriber::ACKS,
                 ..options.clone()
             };
             let (telemetry, telemetry_status) = Subscriber::new(options, inlet.clone())?;

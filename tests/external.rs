@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::Node;
-use crate::support::mqtt::{Device, V4, V5};
+use crate::support::mqtt::{self, Device, V4, V5};
 
 const TOPIC: &str = "t0/devices/dev-01/telemetry";
 
@@ -76,8 +76,9 @@ async fn serve(listener: &TcpListener, session_present: u8) -> Device {
     assert_eq!((connect[0], connect[8], connect[9] & 0b10), (0x10, 5, 0), "MQTT 5, the session goes on");
     client.send(&[0x20, 3, session_present, 0, 0]).await;
     let subscribe = client.packet().await.expect("SUBSCRIBE");
-    assert!(subscribe.ends_with(b"+/devices/+/telemetry\x21"), "QoS 1, nothing retained: {subscribe:02x?}");
-    client.send(&[0x90, 4, subscribe[2], subscribe[3], 0, 1]).await;
+    let filters = b"+/devices/+/telemetry\x21\0\x12+/devices/+/status\x21";
+    assert!(subscribe.ends_with(filters), "QoS 1, nothing retained: {subscribe:02x?}");
+    client.send(&[0x90, 5, subscribe[2], subscribe[3], 0, 1, 1]).await;
     client
 }
 
@@ -284,4 +285,52 @@ async fn options_that_cannot_work_are_refused_at_the_start() {
     }
     let nameless = Options { client_id: String::new(), ..options };
     assert_eq!(Subscriber::new(nameless, node.ingest.clone()).err(), Some(subscriber::Error::NoClientId));
+}
+
+/// The flags of the device's messages that it says about itself.
+async fn statuses(node: &Node) -> Vec<Vec<String>> {
+    let select = "SELECT ARRAY(SELECT json_array_elements_text(metadata -> 'flags')) FROM events
+                  WHERE aggregate_id = 't0/dev-01' AND payload ->> 'status' IS NOT NULL ORDER BY position";
+    sqlx::query_scalar(select).fetch_all(&mut node.owner().await).await.expect("read")
+}
+
+#[tokio::test]
+async fn a_status_is_taken_when_it_is_said_and_not_because_it_was_retained() {
+    const STATUS: &str = "t0/devices/dev-01/status";
+    let (node, (_directory, broker)) = (Node::start().await, mosquitto().await);
+    let mut device = Device::dial(broker.address(), V4).await;
+    device.send(&mqtt::connect(V4, "dev-01", Some((STATUS, b"Offline")))).await;
+    assert_eq!(device.packet().await.expect("CONNACK")[0], 0x20);
+    let mut retained = mqtt::publish(V4, 1, 7, STATUS.as_bytes(), b"online");
+    retained[0] |= 1;
+    device.send(&retained).await;
+    assert_eq!(device.puback().await, 7);
+    let mut running = Running::start(&node, broker.address(), |_| ());
+    running.subscribed().await;
+    // What was retained would have come with the subscription, before this.
+    device.report(TOPIC, "{}").await;
+    recorded(&node, 1).await;
+    assert_eq!(statuses(&node).await, Vec::<Vec<String>>::new());
+    device.send(&retained).await;
+    assert_eq!(device.puback().await, 7);
+    recorded(&node, 2).await;
+    // The broker says it: to fleetlog it is a message like any other.
+    drop(device);
+    recorded(&node, 3).await;
+    let said = |word: &str| ["no_msg_id", "no_ts", word].map(str::to_owned).to_vec();
+    assert_eq!(statuses(&node).await, [said("online"), said("offline")]);
+}
+
+#[tokio::test]
+async fn a_broker_that_refuses_the_status_topics_is_still_read_for_telemetry() {
+    let (node, (listener, address)) = (Node::start().await, listen().await);
+    let mut running = Running::start(&node, address, |_| ());
+    let mut client = Device::accept(&listener).await;
+    client.packet().await.expect("CONNECT");
+    client.send(&[0x20, 3, 0, 0, 0]).await;
+    let subscribe = client.packet().await.expect("SUBSCRIBE");
+    client.send(&[0x90, 5, subscribe[2], subscribe[3], 0, 1, 0x87]).await;
+    running.subscribed().await;
+    client.publish(1, 5, TOPIC, "{}").await;
+    assert_eq!(client.puback().await, 5);
 }

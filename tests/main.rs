@@ -26,6 +26,7 @@ mod ingest;
 mod instruments;
 mod limits;
 mod log;
+mod presence;
 mod projections;
 mod publishers;
 mod quotas;

@@ -19,6 +19,7 @@ use fleetlog_aggregates::device::{self, Device, Labels, Via};
 use fleetlog_aggregates::telemetry::{Message, Recorded, decide};
 use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::{EventLog, Lane};
+use fleetlog_projections::devices::Rule;
 use fleetlog_projections::status::{self, ProjectionStatus};
 use fleetlog_projections::{Handle, Options, Projections};
 use tokio::task::JoinHandle;
@@ -60,6 +61,11 @@ impl Running {
     }
 }
 
+/// Whoever is heard of at this moment is online.
+fn now(log: &EventLog) -> Rule {
+    Rule { at: log.now(), within: Duration::ZERO }
+}
+
 fn at(time: &str) -> DateTime<Utc> {
     time.parse().unwrap_or_else(|error| panic!("{time}: {error}"))
 }
@@ -70,6 +76,13 @@ fn reading(uid: &str, id: usize, occurred_at: DateTime<Utc>, metrics: &str) -> R
     let payload = format!(r#"{{"msg_id":"m{id}","ts":"{}",{metrics}}}"#, occurred_at.to_rfc3339());
     let message = Message { topic: &topic, payload: payload.as_bytes(), received_at: Utc::now() };
     decide(message, String::new).expect("storable")
+}
+
+/// What the device says about itself.
+fn status(uid: &str, said: &str) -> Recorded {
+    let topic = format!("t0/devices/{uid}/status");
+    let message = Message { topic: &topic, payload: said.as_bytes(), received_at: Utc::now() };
+    decide(message, || uuid::Uuid::now_v7().to_string()).expect("storable")
 }
 
 async fn append(log: &EventLog, batch: Vec<Recorded>) {

@@ -169,6 +169,12 @@ pub enum Event {
     LateAckRecorded(Ack),
 }
 
+impl Event {
+    /// The names of the events that a device's answer becomes. One of them may also say that a command cannot be delivered:
+    /// the event's actor tells.
+    pub const ANSWERS: [&'static str; 3] = ["CommandAcknowledged", "CommandFailed", "LateAckRecorded"];
+}
+
 impl DomainEvent for Event {
     fn event_type(&self) -> String {
         match self {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::words;
@@ -19,6 +19,9 @@ pub const MAX_DISPLAY_NAME: usize = 200;
 pub const MAX_LABELS: usize = 64;
 /// The longest label key or value, in characters.
 pub const MAX_LABEL: usize = 128;
+/// The longest time without a sign of life after which a device may count as offline, in seconds: 7 days. Battery devices
+/// report once a day, or once a week.
+pub const MAX_ONLINE_WITHIN_S: u32 = 7 * 86_400;
 /// The most valid credentials a device may have at a time.
 pub const MAX_CREDENTIALS: usize = 5;
 /// The longest subject of a certificate, in characters.
@@ -32,13 +35,8 @@ pub type Labels = BTreeMap<String, String>;
 pub enum Command {
     /// Register the device.
     Register(Admitted),
-    /// Change the device's name or labels; `None` leaves a field as it is.
-    Update {
-        /// The new name.
-        name: Option<String>,
-        /// The new labels, which replace all the old ones.
-        labels: Option<Labels>,
-    },
+    /// Change what people have said about the device.
+    Update(Change),
     /// Take the device out of service: its telemetry is quarantined from then on, and its history stays.
     Decommission,
     /// Issue a credential for the device to connect with. The secret is kept elsewhere.
@@ -100,6 +98,53 @@ fn is_lower_hex(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
+/// What changes of a device; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Change {
+    /// The new name.
+    pub name: Option<String>,
+    /// The new labels, which replace all the old ones.
+    pub labels: Option<Labels>,
+    /// After how long without a sign of life the device counts as offline.
+    pub online_within: Option<OnlineWithin>,
+}
+
+/// After how long without a sign of life a device counts as offline. As JSON: a number of seconds, or null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Option<u32>", into = "Option<u32>")]
+pub enum OnlineWithin {
+    /// As long as the service's setting says.
+    Usual,
+    /// So many seconds: 1 to [`MAX_ONLINE_WITHIN_S`].
+    Seconds(u32),
+}
+
+impl From<Option<u32>> for OnlineWithin {
+    fn from(seconds: Option<u32>) -> Self {
+        seconds.map_or(Self::Usual, Self::Seconds)
+    }
+}
+
+impl From<OnlineWithin> for Option<u32> {
+    fn from(within: OnlineWithin) -> Self {
+        match within {
+            OnlineWithin::Usual => None,
+            OnlineWithin::Seconds(seconds) => Some(seconds),
+        }
+    }
+}
+
+impl OnlineWithin {
+    /// Reads a field that is there: null is [`OnlineWithin::Usual`], and not an absent field.
+    ///
+    /// # Errors
+    ///
+    /// If it is neither null nor a number from 0 to 2^32 - 1.
+    pub fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
+        Self::deserialize(deserializer).map(Some)
+    }
+}
+
 /// A device that is to be registered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Registration {
@@ -151,7 +196,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         labels: Labels,
     },
-    /// The device's name or labels changed; an absent field stayed as it was.
+    /// What people have said about the device changed; an absent field stayed as it was.
     DeviceUpdated {
         /// The new name.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -159,6 +204,14 @@ pub enum Event {
         /// The new labels, which replace all the old ones.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         labels: Option<Labels>,
+        /// After how long without a sign of life the device counts as offline.
+        #[serde(
+            default,
+            rename = "online_within_s",
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "OnlineWithin::present"
+        )]
+        online_within: Option<OnlineWithin>,
     },
     /// The device is out of service, and none of its credentials is valid any more.
     DeviceDecommissioned {},
@@ -309,6 +362,9 @@ pub struct Device {
     status: Status,
     name: Option<String>,
     labels: Labels,
+    /// The device's own threshold, in seconds.
+    #[serde(default)]
+    online_within_s: Option<u32>,
     /// The credentials that have not been revoked yet, each with the time until which it is valid.
     #[serde(default)]
     credentials: BTreeMap<Uuid, Option<DateTime<Utc>>>,
@@ -359,7 +415,7 @@ impl Device {
             // A forgotten transmitter must not bring its device back into service; a person may.
             (
                 Command::Register(Admitted(Registration { via: Via::Telemetry, .. }))
-                | Command::Update { .. }
+                | Command::Update(_)
                 | Command::Decommission
                 | Command::IssueCredential { .. }
                 | Command::RevokeCredential { .. },
@@ -373,14 +429,7 @@ impl Device {
                 check_labels(&labels)?;
                 Ok(vec![Event::DeviceRegistered { via, name, labels }])
             }
-            (Command::Update { name, labels }, Status::Registered) => {
-                check_name(name.as_deref())?;
-                labels.as_ref().map_or(Ok(()), check_labels)?;
-                let name = name.filter(|name| self.name.as_ref() != Some(name));
-                let labels = labels.filter(|labels| self.labels != *labels);
-                let changes = name.is_some() || labels.is_some();
-                Ok(changes.then_some(Event::DeviceUpdated { name, labels }).into_iter().collect())
-            }
+            (Command::Update(change), Status::Registered) => self.update(change),
             (Command::Decommission, Status::Registered) => Ok(vec![Event::DeviceDecommissioned {}]),
             (
                 Command::IssueCredential { credential_id, certificate, expires_at, revoke_others, at },
@@ -397,13 +446,24 @@ impl Device {
                 good.then(|| vec![revoked]).ok_or(Error::UnknownCredential)
             }
             (
-                Command::Update { .. }
+                Command::Update(_)
                 | Command::Decommission
                 | Command::IssueCredential { .. }
                 | Command::RevokeCredential { .. },
                 Status::Unknown,
             ) => Err(Error::NotRegistered),
         }
+    }
+
+    fn update(&self, Change { name, labels, online_within }: Change) -> Result<Vec<Event>, Error> {
+        check_name(name.as_deref())?;
+        labels.as_ref().map_or(Ok(()), check_labels)?;
+        online_within.map_or(Ok(()), check_online_within)?;
+        let name = name.filter(|name| self.name.as_ref() != Some(name));
+        let labels = labels.filter(|labels| self.labels != *labels);
+        let online_within = online_within.filter(|within| self.online_within_s != (*within).into());
+        let changes = name.is_some() || labels.is_some() || online_within.is_some();
+        Ok(changes.then_some(Event::DeviceUpdated { name, labels, online_within }).into_iter().collect())
     }
 
     /// The credentials that are valid at a time, each with the time until which it is valid.
@@ -450,6 +510,15 @@ fn check_name(name: Option<&str>) -> Result<(), Error> {
     }
 }
 
+fn check_online_within(within: OnlineWithin) -> Result<(), Error> {
+    match within {
+        OnlineWithin::Seconds(seconds) if !(1..=MAX_ONLINE_WITHIN_S).contains(&seconds) => {
+            Err(Error::Invalid("a device counts as online within 1 to 604800 seconds, which is a week"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_labels(labels: &Labels) -> Result<(), Error> {
     if labels.len() > MAX_LABELS {
         return Err(Error::Invalid("a device carries at most 64 labels"));
@@ -480,12 +549,15 @@ impl Aggregate for Device {
         self.status = event.kind().status_after().unwrap_or(self.status);
         match event {
             Event::DeviceRegistered { name, labels, .. } => {
-                *self = Self { status: self.status, name, labels, credentials: BTreeMap::new() };
+                *self = Self { status: self.status, name, labels, ..Self::default() };
             }
-            Event::DeviceUpdated { name, labels } => {
+            Event::DeviceUpdated { name, labels, online_within } => {
                 self.name = name.or_else(|| self.name.take());
                 if let Some(labels) = labels {
                     self.labels = labels;
+                }
+                if let Some(within) = online_within {
+                    self.online_within_s = within.into();
                 }
             }
             Event::DeviceDecommissioned {} => self.credentials.clear(),

@@ -6,6 +6,7 @@
 //! - [`identity`]: tenants and device uids, and the stream id that is made of them
 //! - [`topic`]: the device and the channel that an MQTT topic names
 //! - [`telemetry`]: from a message's bytes to the event that is stored, or the reason why it is not stored
+//! - [`device_status`]: what a device says about itself on its status topic
 //! - [`metrics`]: the numbers in a telemetry payload
 //! - [`device`]: the `Device` aggregate
 //! - [`command_type`]: the `CommandType` aggregate: which commands a tenant's devices may be sent
@@ -22,6 +23,7 @@ pub mod command_ack;
 pub mod command_batch;
 pub mod command_type;
 pub mod device;
+pub mod device_status;
 pub mod identity;
 pub mod json_text;
 pub mod metrics;

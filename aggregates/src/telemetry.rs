@@ -1,12 +1,13 @@
 //! Turns a message's bytes into the telemetry event that is stored, or says why they cannot become one.
 //!
-//! Ingest calls [`decide`] for every message, whichever broker delivered it. The payload is stored byte for byte;
-//! [`Flags`] notes what is unusual about it.
+//! Ingest calls [`decide`] for every message, whichever broker delivered it, and [`decide_will`] for a will. The payload
+//! is stored byte for byte; [`Flags`] notes what there is to say about it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::device_status::{self, MAX_STATUS, Statement};
 use crate::identity::{Tenant, Uid, aggregate_id};
 use crate::metrics;
 use crate::topic::{Channel, Topic};
@@ -57,7 +58,7 @@ pub struct Recorded {
     pub occurred_at: DateTime<Utc>,
     /// The stored payload: the message's own text, or `{"raw": text}`.
     pub payload: String,
-    /// What is unusual about the message.
+    /// What there is to say about the message.
     pub flags: Flags,
 }
 
@@ -93,7 +94,8 @@ pub enum Reason {
     BadAck,
     /// The acknowledgement contradicts the one on the record.
     OtherAnswer,
-    /// The payload exceeds [`MAX_PAYLOAD`], or the acknowledgement [`MAX_ACK`](crate::command_ack::MAX_ACK).
+    /// The payload exceeds [`MAX_PAYLOAD`], the acknowledgement [`MAX_ACK`](crate::command_ack::MAX_ACK), or the status
+    /// [`MAX_STATUS`].
     TooLarge,
     /// The payload is not UTF-8.
     NotUtf8,
@@ -103,6 +105,8 @@ pub enum Reason {
     BadMsgId,
     /// `ts` is neither RFC 3339 nor milliseconds of the epoch, or before year 0.
     BadTs,
+    /// The status is neither online nor offline.
+    BadStatus,
     /// The database cannot store the message.
     Unstorable,
 }
@@ -122,10 +126,11 @@ words! { Reason {
     TooDeep = "too_deep",
     BadMsgId = "bad_msg_id",
     BadTs = "bad_ts",
+    BadStatus = "bad_status",
     Unstorable = "unstorable",
 } }
 
-/// What is unusual about a stored message, as the bits of `telemetry_events.flags`. Stored for ever: only add bits.
+/// What there is to say about a stored message, as the bits of `telemetry_events.flags`. Stored for ever: only add bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Flags(i16);
 
@@ -143,13 +148,23 @@ impl Flags {
     /// Some numbers of the message are not metrics: too many, too large, or with a name that cannot be stored.
     pub const PARTIAL: Self = Self(1 << 5);
 
-    const NAMES: [(Self, &'static str); 6] = [
+    /// The device says that it is online.
+    pub const ONLINE: Self = Self(1 << 6);
+    /// The device says that it is offline. That is no sign of life: it may be a will.
+    pub const OFFLINE: Self = Self(1 << 7);
+    /// The message is a will: the device left it when it connected, and its connection has ended.
+    pub const WILL: Self = Self(1 << 8);
+
+    const NAMES: [(Self, &'static str); 9] = [
         (Self::RAW, "raw"),
         (Self::LATE, "late"),
         (Self::CLOCK_AHEAD, "clock_ahead"),
         (Self::NO_MSG_ID, "no_msg_id"),
         (Self::NO_TS, "no_ts"),
         (Self::PARTIAL, "partial"),
+        (Self::ONLINE, "online"),
+        (Self::OFFLINE, "offline"),
+        (Self::WILL, "will"),
     ];
 
     /// The bits as they are stored.
@@ -168,6 +183,12 @@ impl Flags {
     #[must_use]
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether the message says something about the device itself, and is no reading.
+    #[must_use]
+    pub fn is_status(self) -> bool {
+        self.0 & (Self::ONLINE.0 | Self::OFFLINE.0) != 0
     }
 
     /// The names of the flags that are set.
@@ -191,12 +212,31 @@ impl Serialize for Flags {
 
 /// Decides whether a message becomes an event. Pure; `make_id` is called only for a message without `msg_id`.
 pub fn decide(message: Message<'_>, make_id: impl FnOnce() -> String) -> Result<Recorded, Rejected> {
+    decide_as(message, false, make_id)
+}
+
+/// Decides whether a will becomes an event: one that says that the device is offline. Its payload was written when the device
+/// connected, so neither a `msg_id` nor a `ts` in it is the will's; `received_at` is when the device was last heard.
+pub fn decide_will(message: Message<'_>, make_id: impl FnOnce() -> String) -> Result<Recorded, Rejected> {
+    decide_as(message, true, make_id)
+}
+
+fn decide_as(
+    message: Message<'_>,
+    is_will: bool,
+    make_id: impl FnOnce() -> String,
+) -> Result<Recorded, Rejected> {
     let Some(Topic { tenant, uid, channel }) = Topic::parse(message.topic) else {
-        let detail = "the topic is not {tenant}/devices/{uid}/telemetry, with 1 to 64 of A-Z a-z 0-9 _ . - as tenant and as uid".into();
+        let detail = "the topic is not {tenant}/devices/{uid}/telemetry or /status, with 1 to 64 of A-Z a-z 0-9 _ . - as tenant and as uid".into();
         return Err(Rejected { tenant: None, reason: Reason::BadTopic, detail });
     };
-    match channel {
-        Channel::Telemetry => {}
+    let read = match channel {
+        Channel::Telemetry if !is_will => read(message.payload, message.received_at, make_id),
+        Channel::Telemetry => {
+            let detail = "a will is a status, and no telemetry".into();
+            return Err(Rejected { tenant: Some(tenant), reason: Reason::BadTopic, detail });
+        }
+        Channel::Status => read_status(message, is_will, make_id),
         Channel::CommandAck => {
             let detail = "an answer to a command is no telemetry".into();
             return Err(Rejected { tenant: Some(tenant), reason: Reason::BadTopic, detail });
@@ -205,8 +245,8 @@ pub fn decide(message: Message<'_>, make_id: impl FnOnce() -> String) -> Result<
             let detail = "commands are sent over HTTP; devices only receive on this topic".into();
             return Err(Rejected { tenant: Some(tenant), reason: Reason::BadTopic, detail });
         }
-    }
-    match read(message, make_id) {
+    };
+    match read {
         Ok(Reading { msg_id, occurred_at, payload, flags }) => {
             let aggregate_id = aggregate_id(&tenant, &uid);
             Ok(Recorded { tenant, uid, aggregate_id, msg_id, occurred_at, payload, flags })
@@ -222,14 +262,47 @@ struct Reading {
     flags: Flags,
 }
 
-fn read(message: Message<'_>, make_id: impl FnOnce() -> String) -> Result<Reading, (Reason, String)> {
-    if message.payload.len() > MAX_PAYLOAD {
-        return Err((
-            Reason::TooLarge,
-            format!("{} bytes; at most {MAX_PAYLOAD} are stored", message.payload.len()),
-        ));
+/// Reads a status. One that is a word is stored as the object that means the same.
+fn read_status(
+    message: Message<'_>,
+    is_will: bool,
+    make_id: impl FnOnce() -> String,
+) -> Result<Reading, (Reason, String)> {
+    let Message { payload, received_at, .. } = message;
+    let text = text(payload, MAX_STATUS)?;
+    let is_said = Statement::read(text).filter(|said| !is_will || *said == Statement::Offline);
+    let said = is_said.ok_or_else(|| {
+        (
+            Reason::BadStatus,
+            r#"a status is online or offline, or an object such as {"status": "online"}"#.to_owned(),
+        )
+    })?;
+    let is_object = device_status::is_object(text);
+    let word = format!(r#"{{"status":"{}"}}"#, said.as_str());
+    let mut reading = match (is_object, is_will) {
+        (true, false) => read(payload, received_at, make_id)?,
+        (true, true) => Reading { payload: text.to_owned(), ..read(word.as_bytes(), received_at, make_id)? },
+        (false, _) => read(word.as_bytes(), received_at, make_id)?,
+    };
+    reading.flags.set_if(said == Statement::Online, Flags::ONLINE);
+    reading.flags.set_if(said == Statement::Offline, Flags::OFFLINE);
+    reading.flags.set_if(is_will, Flags::WILL);
+    Ok(reading)
+}
+
+fn text(payload: &[u8], most: usize) -> Result<&str, (Reason, String)> {
+    if payload.len() > most {
+        return Err((Reason::TooLarge, format!("{} bytes; at most {most} are stored", payload.len())));
     }
-    let text = std::str::from_utf8(message.payload).map_err(|error| (Reason::NotUtf8, error.to_string()))?;
+    std::str::from_utf8(payload).map_err(|error| (Reason::NotUtf8, error.to_string()))
+}
+
+fn read(
+    payload: &[u8],
+    received_at: DateTime<Utc>,
+    make_id: impl FnOnce() -> String,
+) -> Result<Reading, (Reason, String)> {
+    let text = text(payload, MAX_PAYLOAD)?;
     let mut flags = Flags::default();
     let (header, payload) = match metrics::for_each(text, |_, _| ()) {
         Ok(scan) => {
@@ -252,10 +325,10 @@ fn read(message: Message<'_>, make_id: impl FnOnce() -> String) -> Result<Readin
     let ts = header.ts()?;
     flags.set_if(msg_id.is_none(), Flags::NO_MSG_ID);
     flags.set_if(ts.is_none(), Flags::NO_TS);
-    let latest = message.received_at + MAX_AHEAD;
-    let ts = ts.unwrap_or(message.received_at);
+    let latest = received_at + MAX_AHEAD;
+    let ts = ts.unwrap_or(received_at);
     flags.set_if(ts > latest, Flags::CLOCK_AHEAD);
-    flags.set_if(ts < message.received_at - LATE_AFTER, Flags::LATE);
+    flags.set_if(ts < received_at - LATE_AFTER, Flags::LATE);
     Ok(Reading { msg_id: msg_id.unwrap_or_else(make_id), occurred_at: ts.min(latest), payload, flags })
 }
 
@@ -441,6 +514,55 @@ mod tests {
             assert_eq!(of(id).expect_err(id).reason, Reason::BadMsgId);
         }
         assert_eq!(reason(r#"{"msg_id":"a","msg_id":"b"}"#), Reason::BadMsgId);
+    }
+
+    fn status(payload: &str) -> Result<Recorded, Reason> {
+        let (topic, payload) = ("t0/devices/dev-01/status", payload.as_bytes());
+        let message = Message { topic, payload, received_at: now() };
+        decide(message, || "made".into()).map_err(|rejected| rejected.reason)
+    }
+
+    fn will(topic: &str, payload: &str) -> Result<Recorded, Reason> {
+        let message = Message { topic, payload: payload.as_bytes(), received_at: now() };
+        decide_will(message, || "made".into()).map_err(|rejected| rejected.reason)
+    }
+
+    #[test]
+    fn a_status_is_stored_with_what_it_says() {
+        for (payload, stored, flags) in [
+            ("Online", r#"{"status":"online"}"#, &["no_msg_id", "no_ts", "online"][..]),
+            ("0", r#"{"status":"offline"}"#, &["no_msg_id", "no_ts", "offline"]),
+            (
+                r#"{"status":"Offline","msg_id":"s1","ts":0}"#,
+                r#"{"status":"Offline","msg_id":"s1","ts":0}"#,
+                &["late", "offline"],
+            ),
+        ] {
+            let event = status(payload).expect(payload);
+            assert_eq!(event.payload, stored);
+            assert_eq!(event.flags.names().collect::<Vec<_>>(), flags, "{payload}");
+            assert!(event.flags.is_status());
+        }
+        assert!(!recorded(r#"{"status":"online"}"#).flags.is_status(), "telemetry");
+        assert_eq!(status("away"), Err(Reason::BadStatus));
+        assert_eq!(status(""), Err(Reason::BadStatus));
+        assert_eq!(status(&" ".repeat(MAX_STATUS + 1)), Err(Reason::TooLarge));
+        assert_eq!(status(r#"{"status":"online","ts":"yesterday"}"#), Err(Reason::BadTs));
+    }
+
+    #[test]
+    fn a_will_says_that_a_device_is_offline_and_nothing_else() {
+        const STATUS: &str = "t0/devices/dev-01/status";
+        let payload = r#"{"status":"offline","msg_id":"w","ts":0}"#;
+        let event = will(STATUS, payload).expect("recorded");
+        assert_eq!(
+            (event.payload.as_str(), event.msg_id.as_str(), event.occurred_at),
+            (payload, "made", now())
+        );
+        assert_eq!(event.flags.names().collect::<Vec<_>>(), ["no_msg_id", "no_ts", "offline", "will"]);
+        assert_eq!(will(STATUS, "Offline").expect("recorded").payload, r#"{"status":"offline"}"#);
+        assert_eq!(will(STATUS, "online"), Err(Reason::BadStatus));
+        assert_eq!(will("t0/devices/dev-01/telemetry", "offline"), Err(Reason::BadTopic));
     }
 
     #[test]

@@ -9,6 +9,9 @@ pub const TELEMETRY_FILTER: &str = "+/devices/+/telemetry";
 /// The topic filter that matches every device's answers to commands, in every tenant.
 pub const ACK_FILTER: &str = "+/devices/+/command_ack";
 
+/// The topic filter that matches what every device says about itself, in every tenant.
+pub const STATUS_FILTER: &str = "+/devices/+/status";
+
 /// What a device uses a topic for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
@@ -18,10 +21,17 @@ pub enum Channel {
     CommandAck,
     /// `{tenant}/devices/{uid}/commands`, to the device.
     Commands,
+    /// `{tenant}/devices/{uid}/status`, from the device: whether it is online.
+    Status,
 }
 
 // The topic's last segment.
-words! { Channel { Telemetry = "telemetry", CommandAck = "command_ack", Commands = "commands" } }
+words! { Channel {
+    Telemetry = "telemetry",
+    CommandAck = "command_ack",
+    Commands = "commands",
+    Status = "status",
+} }
 
 /// A topic of the contract, split into its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +75,7 @@ mod tests {
             ("t0/devices/dev-01/telemetry", Channel::Telemetry),
             ("t0/devices/dev-01/command_ack", Channel::CommandAck),
             ("t0/devices/dev-01/commands", Channel::Commands),
+            ("t0/devices/dev-01/status", Channel::Status),
         ] {
             let topic = Topic::parse(text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!((topic.tenant.as_str(), topic.uid.as_str(), topic.channel), ("t0", "dev-01", channel));

@@ -181,6 +181,12 @@ impl TenantLog {
         let ([_, telemetry], _) = self.heads_now(self.tenant()).await?;
         self.last_before(&telemetry, time).await
     }
+
+    /// The last position in the tenant's control log that was recorded before a time.
+    pub async fn control_before(&self, time: DateTime<Utc>) -> Result<Position> {
+        let ([control, _], _) = self.heads_now(self.tenant()).await?;
+        self.last_before(&control, time).await
+    }
 }
 
 impl EventLog {

@@ -5,16 +5,19 @@
 //! - `model`: how the changes are written
 //! - `listing`: which devices to list, in which order, after which device
 //! - `queries`: list, count, get
+//! - [`online`]: which devices count as online, and what connections have to do with it
 //! - [`as_of`]: the same as of a moment of the past, folded from the log
 //!
-//! The control lane brings a device's registration, name and labels; the telemetry lane brings what the device sent.
-//! Either lane may be ahead of the other.
+//! The control lane brings a device's registration, name and labels, and its answers to commands; the telemetry lane brings
+//! what else the device sent. Either lane may be ahead of the other. Who is connected to the endpoint is not in the log: it is
+//! a table of its own, which is joined to the rows when they are read.
 
 pub mod as_of;
 mod compared;
 mod fold;
 mod listing;
 mod model;
+pub mod online;
 mod queries;
 
 use chrono::{DateTime, Utc};
@@ -29,6 +32,7 @@ use crate::paging::BadCursor;
 
 pub use listing::{Cursor, Query, Sort, SortBy};
 pub use model::Model;
+pub use online::Rule;
 pub use queries::{count, get, heard_since, in_service, in_service_now, labels, list, with_labels};
 
 /// A device, and what was last heard of it.
@@ -48,8 +52,13 @@ pub struct Device {
     pub registered_via: Via,
     /// When the device was taken out of service.
     pub decommissioned_at: Option<DateTime<Utc>>,
-    /// When the device's newest message arrived, by the server's clock.
+    /// When the last message of the device that is a sign of life arrived, by the server's clock: a reading, an answer to a
+    /// command, or that it is online.
     pub last_seen_at: Option<DateTime<Utc>>,
+    /// Since when the device is connected to the endpoint. `None` if it is not, or if that is not known.
+    pub connected_at: Option<DateTime<Utc>>,
+    /// After how many seconds without a sign of life the device counts as offline. `None`: as the service's setting says.
+    pub online_within_s: Option<u32>,
     /// The latest reading by the device's own clock, whenever it arrived.
     pub last_reading: Option<LastReading>,
     /// How many messages of the device are on the record.
@@ -78,9 +87,9 @@ pub struct LastReading {
 /// Whether a device is in service and was heard of lately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// The device is in service and was heard of lately.
+    /// The device is in service and there.
     Online,
-    /// The device is in service and silent.
+    /// The device is in service, and silent or gone.
     Offline,
     /// The device is out of service.
     Decommissioned,
@@ -108,6 +117,14 @@ pub enum Error {
         as_of::READINGS
     )]
     DeviceSentTooMuch,
+    /// Too many answers to commands came within the time that decides who was online, or before a list by when devices were
+    /// last seen.
+    #[error(
+        "devices had answered more than {} commands, which is more than an answer folds: leave out the status, and sort by \
+         uid or by registered_at",
+        as_of::READINGS
+    )]
+    TooManyAnswers,
     /// Too many readings came within the time that decides who was online.
     #[error(
         "more than {} readings had just come, which is more than an answer folds to tell who was online: leave out the \

@@ -20,7 +20,8 @@ pub trait ReadModel: Send + Sync + 'static {
     /// The lanes whose logs the read model reads.
     const LANES: &'static [Lane];
 
-    /// Whether each row follows from the events of one stream alone. Then several slices of a log may be built at once.
+    /// Whether several slices of a log may be built at once: each row follows from the events of one stream alone, or what
+    /// further streams add to it does not depend on their order.
     const DIVISIBLE: bool;
 
     /// What some events of one log add up to, in memory.

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use clap::{Args, Subcommand};
 use fleetlog_aggregates::device::{self, Labels, Registration, Via};
 use fleetlog_aggregates::identity::{Tenant, Uid};
-use fleetlog_aggregates::topic::{ACK_FILTER, Channel, TELEMETRY_FILTER};
+use fleetlog_aggregates::topic::{ACK_FILTER, Channel, STATUS_FILTER, TELEMETRY_FILTER};
 use fleetlog_engine::devices::credentials::{Device as Named, issue};
 use fleetlog_engine::devices::registration::{self, Refused};
 use fleetlog_event_log::EventLog;
@@ -201,11 +201,13 @@ fn print(user: &str, devices: &[Named], out: &mut impl Write) -> io::Result<()> 
     writeln!(out, "user {user}")?;
     writeln!(out, "topic read {TELEMETRY_FILTER}")?;
     writeln!(out, "topic read {ACK_FILTER}")?;
+    writeln!(out, "topic read {STATUS_FILTER}")?;
     writeln!(out, "topic write +/devices/+/commands")?;
     for device in devices {
         writeln!(out, "\nuser {device}")?;
         writeln!(out, "topic write {}", device.topic(Channel::Telemetry))?;
         writeln!(out, "topic write {}", device.topic(Channel::CommandAck))?;
+        writeln!(out, "topic write {}", device.topic(Channel::Status))?;
         writeln!(out, "topic read {}", device.topic(Channel::Commands))?;
     }
     out.flush()

@@ -226,7 +226,7 @@ async fn users_who_have_begun_new_sessions_are_held_to_their_bound_without_a_loo
     for nth in 0..12 {
         let client = Client::new(Some("t0/dev-01"), &nth.to_string());
         let begun = sessions.begin(client, Some("t0/dev-01"), Duration::from_hours(1), false).await;
-        sessions.leave(&begun.expect("begun").session, None).await.expect("left");
+        sessions.leave(&begun.expect("begun").session, None, None).await.expect("left");
     }
     let mut left = async || -> Vec<(String, i64)> {
         let left = "SELECT username, count(*) FROM device_sessions GROUP BY username ORDER BY username";

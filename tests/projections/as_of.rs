@@ -1,14 +1,16 @@
 //! Lists as of an earlier moment: what the read model said when it was there.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
-use fleetlog_aggregates::device::{Command, Labels};
+use fleetlog_aggregates::device::{Change, Command, Labels, OnlineWithin};
 use fleetlog_event_log::as_of::{AsOf, Prefix};
 use fleetlog_event_log::place::LogPosition;
 use fleetlog_event_log::{Event, EventLog, Lane};
-use fleetlog_projections::devices::{self, Cursor, Device, Query, Sort, Status};
+use fleetlog_projections::devices::{self, Cursor, Device, Query, Rule, Sort, Status};
 use fleetlog_projections::paging::Page;
 
-use super::{Running, append, at, execute, reading, register, smuggle};
+use super::{Running, append, at, execute, now, reading, register, smuggle, status};
 use crate::support::{Database, log_of, t0};
 
 /// How the devices are listed at a moment: in every order, in every state, and by a text; a third of them each time.
@@ -50,13 +52,19 @@ async fn remember(log: &EventLog, nth: usize, as_of: AsOf, online_since: DateTim
     let tenant = t0(log);
     let mut answers = vec![];
     for query in queries(nth) {
+        let at = log.now();
+        let rule = Rule { at, within: (at - online_since).to_std().unwrap_or_default() };
         let list = async |query: &Query| {
-            let page = devices::list(&tenant, query, online_since).await.expect("listed");
-            (page, devices::count(&tenant, query, online_since).await.expect("counted"))
+            let page = devices::list(&tenant, query, rule).await.expect("listed");
+            (page, devices::count(&tenant, query, rule).await.expect("counted"))
         };
         answers.push(walk(query, list).await);
     }
     Remembered { as_of, online_since, answers }
+}
+
+async fn database_now(log: &EventLog) -> DateTime<Utc> {
+    sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(log.pool()).await.expect("the time")
 }
 
 async fn newest(log: &EventLog, lane: Lane) -> AsOf {
@@ -74,8 +82,19 @@ async fn happens(log: &EventLog, nth: usize) -> Lane {
     // By the device's clock readings come in no order, and some at the same time.
     let taken = at("2026-03-01T00:00:00Z") + TimeDelta::hours((nth * 5 % 11) as i64);
     match nth % 9 {
-        3 => execute(log, &stream, Command::Update { name: Some("Ölpumpe 3%".into()), labels: None }).await,
-        5 => execute(log, &stream, Command::Update { name: None, labels: Some(labels) }).await,
+        2 => {
+            append(log, vec![status(&uid, "offline")]).await;
+            return Lane::Telemetry;
+        }
+        3 => {
+            execute(log, &stream, update(Change { name: Some("Ölpumpe 3%".into()), ..Change::default() }))
+                .await
+        }
+        4 => {
+            let online_within = Some(OnlineWithin::Seconds(3600));
+            execute(log, &stream, update(Change { online_within, ..Change::default() })).await;
+        }
+        5 => execute(log, &stream, update(Change { labels: Some(labels), ..Change::default() })).await,
         7 => {
             execute(log, &stream, Command::Decommission).await;
             if nth > 9 {
@@ -91,6 +110,10 @@ async fn happens(log: &EventLog, nth: usize) -> Lane {
     Lane::Control
 }
 
+fn update(change: Change) -> Command {
+    Command::Update(change)
+}
+
 #[tokio::test]
 async fn a_list_as_of_a_moment_is_the_list_that_the_read_model_had_then() {
     let database = Database::fresh().await;
@@ -102,13 +125,13 @@ async fn a_list_as_of_a_moment_is_the_list_that_the_read_model_had_then() {
         register(&log, &format!("dev-{nth:02}"), Some("pump").filter(|_| nth == 1)).await;
     }
     let mut remembered = vec![];
-    let mut online_since = log.now();
+    let mut online_since = database_now(&log).await;
     for nth in 0..20 {
         let lane = happens(&log, nth).await;
         running.catch_up().await;
         remembered.push(remember(&log, nth, newest(&log, lane).await, online_since).await);
         if nth % 4 == 3 {
-            online_since = log.now();
+            online_since = database_now(&log).await;
         }
     }
     let tenant = t0(&log);
@@ -116,17 +139,17 @@ async fn a_list_as_of_a_moment_is_the_list_that_the_read_model_had_then() {
         let prefix = tenant.prefix(as_of).await.expect("a prefix");
         let by_time = tenant.prefix(AsOf::Time(prefix.at)).await.expect("a prefix");
         assert_eq!(by_time, prefix, "the time of the last event is the same moment");
+        let within = (prefix.at - online_since).to_std().unwrap_or_default();
         for (query, live) in queries(nth).zip(answers) {
             let list = async |query: &Query| {
-                let listed =
-                    devices::as_of::list(&tenant, query, &prefix, online_since).await.expect("listed");
+                let listed = devices::as_of::list(&tenant, query, &prefix, within).await.expect("listed");
                 (listed.found.page, listed.found.total)
             };
             let then = walk(query.clone(), list).await;
             assert_eq!(then, live, "{query:?} as of {as_of:?}");
         }
         let uids = ["dev-03", "dev-01", "nobody"].map(|uid| uid.parse().expect("a uid"));
-        let got = devices::as_of::get(&tenant, &uids, &prefix, online_since).await.expect("found");
+        let got = devices::as_of::get(&tenant, &uids, &prefix, within).await.expect("found");
         assert_eq!(
             got.found.iter().map(|device| device.uid.as_str()).collect::<Vec<_>>(),
             ["dev-01", "dev-03"]
@@ -150,9 +173,11 @@ async fn what_the_read_model_has_parked_is_left_out_as_of_a_moment_too() {
     running.catch_up().await;
     let prefix = prefix_now(&log).await;
     let uids = ["dev-01".parse().expect("a uid")];
-    let live = devices::get(&t0(&log), &uids, log.now()).await.expect("found").remove(0);
-    let one = devices::as_of::get(&t0(&log), &uids, &prefix, log.now()).await.expect("found").found.remove(0);
-    let all = devices::as_of::list(&t0(&log), &Query::default(), &prefix, log.now()).await.expect("listed");
+    let live = devices::get(&t0(&log), &uids, now(&log)).await.expect("found").remove(0);
+    let one =
+        devices::as_of::get(&t0(&log), &uids, &prefix, Duration::ZERO).await.expect("found").found.remove(0);
+    let all =
+        devices::as_of::list(&t0(&log), &Query::default(), &prefix, Duration::ZERO).await.expect("listed");
     let listed = all.found.page.items.into_iter().next().expect("a device");
     let names = [live.name, one.name, listed.name].map(Option::unwrap_or_default);
     assert_eq!(names, ["known", "known", "known"]);
@@ -188,7 +213,7 @@ async fn what_would_fold_too_much_is_refused_before_it_is_read() {
     let tenant = t0(&log);
     register(&log, "dev-01", None).await;
     let list = async |query: Query, prefix: &Prefix| {
-        devices::as_of::list(&tenant, &query, prefix, log.now()).await.map(|listed| listed.found.total)
+        devices::as_of::list(&tenant, &query, prefix, Duration::ZERO).await.map(|listed| listed.found.total)
     };
     let full = Prefix {
         telemetry: devices::as_of::READINGS as i64 + 1,

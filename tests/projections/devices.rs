@@ -1,20 +1,23 @@
 //! Devices: listed, searched, counted, and paged through without a miss or a repeat.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use fleetlog_aggregates::device::{Command, Labels, Via};
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use fleetlog_aggregates::device::{Change, Command, Labels, Via};
 use fleetlog_event_log::EventLog;
-use fleetlog_projections::devices::{self, Cursor, Device, Query, Sort, Status};
+use fleetlog_projections::devices::{self, Cursor, Device, Query, Rule, Sort, Status};
 use fleetlog_projections::paging::BadCursor;
 
 use super::{Running, append, at, execute, reading, register};
 use crate::support::{Database, register_device, t0};
 
-fn a_minute_ago() -> DateTime<Utc> {
-    Utc::now() - TimeDelta::minutes(1)
+/// Who was heard of within a minute is online.
+fn lately() -> Rule {
+    Rule { at: Utc::now(), within: Duration::from_mins(1) }
 }
 
 async fn list(log: &EventLog, query: &Query) -> Vec<Device> {
-    devices::list(&t0(log), query, a_minute_ago()).await.expect("listed").items
+    devices::list(&t0(log), query, lately()).await.expect("listed").items
 }
 
 async fn uids(log: &EventLog, query: &Query) -> Vec<String> {
@@ -69,7 +72,12 @@ async fn a_device_has_the_name_labels_and_status_of_its_life() {
     register(&log, "dev-01", Some("boiler")).await;
     register(&log, "dev-02", None).await;
     let labels = Labels::from([("site".into(), "a".into())]);
-    execute(&log, "t0/dev-01", Command::Update { name: None, labels: Some(labels.clone()) }).await;
+    execute(
+        &log,
+        "t0/dev-01",
+        Command::Update(Change { labels: Some(labels.clone()), ..Default::default() }),
+    )
+    .await;
     running.catch_up().await;
     let device = list(&log, &Query::default()).await.remove(0);
     assert_eq!(
@@ -82,7 +90,7 @@ async fn a_device_has_the_name_labels_and_status_of_its_life() {
     assert_eq!(with_status(&log, Status::Decommissioned).await, ["dev-01"]);
     // Whoever names it still finds it.
     let wanted = ["dev-01", "nobody"].map(|uid| uid.parse().expect("a uid"));
-    let found = devices::get(&t0(&log), &wanted, a_minute_ago()).await.expect("found");
+    let found = devices::get(&t0(&log), &wanted, lately()).await.expect("found");
     assert_eq!(found.iter().map(|device| device.status).collect::<Vec<_>>(), [Status::Decommissioned]);
     register(&log, "dev-01", None).await;
     running.catch_up().await;
@@ -115,7 +123,7 @@ async fn a_search_means_what_it_says() {
         assert_eq!(search(&log, nothing).await, expected, "{nothing}");
     }
     let query = Query { q: Some("POWER".into()), limit: 1, ..Query::default() };
-    assert_eq!(devices::count(&t0(&log), &query, a_minute_ago()).await.expect("counted"), 2);
+    assert_eq!(devices::count(&t0(&log), &query, lately()).await.expect("counted"), 2);
 }
 
 #[tokio::test]
@@ -139,7 +147,7 @@ async fn every_order_is_paged_through_without_a_miss_or_a_repeat() {
         let mut query = Query { sort, limit: 2, ..Query::default() };
         let mut paged = Vec::new();
         loop {
-            let page = devices::list(&t0(&log), &query, a_minute_ago()).await.expect("listed");
+            let page = devices::list(&t0(&log), &query, lately()).await.expect("listed");
             // Through the text that a client holds.
             query.after =
                 page.items.last().map(|last| Cursor::of(last, sort).to_string().parse().expect("ours"));
@@ -167,7 +175,7 @@ async fn a_cursor_of_another_order_is_refused() {
     running.catch_up().await;
     let device = list(&log, &Query::default()).await.remove(0);
     let after = Some(Cursor::of(&device, "-uid".parse().expect("a sort")));
-    let refused = devices::list(&t0(&log), &Query { after, ..Query::default() }, a_minute_ago()).await;
+    let refused = devices::list(&t0(&log), &Query { after, ..Query::default() }, lately()).await;
     assert!(matches!(refused, Err(devices::Error::Cursor(BadCursor::OtherSort))), "{refused:?}");
 }
 
@@ -187,9 +195,9 @@ async fn one_tenant_never_sees_anothers_devices() {
     running.catch_up().await;
     let tenant = |name: &str| log.for_tenant(&name.parse().expect("a tenant"));
     for (name, expected) in [("t0", 0), ("t1", 1), ("t2", 1)] {
-        let listed = devices::list(&tenant(name), &Query::default(), a_minute_ago()).await;
+        let listed = devices::list(&tenant(name), &Query::default(), lately()).await;
         assert_eq!(listed.expect("listed").items.len(), expected, "{name}");
-        let found = devices::get(&tenant(name), &["dev-01".parse().expect("a uid")], a_minute_ago()).await;
+        let found = devices::get(&tenant(name), &["dev-01".parse().expect("a uid")], lately()).await;
         assert_eq!(found.expect("found").len(), expected, "{name}");
     }
 }

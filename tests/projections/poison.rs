@@ -7,13 +7,13 @@ use fleetlog_projections::devices::{self, Query};
 use fleetlog_projections::status::State;
 use sqlx::Executor;
 
-use super::{Running, append, reading, register, smuggle, status_of};
+use super::{Running, append, now, reading, register, smuggle, status_of};
 use crate::support::{Database, t0};
 
 const REGISTERED: &str = r#"{"DeviceRegistered":{"via":"api"}}"#;
 
 async fn names(log: &EventLog) -> Vec<(String, Option<String>)> {
-    let page = devices::list(&t0(log), &Query::default(), Utc::now()).await.expect("listed");
+    let page = devices::list(&t0(log), &Query::default(), now(log)).await.expect("listed");
     page.items.into_iter().map(|device| (device.uid.into(), device.name)).collect()
 }
 
@@ -52,7 +52,7 @@ async fn an_event_that_cannot_be_read_parks_its_stream_and_no_other() {
     // Telemetry of the same name is another stream.
     append(&log, vec![reading("bad", 1, Utc::now() - TimeDelta::seconds(1), r#""t":1"#)]).await;
     running.catch_up().await;
-    let page = devices::list(&t0(&log), &Query::default(), Utc::now()).await.expect("listed");
+    let page = devices::list(&t0(&log), &Query::default(), now(&log)).await.expect("listed");
     assert_eq!(page.items[0].messages, 1);
 }
 

@@ -21,7 +21,7 @@ const MIGRATION: &str = include_str!("../../migrations/0044_last_positions.sql")
 /// A row of each kind, each made by several events.
 async fn recorded(log: &EventLog) {
     register(log, "dev-01", Some("boiler")).await;
-    let rename = device::Command::Update { name: Some("pump".into()), labels: None };
+    let rename = device::Command::Update(device::Change { name: Some("pump".into()), ..Default::default() });
     execute(log, "t0/dev-01", rename).await;
     let request = r#"{"CommandRequested":{"device_uid":"dev-01","cmd":"ping","params":{},"requested_by":"user:1","timeout_s":10,"max_attempts":2,"expires_at":"2026-03-02T12:00:00Z"}}"#;
     let sent = r#"{"CommandSent":{"attempt":1,"deadline":"2026-03-01T12:00:11Z"}}"#;
@@ -128,7 +128,12 @@ async fn a_row_from_before_the_column_names_no_event_until_it_changes_or_is_rebu
 
     let running = Running::start(&log);
     append(&log, minutes(25..38)).await;
-    execute(&log, "t0/dev-01", device::Command::Update { name: Some("again".into()), labels: None }).await;
+    execute(
+        &log,
+        "t0/dev-01",
+        device::Command::Update(device::Change { name: Some("again".into()), ..Default::default() }),
+    )
+    .await;
     running.catch_up().await;
     let control = "SELECT max(position) FROM control_events WHERE aggregate_id = 't0/dev-01'";
     let control: i64 = sqlx::query_scalar(control).fetch_one(log.pool()).await.expect("read");

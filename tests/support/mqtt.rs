@@ -226,7 +226,7 @@ pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     packet
 }
 
-fn string(text: &[u8]) -> Vec<u8> {
+pub(crate) fn string(text: &[u8]) -> Vec<u8> {
     [&(text.len() as u16).to_be_bytes(), text].concat()
 }
 

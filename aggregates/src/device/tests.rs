@@ -18,7 +18,11 @@ fn registered() -> Event {
 }
 
 fn rename(name: &str) -> Command {
-    Command::Update { name: Some(name.into()), labels: None }
+    Command::Update(Change { name: Some(name.into()), ..Change::default() })
+}
+
+fn within(online_within: OnlineWithin) -> Command {
+    Command::Update(Change { online_within: Some(online_within), ..Change::default() })
 }
 
 fn at(seconds: i64) -> DateTime<Utc> {
@@ -76,8 +80,31 @@ fn only_a_person_brings_a_decommissioned_device_back() {
 fn an_update_records_only_what_changed() {
     let device = given([registered()]);
     let events = device.decide(rename("boiler")).expect("accepted");
-    assert_eq!(events, [Event::DeviceUpdated { name: Some("boiler".into()), labels: None }]);
+    assert_eq!(
+        events,
+        [Event::DeviceUpdated { name: Some("boiler".into()), labels: None, online_within: None }]
+    );
     assert_eq!(given([registered()].into_iter().chain(events)).decide(rename("boiler")), Ok(vec![]));
+}
+
+#[test]
+fn a_device_has_a_threshold_of_its_own_until_it_has_the_usual_one_again() {
+    let updated = |online_within| {
+        vec![Event::DeviceUpdated { name: None, labels: None, online_within: Some(online_within) }]
+    };
+    let own = OnlineWithin::Seconds(3600);
+    let device = || given([registered()].into_iter().chain(updated(own)));
+    assert_eq!(given([registered()]).decide(within(own)), Ok(updated(own)));
+    assert_eq!(device().decide(within(own)), Ok(vec![]));
+    assert_eq!(device().decide(within(OnlineWithin::Usual)), Ok(updated(OnlineWithin::Usual)));
+    assert_eq!(given([registered()]).decide(within(OnlineWithin::Usual)), Ok(vec![]), "it has that");
+    assert_eq!(device().decide(rename("boiler")).map(|events| events.len()), Ok(1));
+    let again = [Event::DeviceDecommissioned {}, registered()];
+    let again = given([registered()].into_iter().chain(updated(own)).chain(again));
+    assert_eq!(again.decide(within(OnlineWithin::Usual)), Ok(vec![]), "a new life begins without");
+    for (seconds, is_taken) in [(0, false), (1, true), (604_800, true), (604_801, false)] {
+        assert_eq!(given([registered()]).decide(within(OnlineWithin::Seconds(seconds))).is_ok(), is_taken);
+    }
 }
 
 #[test]
@@ -91,9 +118,9 @@ fn nothing_happens_to_a_device_that_is_not_in_service() {
 
 #[test]
 fn a_name_or_label_that_cannot_be_shown_is_refused() {
-    let label = |key: &str, value: &str| Command::Update {
-        name: None,
-        labels: Some(Labels::from([(key.into(), value.into())])),
+    let label = |key: &str, value: &str| {
+        let labels = Some(Labels::from([(key.into(), value.into())]));
+        Command::Update(Change { labels, ..Change::default() })
     };
     let many = (0..=MAX_LABELS).map(|n| (n.to_string(), "v".into())).collect();
     for command in [
@@ -103,7 +130,7 @@ fn a_name_or_label_that_cannot_be_shown_is_refused() {
         label("", "v"),
         label("k", ""),
         label("k\n", "v"),
-        Command::Update { name: None, labels: Some(many) },
+        Command::Update(Change { labels: Some(many), ..Change::default() }),
     ] {
         let refused = given([registered()]).decide(command.clone());
         assert!(matches!(refused, Err(Error::Invalid(_))), "{command:?}");
@@ -204,7 +231,19 @@ fn the_stored_form_of_every_event_stays_readable() {
         (r#"{"DeviceRegistered":{"via":"telemetry"}}"#, registered()),
         (
             r#"{"DeviceUpdated":{"name":"boiler"}}"#,
-            Event::DeviceUpdated { name: Some("boiler".into()), labels: None },
+            Event::DeviceUpdated { name: Some("boiler".into()), labels: None, online_within: None },
+        ),
+        (
+            r#"{"DeviceUpdated":{"online_within_s":3600}}"#,
+            Event::DeviceUpdated {
+                name: None,
+                labels: None,
+                online_within: Some(OnlineWithin::Seconds(3600)),
+            },
+        ),
+        (
+            r#"{"DeviceUpdated":{"online_within_s":null}}"#,
+            Event::DeviceUpdated { name: None, labels: None, online_within: Some(OnlineWithin::Usual) },
         ),
         (r#"{"DeviceDecommissioned":{}}"#, Event::DeviceDecommissioned {}),
         (
@@ -240,8 +279,11 @@ fn the_stored_form_of_every_event_stays_readable() {
 #[test]
 fn each_event_leaves_a_device_where_its_kind_says() {
     let credential = || [issued(7, None), revoked(7, None)];
-    let events =
-        [registered(), Event::DeviceUpdated { name: None, labels: None }, Event::DeviceDecommissioned {}];
+    let events = [
+        registered(),
+        Event::DeviceUpdated { name: None, labels: None, online_within: None },
+        Event::DeviceDecommissioned {},
+    ];
     for event in events.into_iter().chain(credential()) {
         for before in [vec![], vec![registered()], vec![registered(), Event::DeviceDecommissioned {}]] {
             let (before, mut device) = (given(before.clone()).status(), given(before));

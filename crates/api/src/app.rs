@@ -11,6 +11,7 @@ use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_engine::devices::credentials::secret::ServiceLogin;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::health::Health;
+use fleetlog_projections::devices::Rule;
 use http::HeaderValue;
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -65,7 +66,7 @@ pub struct State {
 /// An operator's settings for the API.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long after its last message a device counts as online.
+    /// How long after its last sign of life a device counts as online, unless it has a threshold of its own.
     pub online_within: Duration,
     /// Whether `/metrics` answers without a login.
     pub open_metrics: bool,
@@ -141,9 +142,9 @@ impl App {
         Limits::new(self.settings.connections, self.settings.trusted_proxies.clone())
     }
 
-    /// A device counts as online if its last message arrived at this moment or later.
+    /// Which devices count as online now.
     #[must_use]
-    pub fn online_since(&self) -> DateTime<Utc> {
-        self.now() - self.settings.online_within
+    pub fn online(&self) -> Rule {
+        Rule { at: self.now(), within: self.settings.online_within }
     }
 }

@@ -18,7 +18,8 @@ fleetlog_event_log::instruments! {
     /// Connections to the built-in endpoint that were ended because their client publishes at QoS 2, does not release what it
     /// has published, and there was no room for more.
     UNRELEASED_REFUSED: Counter, "fleetlog_mqtt_unreleased_refused_total", Count, [];
-    /// Wills that clients of the built-in endpoint left with it. They are not published.
+    /// Wills that clients of the built-in endpoint left and that are not said: on another topic than a status, or without the
+    /// word offline.
     WILLS_DROPPED: Counter, "fleetlog_mqtt_wills_dropped_total", Count, [];
     /// Connections to the built-in endpoint that a fault in the program ended.
     PANICS: Counter, "fleetlog_mqtt_panics_total", Count, [];

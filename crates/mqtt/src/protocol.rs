@@ -114,8 +114,13 @@ pub enum Incoming {
     Acknowledged(u16),
     /// The client will not send the message of `QoS` 2 with this packet id again. To be answered by [`Protocol::complete`].
     Release(u16),
-    /// The client takes its leave. It may say anew how long its session is to outlive the connection, in seconds.
-    Leave(Option<u32>),
+    /// The client takes its leave.
+    Leave {
+        /// How long its session is to outlive the connection, in seconds, if it says so anew.
+        expiry_s: Option<u32>,
+        /// Whether its will is to be said all the same.
+        says_will: bool,
+    },
 }
 
 /// A topic that a client wants to hear.
@@ -279,7 +284,7 @@ impl Protocol {
                 let filters = packet.entries().iter().map(|filter| filter.as_str().to_owned()).collect();
                 Some(Incoming::Unsubscribe { id: packet.packet_id(), filters })
             }
-            Packet::V3_1_1Disconnect(_) => Some(Incoming::Leave(None)),
+            Packet::V3_1_1Disconnect(_) => Some(Incoming::Leave { expiry_s: None, says_will: false }),
             Packet::V5_0Disconnect(packet) => {
                 let expiry_s = packet.props().iter().flatten().find_map(|property| match property {
                     Property::SessionExpiryInterval(seconds) => Some(seconds.val()),
@@ -289,7 +294,8 @@ impl Protocol {
                 if !self.wants_session && expiry_s.is_some_and(|seconds| seconds > 0) {
                     return Err(Reason::ProtocolError);
                 }
-                Some(Incoming::Leave(expiry_s))
+                let reason = packet.reason_code().unwrap_or(Reason::NormalDisconnection);
+                Some(Incoming::Leave { expiry_s, says_will: reason != Reason::NormalDisconnection })
             }
             Packet::V3_1_1Pingreq(_) | Packet::V5_0Pingreq(_) => None,
             // A client's own PUBREC and PUBCOMP are for messages of `QoS` 2, and none are sent; AUTH is for a method that

@@ -39,8 +39,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use fleetlog_engine::devices::connections::Connections;
 use fleetlog_engine::devices::credentials::{Credentials, Secret};
-use fleetlog_engine::devices::sessions::Sessions;
+use fleetlog_engine::devices::sessions::{Client as SessionClient, Left, Sessions};
 use fleetlog_engine::ingest;
 use fleetlog_tls::Certificate;
 use fleetlog_tls::clients::{Clients, Shown};
@@ -219,6 +220,7 @@ struct Server {
     /// The bytes of TLS handshakes.
     handshakes: Arc<Budget>,
     sessions: Sessions,
+    connections: Connections,
     /// The bytes of unfinished packets of clients that have not logged in.
     before_login: Arc<Budget>,
     /// The bytes of unfinished packets of clients that have.
@@ -282,7 +284,19 @@ impl Endpoint {
             tokio::join!(server.sessions.tell_arrivals(), hear)
         };
         let arrivals = shutdown.run_until_cancelled(arrivals);
-        tokio::join!(serve, server.roster.keep(&server.gate.credentials, &shutdown), kept_up, arrivals);
+        let wills = server.sessions.say_wills(&server.ingest, &shutdown);
+        let connections = server.connections.keep_up(&shutdown);
+        tokio::join!(
+            serve,
+            server.roster.keep(&server.gate.credentials, &shutdown),
+            kept_up,
+            arrivals,
+            wills,
+            connections
+        );
+        if let Err(error) = server.connections.write().await {
+            tracing::warn!(%error, "failed to note when devices were last heard of; they count as heard of until now");
+        }
         if let Err(error) = server.sessions.leave_all().await {
             tracing::warn!(%error, "failed to note that the devices' sessions were left; they are taken for left later");
         }
@@ -362,10 +376,26 @@ impl Server {
             roster: Roster::default(),
             subscriptions: Subscriptions::default(),
             handshakes: Budget::new(limits::HANDSHAKES),
+            connections: Connections::beside(&sessions),
             sessions,
             before_login: Budget::new(limits::BEFORE_LOGIN),
             after_login: Budget::new(limits::AFTER_LOGIN),
             unreleased,
+        }
+    }
+}
+
+impl Server {
+    /// Says a will now, unless its device is back already.
+    async fn say(&self, client: SessionClient, left: Left) {
+        let is_back = self.roster.has(client)
+            || self.connections.is_back(left.will.device(), left.heard_at).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "failed to ask whether a device is connected again; its will is said");
+                false
+            });
+        if !is_back {
+            // If ingest is closing, so is this node: its end is not the device's.
+            let _ = left.say(&self.ingest).await;
         }
     }
 }

@@ -15,7 +15,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetlog_aggregates::topic::TELEMETRY_FILTER;
+use fleetlog_aggregates::topic::{ACK_FILTER, Channel, STATUS_FILTER, TELEMETRY_FILTER, Topic};
 use fleetlog_engine::ingest::{self, Closed, Receipt};
 use futures::FutureExt;
 use rumqttc::v5::mqttbytes::QoS;
@@ -39,6 +39,11 @@ const SESSION_EXPIRY: Duration = Duration::from_hours(7 * 24);
 const UNACKNOWLEDGED: usize = 32_768;
 const SUBSCRIPTION: u16 = 1;
 
+/// The filters of devices' messages, whose order among each other matters.
+pub const MESSAGES: &[&str] = &[TELEMETRY_FILTER, STATUS_FILTER];
+/// The filter of devices' acks.
+pub const ACKS: &[&str] = &[ACK_FILTER];
+
 /// Which broker to subscribe to, and with which session.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -53,9 +58,9 @@ pub struct Options {
     /// until the node is back or the session expires; EMQX gives the share to the other nodes. When Mosquitto restarts
     /// it forgets the group, and drops what arrives until the nodes have subscribed again.
     pub group: Option<String>,
-    /// The filter: [`TELEMETRY_FILTER`] or [`ACK_FILTER`](fleetlog_aggregates::topic::ACK_FILTER). Each has its own
-    /// session, so that no ack waits behind telemetry at the broker.
-    pub filter: &'static str,
+    /// The filters: [`MESSAGES`] or [`ACKS`]. Each has its own session, so that no ack waits behind telemetry at the
+    /// broker. The broker must grant the first one. It may refuse others, as it does whose rules are older than they are.
+    pub filters: &'static [&'static str],
     /// The most unacknowledged messages that the broker may send. It should suffice to fill a batch while another is
     /// stored. Mosquitto sends at most its own `max_inflight_messages`, which is 20 by default.
     pub receive_maximum: u16,
@@ -72,7 +77,7 @@ impl Options {
             url,
             client_id,
             group: None,
-            filter: TELEMETRY_FILTER,
+            filters: MESSAGES,
             receive_maximum: 4000,
             drain: Duration::from_secs(10),
         }
@@ -105,7 +110,7 @@ pub struct Status {
 pub struct Subscriber {
     url: Url,
     connect: Connect,
-    filter: Filter,
+    filters: Vec<Filter>,
     ingest: ingest::Handle,
     drain: Duration,
     status: watch::Sender<Status>,
@@ -120,20 +125,24 @@ struct Submitted {
 impl Subscriber {
     /// Prepares a subscriber that submits its messages to `ingest`. It connects when it runs.
     pub fn new(options: Options, ingest: ingest::Handle) -> Result<(Self, watch::Receiver<Status>), Error> {
-        let Options { url, client_id, group, filter, receive_maximum, drain } = options;
+        let Options { url, client_id, group, filters, receive_maximum, drain } = options;
         if client_id.is_empty() {
             return Err(Error::NoClientId);
         }
-        let filter = match group {
-            None => filter.to_owned(),
-            Some(group) if group.is_empty() || group.contains(['/', '+', '#']) => {
-                return Err(Error::BadGroup(group));
-            }
-            Some(group) => format!("$share/{group}/{filter}"),
+        if let Some(group) =
+            group.as_ref().filter(|group| group.is_empty() || group.contains(['/', '+', '#']))
+        {
+            return Err(Error::BadGroup(group.clone()));
+        }
+        let filter = |filter: &&str| {
+            let path =
+                group.as_ref().map_or((*filter).to_owned(), |group| format!("$share/{group}/{filter}"));
+            let mut filter = Filter::new(path, QoS::AtLeastOnce);
+            // A retained message was recorded when it was published. It must not be recorded again at each subscription.
+            filter.retain_forward_rule = RetainForwardRule::Never;
+            filter
         };
-        let mut filter = Filter::new(filter, QoS::AtLeastOnce);
-        // A retained message was recorded when it was published. It must not be recorded again at each subscription.
-        filter.retain_forward_rule = RetainForwardRule::Never;
+        let filters = filters.iter().map(filter).collect();
         let properties = ConnectProperties {
             session_expiry_interval: Some(SESSION_EXPIRY.as_secs() as u32),
             receive_maximum: Some(receive_maximum),
@@ -142,7 +151,7 @@ impl Subscriber {
         };
         let connect = Connect { keep_alive: 0, client_id, clean_start: false, properties: Some(properties) };
         let (status, watched) = watch::channel(Status::default());
-        Ok((Self { url, connect, filter, ingest, drain, status }, watched))
+        Ok((Self { url, connect, filters, ingest, drain, status }, watched))
     }
 
     /// Receives until `shutdown`, and can be run again after it. At `shutdown` it takes no more messages, acknowledges those that get committed within
@@ -178,8 +187,7 @@ impl Subscriber {
         // What the connection before this one had been granted holds no longer.
         self.status.send_modify(|status| (status.connected, status.subscribed) = (true, false));
         // Subscribe even if the broker kept the session: it may predate a change of the filter.
-        let subscribe =
-            Subscribe { pkid: SUBSCRIPTION, filters: vec![self.filter.clone()], properties: None };
+        let subscribe = Subscribe { pkid: SUBSCRIPTION, filters: self.filters.clone(), properties: None };
         writer.put(&Packet::Subscribe(subscribe))?;
         writer.flush().await?;
         let (submitted, submissions) = mpsc::channel(UNACKNOWLEDGED);
@@ -196,11 +204,15 @@ impl Subscriber {
         loop {
             match reader.next().await? {
                 Packet::Publish(publish) if publish.qos == QoS::ExactlyOnce => return Err(Lost::QoS2),
-                Packet::Publish(Publish { qos, pkid, topic, payload, .. }) => {
+                Packet::Publish(Publish { qos, pkid, topic, payload, retain, .. }) => {
                     let topic: Arc<str> = String::from_utf8_lossy(&topic).into();
-                    let Ok(receipt) = self.ingest.submit(topic, payload, self.ingest.now()).await else {
-                        return Ok(());
+                    let receipt = if retain && is_status(&topic) {
+                        // A broker that keeps to the rules does not send it. It says what was so at some time.
+                        Ok(Receipt::of_nothing())
+                    } else {
+                        self.ingest.submit(topic, payload, self.ingest.now()).await
                     };
+                    let Ok(receipt) = receipt else { return Ok(()) };
                     if qos == QoS::AtLeastOnce
                         && submitted.send(Submitted { packet_id: pkid, receipt }).await.is_err()
                     {
@@ -214,15 +226,33 @@ impl Subscriber {
     }
 
     fn subscribed(&self, suback: SubAck) -> Result<(), Lost> {
-        match suback.return_codes[..] {
-            [SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce)] => {
-                tracing::info!(filter = self.filter.path, "subscribed");
-                self.status.send_replace(Status { connected: true, subscribed: true, error: None });
-                Ok(())
-            }
-            _ => Err(Lost::Refused(suback.return_codes)),
+        let is_granted = |code: &SubscribeReasonCode| {
+            matches!(code, SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce))
+        };
+        let codes = &suback.return_codes;
+        if codes.len() != self.filters.len() || !codes.first().is_some_and(is_granted) {
+            return Err(Lost::Refused(suback.return_codes));
         }
+        for (filter, code) in self.filters.iter().zip(codes) {
+            let filter = &filter.path;
+            if is_granted(code) {
+                tracing::info!(filter, "subscribed");
+            } else {
+                tracing::warn!(
+                    filter,
+                    ?code,
+                    "the broker does not let this service read a topic; see its access rules"
+                );
+            }
+        }
+        self.status.send_replace(Status { connected: true, subscribed: true, error: None });
+        Ok(())
     }
+}
+
+/// Whether a device says on this topic that it is online or offline.
+fn is_status(topic: &str) -> bool {
+    Topic::parse(topic).is_some_and(|topic| topic.channel == Channel::Status)
 }
 
 /// Acknowledges messages in the order of receipt: a committed message waits for those before it. Disconnects and

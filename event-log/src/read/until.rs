@@ -31,18 +31,18 @@ impl TenantLog {
         }
     }
 
-    /// Passes on the events of these types in a control log up to a position, in order, at most `limit`, until it is told to
-    /// stop.
+    /// Passes on the events of these types in a control log after a position and up to another one, in order, at most
+    /// `limit`, until it is told to stop.
     pub async fn each_of_types(
         &self,
         log_id: LogId,
         event_types: &[&str],
-        until: Position,
+        (after, until): (Position, Position),
         limit: usize,
         mut each: impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<()> {
         let query = sqlx::query(OF_TYPES_UNTIL).bind(log_id).bind(event_types).bind(until);
-        let query = query.bind(limit as i64);
+        let query = query.bind(limit as i64).bind(after);
         self.pass_on(log_id, query, |row| Ok(each(control_event(row)?))).await
     }
 
@@ -57,7 +57,7 @@ impl TenantLog {
         let mut reading = blank(log_id);
         let each = |row: &PgRow| {
             reading.aggregate_id.clear();
-            reading.aggregate_id.push_str(row.try_get(3)?);
+            reading.aggregate_id.push_str(row.try_get(4)?);
             fill(&mut reading, row)?;
             each(&reading);
             Ok(ControlFlow::Continue(()))
@@ -81,7 +81,7 @@ impl TenantLog {
         let query = query.bind(limit.saturating_add(1) as i64);
         let (mut reading, mut read, mut complete) = (blank(log_id), 0, streams.len());
         let each = |row: &PgRow| {
-            let ordinal: i64 = row.try_get(3)?;
+            let ordinal: i64 = row.try_get(4)?;
             let nth = usize::try_from(ordinal - 1).unwrap_or(0);
             read += 1;
             if read > limit {
@@ -163,6 +163,7 @@ fn fill(reading: &mut Event, row: &PgRow) -> Result<(), sqlx::Error> {
     reading.sequence = reading.position;
     reading.occurred_at = row.try_get(1)?;
     reading.recorded_at = row.try_get(2)?;
+    reading.metadata = StoredMetadata::Telemetry { flags: Flags::from_bits(row.try_get(3)?) };
     Ok(())
 }
 
@@ -171,15 +172,16 @@ const STREAMS_UNTIL: &str = control_sql!(
      ORDER BY aggregate_id, sequence"
 );
 const OF_TYPES_UNTIL: &str = control_sql!(
-    " WHERE log_id = $1 AND event_type = ANY($2) AND position <= $3
+    " WHERE log_id = $1 AND event_type = ANY($2) AND position > $5 AND position <= $3
      ORDER BY position LIMIT $4"
 );
-const READINGS: &str = "SELECT position, occurred_at, recorded_at, aggregate_id FROM telemetry_events
+const READINGS: &str = "SELECT position, occurred_at, recorded_at, flags, aggregate_id FROM telemetry_events
      WHERE log_id = $1 AND position > $2 AND position <= $3 ORDER BY position";
-const READINGS_OF: &str = "SELECT reading.position, reading.occurred_at, reading.recorded_at, device.ordinal
+const READINGS_OF: &str =
+    "SELECT reading.position, reading.occurred_at, reading.recorded_at, reading.flags, device.ordinal
      FROM unnest($2::text[]) WITH ORDINALITY AS device (id, ordinal)
      CROSS JOIN LATERAL (
-         SELECT position, occurred_at, recorded_at FROM telemetry_events
+         SELECT position, occurred_at, recorded_at, flags FROM telemetry_events
          WHERE log_id = $1 AND aggregate_id COLLATE \"POSIX\" = device.id AND position <= $3
          ORDER BY occurred_at, position LIMIT $4) AS reading
      ORDER BY device.ordinal, reading.occurred_at, reading.position LIMIT $4";

@@ -2,11 +2,14 @@
 //!
 //! The control log's changes and the readings are folded once more, by the read model's own fold. A list folds every change
 //! to a device, and the readings of the devices on its page. How many messages came again is not on the record, so nobody
-//! knows it of an earlier moment.
+//! knows it of an earlier moment. What was known of connections then is what `device_connections` says of that moment.
+
+mod answers;
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::device::{Device as Aggregate, EventType};
@@ -17,6 +20,7 @@ use fleetlog_event_log::{Event, Position, TenantLog};
 use sqlx::{QueryBuilder, Row};
 
 use super::fold::{Life, Readings};
+use super::online::{self, Connected, Rule, Signs};
 use super::queries::{can_match, push_search, status};
 use super::{Cursor, Device, Error, LastReading, Model, Query, Sort, SortBy, Status};
 use crate::paging::{BadCursor, Page};
@@ -38,15 +42,16 @@ pub struct Listed {
     pub total: i64,
 }
 
-/// The devices with these uids that were on the record, in service or not, in the order of their uids. `online_since` is the
-/// moment since which a device in service must have been heard of to count as online.
+/// The devices with these uids that were on the record, in service or not, in the order of their uids. A device counts as
+/// online for as long as `within` after its last sign of life, unless it had a threshold of its own. The read model of commands
+/// must have reached that moment: it finds the devices' answers.
 pub async fn get(
     log: &TenantLog,
     uids: &[Uid],
     prefix: &Prefix,
-    online_since: DateTime<Utc>,
+    within: Duration,
 ) -> Result<Refolded<Vec<Device>>, Error> {
-    let mut past = Past::begin(log, prefix, online_since).await?;
+    let mut past = Past::begin(log, prefix, within).await?;
     let streams: Vec<_> = uids.iter().map(|uid| log.stream(uid)).collect();
     for event in log.streams_until::<Aggregate>(&streams, prefix.control).await? {
         past.refold.add(&event);
@@ -62,18 +67,18 @@ pub async fn get(
     Ok(Refolded { found, events: past.refold.events })
 }
 
-/// A tenant's devices as of a moment, in the order of the query. A page ends early once its devices have sent [`READINGS`]
-/// readings.
+/// A tenant's devices as of a moment, in the order of the query, as [`get`] finds them. A page ends early once its devices have
+/// sent [`READINGS`] readings.
 pub async fn list(
     log: &TenantLog,
     query: &Query,
     prefix: &Prefix,
-    online_since: DateTime<Utc>,
+    within: Duration,
 ) -> Result<Refolded<Listed>, Error> {
     if query.after.as_ref().is_some_and(|after| after.sort != query.sort) {
         return Err(BadCursor::OtherSort.into());
     }
-    let mut past = Past::begin(log, prefix, online_since).await?;
+    let mut past = Past::begin(log, prefix, within).await?;
     if !can_match(query) {
         let listed = Listed { page: Page::cut(vec![], query.limit), total: 0 };
         return Ok(Refolded { found: listed, events: 0 });
@@ -83,10 +88,11 @@ pub async fn list(
     let sorted_by_readings = query.sort.by == SortBy::LastSeenAt;
     if sorted_by_readings {
         past.add_all_readings().await?;
+        past.add_all_answers(0).await?;
     }
     if let Some(wanted @ (Status::Online | Status::Offline)) = query.status {
-        let heard = past.heard_since(sorted_by_readings).await?;
-        matching.retain(|uid| heard.contains(uid) == (wanted == Status::Online));
+        let online = past.online(&matching, sorted_by_readings).await?;
+        matching.retain(|uid| online.contains(uid) == (wanted == Status::Online));
     }
     let total = matching.len() as i64;
     let mut page = past.page(matching, query);
@@ -107,21 +113,18 @@ pub async fn list(
 struct Past<'l> {
     log: &'l TenantLog,
     prefix: &'l Prefix,
-    online_since: DateTime<Utc>,
+    online: Rule,
     refold: Refold<Model>,
 }
 
 impl<'l> Past<'l> {
-    async fn begin(
-        log: &'l TenantLog,
-        prefix: &'l Prefix,
-        online_since: DateTime<Utc>,
-    ) -> Result<Self, Error> {
+    async fn begin(log: &'l TenantLog, prefix: &'l Prefix, within: Duration) -> Result<Self, Error> {
         // Without the first readings nobody can say how many there were, nor which was the last of a silent device.
         if prefix.telemetry_begins > 1 && prefix.telemetry > 0 {
             return Err(Error::Removed { begins: prefix.telemetry_begins });
         }
-        Ok(Self { log, prefix, online_since, refold: Refold::of(log).await? })
+        let online = Rule { at: prefix.at, within };
+        Ok(Self { log, prefix, online, refold: Refold::of(log).await? })
     }
 
     /// Adds what the control log says of all devices.
@@ -138,7 +141,7 @@ impl<'l> Past<'l> {
             ControlFlow::Continue(())
         };
         let types = EventType::that_are_shown();
-        log.each_of_types(prefix.control_log, &types, prefix.control, CHANGES + 1, each).await?;
+        log.each_of_types(prefix.control_log, &types, (0, prefix.control), CHANGES + 1, each).await?;
         if changes > CHANGES || bytes > CHANGES_BYTES { Err(Error::TooManyChanges) } else { Ok(()) }
     }
 
@@ -159,21 +162,79 @@ impl<'l> Past<'l> {
         Ok(self.log.each_reading_of(log_id, uids, until, READINGS, each).await?)
     }
 
-    /// The devices that were heard of lately enough to count as online, if they were in service.
-    async fn heard_since(&mut self, has_all_readings: bool) -> Result<HashSet<Uid>, Error> {
-        let mut lately = self.refold.another();
-        if !has_all_readings {
-            let (log_id, until) = (self.prefix.telemetry_log, self.prefix.telemetry);
-            let before = self.log.telemetry_before(self.online_since).await?.min(until);
+    /// Those of these devices that were online, if they were in service.
+    async fn online(&mut self, uids: &[Uid], has_all: bool) -> Result<HashSet<Uid>, Error> {
+        let connected = self.connected(uids).await?;
+        if !has_all {
+            let since = self.online.since(None);
+            let until = self.prefix.telemetry;
+            let before = self.log.telemetry_before(since).await?.min(until);
             if usize::try_from(until - before).is_ok_and(|readings| readings > READINGS) {
                 return Err(Error::TooManyLately);
             }
+            let mut lately = self.refold.another();
+            let log_id = self.prefix.telemetry_log;
             self.log.each_reading(log_id, (before, until), |event| lately.add(event)).await?;
+            // Of those that may be silent for longer, all readings.
+            let slow: Vec<Uid> = self.slow(uids).cloned().collect();
+            let streams: HashSet<_> = slow.iter().map(|uid| aggregate_id(self.log.tenant(), uid)).collect();
+            lately.fold.readings.retain(|stream, _| !streams.contains(stream));
+            let each = |event: &Event| lately.add(event);
+            if self.log.each_reading_of(log_id, &slow, until, READINGS, each).await? < slow.len() {
+                return Err(Error::TooManyLately);
+            }
             self.refold.events += lately.events;
+            let longest = uids.iter().filter_map(|uid| self.threshold(uid)).max();
+            let answers_since = self.online.since(longest).min(since);
+            self.add_all_answers(self.log.control_before(answers_since).await?.min(self.prefix.control))
+                .await?;
+            return Ok(self.online_of(uids, &lately.fold.readings, &connected));
         }
-        let readings = if has_all_readings { &self.refold.fold.readings } else { &lately.fold.readings };
-        let heard = readings.iter().filter(|(_, readings)| readings.last_seen_at >= self.online_since);
-        Ok(heard.filter_map(|(stream, _)| uid(stream)).collect())
+        Ok(self.online_of(uids, &self.refold.fold.readings, &connected))
+    }
+
+    fn online_of(
+        &self,
+        uids: &[Uid],
+        readings: &BTreeMap<String, Readings>,
+        connected: &HashMap<Uid, Connected>,
+    ) -> HashSet<Uid> {
+        let is_online = |uid: &&Uid| {
+            let readings = readings.get(&aggregate_id(self.log.tenant(), uid));
+            self.online.is_online(&self.signs(uid, readings, connected))
+        };
+        uids.iter().filter(is_online).cloned().collect()
+    }
+
+    fn signs(&self, uid: &Uid, readings: Option<&Readings>, connected: &HashMap<Uid, Connected>) -> Signs {
+        Signs {
+            last_seen_at: self.last_seen_at(uid, readings),
+            offline_at: readings.and_then(Readings::offline_at),
+            connected: connected.get(uid).copied().unwrap_or_default(),
+            online_within_s: self.threshold(uid),
+        }
+    }
+
+    fn last_seen_at(&self, uid: &Uid, readings: Option<&Readings>) -> Option<DateTime<Utc>> {
+        let answered_at = self.life(uid).and_then(|life| life.answered_at);
+        readings.and_then(|readings| readings.last_seen_at).max(answered_at)
+    }
+
+    /// A threshold of the device's own, in seconds.
+    fn threshold(&self, uid: &Uid) -> Option<u32> {
+        self.life(uid)?.online_within?.into()
+    }
+
+    /// Those of these devices that count as online for longer than is usual.
+    fn slow<'u>(&self, uids: &'u [Uid]) -> impl Iterator<Item = &'u Uid> {
+        let usual = self.online.within;
+        let is_slow = move |seconds: u32| Duration::from_secs(seconds.into()) > usual;
+        uids.iter().filter(move |uid| self.threshold(uid).is_some_and(is_slow))
+    }
+
+    /// When these devices were connected.
+    async fn connected(&self, uids: &[Uid]) -> Result<HashMap<Uid, Connected>, Error> {
+        Ok(online::connected(self.log, uids, self.online).await?)
     }
 
     /// The devices that were registered by then, in the order of their uids.
@@ -223,7 +284,7 @@ impl<'l> Past<'l> {
     fn time(&self, uid: &Uid, sort: Sort) -> Option<DateTime<Utc>> {
         match sort.by {
             SortBy::Uid => None,
-            SortBy::LastSeenAt => self.readings(uid).map(|readings| readings.last_seen_at),
+            SortBy::LastSeenAt => self.last_seen_at(uid, self.readings(uid)),
             SortBy::RegisteredAt => self.life(uid)?.registered.map(|(at, _)| at),
         }
     }
@@ -237,12 +298,15 @@ impl<'l> Past<'l> {
     }
 
     /// These devices, with the payloads of their last readings, as many as a page holds: at least one if there is one.
-    async fn devices(&self, uids: &[Uid]) -> Result<Vec<Device>, Error> {
-        let last = uids.iter().filter_map(|uid| Some(self.readings(uid)?.last_position));
+    async fn devices(&mut self, uids: &[Uid]) -> Result<Vec<Device>, Error> {
+        self.add_answers_of(uids).await?;
+        let connected = self.connected(uids).await?;
+        let last = uids.iter().filter_map(|uid| Some(self.readings(uid)?.last.as_ref()?.position));
         let last: Vec<Position> = last.collect();
         let payloads = self.log.payloads(self.prefix.telemetry_log, &last).await?;
         let mut payloads: HashMap<_, _> = payloads.items.into_iter().collect();
-        let devices: Vec<_> = uids.iter().map_while(|uid| self.device(uid, &mut payloads)).collect();
+        let device = |uid: &Uid| self.device(uid, &connected, &mut payloads);
+        let devices: Vec<_> = uids.iter().map_while(device).collect();
         match last.first() {
             // The reading was removed since it was folded.
             Some(last) if devices.is_empty() => Err(Error::Removed { begins: last + 1 }),
@@ -251,26 +315,33 @@ impl<'l> Past<'l> {
     }
 
     /// A device. `None` if it has a last reading whose payload is not there.
-    fn device(&self, uid: &Uid, payloads: &mut HashMap<Position, Json>) -> Option<Device> {
+    fn device(
+        &self,
+        uid: &Uid,
+        connected: &HashMap<Uid, Connected>,
+        payloads: &mut HashMap<Position, Json>,
+    ) -> Option<Device> {
         let (life, readings) = (self.life(uid)?, self.readings(uid));
         let (registered_at, registered_via) = life.registered?;
-        let last_seen_at = readings.map(|readings| readings.last_seen_at);
-        let last_reading = match readings {
+        let last_reading = match readings.and_then(|readings| readings.last.as_ref()) {
             None => None,
-            Some(&Readings { last_at, last_position, .. }) => {
-                let payload = payloads.remove(&last_position)?;
-                Some(LastReading { occurred_at: last_at, position: last_position, payload })
+            Some(last) => {
+                let payload = payloads.remove(&last.position)?;
+                Some(LastReading { occurred_at: last.at, position: last.position, payload })
             }
         };
+        let signs = self.signs(uid, readings, connected);
         Some(Device {
             uid: uid.clone(),
             name: life.name.clone(),
             labels: life.labels.clone().unwrap_or_default(),
-            status: status(life.decommissioned_at, last_seen_at.is_some_and(|at| at >= self.online_since)),
+            status: status(life.decommissioned_at, self.online.is_online(&signs)),
             registered_at,
             registered_via,
             decommissioned_at: life.decommissioned_at,
-            last_seen_at,
+            last_seen_at: signs.last_seen_at,
+            connected_at: signs.connected.since,
+            online_within_s: signs.online_within_s,
             last_reading,
             messages: readings.map_or(0, |readings| readings.messages),
             duplicates: None,

@@ -1,5 +1,6 @@
 //! Writes changes to devices: one upsert for each lane, which writes the columns of that lane only.
 
+use fleetlog_aggregates::device::OnlineWithin;
 use fleetlog_aggregates::identity::split_aggregate_id;
 use fleetlog_event_log::{Event, Lane, LogId, Result};
 use sqlx::PgConnection;
@@ -63,6 +64,8 @@ impl Model {
             .bind(column().map(|life| life.registered.map(|(_, via)| via.as_str())).collect::<Vec<_>>())
             .bind(column().map(|life: &Life| life.decommissioned_at).collect::<Vec<_>>())
             .bind(column().map(|life| life.position).collect::<Vec<_>>())
+            .bind(column().map(|life| life.online_within.map(seconds)).collect::<Vec<_>>())
+            .bind(column().map(|life| life.answered_at).collect::<Vec<_>>())
             .execute(connection)
             .await?;
         Ok(())
@@ -71,20 +74,29 @@ impl Model {
     async fn write_readings(&self, connection: &mut PgConnection, log_id: LogId, fold: &Fold) -> Result<()> {
         let (tenants, uids) = names(fold.readings.keys());
         let column = || fold.readings.values();
+        let last = || column().map(|readings: &Readings| readings.last.as_ref());
         sqlx::query(&self.upsert_readings)
             .bind(log_id)
             .bind(tenants)
             .bind(uids)
             .bind(column().map(|readings| readings.messages).collect::<Vec<_>>())
             .bind(column().map(|readings| readings.last_seen_at).collect::<Vec<_>>())
-            .bind(column().map(|readings| readings.last_at).collect::<Vec<_>>())
-            .bind(column().map(|readings| readings.last_position).collect::<Vec<_>>())
-            .bind(column().map(|readings: &Readings| readings.last_payload.as_str()).collect::<Vec<_>>())
+            .bind(last().map(|last| last.map(|last| last.at)).collect::<Vec<_>>())
+            .bind(last().map(|last| last.map(|last| last.position)).collect::<Vec<_>>())
+            .bind(last().map(|last| last.map(|last| last.payload.as_str())).collect::<Vec<_>>())
             .bind(column().map(|readings| readings.position).collect::<Vec<_>>())
+            .bind(column().map(|readings| readings.offline.map(|(position, _)| position)).collect::<Vec<_>>())
+            .bind(column().map(|readings| readings.offline.map(|(_, at)| at)).collect::<Vec<_>>())
             .execute(connection)
             .await?;
         Ok(())
     }
+}
+
+/// A threshold as it is stored: 0 is the usual one, which differs from none that was ever said.
+fn seconds(within: OnlineWithin) -> i32 {
+    let seconds: Option<u32> = within.into();
+    seconds.map_or(0, |seconds| i32::try_from(seconds).unwrap_or(i32::MAX))
 }
 
 /// Splits `tenant/uid` keys into a column of tenants and one of uids. The fold lets no other keys through.
@@ -92,13 +104,15 @@ fn names<'f>(keys: impl Iterator<Item = &'f String>) -> (Vec<&'f str>, Vec<&'f s
     keys.filter_map(|key| split_aggregate_id(key)).unzip()
 }
 
-/// A registration replaces all columns; an update changes only those that it names.
+/// A registration replaces what was said of the device; an update changes only what it names. When a device was last seen
+/// comes from both lanes, in any order.
 fn upsert_lives(version: i32) -> String {
     format!(
         "INSERT INTO devices_v{version} AS known
-             (tenant, uid, name, labels, registered_at, registered_via, decommissioned_at, control_position)
+             (tenant, uid, name, labels, registered_at, registered_via, decommissioned_at, control_position,
+              online_within_s, last_seen_at)
          SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::jsonb[], $5::timestamptz[], $6::text[],
-                              $7::timestamptz[], $8::bigint[])
+                              $7::timestamptz[], $8::bigint[], $9::int[], $10::timestamptz[])
          ON CONFLICT (tenant, uid) DO UPDATE SET
              name = CASE WHEN excluded.registered_at IS NULL THEN coalesce(excluded.name, known.name)
                          ELSE excluded.name END,
@@ -108,22 +122,29 @@ fn upsert_lives(version: i32) -> String {
              decommissioned_at = CASE WHEN excluded.registered_at IS NULL
                                       THEN coalesce(excluded.decommissioned_at, known.decommissioned_at)
                                       ELSE excluded.decommissioned_at END,
-             control_position = greatest(known.control_position, excluded.control_position)"
+             control_position = greatest(known.control_position, excluded.control_position),
+             online_within_s = CASE WHEN excluded.registered_at IS NULL
+                                    THEN coalesce(excluded.online_within_s, known.online_within_s)
+                                    ELSE excluded.online_within_s END,
+             last_seen_at = greatest(known.last_seen_at, excluded.last_seen_at)"
     )
 }
 
 /// The last reading is the latest by its own time. Of two at the same time it is the one at the later position,
 /// because pages come in order.
 fn upsert_readings(version: i32) -> String {
-    let newer = "known.last_reading_at IS NULL OR excluded.last_reading_at >= known.last_reading_at";
+    let newer = "excluded.last_reading_at >= coalesce(known.last_reading_at, '-infinity')";
     format!(
         "INSERT INTO devices_v{version} AS known
              (tenant, uid, telemetry_log_id, messages, last_seen_at,
-              last_reading_at, last_reading_position, last_reading, telemetry_position)
-         SELECT tenant, uid, $1, messages, seen_at, read_at, read_position, payload::json, position
+              last_reading_at, last_reading_position, last_reading, telemetry_position,
+              offline_position, offline_at)
+         SELECT tenant, uid, $1, messages, seen_at, read_at, read_position, payload::json, position,
+                offline_position, offline_at
          FROM unnest($2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::timestamptz[], $7::bigint[],
-                     $8::text[], $9::bigint[])
-              AS page (tenant, uid, messages, seen_at, read_at, read_position, payload, position)
+                     $8::text[], $9::bigint[], $10::bigint[], $11::timestamptz[])
+              AS page (tenant, uid, messages, seen_at, read_at, read_position, payload, position,
+                       offline_position, offline_at)
          ON CONFLICT (tenant, uid) DO UPDATE SET
              telemetry_log_id = excluded.telemetry_log_id,
              messages = known.messages + excluded.messages,
@@ -132,6 +153,8 @@ fn upsert_readings(version: i32) -> String {
              last_reading_position = CASE WHEN {newer} THEN excluded.last_reading_position
                                           ELSE known.last_reading_position END,
              last_reading = CASE WHEN {newer} THEN excluded.last_reading ELSE known.last_reading END,
-             telemetry_position = greatest(known.telemetry_position, excluded.telemetry_position)"
+             telemetry_position = greatest(known.telemetry_position, excluded.telemetry_position),
+             offline_position = greatest(known.offline_position, excluded.offline_position),
+             offline_at = greatest(known.offline_at, excluded.offline_at)"
     )
 }

@@ -11,22 +11,18 @@ use sqlx::postgres::{PgRow, Postgres};
 use sqlx::types::Json as SqlJson;
 use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder, Row};
 
+use super::online::{Rule, push_connection, push_is_online};
 use super::{Device, Error, LastReading, Model, Query, SortBy, Status};
 use crate::paging::{BadCursor, Page};
 use crate::read_model::ReadModel;
 
-/// A tenant's devices in the order of the query. `online_since` is the moment since which a device in service must
-/// have been heard of to count as online.
-pub async fn list(
-    log: &TenantLog,
-    query: &Query,
-    online_since: DateTime<Utc>,
-) -> Result<Page<Device>, Error> {
+/// A tenant's devices in the order of the query, with those online that are so by the rule.
+pub async fn list(log: &TenantLog, query: &Query, online: Rule) -> Result<Page<Device>, Error> {
     if !can_match(query) {
         return Ok(Page::cut(vec![], query.limit));
     }
-    let mut sql = select(online_since);
-    push_filter(&mut sql, log.tenant(), query, online_since);
+    let mut sql = select(online);
+    push_filter(&mut sql, log.tenant(), query, online);
     let direction = if query.sort.descending { " DESC" } else { "" };
     let (key, beyond) = match query.sort.by {
         SortBy::Uid => ("device.uid", if query.sort.descending { " < " } else { " > " }),
@@ -51,18 +47,21 @@ pub async fn list(
 }
 
 /// How many devices match the query, on all pages together.
-pub async fn count(log: &TenantLog, query: &Query, online_since: DateTime<Utc>) -> Result<i64, Error> {
+pub async fn count(log: &TenantLog, query: &Query, online: Rule) -> Result<i64, Error> {
     if !can_match(query) {
         return Ok(0);
     }
     let mut sql = QueryBuilder::new("SELECT count(*) FROM devices AS device");
-    push_filter(&mut sql, log.tenant(), query, online_since);
+    if matches!(query.status, Some(Status::Online | Status::Offline)) {
+        push_connection(&mut sql, online);
+    }
+    push_filter(&mut sql, log.tenant(), query, online);
     Ok(sql.build_query_scalar().fetch_one(&mut *log.connection().await?).await?)
 }
 
 /// The devices with these uids that are on the record, in service or not, in the order of their uids.
-pub async fn get(log: &TenantLog, uids: &[Uid], online_since: DateTime<Utc>) -> Result<Vec<Device>, Error> {
-    let mut sql = select(online_since);
+pub async fn get(log: &TenantLog, uids: &[Uid], online: Rule) -> Result<Vec<Device>, Error> {
+    let mut sql = select(online);
     sql.push(" WHERE device.registered_at IS NOT NULL AND device.tenant = ").push_bind(log.tenant().as_str());
     sql.push(" AND device.uid = ANY(").push_bind(texts(uids)).push(") ORDER BY device.uid");
     let rows = log.fetch(sql.build()).await?;
@@ -153,22 +152,24 @@ fn named(rows: &[PgRow]) -> Result<Vec<Uid>, fleetlog_event_log::Error> {
 
 const LAST_SEEN: &str = "coalesce(device.last_seen_at, '-infinity')";
 
-fn select<'q>(online_since: DateTime<Utc>) -> QueryBuilder<'q, Postgres> {
+fn select<'q>(online: Rule) -> QueryBuilder<'q, Postgres> {
     let mut sql = QueryBuilder::new(
         "SELECT device.uid, device.name, device.labels, device.registered_at, device.registered_via,
                 device.decommissioned_at, device.last_seen_at, device.last_reading_at, device.last_reading_position,
                 device.last_reading::text AS last_reading, device.messages,
                 device.control_position, device.telemetry_position,
-                coalesce(repeated.duplicates, 0) AS duplicates,
-                coalesce(device.last_seen_at >= ",
+                nullif(device.online_within_s, 0) AS online_within_s, connection.since AS connected_at,
+                coalesce(repeated.duplicates, 0) AS duplicates, ",
     );
-    sql.push_bind(online_since).push(
-        ", false) AS is_heard
+    push_is_online(&mut sql, online);
+    sql.push(
+        " AS is_online
          FROM devices AS device
          LEFT JOIN telemetry_duplicates AS repeated
              ON repeated.log_id = device.telemetry_log_id
             AND repeated.aggregate_id = device.tenant || '/' || device.uid",
     );
+    push_connection(&mut sql, online);
     sql
 }
 
@@ -177,12 +178,7 @@ pub(super) fn can_match(query: &Query) -> bool {
     !query.q.as_ref().is_some_and(|q| q.contains('\0'))
 }
 
-fn push_filter<'q>(
-    sql: &mut QueryBuilder<'q, Postgres>,
-    tenant: &'q Tenant,
-    query: &'q Query,
-    online_since: DateTime<Utc>,
-) {
+fn push_filter<'q>(sql: &mut QueryBuilder<'q, Postgres>, tenant: &'q Tenant, query: &'q Query, online: Rule) {
     // A device whose telemetry is ahead of its registration does not exist yet.
     sql.push(" WHERE device.registered_at IS NOT NULL AND device.tenant = ").push_bind(tenant.as_str());
     match query.status {
@@ -191,10 +187,12 @@ fn push_filter<'q>(
     };
     match query.status {
         Some(Status::Online) => {
-            sql.push(format_args!(" AND {LAST_SEEN} >= ")).push_bind(online_since);
+            sql.push(" AND ");
+            push_is_online(sql, online);
         }
         Some(Status::Offline) => {
-            sql.push(format_args!(" AND {LAST_SEEN} < ")).push_bind(online_since);
+            sql.push(" AND NOT ");
+            push_is_online(sql, online);
         }
         Some(Status::Decommissioned) | None => {}
     }
@@ -212,9 +210,9 @@ pub(super) fn push_search<'q>(sql: &mut QueryBuilder<'q, Postgres>, uid: &str, q
     sql.push(")) > 0 OR strpos(lower(device.name), lower(").push_bind(q).push(")) > 0");
 }
 
-/// The status of a device that was heard of lately, or was not.
-pub(super) fn status(decommissioned_at: Option<DateTime<Utc>>, is_heard: bool) -> Status {
-    match (decommissioned_at, is_heard) {
+/// The status of a device that is online, or is not.
+pub(super) fn status(decommissioned_at: Option<DateTime<Utc>>, is_online: bool) -> Status {
+    match (decommissioned_at, is_online) {
         (Some(_), _) => Status::Decommissioned,
         (None, true) => Status::Online,
         (None, false) => Status::Offline,
@@ -231,11 +229,15 @@ impl FromRow<'_, PgRow> for Device {
                 .try_get::<Option<SqlJson<_>>, _>("labels")?
                 .map(|SqlJson(labels)| labels)
                 .unwrap_or_default(),
-            status: status(decommissioned_at, row.try_get("is_heard")?),
+            status: status(decommissioned_at, row.try_get("is_online")?),
             registered_at: row.try_get("registered_at")?,
             registered_via: parsed(row, "registered_via")?,
             decommissioned_at,
             last_seen_at: row.try_get("last_seen_at")?,
+            connected_at: row.try_get("connected_at")?,
+            online_within_s: row
+                .try_get::<Option<i32>, _>("online_within_s")?
+                .and_then(|seconds| u32::try_from(seconds).ok()),
             last_reading: last_reading(row)?,
             messages: row.try_get("messages")?,
             duplicates: Some(row.try_get("duplicates")?),

@@ -55,9 +55,9 @@ impl Device {
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(name = "DeviceStatus", remote = "devices::Status")]
 pub(super) enum Status {
-    /// In service, and has sent a message lately.
+    /// In service, and has given a sign of life lately.
     Online,
-    /// In service, and has sent no message lately.
+    /// In service, and has given no sign of life lately, or has said since that it is offline.
     Offline,
     /// Out of service.
     Decommissioned,
@@ -110,9 +110,21 @@ impl Device {
         self.row.decommissioned_at
     }
 
-    /// When the device's newest message arrived, by the server's clock.
+    /// When the device's newest message arrived that is a sign of life, by the server's clock: a reading, an answer to a command, or
+    /// that it is online.
     async fn last_seen_at(&self) -> Option<DateTime<Utc>> {
         self.row.last_seen_at
+    }
+
+    /// Since when the device is connected to the MQTT endpoint. Null if it is not; null with a broker of one's own, which does
+    /// not tell.
+    async fn connected_at(&self) -> Option<DateTime<Utc>> {
+        self.row.connected_at
+    }
+
+    /// After how many seconds without a sign of life the device counts as offline. Null: as the service's setting says.
+    async fn online_within_s(&self) -> Option<u32> {
+        self.row.online_within_s
     }
 
     /// The device's latest reading by the device's own clock, in whatever order readings arrived.

@@ -74,7 +74,7 @@ impl Loader<DeviceOf> for Fetch {
 
 impl Fetch {
     async fn devices_now(&self, uids: &[Uid]) -> Result<Vec<Device>, HttpError> {
-        let found = devices::get(&self.log, uids, self.app.online_since()).await?;
+        let found = devices::get(&self.log, uids, self.app.online()).await?;
         let shown = shown_since(&self.log);
         Ok(found.into_iter().map(|device| device.shown_since(shown)).collect())
     }

@@ -185,7 +185,7 @@ impl Query {
 }
 
 async fn list_now(asker: &Asker, query: devices::Query) -> Result<Connection<String, Device, Total>, Error> {
-    let page = devices::list(asker.log(), &query, asker.door.app.online_since()).await?;
+    let page = devices::list(asker.log(), &query, asker.door.app.online()).await?;
     let (has_previous, sort, shown) = (query.after.is_some(), query.sort, shown_since(asker.log()));
     let total = Total { query, then: None };
     let mut connection = Connection::with_additional_fields(has_previous, page.has_more, total);
@@ -252,7 +252,7 @@ impl Total {
         if let Some((_, total)) = self.then {
             return Ok(Some(Long(total)));
         }
-        let count = devices::count(asker.log(), &self.query, asker.door.app.online_since()).await;
+        let count = devices::count(asker.log(), &self.query, asker.door.app.online()).await;
         Ok(Some(Long(count.map_err(Error::from)?)))
     }
 }

@@ -9,7 +9,6 @@ use std::str::FromStr;
 
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::as_of::Prefix;
 use fleetlog_event_log::{Lane, Position, TenantLog};
@@ -127,7 +126,9 @@ impl Snapshot {
         log: &TenantLog,
         uids: &[Uid],
     ) -> Result<Refolded<Vec<Device>>, Error> {
-        let mut then = devices::as_of::get(log, uids, &self.prefix, self.online_since(app)).await?;
+        self.wait_for_commands(app, log).await?;
+        let within = app.settings.online_within;
+        let mut then = devices::as_of::get(log, uids, &self.prefix, within).await?;
         then.found = shown(log, then.found);
         Ok(then)
     }
@@ -139,7 +140,9 @@ impl Snapshot {
         log: &TenantLog,
         query: &devices::Query,
     ) -> Result<Refolded<devices::as_of::Listed>, Error> {
-        let mut then = devices::as_of::list(log, query, &self.prefix, self.online_since(app)).await?;
+        self.wait_for_commands(app, log).await?;
+        let within = app.settings.online_within;
+        let mut then = devices::as_of::list(log, query, &self.prefix, within).await?;
         then.found.page.items = shown(log, then.found.page.items);
         Ok(then)
     }
@@ -148,10 +151,6 @@ impl Snapshot {
     pub async fn wait_for_commands(&self, app: &App, log: &TenantLog) -> Result<(), Error> {
         let at = LogPosition { log_id: self.prefix.control_log, position: self.prefix.control };
         min_position::of_projection::<commands::Model>(app, log, Some(at)).await
-    }
-
-    fn online_since(&self, app: &App) -> DateTime<Utc> {
-        self.prefix.at - app.settings.online_within
     }
 }
 

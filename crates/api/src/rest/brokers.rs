@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
 use fleetlog_access as access;
-use fleetlog_aggregates::topic::{ACK_FILTER, Channel, TELEMETRY_FILTER, Topic};
+use fleetlog_aggregates::topic::{ACK_FILTER, Channel, STATUS_FILTER, TELEMETRY_FILTER, Topic};
 use fleetlog_engine::devices::credentials::Device;
 use http::request::Parts;
 use http::{StatusCode, header};
@@ -228,10 +228,11 @@ fn is_ours(topic: &str, wish: Wish) -> bool {
     let channel = Topic::parse(topic).map(|topic| topic.channel);
     match wish {
         Wish::Publish => channel == Some(Channel::Commands),
-        Wish::Receive => matches!(channel, Some(Channel::Telemetry | Channel::CommandAck)),
+        Wish::Receive => matches!(channel, Some(Channel::Telemetry | Channel::CommandAck | Channel::Status)),
         Wish::Subscribe => {
             let shared = topic.strip_prefix("$share/").and_then(|shared| shared.split_once('/'));
-            [TELEMETRY_FILTER, ACK_FILTER].contains(&shared.map_or(topic, |(_, filter)| filter))
+            [TELEMETRY_FILTER, ACK_FILTER, STATUS_FILTER]
+                .contains(&shared.map_or(topic, |(_, filter)| filter))
         }
     }
 }

@@ -4,7 +4,9 @@ use axum::Json;
 use axum::response::IntoResponse;
 use fleetlog_access::action::typed::{DevicesRead, DevicesWrite};
 use fleetlog_access::{Action, Principal};
-use fleetlog_aggregates::device::{Command, Device as Aggregate, Labels, Registration, Via};
+use fleetlog_aggregates::device::{
+    self, Command, Device as Aggregate, Labels, OnlineWithin, Registration, Via,
+};
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_engine::devices::registration;
 use fleetlog_event_log::TenantLog;
@@ -114,11 +116,11 @@ async fn list_now(
     query: &devices::Query,
     with_total: bool,
 ) -> Result<List<wire::Device>, Error> {
-    let since = door.app.online_since();
-    let mut page = devices::list(door.log(), query, since).await?;
+    let online = door.app.online();
+    let mut page = devices::list(door.log(), query, online).await?;
     let shown = shown_since(door.log());
     page.items = page.items.into_iter().map(|device| device.shown_since(shown)).collect();
-    let total = if with_total { Some(devices::count(door.log(), query, since).await?) } else { None };
+    let total = if with_total { Some(devices::count(door.log(), query, online).await?) } else { None };
     let mut list: List<Device> =
         List::page(page, |device| Cursor::of(device, query.sort).to_string()).with_total(total);
     guard::retain_devices(&door.caller, &mut list.items, |device| device).await?;
@@ -180,7 +182,7 @@ async fn read_device(
         return Ok(Dated::then::<devices::Model>(&snapshot, device, events));
     }
     min_position::of_projection::<devices::Model>(&door.app, door.log(), when.min_position).await?;
-    let found = devices::get(door.log(), uids, door.app.online_since()).await?;
+    let found = devices::get(door.log(), uids, door.app.online()).await?;
     let device = found.into_iter().next().ok_or_else(Error::missing::<Device>)?;
     let device = device.shown_since(shown_since(door.log()));
     Ok(Dated::now(wire::Device::of(device, door.log())))
@@ -210,6 +212,11 @@ struct Change {
     /// All of the device's labels; they replace the ones it has.
     #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
     labels: Option<Labels>,
+    /// After how many seconds without a sign of life the device counts as offline: 1 to 604,800, which is a week. With null, after
+    /// as many as the service's setting says.
+    #[serde(default, deserialize_with = "OnlineWithin::present")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 604_800, example = 7200)]
+    online_within_s: Option<OnlineWithin>,
 }
 
 /// The result of a write.
@@ -247,7 +254,7 @@ async fn register_device(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(written)))
 }
 
-/// Changes a device's name or labels.
+/// Changes a device's name, its labels or its threshold for being online.
 #[utoipa::path(
     patch, path = "/devices/{uid}", tag = "devices", operation_id = "change_device", request_body = Change,
     params(("uid" = String, Path, description = "The device's uid")),
@@ -265,10 +272,11 @@ async fn change_device(
     let labels = change.as_ref().ok().and_then(|Body(change)| change.labels.as_ref());
     let door = knock.with_labels(labels).await?;
     let Body(change) = change?;
-    if change.name.is_none() && change.labels.is_none() {
-        return Err(Error::field("", "expected name or labels"));
+    let Change { name, labels, online_within_s } = change;
+    if name.is_none() && labels.is_none() && online_within_s.is_none() {
+        return Err(Error::field("", "expected name, labels or online_within_s"));
     }
-    let command = Command::Update { name: change.name, labels: change.labels };
+    let command = Command::Update(device::Change { name, labels, online_within: online_within_s });
     execute(door, &request, command).await.map(Json)
 }
 

@@ -190,6 +190,6 @@ pub fn sought<'q>(stream: &'q str, span: read::Span, page: &paging::Page<read::R
 /// Answers 404 if the device does not exist, as opposed to one that has sent nothing.
 pub(super) async fn must_exist(door: &May<TelemetryRead, Device>) -> Result<(), Error> {
     let uids = std::slice::from_ref(&door.id);
-    let known = devices::get(door.log(), uids, door.app.online_since()).await?;
+    let known = devices::get(door.log(), uids, door.app.online()).await?;
     if known.is_empty() { Err(Error::missing::<Device>()) } else { Ok(()) }
 }

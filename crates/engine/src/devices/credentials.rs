@@ -76,10 +76,10 @@ pub struct Device {
 }
 
 impl Device {
-    /// Whether the device may publish on a topic: its telemetry and its acks.
+    /// Whether the device may publish on a topic: its telemetry, its acks and its status.
     #[must_use]
     pub fn may_publish(&self, topic: &str) -> bool {
-        matches!(self.channel(topic), Some(Channel::Telemetry | Channel::CommandAck))
+        matches!(self.channel(topic), Some(Channel::Telemetry | Channel::CommandAck | Channel::Status))
     }
 
     /// Whether the device may subscribe to a filter: its own commands only. Segments must match exactly, so wildcards
@@ -142,11 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn a_device_has_three_topics_and_no_other() {
+    fn a_device_has_four_topics_and_no_other() {
         let device: Device = "t0/dev-01".parse().expect("a device");
         for (topic, publish, subscribe) in [
             ("t0/devices/dev-01/telemetry", true, false),
             ("t0/devices/dev-01/command_ack", true, false),
+            ("t0/devices/dev-01/status", true, false),
             ("t0/devices/dev-01/commands", false, true),
             ("t0/devices/dev-01/commands/", false, false),
             ("t0/devices/dev-02/telemetry", false, false),

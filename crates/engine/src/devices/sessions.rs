@@ -6,33 +6,33 @@
 //! has not sent yet, so a session is told to be there only if it is.
 
 mod arrivals;
+mod wills;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use fleetlog_event_log::{Error, EventLog};
+use fleetlog_projections::devices::online::MISSED;
 use parking_lot::Mutex;
 use sqlx::Row;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use arrivals::Arrival;
-
+use super::node::{BEAT_EVERY, Node};
 use crate::ingest;
 use crate::ingest::retry::patience;
 use arrivals::Arrivals;
+
+pub use arrivals::Arrival;
+pub use wills::{Left, Will};
 
 /// How long a session is kept at most while its client is away.
 pub const KEPT: Duration = Duration::from_hours(7 * 24);
 /// The most sessions of a user, and of all clients without a login together. Those that were left first go first.
 pub const SESSIONS: (i64, i64) = (10, 100_000);
-/// How often a node says that it is there, and looks at the sessions of users who have begun new ones there.
-const BEAT_EVERY: Duration = Duration::from_secs(10);
-/// A node that was not seen for so long has ended.
-const MISSED: Duration = Duration::from_secs(35);
 /// A node looks at all sessions every so many times only, every ten minutes: a session whose time is over is not gone on with,
 /// whether it was removed or not.
 const TURNS: u32 = 60;
@@ -48,11 +48,9 @@ pub struct Sessions(Arc<Inner>);
 struct Inner {
     log: EventLog,
     places: Semaphore,
-    node: Uuid,
-    /// When the database was last told of this node.
-    seen: Mutex<Option<Instant>>,
-    /// How many sessions were begun here and not left.
-    here: Mutex<usize>,
+    node: Node,
+    /// There may be a will that is due earlier than was known.
+    wills: Notify,
     /// The users who have begun new ones here since the last look: no other user can be over the bound.
     grown: Mutex<HashSet<String>>,
     arrivals: Arrivals,
@@ -114,14 +112,18 @@ impl Sessions {
     #[must_use]
     pub fn new(log: EventLog) -> Self {
         Self(Arc::new(Inner {
+            node: Node::new(log.clone()),
             log,
             places: Semaphore::new(AT_ONCE),
-            node: Uuid::now_v7(),
-            seen: Mutex::default(),
-            here: Mutex::new(0),
+            wills: Notify::new(),
             grown: Mutex::default(),
             arrivals: Arrivals::default(),
         }))
+    }
+
+    /// The node that keeps them.
+    pub(super) fn node(&self) -> &Node {
+        &self.0.node
     }
 
     /// Goes on with a client's session over a new connection, or begins one. It is kept for this long when the client is
@@ -133,19 +135,19 @@ impl Sessions {
         kept: Duration,
         anew: bool,
     ) -> Result<Begun, Error> {
-        self.0.beat_unless_seen().await?;
+        self.0.node.beat_unless_seen().await?;
         let (id, connection) = (Uuid::now_v7(), Uuid::now_v7());
         let begin = sqlx::query(BEGIN)
             .bind(client.0)
             .bind(username.unwrap_or_default())
             .bind(id)
             .bind(connection)
-            .bind(self.0.node)
+            .bind(self.0.node.id())
             .bind(seconds(kept))
             .bind(anew)
             .bind(MISSED.as_secs_f64());
         let row = self.0.turn(begin.fetch_one(self.0.log.pool())).await?;
-        *self.0.here.lock() += 1;
+        self.0.node.opened();
         let known: Uuid = row.try_get("session_id")?;
         let earlier = if known == id { None } else { Some(kept_of(&row)?) };
         if earlier.is_none() {
@@ -180,23 +182,40 @@ impl Sessions {
     }
 
     /// The connection has ended: the session is kept for this long, or what [`Sessions::begin`] said. With zero it is over.
-    pub async fn leave(&self, session: &Session, kept: Option<Duration>) -> Result<(), Error> {
-        {
-            let mut here = self.0.here.lock();
-            *here = here.saturating_sub(1);
-        }
+    /// What its client has left to be said waits with it.
+    pub async fn leave(
+        &self,
+        session: &Session,
+        kept: Option<Duration>,
+        will: Option<&Left>,
+    ) -> Result<(), Error> {
+        self.0.node.closed();
         let (client, connection) = (session.client.0, session.connection);
         let left = if kept == Some(Duration::ZERO) {
             let over = sqlx::query("DELETE FROM device_sessions WHERE client = $1 AND connection = $2");
             over.bind(client).bind(connection)
         } else {
             let away = sqlx::query(
-                "UPDATE device_sessions SET node = NULL, left_at = clock_timestamp(), kept_s = coalesce($3, kept_s)
+                "UPDATE device_sessions
+                 SET node = NULL, left_at = clock_timestamp(), kept_s = coalesce($3, kept_s), will_topic = $4,
+                     will_payload = $5, will_id = $6, will_heard_at = $7,
+                     will_at = CASE WHEN $8::float8 IS NOT NULL
+                                    THEN clock_timestamp() + make_interval(secs => least($8, coalesce($3, kept_s))) END
                  WHERE client = $1 AND connection = $2",
             );
-            away.bind(client).bind(connection).bind(kept.map(seconds))
+            away.bind(client)
+                .bind(connection)
+                .bind(kept.map(seconds))
+                .bind(will.map(|left| &left.will.topic))
+                .bind(will.map(|left| &left.will.payload[..]))
+                .bind(will.map(|left| &left.id))
+                .bind(will.map(|left| left.heard_at))
+                .bind(will.map(|left| left.delay.as_secs_f64()))
         };
         self.0.turn(left.execute(self.0.log.pool())).await?;
+        if will.is_some() {
+            self.0.wills.notify_one();
+        }
         Ok(())
     }
 
@@ -228,13 +247,7 @@ impl Sessions {
 
     /// This node ends, and all its connections with it.
     pub async fn leave_all(&self) -> Result<(), Error> {
-        if std::mem::take(&mut *self.0.here.lock()) > 0 {
-            let leave = "UPDATE device_sessions SET node = NULL, left_at = clock_timestamp() WHERE node = $1";
-            sqlx::query(leave).bind(self.0.node).execute(self.0.log.pool()).await?;
-            let gone = sqlx::query("DELETE FROM device_nodes WHERE node = $1").bind(self.0.node);
-            gone.execute(self.0.log.pool()).await?;
-        }
-        Ok(())
+        self.0.node.leave().await
     }
 
     /// Says that this node is there while clients with sessions are, and removes sessions that are over, until `shutdown`.
@@ -242,15 +255,17 @@ impl Sessions {
         let mut turn = 0_u32;
         while shutdown.run_until_cancelled(tokio::time::sleep(BEAT_EVERY)).await.is_some() {
             turn = turn.wrapping_add(1);
-            let is_needed = *self.0.here.lock() > 0;
+            let is_needed = self.0.node.is_needed();
             let kept = async {
                 if is_needed {
-                    self.0.beat().await?;
+                    self.0.node.beat().await?;
                     self.0.miss().await?;
                 }
                 self.crowd_out().await?;
                 if turn.is_multiple_of(TURNS) {
                     self.sweep().await?;
+                    // A node that has ended may have left some.
+                    self.0.wills.notify_one();
                 }
                 Ok::<_, Error>(())
             };
@@ -309,20 +324,27 @@ const BEGIN: &str = "
     ON CONFLICT (client) DO UPDATE SET
         username = excluded.username, session_id = excluded.session_id, connection = excluded.connection,
         node = excluded.node, left_at = NULL, kept_s = excluded.kept_s, filters = excluded.filters,
-        qualities = excluded.qualities, numbers = excluded.numbers
+        qualities = excluded.qualities, numbers = excluded.numbers,
+        -- Whoever is back in time is not gone.
+        will_topic = NULL, will_payload = NULL, will_id = NULL, will_at = NULL, will_heard_at = NULL
     RETURNING session_id, filters, qualities, numbers";
 
 /// Counts the clients of nodes that were not seen for long as away since then.
 const MISS: &str = "
     WITH ended AS (
         DELETE FROM device_nodes WHERE seen_at + make_interval(secs => $1) < clock_timestamp() RETURNING node, seen_at
+    ), cut AS (
+        UPDATE device_connections AS link
+        SET node = NULL, ended_at = ended.seen_at,
+            heard_at = CASE WHEN watched THEN greatest(heard_at, ended.seen_at) ELSE heard_at END
+        FROM ended WHERE ended.node = link.node
     )
     UPDATE device_sessions AS session SET node = NULL, left_at = ended.seen_at FROM ended WHERE ended.node = session.node";
 
 const EXPIRE: &str = "
     DELETE FROM device_sessions WHERE client IN (
         SELECT client FROM device_sessions
-        WHERE left_at + make_interval(secs => kept_s) < clock_timestamp() LIMIT $1)";
+        WHERE left_at + make_interval(secs => kept_s) < clock_timestamp() AND will_at IS NULL LIMIT $1)";
 
 /// Removes the sessions beyond the bounds of some users. The index counts each user's; only those of one who has too many are
 /// put in order.
@@ -370,25 +392,9 @@ impl Inner {
         }
     }
 
-    /// Before a session begins: those of a node that nobody knows are over when the node ends.
-    async fn beat_unless_seen(&self) -> Result<(), Error> {
-        let seen = *self.seen.lock();
-        if seen.is_some_and(|seen| seen.elapsed() < BEAT_EVERY * 2) { Ok(()) } else { self.beat().await }
-    }
-
     /// Counts the clients of nodes that have ended as away.
     async fn miss(&self) -> Result<(), Error> {
         sqlx::query(MISS).bind(MISSED.as_secs_f64()).execute(self.log.pool()).await?;
-        Ok(())
-    }
-
-    async fn beat(&self) -> Result<(), Error> {
-        let now = Instant::now();
-        let beat = sqlx::query(
-            "INSERT INTO device_nodes (node) VALUES ($1) ON CONFLICT (node) DO UPDATE SET seen_at = clock_timestamp()",
-        );
-        beat.bind(self.node).execute(self.log.pool()).await?;
-        *self.seen.lock() = Some(now);
         Ok(())
     }
 }

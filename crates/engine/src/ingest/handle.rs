@@ -64,6 +64,8 @@ pub(super) struct Message {
     /// When the message was submitted.
     pub(super) submitted: Instant,
     pub(super) excess: Excess,
+    /// Whether the message is a will.
+    pub(super) is_will: bool,
     /// Whether the sender sends the message again if it is dropped unanswered, at no harm to other senders.
     pub(super) is_droppable: bool,
     answer: oneshot::Sender<Fate>,
@@ -129,7 +131,20 @@ impl Handle {
                 }
             }
         }
-        self.enqueue(topic, payload, received_at, excess, msg_id).await
+        self.enqueue(topic, payload, received_at, excess, msg_id, false).await
+    }
+
+    /// Submits a will, under a message id of its own. `heard_at` is when its sender was last heard of.
+    pub async fn submit_will(
+        &self,
+        topic: impl Into<Arc<str>>,
+        payload: Bytes,
+        heard_at: DateTime<Utc>,
+        msg_id: String,
+    ) -> Result<Receipt, Closed> {
+        let topic = topic.into();
+        self.quotas.wait(&topic, payload.len(), None).await;
+        self.enqueue(topic, payload, heard_at, Excess::Waits, Some(msg_id), true).await
     }
 
     async fn enqueue(
@@ -139,6 +154,7 @@ impl Handle {
         received_at: DateTime<Utc>,
         excess: Excess,
         msg_id: Option<String>,
+        is_will: bool,
     ) -> Result<Receipt, Closed> {
         let room = if topic.ends_with(ACK) { &self.acks } else { &self.telemetry };
         let cost = (payload.len() + topic.len() + Self::OVERHEAD).min(room.budget);
@@ -152,6 +168,7 @@ impl Handle {
             msg_id,
             submitted,
             excess,
+            is_will,
             is_droppable: self.own.is_some(),
             answer,
             _room: room,
@@ -167,6 +184,12 @@ pub(crate) fn new_msg_id() -> String {
 }
 
 impl Receipt {
+    /// The receipt of a message that says nothing new, and is not submitted.
+    #[must_use]
+    pub fn of_nothing() -> Self {
+        Self::of(Fate::Duplicate)
+    }
+
     /// A receipt that is answered at once.
     fn of(fate: Fate) -> Self {
         let (answer, receipt) = oneshot::channel();

@@ -223,7 +223,12 @@ async fn decide_apart(batch: Vec<Message>) -> (Vec<Decided>, Vec<Refusal>) {
     let decide = move || {
         let (mut decided, mut refusals) = (Vec::with_capacity(batch.len()), Vec::new());
         for message in batch {
-            match telemetry::decide(message.received(), || message.msg_id()) {
+            let decided_on = if message.is_will {
+                telemetry::decide_will(message.received(), || message.msg_id())
+            } else {
+                telemetry::decide(message.received(), || message.msg_id())
+            };
+            match decided_on {
                 Ok(event) => decided.push((message, event)),
                 Err(Rejected { tenant, reason, detail }) => {
                     refusals.push(refuse(message, tenant, reason, detail));

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter, Write};
 
 use chrono::SecondsFormat;
 use fleetlog_aggregates::command::{self, Ack, Request};
-use fleetlog_aggregates::device::{self, Certificate, Via};
+use fleetlog_aggregates::device::{self, Certificate, OnlineWithin, Via};
 use fleetlog_event_log::Event;
 use fleetlog_event_log::as_of::AsOf;
 use serde::Serialize;
@@ -136,8 +136,13 @@ fn device(event: &device::Event, f: &mut Formatter<'_>) -> fmt::Result {
             })?;
             (name, Some(labels).filter(|labels| !labels.is_empty()))
         }
-        device::Event::DeviceUpdated { name, labels } => {
+        device::Event::DeviceUpdated { name, labels, online_within } => {
             f.write_str("updated")?;
+            match online_within {
+                None => {}
+                Some(OnlineWithin::Usual) => f.write_str(", online within the usual time")?,
+                Some(OnlineWithin::Seconds(seconds)) => write!(f, ", online within {seconds} s")?,
+            }
             (name, labels.as_ref())
         }
         device::Event::DeviceDecommissioned {} => return f.write_str("decommissioned"),

@@ -41,12 +41,23 @@ pub struct Hello {
     pub username: Option<String>,
     /// The password.
     pub password: Option<Vec<u8>>,
-    /// Whether it has left a will.
-    pub has_will: bool,
+    /// What is to be said if the connection ends without a goodbye.
+    pub will: Option<Will>,
     /// How long its session is to outlive the connection, in seconds, if at all.
     pub expiry_s: Option<u32>,
     /// Whether an earlier session of its is to be forgotten.
     pub starts_clean: bool,
+}
+
+/// A will, as a client has left it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Will {
+    /// Its topic, a valid one.
+    pub topic: String,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// How long the client has to come back before it is said, in seconds.
+    pub delay_s: u32,
 }
 
 /// The session that a client is granted.
@@ -199,13 +210,13 @@ fn hello(connect: &v3_1_1::Connect) -> Result<Hello, MqttError> {
         return Err(MqttError::ClientIdentifierNotValid);
     }
     texts([Some(connect.client_id()), connect.user_name()])?;
-    will(connect.will_topic())?;
+    let will = will(connect.will_topic(), connect.will_payload(), 0)?;
     Ok(Hello {
         client_id: connect.client_id().to_owned(),
         keep_alive: keep_alive(connect.keep_alive()),
         username: connect.user_name().map(str::to_owned),
         password: connect.password().map(<[u8]>::to_vec),
-        has_will: connect.will_flag(),
+        will,
         // MQTT 3.1.1 sets no end to a session.
         expiry_s: (!connect.clean_session()).then_some(u32::MAX),
         starts_clean: connect.clean_session(),
@@ -215,7 +226,11 @@ fn hello(connect: &v3_1_1::Connect) -> Result<Hello, MqttError> {
 /// The same of MQTT 5, with the largest packet that the client takes.
 fn hello_5(connect: &v5_0::Connect) -> Result<(Hello, usize), MqttError> {
     texts([Some(connect.client_id()), connect.user_name()])?;
-    will(connect.will_topic())?;
+    let delay_s = connect.will_props().iter().find_map(|property| match property {
+        Property::WillDelayInterval(seconds) => Some(seconds.val()),
+        _ => None,
+    });
+    let will = will(connect.will_topic(), connect.will_payload(), delay_s.unwrap_or_default())?;
     let (mut most, mut expiry_s) = (MAX_PACKET, None);
     for property in connect.props() {
         match property {
@@ -233,7 +248,7 @@ fn hello_5(connect: &v5_0::Connect) -> Result<(Hello, usize), MqttError> {
         keep_alive: keep_alive(connect.keep_alive()),
         username: connect.user_name().map(str::to_owned),
         password: connect.password().map(<[u8]>::to_vec),
-        has_will: connect.will_flag(),
+        will,
         expiry_s,
         starts_clean: connect.clean_start(),
     };
@@ -251,8 +266,11 @@ fn texts(texts: [Option<&str>; 2]) -> Result<(), MqttError> {
 }
 
 /// A will is on a topic, whose ever it is.
-fn will(topic: Option<&str>) -> Result<(), MqttError> {
-    topic.map_or(Ok(()), checks::topic).map_err(|_| MqttError::TopicNameInvalid)
+fn will(topic: Option<&str>, payload: Option<&[u8]>, delay_s: u32) -> Result<Option<Will>, MqttError> {
+    let Some(topic) = topic else { return Ok(None) };
+    checks::topic(topic).map_err(|_| MqttError::TopicNameInvalid)?;
+    let payload = payload.unwrap_or_default().to_vec();
+    Ok(Some(Will { topic: topic.to_owned(), payload, delay_s }))
 }
 
 impl Protocol {

@@ -1,6 +1,6 @@
 //! Who may connect, publish and subscribe.
 //!
-//! A device that has logged in may do what its own three topics are for, and nothing else. Where the endpoint is open,
+//! A device that has logged in may do what its own four topics are for, and nothing else. Where the endpoint is open,
 //! whoever shows no credentials may publish as any device, and subscribe to one device's commands at a time; nothing
 //! of it is refused that ingest can judge: a publish to a topic of nobody's is quarantined and acknowledged.
 //!

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use fleetlog_engine::devices::sessions::{Client, Lost, Session};
+use chrono::TimeDelta;
+use fleetlog_engine::devices::connections::Link;
+use fleetlog_engine::devices::sessions::{Client, Lost, Session, Will};
 use fleetlog_engine::ingest::{self, Closed, Receipt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
@@ -50,6 +52,10 @@ pub(super) struct Connection<S> {
     session: Option<Session>,
     /// How long it outlives the connection, if the client has said so anew.
     expiry: Option<Duration>,
+    /// What is to be said if the connection ends without a goodbye, and how long after.
+    will: Option<(Will, Duration)>,
+    /// The device whose connection this is, if it is one device's.
+    link: Option<Link>,
     /// What has to be done before more is read.
     task: Option<Task>,
     subscriptions: Vec<Subscription>,
@@ -110,9 +116,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Boxed, it is moved without being copied: a future keeps room for both ends of a move.
     pub(super) fn new(server: Arc<Server>, stream: S, network: Network, guest: Guest) -> Box<Self> {
         let Guest { protocol, hello, access, client, begun, input, outgoing } = guest;
-        if hello.has_will {
-            instruments::WILLS_DROPPED.increment(1);
-        }
+        let will = hello.will.and_then(|will| {
+            let taken = Will::new(&will.topic, &will.payload).filter(|_| access.may_publish(&will.topic));
+            if taken.is_none() {
+                instruments::WILLS_DROPPED.increment(1);
+            }
+            Some((taken?, Duration::from_secs(will.delay_s.into())))
+        });
         let line = Arc::new(Line::default());
         let number = server.roster.number();
         server.roster.enter(server.sessions.arrived(client), number, access.clone(), Arc::clone(&line));
@@ -133,6 +143,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             unreleased: Vec::new(),
             session,
             expiry: None,
+            will,
+            link: None,
             task: None,
             subscriptions: Vec::new(),
             unacknowledged: Vec::new(),
@@ -140,6 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             heard: Instant::now(),
             alarm: None,
         });
+        connection.note_device();
         for kept in earlier.into_iter().flatten() {
             connection.subscribe(&Wanted { filter: kept.filter, qos: kept.quality, number: kept.number });
         }
@@ -184,11 +197,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.leave();
         // At a shutdown all of them are left at once.
-        if let Some(session) = self.session.take().filter(|_| parting != Parting::Shutdown) {
-            let left = self.server.sessions.leave(&session, self.expiry);
-            if let Err(error) = Box::pin(left).await {
-                tracing::warn!(%error, "failed to note that a device's session was left; it is taken for left later");
-            }
+        if parting != Parting::Shutdown {
+            Box::pin(self.leave_behind(parting)).await;
         }
         if parting != Parting::Left {
             let Self { outgoing, stream, .. } = *self;
@@ -196,8 +206,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Leaves the session, and has the will said, at once or when the client has not come back in time.
+    async fn leave_behind(&mut self, parting: Parting) {
+        // Whoever has taken the connection over is not gone, and whoever is dismissed has nothing more to say.
+        let will = self.will.take().filter(|_| !matches!(parting, Parting::Told(_)));
+        let heard_at = self.ingest.now() - TimeDelta::from_std(self.heard.elapsed()).unwrap_or_default();
+        let will = will.map(|(will, delay)| will.left(delay, heard_at));
+        let session = self.session.take();
+        let lasts = session.is_some() && self.expiry != Some(Duration::ZERO);
+        // A session that is over waits for nobody.
+        let (waiting, now) = match will {
+            Some(left) if lasts && !left.delay.is_zero() => (Some(left), None),
+            will => (None, will),
+        };
+        if let Some(session) = session
+            && let Err(error) = self.server.sessions.leave(&session, self.expiry, waiting.as_ref()).await
+        {
+            tracing::warn!(%error, "failed to note that a device's session was left; it is taken for left later");
+        }
+        if let Some(left) = now {
+            self.server.say(self.client, left).await;
+        }
+    }
+
     /// Gives its place up, and the commands that its device may not have.
     fn leave(&mut self) {
+        self.link = None;
         self.server.roster.leave(self.client, self.number);
         self.server.after_login.give_up(self.number);
         self.subscriptions.clear();
@@ -292,7 +326,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.input.hold(share, length);
             }
             match self.input.poll_read(&mut self.stream, context) {
-                Poll::Ready(Ok(1..)) => self.heard = Instant::now(),
+                Poll::Ready(Ok(1..)) => {
+                    self.heard = Instant::now();
+                    if let Some(link) = &mut self.link {
+                        link.heard();
+                    }
+                }
                 Poll::Ready(_) => return Poll::Ready(Parting::Left),
                 Poll::Pending => return Poll::Pending,
             }

@@ -71,7 +71,7 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
             protocol.accept(granted, assigned.as_deref(), &mut outgoing.bytes);
             if protocol.is_speechless() {
                 if let Some(begun) = begun {
-                    let _ = server.sessions.leave(&begun.session, None).await;
+                    let _ = server.sessions.leave(&begun.session, None, None).await;
                 }
                 return Err(outgoing);
             }

@@ -57,6 +57,11 @@ impl Roster {
         }
     }
 
+    /// Whether the client is connected.
+    pub(super) fn has(&self, client: Client) -> bool {
+        self.seats().contains_key(&client)
+    }
+
     /// Gives a place up, if it is still this connection's.
     pub(super) fn leave(&self, client: Client, number: u64) {
         let mut seats = self.seats();

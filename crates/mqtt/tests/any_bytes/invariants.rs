@@ -98,7 +98,7 @@ fn answer(
             *unacknowledged = unacknowledged.checked_sub(1).expect("a receipt for what was sent");
         }
         Some(Incoming::Release(id)) => protocol.complete(id, out),
-        Some(Incoming::Leave(_)) | None => {}
+        Some(Incoming::Leave { .. }) | None => {}
     }
     if owed.len() > 3 {
         for (place, ack) in owed.drain(..).enumerate() {

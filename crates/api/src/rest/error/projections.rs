@@ -14,7 +14,7 @@ impl From<devices::Error> for Error {
         match error {
             devices::Error::Cursor(bad) => Self::field("cursor", bad),
             devices::Error::TooManyToSort => Self::field("sort", error),
-            devices::Error::TooManyLately => Self::field("status", error),
+            devices::Error::TooManyLately | devices::Error::TooManyAnswers => Self::field("status", error),
             devices::Error::TooManyChanges | devices::Error::DeviceSentTooMuch => Self::field("as_of", error),
             devices::Error::Removed { .. } => Self::new(StatusCode::GONE, "removed", error.to_string()),
             devices::Error::Database(error) => error.into(),

@@ -20,7 +20,8 @@ pub(in crate::rest) struct Device {
     /// The labels by which people and policies find the device.
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub(in crate::rest) labels: Labels,
-    /// Whether the device is in service and was heard of lately.
+    /// Whether the device is in service, and there: it has given a sign of life within its threshold, and has not said since
+    /// that it is offline.
     pub(in crate::rest) status: Status,
     /// When the device was registered; after a decommissioning, when it was registered again.
     pub(in crate::rest) registered_at: DateTime<Utc>,
@@ -29,8 +30,14 @@ pub(in crate::rest) struct Device {
     pub(in crate::rest) registered_via: Via,
     /// When the device was taken out of service.
     pub(in crate::rest) decommissioned_at: Option<DateTime<Utc>>,
-    /// When the device's newest message arrived, by the server's clock.
+    /// When the device's newest message arrived that is a sign of life, by the server's clock: a reading, an answer to a command, or
+    /// that it is online.
     pub(in crate::rest) last_seen_at: Option<DateTime<Utc>>,
+    /// Since when the device is connected to the MQTT endpoint. Null if it is not; null with a broker of one's own, which does not
+    /// tell.
+    pub(in crate::rest) connected_at: Option<DateTime<Utc>>,
+    /// After how many seconds without a sign of life the device counts as offline. Null: as the service's setting says.
+    pub(in crate::rest) online_within_s: Option<u32>,
     /// The latest reading by the device's own clock, whenever it arrived.
     pub(in crate::rest) last_reading: Option<LastReading>,
     /// How many messages of the device are on the record.
@@ -56,6 +63,8 @@ impl Device {
             registered_via: device.registered_via,
             decommissioned_at: device.decommissioned_at,
             last_seen_at: device.last_seen_at,
+            connected_at: device.connected_at,
+            online_within_s: device.online_within_s,
             last_reading: device.last_reading.map(Into::into),
             messages: device.messages,
             duplicates: device.duplicates,
@@ -89,9 +98,9 @@ impl From<devices::LastReading> for LastReading {
 #[serde(rename_all = "snake_case")]
 #[schema(as = DeviceStatus)]
 pub(in crate::rest) enum Status {
-    /// The device is in service and was heard of lately.
+    /// The device is in service and there.
     Online,
-    /// The device is in service and silent.
+    /// The device is in service, and silent or gone.
     Offline,
     /// The device is out of service.
     Decommissioned,

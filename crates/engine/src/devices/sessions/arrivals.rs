@@ -62,7 +62,7 @@ impl Sessions {
             tokio::time::sleep(TELL_EVERY).await;
             let arrivals = std::mem::take(&mut *self.0.arrivals.waiting.lock());
             for some in arrivals.chunks(IN_A_NOTICE) {
-                if let Err(error) = self.0.log.tell_nodes(&written(self.0.node, some)).await {
+                if let Err(error) = self.0.log.tell_nodes(&written(self.0.node.id(), some)).await {
                     tracing::debug!(%error, "failed to tell the other nodes who has connected");
                 }
             }
@@ -74,7 +74,7 @@ impl Sessions {
         let mut notices = self.0.log.hear_nodes();
         loop {
             match notices.recv().await {
-                Ok(notice) => read(self.0.node, &notice).for_each(&arrived),
+                Ok(notice) => read(self.0.node.id(), &notice).for_each(&arrived),
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return std::future::pending().await,
             }

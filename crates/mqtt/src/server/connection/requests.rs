@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fleetlog_aggregates::topic::Topic;
+use fleetlog_engine::devices::connections::Link;
+use fleetlog_engine::devices::credentials::Device;
 use fleetlog_engine::devices::sessions::{Kept, Lost};
 use fleetlog_engine::ingest::Excess;
 use tokio::time::Instant;
@@ -11,6 +14,7 @@ use tokio::time::Instant;
 use super::{Connection, Done, Parting, Task};
 use crate::instruments;
 use crate::protocol::{Ack, Grant, Incoming, Unsent, Version, Violation, Wanted};
+use crate::server::auth::Access;
 use crate::server::limits::{SUBSCRIPTIONS, Share, UNRELEASED_AT_ONCE, UNRELEASED_BYTES};
 use crate::server::subscriptions::{Listener, Subscription};
 
@@ -54,8 +58,11 @@ impl<S> Connection<S> {
                 }
             }
             Ok(Some(Incoming::Acknowledged(id))) => self.unacknowledged.retain(|(sent, _)| *sent != id),
-            Ok(Some(Incoming::Leave(expiry_s))) => {
+            Ok(Some(Incoming::Leave { expiry_s, says_will })) => {
                 self.expiry = expiry_s.map(|seconds| Duration::from_secs(seconds.into()));
+                if !says_will {
+                    self.will = None;
+                }
                 return Some(Parting::Left);
             }
         }
@@ -164,6 +171,7 @@ impl<S> Connection<S> {
             number: wanted.number,
         };
         self.subscriptions.push(self.server.subscriptions.enter(&wanted.filter, listener));
+        self.note_device();
         Grant::Granted(wanted.qos)
     }
 
@@ -171,7 +179,24 @@ impl<S> Connection<S> {
     fn unsubscribe(&mut self, filter: &str) -> bool {
         let before = self.subscriptions.len();
         self.subscriptions.retain(|subscription| *subscription.topic != *filter);
+        self.note_device();
         self.subscriptions.len() < before
+    }
+
+    /// Notes whose connection this is: that of the device that has logged in, or of the one device whose commands are
+    /// listened to. Whoever listens for several speaks for devices that may be there or not.
+    pub(super) fn note_device(&mut self) {
+        let device = match (&self.access, &self.subscriptions[..]) {
+            (Access::Device { device, .. }, _) => Some(device.clone()),
+            (Access::Anyone, [only]) => {
+                Topic::parse(&only.topic).map(|Topic { tenant, uid, .. }| Device { tenant, uid })
+            }
+            (Access::Anyone, _) => None,
+        };
+        if device.as_ref() != self.link.as_ref().map(Link::device) {
+            let watched = self.silence.is_some();
+            self.link = device.map(|device| self.server.connections.begin(device, watched));
+        }
     }
 
     /// Sends the commands that wait, as far as the client takes them.
