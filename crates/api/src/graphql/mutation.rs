@@ -1,9 +1,12 @@
 //! The writes of REST, with the same checks. The writes of one question run one after the other. One that fails is null,
 //! so that its answer hides none of the others, which are on the record.
 
-use async_graphql::{Context, ID, InputObject, Object, Result};
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use fleetlog_access::Action;
+use fleetlog_aggregates::device::{
+    Change, Command as DeviceCommand, Device as Aggregate, Labels, OnlineWithin,
+};
 use fleetlog_engine::commands::idempotency::Key;
 use fleetlog_engine::commands::{Accepted, NewCommand};
 use fleetlog_projections::commands;
@@ -58,6 +61,42 @@ impl SendCommandInput {
     }
 }
 
+/// What to change of a device; absent fields stay as they are.
+#[derive(InputObject)]
+struct DeviceChangeInput {
+    /// A name for people: 1 to 200 characters.
+    name: Option<String>,
+    /// All of the device's labels, as an object of texts; they replace the ones it has.
+    labels: Option<Json>,
+    /// After how many seconds without a sign of life the device counts as offline: 1 to 604,800, which is a week. With null, after
+    /// as many as the service's setting says.
+    online_within_s: MaybeUndefined<u32>,
+}
+
+impl DeviceChangeInput {
+    fn change(self) -> Result<Change, Error> {
+        let labels = self.labels.map(|Json(labels)| serde_json::from_str::<Labels>(&labels.0)).transpose();
+        let labels =
+            labels.map_err(|_| Error::field("labels", "expected an object whose values are texts"))?;
+        let online_within = match self.online_within_s {
+            MaybeUndefined::Undefined => None,
+            MaybeUndefined::Null => Some(OnlineWithin::Usual),
+            MaybeUndefined::Value(seconds) => Some(OnlineWithin::Seconds(seconds)),
+        };
+        Ok(Change { name: self.name, labels, online_within })
+    }
+}
+
+/// The change of a device that a write left on the record.
+#[derive(SimpleObject)]
+#[graphql(name = "DeviceWritten")]
+struct Changed {
+    /// The uid of the device.
+    uid: String,
+    /// The position of this write on the record: `<log>:<position>`. Null if there was nothing to change.
+    position: Option<String>,
+}
+
 /// The command that a write left on the record.
 struct Written {
     command: Command,
@@ -94,6 +133,27 @@ impl Mutation {
         let command = input.command()?;
         let sent = asker.door.app.commands.send(asker.log(), command, key.as_ref(), asker.metadata()).await;
         Ok(Some(written(asker, sent.map_err(Error::from)?).await?))
+    }
+
+    /// Changes a device's name, its labels or its threshold for being online. Null if it fails.
+    async fn change_device(
+        &self,
+        context: &Context<'_>,
+        uid: String,
+        input: DeviceChangeInput,
+    ) -> Result<Option<Changed>> {
+        let asker = context.data::<Asker>()?;
+        let (uid, change) = (Device::id(&uid), input.change());
+        let labels = change.as_ref().ok().and_then(|change| change.labels.as_ref());
+        asker.may_write(uid.as_ref(), labels).await?;
+        let (uid, change) = (uid.ok_or_else(Error::missing::<Device>)?, change?);
+        if change == Change::default() {
+            return Err(Error::field("input", "expected name, labels or onlineWithinS").into());
+        }
+        let (stream, command) = (asker.log().stream(&uid), DeviceCommand::Update(change));
+        let at = asker.log().execute::<Aggregate>(&stream, command, asker.metadata()).await;
+        let at = at.map_err(Error::from)?;
+        Ok(Some(Changed { uid: uid.into(), position: at.map(|at| LogPosition::from(at).to_string()) }))
     }
 
     /// Begins to fold a projection anew from position 1, beside the live version. If no row differs then, it takes the live

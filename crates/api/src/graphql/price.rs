@@ -98,7 +98,8 @@ impl<'q> Prices<'q> {
             (None, "logs") => IN_MEMORY + parts(1),
             (
                 None,
-                "sendCommand" | "cancelCommand" | "rebuildProjection" | "steerRebuild" | "rollBackProjection",
+                "sendCommand" | "cancelCommand" | "changeDevice" | "rebuildProjection" | "steerRebuild"
+                | "rollBackProjection",
             ) => WRITE + parts(1),
             (_, "history") => QUERY + STEPS.saturating_mul(parts(1)),
             (parent, "windows") if parent != Some("series") => {

@@ -8,6 +8,7 @@ use async_graphql::{Name, Request, Response, ServerError, Variables};
 use chrono::{DateTime, Utc};
 use fleetlog_access::action::typed::GraphqlQuery;
 use fleetlog_access::{self as access, Action, Forbidden, authorize};
+use fleetlog_aggregates::device::Labels;
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::Metadata;
@@ -87,6 +88,15 @@ impl Asker {
         match uid {
             Some(uid) => self.noted(guard::command(&self.door.caller, self.log(), action, cmd, uid).await),
             // There are no labels to look up.
+            None => self.may(action),
+        }
+    }
+
+    /// Checks that the caller may write a device, as it is and with these labels. `None`: no device can have the uid.
+    pub(super) async fn may_write(&self, uid: Option<&Uid>, labels: Option<&Labels>) -> Result<(), Error> {
+        let action = Action::DevicesWrite;
+        match uid {
+            Some(uid) => self.noted(guard::written(&self.door.caller, self.log(), action, uid, labels).await),
             None => self.may(action),
         }
     }
