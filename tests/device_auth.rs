@@ -4,6 +4,7 @@ mod brokers;
 mod certificates;
 mod commands;
 mod ends;
+mod gateways;
 mod logins;
 mod mosquitto;
 mod rest;

@@ -11,6 +11,7 @@ use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
+use crate::gateway::{Behind, MAX_DEVICES};
 use crate::words;
 
 /// The longest display name, in characters.
@@ -49,6 +50,8 @@ pub enum Command {
         expires_at: Option<DateTime<Utc>>,
         /// From when on the device's other credentials are no longer valid. `None` leaves them as they are.
         revoke_others: Option<DateTime<Utc>>,
+        /// The devices that it speaks for besides this one, which is a gateway then.
+        behind: Option<Behind>,
         /// The current time.
         at: DateTime<Utc>,
     },
@@ -225,6 +228,9 @@ pub enum Event {
         /// The certificate that it stands for. `None`: it has a secret.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         certificate: Option<Certificate>,
+        /// The devices that it speaks for besides this one, which is a gateway then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        behind: Option<Behind>,
     },
     /// A credential is no longer valid.
     DeviceCredentialRevoked {
@@ -432,12 +438,20 @@ impl Device {
             (Command::Update(change), Status::Registered) => self.update(change),
             (Command::Decommission, Status::Registered) => Ok(vec![Event::DeviceDecommissioned {}]),
             (
-                Command::IssueCredential { credential_id, certificate, expires_at, revoke_others, at },
+                Command::IssueCredential {
+                    credential_id,
+                    certificate,
+                    expires_at,
+                    revoke_others,
+                    behind,
+                    at,
+                },
                 Status::Registered,
             ) => {
                 certificate.as_ref().map_or(Ok(()), Certificate::check)?;
+                check_behind(behind.as_ref())?;
                 let mut events = self.revoke_others(expires_at, revoke_others, at)?;
-                events.push(Event::DeviceCredentialIssued { credential_id, expires_at, certificate });
+                events.push(Event::DeviceCredentialIssued { credential_id, expires_at, certificate, behind });
                 Ok(events)
             }
             (Command::RevokeCredential { credential_id, at }, Status::Registered) => {
@@ -505,6 +519,15 @@ fn check_name(name: Option<&str>) -> Result<(), Error> {
     match name {
         Some(name) if !is_text(name, MAX_DISPLAY_NAME) => {
             Err(Error::Invalid("a name is 1 to 200 characters without control characters"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_behind(behind: Option<&Behind>) -> Result<(), Error> {
+    match behind {
+        Some(Behind::Devices(devices)) if !(1..=MAX_DEVICES).contains(&devices.len()) => {
+            Err(Error::Invalid("a gateway's credential names 1 to 1000 devices, or a prefix"))
         }
         _ => Ok(()),
     }

@@ -9,6 +9,7 @@
 //! - [`device_status`]: what a device says about itself on its status topic
 //! - [`metrics`]: the numbers in a telemetry payload
 //! - [`device`]: the `Device` aggregate
+//! - [`gateway`]: the devices that a gateway speaks for
 //! - [`command_type`]: the `CommandType` aggregate: which commands a tenant's devices may be sent
 //! - [`command`]: the `Command` aggregate: one command, from the request to its outcome
 //! - [`command_ack`]: from a device's acknowledgement to its answer
@@ -24,6 +25,7 @@ pub mod command_batch;
 pub mod command_type;
 pub mod device;
 pub mod device_status;
+pub mod gateway;
 pub mod identity;
 pub mod json_text;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! `fleetlog device`: credentials for many devices at once, and the ACL file for your own Mosquitto.
+//! `fleetlog device`: credentials for many devices at once and for gateways, and the ACL file for your own Mosquitto.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -9,6 +9,7 @@ use anyhow::Context;
 use chrono::TimeDelta;
 use clap::{Args, Subcommand};
 use fleetlog_aggregates::device::{self, Labels, Registration, Via};
+use fleetlog_aggregates::gateway::Behind;
 use fleetlog_aggregates::identity::{Tenant, Uid};
 use fleetlog_aggregates::topic::{ACK_FILTER, Channel, STATUS_FILTER, TELEMETRY_FILTER};
 use fleetlog_engine::devices::credentials::{Device as Named, issue};
@@ -36,6 +37,8 @@ pub enum What {
     Credentials(Credentials),
     /// Register a device if it is unknown, and let it log in over TLS with a client certificate instead of a password.
     Certificate(Certificate),
+    /// Register a gateway, if it is unknown, and give it a credential with which it speaks for the devices behind it.
+    Gateway(Gateway),
     /// Print the ACL file for a Mosquitto: the topics of each device that has a valid credential.
     Acl(Acl),
 }
@@ -87,6 +90,29 @@ pub struct Certificate {
     pub replace: bool,
 }
 
+/// A gateway, and the devices behind it.
+#[derive(Debug, Args)]
+pub struct Gateway {
+    /// The log to use.
+    #[command(flatten)]
+    pub source: Source,
+    /// The gateway's tenant, and that of its devices.
+    #[arg(long, default_value = "t0")]
+    pub tenant: Tenant,
+    /// The uid of the gateway.
+    #[arg(long)]
+    pub uid: Uid,
+    /// The uids of the devices, separated by commas: up to 1,000. They may be unknown yet.
+    #[arg(long, value_delimiter = ',', value_name = "UID", required_unless_present = "prefix")]
+    pub devices: Vec<Uid>,
+    /// All devices whose uids begin with this, now and later.
+    #[arg(long, conflicts_with = "devices")]
+    pub prefix: Option<Uid>,
+    /// Revoke the credentials that the gateway has already.
+    #[arg(long)]
+    pub replace: bool,
+}
+
 /// Options of the ACL file.
 #[derive(Debug, Args)]
 pub struct Acl {
@@ -103,12 +129,24 @@ pub async fn run(args: Device) -> anyhow::Result<()> {
     match args.what {
         What::Credentials(args) => credentials(args).await,
         What::Certificate(args) => certificate(args).await,
+        What::Gateway(args) => gateway(args).await,
         What::Acl(Acl { source, user }) => {
             anyhow::ensure!(!user.contains(char::is_control), "--user is a name on one line");
             let devices = source.read(async |log| good(log).await).await?;
             Ok(print(&user, &devices, &mut output())?)
         }
     }
+}
+
+async fn gateway(args: Gateway) -> anyhow::Result<()> {
+    let gateway = Named { tenant: args.tenant, uid: args.uid };
+    let behind =
+        args.prefix.map_or_else(|| Behind::Devices(args.devices.into_iter().collect()), Behind::Prefix);
+    let revoke_others_in = args.replace.then(TimeDelta::zero);
+    let wish = issue::Wish { revoke_others_in, behind: Some(behind), ..issue::Wish::default() };
+    let issued = args.source.write(async |log| issue_one(log, &gateway, wish).await).await?;
+    let secret = issued.secret.context("a credential without a certificate has a secret")?;
+    Ok(writeln!(output(), "{gateway},{}", secret.reveal())?)
 }
 
 async fn credentials(args: Credentials) -> anyhow::Result<()> {
@@ -185,30 +223,53 @@ async fn issue_one(log: &EventLog, device: &Named, wish: issue::Wish) -> anyhow:
     Ok(issue::issue(&log, device, wish, metadata).await?)
 }
 
-/// All devices that have a valid credential.
-async fn good(log: &EventLog) -> Result<Vec<Named>, fleetlog_event_log::Error> {
-    let users: Vec<String> = sqlx::query_scalar(
-        "SELECT DISTINCT (tenant || '/' || uid) COLLATE \"C\" AS username
-         FROM good_device_credentials($1) ORDER BY username",
+/// All devices that have a valid credential, each with those that it speaks for: itself first. Mosquitto knows no prefixes, so
+/// these stand for the devices that are registered.
+async fn good(log: &EventLog) -> Result<Vec<(Named, Vec<Named>)>, fleetlog_event_log::Error> {
+    let spoken_for: Vec<(String, String)> = sqlx::query_as(
+        "WITH good AS (
+             SELECT tenant, uid, behind
+             FROM good_device_credentials($1) JOIN device_credentials USING (credential_id, tenant, uid)
+         ), spoken_for AS (
+             SELECT tenant, uid AS gateway, uid FROM good
+             UNION
+             SELECT tenant, uid, json_array_elements_text(behind -> 'devices') FROM good
+             UNION
+             SELECT tenant, good.uid, device.uid FROM good JOIN devices AS device USING (tenant)
+             WHERE registered_at IS NOT NULL AND decommissioned_at IS NULL
+               AND starts_with(device.uid, behind ->> 'prefix')
+         )
+         SELECT (tenant || '/' || gateway) COLLATE \"C\" AS username, (tenant || '/' || uid) COLLATE \"C\" AS device
+         FROM spoken_for ORDER BY username, uid <> gateway, device",
     )
     .bind(device::EventType::that_end_service())
     .fetch_all(log.pool())
     .await?;
-    Ok(users.iter().filter_map(|user| user.parse().ok()).collect())
+    let mut users: Vec<(Named, Vec<Named>)> = vec![];
+    for (user, device) in spoken_for {
+        let (Ok(user), Ok(device)) = (user.parse::<Named>(), device.parse()) else { continue };
+        match users.last_mut() {
+            Some((last, devices)) if *last == user => devices.push(device),
+            _ => users.push((user, vec![device])),
+        }
+    }
+    Ok(users)
 }
 
-fn print(user: &str, devices: &[Named], out: &mut impl Write) -> io::Result<()> {
+fn print(user: &str, users: &[(Named, Vec<Named>)], out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "user {user}")?;
     writeln!(out, "topic read {TELEMETRY_FILTER}")?;
     writeln!(out, "topic read {ACK_FILTER}")?;
     writeln!(out, "topic read {STATUS_FILTER}")?;
     writeln!(out, "topic write +/devices/+/commands")?;
-    for device in devices {
-        writeln!(out, "\nuser {device}")?;
-        writeln!(out, "topic write {}", device.topic(Channel::Telemetry))?;
-        writeln!(out, "topic write {}", device.topic(Channel::CommandAck))?;
-        writeln!(out, "topic write {}", device.topic(Channel::Status))?;
-        writeln!(out, "topic read {}", device.topic(Channel::Commands))?;
+    for (user, devices) in users {
+        writeln!(out, "\nuser {user}")?;
+        for device in devices {
+            writeln!(out, "topic write {}", device.topic(Channel::Telemetry))?;
+            writeln!(out, "topic write {}", device.topic(Channel::CommandAck))?;
+            writeln!(out, "topic write {}", device.topic(Channel::Status))?;
+            writeln!(out, "topic read {}", device.topic(Channel::Commands))?;
+        }
     }
     out.flush()
 }

@@ -133,7 +133,12 @@ impl Device {
 
     /// Reads a message of `QoS` 1, acknowledges it and returns its payload.
     pub(crate) async fn message(&mut self) -> Vec<u8> {
-        tokio::time::timeout(LIMIT, self.topic_and_message_or_wait()).await.expect("a message").1
+        self.topic_and_message().await.1
+    }
+
+    /// Reads a message like [`Device::message`], and returns its topic, too.
+    pub(crate) async fn topic_and_message(&mut self) -> (String, Vec<u8>) {
+        tokio::time::timeout(LIMIT, self.topic_and_message_or_wait()).await.expect("a message")
     }
 
     /// Reads a message like [`Device::message`], however long it takes.

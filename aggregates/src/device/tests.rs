@@ -41,6 +41,7 @@ fn issue(n: u128, expires: Option<i64>, revoke_others: Option<i64>) -> Command {
         certificate: None,
         expires_at,
         revoke_others,
+        behind: None,
         at: at(10),
     }
 }
@@ -50,7 +51,13 @@ fn revoke(n: u128) -> Command {
 }
 
 fn issued(n: u128, expires: Option<i64>) -> Event {
-    Event::DeviceCredentialIssued { credential_id: id(n), expires_at: expires.map(at), certificate: None }
+    let expires_at = expires.map(at);
+    Event::DeviceCredentialIssued { credential_id: id(n), expires_at, certificate: None, behind: None }
+}
+
+/// The devices `m-0` and so on.
+fn meters(count: usize) -> Option<Behind> {
+    Some(Behind::Devices((0..count).map(|n| format!("m-{n}").parse().expect("a uid")).collect()))
 }
 
 fn revoked(n: u128, from: Option<i64>) -> Event {
@@ -143,6 +150,29 @@ fn a_registered_device_gets_a_credential_that_ends_later_or_never() {
     assert_eq!(device.decide(issue(1, None, None)), Ok(vec![issued(1, None)]));
     assert_eq!(device.decide(issue(1, Some(11), None)), Ok(vec![issued(1, Some(11))]));
     assert_eq!(device.decide(issue(1, Some(10), None)), Err(Error::AlreadyExpired));
+}
+
+#[test]
+fn a_gateways_credential_speaks_for_up_to_a_thousand_devices_or_a_prefix() {
+    let issue = |behind| Command::IssueCredential {
+        credential_id: id(1),
+        expires_at: None,
+        revoke_others: None,
+        behind,
+        at: at(10),
+    };
+    let device = given([registered()]);
+    for (behind, is_taken) in [
+        (meters(0), false),
+        (meters(1), true),
+        (meters(1000), true),
+        (meters(1001), false),
+        (Some(Behind::Prefix("m-".parse().expect("a prefix"))), true),
+    ] {
+        let expected =
+            Event::DeviceCredentialIssued { credential_id: id(1), expires_at: None, behind: behind.clone() };
+        assert_eq!(device.decide(issue(behind)).ok(), is_taken.then(|| vec![expected]));
+    }
 }
 
 #[test]
@@ -261,6 +291,10 @@ fn the_stored_form_of_every_event_stays_readable() {
         (
             r#"{"DeviceCredentialIssued":{"credential_id":"00000000-0000-0000-0000-000000000007","certificate":{"subject":"CN=dev-01,O=Example"}}}"#,
             issued_for(7, Certificate::Subject("CN=dev-01,O=Example".into())),
+        ),
+        (
+            r#"{"DeviceCredentialIssued":{"credential_id":"00000000-0000-0000-0000-000000000007","behind":{"devices":["m-0"]}}}"#,
+            Event::DeviceCredentialIssued { credential_id: id(7), expires_at: None, certificate: None, behind: meters(1) },
         ),
         (
             r#"{"DeviceCredentialRevoked":{"credential_id":"00000000-0000-0000-0000-000000000007"}}"#,

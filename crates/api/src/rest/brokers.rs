@@ -208,19 +208,20 @@ async fn log_in(app: &App, login: &Login) -> Result<Option<LetIn>, access::Error
     Ok(admitted.map(|admitted| LetIn { until: admitted.expires_at.map(|at| at.timestamp()) }))
 }
 
-/// Decides whether a client may do `wish` on `topic`: a device on its own topics while it has a valid credential, and
-/// fleetlog itself on the topics that it uses.
+/// Decides whether a client may do `wish` on `topic`: a device on its own topics while it has a valid credential, a
+/// gateway also on those of the devices behind it, and fleetlog itself on the topics that it uses.
 async fn allows(app: &App, username: &str, topic: &str, wish: Option<Wish>) -> Result<bool, access::Error> {
     let Some(wish) = wish else { return Ok(false) };
     if app.settings.broker.as_ref().is_some_and(|broker| broker.is_of(username)) {
         return Ok(is_ours(topic, wish));
     }
     let Ok(device) = username.parse::<Device>() else { return Ok(false) };
-    let allowed = match wish {
-        Wish::Publish => device.may_publish(topic),
-        Wish::Subscribe | Wish::Receive => device.may_subscribe(topic),
-    };
-    Ok(allowed && app.devices.may_be_here(&device).await?)
+    // A broker does not say which of them the device has logged in with.
+    let speakers = app.devices.speakers(&device).await?;
+    Ok(speakers.iter().any(|speaker| match wish {
+        Wish::Publish => speaker.may_publish(topic),
+        Wish::Subscribe | Wish::Receive => speaker.may_subscribe(topic),
+    }))
 }
 
 /// Tells whether fleetlog itself does `wish` on `topic` at an external broker.

@@ -3,9 +3,11 @@
 use axum::Json;
 use axum::response::IntoResponse;
 use chrono::TimeDelta;
+use fleetlog_access::Action;
 use fleetlog_access::action::ActionType;
 use fleetlog_access::action::typed::{CredentialsRead, CredentialsWrite};
 use fleetlog_aggregates::device;
+use fleetlog_aggregates::gateway::Behind;
 use fleetlog_engine::devices::credentials::Device as Owner;
 use fleetlog_engine::devices::credentials::issue::{self, Credential};
 use fleetlog_event_log::control::ExecuteError;
@@ -22,8 +24,8 @@ use super::page::List;
 use super::parameters::{LogPosition, Moment};
 use super::{PREFIX, RequestId, wire};
 use crate::app::App;
-use crate::door::May;
 use crate::door::action::guarded;
+use crate::door::{May, guard};
 use crate::resource::{Resource, uuid};
 
 /// The longest overlap of a rotation, in seconds: 365 days.
@@ -64,10 +66,10 @@ async fn list_device_credentials(
 enum Certificate {
     /// This certificate, whoever has signed it: its fingerprint, which is the SHA-256 of its DER in hexadecimal digits.
     /// Colons are passed over.
-    #[schema(example = "d0b1e4f0c1cb5fbd4ad15a9f4a8b4d2b5f3c1a7e0f9d8c7b6a5948372615f4e3")]
+    #[schema(example = json!({"sha256": "d0b1e4f0c1cb5fbd4ad15a9f4a8b4d2b5f3c1a7e0f9d8c7b6a5948372615f4e3"}))]
     Sha256(String),
     /// Each certificate that an authority of `--mqtt-client-ca` has signed for this subject, as RFC 4514 writes one.
-    #[schema(example = "CN=dev-01,O=Example")]
+    #[schema(example = json!({"subject": "CN=dev-01,O=Example"}))]
     Subject(String),
 }
 
@@ -93,6 +95,10 @@ struct NewCredential {
     revoke_others_in_s: Option<u32>,
     /// The certificate that the device shows instead of a password. Where absent it is given a password.
     certificate: Option<Certificate>,
+    /// For a gateway: the devices of the tenant that it speaks for besides itself. With the credential it publishes for them and
+    /// hears their commands.
+    #[schema(value_type = Option<wire::Behind>)]
+    behind: Option<Behind>,
 }
 
 /// The credential that was issued.
@@ -125,15 +131,17 @@ struct IssuedCredential {
 async fn issue_device_credential(
     door: May<CredentialsWrite, Device>,
     request: RequestId,
-    Body(NewCredential { expires_at, revoke_others_in_s, certificate }): Body<NewCredential>,
+    Body(NewCredential { expires_at, revoke_others_in_s, certificate, behind }): Body<NewCredential>,
 ) -> Result<impl IntoResponse, Error> {
     if revoke_others_in_s.is_some_and(|overlap| overlap > MAX_OVERLAP) {
         return Err(Error::field("revoke_others_in_s", "expected at most 31536000, which is a year"));
     }
+    may_speak_for(&door, behind.as_ref()).await?;
     let wish = issue::Wish {
         certificate: certificate.map(Into::into),
         expires_at: expires_at.map(|Moment(at)| at),
         revoke_others_in: revoke_others_in_s.map(|overlap| TimeDelta::seconds(overlap.into())),
+        behind,
     };
     let metadata = request.metadata(&door.caller);
     let device = named(&door);
@@ -153,6 +161,26 @@ async fn issue_device_credential(
         position: issued.position.map(|at| LogPosition::from(at).to_string()),
     };
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(body)))
+}
+
+/// Refuses a credential that speaks for a device to which its caller may not issue one. Policies decide by the labels of a device,
+/// which nobody knows of the devices that a prefix will stand for.
+async fn may_speak_for(door: &May<CredentialsWrite, Device>, behind: Option<&Behind>) -> Result<(), Error> {
+    let (caller, action) = (&door.caller, Action::CredentialsWrite);
+    match behind {
+        Some(Behind::Prefix(_)) if caller.is_ruled(action) => Err(Error::field(
+            "behind",
+            "expected the devices by name, because your tenant's policies decide about each device",
+        )),
+        Some(Behind::Devices(uids)) if caller.is_ruled(action) => {
+            for uid in uids {
+                let decided = guard::device(caller, door.log(), action, uid).await;
+                decided.map_err(|refused| refused.noted(&door.app, caller))?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The result of a write.

@@ -18,7 +18,7 @@ mod windows;
 pub(super) use api_keys::ApiKey;
 pub(super) use command_batches::{CommandBatch, Selector};
 pub(super) use commands::{Command, CommandStep, CommandType};
-pub(super) use credentials::Credential;
+pub(super) use credentials::{Behind, Credential};
 pub(super) use devices::{Device, Status};
 pub(super) use events::EventPosition;
 pub(super) use projections::{Progress, ProjectionStatus};

@@ -3,6 +3,7 @@
 //! - [`secret`]: secrets: made, hashed, compared
 //! - [`known`]: what is kept of a credential, and what a device shows
 //! - [`Device`]: a device as its user name gives it, and its topics
+//! - [`Speaker`]: whom a login speaks for: a device, and those behind it
 //! - [`issue`]: issue, rotate, revoke and list the credentials of a tenant's devices
 //! - [`authenticate`]: checks a user name, and a password or a certificate
 //! - `guesses`: what wrong passwords may cost
@@ -23,6 +24,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use fleetlog_aggregates::gateway::Behind;
 use fleetlog_aggregates::identity::{StreamId, Tenant, Uid};
 use fleetlog_aggregates::topic::{Channel, Topic};
 use fleetlog_event_log::EventLog;
@@ -107,6 +109,43 @@ impl Device {
     }
 }
 
+/// Whom a login speaks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Speaker {
+    /// The device that has logged in.
+    pub device: Device,
+    /// The devices behind it, if it is a gateway.
+    pub behind: Option<Arc<Behind>>,
+}
+
+impl Speaker {
+    /// Whether it may publish on a topic: on those of the device, and of the devices behind it.
+    #[must_use]
+    pub fn may_publish(&self, topic: &str) -> bool {
+        self.device.may_publish(topic) || self.owner(topic).is_some_and(|device| device.may_publish(topic))
+    }
+
+    /// Whether it may subscribe to a filter: the commands of the device, or of one behind it.
+    #[must_use]
+    pub fn may_subscribe(&self, filter: &str) -> bool {
+        self.device.may_subscribe(filter)
+            || self.owner(filter).is_some_and(|device| device.may_subscribe(filter))
+    }
+
+    /// How many devices it speaks for besides its own.
+    #[must_use]
+    pub fn most_behind(&self) -> usize {
+        self.behind.as_ref().map_or(0, |behind| behind.most())
+    }
+
+    /// The device behind it whose topic this is.
+    fn owner(&self, topic: &str) -> Option<Device> {
+        let behind = self.behind.as_ref()?;
+        let Topic { tenant, uid, .. } = Topic::parse(topic)?;
+        (tenant == self.device.tenant && behind.has(&uid)).then_some(Device { tenant, uid })
+    }
+}
+
 impl FromStr for Device {
     type Err = NoDevice;
 
@@ -166,6 +205,30 @@ mod tests {
                 (publish, subscribe),
                 "{topic}"
             );
+        }
+    }
+
+    #[test]
+    fn a_gateway_speaks_for_itself_and_for_those_behind_it() {
+        let device: Device = "t0/gw".parse().expect("a device");
+        let behind = |json: &str| Some(Arc::new(serde_json::from_str(json).expect("devices")));
+        for behind in [behind(r#"{"devices":["m-1"]}"#), behind(r#"{"prefix":"m-"}"#)] {
+            let gateway = Speaker { device: device.clone(), behind };
+            for (topic, publish, subscribe) in [
+                ("t0/devices/gw/telemetry", true, false),
+                ("t0/devices/gw/commands", false, true),
+                ("t0/devices/m-1/telemetry", true, false),
+                ("t0/devices/m-1/command_ack", true, false),
+                ("t0/devices/m-1/status", true, false),
+                ("t0/devices/m-1/commands", false, true),
+                ("t1/devices/m-1/telemetry", false, false),
+                ("t0/devices/other/telemetry", false, false),
+                ("t0/devices/+/commands", false, false),
+                ("t0/devices/m-/commands/#", false, false),
+            ] {
+                let may = (gateway.may_publish(topic), gateway.may_subscribe(topic));
+                assert_eq!(may, (publish, subscribe), "{topic}");
+            }
         }
     }
 }

@@ -146,7 +146,7 @@ fn device(event: &device::Event, f: &mut Formatter<'_>) -> fmt::Result {
             (name, labels.as_ref())
         }
         device::Event::DeviceDecommissioned {} => return f.write_str("decommissioned"),
-        device::Event::DeviceCredentialIssued { credential_id, expires_at, certificate } => {
+        device::Event::DeviceCredentialIssued { credential_id, expires_at, certificate, behind } => {
             write!(f, "credential {credential_id} issued")?;
             match certificate {
                 Some(Certificate::Sha256(digits)) => write!(f, " for the certificate {digits}")?,
@@ -155,6 +155,7 @@ fn device(event: &device::Event, f: &mut Formatter<'_>) -> fmt::Result {
                 }
                 None => {}
             }
+            behind.iter().try_for_each(|behind| write!(f, " for a gateway with {}", quoted(behind)))?;
             return expires_at.iter().try_for_each(|at| write!(f, ", until {}", time(*at)));
         }
         device::Event::DeviceCredentialRevoked { credential_id, from } => {

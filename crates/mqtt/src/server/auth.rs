@@ -1,6 +1,7 @@
 //! Who may connect, publish and subscribe.
 //!
-//! A device that has logged in may do what its own four topics are for, and nothing else. Where the endpoint is open,
+//! A device that has logged in may do what its own four topics are for, and those of the devices behind it if it is a gateway,
+//! and nothing else. Where the endpoint is open,
 //! whoever shows no credentials may publish as any device, and subscribe to one device's commands at a time; nothing
 //! of it is refused that ingest can judge: a publish to a topic of nobody's is quarantined and acknowledged.
 //!
@@ -14,11 +15,12 @@ use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::topic::{Channel, Topic};
 use fleetlog_engine::devices::credentials::authenticate::Admitted;
 use fleetlog_engine::devices::credentials::watch::Ended;
-use fleetlog_engine::devices::credentials::{Credentials, Device, Secret};
+use fleetlog_engine::devices::credentials::{Credentials, Secret, Speaker};
 use fleetlog_tls::clients::Shown;
 use uuid::Uuid;
 
 use super::Peer;
+use super::limits::SUBSCRIPTIONS;
 use crate::protocol::opening::{Hello, Refusal};
 
 /// Who is let in.
@@ -51,9 +53,9 @@ pub(super) struct Gate {
 pub(super) enum Access {
     /// Whatever is no secret.
     Anyone,
-    /// What the device may.
+    /// What the device may, and those behind it.
     Device {
-        device: Device,
+        speaker: Speaker,
         /// What it has logged in with; `None` is one of this process's own.
         credential_id: Option<Uuid>,
     },
@@ -96,15 +98,16 @@ impl Gate {
     async fn log_in(&self, username: &str, password: &[u8]) -> Result<Admission, Refusal> {
         if self.in_process.as_ref().is_some_and(|secret| secret.is(password)) {
             let device = username.parse().map_err(|_| Refusal::BadCredentials)?;
-            return Ok(Access::Device { device, credential_id: None }.into());
+            let speaker = Speaker { device, behind: None };
+            return Ok(Access::Device { speaker, credential_id: None }.into());
         }
         Self::known(self.credentials.authenticate(username, password).await)
     }
 
     fn known<E: Display>(admitted: Result<Option<Admitted>, E>) -> Result<Admission, Refusal> {
         match admitted {
-            Ok(Some(Admitted { device, credential_id, has_session, .. })) => {
-                let access = Access::Device { device, credential_id: Some(credential_id) };
+            Ok(Some(Admitted { speaker, credential_id, has_session, .. })) => {
+                let access = Access::Device { speaker, credential_id: Some(credential_id) };
                 Ok(Admission { access, may_have_session: has_session })
             }
             Ok(None) => Err(Refusal::BadCredentials),
@@ -120,7 +123,7 @@ impl Access {
     pub(super) fn may_publish(&self, topic: &str) -> bool {
         match self {
             Self::Anyone => true,
-            Self::Device { device, .. } => device.may_publish(topic),
+            Self::Device { speaker, .. } => speaker.may_publish(topic),
         }
     }
 
@@ -128,7 +131,15 @@ impl Access {
     pub(super) fn may_subscribe(&self, filter: &str) -> bool {
         match self {
             Self::Anyone => Topic::parse(filter).is_some_and(|topic| topic.channel == Channel::Commands),
-            Self::Device { device, .. } => device.may_subscribe(filter),
+            Self::Device { speaker, .. } => speaker.may_subscribe(filter),
+        }
+    }
+
+    /// To how many topics it may subscribe.
+    pub(super) fn most_subscriptions(&self) -> usize {
+        match self {
+            Self::Anyone => SUBSCRIPTIONS,
+            Self::Device { speaker, .. } => SUBSCRIPTIONS + speaker.most_behind(),
         }
     }
 
@@ -136,7 +147,7 @@ impl Access {
     pub(super) fn user(&self) -> Option<String> {
         match self {
             Self::Anyone => None,
-            Self::Device { device, .. } => Some(device.to_string()),
+            Self::Device { speaker, .. } => Some(speaker.device.to_string()),
         }
     }
 
@@ -144,7 +155,7 @@ impl Access {
     pub(super) fn tenant(&self) -> Option<&Tenant> {
         match self {
             Self::Anyone => None,
-            Self::Device { device, .. } => Some(&device.tenant),
+            Self::Device { speaker, .. } => Some(&speaker.device.tenant),
         }
     }
 
@@ -156,8 +167,9 @@ impl Access {
     /// Whether it is one of those whose access has ended.
     pub(super) fn is_among(&self, ended: &Ended) -> bool {
         match self {
-            Self::Device { device, credential_id: Some(credential_id) } => {
-                ended.credentials.contains(credential_id) || ended.tenants.contains(device.tenant.as_str())
+            Self::Device { speaker, credential_id: Some(credential_id) } => {
+                let tenant = speaker.device.tenant.as_str();
+                ended.credentials.contains(credential_id) || ended.tenants.contains(tenant)
             }
             Self::Device { credential_id: None, .. } | Self::Anyone => false,
         }

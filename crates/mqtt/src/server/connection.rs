@@ -25,7 +25,7 @@ use super::acks::Acks;
 use super::auth::Access;
 use super::greeting::Guest;
 use super::input::{Input, Next};
-use super::limits::{Network, Share};
+use super::limits::{COMMANDS, Network, Share};
 use super::line::{End, Line};
 use super::outgoing::Outgoing;
 use super::subscriptions::{Command, Subscription};
@@ -123,7 +123,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Some((taken?, Duration::from_secs(will.delay_s.into())))
         });
-        let line = Arc::new(Line::default());
+        // A gateway's devices do not take each other's place.
+        let line = Arc::new(Line::new(COMMANDS.max(access.most_subscriptions())));
         let number = server.roster.number();
         server.roster.enter(server.sessions.arrived(client), number, access.clone(), Arc::clone(&line));
         let (session, earlier) = begun.map_or((None, None), |begun| (Some(begun.session), begun.earlier));

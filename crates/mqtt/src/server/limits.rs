@@ -45,9 +45,9 @@ pub(super) const UNRELEASED: usize = 16 << 20;
 pub(super) const UNRELEASED_AT_ONCE: usize = 1024;
 /// What each takes, in bytes: its place in three sets of ids.
 pub(super) const UNRELEASED_BYTES: usize = 32;
-/// The most topics that a connection subscribes to.
+/// The most topics that a connection subscribes to; a gateway's, one more for each device behind it.
 pub(super) const SUBSCRIPTIONS: usize = 8;
-/// The most commands that wait to be sent to a connection.
+/// The most commands that wait to be sent to a connection; as many as a gateway's may have subscriptions, if these are more.
 pub(super) const COMMANDS: usize = 64;
 /// How many bytes of commands are kept for devices that left without a receipt.
 pub(super) const LEFT_BEHIND: usize = 16 << 20;

@@ -6,12 +6,12 @@ use std::task::Waker;
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
-use super::limits::COMMANDS;
 use super::subscriptions::Command;
 
 /// The line to a connection.
-#[derive(Default)]
 pub(super) struct Line {
+    /// The most commands that wait.
+    most: usize,
     inbox: Mutex<Inbox>,
     waker: AtomicWaker,
 }
@@ -33,6 +33,11 @@ pub(super) enum End {
 }
 
 impl Line {
+    /// A line with room for so many commands.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, inbox: Mutex::default(), waker: AtomicWaker::new() }
+    }
+
     /// Has this waker woken when something comes.
     pub(super) fn register(&self, waker: &Waker) {
         self.waker.register(waker);
@@ -41,7 +46,7 @@ impl Line {
     /// Hands a command over, and says whether the connection has taken it.
     pub(super) fn send(&self, command: Command) -> bool {
         let mut inbox = self.inbox.lock();
-        if inbox.is_closed || inbox.commands.len() >= COMMANDS {
+        if inbox.is_closed || inbox.commands.len() >= self.most {
             return false;
         }
         inbox.commands.push_back(command);

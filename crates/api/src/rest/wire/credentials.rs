@@ -1,11 +1,25 @@
 //! Devices' credentials, as REST shows them.
 
 use chrono::{DateTime, Utc};
-use fleetlog_aggregates::device;
+use fleetlog_aggregates::{device, gateway};
 use fleetlog_engine::devices::credentials::issue;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+/// The devices behind a gateway: named, or all whose uids begin alike.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = DevicesBehind)]
+#[expect(dead_code, reason = "it describes the domain's type, which knows no API document")]
+pub(in crate::rest) enum Behind {
+    /// These devices, 1 to 1,000, whether they are registered yet or not.
+    #[schema(example = json!({"devices": ["meter-1", "meter-2"]}))]
+    Devices(Vec<String>),
+    /// All devices of the tenant whose uids begin with this text, now and later: 1 to 64 of `A-Z a-z 0-9 _ . -`.
+    #[schema(example = json!({"prefix": "meter-"}))]
+    Prefix(String),
+}
 
 /// A device's credential, without its secret.
 #[derive(Serialize, ToSchema)]
@@ -17,6 +31,9 @@ pub(in crate::rest) struct Credential {
     pub(in crate::rest) certificate: Option<Certificate>,
     /// Whether the credential is valid now.
     pub(in crate::rest) active: bool,
+    /// The devices that the credential speaks for besides its own, which is a gateway then; null for any other device.
+    #[schema(value_type = Option<Behind>)]
+    pub(in crate::rest) behind: Option<gateway::Behind>,
     /// When the credential was issued.
     pub(in crate::rest) created_at: DateTime<Utc>,
     /// Who issued the credential: the id of a user or of an API key.
@@ -54,6 +71,7 @@ impl From<issue::Credential> for Credential {
             credential_id: credential.credential_id,
             certificate: credential.certificate.map(Into::into),
             active: credential.active,
+            behind: credential.behind,
             created_at: credential.created_at,
             created_by: credential.created_by,
             expires_at: credential.expires_at,

@@ -1,24 +1,27 @@
 //! Checks a device's user name and its password, or its certificate, with one indexed query. A wrong password and a device
 //! that does not exist take the same path.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use fleetlog_access::Error;
 use fleetlog_aggregates::device::EventType;
+use fleetlog_aggregates::gateway::Behind;
 use sqlx::Row;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::known::{Known, Shown};
 use super::secret::Hash;
-use super::{Credentials, Device};
+use super::{Credentials, Device, Speaker};
 use crate::instruments;
 
 /// A device that has logged in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
-    /// The device.
-    pub device: Device,
+    /// The device, and those behind it.
+    pub speaker: Speaker,
     /// The credential that the device used.
     pub credential_id: Uuid,
     /// When the credential expires; `None` means never.
@@ -33,6 +36,7 @@ struct Good {
     credential_id: Uuid,
     expires_at: Option<DateTime<Utc>>,
     has_session: bool,
+    speaker: Speaker,
 }
 
 impl Credentials {
@@ -63,9 +67,9 @@ impl Credentials {
         }
         let (mut admitted, mut all) = (None, vec![]);
         // Compare every one, so that the time does not reveal which one matched.
-        for Good { known, credential_id, expires_at, has_session } in self.good(&device).await? {
+        for Good { known, credential_id, expires_at, has_session, speaker } in self.good(&device).await? {
             if shown.is(&known) {
-                admitted = Some(Admitted { device: device.clone(), credential_id, expires_at, has_session });
+                admitted = Some(Admitted { speaker, credential_id, expires_at, has_session });
             }
             all.push(known);
         }
@@ -76,9 +80,9 @@ impl Credentials {
         Ok(admitted)
     }
 
-    /// Whether a device has a valid credential.
-    pub async fn may_be_here(&self, device: &Device) -> Result<bool, Error> {
-        Ok(!self.good(device).await?.is_empty())
+    /// Whom the valid credentials of a device speak for, each. None if it has none.
+    pub async fn speakers(&self, device: &Device) -> Result<Vec<Speaker>, Error> {
+        Ok(self.good(device).await?.into_iter().map(|good| good.speaker).collect())
     }
 
     /// The credentials of a device that are valid now.
@@ -91,11 +95,16 @@ impl Credentials {
             .fetch_all(self.0.log.pool())
             .await?;
         let read = |row: sqlx::postgres::PgRow| {
+            let behind: Option<Json<Behind>> = row.try_get("behind")?;
             Ok(Good {
                 known: Known::from_row(&row)?,
                 credential_id: row.try_get("credential_id")?,
                 expires_at: row.try_get("expires_at")?,
                 has_session: row.try_get("has_session")?,
+                speaker: Speaker {
+                    device: device.clone(),
+                    behind: behind.map(|Json(behind)| Arc::new(behind)),
+                },
             })
         };
         rows.into_iter().map(read).collect()
@@ -105,6 +114,7 @@ impl Credentials {
 /// Finds the device's rows by their index first; the function then checks each by its key.
 const GOOD: &str = "
     SELECT credential.secret_hash, credential.certificate_sha256, credential.certificate_subject, credential_id,
-        good.expires_at, EXISTS (SELECT FROM device_sessions WHERE username = $1 || '/' || $2) AS has_session
+        good.expires_at, credential.behind,
+        EXISTS (SELECT FROM device_sessions WHERE username = $1 || '/' || $2) AS has_session
     FROM device_credentials AS credential JOIN good_device_credentials($3) AS good USING (credential_id)
     WHERE credential.tenant = $1 AND credential.uid = $2 AND credential.revoked_at IS NULL";

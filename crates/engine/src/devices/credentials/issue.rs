@@ -4,10 +4,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_aggregates::device::{
     self, Certificate, Command, Device as Aggregate, Event, EventType, Status,
 };
+use fleetlog_aggregates::gateway::Behind;
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::{Actor, Committed, ExecuteError, Metadata};
 use fleetlog_event_log::record::{Decision, Recorder};
 use sqlx::postgres::PgRow;
+use sqlx::types::Json;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
@@ -32,6 +34,8 @@ pub struct Wish {
     pub expires_at: Option<DateTime<Utc>>,
     /// How long from now the device's other credentials stay valid; `None` leaves them as they are.
     pub revoke_others_in: Option<TimeDelta>,
+    /// The devices that it speaks for besides its own, which is a gateway then.
+    pub behind: Option<Behind>,
 }
 
 /// A new credential. Its secret, if it has one, is known only now.
@@ -54,6 +58,8 @@ pub struct Credential {
     pub certificate: Option<Certificate>,
     /// Whether the credential is valid now.
     pub active: bool,
+    /// The devices that it speaks for besides its own, which is a gateway then.
+    pub behind: Option<Behind>,
     /// When the credential was issued.
     pub created_at: DateTime<Utc>,
     /// Who issued the credential: the id of a user or of an API key.
@@ -72,6 +78,7 @@ impl FromRow<'_, PgRow> for Credential {
             credential_id: row.try_get("credential_id")?,
             certificate: certificate(row)?,
             active: row.try_get("active")?,
+            behind: row.try_get::<Option<Json<_>>, _>("behind")?.map(|Json(behind)| behind),
             created_at: row.try_get("created_at")?,
             created_by: row.try_get("created_by")?,
             expires_at: row.try_get("expires_at")?,
@@ -101,6 +108,7 @@ pub async fn issue(
             certificate: certificate.clone(),
             expires_at: wish.expires_at,
             revoke_others: wish.revoke_others_in.map(|overlap| at + overlap),
+            behind: wish.behind.clone(),
             at,
         },
         Some(hash),
@@ -176,7 +184,10 @@ async fn write(
 ) -> Result<(), fleetlog_event_log::Error> {
     for event in decision.events() {
         let query = match (event, hash) {
-            (Event::DeviceCredentialIssued { credential_id, expires_at, certificate }, Some(hash)) => {
+            (
+                Event::DeviceCredentialIssued { credential_id, expires_at, certificate, behind },
+                Some(hash),
+            ) => {
                 let (sha256, subject) = match certificate {
                     Some(Certificate::Sha256(digits)) => (Some(digits), None),
                     Some(Certificate::Subject(subject)) => (None, Some(subject)),
@@ -190,6 +201,7 @@ async fn write(
                     .bind(actor.to_string())
                     .bind(sha256)
                     .bind(subject)
+                    .bind(behind.as_ref().map(Json))
             }
             (Event::DeviceCredentialRevoked { credential_id, from: None }, _) => {
                 sqlx::query(REVOKE).bind(credential_id)
@@ -212,8 +224,8 @@ async fn write(
 
 const INSERT: &str = "
     INSERT INTO device_credentials (credential_id, expires_at, secret_hash, sequence, created_by,
-        certificate_sha256, certificate_subject, tenant, uid)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        certificate_sha256, certificate_subject, behind, tenant, uid)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
 const REVOKE: &str = "
     UPDATE device_credentials SET revoked_at = clock_timestamp()
@@ -223,8 +235,8 @@ const EXPIRE: &str = "
     UPDATE device_credentials SET expires_at = $2 WHERE credential_id = $1 AND tenant = $3 AND uid = $4";
 
 const LIST: &str = "
-    SELECT credential_id, certificate_sha256, certificate_subject, created_at, created_by, expires_at, revoked_at,
-        last_used_at,
+    SELECT credential_id, certificate_sha256, certificate_subject, behind, created_at, created_by, expires_at,
+        revoked_at, last_used_at,
         EXISTS (
             SELECT FROM good_device_credentials($4) AS good
             WHERE good.credential_id = credential.credential_id) AS active

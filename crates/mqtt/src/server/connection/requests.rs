@@ -15,7 +15,7 @@ use super::{Connection, Done, Parting, Task};
 use crate::instruments;
 use crate::protocol::{Ack, Grant, Incoming, Unsent, Version, Violation, Wanted};
 use crate::server::auth::Access;
-use crate::server::limits::{SUBSCRIPTIONS, Share, UNRELEASED_AT_ONCE, UNRELEASED_BYTES};
+use crate::server::limits::{Share, UNRELEASED_AT_ONCE, UNRELEASED_BYTES};
 use crate::server::subscriptions::{Listener, Subscription};
 
 impl<S> Connection<S> {
@@ -160,7 +160,7 @@ impl<S> Connection<S> {
         }
         // A second subscription to a topic takes the place of the first.
         self.unsubscribe(&wanted.filter);
-        if self.subscriptions.len() >= SUBSCRIPTIONS {
+        if self.subscriptions.len() >= self.access.most_subscriptions() {
             return Grant::TooMany;
         }
         let listener = Listener {
@@ -187,7 +187,7 @@ impl<S> Connection<S> {
     /// listened to. Whoever listens for several speaks for devices that may be there or not.
     pub(super) fn note_device(&mut self) {
         let device = match (&self.access, &self.subscriptions[..]) {
-            (Access::Device { device, .. }, _) => Some(device.clone()),
+            (Access::Device { speaker, .. }, _) => Some(speaker.device.clone()),
             (Access::Anyone, [only]) => {
                 Topic::parse(&only.topic).map(|Topic { tenant, uid, .. }| Device { tenant, uid })
             }
