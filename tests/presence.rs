@@ -5,6 +5,7 @@ mod wills;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use fleetlog_api::Settings;
 use fleetlog_engine::devices::connections::Connections;
 use fleetlog_engine::devices::credentials::Device as Name;
@@ -57,11 +58,20 @@ impl Fleet {
         assert_eq!((&listed["items"][0]["uid"], &listed["total"]), (&json!("dev-01"), &json!(1)), "{listed}");
         let answer = self.api.ask(r#"{ device(uid: "dev-01") { status } }"#).await;
         assert_eq!(answer["data"]["device"]["status"], status.to_uppercase(), "{answer}");
-        let now = self.api.log.now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+        let now = self.now().await;
         let then = self.api.get(&format!("/devices/dev-01?as_of={now}")).await.json();
         assert_eq!(then["status"], status, "{then}");
         let then = self.api.get(&format!("/devices?status={status}&as_of={now}")).await.json();
         assert_eq!(then["items"][0]["uid"], "dev-01", "{then}");
+    }
+
+    /// The time, by the database's clock.
+    async fn now(&self) -> String {
+        let now: DateTime<Utc> = sqlx::query_scalar("SELECT clock_timestamp()")
+            .fetch_one(&mut self.node.owner().await)
+            .await
+            .expect("the time");
+        now.to_rfc3339_opts(SecondsFormat::Micros, true)
     }
 
     /// The flags of the device's messages, in order.
@@ -172,7 +182,7 @@ async fn an_answer_to_a_command_is_a_sign_of_life() {
     assert_eq!(sorted["items"][0]["last_seen_at"], after["last_seen_at"]);
     for query in ["devices/dev-01", "devices?sort=-last_seen_at"] {
         let mark = if query.contains('?') { '&' } else { '?' };
-        let now = fleet.api.log.now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+        let now = fleet.now().await;
         let then = fleet.api.get(&format!("/{query}{mark}as_of={now}")).await.json();
         let then = then.get("items").map_or(&then, |items| &items[0]);
         assert_eq!(then["last_seen_at"], after["last_seen_at"], "{query}");
@@ -225,6 +235,18 @@ async fn a_device_has_a_threshold_of_its_own() {
     }
     assert!(set(Value::Null).await.status.is_success());
     fleet.is("offline").await;
+    let by_graphql = async |within: &str| {
+        let change = format!(r#"changeDevice(uid: "dev-01", input: {{ {within} }}) {{ position }}"#);
+        fleet.api.ask(&format!("mutation {{ {change} }}")).await["data"]["changeDevice"]["position"]
+            .is_string()
+    };
+    assert!(by_graphql("onlineWithinS: 3600").await);
+    fleet.is("online").await;
+    assert!(by_graphql(r#"name: "pump""#).await);
+    fleet.is("online").await;
+    assert!(by_graphql("onlineWithinS: null").await);
+    fleet.is("offline").await;
+    assert!(!by_graphql("onlineWithinS: 0").await && !by_graphql("").await, "refused");
     assert_eq!(fleet.device().await["online_within_s"], Value::Null);
     assert_eq!(set(Value::Null).await.json()["position"], Value::Null, "nothing to change");
 }

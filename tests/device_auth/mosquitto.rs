@@ -127,6 +127,35 @@ async fn the_acl_file_holds_each_device_to_its_topics_at_a_mosquitto() {
 }
 
 #[tokio::test]
+async fn a_gateway_gets_its_credential_from_the_command_line_and_the_acl_file_has_its_devices() {
+    let fleet = Fleet::start().await;
+    let gateway = async |uid: &str, behind: [&str; 2]| {
+        let printed = device(&fleet, &[&["gateway", "--uid", uid], &behind[..]].concat()).await;
+        let (username, password) = printed.trim_end().split_once(',').expect("a user name and a password");
+        Credential { id: String::new(), username: username.to_owned(), password: password.to_owned() }
+    };
+    let named = gateway("gw-1", ["--devices", "meter-1,meter-2"]).await;
+    let alike = gateway("gw-2", ["--prefix", "meter-"]).await;
+    for gateway in [&named, &alike] {
+        fleet.connect(V5, "any", gateway).await.report("t0/devices/meter-2/telemetry", "{}").await;
+    }
+    let both = try_device(&fleet, &["gateway", "--uid", "gw-3", "--devices", "a", "--prefix", "a"]).await;
+    assert!(!both.status.success());
+    assert!(!try_device(&fleet, &["gateway", "--uid", "gw-3"]).await.status.success());
+    fleet.api.catch_up().await;
+    let acl = device(&fleet, &["acl"]).await;
+    let topics = |user: &str| {
+        let (_, own) = acl.split_once(&format!("\nuser {user}\n")).expect("the user");
+        let own = own.split_once("\n\n").map_or(own, |(own, _)| own);
+        own.lines().filter_map(|line| line.strip_suffix("/telemetry").map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let write =
+        |uids: &[&str]| uids.iter().map(|uid| format!("topic write t0/devices/{uid}")).collect::<Vec<_>>();
+    assert_eq!(topics("t0/gw-1"), write(&["gw-1", "meter-1", "meter-2"]));
+    assert_eq!(topics("t0/gw-2"), write(&["gw-2", "meter-2"]), "those that are registered");
+}
+
+#[tokio::test]
 async fn a_fleet_gets_its_credentials_from_the_command_line_and_is_simulated_with_them() {
     let fleet = Fleet::start().await;
     let directory = tempfile::tempdir().expect("a directory");

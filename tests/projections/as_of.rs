@@ -87,8 +87,8 @@ async fn happens(log: &EventLog, nth: usize) -> Lane {
             return Lane::Telemetry;
         }
         3 => {
-            execute(log, &stream, update(Change { name: Some("Ölpumpe 3%".into()), ..Change::default() }))
-                .await
+            let name = Some("Ölpumpe 3%".into());
+            execute(log, &stream, update(Change { name, ..Change::default() })).await;
         }
         4 => {
             let online_within = Some(OnlineWithin::Seconds(3600));

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
+use fleetlog_aggregates::command::Event as Answer;
+use fleetlog_aggregates::device::{Change, Command, OnlineWithin};
 use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::{Event, EventLog, Lane, LogId, Result};
+use fleetlog_projections::devices::{self, Query, Rule, Status};
 use fleetlog_projections::read_model::{Poison, ReadModel, Rows};
 use fleetlog_projections::rebuild::{KEEP_S, Rebuild, Refused, Request, Steer, Step, UnderWay};
 use fleetlog_projections::status::{ProjectionStatus, State};
@@ -16,8 +19,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::windows::untidy;
-use super::{Running, append, assert_equal_to_the_fold_of_the_log, reading};
-use crate::support::{Database, eventually, fill_the_disk, free_the_disk};
+use super::{
+    Running, append, assert_equal_to_the_fold_of_the_log, execute, reading, register, status as said,
+};
+use crate::support::{Database, eventually, fill_the_disk, free_the_disk, t0};
 
 fn by_fleetlog() -> Metadata {
     Metadata::by(Actor::Fleetlog)
@@ -92,6 +97,70 @@ async fn a_rebuilt_read_model_equals_the_live_one_and_takes_its_place() {
         assert_eq!(differences, 0, "{projection}");
         assert!(rows > 0 || projection == "commands", "{projection}");
     }
+    running.stop().await;
+}
+
+/// An answer of a device to a command, or what the dispatcher says of one.
+async fn answer(log: &EventLog, cmd_id: &str, actor: Actor, event: Answer) {
+    let stream = format!("t0/{cmd_id}").parse().expect("a stream");
+    let recorded = log.record(move |recorder| {
+        Box::pin(async move { recorder.append("Command", &stream, &event, &Metadata::by(actor)).await })
+    });
+    recorded.await.map_err(|error: fleetlog_event_log::Error| error).expect("recorded");
+}
+
+#[tokio::test]
+async fn what_devices_answer_and_say_about_themselves_is_folded_the_same_in_every_order_and_by_the_log_itself()
+ {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let running = Running::start(&log);
+    let device = |uid: &str| Actor::Device(uid.parse().expect("a uid"));
+    let update = |seconds| {
+        let online_within = Some(OnlineWithin::from(seconds));
+        Command::Update(Change { online_within, ..Change::default() })
+    };
+    for uid in ["asleep", "gone", "back", "silent", "dull"] {
+        register(&log, uid, None).await;
+    }
+    let now = Utc::now();
+    append(&log, vec![reading("gone", 1, now, r#""t":1"#), said("gone", "offline")]).await;
+    append(&log, vec![said("back", "offline"), reading("back", 1, now, r#""t":1"#)]).await;
+    append(&log, vec![said("dull", "online"), said("silent", "0"), said("unregistered", "0")]).await;
+    execute(&log, "t0/asleep", update(Some(3600))).await;
+    execute(&log, "t0/dull", update(Some(60))).await;
+    execute(&log, "t0/dull", update(None)).await;
+    answer(&log, "c1", device("asleep"), Answer::CommandAcknowledged { result: None }).await;
+    answer(&log, "c2", Actor::Dispatcher, Answer::CommandFailed { error: None }).await;
+    answer(&log, "c3", device("unregistered"), Answer::CommandFailed { error: None }).await;
+    running.catch_up().await;
+    let shown = |log: EventLog| async move {
+        let rule = Rule { at: log.now(), within: Duration::from_mins(10) };
+        let query = Query::default();
+        let page = devices::list(&t0(&log), &query, rule).await.expect("listed");
+        let shown = page.items.into_iter().map(|device| {
+            let status = (device.uid.to_string(), device.status, device.last_seen_at.is_some());
+            (status, device.online_within_s, device.messages, device.last_reading.is_some())
+        });
+        shown.collect::<Vec<_>>()
+    };
+    let expected = [
+        (("asleep", Status::Online, true), Some(3600), 0, false),
+        (("back", Status::Online, true), None, 2, true),
+        (("dull", Status::Online, true), None, 1, false),
+        (("gone", Status::Offline, true), None, 2, true),
+        (("silent", Status::Offline, false), None, 1, false),
+    ];
+    let expected = expected.map(|((uid, status, seen), within, messages, read)| {
+        ((uid.to_owned(), status, seen), within, messages, read)
+    });
+    assert_eq!(shown(log.clone()).await, expected);
+    let (rows, differences) = verified(&log, &running.handle, "devices").await;
+    assert_eq!((rows, differences), (6, 0), "the unregistered one has a row, too");
+    begin(&running.handle, "devices").await.expect("begun");
+    let rebuilt = ended(&running.handle, "devices").await;
+    assert_eq!((rebuilt.step, rebuilt.differences), (Step::Swapped, Some(0)));
+    assert_eq!(shown(log.clone()).await, expected);
     running.stop().await;
 }
 

@@ -56,8 +56,8 @@ fn issued(n: u128, expires: Option<i64>) -> Event {
 }
 
 /// The devices `m-0` and so on.
-fn meters(count: usize) -> Option<Behind> {
-    Some(Behind::Devices((0..count).map(|n| format!("m-{n}").parse().expect("a uid")).collect()))
+fn meters(count: usize) -> Behind {
+    Behind::Devices((0..count).map(|n| format!("m-{n}").parse().expect("a uid")).collect())
 }
 
 fn revoked(n: u128, from: Option<i64>) -> Event {
@@ -155,6 +155,7 @@ fn a_registered_device_gets_a_credential_that_ends_later_or_never() {
 #[test]
 fn a_gateways_credential_speaks_for_up_to_a_thousand_devices_or_a_prefix() {
     let issue = |behind| Command::IssueCredential {
+        certificate: None,
         credential_id: id(1),
         expires_at: None,
         revoke_others: None,
@@ -163,14 +164,18 @@ fn a_gateways_credential_speaks_for_up_to_a_thousand_devices_or_a_prefix() {
     };
     let device = given([registered()]);
     for (behind, is_taken) in [
-        (meters(0), false),
-        (meters(1), true),
-        (meters(1000), true),
-        (meters(1001), false),
+        (Some(meters(0)), false),
+        (Some(meters(1)), true),
+        (Some(meters(1000)), true),
+        (Some(meters(1001)), false),
         (Some(Behind::Prefix("m-".parse().expect("a prefix"))), true),
     ] {
-        let expected =
-            Event::DeviceCredentialIssued { credential_id: id(1), expires_at: None, behind: behind.clone() };
+        let expected = Event::DeviceCredentialIssued {
+            credential_id: id(1),
+            expires_at: None,
+            certificate: None,
+            behind: behind.clone(),
+        };
         assert_eq!(device.decide(issue(behind)).ok(), is_taken.then(|| vec![expected]));
     }
 }
@@ -219,7 +224,12 @@ fn no_credential_outlives_a_decommissioning() {
 }
 
 fn issued_for(n: u128, certificate: Certificate) -> Event {
-    Event::DeviceCredentialIssued { credential_id: id(n), expires_at: None, certificate: Some(certificate) }
+    Event::DeviceCredentialIssued {
+        credential_id: id(n),
+        expires_at: None,
+        certificate: Some(certificate),
+        behind: None,
+    }
 }
 
 #[test]
@@ -228,6 +238,7 @@ fn a_certificate_is_a_whole_fingerprint_or_a_subject() {
         let certificate = Some(certificate.normal());
         let (expires_at, revoke_others) = (None, None);
         let command = Command::IssueCredential {
+            behind: None,
             credential_id: id(1),
             certificate,
             expires_at,
@@ -294,7 +305,12 @@ fn the_stored_form_of_every_event_stays_readable() {
         ),
         (
             r#"{"DeviceCredentialIssued":{"credential_id":"00000000-0000-0000-0000-000000000007","behind":{"devices":["m-0"]}}}"#,
-            Event::DeviceCredentialIssued { credential_id: id(7), expires_at: None, certificate: None, behind: meters(1) },
+            Event::DeviceCredentialIssued {
+                credential_id: id(7),
+                expires_at: None,
+                certificate: None,
+                behind: Some(meters(1)),
+            },
         ),
         (
             r#"{"DeviceCredentialRevoked":{"credential_id":"00000000-0000-0000-0000-000000000007"}}"#,

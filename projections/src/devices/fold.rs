@@ -72,7 +72,10 @@ impl Fold {
         match &*event.aggregate_type {
             telemetry::AGGREGATE_TYPE => self.add_reading(event),
             device::Device::TYPE => self.add_change(event),
-            Command::TYPE => self.add_answer(event),
+            Command::TYPE => {
+                self.add_answer(event);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -116,18 +119,17 @@ impl Fold {
     }
 
     /// A device that answers a command is there. Its stream is the command's, so the event's actor names it.
-    fn add_answer(&mut self, event: &Event) -> Result<(), Poison> {
+    fn add_answer(&mut self, event: &Event) {
         if !command::Event::ANSWERS.contains(&&*event.event_type) {
-            return Ok(());
+            return;
         }
         let (Some(Actor::Device(uid)), Some((tenant, _))) =
             (event.metadata.actor(), split_aggregate_id(&event.aggregate_id))
         else {
-            return Ok(());
+            return;
         };
         let life = self.lives.entry(format!("{tenant}/{uid}")).or_default();
         life.answered_at = life.answered_at.max(Some(event.recorded_at));
-        Ok(())
     }
 
     pub(super) fn size(&self) -> usize {

@@ -164,7 +164,7 @@ mod tests {
             heard_at: connected.map(|(_, heard)| at(heard)),
         };
         let (last_seen_at, offline_at) = (seen.map(at), offline.map(at));
-        let rule = Rule { at: at(0), within: Duration::from_secs(60) };
+        let rule = Rule { at: at(0), within: Duration::from_mins(1) };
         rule.is_online(&Signs { last_seen_at, offline_at, connected, online_within_s: own })
     }
 
