@@ -260,7 +260,7 @@ pub struct Service {
     /// removes nothing. Several nodes need a place that all of them reach.
     #[arg(long, env = "FLEETLOG_ARCHIVE", value_name = "PLACE")]
     pub archive: Option<Place>,
-    /// How many seconds after its last message a device counts as offline.
+    /// How many seconds after its last sign of life a device counts as offline, unless it has a threshold of its own.
     #[arg(long, env = "FLEETLOG_ONLINE_WITHIN", default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub online_within: u32,
     /// Web origins that may call the API from a browser, separated by commas.
