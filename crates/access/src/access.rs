@@ -22,7 +22,9 @@ use super::sessions::Sessions;
 use super::sign_up::SignUp;
 use super::signing_keys::SigningKeys;
 use super::tenants::Tenants;
+use super::tickets::Tickets;
 use super::tiers::Tiers;
+use super::watches::Watches;
 
 /// What an operator can set about users and their sessions.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +42,10 @@ pub struct Access {
     pub quota: Quota,
     /// Who is calling.
     pub callers: Callers,
+    /// Callers who have a stream open.
+    pub watches: Watches,
+    /// Tickets that open streams.
+    pub tickets: Tickets,
     /// What was refused.
     pub denials: Denials,
     /// Logging in.
@@ -76,9 +82,12 @@ impl Access {
         let quota = Quota::new(log().pool().clone(), log().clock().clone());
         let sessions = Sessions::new(log(), signing_keys.clone());
         let (api_keys, policies) = (ApiKeys::new(log()), PolicyCache::new(log()));
+        let callers = Callers::new(sessions.clone(), api_keys, policies, Decisions::default());
         Self {
             log: log(),
-            callers: Callers::new(sessions.clone(), api_keys, policies, Decisions::default()),
+            watches: Watches::new(callers.clone()),
+            tickets: Tickets::new(log().pool().clone()),
+            callers,
             denials: Denials::new(log()),
             logins: Logins::new(log(), sessions.clone(), passwords(), attempts()),
             sessions,

@@ -132,6 +132,8 @@ actions! {
     ProjectionsWrite = "projections.write",
     /// Read the service's own counters.
     MetricsRead = "metrics.read",
+    /// Follow what happens; each event then asks for the action that reads it.
+    StreamsFollow = "streams.follow",
     /// Ask the `GraphQL` endpoint; each of its fields then asks for its own action.
     GraphqlQuery = "graphql.query",
 }

@@ -133,6 +133,7 @@ mod tests {
         projections.read: admin operator analyst auditor
         projections.write: admin analyst
         metrics.read: admin operator
+        streams.follow: admin operator analyst auditor viewer
         graphql.query: admin operator analyst auditor viewer
         ");
     }

@@ -10,6 +10,17 @@ use super::policy::cache::PolicyCache;
 use super::principal::Principal;
 use super::sessions::Sessions;
 
+/// What a caller goes on calling with, for as long as a stream is open. Not `Debug`: a token is a secret.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Credential {
+    /// An access token, which ends before its session does.
+    Token(String),
+    /// A session, of a browser with its cookie.
+    Session(Uuid),
+    /// An API key of a tenant.
+    Key(Tenant, Uuid),
+}
+
 /// Finds the caller of each request, in all tenants: a request says which tenant it is about by its token only. Cheap to
 /// clone.
 #[derive(Clone)]
@@ -49,6 +60,15 @@ impl Callers {
     pub async fn key(&self, tenant: &Tenant, key_id: Uuid) -> Result<Option<Principal>, Error> {
         let key = self.api_keys.of(key_id).await?;
         self.ruled(key.filter(|key| key.tenant == *tenant)).await
+    }
+
+    /// Who a credential stands for now; `None` if it is good no more.
+    pub async fn again(&self, credential: &Credential) -> Result<Option<Principal>, Error> {
+        match credential {
+            Credential::Token(token) => self.with_bearer(token).await,
+            Credential::Session(session_id) => self.ruled(self.sessions.in_session(*session_id).await?).await,
+            Credential::Key(tenant, key_id) => self.key(tenant, *key_id).await,
+        }
     }
 
     /// Adds the policies. Without them a principal is refused wherever they might have a say.

@@ -20,7 +20,7 @@ pub const AT_ONCE: i64 = 1000;
 
 /// What is deleted, and when. A session carries its refresh tokens along. What lies further ahead than it could was stored
 /// while Postgres's clock was ahead, and is worth nothing.
-const OVER: [(&str, &str); 3] = [
+const OVER: [(&str, &str); 4] = [
     (
         "sessions",
         "expires_at < clock_timestamp() - interval '30 days' OR expires_at > clock_timestamp() + interval '8 days'",
@@ -28,6 +28,10 @@ const OVER: [(&str, &str); 3] = [
     (
         "mail_tokens",
         "expires_at < clock_timestamp() - interval '1 day' OR expires_at > clock_timestamp() + interval '8 days'",
+    ),
+    (
+        "stream_tickets",
+        "expires_at < clock_timestamp() - interval '1 hour' OR expires_at > clock_timestamp() + interval '1 day'",
     ),
     (
         "known_origins",

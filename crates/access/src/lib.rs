@@ -80,9 +80,11 @@ pub mod signing_keys;
 pub mod starter_types;
 pub mod strangers;
 pub mod tenants;
+pub mod tickets;
 pub mod tiers;
 mod tokens;
 pub mod users;
+pub mod watches;
 pub mod who;
 
 pub use access::{Access, Settings};
