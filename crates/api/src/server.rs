@@ -5,6 +5,7 @@
 //! - [`connections`]: the open connections, and which one makes room for another
 //! - [`socket`]: a socket whose peer must keep reading
 //! - [`streams`]: the answers of an HTTP/2 connection, each of which its peer must keep reading
+//! - [`upgrades`]: connections that have become WebSockets
 //! - [`held`]: a body that holds something until it is sent or dropped
 
 mod connection;
@@ -12,6 +13,7 @@ mod connections;
 pub(crate) mod held;
 pub(crate) mod socket;
 mod streams;
+pub(crate) mod upgrades;
 
 use std::future::poll_fn;
 use std::io;
@@ -28,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::rest::proxies::Proxies;
 use connections::Connections;
+use upgrades::Upgrades;
 
 /// The application protocols (ALPN) of a listener with TLS, the best first.
 pub const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
@@ -92,7 +95,7 @@ impl From<TcpListener> for Listener {
     }
 }
 
-/// Serves until `shutdown`, then waits for as long as the limits say for open requests to end, and cuts the others off. When it returns,
+/// Serves until `shutdown`, then waits for as long as the limits say for open requests and WebSockets to end, and cuts the others off. When it returns,
 /// no connection is left. The limits hold for all listeners together.
 pub async fn serve(
     listeners: Vec<Listener>,
@@ -107,7 +110,7 @@ pub async fn serve(
         NO_ROOM.len(),
     );
     let (drain, stopping) = (limits.drain, CancellationToken::new());
-    let connections = Connections::new(limits);
+    let (connections, upgrades) = (Connections::new(limits), Upgrades::default());
     let mut serving = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -122,8 +125,8 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer, tls)) => match connections.admit(peer.ip()) {
                 Ok(place) => {
-                    let (router, stopping) = (router.clone(), stopping.clone());
-                    serving.spawn(connection::serve(stream, tls, peer, place, router, stopping));
+                    let (router, stopping, upgrades) = (router.clone(), stopping.clone(), upgrades.clone());
+                    serving.spawn(connection::serve(stream, tls, peer, place, router, stopping, upgrades));
                 }
                 // Nobody waits for the client to read it. Over TLS it could not.
                 Err(_) if tls.is_some() => {}
@@ -142,10 +145,12 @@ pub async fn serve(
         while let Some(ended) = serving.join_next().await {
             note_end(ended);
         }
+        upgrades.ended().await;
     };
     let _ = tokio::time::timeout(drain, all).await;
     // What has not ended by now is cut off, and has ended when this returns.
     serving.shutdown().await;
+    upgrades.cut_off().await;
     Ok(())
 }
 

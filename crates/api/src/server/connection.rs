@@ -27,6 +27,7 @@ use super::connections::Place;
 use super::held::hold;
 use super::socket::{self, Handover, Socket};
 use super::streams::{Answers, Streams};
+use super::upgrades::Upgrades;
 use super::{MAX_HEAD, PROTOCOLS};
 use crate::instruments;
 
@@ -46,13 +47,14 @@ pub(super) async fn serve(
     place: Place,
     router: Router,
     stopping: CancellationToken,
+    upgrades: Upgrades,
 ) {
     // Answers are written whole, so nothing is gained by waiting for more.
     let _ = stream.set_nodelay(true);
     let place = Arc::new(place);
     let handover = Handover::default();
     let socket = Socket::new(stream, place.limits().unread, handover.clone());
-    let requests = Requests { peer, place: Arc::clone(&place), router, handover };
+    let requests = Requests { peer, place: Arc::clone(&place), router, handover, upgrades };
     let serving = async {
         let Some(tls) = tls else { return http_1(socket, requests, stopping).await };
         let greeting = timeout(place.limits().head, tls.accept(socket)).await;
@@ -80,6 +82,7 @@ struct Requests {
     place: Arc<Place>,
     router: Router,
     handover: Handover,
+    upgrades: Upgrades,
 }
 
 impl Requests {
@@ -88,6 +91,7 @@ impl Requests {
         let mut request = Request::from(request.map(Body::new));
         request.extensions_mut().insert(ConnectInfo(self.peer));
         request.extensions_mut().insert(self.handover);
+        request.extensions_mut().insert(self.upgrades.of(&self.place));
         self.router.oneshot(request).await.map(|response| hold(response, busy))
     }
 }
