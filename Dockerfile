@@ -14,6 +14,7 @@ COPY crates/embedded/Cargo.toml crates/embedded/Cargo.toml
 COPY crates/engine/Cargo.toml crates/engine/Cargo.toml
 COPY crates/http-client/Cargo.toml crates/http-client/Cargo.toml
 COPY crates/lab/Cargo.toml crates/lab/Cargo.toml
+COPY crates/live/Cargo.toml crates/live/Cargo.toml
 COPY crates/mqtt/Cargo.toml crates/mqtt/Cargo.toml
 COPY crates/proof/Cargo.toml crates/proof/Cargo.toml
 COPY crates/tls/Cargo.toml crates/tls/Cargo.toml

@@ -3,13 +3,14 @@
 use fleetlog_event_log::instrument::Instrument;
 
 /// A crate's instruments, under what they are about, in the order in which data flows.
-pub const AREAS: [(&str, &[Instrument]); 7] = [
+pub const AREAS: [(&str, &[Instrument]); 8] = [
     ("MQTT", fleetlog_mqtt::instruments::INSTRUMENTS),
     ("Ingest and commands", fleetlog_engine::instruments::INSTRUMENTS),
     ("Proof", fleetlog_proof::instruments::INSTRUMENTS),
     ("Projections", fleetlog_projections::instruments::INSTRUMENTS),
     ("Archive", fleetlog_archive::instruments::INSTRUMENTS),
     ("Access", fleetlog_access::instruments::INSTRUMENTS),
+    ("Live", fleetlog_live::instruments::INSTRUMENTS),
     ("HTTP", fleetlog_api::instruments::INSTRUMENTS),
 ];
 

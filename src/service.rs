@@ -13,7 +13,7 @@ use fleetlog_access as access;
 use fleetlog_access::first_start::Admin;
 use fleetlog_access::{Access, mail, starter_types};
 use fleetlog_aggregates::command_type;
-use fleetlog_api::app::BrokerProbe;
+use fleetlog_api::app::{BrokerProbe, Parts};
 use fleetlog_api::rest::websocket::{NoRoom, Visitor, WebSockets};
 use fleetlog_api::{rest, server as http};
 use fleetlog_archive::{Archiver, Copies, Place};
@@ -24,6 +24,7 @@ use fleetlog_engine::dispatch::outlet::CommandOutlet;
 use fleetlog_engine::ingest::{self, Ingest};
 use fleetlog_event_log::control::ExecuteError;
 use fleetlog_event_log::{EventLog, database};
+use fleetlog_live::Live;
 use fleetlog_mqtt::subscriber::Subscriber;
 use fleetlog_mqtt::{descriptors, publisher, server, subscriber};
 use fleetlog_projections::Projections;
@@ -304,15 +305,16 @@ impl Service {
         starter_types::give_to_all(&log).await?;
         let dispatcher = Dispatcher::new(log.clone(), outlet);
         middle.run("the dispatcher", async move |stop| dispatcher.run(stop).await);
-        let app = fleetlog_api::App::new(
-            log.clone(),
-            projections.clone(),
+        let app = fleetlog_api::App::new(Parts {
+            log: log.clone(),
+            projections: projections.clone(),
+            live: Live::new(log.clone(), edges.stop.clone()),
             access,
             devices,
-            options.metrics,
-            Arc::clone(&broker),
-            options.settings,
-        );
+            metrics: options.metrics,
+            broker: Arc::clone(&broker),
+            settings: options.settings,
+        });
         start_http(listeners, address, app, websockets, &mut edges);
         if let Some(tls) = options.tls {
             edges.run("the watch of the certificate", |stop| tls.certificate.watch(stop));

@@ -25,6 +25,7 @@ mod idle;
 mod ingest;
 mod instruments;
 mod limits;
+mod live;
 mod log;
 mod presence;
 mod projections;

@@ -9,6 +9,7 @@ mod node;
 mod publisher;
 pub(crate) mod s3;
 pub(crate) mod server;
+mod stream;
 mod waiting;
 pub(crate) mod websocket;
 pub(crate) mod witness;
@@ -19,6 +20,7 @@ pub(crate) use database::{Database, fill_the_disk, free_the_disk, log_of};
 pub(crate) use node::Node;
 pub(crate) use publisher::Publisher;
 pub(crate) use server::{Server, binary, tool, url};
+pub(crate) use stream::{Stream, Told};
 pub(crate) use waiting::{LIMIT, eventually, until};
 
 use fleetlog_aggregates::device::{Command, Labels, Registration, Via};

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The crates from the ground up. Each may use those before it, never those after it.
-const FLOORS: [&str; 14] = [
+const FLOORS: [&str; 15] = [
     "fleetlog-embedded",
     "fleetlog-tls",
     "fleetlog-http-client",
@@ -18,6 +18,7 @@ const FLOORS: [&str; 14] = [
     "fleetlog-access",
     "fleetlog-engine",
     "fleetlog-mqtt",
+    "fleetlog-live",
     "fleetlog-api",
     "fleetlog-lab",
     "fleetlog",

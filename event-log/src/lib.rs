@@ -219,6 +219,12 @@ impl TenantLog {
         self.scope.tenant()
     }
 
+    /// A handle for another answer, which may be made of as many rows as this one's.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self { scope: self.scope.anew(), inner: Arc::clone(&self.inner) }
+    }
+
     /// The id of one of the tenant's control streams.
     #[must_use]
     pub fn stream(&self, id: impl ToString) -> StreamId {

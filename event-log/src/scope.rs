@@ -126,6 +126,11 @@ impl OneTenant {
         Self { tenant, requests, spent: Arc::default() }
     }
 
+    /// The same tenant's rows, for another answer.
+    pub(crate) fn anew(&self) -> Self {
+        Self::new(self.tenant.clone(), Arc::clone(&self.requests))
+    }
+
     pub(crate) fn tenant(&self) -> &Tenant {
         &self.tenant
     }

@@ -219,7 +219,12 @@ async fn every_example_of_a_body_is_accepted_and_every_answer_is_as_documented()
         };
         let answered = answer(request).await;
         let is_read = operation.method == Method::GET;
-        let is_taken = answered.status.is_success() || (!is_read && answered.status == StatusCode::CONFLICT);
+        // A plain request opens no WebSocket.
+        let is_socket = operation.described["responses"].get("101").is_some();
+        let is_opened = is_socket && answered.status == StatusCode::UPGRADE_REQUIRED;
+        let is_taken = answered.status.is_success()
+            || is_opened
+            || (!is_read && answered.status == StatusCode::CONFLICT);
         let wrong = (!is_taken && !WANTS_A_SECRET.contains(&id)).then(|| "the example is refused".to_owned());
         faults.note(&fleet, &operation, &answered, "its example", wrong);
         for (status, response) in operation.described["responses"].as_object().expect("responses") {

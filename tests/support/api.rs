@@ -10,6 +10,7 @@ use fleetlog_access::users::User;
 use fleetlog_access::{Access, FirstStart, Role, first_start};
 use fleetlog_aggregates::device::{self, Device, Labels, Via};
 use fleetlog_aggregates::telemetry::{Message, decide};
+use fleetlog_api::app::Parts;
 use fleetlog_api::rest::websocket::{NoRoom, Visitor, WebSockets};
 use fleetlog_api::server::{Limits, serve};
 use fleetlog_api::{App, Settings, rest};
@@ -17,6 +18,7 @@ use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_event_log::control::{Actor, ExecuteError, Metadata};
 use fleetlog_event_log::telemetry::Outcome;
 use fleetlog_event_log::{EventLog, Lane, Log, LogId};
+use fleetlog_live::Live;
 use fleetlog_mqtt::server::{Client, Full};
 use fleetlog_projections::{Handle, Options, Projections};
 use fleetlog_proof::{Custody, Sequencer, read};
@@ -45,7 +47,7 @@ pub(crate) struct Api {
     pub(crate) custody: tempfile::TempDir,
     url: String,
     client: reqwest::Client,
-    _stopping: DropGuard,
+    stopping: DropGuard,
 }
 
 /// An HTTP response.
@@ -102,8 +104,19 @@ impl Api {
         access.quota.load().await.expect("the tiers");
         let devices = Credentials::new(log.clone());
         let metrics = recorder.handle();
-        let app = App::new(log.clone(), handle.clone(), access, devices, metrics, broker, settings);
         let stop = CancellationToken::new();
+        let live = Live::new(log.clone(), stop.child_token());
+        let parts = Parts {
+            log: log.clone(),
+            projections: handle.clone(),
+            live,
+            access,
+            devices,
+            metrics,
+            broker,
+            settings,
+        };
+        let app = App::new(parts);
         tokio::spawn(projections.run(stop.clone()));
         for (_, part) in app.access.background(&stop) {
             tokio::spawn(part);
@@ -132,7 +145,7 @@ impl Api {
             custody: tempfile::tempdir().expect("a folder"),
             url,
             client,
-            _stopping: stop.drop_guard(),
+            stopping: stop.drop_guard(),
         }
     }
 
@@ -148,6 +161,11 @@ impl Api {
         let router = rest::router(self.app.clone(), Some(websockets));
         tokio::spawn(serve(vec![listener.into()], router, limits, node.stop.clone()));
         address
+    }
+
+    /// Stops this API, as a service stops that is told to.
+    pub(crate) fn stop(self) {
+        self.stopping.disarm().cancel();
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -323,5 +341,8 @@ async fn add_users(database: &Database, tenant: &str) {
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.expect("an answer");
     let (status, headers) = (response.status(), response.headers().clone());
-    Answer { status, headers, text: response.text().await.expect("a text") }
+    // A stream has no end.
+    let is_stream = headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
+    let text = if is_stream { String::new() } else { response.text().await.expect("a text") };
+    Answer { status, headers, text }
 }

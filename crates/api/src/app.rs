@@ -11,6 +11,7 @@ use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_engine::devices::credentials::secret::ServiceLogin;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::health::Health;
+use fleetlog_live::Live;
 use fleetlog_projections::devices::Rule;
 use http::HeaderValue;
 use ipnet::IpNet;
@@ -45,6 +46,8 @@ pub struct State {
     pub commands: Commands,
     /// The projections: reads wait for them to reach a position.
     pub projections: fleetlog_projections::Handle,
+    /// The logs, for those who follow them.
+    pub live: Live,
     /// Users, sessions and API keys: finds out who is calling.
     pub access: Access,
     /// The credentials that devices log in with.
@@ -99,18 +102,31 @@ impl Default for Settings {
     }
 }
 
+/// What an [`App`] is put together from.
+pub struct Parts {
+    /// The log of all tenants.
+    pub log: EventLog,
+    /// The projections that run in this process.
+    pub projections: fleetlog_projections::Handle,
+    /// The logs, for those who follow them.
+    pub live: Live,
+    /// Users, sessions and API keys.
+    pub access: Access,
+    /// The credentials that devices log in with.
+    pub devices: Credentials,
+    /// The service's own metrics.
+    pub metrics: PrometheusHandle,
+    /// Tells whether the service is connected to its MQTT broker.
+    pub broker: BrokerProbe,
+    /// The operator's settings.
+    pub settings: Settings,
+}
+
 impl App {
     /// Puts together the state that handlers share.
     #[must_use]
-    pub fn new(
-        log: EventLog,
-        projections: fleetlog_projections::Handle,
-        access: Access,
-        devices: Credentials,
-        metrics: PrometheusHandle,
-        broker: BrokerProbe,
-        settings: Settings,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { log, projections, live, access, devices, metrics, broker, settings } = parts;
         let graphql = Schemas::new(settings.introspection);
         let commands = Commands::default();
         let (health, log) = (log.health().clone(), log.into());
@@ -119,6 +135,7 @@ impl App {
             log,
             commands,
             projections,
+            live,
             access,
             devices,
             shares,

@@ -14,7 +14,7 @@
 //! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]:
 //!   logging in, users, and the keys of programs
 //! - [`devices`], [`credentials`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`], [`windows`],
-//!   [`logs`], [`events`], [`audit`], [`proofs`], [`quarantine`], [`projections`], [`rebuilds`], [`policies`], [`tenants`],
+//!   [`logs`], [`events`], [`streams`], [`sockets`], [`audit`], [`proofs`], [`quarantine`], [`projections`], [`rebuilds`], [`policies`], [`tenants`],
 //!   [`tiers`], [`health`], [`metrics`]: the resources, each with its own `router()`
 //! - [`wire`]: types of the crates below, as REST writes and reads them
 //! - [`websocket`]: opens WebSockets for MQTT, and hands them over
@@ -63,6 +63,8 @@ pub mod registration;
 pub mod sessions;
 pub mod shares;
 pub mod signing_keys;
+pub mod sockets;
+pub mod streams;
 pub mod telemetry;
 pub mod tenants;
 pub mod tiers;
@@ -139,6 +141,8 @@ fn api() -> OpenApiRouter<App> {
         .merge(windows::router())
         .merge(logs::router())
         .merge(events::router())
+        .merge(streams::router())
+        .merge(sockets::router())
         .merge(audit::router())
         .merge(proofs::router())
         .merge(quarantine::router())

@@ -1,17 +1,18 @@
 //! Finds out who is calling, once for each request, before anything else is done for it.
 //!
-//! The caller is found by an access token or an API key in `Authorization: Bearer`, or else by the session's cookie. A
-//! request without any, or with an invalid one, has no caller. The [`door`](crate::door) refuses it, not this layer: a
+//! The caller is found by an access token or an API key in `Authorization: Bearer`, or else by the session's cookie, or where a
+//! stream is opened, by a ticket. A request without any, or with an invalid one, has no caller. The [`door`](crate::door) refuses it, not this layer: a
 //! login that still carries the token of an ended session must succeed.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use fleetlog_access::Principal;
-use http::{HeaderMap, Method, header};
+use fleetlog_access::callers::Credential;
+use fleetlog_access::{Principal, Who};
+use http::{HeaderMap, header};
 
-use super::cookies;
 use super::error::Error;
+use super::{cookies, rate_limits, streams};
 use crate::app::App;
 
 /// Marks a request whose session's cookie is not used, because it does not come from a page of this service.
@@ -20,38 +21,67 @@ pub(super) struct ForeignCookie;
 
 /// Finds out who is calling.
 pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    if is_foreign(&app, request.method(), request.headers()) {
+    if is_foreign(&app, &request) {
         request.extensions_mut().insert(ForeignCookie);
         return next.run(request).await;
     }
-    let principal = match principal(&app, request.headers()).await {
-        Ok(Some(principal)) => principal,
+    let (principal, credential) = match caller(&app, request.headers(), ticket(&request)).await {
+        Ok(Some(caller)) => caller,
         Ok(None) => return next.run(request).await,
         Err(error) => return error.into_response(),
     };
     tracing::Span::current().record("actor", tracing::field::display(principal.actor()));
     request.extensions_mut().insert(principal);
+    request.extensions_mut().insert(credential);
     next.run(request).await
 }
 
-/// Whether a request brings nothing but a cookie with which a page of another origin would change something.
-fn is_foreign(app: &App, method: &Method, headers: &HeaderMap) -> bool {
-    let settings = &app.access.settings;
+/// Whether a request brings nothing but a cookie with which a page of another origin would change something, or open a
+/// WebSocket, which no browser keeps from reading.
+fn is_foreign(app: &App, request: &Request) -> bool {
+    let (settings, headers) = (&app.access.settings, request.headers());
     !headers.contains_key(header::AUTHORIZATION)
-        && !method.is_safe()
+        && (!request.method().is_safe() || headers.contains_key(header::UPGRADE))
         && cookies::token(headers, settings).is_some()
         && !cookies::is_own_page(headers, settings)
 }
 
-async fn principal(app: &App, headers: &HeaderMap) -> Result<Option<Principal>, Error> {
+async fn caller(
+    app: &App,
+    headers: &HeaderMap,
+    ticket: Option<String>,
+) -> Result<Option<(Principal, Credential)>, Error> {
+    let callers = &app.access.callers;
     if headers.contains_key(header::AUTHORIZATION) {
-        return match bearer(headers) {
-            Some(token) => Ok(app.access.callers.with_bearer(token).await?),
-            None => Ok(None),
-        };
+        let Some(token) = bearer(headers) else { return Ok(None) };
+        let principal = callers.with_bearer(token).await?;
+        return Ok(principal.map(|principal| {
+            let credential = match principal.who {
+                Who::User { .. } => Credential::Token(token.to_owned()),
+                Who::Key { key_id, .. } => Credential::Key(principal.tenant.clone(), key_id),
+            };
+            (principal, credential)
+        }));
+    }
+    if let Some(ticket) = ticket {
+        let Some(credential) = app.access.tickets.take(&ticket).await? else { return Ok(None) };
+        let principal = callers.again(&credential).await?;
+        return Ok(principal.map(|principal| (principal, credential)));
     }
     let Some(token) = cookies::token(headers, &app.access.settings) else { return Ok(None) };
-    Ok(app.access.callers.with_refresh_token(&token).await?)
+    let principal = callers.with_refresh_token(&token).await?;
+    Ok(principal.and_then(|principal| match principal.who {
+        // Its token is soon replaced by the next one, and the session goes on.
+        Who::User { session_id, .. } => Some((principal, Credential::Session(session_id))),
+        Who::Key { .. } => None,
+    }))
+}
+
+/// The ticket that opens a stream.
+fn ticket(request: &Request) -> Option<String> {
+    let query = request.uri().query().filter(|_| streams::is_stream(rate_limits::path(request)))?;
+    let mut parameters = form_urlencoded::parse(query.as_bytes());
+    parameters.find(|(name, _)| name == "ticket").map(|(_, ticket)| ticket.into_owned())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

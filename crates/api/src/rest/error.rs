@@ -59,7 +59,7 @@ impl Error {
     }
 
     /// 500: an internal failure. The client is not told the source.
-    pub(super) fn internal(source: impl fmt::Debug + Send + Sync + 'static) -> Self {
+    pub(crate) fn internal(source: impl fmt::Debug + Send + Sync + 'static) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL).because(source)
     }
 
@@ -131,6 +131,12 @@ impl Error {
     /// 403: a page of another origin tries to begin a session.
     pub(super) fn foreign_page() -> Self {
         Self::new(StatusCode::FORBIDDEN, "foreign_page", "a page of another origin cannot do this")
+    }
+
+    /// 429: the tenant has too many streams open, or all tenants together.
+    pub(crate) fn too_many_streams() -> Self {
+        let detail = "too many streams are open: close one, or follow several things over one";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail).soon()
     }
 
     /// 405: a `GraphQL` mutation was sent by GET.
@@ -228,11 +234,16 @@ impl Error {
     }
 }
 
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        error.log();
+        Self { errors: error.fields, ..Self::new(error.status, error.code, error.detail) }
+    }
+}
+
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        self.log();
-        let mut problem = Problem::new(self.status, self.code, self.detail);
-        problem.errors = self.fields;
-        problem.into_pending_response(self.retry_after)
+        let retry_after = self.retry_after;
+        Problem::from(self).into_pending_response(retry_after)
     }
 }

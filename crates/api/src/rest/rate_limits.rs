@@ -85,7 +85,7 @@ pub(super) fn is_exempt(request: &Request) -> bool {
 }
 
 /// The path that a request counts under.
-fn path(request: &Request) -> &str {
+pub(super) fn path(request: &Request) -> &str {
     let matched = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let path = matched.strip_prefix(PREFIX).unwrap_or(matched);
     let alias = ALIASES.into_iter().find(|(alias, _)| *alias == path);

@@ -21,6 +21,7 @@ use super::extract::Peer;
 use super::rate_limits;
 use crate::app::App;
 use crate::instruments;
+use crate::live::seats::Seats;
 use crate::server::held::hold;
 
 /// How many requests run at once, and how many of one tenant.
@@ -40,6 +41,8 @@ pub struct Shares {
     requests: Turns,
     strangers: Turns,
     bytes: Turns,
+    /// The streams that are open.
+    pub(crate) streams: Seats,
 }
 
 impl Default for Shares {
@@ -49,6 +52,7 @@ impl Default for Shares {
             requests: Turns::new(REQUESTS.0, REQUESTS.1),
             strangers: Turns::new(STRANGERS.0, STRANGERS.1),
             bytes: Turns::new(pieces(BYTES.0), pieces(BYTES.1)),
+            streams: Seats::default(),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::rest::cookies;
 use crate::rest::problem::CONTENT_TYPE;
 
 /// The groups of operations.
-const TAGS: [(&str, &str); 15] = [
+const TAGS: [(&str, &str); 16] = [
     ("api-keys", "Keys with which programs call the API without a login."),
     ("audit", "Proof that no event was changed, removed, added or moved, for those who trust nobody."),
     ("auth", "Logging in and out, sessions, and the caller's own account."),
@@ -22,6 +22,7 @@ const TAGS: [(&str, &str); 15] = [
     ("commands", "Commands to devices, batches of them, and the command types that a tenant allows."),
     ("devices", "Devices, and the credentials that they log in with."),
     ("graphql", "The same reads and writes as GraphQL."),
+    ("live", "Streams of what happens, from the log, for as long as a client follows them."),
     ("log", "The log itself: its events, its heads, and the messages that could not become events."),
     ("platform", "Tenants, tiers and signing keys, for the users of the platform's own tenant."),
     ("policies", "Policies in Cedar, with which a tenant extends or restricts what roles and keys allow."),

@@ -1,0 +1,162 @@
+//! Live streams as server-sent events, and the tickets that open one.
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
+use fleetlog_access::action::typed::StreamsFollow;
+use fleetlog_access::callers::Credential;
+use fleetlog_access::tickets;
+use futures::stream;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::error::Error;
+use super::extract::{NoParameters, Query};
+use crate::app::App;
+use crate::door::May;
+use crate::door::action::guarded;
+use crate::live::feed::{Feed, Message};
+use crate::live::follow::Follow;
+
+/// The paths of streams, which a ticket opens.
+const STREAMS: [&str; 3] = ["/stream", "/ws", "/ws/telemetry"];
+
+/// The position that a browser's `EventSource` has come to, when it comes back.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Keeps nginx from collecting an answer before it passes it on.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// How long a browser waits before it comes back, in milliseconds: the least, and by how much it varies.
+const COME_BACK: (u64, u64) = (500, 2500);
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    guarded!(follow_stream, issue_ticket)
+}
+
+/// Whether a path opens a stream.
+pub(super) fn is_stream(path: &str) -> bool {
+    STREAMS.contains(&path)
+}
+
+/// By what the caller was found, for whoever asks for the caller again.
+pub(crate) struct CalledBy(pub(crate) Credential);
+
+impl FromRequestParts<App> for CalledBy {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
+        parts.extensions.get::<Credential>().cloned().map(Self).ok_or_else(Error::unauthenticated)
+    }
+}
+
+/// Streams the events that the caller may see, in order, as they happen: `text/event-stream`.
+///
+/// The `data` of a message is the event, as `GET /events` gives it. Its `id` is the position of each log that is followed, up to
+/// which everything was sent: go on after it with `Last-Event-ID` or `after`, on any node, without a gap and without a repeat.
+/// Events of one log come in its order. Messages with a name tell of the stream: `resync`, that readings were removed and what
+/// is missing; `left_out`, how many readings `max_rate` left out; `end`, why the stream ends. After 15 s without a message
+/// comes an `id` alone.
+#[utoipa::path(
+    get, path = "/stream", tag = "live", operation_id = "follow_stream",
+    params(
+        Follow,
+        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last message; counts before `after`"),
+    ),
+    responses(
+        (status = 200, description = "The stream of events", body = String, content_type = "text/event-stream"),
+        (status = 404, description = "No such log"),
+    ),
+)]
+async fn follow_stream(
+    door: May<StreamsFollow>,
+    CalledBy(credential): CalledBy,
+    headers: HeaderMap,
+    Query(follow): Query<Follow>,
+) -> Result<Response, Error> {
+    let last = headers.get(LAST_EVENT_ID).map(|value| value.to_str().unwrap_or("?"));
+    let last = last.filter(|last| !last.is_empty());
+    let feed = Feed::open(&door, credential, &follow, last).await?;
+    let mut first =
+        format!("retry: {}\n", fastrand::u64(COME_BACK.0..=COME_BACK.0 + COME_BACK.1)).into_bytes();
+    // Whoever is cut off before the first event goes on from here.
+    write_id(&mut first, feed.told());
+    first.push(b'\n');
+    let messages = stream::unfold((feed, Some(first)), |(mut feed, first)| async move {
+        if let Some(first) = first {
+            return Some((Ok::<_, std::convert::Infallible>(Bytes::from(first)), (feed, None)));
+        }
+        let messages = feed.next().await;
+        let mut text = Vec::new();
+        for message in &messages {
+            write(&mut text, message);
+        }
+        (!text.is_empty()).then(|| (Ok(Bytes::from(text)), (feed, None)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (X_ACCEL_BUFFERING, HeaderValue::from_static("no")),
+    ];
+    Ok((headers, Body::from_stream(messages)).into_response())
+}
+
+fn write(text: &mut Vec<u8>, message: &Message) {
+    match message {
+        Message::Event(entry, at) => {
+            write_id(text, at);
+            text.extend_from_slice(b"data: ");
+            text.extend_from_slice(&entry.text());
+            text.push(b'\n');
+        }
+        Message::Resync(ranges, at) => {
+            write_id(text, at);
+            write_named(text, "resync", &json!({ "archived": ranges }));
+        }
+        Message::LeftOut(count, at) => {
+            write_id(text, at);
+            write_named(text, "left_out", &json!({ "readings": count }));
+        }
+        Message::Still(at) => write_id(text, at),
+        Message::End(why, at) => {
+            write_id(text, at);
+            write_named(text, "end", &json!({ "code": why.code(), "detail": why.detail() }));
+        }
+    }
+    text.push(b'\n');
+}
+
+fn write_id(text: &mut Vec<u8>, at: &fleetlog_live::Places) {
+    text.extend_from_slice(format!("id: {at}\n").as_bytes());
+}
+
+fn write_named(text: &mut Vec<u8>, name: &str, data: &serde_json::Value) {
+    text.extend_from_slice(format!("event: {name}\ndata: {data}\n").as_bytes());
+}
+
+/// A ticket that opens one stream.
+#[derive(Serialize, ToSchema)]
+struct Ticket {
+    /// The ticket: the parameter `ticket` of the stream's address. It is a secret, good once.
+    #[schema(example = "flt_…")]
+    ticket: String,
+    /// For how many seconds it is good.
+    #[schema(example = 30)]
+    expires_in_s: u64,
+}
+
+/// Issues a ticket that opens one stream with the caller's rights, for clients that cannot send an `Authorization` header, such
+/// as a browser's `EventSource`. The stream lasts as long as the caller's session or key.
+#[utoipa::path(
+    post, path = "/stream/tickets", tag = "live", operation_id = "issue_stream_ticket",
+    responses((status = 201, description = "A ticket for one stream", body = Ticket)),
+)]
+async fn issue_ticket(
+    door: May<StreamsFollow>,
+    _: Query<NoParameters>,
+) -> Result<(StatusCode, Json<Ticket>), Error> {
+    let ticket = door.app.access.tickets.issue(&door.caller).await?;
+    Ok((StatusCode::CREATED, Json(Ticket { ticket, expires_in_s: tickets::GOOD_FOR.as_secs() })))
+}

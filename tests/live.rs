@@ -1,0 +1,9 @@
+//! Live streams: every event that is followed, once, in order, by position, for as long as the caller may see it.
+
+mod bad_input;
+mod crashes;
+mod ends;
+mod follow;
+mod resume;
+mod rights;
+mod sockets;

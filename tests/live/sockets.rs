@@ -1,0 +1,194 @@
+//! Streams over WebSocket.
+
+use fleetlog_access::Role;
+use futures::{SinkExt, StreamExt};
+use http::HeaderValue;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::support::{Api, LIMIT};
+
+/// A WebSocket, as its client has it.
+struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    async fn open(api: &Api, role: Role, path: &str) -> Self {
+        Self::try_open(api, path, &[("authorization", &format!("Bearer {}", api.token("t0", role)))])
+            .await
+            .unwrap_or_else(|status| panic!("{path}: {status}"))
+    }
+
+    /// Opens one with some headers, or says with which status it was refused.
+    async fn try_open(api: &Api, path: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
+        let url = format!("{}{path}", api.url().replacen("http", "ws", 1));
+        let mut request = url.into_client_request().expect("a request");
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, HeaderValue::from_str(value).expect("a header"));
+        }
+        match connect_async(request).await {
+            Ok((socket, _)) => Ok(Self(socket)),
+            Err(Error::Http(answer)) => Err(answer.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn send(&mut self, message: Value) {
+        self.0.send(Message::text(message.to_string())).await.expect("sent");
+    }
+
+    /// The next message; `None` once the socket is closed.
+    async fn next(&mut self) -> Option<Message> {
+        loop {
+            match tokio::time::timeout(LIMIT, self.0.next()).await.expect("in time")?.ok()? {
+                Message::Ping(_) | Message::Pong(_) => {}
+                message => return Some(message),
+            }
+        }
+    }
+
+    async fn told(&mut self) -> Value {
+        match self.next().await {
+            Some(Message::Text(text)) => serde_json::from_str(&text).expect("JSON"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next message of this type.
+    async fn of(&mut self, kind: &str) -> Value {
+        loop {
+            let told = self.told().await;
+            if told["type"] == kind {
+                return told;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_of_telemetry_tells_readings_and_goes_on_after_the_last_one() {
+    let api = Api::start().await;
+    api.publish("dev-01", (0..3).map(|n| json!({"n": n}))).await;
+    let mut socket = Socket::open(&api, Role::Viewer, "/ws/telemetry?from=start&device=dev-01").await;
+    let listed = api.get("/events?log=telemetry").await.json();
+    let mut last = String::new();
+    for n in 0..2 {
+        let told = socket.of("event").await;
+        assert_eq!(told["event"], listed["items"][n], "{told}");
+        assert_eq!(told.get("topic"), None);
+        last = told["at"].as_str().expect("a place").to_owned();
+    }
+    drop(socket);
+    let mut socket =
+        Socket::open(&api, Role::Viewer, &format!("/ws/telemetry?device=dev-01&after={last}")).await;
+    assert_eq!(socket.of("event").await["event"], listed["items"][2]);
+}
+
+#[tokio::test]
+async fn several_streams_come_and_go_over_one_websocket() {
+    let api = Api::start().await;
+    api.publish("dev-01", [json!({"n": 0})]).await;
+    let mut socket = Socket::open(&api, Role::Admin, "/ws").await;
+    socket
+        .send(json!({"type": "follow", "topic": "a", "follow": {"device": "dev-01", "log": "telemetry"}}))
+        .await;
+    socket
+        .send(
+            json!({"type": "follow", "topic": "b", "follow": {"type": "DeviceRegistered", "from": "start"}}),
+        )
+        .await;
+    assert_eq!(socket.of("event").await["topic"], "b");
+    api.publish("dev-01", [json!({"n": 1})]).await;
+    let told = socket.of("event").await;
+    assert_eq!((&told["topic"], &told["event"]["position"]), (&json!("a"), &json!(2)));
+    socket.send(json!({"type": "unfollow", "topic": "a"})).await;
+    // The name is free once the stream has ended.
+    socket.send(json!({"type": "follow", "topic": "a", "follow": {"type": "DeviceDecommissioned"}})).await;
+    assert_eq!(socket.of("at").await["topic"], "a");
+    api.publish("dev-01", [json!({"n": 2})]).await;
+    api.publish("dev-02", [json!({"n": 0})]).await;
+    let told = socket.of("event").await;
+    assert_eq!((&told["topic"], &told["event"]["aggregate_id"]), (&json!("b"), &json!("t0/dev-02")));
+}
+
+#[tokio::test]
+async fn what_cannot_be_followed_is_refused_and_the_websocket_goes_on() {
+    let api = Api::start().await;
+    let mut socket = Socket::open(&api, Role::Admin, "/ws").await;
+    socket.send(json!({"type": "follow", "topic": "a", "follow": {}})).await;
+    assert_eq!(socket.of("at").await["topic"], "a");
+    for (ask, field) in [
+        (json!({"type": "follow", "topic": "a", "follow": {}}), "topic"),
+        (json!({"type": "follow", "topic": "", "follow": {}}), "topic"),
+        (json!({"type": "follow", "topic": "x".repeat(65), "follow": {}}), "topic"),
+        (json!({"type": "follow", "topic": "b", "follow": {"max_rate": 0}}), "follow.max_rate"),
+        (json!({"type": "follow", "topic": "b", "follow": {"after": "1:-1"}}), "after"),
+        (json!({"type": "follow", "topic": "b", "follow": {"devices": "dev-01"}}), "follow.devices"),
+        (json!({"type": "stop"}), "type"),
+        (json!([]), ""),
+    ] {
+        socket.send(ask.clone()).await;
+        let refused = socket.of("refused").await;
+        assert_eq!(refused["problem"]["status"], 422, "{ask}: {refused}");
+        let told = refused["problem"]["errors"][0]["field"].as_str().expect("a field");
+        assert!(told == field || field.ends_with(told), "{ask}: {refused}");
+    }
+    socket.0.send(Message::text("{")).await.expect("sent");
+    assert_eq!(socket.of("refused").await["problem"]["status"], 400);
+    for n in 1..32 {
+        socket.send(json!({"type": "follow", "topic": n.to_string(), "follow": {}})).await;
+        assert_eq!(socket.of("at").await["topic"], n.to_string());
+    }
+    socket.send(json!({"type": "follow", "topic": "one more", "follow": {}})).await;
+    assert_eq!(socket.of("refused").await["problem"]["code"], "too_many_streams");
+}
+
+#[tokio::test]
+async fn a_websocket_is_closed_with_the_reason() {
+    let api = Api::start().await;
+    let mut socket = Socket::open(&api, Role::Admin, "/ws").await;
+    socket.0.send(Message::binary(vec![0])).await.expect("sent");
+    let Some(Message::Close(Some(close))) = socket.next().await else { panic!("not closed") };
+    assert_eq!(u16::from(close.code), 1007);
+
+    let mut socket = Socket::open(&api, Role::Viewer, "/ws/telemetry").await;
+    let ended = api.send_as(Role::Viewer, Method::POST, "/auth/logout", None).await;
+    assert!(ended.status.is_success(), "{}", ended.text);
+    assert_eq!(socket.of("end").await["code"], "unauthenticated");
+    let Some(Message::Close(Some(close))) = socket.next().await else { panic!("not closed") };
+    assert_eq!(u16::from(close.code), 1008);
+
+    let mut socket = Socket::open(&api, Role::Admin, "/ws").await;
+    for topic in ["a", "b"] {
+        socket.send(json!({"type": "follow", "topic": topic})).await;
+        assert_eq!(socket.of("at").await["topic"], topic);
+    }
+    api.stop();
+    for _ in 0..2 {
+        assert_eq!(socket.of("end").await["code"], "shutdown");
+    }
+    let Some(Message::Close(Some(close))) = socket.next().await else { panic!("not closed") };
+    assert_eq!(u16::from(close.code), 1001);
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_opens_no_websocket_with_a_browsers_cookie() {
+    let api = Api::start().await;
+    let login = json!({"email": "admin@localhost", "password": crate::support::api::PASSWORD});
+    let logged_in = crate::support::api::answer(api.request(Method::POST, "/auth/login").json(&login)).await;
+    let cookie = logged_in.header("set-cookie").split(';').next().expect("a cookie").to_owned();
+    assert!(cookie.starts_with("fleetlog_session="), "{cookie}");
+    let own = api.url().to_owned();
+    for (origin, opened) in [(own.as_str(), true), ("https://evil.example", false), ("null", false)] {
+        let socket =
+            Socket::try_open(&api, "/ws/telemetry", &[("cookie", &cookie), ("origin", origin)]).await;
+        assert_eq!(socket.err(), (!opened).then_some(401), "{origin}");
+    }
+    let stranger = Socket::try_open(&api, "/ws", &[]).await;
+    assert_eq!(stranger.err(), Some(401));
+    let plain = api.get("/ws").await;
+    assert_eq!(plain.refusal(), "426 upgrade_required");
+}
