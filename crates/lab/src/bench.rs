@@ -10,6 +10,7 @@
 //! - [`rebuild`]: a new version of a read model beside the live one, alone and under telemetry
 //! - [`commands`]: from a request to a device and back, under telemetry
 //! - [`connections`]: the cost of idle connections, beside those of a bare [`listener`]
+//! - [`streams`]: from the log to those who follow it
 //! - [`query`]: reads over HTTP from a large log
 //!
 //! What the benchmarks share:
@@ -38,6 +39,7 @@ mod rebuild;
 mod report;
 mod rows;
 mod schedule;
+mod streams;
 mod usage;
 
 use args::{Bench, What};
@@ -54,6 +56,7 @@ pub async fn run(args: Bench) -> anyhow::Result<()> {
         What::Commands(args) => in_lab(async |lab| commands::run(args, lab).await).await?,
         What::Connections(args) => in_lab(async |lab| connections::run(args, lab).await).await?,
         What::Query(args) => in_lab(async |lab| query::run(args, lab).await).await?,
+        What::Streams(args) => in_lab(async |lab| streams::run(args, lab).await).await?,
         What::Listener { address } => return listener::run(*address).await,
         What::Handler(args) => return query::bare::serve(args).await,
     };

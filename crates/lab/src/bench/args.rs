@@ -37,6 +37,8 @@ pub enum What {
         /// Where to listen.
         address: SocketAddr,
     },
+    /// How long a reading takes to those who follow it live, and what they cost the server.
+    Streams(Streams),
     /// Reads over HTTP from a large log, beside a bare handler of the same queries.
     Query(Query),
     /// The bare handler that `query` is compared with.
@@ -195,4 +197,21 @@ pub struct Bare {
     /// The database to read from.
     #[arg(long)]
     pub database_url: String,
+}
+
+/// Live streams.
+#[derive(Debug, Args)]
+pub struct Streams {
+    /// How many clients follow the device.
+    #[arg(long, default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4000))]
+    pub followers: u32,
+    /// How many more never read, in the last phase.
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=900))]
+    pub unread: u32,
+    /// Messages a second of the device.
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rate: u32,
+    /// How many seconds each of the three phases lasts.
+    #[arg(long, default_value_t = 20, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub seconds: u32,
 }

@@ -93,7 +93,7 @@ impl Client {
         Ok(length)
     }
 
-    async fn request(
+    pub(super) async fn request(
         &mut self,
         method: Method,
         path: &str,

@@ -121,12 +121,18 @@ impl Lab {
 
     /// Starts a server, and returns when it is ready for messages.
     pub(super) async fn serve(&self, mqtt: Mqtt<'_>) -> anyhow::Result<Server> {
+        self.serve_with(mqtt, &[]).await
+    }
+
+    /// Starts a server with further arguments, and returns when it is ready for messages.
+    pub(super) async fn serve_with(&self, mqtt: Mqtt<'_>, arguments: &[&str]) -> anyhow::Result<Server> {
         let log = self.folder.path().join("server.log");
         let said = std::fs::File::create(&log)?;
         let http = free_address()?;
         let mut command = Command::new(std::env::current_exe()?);
         command
             .args(["serve", "--log", "warn", "--http", &http.to_string()])
+            .args(arguments)
             .env("DATABASE_URL", self.url())
             .env("FLEETLOG_ADMIN_PASSWORD", PASSWORD)
             .env("FLEETLOG_OUTBOX_DIR", self.folder.path().join("outbox"))
