@@ -225,6 +225,12 @@ impl TenantLog {
         Self { scope: self.scope.anew(), inner: Arc::clone(&self.inner) }
     }
 
+    /// Another answer begins, which may be made of as many rows as the last one: for whoever is given answers again and again. It
+    /// holds for all clones of this handle.
+    pub fn begin_answer(&self) {
+        self.scope.begin_answer();
+    }
+
     /// The id of one of the tenant's control streams.
     #[must_use]
     pub fn stream(&self, id: impl ToString) -> StreamId {

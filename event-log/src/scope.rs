@@ -126,6 +126,11 @@ impl OneTenant {
         Self { tenant, requests, spent: Arc::default() }
     }
 
+    /// Another answer begins, for all clones of this handle.
+    pub(crate) fn begin_answer(&self) {
+        self.spent.store(0, Ordering::Relaxed);
+    }
+
     /// The same tenant's rows, for another answer.
     pub(crate) fn anew(&self) -> Self {
         Self::new(self.tenant.clone(), Arc::clone(&self.requests))

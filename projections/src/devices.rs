@@ -5,6 +5,7 @@
 //! - `model`: how the changes are written
 //! - `listing`: which devices to list, in which order, after which device
 //! - `queries`: list, count, get
+//! - `changes`: devices as each of their events left them, from the log
 //! - [`online`]: which devices count as online, and what connections have to do with it
 //! - [`as_of`]: the same as of a moment of the past, folded from the log
 //!
@@ -13,6 +14,7 @@
 //! a table of its own, which is joined to the rows when they are read.
 
 pub mod as_of;
+mod changes;
 mod compared;
 mod fold;
 mod listing;
@@ -30,6 +32,7 @@ use fleetlog_event_log::event::Json;
 
 use crate::paging::BadCursor;
 
+pub use changes::after_each;
 pub use listing::{Cursor, Query, Sort, SortBy};
 pub use model::Model;
 pub use online::Rule;

@@ -1,7 +1,7 @@
 //! One command from the log itself, which is never stale, and complete: for clients that have just sent it, and for
 //! auditors.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::command;
@@ -73,6 +73,37 @@ pub async fn histories(
     Ok(lives
         .filter_map(|(cmd_id, (draft, steps))| Some((cmd_id, (draft.into_command(cmd_id)?, steps))))
         .collect())
+}
+
+/// Commands as each of these events of their streams left them, with their steps up to there, by the command's id and the event's
+/// position. What an event that makes no sense left behind, and every further event of that command, is absent.
+pub async fn after_each(
+    log: &TenantLog,
+    events: &[(Uuid, Position)],
+) -> Result<HashMap<(Uuid, Position), (Command, Vec<Step>)>, fleetlog_event_log::Error> {
+    let wanted: HashSet<_> = events.iter().copied().collect();
+    let cmd_ids: HashSet<_> = events.iter().map(|(cmd_id, _)| *cmd_id).collect();
+    let streams: Vec<_> = cmd_ids.iter().map(|cmd_id| log.stream(cmd_id)).collect();
+    let mut lives: HashMap<Uuid, Option<(Draft, Vec<Step>)>> = HashMap::new();
+    let mut found = HashMap::new();
+    for event in log.streams::<command::Command>(&streams).await? {
+        let Ok((_, cmd_id)) = key(&event) else { continue };
+        let life = lives.entry(cmd_id).or_insert_with(|| Some(Default::default()));
+        let Some((draft, steps)) = life else { continue };
+        if let Err(poison) = draft.add(&event) {
+            tracing::warn!(%cmd_id, position = event.position, %poison, "a command's event makes no sense");
+            *life = None;
+            continue;
+        }
+        let position = event.position;
+        steps.extend(step(event, draft));
+        if wanted.contains(&(cmd_id, position))
+            && let Some(command) = draft.clone().into_command(cmd_id)
+        {
+            found.insert((cmd_id, position), (command, steps.clone()));
+        }
+    }
+    Ok(found)
 }
 
 /// The step for an event that left a command in the state of `draft`.
