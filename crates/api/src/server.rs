@@ -5,7 +5,7 @@
 //! - [`connections`]: the open connections, and which one makes room for another
 //! - [`socket`]: a socket whose peer must keep reading
 //! - [`streams`]: the answers of an HTTP/2 connection, each of which its peer must keep reading
-//! - [`upgrades`]: connections that have become WebSockets
+//! - [`upgrades`]: connections that have become `WebSockets`
 //! - [`held`]: a body that holds something until it is sent or dropped
 
 mod connection;
@@ -95,8 +95,8 @@ impl From<TcpListener> for Listener {
     }
 }
 
-/// Serves until `shutdown`, then waits for as long as the limits say for open requests and WebSockets to end, and cuts the others off. When it returns,
-/// no connection is left. The limits hold for all listeners together.
+/// Serves until `shutdown`, then waits for as long as the limits say for open requests and every WebSocket to end, and cuts the
+/// others off. When it returns, no connection is left. The limits hold for all listeners together.
 pub async fn serve(
     listeners: Vec<Listener>,
     router: Router,

@@ -13,7 +13,8 @@ use axum::response::Response;
 use http::HeaderValue;
 use http::header::HOST;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1::{self, UpgradeableConnection};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -120,7 +121,7 @@ where
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service_fn(move |request| requests.clone().answer(request)))
         .with_upgrades();
-    Ok(end(pin!(serving), http1::UpgradeableConnection::graceful_shutdown, stopping).await?)
+    Ok(end(pin!(serving), UpgradeableConnection::graceful_shutdown, stopping).await?)
 }
 
 async fn http_2<S>(stream: S, requests: Requests, stopping: CancellationToken) -> Result<(), Error>
@@ -149,9 +150,9 @@ where
         .keep_alive_interval(limits.head)
         .keep_alive_timeout(limits.head)
         .serve_connection(TokioIo::new(stream), answer);
-    let serving = pin!(serving);
+    let mut serving = pin!(serving);
     tokio::select! {
-        served = end(serving, http2::Connection::graceful_shutdown, stopping) => Ok(served?),
+        served = end(serving.as_mut(), http2::Connection::graceful_shutdown, stopping) => Ok(served?),
         unread = answers.unread() => Err(unread.into()),
     }
 }

@@ -1,4 +1,4 @@
-//! Connections that have become WebSockets. HTTP is done with such a connection once it has answered the request that changed the
+//! Connections that have each become a WebSocket. HTTP is done with such a connection once it has answered the request that changed the
 //! protocol; here it keeps its place among all connections, and the server waits for it at its end.
 
 use std::sync::Arc;
@@ -7,12 +7,15 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::connections::{Busy, Place};
+use super::socket::is_unread;
 use crate::app::App;
+use crate::instruments;
 use crate::rest::Error;
 
-/// The connections of a server that have become WebSockets. Cheap to clone.
+/// The connections of a server that have each become a WebSocket. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Upgrades {
     running: TaskTracker,
@@ -28,7 +31,8 @@ pub(crate) struct Upgrade {
 
 /// A connection's place, from before the answer that makes a WebSocket of it.
 pub(crate) struct Upgraded {
-    all: Upgrades,
+    cut: CancellationToken,
+    _running: TaskTrackerToken,
     _busy: Busy,
     _place: Arc<Place>,
 }
@@ -55,15 +59,27 @@ impl Upgrades {
 impl Upgrade {
     /// Keeps the connection's place, as one with a request under way: no other connection takes it.
     pub(crate) fn keep(&self) -> Upgraded {
-        Upgraded { all: self.all.clone(), _busy: self.place.begin(), _place: Arc::clone(&self.place) }
+        let Self { all, place } = self;
+        Upgraded {
+            cut: all.cut.clone(),
+            _running: all.running.token(),
+            _busy: place.begin(),
+            _place: Arc::clone(place),
+        }
     }
 }
 
 impl Upgraded {
     /// Serves the WebSocket until it ends, or is cut off because the server stops.
     pub(crate) async fn serve(self, serving: impl Future<Output = ()>) {
-        let running = self.all.running.track_future(serving);
-        self.all.cut.run_until_cancelled(running).await;
+        self.cut.run_until_cancelled(serving).await;
+    }
+}
+
+/// Counts a WebSocket that ended because its peer did not read.
+pub(crate) fn note(error: &(dyn std::error::Error + 'static)) {
+    if is_unread(error) {
+        instruments::UNREAD.increment(1);
     }
 }
 
