@@ -4,6 +4,7 @@ mod bad_input;
 mod crashes;
 mod ends;
 mod follow;
+mod graphql;
 mod resume;
 mod rights;
 mod sockets;

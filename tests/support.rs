@@ -3,6 +3,7 @@
 pub(crate) mod api;
 mod authority;
 mod database;
+pub(crate) mod graphql_ws;
 mod http;
 pub(crate) mod mqtt;
 mod node;

@@ -84,14 +84,41 @@ impl<'k> Caller<'k> {
         row.who == ["everyone"] || row.who.contains(&self.name().as_str())
     }
 
-    async fn send(self, api: &Api, method: Method, path: &str, body: Option<Value>) -> Answer {
+    fn request(self, api: &Api, method: Method, path: &str) -> reqwest::RequestBuilder {
         let request = api.request(method, path).header("x-request-id", "matrix");
-        let request = match self {
+        match self {
             Self::Nobody => request,
             Self::Key(key) => request.bearer_auth(key),
             Self::User(role) => request.bearer_auth(api.token(OURS, role)),
             Self::Platform(role) => request.bearer_auth(api.token("t0", role)),
-        };
+        }
+    }
+
+    /// Asks a question. Of a subscription, the first message is the answer.
+    async fn ask(self, api: &Api, question: Value) -> Answer {
+        if !question["query"].as_str().is_some_and(|query| query.starts_with("subscription")) {
+            return self.send(api, Method::POST, "/graphql", Some(question)).await;
+        }
+        let mut opened = self
+            .request(api, Method::POST, "/graphql/stream")
+            .json(&question)
+            .send()
+            .await
+            .expect("an answer");
+        let (status, headers) = (opened.status(), opened.headers().clone());
+        let mut text = String::new();
+        while let Some(chunk) = opened.chunk().await.expect("a chunk") {
+            text.push_str(std::str::from_utf8(&chunk).expect("UTF-8"));
+            let data = text.split_once("data: ").and_then(|(_, rest)| rest.split_once("\n\n"));
+            if let Some((data, _)) = data {
+                return Answer { status, headers, text: data.to_owned() };
+            }
+        }
+        Answer { status, headers, text }
+    }
+
+    async fn send(self, api: &Api, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let request = self.request(api, method, path);
         answer(match body {
             Some(body) => request.json(&body),
             None => request,
@@ -238,7 +265,7 @@ async fn every_field_answers_every_caller_as_the_matrix_says() {
             for (whose, cell) in Whose::ALL.into_iter().zip(&row.cells) {
                 let cast = Cast::for_text(&api, row.body, whose).await;
                 let question = json!({"query": cast.put_into(row.body)});
-                let answered = caller.send(&api, Method::POST, "/graphql", Some(question)).await;
+                let answered = caller.ask(&api, question).await;
                 let what = format!("{} as {} on {whose:?}", row.operation, caller.name());
                 let expected = match caller {
                     caller if caller.may(&row) => cell,
@@ -360,7 +387,8 @@ fn the_matrix_has_every_field_that_asks_for_something() {
         }
         let Some(field) = line.strip_prefix('\t').filter(|_| !of.is_empty()) else { continue };
         let name: String = field.chars().take_while(char::is_ascii_alphanumeric).collect();
-        let asks = ["Query", "Mutation"].contains(&of) || field[name.len()..].starts_with('(');
+        let asks =
+            ["Query", "Mutation", "Subscription"].contains(&of) || field[name.len()..].starts_with('(');
         let is_field = field[name.len()..].starts_with(['(', ':']) && !name.is_empty();
         if is_field && asks && !listed.contains(&format!("{of}.{name}")) {
             missing.push(format!("{of}.{name}"));

@@ -23,6 +23,8 @@ const PUBLIC: &[&str] = &[
     "POST /api/v1/auth/refresh",
     "POST /api/v1/auth/register",
     "POST /api/v1/auth/verify",
+    // The login is in its first message, if it is nowhere else.
+    "GET /api/v1/graphql/ws",
     "GET /healthz",
     "GET /readyz",
 ];

@@ -254,6 +254,12 @@ impl<A: ActionType, T: Target> May<A, T> {
 }
 
 impl<A: ActionType> May<A> {
+    /// Opens the door for a caller who has come over a connection that stays open.
+    pub async fn over_connection(app: App, caller: Principal) -> Result<Self, Error> {
+        let log = app.log.0.for_tenant(&caller.tenant);
+        Knock { app, caller, id: Ok(()), log, action: PhantomData }.open().await
+    }
+
     /// Checks that the caller may write the device `uid` with these labels.
     pub async fn with_labels(&self, uid: &Uid, labels: &Labels) -> Result<(), Error> {
         let decided = guard::written(&self.caller, &self.log, A::ACTION, uid, Some(labels)).await;

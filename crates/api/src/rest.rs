@@ -27,7 +27,7 @@ pub mod archived;
 pub mod as_of;
 pub mod audit;
 pub mod auth;
-mod authentication;
+pub(crate) mod authentication;
 pub mod brokers;
 pub mod browser;
 pub mod command_batches;

@@ -27,38 +27,37 @@ pub(super) struct Answer {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> axum::response::Response {
-        let (kind, status) = match (self.in_own_type, self.is_refused()) {
+        let (kind, status) = match (self.in_own_type, is_refused(&self.response)) {
             (true, true) => (OWN_TYPE, StatusCode::BAD_REQUEST),
             (true, false) => (OWN_TYPE, StatusCode::OK),
             (false, _) => (JSON, StatusCode::OK),
         };
-        (status, [(header::CONTENT_TYPE, kind)], Extension(self.further), self.text()).into_response()
+        (status, [(header::CONTENT_TYPE, kind)], Extension(self.further), text(&self.response, &self.order))
+            .into_response()
     }
 }
 
-impl Answer {
-    /// Whether the question was not carried out: it does not parse, does not fit the schema, or costs too much.
-    fn is_refused(&self) -> bool {
-        let Response { data, errors, .. } = &self.response;
-        *data == Value::Null && !errors.is_empty() && errors.iter().all(|error| error.path.is_empty())
-    }
+/// Whether a question was not carried out: it does not parse, does not fit the schema, or costs too much.
+fn is_refused(Response { data, errors, .. }: &Response) -> bool {
+    *data == Value::Null && !errors.is_empty() && errors.iter().all(|error| error.path.is_empty())
+}
 
-    fn text(&self) -> Vec<u8> {
-        let mut text = b"{".to_vec();
-        if !self.is_refused() {
-            text.extend_from_slice(br#""data":"#);
-            write(&self.response.data, &self.order, &mut text);
-        }
-        if !self.response.errors.is_empty() {
-            if text.len() > 1 {
-                text.push(b',');
-            }
-            text.extend_from_slice(br#""errors":"#);
-            plain(&self.response.errors, &mut text);
-        }
-        text.push(b'}');
-        text
+/// An answer as JSON text, on one line.
+pub(super) fn text(response: &Response, order: &Order) -> Vec<u8> {
+    let mut text = b"{".to_vec();
+    if !is_refused(response) {
+        text.extend_from_slice(br#""data":"#);
+        write(&response.data, order, &mut text);
     }
+    if !response.errors.is_empty() {
+        if text.len() > 1 {
+            text.push(b',');
+        }
+        text.extend_from_slice(br#""errors":"#);
+        plain(&response.errors, &mut text);
+    }
+    text.push(b'}');
+    text
 }
 
 /// Whether a client would rather have an answer in [`OWN_TYPE`] than in plain JSON.
@@ -126,12 +125,11 @@ mod tests {
 
     use super::*;
 
-    fn text(response: Response, question: &str) -> String {
+    fn text(response: &Response, question: &str) -> String {
         let document = parse_query(question).expect("a question");
         let (_, operation) = document.operations.iter().next().expect("an operation");
         let order = Order::of(&operation.node.selection_set.node, &document);
-        String::from_utf8(Answer { response, order, in_own_type: false, further: Further(0) }.text())
-            .expect("text")
+        String::from_utf8(super::text(response, &order)).expect("text")
     }
 
     #[test]
@@ -139,7 +137,7 @@ mod tests {
         let data = value!({ "d": [{ "y": 1, "x": "\"\n" }], "c": null, "a": { "p": 2.5, "q": true } });
         let question =
             "{ a { ...F q } c @skip(if: false) d { x } ... on Q { d { y } e } } fragment F on A { q p }";
-        let written = text(Response::new(data), question);
+        let written = text(&Response::new(data), question);
         assert_eq!(written, r#"{"data":{"a":{"q":true,"p":2.5},"c":null,"d":[{"x":"\"\n","y":1}]}}"#);
     }
 
@@ -147,13 +145,13 @@ mod tests {
     fn what_is_written_already_is_taken_as_it_is() {
         let written = Value::Binary(b"[{\"n\":1}]".as_slice().into());
         let data = value!({ "a": (Value::List(vec![written])) });
-        assert_eq!(text(Response::new(data), "{ a }"), r#"{"data":{"a":[[{"n":1}]]}}"#);
+        assert_eq!(text(&Response::new(data), "{ a }"), r#"{"data":{"a":[[{"n":1}]]}}"#);
     }
 
     #[test]
     fn a_question_that_is_not_carried_out_has_no_data() {
         let refused = Response::from_errors(vec![ServerError::new("no", None)]);
-        assert_eq!(text(refused, "{ a }"), r#"{"errors":[{"message":"no"}]}"#);
+        assert_eq!(text(&refused, "{ a }"), r#"{"errors":[{"message":"no"}]}"#);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use fleetlog_projections::paging::BadCursor;
 
-use super::request::Asker;
+use super::asker::Asker;
 use crate::rest::Error;
 use crate::rest::as_of::Snapshot;
 use crate::rest::extract::parse;

@@ -11,10 +11,10 @@ use fleetlog_projections::read_model::ReadModel;
 use fleetlog_proof::read::{self, Inclusion};
 
 use super::as_of::of_page;
+use super::asker::Asker;
 use super::loaders::{LifeOf, Loaders};
 use super::log::EventPosition;
 use super::query::{moment, page_size};
-use super::request::Asker;
 use super::scalars::{Json, Long};
 use crate::door::guard;
 use crate::resource::uuid;
@@ -362,7 +362,7 @@ pub(super) async fn list(
     let mut connection = Connection::with_additional_fields(has_previous, has_next, total);
     connection.edges.extend(items.into_iter().map(|command| edge((command, snapshot).into())));
     let (action, edges) = (Action::CommandsRead, &mut connection.edges);
-    let caller = &asker.door.caller;
+    let caller = &asker.caller();
     guard::retain_by_device(caller, asker.log(), action, edges, |edge| &edge.node.row.device_uid).await?;
     Ok(connection)
 }
@@ -395,7 +395,7 @@ impl CommandTotal {
     /// The number of items on all pages. Null if policies hide some items from the caller.
     async fn total_count(&self, context: &Context<'_>) -> Result<Option<Long>> {
         let asker = context.data::<Asker>()?;
-        if asker.door.caller.is_ruled(Action::CommandsRead) {
+        if asker.caller().is_ruled(Action::CommandsRead) {
             return Ok(None);
         }
         if self.snapshot.is_some() && self.query.status.is_some() {

@@ -12,11 +12,11 @@ use fleetlog_projections::paging::Page;
 use fleetlog_projections::read_model::ReadModel;
 
 use super::as_of::argument;
+use super::asker::Asker;
 use super::command::{Command, OfDevice, edge};
 use super::loaders::{CommandsOf, CommandsPage, Loaders, ReadingsOf, ReadingsPage, WindowsOf};
 use super::log::EventPosition;
 use super::query::{moment, page_size};
-use super::request::Asker;
 use super::scalars::{Json, Long};
 use super::telemetry::{Reading, ReadingsTotal};
 use super::windows::Windows;
@@ -250,7 +250,7 @@ impl Device {
         let points = points.map(usize::try_from).transpose();
         let points = points.map_err(|_| Error::field("points", "expected 2 or more"))?;
         let since = shown_since(asker.log());
-        let query = query(metric, (from, to, asker.now), step, tz, points, since);
+        let query = query(metric, (from, to, asker.now()), step, tz, points, since);
         let wanted = WindowsOf { uid: self.row.uid.clone(), cut: query.clone().into() };
         let series = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
         let log_id = in_lane(asker.log(), Lane::Telemetry)?;

@@ -3,7 +3,7 @@
 use async_graphql::{Context, Object, Result};
 use fleetlog_event_log::{Lane, Position};
 
-use super::request::Asker;
+use super::asker::Asker;
 use super::scalars::Long;
 use crate::rest::logs;
 use crate::rest::parameters::LogPosition;

@@ -13,10 +13,10 @@ use fleetlog_projections::commands;
 use fleetlog_projections::devices::Device;
 use fleetlog_projections::rebuild::{KEEP_S, Request};
 
+use super::asker::Asker;
 use super::command::Command;
 use super::query::moment;
 use super::rebuild::{Rebuild, Steer};
-use super::request::Asker;
 use super::scalars::Json;
 use crate::resource::{Resource, uuid};
 use crate::rest::Error;
@@ -128,7 +128,7 @@ impl Mutation {
         let asker = context.data::<Asker>()?;
         let uid = Device::id(&input.device_uid);
         asker.may_named(Action::CommandsWrite, Some(&input.cmd), uid.as_ref()).await?;
-        take_command(&asker.door.app, &asker.door.caller).await?;
+        take_command(&asker.door.app, &asker.caller()).await?;
         let key: Option<Key> = parse("idempotency_key", input.idempotency_key.as_deref())?;
         let command = input.command()?;
         let sent = asker.door.app.commands.send(asker.log(), command, key.as_ref(), asker.metadata()).await;
@@ -177,7 +177,7 @@ impl Mutation {
             from_version,
             keep_s: keep_s.unwrap_or(KEEP_S),
             accept: accept.unwrap_or(false),
-            requested_by: asker.door.caller.actor().to_string(),
+            requested_by: asker.caller().actor().to_string(),
         };
         let begun = asker.door.app.projections.rebuild(&projection, request, asker.metadata()).await;
         Ok(Some(Rebuild(begun.map_err(Error::from)?)))
@@ -206,7 +206,7 @@ impl Mutation {
     ) -> Result<Option<Rebuild>> {
         let asker = context.data::<Asker>()?;
         asker.may_platform(Action::ProjectionsWrite)?;
-        let by = asker.door.caller.actor().to_string();
+        let by = asker.caller().actor().to_string();
         let begun = asker.door.app.projections.roll_back(&projection, by, asker.metadata()).await;
         Ok(Some(Rebuild(begun.map_err(Error::from)?)))
     }

@@ -4,7 +4,9 @@
 //! and what is asked of the list itself (`pageInfo`, `totalCount`) counts once.
 
 use async_graphql::parser::types::Selection;
-use async_graphql::parser::types::{ExecutableDocument, Field, OperationDefinition, SelectionSet};
+use async_graphql::parser::types::{
+    ExecutableDocument, Field, OperationDefinition, OperationType, SelectionSet,
+};
 use async_graphql::{Name, Value};
 use serde_json::{Map, Value as Json};
 
@@ -12,6 +14,8 @@ use crate::rest::parameters::MAX_LIMIT;
 
 /// The most that a question may cost. A page of 1,000 devices with eight fields each is within it.
 pub(super) const LIMIT: usize = 10_000;
+/// The most that each message of a subscription may cost.
+pub(super) const MESSAGE_LIMIT: usize = 500;
 /// The cost of a database query, whatever it finds.
 const QUERY: usize = 50;
 /// The cost of an answer as of a moment of the past, which folds a part of the log. The question pays for the events as well,
@@ -35,10 +39,11 @@ pub(super) const DEFAULT_FIRST: i32 = 20;
 /// A question costs too much.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the question costs {cost}, and the most is {LIMIT}: ask for fewer items (`first`), or for fewer fields of each"
+    "the question costs {cost}, and the most is {most}: ask for fewer items (`first`), or for fewer fields of each"
 )]
 pub(super) struct TooDear {
     cost: usize,
+    most: usize,
 }
 
 /// Checks what an operation costs. The document is within the limits of [`cost`](super::cost), so it can be walked.
@@ -48,7 +53,8 @@ pub(super) fn check(
     variables: &Map<String, Json>,
 ) -> Result<(), TooDear> {
     let cost = Prices { document, operation, variables }.of(&operation.selection_set.node, Within::default());
-    if cost <= LIMIT { Ok(()) } else { Err(TooDear { cost }) }
+    let most = if operation.ty == OperationType::Subscription { MESSAGE_LIMIT } else { LIMIT };
+    if cost <= most { Ok(()) } else { Err(TooDear { cost, most }) }
 }
 
 /// Where a field stands.
@@ -88,6 +94,8 @@ impl<'q> Prices<'q> {
                 .clamp(1, MAX_LIMIT)
         };
         let own = match (within.parent, name) {
+            // What each message is made of is read for many of them at a time.
+            (None, _) if self.operation.ty == OperationType::Subscription => QUERY + parts(1),
             (None, "devices" | "commands") => 4 * QUERY + parts(page()),
             (_, "commands" | "telemetry") => QUERY + parts(page()),
             (_, "nodes" | "edges") => within.items.saturating_mul(parts(1).saturating_add(1)),
@@ -182,5 +190,25 @@ mod tests {
         assert_eq!(cost(question, &Json::Null), of(30));
         assert_eq!(cost("{ devices(first: -1) { nodes { uid } } }", &Json::Null), of(1));
         assert_eq!(cost("{ devices(first: 2147483647) { nodes { uid } } }", &Json::Null), of(MAX_LIMIT));
+    }
+
+    #[test]
+    fn a_message_of_a_subscription_has_a_limit_of_its_own() {
+        let checked = |question: &str| {
+            let document = parse_query(question).expect("a question");
+            let (_, operation) = document.operations.iter().next().expect("an operation");
+            check(&document, &operation.node, &Map::new()).map_err(|dear| dear.to_string())
+        };
+        let part = "device(uid: \"a\") { commands(first: 100) { nodes { id } } }";
+        assert_eq!(checked(&format!("{{ {part} b: {part} }}")), Ok(()));
+        assert_eq!(checked("subscription { telemetry { at reading { ts payload } } }"), Ok(()));
+        assert_eq!(checked("subscription { windowChanged { changed { window { avg } } } }"), Ok(()));
+        assert_eq!(
+            checked("subscription { deviceChanged { device { commands(first: 20) { nodes { id } } } } }"),
+            Ok(())
+        );
+        let dear =
+            checked("subscription { deviceChanged { device { commands(first: 500) { nodes { id } } } } }");
+        assert!(dear.is_err_and(|text| text.contains("the most is 500")));
     }
 }

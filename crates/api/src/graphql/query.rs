@@ -9,6 +9,7 @@ use fleetlog_projections::devices::{self, Cursor, Sort, SortBy};
 use fleetlog_projections::read_model::ReadModel;
 
 use super::as_of::{moment_of, of_page, snapshot};
+use super::asker::Asker;
 use super::audit::LogProof;
 use super::command::{self, Command, CommandFilter, CommandTotal};
 use super::device::{Device, Status};
@@ -17,7 +18,6 @@ use super::log::Log;
 use super::price::DEFAULT_FIRST;
 use super::projection::Projection;
 use super::rebuild::Rebuild;
-use super::request::Asker;
 use super::scalars::Long;
 use crate::door::guard;
 use crate::resource::{Resource, uuid};
@@ -171,7 +171,7 @@ impl Query {
     async fn projections(&self, context: &Context<'_>) -> Result<Vec<Projection>> {
         let asker = context.data::<Asker>()?;
         asker.may(Action::ProjectionsRead)?;
-        let statuses = projections::of(&asker.door.app, &asker.door.caller, asker.log()).await?;
+        let statuses = projections::of(&asker.door.app, &asker.caller(), asker.log()).await?;
         Ok(statuses.into_iter().map(Projection).collect())
     }
 
@@ -193,7 +193,7 @@ async fn list_now(asker: &Asker, query: devices::Query) -> Result<Connection<Str
         let cursor = Cursor::of(&device, sort).to_string();
         Edge::new(cursor, Device { row: device.shown_since(shown), snapshot: None })
     }));
-    guard::retain_devices(&asker.door.caller, &mut connection.edges, |edge| &edge.node.row).await?;
+    guard::retain_devices(&asker.caller(), &mut connection.edges, |edge| &edge.node.row).await?;
     Ok(connection)
 }
 
@@ -211,7 +211,7 @@ async fn list_then(
         let cursor = snapshot.cursor(&Cursor::of(&row, sort));
         Edge::new(cursor, Device { row, snapshot: Some(snapshot) })
     }));
-    let (caller, edges) = (&asker.door.caller, &mut connection.edges);
+    let (caller, edges) = (&asker.caller(), &mut connection.edges);
     guard::retain_by_device(caller, asker.log(), Action::DevicesRead, edges, |edge| &edge.node.row.uid)
         .await?;
     Ok(connection)
@@ -246,7 +246,7 @@ impl Total {
     /// The number of items on all pages. Null if policies hide some items from the caller.
     async fn total_count(&self, context: &Context<'_>) -> Result<Option<Long>> {
         let asker = context.data::<Asker>()?;
-        if asker.door.caller.is_ruled(Action::DevicesRead) {
+        if asker.caller().is_ruled(Action::DevicesRead) {
             return Ok(None);
         }
         if let Some((_, total)) = self.then {

@@ -6,7 +6,7 @@ use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::archived::holes::{Sought, Times};
 use fleetlog_event_log::{Lane, read};
 
-use super::request::Asker;
+use super::asker::Asker;
 use super::scalars::{Json, Long};
 use crate::rest::Error;
 use crate::rest::archived::ArchivedRange;
@@ -81,12 +81,12 @@ impl ReadingsTotal {
         let (occurred, descending) = (self.occurred, !self.ascending);
         let sought = Sought { occurred, stream: Some(&stream), descending, ..Sought::default() };
         let holes = log.holes(log_id, &sought).await.map_err(Error::from)?;
-        Ok(ArchivedRange::shown_to(&asker.door.caller, holes.ranges).into_iter().map(Removed).collect())
+        Ok(ArchivedRange::shown_to(&asker.caller(), holes.ranges).into_iter().map(Removed).collect())
     }
 }
 
 /// Readings that were removed from the database because nobody keeps them any more: positions without a gap.
-struct Removed(ArchivedRange);
+pub(super) struct Removed(pub(super) ArchivedRange);
 
 #[Object(name = "ArchivedRange")]
 impl Removed {

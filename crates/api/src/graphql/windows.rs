@@ -175,7 +175,7 @@ fn number(number: &impl Serialize, text: &mut Vec<u8>) {
 }
 
 /// A metric's statistics in one window.
-struct Window<'s>(&'s Row);
+pub(super) struct Window<'s>(pub(super) &'s Row);
 
 #[Object]
 impl Window<'_> {

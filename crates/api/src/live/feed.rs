@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use fleetlog_access::Action;
 use fleetlog_access::action::ActionType;
 use fleetlog_access::callers::Credential;
 use fleetlog_access::watches;
+use fleetlog_access::{Action, Principal};
 use fleetlog_aggregates::device::Labels;
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::TenantLog;
@@ -157,6 +157,12 @@ impl Feed {
     #[must_use]
     pub fn told(&self) -> &Places {
         &self.told
+    }
+
+    /// Who follows, as of the last time that the database was asked.
+    #[must_use]
+    pub fn caller(&self) -> &Principal {
+        self.rights.caller()
     }
 
     /// What the client is told next: at least one message, or none after the end. A call that is dropped loses nothing.

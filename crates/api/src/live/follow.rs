@@ -30,11 +30,18 @@ impl TryFrom<String> for Words {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let words: BTreeSet<_> = text.split(',').map(|word| word.trim().to_owned()).collect();
-        if words.contains("") || words.len() > MAX_LIST {
-            return Err("expected 1 to 100 words with commas between them");
-        }
-        Ok(Self(words))
+        let words: Vec<_> = text.split(',').map(|word| word.trim().to_owned()).collect();
+        Self::try_from(words).map_err(|_| "expected 1 to 100 words with commas between them")
+    }
+}
+
+impl TryFrom<Vec<String>> for Words {
+    type Error = &'static str;
+
+    fn try_from(words: Vec<String>) -> Result<Self, Self::Error> {
+        let words: BTreeSet<_> = words.into_iter().collect();
+        let is_list = (1..=MAX_LIST).contains(&words.len()) && !words.contains("");
+        is_list.then_some(Self(words)).ok_or("expected 1 to 100 words")
     }
 }
 

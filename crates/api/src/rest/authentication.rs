@@ -54,14 +54,7 @@ async fn caller(
     let callers = &app.access.callers;
     if headers.contains_key(header::AUTHORIZATION) {
         let Some(token) = bearer(headers) else { return Ok(None) };
-        let principal = callers.with_bearer(token).await?;
-        return Ok(principal.map(|principal| {
-            let credential = match principal.who {
-                Who::User { .. } => Credential::Token(token.to_owned()),
-                Who::Key { key_id, .. } => Credential::Key(principal.tenant.clone(), key_id),
-            };
-            (principal, credential)
-        }));
+        return with_bearer(app, token).await;
     }
     if let Some(ticket) = ticket {
         let Some(credential) = app.access.tickets.take(&ticket).await? else { return Ok(None) };
@@ -74,6 +67,18 @@ async fn caller(
         // Its token is soon replaced by the next one, and the session goes on.
         Who::User { session_id, .. } => Some((principal, Credential::Session(session_id))),
         Who::Key { .. } => None,
+    }))
+}
+
+/// The caller with an access token or an API key; `None` if it is not good.
+pub(crate) async fn with_bearer(app: &App, token: &str) -> Result<Option<(Principal, Credential)>, Error> {
+    let principal = app.access.callers.with_bearer(token).await?;
+    Ok(principal.map(|principal| {
+        let credential = match principal.who {
+            Who::User { .. } => Credential::Token(token.to_owned()),
+            Who::Key { key_id, .. } => Credential::Key(principal.tenant.clone(), key_id),
+        };
+        (principal, credential)
     }))
 }
 

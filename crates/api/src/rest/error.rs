@@ -139,6 +139,18 @@ impl Error {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail).soon()
     }
 
+    /// 429: a connection has too many subscriptions.
+    pub(crate) fn too_many_subscriptions() -> Self {
+        let detail = "a connection has 32 subscriptions at most: end one, or open another connection";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_subscriptions", detail)
+    }
+
+    /// 426: the request opens no WebSocket, or one of another protocol.
+    pub(crate) fn needs_websocket(protocol: &'static str) -> Self {
+        let detail = format!("open a WebSocket with the protocol {protocol}");
+        Self::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail)
+    }
+
     /// 405: a `GraphQL` mutation was sent by GET.
     pub(crate) fn needs_post() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "a mutation needs POST")

@@ -14,6 +14,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fleetlog_access::Principal;
 use fleetlog_access::quota::key::network;
+use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::turns::{Turn, Turns};
 
 use super::error::Error;
@@ -54,6 +55,13 @@ impl Default for Shares {
             bytes: Turns::new(pieces(BYTES.0), pieces(BYTES.1)),
             streams: Seats::default(),
         }
+    }
+}
+
+impl Shares {
+    /// A turn for what a stream needs of the database: among the requests of its tenant.
+    pub(crate) async fn turn(&self, tenant: &Tenant) -> Turn {
+        self.requests.take(tenant.as_str(), 1).await
     }
 }
 

@@ -24,14 +24,14 @@ use crate::live::feed::{Feed, Message};
 use crate::live::follow::Follow;
 
 /// The paths of streams, which a ticket opens.
-const STREAMS: [&str; 3] = ["/stream", "/ws", "/ws/telemetry"];
+const STREAMS: [&str; 5] = ["/stream", "/ws", "/ws/telemetry", "/graphql/stream", "/graphql/ws"];
 
 /// The position that a browser's `EventSource` has come to, when it comes back.
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Keeps nginx from collecting an answer before it passes it on.
-const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+pub(crate) const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// How long a browser waits before it comes back, in milliseconds: the least, and by how much it varies.
-const COME_BACK: (u64, u64) = (500, 2500);
+pub(crate) const COME_BACK: (u64, u64) = (500, 2500);
 
 pub(super) fn router() -> OpenApiRouter<App> {
     guarded!(follow_stream, issue_ticket)
