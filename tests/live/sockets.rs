@@ -1,6 +1,10 @@
 //! Streams over WebSocket.
 
+use std::time::Duration;
+
 use fleetlog_access::Role;
+use fleetlog_api::rest;
+use fleetlog_api::server::{Limits, serve};
 use futures::{SinkExt, StreamExt};
 use http::HeaderValue;
 use reqwest::Method;
@@ -9,8 +13,9 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_util::sync::CancellationToken;
 
-use crate::support::{Api, LIMIT};
+use crate::support::{Api, LIMIT, Stream};
 
 /// A WebSocket, as its client has it.
 struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
@@ -24,7 +29,10 @@ impl Socket {
 
     /// Opens one with some headers, or says with which status it was refused.
     async fn try_open(api: &Api, path: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
-        let url = format!("{}{path}", api.url().replacen("http", "ws", 1));
+        Self::try_open_at(&format!("{}{path}", api.url().replacen("http", "ws", 1)), headers).await
+    }
+
+    async fn try_open_at(url: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
         let mut request = url.into_client_request().expect("a request");
         for (name, value) in headers {
             request.headers_mut().insert(*name, HeaderValue::from_str(value).expect("a header"));
@@ -191,4 +199,45 @@ async fn a_page_of_another_origin_opens_no_websocket_with_a_browsers_cookie() {
     assert_eq!(stranger.err(), Some(401));
     let plain = api.get("/ws").await;
     assert_eq!(plain.refusal(), "426 upgrade_required");
+}
+
+#[tokio::test]
+async fn a_client_that_floods_with_pings_is_sent_away() {
+    let api = Api::start().await;
+    let mut socket = Socket::open(&api, Role::Viewer, "/ws").await;
+    for _ in 0..=100 {
+        socket.0.send(Message::Ping(vec![0; 125].into())).await.expect("sent");
+    }
+    let Some(Message::Close(Some(close))) = socket.next().await else { panic!("not closed") };
+    assert_eq!((u16::from(close.code), close.reason.as_str()), (1008, "too many pings"));
+}
+
+#[tokio::test]
+async fn clients_that_do_not_read_hold_up_nobody_who_reads_the_log() {
+    let api = Api::start().await;
+    // More than the events that are kept in memory for followers.
+    for _ in 0..6 {
+        api.publish("dev-01", (0..1500).map(|n| json!({"n": n, "text": "x".repeat(1000)}))).await;
+    }
+    // A server that is patient with them, so that nothing but the steps of their streams lets others on.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let url = format!("ws://{}/ws", listener.local_addr().expect("an address"));
+    let limits = Limits { unread: Duration::from_hours(1), ..api.app.limits() };
+    let stop = CancellationToken::new();
+    let _stopping = stop.clone().drop_guard();
+    tokio::spawn(serve(vec![listener.into()], rest::router(api.app.clone(), None), limits, stop));
+    let authorization = format!("Bearer {}", api.token("t0", Role::Viewer));
+    let mut unread = vec![];
+    for _ in 0..4 {
+        let opened = Socket::try_open_at(&url, &[("authorization", &authorization)]).await;
+        let mut socket = opened.unwrap_or_else(|status| panic!("{status}"));
+        for n in 0..32 {
+            let follow = json!({"log": "telemetry", "from": "start"});
+            socket.send(json!({"type": "follow", "topic": n.to_string(), "follow": follow})).await;
+        }
+        socket.of("event").await;
+        unread.push(socket);
+    }
+    let mut stream = Stream::of(&api, Role::Viewer, "log=telemetry&from=start").await;
+    assert_eq!(stream.events(5000).await.len(), 5000);
 }

@@ -4,9 +4,13 @@
 //! - [`follow`]: what to follow, and from where, as clients ask for it
 //! - [`feed`]: what a client is told next
 //! - [`rights`]: what its caller may see, asked again every few seconds
+//! - [`steps`]: the steps of streams, apart from whether their clients read
+//! - [`pings`]: how many pings a WebSocket's client may send
 //! - [`seats`]: how many streams there may be
 
 pub mod feed;
 pub mod follow;
+pub mod pings;
 pub mod rights;
 pub mod seats;
+pub mod steps;

@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
 use crate::live::feed::Ending;
+use crate::live::steps;
 use crate::rest::extract::{Body as JsonBody, Query};
 use crate::rest::streams::{COME_BACK, CalledBy, LAST_EVENT_ID, X_ACCEL_BUFFERING};
 use crate::rest::{Error, RequestId};
@@ -102,7 +103,12 @@ fn streamed(ask: Ask, subscriber: Subscriber) -> Response {
             return Some((Ok::<_, Infallible>(Bytes::from(first)), (followed, None)));
         }
         let mut followed = followed?;
-        let (text, goes_on) = match followed.next().await {
+        let step = steps::take(async move {
+            let said = followed.next().await;
+            (followed, said)
+        });
+        let (followed, said) = step.await.ok()?;
+        let (text, goes_on) = match said {
             Some(Said::Message(answer)) => (next(followed.at(), &answer), true),
             Some(Said::Refused(errors)) => (complete(next(None, &without_data(errors))), false),
             // Without `complete`, the client comes back.

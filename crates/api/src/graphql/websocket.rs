@@ -37,6 +37,7 @@ use super::question::Ask;
 use crate::app::App;
 use crate::door::May;
 use crate::live::feed::Ending;
+use crate::live::pings::Pings;
 use crate::live::seats::Seat;
 use crate::rest::authentication::with_bearer;
 use crate::rest::{Error, RequestId};
@@ -109,6 +110,7 @@ async fn connect(
             known,
             caller: None,
             subscriptions: Subscriptions::default(),
+            pings: Pings::default(),
             heard_at: now,
             ping_at: now + PING,
             look_at: now + INIT_TIMEOUT,
@@ -127,6 +129,7 @@ struct Connection {
     /// Who subscribes, from `connection_init` on.
     caller: Option<Caller>,
     subscriptions: Subscriptions,
+    pings: Pings,
     heard_at: Instant,
     /// When the client is asked for a sign of life.
     ping_at: Instant,
@@ -201,12 +204,18 @@ impl Connection {
                         Err(_) => Err(Close::BadRequest.into()),
                     },
                     Message::Binary(_) => Err(Close::BadRequest.into()),
+                    Message::Ping(_) | Message::Pong(_) if self.pings.are_too_many() => {
+                        Err(Close::BadRequest.into())
+                    }
                     // The library answers pings.
                     Message::Ping(_) | Message::Pong(_) => Ok(()),
                     Message::Close(_) => Err(End::Left),
                 }
             }
-            (id, said) = self.subscriptions.next() => self.pass_on(id, said).await,
+            (id, says) = self.subscriptions.next() => {
+                let (followed, said) = says.ok_or(End::Gone)?;
+                self.pass_on(id, followed, said).await
+            }
             () = stop.cancelled() => Err(Close::GoingAway.into()),
             () = sleep_until(self.look_at) => self.look(),
             () = sleep_until(self.ping_at) => self.ping().await,
@@ -284,20 +293,22 @@ impl Connection {
         Ok(self.socket.send(error(id, &[why])).await?)
     }
 
-    async fn pass_on(&mut self, id: String, said: Option<Said>) -> Result<(), End> {
+    async fn pass_on(&mut self, id: String, followed: Followed, said: Option<Said>) -> Result<(), End> {
         let message = match said {
-            Some(Said::Message(answer)) => return Ok(self.socket.send(next(&id, &answer)).await?),
+            Some(Said::Message(answer)) => {
+                self.socket.send(next(&id, &answer)).await?;
+                self.subscriptions.add(id, followed);
+                return Ok(());
+            }
             Some(Said::Refused(errors)) => error(&id, &errors),
             Some(Said::End(Ending::Shutdown)) => return Err(Close::GoingAway.into()),
             // All subscriptions have the same caller.
             Some(Said::End(Ending::Unauthenticated)) => return Err(ENDED.into()),
             Some(Said::End(why @ (Ending::Forbidden | Ending::Internal))) => {
-                let why = self.subscriptions.get(&id).map(|followed| followed.as_error(why));
-                error(&id, why.as_slice())
+                error(&id, &[followed.as_error(why)])
             }
             None => complete(&id),
         };
-        self.subscriptions.remove(&id);
         Ok(self.socket.send(message).await?)
     }
 

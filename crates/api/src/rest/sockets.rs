@@ -11,7 +11,6 @@ use fleetlog_access::callers::Credential;
 use fleetlog_event_log::Lane;
 use fleetlog_live::Places;
 use futures::StreamExt;
-use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use http::StatusCode;
 use serde::Deserialize;
@@ -31,6 +30,8 @@ use crate::door::May;
 use crate::door::action::guarded;
 use crate::live::feed::{Ending, Feed, Message};
 use crate::live::follow::Follow;
+use crate::live::pings::Pings;
+use crate::live::steps::{self, Step};
 use crate::server::upgrades::{Upgrade, Upgraded};
 
 /// The most streams over one WebSocket.
@@ -110,7 +111,8 @@ fn sized(opening: Result<WebSocketUpgrade, WebSocketUpgradeRejection>) -> Result
 }
 
 async fn serve(place: Upgraded, socket: WebSocket, asker: Option<Asker>, first: Option<Feed>) {
-    let mut streams = Streams { asker, topics: HashMap::new(), feeds: FuturesUnordered::new() };
+    let mut streams =
+        Streams { asker, topics: HashMap::new(), feeds: FuturesUnordered::new(), pings: Pings::default() };
     let serving = async {
         let mut socket = socket;
         let closing = match first {
@@ -151,7 +153,8 @@ struct Streams {
     asker: Option<Asker>,
     /// What ends each of them.
     topics: HashMap<Option<String>, CancellationToken>,
-    feeds: FuturesUnordered<BoxFuture<'static, Told>>,
+    feeds: FuturesUnordered<Step<Told>>,
+    pings: Pings,
 }
 
 /// What a stream tells next; nothing, if the client follows it no more.
@@ -178,6 +181,8 @@ impl Streams {
             let has_streams = !self.feeds.is_empty();
             tokio::select! {
                 Some(told) = self.feeds.next(), if has_streams => {
+                    // A step that has panicked is told by the runtime.
+                    let told = told.map_err(|_| Gone)?;
                     if let Some(close) = self.tell(socket, told).await? {
                         return Ok(close);
                     }
@@ -186,6 +191,9 @@ impl Streams {
                     Frame::Text(text) => self.asked(socket, &text).await?,
                     Frame::Close(_) => return Err(Gone),
                     Frame::Binary(_) => return Ok(close(BAD_DATA, "a message is JSON text")),
+                    Frame::Ping(_) | Frame::Pong(_) if self.pings.are_too_many() => {
+                        return Ok(close(POLICY, "too many pings"));
+                    }
                     Frame::Ping(_) | Frame::Pong(_) => {}
                 },
                 () = sleep(IDLE), if !has_streams => return Ok(close(POLICY, "nothing is followed")),
@@ -272,7 +280,7 @@ impl Streams {
     /// Asks a stream that is followed for what it tells next.
     fn go_on(&mut self, topic: Option<String>, mut feed: Feed) {
         let Some(stop) = self.topics.get(&topic).cloned() else { return };
-        self.feeds.push(Box::pin(async move {
+        self.feeds.push(steps::take(async move {
             let messages = stop.run_until_cancelled(feed.next()).await;
             Told { topic, feed, messages }
         }));

@@ -22,6 +22,7 @@ use crate::door::May;
 use crate::door::action::guarded;
 use crate::live::feed::{Feed, Message};
 use crate::live::follow::Follow;
+use crate::live::steps;
 
 /// The paths of streams, which a ticket opens.
 const STREAMS: [&str; 5] = ["/stream", "/ws", "/ws/telemetry", "/graphql/stream", "/graphql/ws"];
@@ -89,7 +90,12 @@ async fn follow_stream(
         if let Some(first) = first {
             return Some((Ok::<_, std::convert::Infallible>(Bytes::from(first)), (feed, None)));
         }
-        let messages = feed.next().await;
+        let step = steps::take(async move {
+            let messages = feed.next().await;
+            (feed, messages)
+        });
+        // Without an answer the step has panicked, which the runtime has told.
+        let (feed, messages) = step.await.ok()?;
         let mut text = Vec::new();
         for message in &messages {
             write(&mut text, message);
