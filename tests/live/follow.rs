@@ -131,3 +131,18 @@ async fn readings_that_come_too_fast_are_left_out_and_counted_and_other_events_a
     let mut stream = Stream::of(&api, Role::Admin, "from=start&type=DeviceRegistered&max_rate=0.001").await;
     assert_eq!(names(&stream.events(2).await), ["dev-01 DeviceRegistered", "dev-02 DeviceRegistered"]);
 }
+
+#[tokio::test]
+async fn a_reading_that_is_over_age_is_told_neither_from_memory_nor_from_the_log() {
+    let api = Api::start().await;
+    let kept = "UPDATE tenants SET retention_days = 1 WHERE tenant = 't0'";
+    sqlx::query(kept).execute(&mut api.database.owner().await).await.expect("kept");
+    api.log.terms().refresh(api.log.pool()).await.expect("the terms");
+    let mut live = Stream::of(&api, Role::Admin, "log=telemetry").await;
+    let old = (chrono::Utc::now() - chrono::TimeDelta::days(2)).timestamp_millis();
+    api.publish("dev-01", [json!({"n": 0, "ts": old}), json!({"n": 1})]).await;
+    let mut past = Stream::of(&api, Role::Admin, "log=telemetry&from=start").await;
+    for stream in [&mut live, &mut past] {
+        assert_eq!(stream.event().await["position"], 2);
+    }
+}

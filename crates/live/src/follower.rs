@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::{Tenant, aggregate_id};
 use fleetlog_event_log::archived::Archived;
 use fleetlog_event_log::archived::holes::Sought;
@@ -12,7 +13,7 @@ use futures::future::select_all;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::entry::Entry;
+use crate::entry::{About, Entry};
 use crate::tail::Tail;
 use crate::{Live, Places, Selection, instruments};
 
@@ -99,7 +100,7 @@ impl Follower {
         // A handle for each page: what one of them may read has a bound.
         let log = self.live.0.log.for_tenant(&self.tenant);
         let stream = self.stream_of_readings(log_id);
-        let since = log.terms().of(self.tenant.as_str()).shown_since(log.now());
+        let since = self.shown_since();
         let filter = Filter { aggregate_id: stream.clone(), since, ..Filter::default() };
         let start = Start { after: Some(place), descending: false };
         let page = log.events_page(log_id, start, STEP, &filter).await?;
@@ -129,6 +130,12 @@ impl Follower {
         Ok(self.step(log_id, last, entries))
     }
 
+    /// When a reading must have occurred to be shown: the tenant may keep readings for a time.
+    fn shown_since(&self) -> Option<DateTime<Utc>> {
+        let log = &self.live.0.log;
+        log.terms().of(self.tenant.as_str()).shown_since(log.now())
+    }
+
     /// The stream of the one device that is followed, in a log of readings: an index finds its events.
     fn stream_of_readings(&self, log_id: LogId) -> Option<String> {
         let log = self.live.0.log.heads().log(log_id)?;
@@ -138,7 +145,12 @@ impl Follower {
 
     fn step(&mut self, log_id: LogId, last: Position, mut entries: Vec<Arc<Entry>>) -> Step {
         self.places.advance(log_id, last);
-        entries.retain(|entry| self.selection.takes(entry));
+        let since = self.shown_since();
+        let is_over_age = |entry: &Entry| {
+            matches!(entry.about, About::Reading(_))
+                && since.is_some_and(|since| entry.event.occurred_at < since)
+        };
+        entries.retain(|entry| !is_over_age(entry) && self.selection.takes(entry));
         if entries.is_empty() { Step::Nothing } else { Step::Events(entries) }
     }
 }
