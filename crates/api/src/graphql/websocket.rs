@@ -4,10 +4,8 @@
 //! what the client says one message at a time: nothing is queued for either side.
 //!
 //! - [`protocol`]: the messages and the close codes
-//! - [`subscriptions`]: the subscriptions of a connection
 
 mod protocol;
-mod subscriptions;
 
 use std::time::Duration;
 
@@ -31,7 +29,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::protocol::{Close, PROTOCOL, Says, ack, complete, error, next, pong};
-use self::subscriptions::Subscriptions;
 use super::followed::{Followed, Said, Subscriber};
 use super::question::Ask;
 use crate::app::App;
@@ -39,6 +36,7 @@ use crate::door::May;
 use crate::live::feed::Ending;
 use crate::live::pings::Pings;
 use crate::live::seats::Seat;
+use crate::live::steps::Steps;
 use crate::rest::authentication::with_bearer;
 use crate::rest::{Error, RequestId};
 use crate::server::upgrades::{self, Upgrade};
@@ -109,7 +107,7 @@ async fn connect(
             socket,
             known,
             caller: None,
-            subscriptions: Subscriptions::default(),
+            subscriptions: Steps::default(),
             pings: Pings::default(),
             heard_at: now,
             ping_at: now + PING,
@@ -128,7 +126,8 @@ struct Connection {
     known: Option<(Principal, Credential)>,
     /// Who subscribes, from `connection_init` on.
     caller: Option<Caller>,
-    subscriptions: Subscriptions,
+    /// What each subscription says next, by the client's name for it.
+    subscriptions: Steps<String, (Followed, Option<Said>)>,
     pings: Pings,
     heard_at: Instant,
     /// When the client is asked for a sign of life.
@@ -284,8 +283,16 @@ impl Connection {
         let door = open(self.app.clone(), principal).await?;
         let request = self.request.clone();
         let followed = Followed::begin(ask, Subscriber { door, credential, request, last: None });
-        self.subscriptions.add(id, followed);
+        self.go_on(id, followed);
         Ok(())
+    }
+
+    /// Lets a subscription work out what it says next.
+    fn go_on(&mut self, id: String, mut followed: Followed) {
+        self.subscriptions.add(id, async move {
+            let said = followed.next().await;
+            (followed, said)
+        });
     }
 
     async fn refuse(&mut self, id: &str, why: Error) -> Result<(), End> {
@@ -297,7 +304,7 @@ impl Connection {
         let message = match said {
             Some(Said::Message(answer)) => {
                 self.socket.send(next(&id, &answer)).await?;
-                self.subscriptions.add(id, followed);
+                self.go_on(id, followed);
                 return Ok(());
             }
             Some(Said::Refused(errors)) => error(&id, &errors),

@@ -1,6 +1,5 @@
 //! Live streams over WebSocket: one stream as its address says, or several that come and go.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -10,13 +9,10 @@ use fleetlog_access::action::typed::StreamsFollow;
 use fleetlog_access::callers::Credential;
 use fleetlog_event_log::Lane;
 use fleetlog_live::Places;
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::RequestId;
@@ -31,11 +27,9 @@ use crate::door::action::guarded;
 use crate::live::feed::{Ending, Feed, Message};
 use crate::live::follow::Follow;
 use crate::live::pings::Pings;
-use crate::live::steps::{self, Step};
-use crate::server::upgrades::{Upgrade, Upgraded};
+use crate::live::steps::Steps;
+use crate::server::upgrades::{self, Upgrade, Upgraded};
 
-/// The most streams over one WebSocket.
-pub const TOPICS: usize = 32;
 /// The longest name of one of them, in bytes.
 pub const TOPIC_NAME: usize = 64;
 /// The largest message from a client, in bytes.
@@ -111,8 +105,7 @@ fn sized(opening: Result<WebSocketUpgrade, WebSocketUpgradeRejection>) -> Result
 }
 
 async fn serve(place: Upgraded, socket: WebSocket, asker: Option<Asker>, first: Option<Feed>) {
-    let mut streams =
-        Streams { asker, topics: HashMap::new(), feeds: FuturesUnordered::new(), pings: Pings::default() };
+    let mut streams = Streams { asker, told: Steps::default(), pings: Pings::default() };
     let serving = async {
         let mut socket = socket;
         let closing = match first {
@@ -151,24 +144,17 @@ type Asker = (May<StreamsFollow>, Credential, RequestId);
 struct Streams {
     /// Who may ask for more of them; nobody, where the address says what is followed.
     asker: Option<Asker>,
-    /// What ends each of them.
-    topics: HashMap<Option<String>, CancellationToken>,
-    feeds: FuturesUnordered<Step<Told>>,
+    /// What each of them tells next, by its topic. None has no name: the one that the address says.
+    told: Steps<Option<String>, (Feed, Vec<Message>)>,
     pings: Pings,
-}
-
-/// What a stream tells next; nothing, if the client follows it no more.
-struct Told {
-    topic: Option<String>,
-    feed: Feed,
-    messages: Option<Vec<Message>>,
 }
 
 /// The client has gone.
 struct Gone;
 
 impl From<axum::Error> for Gone {
-    fn from(_: axum::Error) -> Self {
+    fn from(error: axum::Error) -> Self {
+        upgrades::note(&error);
         Self
     }
 }
@@ -178,12 +164,11 @@ impl Streams {
     /// taken what it was told before: a client that does not read costs no memory, and is cut off by the socket's own patience.
     async fn serve(&mut self, socket: &mut WebSocket) -> Result<CloseFrame, Gone> {
         loop {
-            let has_streams = !self.feeds.is_empty();
+            let is_idle = self.told.is_empty();
             tokio::select! {
-                Some(told) = self.feeds.next(), if has_streams => {
-                    // A step that has panicked is told by the runtime.
-                    let told = told.map_err(|_| Gone)?;
-                    if let Some(close) = self.tell(socket, told).await? {
+                (topic, told) = self.told.next() => {
+                    let (feed, messages) = told.ok_or(Gone)?;
+                    if let Some(close) = self.tell(socket, topic, feed, messages).await? {
                         return Ok(close);
                     }
                 }
@@ -196,7 +181,7 @@ impl Streams {
                     }
                     Frame::Ping(_) | Frame::Pong(_) => {}
                 },
-                () = sleep(IDLE), if !has_streams => return Ok(close(POLICY, "nothing is followed")),
+                () = sleep(IDLE), if is_idle => return Ok(close(POLICY, "nothing is followed")),
             }
         }
     }
@@ -204,9 +189,10 @@ impl Streams {
     async fn tell(
         &mut self,
         socket: &mut WebSocket,
-        Told { topic, feed, messages }: Told,
+        topic: Option<String>,
+        feed: Feed,
+        messages: Vec<Message>,
     ) -> Result<Option<CloseFrame>, Gone> {
-        let Some(messages) = messages else { return Ok(None) };
         let mut ending = None;
         for message in &messages {
             socket.send(text(topic.as_deref(), message)).await?;
@@ -214,12 +200,11 @@ impl Streams {
                 ending = Some(*why);
             }
         }
-        match ending {
-            None => self.go_on(topic, feed),
-            Some(_) => drop(self.topics.remove(&topic)),
+        if ending.is_none() {
+            self.go_on(topic, feed);
         }
         Ok(match ending {
-            Some(Ending::Shutdown) if self.feeds.is_empty() => Some(close(AWAY, "the service stops")),
+            Some(Ending::Shutdown) if self.told.is_empty() => Some(close(AWAY, "the service stops")),
             Some(Ending::Unauthenticated | Ending::Forbidden) => {
                 Some(close(POLICY, "nothing may be followed any more"))
             }
@@ -232,9 +217,7 @@ impl Streams {
         let ask = json::parse::<Ask>(text.as_bytes());
         let (topic, begun) = match ask {
             Ok(Ask::Unfollow { topic }) => {
-                if let Some(stop) = self.topics.remove(&Some(topic)) {
-                    stop.cancel();
-                }
+                self.told.remove(&Some(topic));
                 return Ok(());
             }
             Ok(Ask::Follow { topic, follow }) => {
@@ -261,10 +244,10 @@ impl Streams {
         if topic.is_empty() || topic.len() > TOPIC_NAME {
             return Err(Error::field("topic", "expected a name of 1 to 64 bytes"));
         }
-        if self.topics.contains_key(&Some(topic.to_owned())) {
+        if self.told.has(&Some(topic.to_owned())) {
             return Err(Error::field("topic", "is followed already"));
         }
-        if self.topics.len() >= TOPICS {
+        if !self.told.have_room() {
             return Err(Error::too_many_streams());
         }
         Feed::open(door, credential.clone(), follow, None).await
@@ -272,18 +255,16 @@ impl Streams {
 
     async fn begin(&mut self, socket: &mut WebSocket, topic: Option<String>, feed: Feed) -> Result<(), Gone> {
         socket.send(text(topic.as_deref(), &Message::Still(feed.told().clone()))).await?;
-        self.topics.insert(topic.clone(), CancellationToken::new());
         self.go_on(topic, feed);
         Ok(())
     }
 
     /// Asks a stream that is followed for what it tells next.
     fn go_on(&mut self, topic: Option<String>, mut feed: Feed) {
-        let Some(stop) = self.topics.get(&topic).cloned() else { return };
-        self.feeds.push(steps::take(async move {
-            let messages = stop.run_until_cancelled(feed.next()).await;
-            Told { topic, feed, messages }
-        }));
+        self.told.add(topic, async move {
+            let messages = feed.next().await;
+            (feed, messages)
+        });
     }
 }
 
