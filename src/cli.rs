@@ -4,6 +4,7 @@ pub mod announce;
 pub mod archive;
 pub mod audit;
 mod bar;
+pub mod broker;
 pub mod device;
 pub mod environment;
 pub mod logging;
@@ -30,12 +31,12 @@ use fleetlog_archive::Place;
 use fleetlog_event_log::database;
 use fleetlog_lab::bench;
 use fleetlog_mqtt::server;
-use fleetlog_mqtt::url::{Plain, Url};
-use fleetlog_tls::client::Identity;
 use fleetlog_tls::clients::Clients;
 use fleetlog_tls::{Certificate, Files};
 use futures::future::LocalBoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
+
+use broker::{BrokerTls, Target};
 
 use crate::instruments;
 use crate::service;
@@ -157,16 +158,9 @@ pub struct Serve {
         conflicts_with = "mqtt"
     )]
     pub mqtt_url: Option<String>,
-    /// The certificates of the authorities that the broker's certificate may be of, in PEM; by default those that this
-    /// machine trusts.
-    #[arg(long, env = "FLEETLOG_MQTT_CA", value_name = "FILE", requires = "mqtt_url")]
-    pub mqtt_ca: Option<PathBuf>,
-    /// The certificate with which this node logs in to the broker, in PEM, for brokers that ask for one.
-    #[arg(long, env = "FLEETLOG_MQTT_CERT", value_name = "FILE", requires_all = ["mqtt_url", "mqtt_key"])]
-    pub mqtt_cert: Option<PathBuf>,
-    /// The private key of that certificate, in PEM.
-    #[arg(long, env = "FLEETLOG_MQTT_KEY", value_name = "FILE", requires = "mqtt_cert")]
-    pub mqtt_key: Option<PathBuf>,
+    /// TLS with the broker.
+    #[command(flatten)]
+    pub broker_tls: BrokerTls,
     /// Without a broker: the address of the MQTT endpoint that devices connect to.
     #[arg(long, env = "FLEETLOG_MQTT_ADDR", value_name = "ADDR")]
     pub mqtt: Option<SocketAddr>,
@@ -288,17 +282,6 @@ pub struct Service {
     pub graphql_introspection: bool,
 }
 
-impl Serve {
-    /// Whom this node trusts at the broker, and what it shows.
-    fn broker_identity(&self) -> Identity {
-        let certificate = self.mqtt_cert.clone().zip(self.mqtt_key.clone());
-        Identity {
-            authorities: self.mqtt_ca.clone(),
-            certificate: certificate.map(|(certificate, key)| Files { certificate, key }),
-        }
-    }
-}
-
 impl Service {
     /// The listeners over TLS, and their certificate. Reads the certificate, so that a mistake is told before anything
     /// is made.
@@ -355,30 +338,6 @@ pub struct Migrate {
     /// The database to migrate.
     #[command(flatten)]
     pub database: Database,
-}
-
-/// The broker to publish to.
-#[derive(Debug, Args)]
-pub struct Target {
-    /// The broker, as `mqtt://user:password@host:port`; a `/` in a user's name is written `%2F`.
-    #[arg(
-        long,
-        env = "FLEETLOG_MQTT_URL",
-        default_value = "mqtt://127.0.0.1:1883",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub mqtt_url: String,
-    /// The devices' tenant.
-    #[arg(long, default_value = "t0")]
-    pub tenant: String,
-}
-
-impl Target {
-    fn broker(&self) -> anyhow::Result<Plain> {
-        let url: Url = self.mqtt_url.parse()?;
-        Ok(url.try_into()?)
-    }
 }
 
 /// Options of `simulate`.

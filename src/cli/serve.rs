@@ -9,8 +9,6 @@ use anyhow::{Context, bail};
 use fleetlog_engine::devices::credentials::secret::ServiceLogin;
 use fleetlog_event_log::database;
 use fleetlog_mqtt::subscriber;
-use fleetlog_mqtt::url::Url;
-use fleetlog_tls::client::Identity;
 use sqlx::postgres::PgConnectOptions;
 
 use super::output::output;
@@ -44,6 +42,10 @@ pub async fn run(args: Serve, metrics: metrics_exporter_prometheus::PrometheusHa
 fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<ServiceLogin>)> {
     let Some(url) = &args.mqtt_url else {
         let listen = args.mqtt.context("FLEETLOG_MQTT_URL or FLEETLOG_MQTT_ADDR is needed")?;
+        anyhow::ensure!(
+            args.broker_tls.is_empty(),
+            "--mqtt-ca, --mqtt-cert and --mqtt-key go with --mqtt-url, not with --mqtt"
+        );
         let options = endpoint_options(listen, &args.service, args.device_auth.map(Into::into));
         return Ok((Broker::Endpoint(options), None));
     };
@@ -58,7 +60,7 @@ fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<ServiceLogin>)> {
     );
     let options = subscriber::Options {
         group: args.mqtt_share.clone(),
-        ..subscriber::Options::new(broker_url(url, args.broker_identity())?, &args.mqtt_client_id)
+        ..subscriber::Options::new(args.broker_tls.url(url)?, &args.mqtt_client_id)
     };
     let login = options.url.service_login();
     if options.group.is_some() {
@@ -67,20 +69,6 @@ fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<ServiceLogin>)> {
         );
     }
     Ok((Broker::External { options, takeover: args.mqtt_takeover }, login))
-}
-
-/// The broker's address. Reads the files that TLS needs, so that a mistake is told before anything is made.
-fn broker_url(text: &str, identity: Identity) -> anyhow::Result<Url> {
-    let url: Url = text.parse().context("FLEETLOG_MQTT_URL")?;
-    if url.tls().is_some() {
-        identity.config()?;
-        return Ok(url.with_tls(Some(identity)));
-    }
-    anyhow::ensure!(
-        identity == Identity::default(),
-        "--mqtt-ca, --mqtt-cert and --mqtt-key are for TLS: give the broker as mqtts://"
-    );
-    Ok(url)
 }
 
 /// Brings the database's schema up to date.

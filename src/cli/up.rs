@@ -15,7 +15,7 @@ use fleetlog_event_log::database;
 use fleetlog_event_log::health::{Health, Part};
 use fleetlog_lab::agent;
 use fleetlog_lab::simulate;
-use fleetlog_mqtt::url::Plain;
+use fleetlog_mqtt::url::Url;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -96,7 +96,7 @@ fn publish(
     let (Some(mqtt), Some(secret)) = (service.mqtt(), secret) else { return Ok(publishers) };
     // An endpoint that listens on all addresses is reached over loopback.
     let mqtt = if mqtt.ip().is_unspecified() { (Ipv4Addr::LOCALHOST, mqtt.port()).into() } else { mqtt };
-    let (url, tenant) = (Plain::from(mqtt), TENANT.parse::<identity::Tenant>()?);
+    let (url, tenant) = (Url::from(mqtt), TENANT.parse::<identity::Tenant>()?);
     if args.agent {
         let uid: identity::Uid = agent::hostname().parse()?;
         let url = url.with_login(identity::aggregate_id(&tenant, &uid), secret.reveal());

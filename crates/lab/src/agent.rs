@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fleetlog_aggregates::identity::{MAX_NAME, Tenant, Uid};
 use fleetlog_aggregates::topic::Channel;
-use fleetlog_mqtt::url::Plain;
+use fleetlog_mqtt::url::Url;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The broker's address.
-    pub url: Plain,
+    pub url: Url,
     /// The device's tenant.
     pub tenant: Tenant,
     /// The device's uid.
@@ -42,7 +42,7 @@ pub struct Options {
 impl Options {
     /// Options with a reading every five seconds.
     #[must_use]
-    pub fn new(url: Plain, tenant: Tenant, uid: Uid) -> Self {
+    pub fn new(url: Url, tenant: Tenant, uid: Uid) -> Self {
         Self { url, tenant, uid, interval: Duration::from_secs(5) }
     }
 }

@@ -14,23 +14,24 @@ use std::time::Duration;
 use fleetlog_aggregates::identity::{Tenant, Uid};
 use fleetlog_aggregates::topic::{Channel, Topic};
 use fleetlog_event_log::backoff::Backoff;
-use fleetlog_mqtt::url::Plain;
-use parking_lot::Mutex;
-use rumqttc::Outgoing;
+use fleetlog_mqtt::client::{self, Error, Granted, Reader, Writer};
+use fleetlog_mqtt::url::Url;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, PubAckReason, SubscribeReasonCode};
-use rumqttc::v5::{AsyncClient, Event, EventLoop};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::Instant;
+use rumqttc::v5::mqttbytes::v5::{
+    Connect, ConnectProperties, Filter, Packet, PingReq, PubAck, PubAckReason, Publish, Subscribe,
+    SubscribeReasonCode,
+};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, interval};
 
 use command::Command;
 
-/// The most unacknowledged messages. Each costs rumqttc a place in a table, acknowledged or not.
-const WINDOW: u16 = 50;
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// The largest packet to accept, in bytes: a command's parameters have at most 32 KiB. rumqttc drops the connection
-/// over a larger packet than this limit, and its default limit is 10 KiB.
+/// The most unacknowledged messages.
+const WINDOW: usize = 50;
+/// The largest packet to accept, in bytes: a command's parameters have at most 32 KiB.
 const MAX_PACKET: u32 = 64 << 10;
+/// The packet id of the subscription. Messages have those above it.
+const SUBSCRIPTION: u16 = 1;
 
 /// Which device this is, and how it identifies itself to the broker.
 #[derive(Debug, Clone)]
@@ -72,98 +73,135 @@ pub(crate) enum News {
     NotSubscribed(String),
 }
 
-/// Messages taken from the outbox and not acknowledged.
-#[derive(Default)]
-struct Unacknowledged {
-    connected: bool,
-    /// Messages in the order in which they are sent. rumqttc assigns packet ids in that order and reports them in it.
-    messages: VecDeque<(Message, Option<u16>)>,
-    /// The packet id of a message that rumqttc holds back until an older message with the same id is acknowledged.
-    held_back: Option<u16>,
-}
-
-struct Session<'a, F> {
+/// A device, over all its connections.
+struct Device<'a, F> {
     identity: &'a Identity,
-    client: AsyncClient,
-    unacknowledged: Mutex<Unacknowledged>,
-    free: Semaphore,
+    outbox: mpsc::Receiver<Message>,
+    /// Whether more may come through the outbox.
+    is_open: bool,
+    /// The messages taken from the outbox and not acknowledged, in their order. Those that were sent over this connection come
+    /// first, and have a packet id.
+    unacknowledged: VecDeque<(Message, Option<u16>)>,
+    last_id: u16,
     tell: F,
 }
 
 /// Publishes the messages of `outbox` until it is closed and all of them are acknowledged, and calls `tell` with what
 /// happens meanwhile. Dropping the future drops the connection.
 pub(crate) async fn run(
-    url: &Plain,
+    url: &Url,
     identity: &Identity,
     outbox: mpsc::Receiver<Message>,
     tell: impl Fn(News),
 ) {
-    let mut options = url.client(&identity.client_id, WINDOW);
-    options.set_keep_alive(KEEP_ALIVE).set_max_packet_size(Some(MAX_PACKET));
-    let (client, eventloop) = AsyncClient::new(options, usize::from(WINDOW) + 4);
-    let free = Semaphore::new(usize::from(WINDOW));
-    let session = Session { identity, client, unacknowledged: Mutex::default(), free, tell };
-    tokio::join!(session.send(outbox), session.poll(eventloop));
+    let (unacknowledged, last_id) = (VecDeque::with_capacity(WINDOW), SUBSCRIPTION);
+    let mut device = Device { identity, outbox, is_open: true, unacknowledged, last_id, tell };
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+    loop {
+        let (connected, ended) = match client::open(url, device.connect()).await {
+            Ok(connection) => {
+                backoff.reset();
+                (true, device.converse(connection).await)
+            }
+            Err(error) => (false, Err(error)),
+        };
+        let Err(error) = ended else { return };
+        if device.unacknowledged.is_empty() && device.outbox.is_closed() && device.outbox.is_empty() {
+            return;
+        }
+        device.unacknowledged.iter_mut().for_each(|(_, id)| *id = None);
+        (device.tell)(News::Lost { connected, why: error.to_string() });
+        backoff.wait().await;
+    }
 }
 
-impl<F: Fn(News)> Session<'_, F> {
-    async fn send(&self, mut outbox: mpsc::Receiver<Message>) {
-        while let Some(message) = outbox.recv().await {
-            if let Ok(place) = self.free.acquire().await {
-                place.forget();
-            }
-            self.with(|unacknowledged| {
-                if unacknowledged.connected {
-                    self.hand_over(&message);
-                }
-                unacknowledged.messages.push_back((message, None));
-            });
-        }
-        let _ = self.free.acquire_many(u32::from(WINDOW)).await;
-        let _ = self.client.disconnect().await;
+impl<F: Fn(News)> Device<'_, F> {
+    fn connect(&self) -> Connect {
+        let properties = ConnectProperties { max_packet_size: Some(MAX_PACKET), ..ConnectProperties::new() };
+        let client_id = self.identity.client_id.clone();
+        Connect { keep_alive: 0, client_id, clean_start: true, properties: Some(properties) }
     }
 
-    async fn poll(&self, mut eventloop: EventLoop) {
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-        loop {
-            match eventloop.poll().await {
-                Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
-                Ok(Event::Outgoing(Outgoing::Publish(id))) => self.with(|sent| sent.is_sent(id)),
-                Ok(Event::Outgoing(Outgoing::AwaitAck(id))) => self.with(|sent| sent.is_held_back(id)),
-                Ok(Event::Incoming(Packet::PubAck(puback))) => self.acknowledged(&puback),
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    backoff.reset();
-                    self.connected();
+    /// Publishes over one connection until all messages are acknowledged and no more come.
+    async fn converse(
+        &mut self,
+        (mut reader, mut writer, granted): (Reader, Writer, Granted),
+    ) -> Result<(), Error> {
+        let window = WINDOW.min(granted.receive_maximum.into());
+        let mut pings = interval(granted.ping_every);
+        pings.reset();
+        // First of all: then every message leaves after the device can hear commands.
+        let filters = vec![Filter::new(topic(self.identity, Channel::Commands), QoS::AtLeastOnce)];
+        writer.put(&Packet::Subscribe(Subscribe { pkid: SUBSCRIPTION, filters, properties: None }))?;
+        (self.tell)(News::Connected);
+        let mut is_flushed = false;
+        while self.is_open || !self.unacknowledged.is_empty() {
+            is_flushed &= !self.send(&mut writer, window)?;
+            tokio::select! {
+                flushed = writer.flush(), if !is_flushed => {
+                    flushed?;
+                    is_flushed = true;
                 }
-                Ok(Event::Incoming(Packet::Publish(publish))) => {
-                    if let Some(command) = Command::read(&publish.payload) {
-                        (self.tell)(News::Command(command));
+                packet = reader.next() => {
+                    if let Some(answer) = self.take(packet?) {
+                        writer.put(&answer)?;
+                        is_flushed = false;
                     }
                 }
-                Ok(Event::Incoming(Packet::SubAck(suback))) => self.subscribed(&suback.return_codes),
-                Ok(_) => {}
-                Err(error) => {
-                    let connected = self.lost(&mut eventloop);
-                    (self.tell)(News::Lost { connected, why: error.to_string() });
-                    backoff.wait().await;
+                message = self.outbox.recv(), if self.is_open && self.unacknowledged.len() < WINDOW => {
+                    match message {
+                        Some(message) => self.unacknowledged.push_back((message, None)),
+                        None => self.is_open = false,
+                    }
+                }
+                _ = pings.tick() => {
+                    writer.put(&Packet::PingReq(PingReq))?;
+                    is_flushed = false;
                 }
             }
         }
+        // Everything is acknowledged: how the connection ends changes nothing.
+        let _ = writer.disconnect().await;
+        Ok(())
     }
 
-    fn connected(&self) {
-        // Subscribe first: then every message leaves after the device can hear commands.
-        if let Err(error) = self.client.try_subscribe(self.topic(Channel::Commands), QoS::AtLeastOnce) {
-            tracing::error!(%error, "failed to hand over a subscription");
+    /// Queues the messages that were not sent over this connection yet, as many as the broker takes. Returns whether there
+    /// were any.
+    fn send(&mut self, writer: &mut Writer, window: usize) -> Result<bool, Error> {
+        let sent = self.unacknowledged.partition_point(|(_, id)| id.is_some());
+        for place in sent..self.unacknowledged.len().min(window) {
+            let id = self.next_id();
+            let Some((message, sent_as)) = self.unacknowledged.get_mut(place) else { break };
+            *sent_as = Some(id);
+            let topic = topic(self.identity, message.channel);
+            let mut publish = Publish::new(topic, QoS::AtLeastOnce, message.payload.clone(), None);
+            publish.pkid = id;
+            writer.put(&Packet::Publish(publish))?;
         }
-        self.with(|unacknowledged| {
-            unacknowledged.connected = true;
-            for (message, id) in &mut unacknowledged.messages {
-                *id = None;
-                self.hand_over(message);
+        Ok(sent < self.unacknowledged.len().min(window))
+    }
+
+    /// The next packet id. Far fewer messages are unacknowledged than there are ids, so none of them has it.
+    fn next_id(&mut self) -> u16 {
+        self.last_id = self.last_id.checked_add(1).unwrap_or(SUBSCRIPTION + 1);
+        self.last_id
+    }
+
+    /// Takes what the broker has sent, and returns the answer to it, if it is owed one.
+    fn take(&mut self, packet: Packet) -> Option<Packet> {
+        match packet {
+            Packet::PubAck(puback) => self.acknowledged(&puback),
+            Packet::SubAck(suback) => self.subscribed(&suback.return_codes),
+            Packet::Publish(publish) => {
+                if let Some(command) = Command::read(&publish.payload) {
+                    (self.tell)(News::Command(command));
+                }
+                let is_owed = publish.qos == QoS::AtLeastOnce;
+                return is_owed.then(|| Packet::PubAck(PubAck::new(publish.pkid, None)));
             }
-        });
-        (self.tell)(News::Connected);
+            _ => {}
+        }
+        None
     }
 
     fn subscribed(&self, reasons: &[SubscribeReasonCode]) {
@@ -172,66 +210,16 @@ impl<F: Fn(News)> Session<'_, F> {
         }
     }
 
-    /// Forgets the connection, and returns whether there was one.
-    fn lost(&self, eventloop: &mut EventLoop) -> bool {
-        self.with(|unacknowledged| {
-            unacknowledged.held_back = None;
-            // rumqttc must not send these again: the device itself does.
-            eventloop.clean();
-            eventloop.pending.clear();
-            eventloop.state.events.clear();
-            eventloop.state.collision = None;
-            std::mem::take(&mut unacknowledged.connected)
-        })
-    }
-
-    fn acknowledged(&self, puback: &PubAck) {
-        let Some(message) = self.with(|unacknowledged| unacknowledged.remove(puback.pkid)) else { return };
-        self.free.add_permits(1);
+    fn acknowledged(&mut self, puback: &PubAck) {
+        let place = self.unacknowledged.iter().position(|(_, id)| *id == Some(puback.pkid));
+        let Some((message, _)) = place.and_then(|place| self.unacknowledged.remove(place)) else { return };
         (self.tell)(match puback.reason {
             PubAckReason::Success | PubAckReason::NoMatchingSubscribers => News::Acknowledged(message),
             reason => News::Refused(message, format!("{reason:?}")),
         });
     }
-
-    fn topic(&self, channel: Channel) -> String {
-        let Identity { tenant, uid, .. } = self.identity.clone();
-        Topic { tenant, uid, channel }.to_string()
-    }
-
-    /// rumqttc's queue has room for the whole window and a subscription, so this never fails.
-    fn hand_over(&self, message: &Message) {
-        let (topic, payload) = (self.topic(message.channel), message.payload.clone());
-        if let Err(error) = self.client.try_publish(topic, QoS::AtLeastOnce, false, payload) {
-            tracing::error!(%error, "failed to hand over a message");
-        }
-    }
-
-    fn with<T>(&self, then: impl FnOnce(&mut Unacknowledged) -> T) -> T {
-        then(&mut self.unacknowledged.lock())
-    }
 }
 
-impl Unacknowledged {
-    fn is_sent(&mut self, id: u16) {
-        if self.held_back.take_if(|held_back| *held_back == id).is_none() {
-            self.number(id);
-        }
-    }
-
-    fn is_held_back(&mut self, id: u16) {
-        self.held_back = Some(id);
-        self.number(id);
-    }
-
-    fn number(&mut self, id: u16) {
-        if let Some((_, unnumbered)) = self.messages.iter_mut().find(|(_, id)| id.is_none()) {
-            *unnumbered = Some(id);
-        }
-    }
-
-    fn remove(&mut self, id: u16) -> Option<Message> {
-        let place = self.messages.iter().position(|(_, numbered)| *numbered == Some(id))?;
-        self.messages.remove(place).map(|(message, _)| message)
-    }
+fn topic(Identity { tenant, uid, .. }: &Identity, channel: Channel) -> String {
+    Topic { tenant: tenant.clone(), uid: uid.clone(), channel }.to_string()
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use fleetlog_aggregates::identity::{Tenant, Uid, aggregate_id};
 use fleetlog_aggregates::topic::Channel;
 use fleetlog_engine::devices::credentials::Secret;
-use fleetlog_mqtt::url::Plain;
+use fleetlog_mqtt::url::Url;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -41,7 +41,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The broker's address.
-    pub url: Plain,
+    pub url: Url,
     /// The devices' tenant.
     pub tenant: Tenant,
     /// The number of devices.
@@ -73,7 +73,7 @@ pub enum Logins {
 impl Options {
     /// Options for devices `sim-00001` and so on, which publish until shutdown.
     #[must_use]
-    pub fn new(url: Plain, tenant: Tenant, devices: u32, rate: f64) -> Self {
+    pub fn new(url: Url, tenant: Tenant, devices: u32, rate: f64) -> Self {
         let (prefix, faults, logins) = ("sim-".to_owned(), Faults::default(), Logins::None);
         Self { url, tenant, devices, rate, duration: None, prefix, faults, logins }
     }
@@ -89,7 +89,7 @@ impl Options {
 }
 
 /// The broker's address with the login of one device.
-fn url(options: &Options, number: u32, uid: &Uid) -> Plain {
+fn url(options: &Options, number: u32, uid: &Uid) -> Url {
     let user = || aggregate_id(&options.tenant, uid);
     match &options.logins {
         Logins::None => options.url.clone(),

@@ -30,6 +30,8 @@ const SILENCE: Duration = Duration::from_secs(50);
 const KEEP_ALIVE: u16 = 60;
 /// How long connecting may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How many bytes are read at once, at first and at most.
+const AT_ONCE: (usize, usize) = (2 << 10, 64 << 10);
 /// The largest packet that the broker may send, in bytes. The broker must drop larger ones.
 pub const MAX_PACKET: u32 = 1 << 20;
 
@@ -84,6 +86,8 @@ pub struct Granted {
 pub struct Reader {
     stream: Box<dyn AsyncRead + Send + Unpin>,
     buffer: BytesMut,
+    /// How many bytes are read at once. It grows with what comes: a device gets little, a subscriber much.
+    at_once: usize,
 }
 
 /// The writing half of a connection.
@@ -132,7 +136,7 @@ fn halves(
     writing: impl AsyncWrite + Send + Unpin + 'static,
 ) -> (Reader, Writer) {
     (
-        Reader { stream: Box::new(reading), buffer: BytesMut::with_capacity(64 << 10) },
+        Reader { stream: Box::new(reading), buffer: BytesMut::new(), at_once: AT_ONCE.0 },
         Writer { stream: Box::new(writing), buffer: BytesMut::new() },
     )
 }
@@ -162,12 +166,14 @@ impl Reader {
                     });
                 }
                 Ok(packet) => return Ok(packet),
-                Err(mqttbytes::Error::InsufficientBytes(more)) => self.buffer.reserve(more.max(8 << 10)),
+                Err(mqttbytes::Error::InsufficientBytes(more)) => self.buffer.reserve(more.max(self.at_once)),
                 Err(error) => return Err(error.into()),
             }
             let read = timeout(SILENCE, self.stream.read_buf(&mut self.buffer)).await;
-            if read.map_err(|_| Error::Silent)?? == 0 {
-                return Err(Error::Closed);
+            match read.map_err(|_| Error::Silent)?? {
+                0 => return Err(Error::Closed),
+                read if read >= self.at_once => self.at_once = (self.at_once * 2).min(AT_ONCE.1),
+                _ => {}
             }
         }
     }

@@ -7,7 +7,6 @@ use std::str::FromStr;
 use fleetlog_engine::devices::credentials::secret::ServiceLogin;
 use fleetlog_tls::client::Identity;
 use percent_encoding::percent_decode_str;
-use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::v5::Login;
 
 /// The port of MQTT, and that of MQTT over TLS.
@@ -99,61 +98,6 @@ impl Url {
     }
 }
 
-/// A broker's address without TLS, which is what rumqttc can reach: its TLS needs a version of rustls-webpki with known
-/// faults.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plain(Url);
-
-/// The address asks for TLS. Plain MQTT in its place would show the password to the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this command speaks MQTT without TLS only: mqtt://host:port")]
-pub struct AsksForTls;
-
-impl TryFrom<Url> for Plain {
-    type Error = AsksForTls;
-
-    fn try_from(url: Url) -> Result<Self, AsksForTls> {
-        if url.tls.is_some() { Err(AsksForTls) } else { Ok(Self(url)) }
-    }
-}
-
-impl From<SocketAddr> for Plain {
-    fn from(address: SocketAddr) -> Self {
-        Self(address.into())
-    }
-}
-
-impl Plain {
-    /// The same host and port, with another login.
-    #[must_use]
-    pub fn with_login(&self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        Self(self.0.with_login(user, password))
-    }
-
-    /// The options of a client that connects to this broker with at most `window` unacknowledged messages: rumqttc
-    /// reserves a table entry for each.
-    #[must_use]
-    pub fn client(&self, client_id: &str, window: u16) -> MqttOptions {
-        let Url { host, port, login, .. } = &self.0;
-        // rumqttc joins host and port with a colon, so an IPv6 address keeps its brackets.
-        let mut options = MqttOptions::new(client_id, host, *port);
-        if let Some((user, password)) = login {
-            options.set_credentials(user, password);
-        }
-        let mut network = options.network_options();
-        network.set_tcp_nodelay(true);
-        options.set_network_options(network);
-        options.set_outgoing_inflight_upper_limit(window);
-        options
-    }
-}
-
-impl std::fmt::Display for Plain {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 impl From<SocketAddr> for Url {
     fn from(address: SocketAddr) -> Self {
         let host = match address {
@@ -207,11 +151,6 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
-    }
-
-    #[test]
-    fn tls_never_becomes_plain() {
-        assert_eq!(Plain::try_from(over_tls("h", 8883)), Err(AsksForTls));
     }
 
     #[test]
