@@ -160,6 +160,35 @@ async fn a_session_lasts_as_long_as_its_client_has_asked_for() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_for_no_session_and_no_clean_start_goes_on_with_the_one_it_has_to_the_end_of_its_connection()
+ {
+    let node = Node::start().await;
+    let (mut device, _) = resume(node.address, V5, "dev-01").await;
+    device.subscribe(COMMANDS).await;
+    device.send(&qos_2(V5, false)).await;
+    answered(&mut device, 0x50).await;
+    drop(device);
+    let other = node.join().await;
+    let mut device = Device::dial(other.address, V5).await;
+    device.send(&mqtt::packet(0x10, b"\0\x04MQTT\x05\0\0\x3c\0\0\x06dev-01")).await;
+    // Session present, and no expiry but the client's own.
+    let connack = device.packet().await.expect("CONNACK");
+    assert_eq!(
+        (&connack[..5], connack.contains(&0x11)),
+        (&[0x20, 20, 1, 0, 17][..], false),
+        "{connack:02x?}"
+    );
+    device.send(&qos_2(V5, true)).await;
+    answered(&mut device, 0x50).await;
+    assert_eq!(node.recorded("t0/dev-01").await.len(), 1);
+    assert_eq!(other.outlet.publish(command(1)).await, Ok(Delivery::Taken));
+    assert_eq!(device.message().await, b"1");
+    device.send(&[0xe0, 0]).await;
+    assert_eq!(device.packet().await, None, "closed");
+    assert!(!resume(node.address, V5, "dev-01").await.1, "it was over with the connection");
+}
+
+#[tokio::test]
 async fn a_client_id_belongs_to_the_user_who_says_it() {
     let node = Node::start_with(|_, endpoint| endpoint.auth = fleetlog_mqtt::server::Auth::Open).await;
     let long = "x/".repeat(30_000);

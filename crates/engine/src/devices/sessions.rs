@@ -156,7 +156,24 @@ impl Sessions {
         Ok(Begun { session: Session { client, id: known, connection }, earlier })
     }
 
-    /// Forgets a client's session, if it has one: it has come back without asking for any.
+    /// Goes on with a client's earlier session, if it has one. The client has not asked for it to be kept after this
+    /// connection.
+    pub async fn resume(&self, client: Client) -> Result<Option<Begun>, Error> {
+        self.0.node.beat_unless_seen().await?;
+        let connection = Uuid::now_v7();
+        let resume = sqlx::query(RESUME)
+            .bind(client.0)
+            .bind(connection)
+            .bind(self.0.node.id())
+            .bind(seconds(Duration::ZERO))
+            .bind(MISSED.as_secs_f64());
+        let Some(row) = self.0.turn(resume.fetch_optional(self.0.log.pool())).await? else { return Ok(None) };
+        self.0.node.opened();
+        let session = Session { client, id: row.try_get("session_id")?, connection };
+        Ok(Some(Begun { session, earlier: Some(kept_of(&row)?) }))
+    }
+
+    /// Forgets a client's session, if it has one: the client starts clean, and asks for none.
     pub async fn forget(&self, client: Client) -> Result<(), Error> {
         let forget = sqlx::query("DELETE FROM device_sessions WHERE client = $1").bind(client.0);
         self.0.turn(forget.execute(self.0.log.pool())).await?;
@@ -327,6 +344,19 @@ const BEGIN: &str = "
         qualities = excluded.qualities, numbers = excluded.numbers,
         -- Whoever is back in time is not gone.
         will_topic = NULL, will_payload = NULL, will_id = NULL, will_at = NULL, will_heard_at = NULL
+    RETURNING session_id, filters, qualities, numbers";
+
+/// Goes on with a session that lasts, and leaves one that is over to the next sweep.
+const RESUME: &str = "
+    UPDATE device_sessions SET
+        connection = $2, node = $3, left_at = NULL, kept_s = $4,
+        will_topic = NULL, will_payload = NULL, will_id = NULL, will_at = NULL, will_heard_at = NULL
+    WHERE client = (
+        SELECT client FROM device_sessions LEFT JOIN device_nodes USING (node)
+        WHERE client = $1
+          AND (coalesce(left_at, seen_at) + make_interval(secs => kept_s) > clock_timestamp()
+               OR seen_at + make_interval(secs => $5) > clock_timestamp())
+        FOR UPDATE OF device_sessions)
     RETURNING session_id, filters, qualities, numbers";
 
 /// Counts the clients of nodes that were not seen for long as away since then.

@@ -289,7 +289,7 @@ impl Protocol {
                 WildcardSubscriptionAvailable::new(0)?.into(),
                 SharedSubscriptionAvailable::new(0)?.into(),
             ];
-            if let Some(session) = session {
+            if let Some(session) = session.filter(|session| session.expiry_s > 0) {
                 properties.push(SessionExpiryInterval::new(session.expiry_s)?.into());
             }
             if let Some(assigned) = assigned {

@@ -48,7 +48,7 @@ pub(super) struct Connection<S> {
     acks: Acks,
     /// Room for the ids of publishes that the client does not release.
     unreleased: Vec<Share>,
-    /// The session that outlives the connection, if the client has asked for one.
+    /// The client's session, if it has one.
     session: Option<Session>,
     /// How long it outlives the connection, if the client has said so anew.
     expiry: Option<Duration>,
@@ -143,7 +143,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             acks: Acks::default(),
             unreleased: Vec::new(),
             session,
-            expiry: None,
+            // An earlier session that the client goes on with and has not asked to be kept ends with this connection.
+            expiry: hello.expiry_s.is_none().then_some(Duration::ZERO),
             will,
             link: None,
             task: None,

@@ -26,7 +26,7 @@ pub(super) struct Guest {
     pub(super) hello: Hello,
     pub(super) access: Access,
     pub(super) client: Client,
-    /// Its session, if it has asked for one that outlives the connection.
+    /// Its session, if it has one or has asked for one.
     pub(super) begun: Option<Begun>,
     /// What the client has sent after CONNECT.
     pub(super) input: Input,
@@ -85,7 +85,7 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// The session that the client goes on with, or a new one; none if it asks for none.
+/// The session that the client goes on with, or a new one; none if it asks for none and has none.
 async fn session(
     server: &Server,
     hello: &Hello,
@@ -94,10 +94,12 @@ async fn session(
 ) -> Result<Option<Begun>, Error> {
     let begun = if hello.expiry_s.is_some() {
         server.sessions.begin(client, user, kept(hello), hello.starts_clean).await.map(Some)
-    } else if may_have_one {
+    } else if !may_have_one {
+        Ok(None)
+    } else if hello.starts_clean {
         server.sessions.forget(client).await.map(|()| None)
     } else {
-        Ok(None)
+        server.sessions.resume(client).await
     };
     begun.inspect_err(|error| tracing::warn!(%error, "failed to look a device's session up"))
 }

@@ -59,7 +59,8 @@ impl<S> Connection<S> {
             }
             Ok(Some(Incoming::Acknowledged(id))) => self.unacknowledged.retain(|(sent, _)| *sent != id),
             Ok(Some(Incoming::Leave { expiry_s, says_will })) => {
-                self.expiry = expiry_s.map(|seconds| Duration::from_secs(seconds.into()));
+                let said = expiry_s.map(|seconds| Duration::from_secs(seconds.into()));
+                self.expiry = said.or(self.expiry);
                 if !says_will {
                     self.will = None;
                 }
