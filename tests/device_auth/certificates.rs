@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fleetlog_mqtt::server::{self, Auth};
 use fleetlog_tls::clients::{Clients, fingerprint_of};
@@ -225,6 +226,28 @@ async fn revoking_it_ends_its_connections_and_no_others() {
     assert_eq!(secure.fleet.send("t0", Method::DELETE, &path, Value::Null).await.status, StatusCode::OK);
     ends_soon(&mut device).await;
     assert_eq!(secure.log_in(Some(own), ("t0/dev-01", None)).await.err(), Some(Some(0x86)));
+    beside.report(OWN, "{}").await;
+}
+
+#[tokio::test]
+async fn a_connection_ends_when_the_certificate_expires_that_it_was_made_with() {
+    let secure = Secure::start().await;
+    let good = secure.fleet.device("t0", "dev-01").await;
+    let files = secure.files("short");
+    self_signed(&files, |params| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
+        params.not_after = date_time_ymd(1970, 1, 1) + now + Duration::from_secs(4);
+    });
+    let digits = fingerprint_of(&files.certificate).expect("a fingerprint");
+    secure.issue(json!({ "sha256": digits })).await;
+    let mut device = secure.log_in(Some(files.clone()), ("t0/dev-01", None)).await.expect("let in");
+    // A certificate that is shown beside a password ends nothing.
+    let login = ("t0/dev-01", Some(&*good.password));
+    let mut beside = Device::dial(secure.bridge(Some(files)).await, V5).await;
+    beside.send(&mqtt::connect_named(V5, "beside", login.0, login.1)).await;
+    assert_eq!(beside.packet().await.expect("CONNACK")[3], 0);
+    device.report(OWN, "{}").await;
+    assert_eq!(device.last_words().await, [[0xe0, 1, 0x87]]);
     beside.report(OWN, "{}").await;
 }
 

@@ -5,6 +5,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::aws_lc_rs::digest;
 use parking_lot::RwLock;
@@ -52,6 +53,8 @@ pub struct Shown {
     pub sha256: String,
     /// Its subject as RFC 4514 writes one, if an authority that is trusted has signed it.
     pub subject: Option<String>,
+    /// For how long it is in force from now on, by this machine's clock.
+    pub good_for: Duration,
 }
 
 impl Clients {
@@ -80,8 +83,11 @@ impl Clients {
         let signed = self.0.authorities.as_ref().is_some_and(|authorities| {
             authorities.verifier.read().verify_client_cert(certificate, others, now).is_ok()
         });
+        // It is in force until the end of that second.
+        let expires = parsed.tbs_certificate.validity.not_after.to_unix_duration() + Duration::from_secs(1);
         Some(Shown {
             sha256: fingerprint(certificate),
+            good_for: expires.saturating_sub(Duration::from_secs(now.as_secs())),
             subject: signed.then(|| parsed.tbs_certificate.subject.to_string()),
         })
     }

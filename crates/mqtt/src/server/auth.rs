@@ -10,6 +10,7 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::topic::{Channel, Topic};
@@ -66,11 +67,13 @@ pub(super) struct Admission {
     pub(super) access: Access,
     /// Whether an earlier session of the client may be kept.
     pub(super) may_have_session: bool,
+    /// How long the connection may last, if the client has logged in with a certificate: as long as that is in force.
+    pub(super) lasts: Option<Duration>,
 }
 
 impl From<Access> for Admission {
     fn from(access: Access) -> Self {
-        Self { access, may_have_session: true }
+        Self { access, may_have_session: true, lasts: None }
     }
 }
 
@@ -82,11 +85,11 @@ impl Gate {
         match (&hello.username, &hello.password, &peer.shown) {
             (None, None, _) if self.auth == Auth::Open && !peer.must_log_in => Ok(Access::Anyone.into()),
             (None, None, _) => Err(Refusal::NoCredentials),
-            (Some(username), None, Some(Shown { sha256, subject })) => {
+            (Some(username), None, Some(Shown { sha256, subject, good_for })) => {
                 let credentials = &self.credentials;
-                Self::known(
-                    credentials.authenticate_by_certificate(username, sha256, subject.as_deref()).await,
-                )
+                let admitted =
+                    credentials.authenticate_by_certificate(username, sha256, subject.as_deref()).await;
+                Ok(Admission { lasts: Some(*good_for), ..Self::known(admitted)? })
             }
             (username, password, _) => {
                 let username = username.as_deref().unwrap_or_default();
@@ -108,7 +111,7 @@ impl Gate {
         match admitted {
             Ok(Some(Admitted { speaker, credential_id, has_session, .. })) => {
                 let access = Access::Device { speaker, credential_id: Some(credential_id) };
-                Ok(Admission { access, may_have_session: has_session })
+                Ok(Admission { access, may_have_session: has_session, lasts: None })
             }
             Ok(None) => Err(Refusal::BadCredentials),
             Err(error) => {

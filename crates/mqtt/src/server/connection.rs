@@ -40,6 +40,8 @@ pub(super) struct Connection<S> {
     number: u64,
     client: Client,
     access: Access,
+    /// When the certificate expires that the client has logged in with.
+    until: Option<Instant>,
     ingest: Arc<ingest::Handle>,
     line: Arc<Line>,
     protocol: Protocol,
@@ -115,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// Boxed, it is moved without being copied: a future keeps room for both ends of a move.
     pub(super) fn new(server: Arc<Server>, stream: S, network: Network, guest: Guest) -> Box<Self> {
-        let Guest { protocol, hello, access, client, begun, input, outgoing } = guest;
+        let Guest { protocol, hello, access, client, until, begun, input, outgoing } = guest;
         let will = hello.will.and_then(|will| {
             let taken = Will::new(&will.topic, &will.payload).filter(|_| access.may_publish(&will.topic));
             if taken.is_none() {
@@ -136,6 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             number,
             client,
             access,
+            until,
             line,
             protocol,
             input,
@@ -369,10 +372,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let unread = self.outgoing.stalled().map(|since| (since + patience, Parting::Silent));
         let silent = self.silence.map(|silence| (self.heard + silence, Parting::Silent));
         let unfinished = self.input.due().map(|due| (due, Parting::NoRoom));
+        let expired = self.until.map(|until| (until, Parting::Told(End::Dismissed)));
         // While nothing is read, the client is not to blame for what does not come.
         let is_read = self.task.is_none() && !self.is_full();
         let late = silent.into_iter().chain(unfinished).filter(|_| is_read);
-        unstored.chain(unread).chain(late).min_by_key(|(due, _)| *due)
+        unstored.chain(unread).chain(expired).chain(late).min_by_key(|(due, _)| *due)
     }
 
     /// Waits for the next moment of [`Connection::due`]. The alarm is set once in that time, not for every message.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use fleetlog_engine::devices::sessions::{Begun, Client, KEPT};
 use fleetlog_event_log::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::auth::{Access, Admission};
@@ -26,6 +26,8 @@ pub(super) struct Guest {
     pub(super) hello: Hello,
     pub(super) access: Access,
     pub(super) client: Client,
+    /// When the connection ends, if the client has logged in with a certificate: that is not in force any more.
+    pub(super) until: Option<Instant>,
     /// Its session, if it has one or has asked for one.
     pub(super) begun: Option<Begun>,
     /// What the client has sent after CONNECT.
@@ -52,7 +54,8 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
         }
     };
     match server.gate.admit(&hello, &peer).await {
-        Ok(Admission { access, may_have_session }) => {
+        Ok(Admission { access, may_have_session, lasts }) => {
+            let until = lasts.and_then(|lasts| Instant::now().checked_add(lasts));
             let assigned = hello.client_id.is_empty().then(|| format!("auto-{}", Uuid::now_v7().simple()));
             if let Some(assigned) = &assigned {
                 hello.client_id.clone_from(assigned);
@@ -75,7 +78,7 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
                 }
                 return Err(outgoing);
             }
-            Ok(Guest { protocol, hello, access, client, begun, input, outgoing })
+            Ok(Guest { protocol, hello, access, client, until, begun, input, outgoing })
         }
         Err(refusal) => {
             instruments::LOGINS_REFUSED.increment(1);
