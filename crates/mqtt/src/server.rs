@@ -49,7 +49,7 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinSet, yield_now};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -221,6 +221,8 @@ struct Server {
     handshakes: Arc<Budget>,
     sessions: Sessions,
     connections: Connections,
+    /// Lets some clients at a time go on from their first packet.
+    turnstile: Semaphore,
     /// The bytes of unfinished packets of clients that have not logged in.
     before_login: Arc<Budget>,
     /// The bytes of unfinished packets of clients that have.
@@ -371,6 +373,7 @@ impl Server {
         Self {
             gate: Gate { auth: options.auth, in_process, credentials },
             room: Arc::new(Semaphore::new(options.connections)),
+            turnstile: Semaphore::new(limits::AT_A_TURN),
             options,
             ingest,
             roster: Roster::default(),
@@ -408,7 +411,12 @@ async fn accept(
     shutdown: CancellationToken,
 ) {
     let mut connections = JoinSet::new();
+    let mut accepted_at_a_turn = 0;
     loop {
+        if accepted_at_a_turn == limits::AT_A_TURN {
+            accepted_at_a_turn = 0;
+            yield_now().await;
+        }
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => note_end(ended),
@@ -419,6 +427,7 @@ async fn accept(
             accepted = Listener::accept(&listeners) => match accepted {
                 Ok((stream, peer, tls)) => match Arc::clone(&server.room).try_acquire_owned() {
                     Ok(room) => {
+                        accepted_at_a_turn += 1;
                         // Publishes are small and their acknowledgements awaited. Without it they are merely slower.
                         let _ = stream.set_nodelay(true);
                         let (server, shutdown) = (Arc::clone(server), shutdown.clone());

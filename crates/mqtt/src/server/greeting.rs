@@ -8,6 +8,7 @@ use std::time::Duration;
 use fleetlog_engine::devices::sessions::{Begun, Client, KEPT};
 use fleetlog_event_log::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
@@ -44,7 +45,12 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     let (mut input, mut outgoing) = (Input::default(), Outgoing::default());
     let first = poll_fn(|context| poll_first(server, &mut input, stream, peer.network, context));
     let Ok(Some(length)) = timeout(LOGIN, first).await else { return Err(outgoing) };
-    let opened = opening::open(input.packet(length));
+    let opened = {
+        // Nobody closes the semaphore.
+        let _place = server.turnstile.acquire().await;
+        yield_now().await;
+        opening::open(input.packet(length))
+    };
     input.consume(length);
     let (mut protocol, mut hello) = match opened {
         Ok(opened) => opened,

@@ -19,6 +19,9 @@ use parking_lot::Mutex;
 pub(super) const MAX_CONNECT: usize = 192 << 10;
 /// How long a client has for its first packet.
 pub(super) const LOGIN: Duration = Duration::from_secs(10);
+/// How many clients begin to be served in one turn of the scheduler, of those that connect and of those whose first packet is
+/// there. When thousands of them come at once, the publishes of open connections wait for so many, and not for all.
+pub(super) const AT_A_TURN: usize = 16;
 /// The largest packet that is held without a share of a budget, in bytes, and the most that is read ahead.
 pub(super) const SMALL: usize = 4 << 10;
 /// How many bytes of unfinished packets are held for clients that have not logged in.
