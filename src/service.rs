@@ -18,8 +18,10 @@ use fleetlog_api::rest::websocket::{NoRoom, Visitor, WebSockets};
 use fleetlog_api::{rest, server as http};
 use fleetlog_archive::{Archiver, Copies, Place};
 use fleetlog_engine::devices::credentials::Credentials;
+use fleetlog_engine::devices::listeners::Listeners;
 use fleetlog_engine::devices::sessions::Sessions;
 use fleetlog_engine::dispatch::Dispatcher;
+use fleetlog_engine::dispatch::handover::EveryNode;
 use fleetlog_engine::dispatch::outlet::CommandOutlet;
 use fleetlog_engine::ingest::{self, Ingest};
 use fleetlog_event_log::control::ExecuteError;
@@ -421,13 +423,18 @@ async fn start_broker(
 ) -> Result<Source, Error> {
     match broker {
         Broker::Endpoint(options) => {
-            let endpoint = server::Endpoint::bind(options, inlet, devices, Sessions::new(log)).await?;
+            let sessions = Sessions::new(log);
+            let listeners = Listeners::beside(&sessions);
+            let endpoint = server::Endpoint::bind(options, inlet, devices, sessions).await?;
             let addresses = [Some(endpoint.address()), endpoint.tls_address()];
-            let (outlet, taking) = (Arc::new(endpoint.outlet()), endpoint.websockets());
+            let (outlet, taking) =
+                (EveryNode::new(Arc::new(endpoint.outlet()), listeners), endpoint.websockets());
             let websockets: WebSockets = Arc::new(move |visitor: Visitor| {
                 let client = server::Client { address: visitor.client(), must_log_in: visitor.must_log_in() };
                 taking.take(client, visitor.stream()).map_err(|server::Full| NoRoom)
             });
+            edges.run("the handover of commands", |stop| outlet.clone().run(stop));
+            let outlet = Arc::new(outlet);
             let stop = edges.stop.clone();
             edges.add("the MQTT endpoint", async move {
                 endpoint.run(stop).await;

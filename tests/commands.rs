@@ -2,6 +2,7 @@
 
 mod batches;
 mod crashes;
+mod handover;
 mod life;
 mod two_nodes;
 

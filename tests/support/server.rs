@@ -78,6 +78,18 @@ impl Server {
         Self::start(command, http, broker).await
     }
 
+    /// Starts `fleetlog serve` with a database and the built-in endpoint, so that it kills itself at this crash point, or freezes,
+    /// as the variable says.
+    pub(crate) async fn serve_endpoint(database: &PgConnectOptions, fault: Option<(&str, &str)>) -> Self {
+        let (http, mqtt) = (free_port(), free_port());
+        let mut command = binary("serve", http);
+        command.env("DATABASE_URL", url(database)).args(["--mqtt", &format!("127.0.0.1:{mqtt}")]);
+        if let Some((variable, point)) = fault {
+            command.env(variable, point);
+        }
+        Self::start(command, http, mqtt).await
+    }
+
     /// Waits until the server has killed itself.
     pub(crate) async fn wait_killed(mut self) {
         use std::os::unix::process::ExitStatusExt;

@@ -9,11 +9,13 @@
 //! - `schedule`: which commands are open, whose turn it is, and when each is due
 //! - `attempt`: one attempt, or the time-out, of one command
 //! - [`outlet`]: the way to the devices
+//! - [`handover`]: the way to the devices of all nodes
 //! - `batch_runner`: requests the commands of all tenants' batches, at their rates
 //! - `prune`: removes old messages from quarantine, a chore for one node
 
 mod attempt;
 mod batch_runner;
+pub mod handover;
 pub mod outlet;
 mod prune;
 mod schedule;

@@ -40,6 +40,8 @@ fleetlog_event_log::instruments! {
     COMMAND_ACKS: Counter, "fleetlog_command_acks_total", Count, ["outcome"];
     /// Commands sent to devices; a command that is sent again counts again.
     COMMANDS_PUBLISHED: Counter, "fleetlog_commands_published_total", Count, [];
+    /// Commands handed over to another node, at which their devices listen.
+    COMMANDS_HANDED_OVER: Counter, "fleetlog_commands_handed_over_total", Count, [];
     /// Wrong passwords of devices that were refused without a look-up, because there had been too many for the device.
     GUESSES_NOT_LOOKED_UP: Counter, "fleetlog_device_guesses_not_looked_up_total", Count, [];
     /// Commands of a tenant that have not ended.

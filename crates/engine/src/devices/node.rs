@@ -84,5 +84,7 @@ const LEAVE: &str = "
         DELETE FROM device_nodes WHERE node = $1
     ), cut AS (
         UPDATE device_connections SET node = NULL, ended_at = clock_timestamp() WHERE node = $1
+    ), unheard AS (
+        DELETE FROM device_listeners WHERE node = $1
     )
     UPDATE device_sessions SET node = NULL, left_at = clock_timestamp() WHERE node = $1";

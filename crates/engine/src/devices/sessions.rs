@@ -342,7 +342,7 @@ const BEGIN: &str = "
         username = excluded.username, session_id = excluded.session_id, connection = excluded.connection,
         node = excluded.node, left_at = NULL, kept_s = excluded.kept_s, filters = excluded.filters,
         qualities = excluded.qualities, numbers = excluded.numbers,
-        -- Whoever is back in time is not gone.
+        -- The client is back in time: its will is not said.
         will_topic = NULL, will_payload = NULL, will_id = NULL, will_at = NULL, will_heard_at = NULL
     RETURNING session_id, filters, qualities, numbers";
 
@@ -368,6 +368,8 @@ const MISS: &str = "
         SET node = NULL, ended_at = ended.seen_at,
             heard_at = CASE WHEN watched THEN greatest(heard_at, ended.seen_at) ELSE heard_at END
         FROM ended WHERE ended.node = link.node
+    ), unheard AS (
+        DELETE FROM device_listeners AS listener USING ended WHERE ended.node = listener.node
     )
     UPDATE device_sessions AS session SET node = NULL, left_at = ended.seen_at FROM ended WHERE ended.node = session.node";
 

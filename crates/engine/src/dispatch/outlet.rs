@@ -45,6 +45,16 @@ pub trait CommandOutlet: Send + Sync + 'static {
     /// The topics of devices that begin to listen. `None` if the broker does not report them.
     fn arrivals(&self) -> Option<broadcast::Receiver<Arc<str>>>;
 
+    /// The topics that somebody listens to, as far as this is known here.
+    fn listening(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+
+    /// Whether somebody listens to this topic, as far as this is known here.
+    fn listens(&self, _topic: &str) -> bool {
+        false
+    }
+
     /// Whether a message to this topic is kept, because its device has left without a receipt for it.
     fn is_kept(&self, _topic: &str) -> bool {
         false

@@ -19,7 +19,7 @@ use super::limits::LEFT_BEHIND;
 use super::line::Line;
 use crate::protocol::{Outgoing, Version, frame};
 
-/// How many arrivals are remembered for whoever is slow to hear of them; who is slower looks for all of them.
+/// How many arrivals are kept for a slow receiver. One that falls further behind looks at all devices instead.
 const ARRIVALS: usize = 1024;
 
 /// Who listens. Cheap to clone.
@@ -225,6 +225,14 @@ impl CommandOutlet for Outlet {
     /// The topics of those who begin to listen.
     fn arrivals(&self) -> Option<broadcast::Receiver<Arc<str>>> {
         Some(self.subscriptions.0.arrivals.subscribe())
+    }
+
+    fn listening(&self) -> Vec<Arc<str>> {
+        self.subscriptions.listeners().keys().cloned().collect()
+    }
+
+    fn listens(&self, topic: &str) -> bool {
+        self.subscriptions.listeners().contains_key(topic)
     }
 
     fn is_kept(&self, topic: &str) -> bool {

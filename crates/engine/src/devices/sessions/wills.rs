@@ -73,7 +73,7 @@ impl Will {
 }
 
 impl Left {
-    /// Says it now. Whoever waits for the receipt knows when it is on the record.
+    /// Says it now. The receipt resolves when it is on the record.
     pub async fn say(self, ingest: &ingest::Handle) -> Result<ingest::Receipt, Closed> {
         ingest.submit_will(self.will.topic, self.will.payload, self.heard_at, self.id).await
     }
