@@ -66,51 +66,50 @@ pub struct Credentials {
     pub out: PathBuf,
 }
 
-/// The device and its certificate.
+/// One device that gets a credential.
 #[derive(Debug, Args)]
-pub struct Certificate {
+pub struct One {
     /// The log to use.
     #[command(flatten)]
     pub source: Source,
     /// The device's tenant.
     #[arg(long, default_value = "t0")]
     pub tenant: Tenant,
-    /// The device.
+    /// The device's uid.
     #[arg(long)]
     pub uid: Uid,
-    /// The certificate, in PEM, whoever has signed it.
+    /// Revoke the credentials that the device has already.
+    #[arg(long)]
+    pub replace: bool,
+}
+
+/// The device and its certificate.
+#[derive(Debug, Args)]
+pub struct Certificate {
+    /// The device.
+    #[command(flatten)]
+    pub device: One,
+    /// The certificate, in PEM. Any authority may have signed it, or the device itself.
     #[arg(long, value_name = "FILE", required_unless_present = "subject", conflicts_with = "subject")]
     pub cert: Option<PathBuf>,
     /// The subject of certificates that an authority of `--mqtt-client-ca` has signed, as `openssl x509 -noout -subject
     /// -nameopt RFC2253` shows it: CN=dev-01,O=Example.
     #[arg(long, value_name = "NAME")]
     pub subject: Option<String>,
-    /// Revoke the credentials that the device has already.
-    #[arg(long)]
-    pub replace: bool,
 }
 
 /// A gateway, and the devices behind it.
 #[derive(Debug, Args)]
 pub struct Gateway {
-    /// The log to use.
+    /// The gateway. Its devices are of its tenant.
     #[command(flatten)]
-    pub source: Source,
-    /// The gateway's tenant, and that of its devices.
-    #[arg(long, default_value = "t0")]
-    pub tenant: Tenant,
-    /// The uid of the gateway.
-    #[arg(long)]
-    pub uid: Uid,
+    pub gateway: One,
     /// The uids of the devices, separated by commas: up to 1,000. They may be unknown yet.
     #[arg(long, value_delimiter = ',', value_name = "UID", required_unless_present = "prefix")]
     pub devices: Vec<Uid>,
     /// All devices whose uids begin with this, now and later.
     #[arg(long, conflicts_with = "devices")]
     pub prefix: Option<Uid>,
-    /// Revoke the credentials that the gateway has already.
-    #[arg(long)]
-    pub replace: bool,
 }
 
 /// Options of the ACL file.
@@ -139,12 +138,13 @@ pub async fn run(args: Device) -> anyhow::Result<()> {
 }
 
 async fn gateway(args: Gateway) -> anyhow::Result<()> {
-    let gateway = Named { tenant: args.tenant, uid: args.uid };
+    let One { source, tenant, uid, replace } = args.gateway;
+    let gateway = Named { tenant, uid };
     let behind =
         args.prefix.map_or_else(|| Behind::Devices(args.devices.into_iter().collect()), Behind::Prefix);
-    let revoke_others_in = args.replace.then(TimeDelta::zero);
+    let revoke_others_in = replace.then(TimeDelta::zero);
     let wish = issue::Wish { revoke_others_in, behind: Some(behind), ..issue::Wish::default() };
-    let issued = args.source.write(async |log| issue_one(log, &gateway, wish).await).await?;
+    let issued = source.write(async |log| issue_one(log, &gateway, wish).await).await?;
     let secret = issued.secret.context("a credential without a certificate has a secret")?;
     Ok(writeln!(output(), "{gateway},{}", secret.reveal())?)
 }
@@ -164,18 +164,19 @@ async fn credentials(args: Credentials) -> anyhow::Result<()> {
 }
 
 async fn certificate(args: Certificate) -> anyhow::Result<()> {
-    let device = Named { tenant: args.tenant, uid: args.uid };
+    let One { source, tenant, uid, replace } = args.device;
+    let device = Named { tenant, uid };
     let certificate = match (args.cert, args.subject) {
         (Some(file), _) => device::Certificate::Sha256(clients::fingerprint_of(&file)?),
         (None, subject) => device::Certificate::Subject(subject.context("--cert or --subject is needed")?),
     };
     let wish = issue::Wish {
         certificate: Some(certificate),
-        revoke_others_in: args.replace.then(TimeDelta::zero),
+        revoke_others_in: replace.then(TimeDelta::zero),
         ..issue::Wish::default()
     };
     let named = device.clone();
-    let issued = args.source.write(async |log| issue_one(log, &named, wish).await).await?;
+    let issued = source.write(async |log| issue_one(log, &named, wish).await).await?;
     writeln!(
         output(),
         "{device} logs in with its certificate and the user name {device}; credential {}",
