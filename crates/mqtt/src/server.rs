@@ -472,7 +472,7 @@ async fn serve_over_websocket<S: AsyncRead + AsyncWrite + Unpin, E>(
     shutdown: CancellationToken,
 ) {
     let opening = Box::pin(timeout(limits::LOGIN, opening));
-    // Whoever does not wait for the answer to its handshake is nobody to talk to.
+    // A client that leaves before the answer to its handshake gets none.
     let Some(Ok(Ok(stream))) = shutdown.run_until_cancelled(opening).await else { return };
     let mut socket = WebSocket::new(stream);
     serve(server, &mut socket, peer, shutdown).await;
@@ -498,7 +498,7 @@ async fn serve_over_tls(
     let greeting = Box::pin(timeout(limits::LOGIN, greeting));
     let greeted = shutdown.run_until_cancelled(greeting).await;
     server.handshakes.give_up(number);
-    // Whoever does not speak TLS is nobody to talk to.
+    // A client that does not speak TLS gets no answer.
     if let Some(Ok(Ok(stream))) = greeted {
         let peer = Peer { shown: tls.clients.shown(stream.get_ref().1), ..peer };
         serve(server, stream, peer, shutdown).await;
@@ -517,7 +517,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let greeting = Box::pin(greeting::greet(&server, &mut stream, peer));
     match shutdown.run_until_cancelled(greeting).await {
         Some(Ok(guest)) => Connection::new(server, stream, network, guest).serve(shutdown).await,
-        // Whoever has not begun to speak MQTT is owed no farewell.
+        // A client that has sent no MQTT gets no answer.
         Some(Err(outgoing)) if outgoing.bytes.is_empty() => {}
         Some(Err(outgoing)) => Box::pin(outgoing.farewell(stream)).await,
         None => {}

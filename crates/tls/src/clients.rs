@@ -1,6 +1,6 @@
-//! The certificates that clients show to a listener. A client that shows one has its key: TLS sees to that. Whose it is, is not
-//! asked here. It may be of nobody's but the client's own making, and the listener's owner may know it by its fingerprint; or an
-//! authority that the operator names has signed it, and then its subject can be believed.
+//! The certificates that clients show to a listener. TLS proves that a client has the key of its certificate. Which client it is,
+//! the listener's owner decides: by the fingerprint, whoever made the certificate, or by the subject, if an authority that the
+//! operator names has signed it.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

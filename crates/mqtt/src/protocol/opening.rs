@@ -265,7 +265,7 @@ fn texts(texts: [Option<&str>; 2]) -> Result<(), MqttError> {
     if clean { Ok(()) } else { Err(MqttError::MalformedPacket) }
 }
 
-/// A will is on a topic, whose ever it is.
+/// A will has a valid topic name. Whether its client may use that topic is decided later.
 fn will(topic: Option<&str>, payload: Option<&[u8]>, delay_s: u32) -> Result<Option<Will>, MqttError> {
     let Some(topic) = topic else { return Ok(None) };
     checks::topic(topic).map_err(|_| MqttError::TopicNameInvalid)?;

@@ -1,9 +1,8 @@
 //! Who may connect, publish and subscribe.
 //!
-//! A device that has logged in may do what its own four topics are for, and those of the devices behind it if it is a gateway,
-//! and nothing else. Where the endpoint is open,
-//! whoever shows no credentials may publish as any device, and subscribe to one device's commands at a time; nothing
-//! of it is refused that ingest can judge: a publish to a topic of nobody's is quarantined and acknowledged.
+//! A device that has logged in may use its own four topics, and those of the devices behind it if it is a gateway. Where the
+//! endpoint is open, a client without credentials may publish as any device, and subscribe to the commands of any device. Its
+//! publishes are not refused here: ingest decides on them, and puts one on a topic of no device into quarantine.
 //!
 //! MQTT 3.1.1 has no word for a publish that is refused: its acknowledgement would look exactly like that of a stored one.
 //! Such a connection is ended instead, in [`connection`](super::connection).
@@ -29,7 +28,7 @@ use crate::protocol::opening::{Hello, Refusal};
 pub enum Auth {
     /// Devices with credentials.
     Required,
-    /// Anyone. Whoever shows credentials must have the right ones, and is held to that device's topics.
+    /// Anyone. A client that shows credentials must have the right ones, and may use only that device's topics.
     Open,
 }
 

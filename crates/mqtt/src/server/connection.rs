@@ -213,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Leaves the session, and has the will said, at once or when the client has not come back in time.
     async fn leave_behind(&mut self, parting: Parting) {
-        // Whoever has taken the connection over is not gone, and whoever is dismissed has nothing more to say.
+        // A client that has connected again is not gone, and one whose access has ended may say nothing more: no will.
         let will = self.will.take().filter(|_| !matches!(parting, Parting::Told(_)));
         let heard_at = self.ingest.now() - TimeDelta::from_std(self.heard.elapsed()).unwrap_or_default();
         let will = will.map(|(will, delay)| will.left(delay, heard_at));

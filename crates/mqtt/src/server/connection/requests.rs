@@ -185,7 +185,7 @@ impl<S> Connection<S> {
     }
 
     /// Notes whose connection this is: that of the device that has logged in, or of the one device whose commands are
-    /// listened to. Whoever listens for several speaks for devices that may be there or not.
+    /// listened to. A client that listens for several devices is none of them.
     pub(super) fn note_device(&mut self) {
         let device = match (&self.access, &self.subscriptions[..]) {
             (Access::Device { speaker, .. }, _) => Some(speaker.device.clone()),
