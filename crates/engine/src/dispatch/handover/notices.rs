@@ -37,12 +37,14 @@ pub(super) fn topic(device: &Device) -> String {
     device.topic(Channel::Commands).to_string()
 }
 
+fn notice(kind: &str, node: Uuid, words: impl Iterator<Item = String>) -> String {
+    [kind.to_owned(), node.to_string()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+}
+
 /// That devices listen at a node.
 pub(super) fn listening(node: Uuid, devices: &[Device], is_kept: impl Fn(&Device) -> bool) -> Vec<String> {
-    let word =
-        |device: &Device| if is_kept(device) { format!(" {device}{KEPT}") } else { format!(" {device}") };
-    let of = |some: &[Device]| format!("{LISTENS} {node}{}", some.iter().map(word).collect::<String>());
-    devices.chunks(IN_A_NOTICE).map(of).collect()
+    let word = |device: &Device| if is_kept(device) { format!("{device}{KEPT}") } else { device.to_string() };
+    devices.chunks(IN_A_NOTICE).map(|some| notice(LISTENS, node, some.iter().map(word))).collect()
 }
 
 /// That something is handed over to a node.
@@ -52,9 +54,7 @@ pub(super) fn asked(node: Uuid) -> String {
 
 /// That handovers which a node has made have their answers.
 pub(super) fn answered(node: Uuid, handovers: &[Uuid]) -> Vec<String> {
-    let of = |some: &[Uuid]| {
-        format!("{ANSWERED} {node}{}", some.iter().map(|id| format!(" {id}")).collect::<String>())
-    };
+    let of = |some: &[Uuid]| notice(ANSWERED, node, some.iter().map(Uuid::to_string));
     handovers.chunks(IN_A_NOTICE).map(of).collect()
 }
 
