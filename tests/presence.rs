@@ -217,6 +217,8 @@ async fn a_device_that_says_it_is_offline_is_so_until_its_next_sign_of_life(#[ca
     assert_eq!(fleet.node.quarantined(STATUS).await, [(Some("t0".to_owned()), "bad_status".to_owned())]);
 }
 
+const EXPECTED: &str = "expected 1 to 604800 seconds, which is a week, or null";
+
 #[tokio::test]
 async fn a_device_has_a_threshold_of_its_own() {
     let fleet = Fleet::start(Duration::ZERO).await;
@@ -231,7 +233,16 @@ async fn a_device_has_a_threshold_of_its_own() {
     fleet.is("online").await;
     assert_eq!(fleet.device().await["online_within_s"], 604_800);
     for bad in [json!(0), json!(604_801), json!(-1), json!(1.5), json!("60")] {
-        assert_eq!(set(bad.clone()).await.status, 422, "{bad}");
+        let refused = set(bad.clone()).await;
+        assert_eq!(refused.refusal(), "422 invalid", "{bad}");
+        let expected = json!([{"field": "online_within_s", "reason": EXPECTED}]);
+        assert_eq!(refused.json()["errors"], expected, "{bad}");
+    }
+    for bad in [0, 604_801, -1, 5_000_000_000_i64] {
+        let change =
+            format!(r#"changeDevice(uid: "dev-01", input: {{ onlineWithinS: {bad} }}) {{ position }}"#);
+        let refused = fleet.api.ask(&format!("mutation {{ {change} }}")).await;
+        assert_eq!(refused["errors"][0]["message"], format!("onlineWithinS: {EXPECTED}"), "{bad}");
     }
     assert!(set(Value::Null).await.status.is_success());
     fleet.is("offline").await;
@@ -246,7 +257,7 @@ async fn a_device_has_a_threshold_of_its_own() {
     fleet.is("online").await;
     assert!(by_graphql("onlineWithinS: null").await);
     fleet.is("offline").await;
-    assert!(!by_graphql("onlineWithinS: 0").await && !by_graphql("").await, "refused");
+    assert!(!by_graphql("").await, "refused");
     assert_eq!(fleet.device().await["online_within_s"], Value::Null);
     assert_eq!(set(Value::Null).await.json()["position"], Value::Null, "nothing to change");
 }

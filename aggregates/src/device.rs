@@ -89,12 +89,33 @@ impl Certificate {
             Self::Sha256(digits) if digits.len() != 64 || !digits.bytes().all(is_lower_hex) => Err(
                 Error::BadCertificate("a certificate's fingerprint is its SHA-256, in 64 hexadecimal digits"),
             ),
-            Self::Subject(subject) if !is_text(subject, MAX_SUBJECT) || !subject.contains('=') => {
-                Err(Error::BadCertificate("a certificate's subject is written like CN=dev-01,O=Example"))
+            Self::Subject(subject) if !is_text(subject, MAX_SUBJECT) || !is_rfc_4514(subject) => {
+                Err(Error::BadCertificate(
+                    "a certificate's subject is written like CN=dev-01,O=Example, without blanks around the signs: as \
+                     `openssl x509 -noout -subject -nameopt RFC2253` shows it after subject=",
+                ))
             }
             Self::Sha256(_) | Self::Subject(_) => Ok(()),
         }
     }
+}
+
+/// Whether a subject is written as RFC 4514 writes one. Another form, such as openssl's own `/O=Example/CN=dev-01` or
+/// `O = Example, CN = dev-01`, would be no certificate's.
+fn is_rfc_4514(subject: &str) -> bool {
+    let mut is_escaped = false;
+    let parts = subject.split(|sign| {
+        let ends = !is_escaped && matches!(sign, ',' | '+');
+        is_escaped = !is_escaped && sign == '\\';
+        ends
+    });
+    let is_part = |part: &str| {
+        let Some((key, value)) = part.split_once('=') else { return false };
+        let is_key =
+            !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+        is_key && !key.eq_ignore_ascii_case("subject") && !value.starts_with(' ')
+    };
+    parts.into_iter().all(is_part)
 }
 
 fn is_lower_hex(byte: u8) -> bool {
@@ -120,6 +141,19 @@ pub enum OnlineWithin {
     Usual,
     /// So many seconds: 1 to [`MAX_ONLINE_WITHIN_S`].
     Seconds(u32),
+}
+
+/// What is expected of a threshold, for people.
+pub const EXPECTED_ONLINE_WITHIN: &str = "expected 1 to 604800 seconds, which is a week, or null";
+
+impl TryFrom<i64> for OnlineWithin {
+    type Error = &'static str;
+
+    fn try_from(seconds: i64) -> Result<Self, Self::Error> {
+        let within =
+            u32::try_from(seconds).ok().filter(|seconds| (1..=MAX_ONLINE_WITHIN_S).contains(seconds));
+        within.map(Self::Seconds).ok_or(EXPECTED_ONLINE_WITHIN)
+    }
 }
 
 impl From<Option<u32>> for OnlineWithin {

@@ -11,12 +11,32 @@ pub const MAX_DEVICES: usize = 1000;
 
 /// The devices behind a gateway, all of its own tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", try_from = "Named")]
 pub enum Behind {
     /// These devices, whether they are registered yet or not.
     Devices(BTreeSet<Uid>),
     /// All devices whose uids begin with this text, now and later.
     Prefix(Uid),
+}
+
+/// The devices by the names of their fields.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    devices: Option<BTreeSet<Uid>>,
+    prefix: Option<Uid>,
+}
+
+impl TryFrom<Named> for Behind {
+    type Error = &'static str;
+
+    fn try_from(named: Named) -> Result<Self, Self::Error> {
+        match (named.devices, named.prefix) {
+            (Some(devices), None) => Ok(Self::Devices(devices)),
+            (None, Some(prefix)) => Ok(Self::Prefix(prefix)),
+            (None, None) | (Some(_), Some(_)) => Err("expected one of devices and prefix"),
+        }
+    }
 }
 
 impl Behind {
@@ -72,6 +92,7 @@ mod tests {
             r#"{"prefix":"+"}"#,
             r#"{"devices":["a/b"]}"#,
             r#"{"all":true}"#,
+            r#"{"devices":["meter-1"],"prefix":"meter-"}"#,
             "{}",
             "null",
         ] {

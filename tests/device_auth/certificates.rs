@@ -279,14 +279,19 @@ async fn a_list_shows_what_a_credential_stands_for_and_the_record_says_it() {
         json!({ "subject": "" }),
         json!({ "subject": "dev-01" }),
         json!({ "subject": "CN=dev-01\n" }),
+        json!({ "subject": "/O=Example/CN=dev-01" }),
+        json!({ "subject": "O = Example, CN = dev-01" }),
         json!({ "subject": "x=".repeat(600) }),
     ] {
         let answer = fleet.send("t0", Method::POST, path, json!({ "certificate": bad })).await;
         assert_eq!(answer.refusal(), "422 invalid", "{bad}");
         assert_eq!(answer.json()["errors"][0]["field"], "certificate", "{}", answer.text);
     }
-    let both = json!({ "certificate": { "sha256": "ab".repeat(32), "subject": "CN=dev-01" } });
-    assert_eq!(fleet.send("t0", Method::POST, path, both).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    for bad in [json!({}), json!({ "sha256": "ab".repeat(32), "subject": "CN=dev-01" })] {
+        let answer = fleet.send("t0", Method::POST, path, json!({ "certificate": bad })).await;
+        let said = json!([{ "field": "certificate", "reason": "expected one of sha256 and subject" }]);
+        assert_eq!(answer.json()["errors"], said, "{}", answer.text);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

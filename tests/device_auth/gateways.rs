@@ -126,6 +126,9 @@ async fn a_gateways_credential_is_listed_with_its_devices_and_revoked_like_any_o
             fleet.send("t0", Method::POST, "/devices/gw/credentials", json!({ "behind": bad })).await;
         assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{bad}: {}", refused.text);
     }
+    let none = fleet.send("t0", Method::POST, "/devices/gw/credentials", json!({ "behind": {} })).await;
+    let said = json!([{ "field": "behind", "reason": "expected one of devices and prefix" }]);
+    assert_eq!(none.json()["errors"], said, "{}", none.text);
 }
 
 #[tokio::test]

@@ -258,7 +258,13 @@ fn a_certificate_is_a_whole_fingerprint_or_a_subject() {
             "{digits}"
         );
     }
-    for subject in ["", "dev-01", "CN=\n", &"C=".repeat(MAX_SUBJECT)] {
+    for subject in ["CN=dev\\,01,O=A \\+ B", "CN=dev-01+serialNumber=7,2.5.4.10=#0c0141", "CN=a=b"] {
+        assert!(issue(Certificate::Subject(subject.into())).is_ok(), "{subject}");
+    }
+    let others =
+        ["/O=Example/CN=dev-01", "O = Example, CN = dev-01", "CN=dev-01, O=Example", "subject=CN=dev-01"];
+    for subject in ["", "dev-01", "CN=\n", "CN=dev-01,", &"C=".repeat(MAX_SUBJECT)].into_iter().chain(others)
+    {
         assert!(
             matches!(issue(Certificate::Subject(subject.into())), Err(Error::BadCertificate(_))),
             "{subject}"

@@ -70,7 +70,7 @@ struct DeviceChangeInput {
     labels: Option<Json>,
     /// After how many seconds without a sign of life the device counts as offline: 1 to 604,800, which is a week. With null, after
     /// as many as the service's setting says.
-    online_within_s: MaybeUndefined<u32>,
+    online_within_s: MaybeUndefined<i64>,
 }
 
 impl DeviceChangeInput {
@@ -81,7 +81,10 @@ impl DeviceChangeInput {
         let online_within = match self.online_within_s {
             MaybeUndefined::Undefined => None,
             MaybeUndefined::Null => Some(OnlineWithin::Usual),
-            MaybeUndefined::Value(seconds) => Some(OnlineWithin::Seconds(seconds)),
+            MaybeUndefined::Value(seconds) => {
+                let within = OnlineWithin::try_from(seconds);
+                Some(within.map_err(|expected| Error::field("online_within_s", expected))?)
+            }
         };
         Ok(Change { name: self.name, labels, online_within })
     }

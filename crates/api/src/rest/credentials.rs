@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::error::Error;
 use super::extract::{Body, Named};
+use super::json::Object;
 use super::page::List;
 use super::parameters::{LogPosition, Moment};
 use super::{PREFIX, RequestId, wire};
@@ -62,7 +63,7 @@ async fn list_device_credentials(
 
 /// A client certificate that a device logs in with over TLS: one of the two.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", try_from = "OneOf")]
 enum Certificate {
     /// This certificate, whoever has signed it: its fingerprint, which is the SHA-256 of its DER in hexadecimal digits.
     /// Colons are passed over.
@@ -71,6 +72,26 @@ enum Certificate {
     /// Each certificate that an authority of `--mqtt-client-ca` has signed for this subject, as RFC 4514 writes one.
     #[schema(example = json!({"subject": "CN=dev-01,O=Example"}))]
     Subject(String),
+}
+
+/// A certificate by the names of its fields.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OneOf {
+    sha256: Option<String>,
+    subject: Option<String>,
+}
+
+impl TryFrom<OneOf> for Certificate {
+    type Error = &'static str;
+
+    fn try_from(named: OneOf) -> Result<Self, Self::Error> {
+        match (named.sha256, named.subject) {
+            (Some(digits), None) => Ok(Self::Sha256(digits)),
+            (None, Some(subject)) => Ok(Self::Subject(subject)),
+            (None, None) | (Some(_), Some(_)) => Err("expected one of sha256 and subject"),
+        }
+    }
 }
 
 impl From<Certificate> for device::Certificate {
@@ -94,11 +115,12 @@ struct NewCredential {
     #[schema(maximum = 31_536_000)]
     revoke_others_in_s: Option<u32>,
     /// The certificate that the device shows instead of a password. Where absent it is given a password.
-    certificate: Option<Certificate>,
+    #[schema(value_type = Option<Certificate>)]
+    certificate: Option<Object<Certificate>>,
     /// For a gateway: the devices of the tenant that it speaks for besides itself. With the credential it publishes for them and
     /// hears their commands.
     #[schema(value_type = Option<wire::Behind>)]
-    behind: Option<Behind>,
+    behind: Option<Object<Behind>>,
 }
 
 /// The credential that was issued.
@@ -136,9 +158,10 @@ async fn issue_device_credential(
     if revoke_others_in_s.is_some_and(|overlap| overlap > MAX_OVERLAP) {
         return Err(Error::field("revoke_others_in_s", "expected at most 31536000, which is a year"));
     }
+    let behind = behind.map(|Object(behind)| behind);
     may_speak_for(&door, behind.as_ref()).await?;
     let wish = issue::Wish {
-        certificate: certificate.map(Into::into),
+        certificate: certificate.map(|Object(certificate)| certificate.into()),
         expires_at: expires_at.map(|Moment(at)| at),
         revoke_others_in: revoke_others_in_s.map(|overlap| TimeDelta::seconds(overlap.into())),
         behind,

@@ -5,7 +5,7 @@ use axum::response::IntoResponse;
 use fleetlog_access::action::typed::{DevicesRead, DevicesWrite};
 use fleetlog_access::{Action, Principal};
 use fleetlog_aggregates::device::{
-    self, Command, Device as Aggregate, Labels, OnlineWithin, Registration, Via,
+    self, Command, Device as Aggregate, EXPECTED_ONLINE_WITHIN, Labels, OnlineWithin, Registration, Via,
 };
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_engine::devices::registration;
@@ -13,7 +13,9 @@ use fleetlog_event_log::TenantLog;
 use fleetlog_projections::Refolded;
 use fleetlog_projections::devices::{self, Cursor, Device, Sort};
 use http::{StatusCode, header};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -214,9 +216,18 @@ struct Change {
     labels: Option<Labels>,
     /// After how many seconds without a sign of life the device counts as offline: 1 to 604,800, which is a week. With null, after
     /// as many as the service's setting says.
-    #[serde(default, deserialize_with = "OnlineWithin::present")]
+    #[serde(default, deserialize_with = "online_within")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 604_800, example = 7200)]
     online_within_s: Option<OnlineWithin>,
+}
+
+/// Reads a threshold that is there. Whatever is none is refused with the same words as in `GraphQL`.
+fn online_within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OnlineWithin>, D::Error> {
+    let within = match Value::deserialize(deserializer)? {
+        Value::Null => Ok(OnlineWithin::Usual),
+        other => other.as_i64().ok_or(EXPECTED_ONLINE_WITHIN).and_then(OnlineWithin::try_from),
+    };
+    within.map(Some).map_err(D::Error::custom)
 }
 
 /// The result of a write.
