@@ -259,6 +259,8 @@ async fn an_open_endpoint_is_open_to_this_machines_programs_and_not_to_others_pa
         (vec![("host", "elsewhere.example"), ("origin", "http://elsewhere.example")], false),
         (vec![("x-forwarded-for", "127.0.0.1")], false),
         (vec![("forwarded", "for=127.0.0.1")], false),
+        (vec![("x-real-ip", "127.0.0.1")], false),
+        (vec![("via", "1.1 proxy")], false),
     ] {
         let stream = TcpStream::connect(web.address).await.expect("connect");
         let mut headers = handshake();

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::extract::Peer;
-use super::headers::X_FORWARDED_FOR;
+use super::proxies::is_passed_on;
 use crate::app::App;
 
 pub(super) fn router() -> Router<App> {
@@ -45,8 +45,7 @@ impl FromRequestParts<App> for Broker {
     type Rejection = StatusCode;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, StatusCode> {
-        let proxied =
-            parts.headers.contains_key(header::FORWARDED) || parts.headers.contains_key(X_FORWARDED_FOR);
+        let proxied = is_passed_on(&parts.headers);
         let Ok(Peer(peer)) = Peer::from_request_parts(parts, app).await else {
             return Err(StatusCode::NOT_FOUND);
         };

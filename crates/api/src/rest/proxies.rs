@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use http::HeaderMap;
+use http::header::{FORWARDED, VIA};
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 use super::headers::X_FORWARDED_FOR;
@@ -27,6 +28,23 @@ impl FromStr for Proxies {
         let single = || text.parse().map(|address: IpAddr| IpNet::from(address));
         text.parse().or_else(|_| single()).map(Self).map_err(|_| BadProxies)
     }
+}
+
+/// Headers that a proxy adds to what it passes on, besides those whose names begin with `x-forwarded-`.
+const OF_PROXIES: [HeaderName; 8] = [
+    FORWARDED,
+    VIA,
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-client-ip"),
+    HeaderName::from_static("x-cluster-client-ip"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("cf-connecting-ip"),
+    HeaderName::from_static("x-envoy-external-address"),
+];
+
+/// Whether a proxy has passed a request on, as far as it says so.
+pub(super) fn is_passed_on(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("x-forwarded-") || OF_PROXIES.contains(name))
 }
 
 /// The text is neither a network nor an address.
@@ -71,6 +89,20 @@ mod tests {
         }
         let trusted: Vec<Proxies> = trusted.iter().map(|proxies| proxies.parse().expect("proxies")).collect();
         client(peer.parse().expect("an address"), &headers, &trusted).to_string()
+    }
+
+    #[test]
+    fn whatever_a_proxy_says_of_itself_shows_that_it_passes_a_request_on() {
+        let passed_on = |name: &'static str| {
+            let value = http::HeaderValue::from_static("1");
+            is_passed_on(&HeaderMap::from_iter([(HeaderName::from_static(name), value)]))
+        };
+        for name in
+            ["via", "forwarded", "x-real-ip", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"]
+        {
+            assert!(passed_on(name), "{name}");
+        }
+        assert!(!passed_on("host") && !passed_on("origin") && !passed_on("user-agent"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{
-    CONNECTION, FORWARDED, HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    CONNECTION, HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::uri::Authority;
@@ -26,8 +26,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::error::Error;
 use super::extract::Peer;
-use super::headers::X_FORWARDED_FOR;
-use super::proxies::Proxies;
+use super::proxies::{self, Proxies};
 use crate::server::socket::Handover;
 
 /// Where MQTT's WebSockets are opened. MQTT's clients look for it there.
@@ -116,7 +115,7 @@ async fn open(State(entrance): State<Entrance>, mut request: Request) -> Respons
 /// A page says its origin, which its own server shares with the request's `Host`. Both must name this machine: another name may
 /// have been made to lead here after the page was loaded.
 fn may_be_anybody(headers: &HeaderMap) -> bool {
-    if headers.contains_key(FORWARDED) || headers.contains_key(X_FORWARDED_FOR) {
+    if proxies::is_passed_on(headers) {
         return true;
     }
     let Some(origin) = headers.get(ORIGIN) else { return false };
