@@ -7,4 +7,6 @@ mod follow;
 mod graphql;
 mod resume;
 mod rights;
+mod shares;
 mod sockets;
+mod windows;

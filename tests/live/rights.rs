@@ -104,9 +104,12 @@ async fn a_ticket_opens_one_stream_and_nothing_else() {
     for bad in [first, "flt_x".to_owned(), String::new()] {
         let refused = open(bad.clone()).await.err().expect("refused");
         assert_eq!(refused.refusal(), "401 unauthenticated", "{bad}");
+        assert!(refused.text.contains("the ticket is used, or over 30 s old, or none"), "{}", refused.text);
     }
     let old = ticket().await;
     let age = "UPDATE stream_tickets SET expires_at = expires_at - interval '31 s'";
     sqlx::query(age).execute(&mut api.database.owner().await).await.expect("aged");
-    assert_eq!(open(old).await.err().expect("refused").refusal(), "401 unauthenticated");
+    let refused = open(old).await.err().expect("refused");
+    assert_eq!(refused.refusal(), "401 unauthenticated");
+    assert!(refused.text.contains("POST /stream/tickets"), "{}", refused.text);
 }

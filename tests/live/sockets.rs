@@ -11,6 +11,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
@@ -18,17 +20,21 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{Api, LIMIT, Stream};
 
 /// A WebSocket, as its client has it.
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(super) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
-    async fn open(api: &Api, role: Role, path: &str) -> Self {
+    pub(super) async fn open(api: &Api, role: Role, path: &str) -> Self {
         Self::try_open(api, path, &[("authorization", &format!("Bearer {}", api.token("t0", role)))])
             .await
             .unwrap_or_else(|status| panic!("{path}: {status}"))
     }
 
     /// Opens one with some headers, or says with which status it was refused.
-    async fn try_open(api: &Api, path: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
+    pub(super) async fn try_open(
+        api: &Api,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, u16> {
         Self::try_open_at(&format!("{}{path}", api.url().replacen("http", "ws", 1)), headers).await
     }
 
@@ -44,7 +50,7 @@ impl Socket {
         }
     }
 
-    async fn send(&mut self, message: Value) {
+    pub(super) async fn send(&mut self, message: Value) {
         self.0.send(Message::text(message.to_string())).await.expect("sent");
     }
 
@@ -58,7 +64,7 @@ impl Socket {
         }
     }
 
-    async fn told(&mut self) -> Value {
+    pub(super) async fn told(&mut self) -> Value {
         match self.next().await {
             Some(Message::Text(text)) => serde_json::from_str(&text).expect("JSON"),
             other => panic!("{other:?}"),
@@ -66,7 +72,7 @@ impl Socket {
     }
 
     /// The next message of this type.
-    async fn of(&mut self, kind: &str) -> Value {
+    pub(super) async fn of(&mut self, kind: &str) -> Value {
         loop {
             let told = self.told().await;
             if told["type"] == kind {
@@ -113,6 +119,7 @@ async fn several_streams_come_and_go_over_one_websocket() {
     let told = socket.of("event").await;
     assert_eq!((&told["topic"], &told["event"]["position"]), (&json!("a"), &json!(2)));
     socket.send(json!({"type": "unfollow", "topic": "a"})).await;
+    assert_eq!(socket.told().await, json!({"type": "unfollowed", "topic": "a"}));
     // The name is free once the stream has ended.
     socket.send(json!({"type": "follow", "topic": "a", "follow": {"type": "DeviceDecommissioned"}})).await;
     assert_eq!(socket.of("at").await["topic"], "a");
@@ -130,10 +137,17 @@ async fn what_cannot_be_followed_is_refused_and_the_websocket_goes_on() {
     assert_eq!(socket.of("at").await["topic"], "a");
     for (ask, field) in [
         (json!({"type": "follow", "topic": "a", "follow": {}}), "topic"),
+        (json!({"type": "unfollow", "topic": "b"}), "topic"),
+        (json!({"type": "unfollow", "topic": "a", "follow": {}}), "follow"),
+        (json!({"type": "follow", "topic": "b", "follow": []}), "follow"),
+        (json!({"type": "follow", "topic": "b", "follow": {"device": "a b"}}), "follow.device"),
+        (json!({"type": "follow", "topic": "b", "follow": {"cmd_id": "x"}}), "follow.cmd_id"),
+        (json!({"type": "follow", "topic": "b", "more": 1}), "more"),
+        (json!({"type": "follow"}), "topic"),
         (json!({"type": "follow", "topic": "", "follow": {}}), "topic"),
         (json!({"type": "follow", "topic": "x".repeat(65), "follow": {}}), "topic"),
         (json!({"type": "follow", "topic": "b", "follow": {"max_rate": 0}}), "follow.max_rate"),
-        (json!({"type": "follow", "topic": "b", "follow": {"after": "1:-1"}}), "after"),
+        (json!({"type": "follow", "topic": "b", "follow": {"after": "1:-1"}}), "follow.after"),
         (json!({"type": "follow", "topic": "b", "follow": {"devices": "dev-01"}}), "follow.devices"),
         (json!({"type": "stop"}), "type"),
         (json!([]), ""),
@@ -141,11 +155,17 @@ async fn what_cannot_be_followed_is_refused_and_the_websocket_goes_on() {
         socket.send(ask.clone()).await;
         let refused = socket.of("refused").await;
         assert_eq!(refused["problem"]["status"], 422, "{ask}: {refused}");
-        let told = refused["problem"]["errors"][0]["field"].as_str().expect("a field");
-        assert!(told == field || field.ends_with(told), "{ask}: {refused}");
+        assert_eq!(refused["problem"]["errors"][0]["field"], field, "{ask}: {refused}");
+        assert_eq!(refused["topic"], ask.get("topic").cloned().unwrap_or_default(), "{refused}");
+        assert!(!refused.to_string().contains("body"), "{refused}");
     }
     socket.0.send(Message::text("{")).await.expect("sent");
-    assert_eq!(socket.of("refused").await["problem"]["status"], 400);
+    let refused = socket.of("refused").await;
+    assert_eq!(refused["problem"]["status"], 400);
+    assert!(
+        refused["problem"]["detail"].as_str().is_some_and(|text| text.starts_with("the message is not JSON")),
+        "{refused}"
+    );
     for n in 1..32 {
         socket.send(json!({"type": "follow", "topic": n.to_string(), "follow": {}})).await;
         assert_eq!(socket.of("at").await["topic"], n.to_string());
@@ -180,6 +200,53 @@ async fn a_websocket_is_closed_with_the_reason() {
     }
     let Some(Message::Close(Some(close))) = socket.next().await else { panic!("not closed") };
     assert_eq!(u16::from(close.code), 1001);
+}
+
+#[tokio::test]
+async fn a_message_has_16_kib_at_most_and_one_that_is_no_text_is_none() {
+    let api = Api::start().await;
+    for path in ["/ws", "/ws/telemetry"] {
+        let mut socket = Socket::open(&api, Role::Admin, path).await;
+        let largest = format!(r#"{{"type":"{}"}}"#, "x".repeat(16 * 1024 - 11));
+        socket.0.send(Message::text(largest.clone())).await.expect("sent");
+        assert_eq!(socket.of("refused").await["problem"]["status"], 422);
+        socket.0.send(Message::text(format!("{largest} "))).await.expect("sent");
+        let Some(Message::Close(Some(close))) = socket.next().await else { panic!("not closed") };
+        assert_eq!((u16::from(close.code), close.reason.as_str()), (1009, "a message has 16 KiB at most"));
+    }
+    let mut socket = Socket::open(&api, Role::Admin, "/ws").await;
+    let text = Frame::message(vec![0xff], OpCode::Data(Data::Text), true);
+    socket.0.send(Message::Frame(text)).await.expect("sent");
+    let Some(Message::Close(Some(close))) = socket.next().await else { panic!("not closed") };
+    assert_eq!(u16::from(close.code), 1007);
+}
+
+#[tokio::test]
+async fn what_the_address_says_is_followed_is_readings_and_all_that_is() {
+    let api = Api::start().await;
+    let token = format!("Bearer {}", api.token("t0", Role::Admin));
+    let refused = Socket::try_open(&api, "/ws/telemetry?log=control", &[("authorization", &token)]).await;
+    assert_eq!(refused.err(), Some(422));
+    let headers = [("authorization", &*token), ("x-request-id", "r-1")];
+    let opened = Socket::try_open(&api, "/ws/telemetry?log=telemetry", &headers).await;
+    let mut socket = opened.unwrap_or_else(|status| panic!("{status}"));
+    socket.send(json!({"type": "follow", "topic": "a"})).await;
+    let refused = socket.of("refused").await;
+    assert_eq!(
+        (&refused["topic"], &refused["problem"]["request_id"]),
+        (&json!("a"), &json!("r-1")),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_ticket_opens_a_websocket_for_a_page_of_another_origin_though_the_browser_sends_a_cookie() {
+    let api = Api::start().await;
+    let issued = api.send_as(Role::Viewer, Method::POST, "/stream/tickets", None).await;
+    let path = format!("/ws?ticket={}", issued.json()["ticket"].as_str().expect("a ticket"));
+    let headers = [("cookie", "fleetlog_session=flr_x"), ("origin", "http://localhost:3000")];
+    assert_eq!(Socket::try_open(&api, &path, &headers).await.err(), None);
+    assert_eq!(Socket::try_open(&api, &path, &headers).await.err(), Some(401), "it is used");
 }
 
 #[tokio::test]

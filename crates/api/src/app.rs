@@ -130,7 +130,7 @@ impl App {
         let graphql = Schemas::new(settings.introspection);
         let commands = Commands::default();
         let (health, log) = (log.health().clone(), log.into());
-        let shares = Shares::default();
+        let shares = Shares::new(settings.connections);
         Self(Arc::new(State {
             log,
             commands,

@@ -16,6 +16,8 @@ fleetlog_event_log::instruments! {
     UNREAD: Counter, "fleetlog_http_unread_total", Count, [];
     /// HTTP requests refused because a tenant's requests, or the bytes of its unread answers, used up its share for 10 s.
     SHARES_EXCEEDED: Counter, "fleetlog_http_shares_exceeded_total", Count, ["of"];
+    /// Streams refused because as many are open as may be, by whose bound it was: caller, address, tenant, node or strangers.
+    STREAMS_REFUSED: Counter, "fleetlog_live_refused_total", Count, ["of"];
     /// HTTP requests refused because too many came, by whose limit it was: address or caller.
     RATE_LIMITED: Counter, "fleetlog_http_rate_limited_total", Count, ["by"];
 }

@@ -79,9 +79,19 @@ async fn a_cookie_opens_a_connection_for_a_page_of_ours_and_for_no_other() {
         socket.say(json!({"type": "connection_init"})).await;
         match socket.next().await {
             Said::Message(ack) => assert!(accepted && ack["type"] == "connection_ack", "{origin}: {ack}"),
-            closed @ Said::Closed(_) => assert!(!accepted && closed.code() == 4403, "{origin}: {closed:?}"),
+            Said::Closed(close) => {
+                let (code, reason) = close.expect("a reason");
+                assert!(!accepted && code == 4403, "{origin}: {code} {reason}");
+                assert!(reason.starts_with("the cookie is not used: the page is not of this"), "{reason}");
+            }
         }
     }
+    let path = "/graphql/ws?ticket=flt_x";
+    let opened = Socket::open(&api, path, Some("graphql-transport-ws"), HeaderMap::new()).await;
+    let mut socket = opened.unwrap_or_else(|status| panic!("{status}"));
+    socket.say(json!({"type": "connection_init"})).await;
+    let Said::Closed(Some((4403, reason))) = socket.next().await else { panic!("let in") };
+    assert!(reason.starts_with("the ticket is used, or over 30 s old, or none"), "{reason}");
 }
 
 #[tokio::test]

@@ -111,7 +111,7 @@ impl Device {
     }
 
     /// When the device's newest message arrived that is a sign of life, by the server's clock: a reading, an answer to a command, or
-    /// that it is online.
+    /// that it is online. A connection is a sign of life too, and does not count here: `connectedAt` tells of it.
     async fn last_seen_at(&self) -> Option<DateTime<Utc>> {
         self.row.last_seen_at
     }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use fleetlog_access::Action;
 use fleetlog_access::action::typed::GraphqlQuery;
 use futures::stream;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -20,9 +20,9 @@ use crate::door::May;
 use crate::door::action::guarded;
 use crate::live::feed::Ending;
 use crate::live::steps;
+use crate::rest::Error;
 use crate::rest::extract::{Body as JsonBody, Query};
-use crate::rest::streams::{COME_BACK, CalledBy, LAST_EVENT_ID, X_ACCEL_BUFFERING};
-use crate::rest::{Error, RequestId};
+use crate::rest::streams::{COME_BACK, Held, Opener, X_ACCEL_BUFFERING};
 
 /// `POST /graphql/stream`, and `GET` for a browser's `EventSource`.
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -59,13 +59,11 @@ struct FollowByGet {
 )]
 async fn follow(
     door: May<GraphqlQuery>,
-    CalledBy(credential): CalledBy,
-    request: RequestId,
-    headers: HeaderMap,
+    Opener { credential, held, request, last }: Opener,
     JsonBody(ask): JsonBody<Ask>,
 ) -> Result<Response, Error> {
     door.also(Action::StreamsFollow)?;
-    Ok(streamed(ask, Subscriber { door, credential, request, last: last(&headers) }))
+    Ok(streamed(ask, held, Subscriber { door, credential, request, last }))
 }
 
 /// Follows a `GraphQL` subscription in the query string, for a browser's `EventSource`: as `POST /graphql/stream` does.
@@ -79,28 +77,21 @@ async fn follow(
 )]
 async fn follow_by_get(
     door: May<GraphqlQuery>,
-    CalledBy(credential): CalledBy,
-    request: RequestId,
-    headers: HeaderMap,
+    Opener { credential, held, request, last }: Opener,
     Query(follow): Query<FollowByGet>,
 ) -> Result<Response, Error> {
     door.also(Action::StreamsFollow)?;
     let FollowByGet { query, variables, operation_name, extensions, _ticket } = follow;
     let ask = AskByGet { query, variables, operation_name, extensions }.try_into()?;
-    Ok(streamed(ask, Subscriber { door, credential, request, last: last(&headers) }))
+    Ok(streamed(ask, held, Subscriber { door, credential, request, last }))
 }
 
-fn last(headers: &HeaderMap) -> Option<String> {
-    let last = headers.get(LAST_EVENT_ID).map(|value| value.to_str().unwrap_or("?").to_owned());
-    last.filter(|last| !last.is_empty())
-}
-
-fn streamed(ask: Ask, subscriber: Subscriber) -> Response {
+fn streamed(ask: Ask, held: Held, subscriber: Subscriber) -> Response {
     let first = format!("retry: {}\n\n", fastrand::u64(COME_BACK.0..=COME_BACK.0 + COME_BACK.1));
     let followed = Some(Followed::begin(ask, subscriber));
-    let messages = stream::unfold((followed, Some(first)), |(followed, first)| async move {
+    let messages = stream::unfold((followed, held, Some(first)), |(followed, held, first)| async move {
         if let Some(first) = first {
-            return Some((Ok::<_, Infallible>(Bytes::from(first)), (followed, None)));
+            return Some((Ok::<_, Infallible>(Bytes::from(first)), (followed, held, None)));
         }
         let mut followed = followed?;
         let step = steps::take(async move {
@@ -119,7 +110,7 @@ fn streamed(ask: Ask, subscriber: Subscriber) -> Response {
             }
             None => (complete(vec![]), false),
         };
-        Some((Ok(Bytes::from(text)), (Some(followed).filter(|_| goes_on), None)))
+        Some((Ok(Bytes::from(text)), (Some(followed).filter(|_| goes_on), held, None)))
     });
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),

@@ -1,9 +1,8 @@
-//! What can be followed: each subscription is a [`Feed`](crate::live::feed::Feed) of the log, whose events it gives the form of
-//! other answers.
+//! What can be followed: each subscription is a live stream, whose events and windows it gives the form of other answers.
 //!
-//! - [`following`]: a feed as a stream of messages, and how it ends
+//! - [`following`]: a live stream as a stream of messages, and how it ends
 //! - [`messages`]: the messages, each with the position to go on from
-//! - [`windows`]: which minutes readings have changed, once the read model has them
+//! - [`windows`]: the messages about the minutes that readings change
 
 pub(super) mod following;
 mod messages;
@@ -23,7 +22,7 @@ use self::messages::{
     WindowMessage,
 };
 use super::asker::Asker;
-use crate::live::follow::{Follow, From, MaxRate, Words};
+use crate::live::follow::{Follow, From, MaxRate, Windows, Words};
 use crate::resource::uuid;
 use crate::rest::Error;
 
@@ -72,6 +71,7 @@ impl Subscription {
             cmd_id: id("cmd_id", cmd_id)?,
             batch_id: id("batch_id", batch_id)?,
             max_rate: rate(max_rate)?,
+            windows: None,
             after,
             from: begin(from)?,
             ticket: None,
@@ -174,18 +174,17 @@ impl Subscription {
         from: Option<String>,
     ) -> Result<impl Stream<Item = WindowMessage> + use<'c>> {
         may(context, Action::TelemetryRead, Some(&device_uid)).await?;
-        let uid: Uid = device_uid.parse().map_err(|error| Error::field("device_uid", error))?;
         let follow = Follow {
             device: of_device(Some(device_uid))?,
-            metric: words("metric", metric.clone().map(|metric| vec![metric]))?,
+            metric: words("metric", metric.map(|metric| vec![metric]))?,
             log: Some(Lane::Telemetry.as_str().to_owned()),
+            windows: Some(Windows::Minute),
             after,
             from: begin(from)?,
             ..Follow::default()
         };
         let following = Following::open(context, &follow).await?;
-        let app = context.data::<Asker>()?.door.app.clone();
-        Ok(windows::follow(following, app, uid, metric)?)
+        Ok(windows::follow(following))
     }
 }
 

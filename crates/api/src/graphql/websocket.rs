@@ -10,7 +10,6 @@ mod protocol;
 use std::time::Duration;
 
 use async_graphql::Pos;
-use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -35,9 +34,9 @@ use crate::app::App;
 use crate::door::May;
 use crate::live::feed::Ending;
 use crate::live::pings::Pings;
-use crate::live::seats::Seat;
 use crate::live::steps::Steps;
-use crate::rest::authentication::with_bearer;
+use crate::rest::authentication::{Known, Unknown, with_bearer};
+use crate::rest::streams::Held;
 use crate::rest::{Error, RequestId};
 use crate::server::upgrades::{self, Upgrade};
 
@@ -80,8 +79,8 @@ pub(super) fn router() -> OpenApiRouter<App> {
 )]
 async fn connect(
     State(app): State<App>,
-    caller: Option<Extension<Principal>>,
-    credential: Option<Extension<Credential>>,
+    Known(known): Known,
+    held: Held,
     request: RequestId,
     upgrade: Upgrade,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -91,7 +90,6 @@ async fn connect(
     if socket.selected_protocol().is_none() {
         return Err(Error::needs_websocket(PROTOCOL));
     }
-    let known = caller.zip(credential).map(|(Extension(caller), Extension(credential))| (caller, credential));
     let place = upgrade.keep();
     let socket = socket
         .max_message_size(MAX_MESSAGE)
@@ -106,6 +104,7 @@ async fn connect(
             request,
             socket,
             known,
+            held,
             caller: None,
             subscriptions: Steps::default(),
             pings: Pings::default(),
@@ -122,8 +121,9 @@ struct Connection {
     app: App,
     request: RequestId,
     socket: WebSocket,
-    /// Who the request came from, until `connection_init`.
-    known: Option<(Principal, Credential)>,
+    /// Who the request came from, or why from nobody, until `connection_init`.
+    known: Result<(Principal, Credential), Option<Unknown>>,
+    held: Held,
     /// Who subscribes, from `connection_init` on.
     caller: Option<Caller>,
     /// What each subscription says next, by the client's name for it.
@@ -139,7 +139,6 @@ struct Connection {
 struct Caller {
     credential: Credential,
     watch: Watch,
-    _seat: Seat,
 }
 
 /// The close of a connection whose caller is not good any more.
@@ -244,22 +243,26 @@ impl Connection {
 
     /// Who subscribes: whom `connection_init` names, or else the request.
     async fn find_caller(&mut self, token: Option<&str>) -> Result<Caller, Close> {
-        let known = self.known.take();
+        let known = std::mem::replace(&mut self.known, Err(None));
         let found = match token {
-            Some(token) => with_bearer(&self.app, token).await,
-            None => Ok(known),
+            Some(token) => {
+                let found = with_bearer(&self.app, token).await.map_err(|error| {
+                    error.log();
+                    Close::TryAgain("the caller could not be looked up".into())
+                })?;
+                found.ok_or("the token is none, or good no more: log in, and pass the access token on")
+            }
+            None => known.map_err(|why| why.map_or("log in, and pass the access token on", Unknown::reason)),
         };
-        let found = found.map_err(|error| {
-            error.log();
-            Close::TryAgain("the caller could not be looked up")
-        })?;
-        let (caller, credential) = found.ok_or(Close::Forbidden("log in, and pass the access token on"))?;
+        let (caller, credential) = found.map_err(Close::Forbidden)?;
         // Puts a refusal on the record.
         open(self.app.clone(), caller.clone()).await?;
-        let seat = self.app.shares.streams.take(&caller.tenant);
-        let seat = seat.ok_or(Close::TryAgain("too many streams are open"))?;
+        if token.is_some() {
+            let held = self.held.known(&self.app, &caller);
+            held.map_err(|full| Close::TryAgain(full.to_string().into()))?;
+        }
         let watch = self.app.access.watches.watch(credential.clone(), caller);
-        Ok(Caller { credential, watch, _seat: seat })
+        Ok(Caller { credential, watch })
     }
 
     async fn subscribe(&mut self, id: String, ask: Ask) -> Result<(), End> {

@@ -1,4 +1,4 @@
-//! What a stream's client is told next.
+//! What a stream's client is told next of the events that it follows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,8 +18,9 @@ use fleetlog_live::{Entry, Follower, Live, Places, Step};
 use tokio::time::{Instant, sleep};
 
 use super::follow::Follow;
+use super::minutes::Changed;
 use super::rights::{Lost, Rights};
-use super::seats::Seat;
+use super::seats::{Holder, Seat};
 use crate::door::May;
 use crate::rest::Error;
 use crate::rest::archived::ArchivedRange;
@@ -34,6 +35,8 @@ const SAMPLED: usize = 10_000;
 pub enum Message {
     /// An event, and how far the stream has come with it.
     Event(Arc<Entry>, Places),
+    /// These minutes have changed, and have counted all readings up to here.
+    Windows(Vec<Changed>, Places),
     /// Readings that the client may follow were removed. The stream goes on after them.
     Resync(Vec<ArchivedRange>, Places),
     /// So many readings were left out since this was last told, because of `max_rate`.
@@ -91,7 +94,7 @@ struct Read {
     entries: Vec<Arc<Entry>>,
 }
 
-/// A stream.
+/// The events that a stream tells.
 pub struct Feed {
     live: Live,
     log: TenantLog,
@@ -110,8 +113,8 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Opens a stream for a caller who may follow.
-    pub async fn open<A: ActionType>(
+    /// Follows for a caller who may.
+    pub(super) async fn open<A: ActionType>(
         door: &May<A>,
         credential: Credential,
         follow: &Follow,
@@ -134,7 +137,9 @@ impl Feed {
             door.also(Action::EventsRead)?;
         }
         let places = follow.places(log, &logs, last).await?;
-        let seat = app.shares.streams.take(log.tenant()).ok_or_else(Error::too_many_streams)?;
+        let [tenant, caller] = Holder::of(&door.caller);
+        let seat = app.shares.streams.take(vec![Holder::Node, tenant, caller]);
+        let seat = seat.map_err(|full| Error::too_many_streams(&full))?;
         let live = app.live.clone();
         let follower = live.follow(log, places.clone(), selection);
         Ok(Self {
@@ -151,6 +156,11 @@ impl Feed {
             is_over: false,
             _seat: seat,
         })
+    }
+
+    /// The log of the caller's tenant.
+    pub(super) fn log(&self) -> &TenantLog {
+        &self.log
     }
 
     /// How far the client was told.

@@ -85,6 +85,11 @@ pub struct Follow {
     #[schema(value_type = Option<f64>, example = 1)]
     #[param(value_type = Option<f64>, example = 1)]
     pub max_rate: Option<MaxRate>,
+    /// Instead of readings, the minutes that they change, as `GET /telemetry/{uid}/windows` has them: each once its readings are
+    /// counted, and again with each change, at most once a second. The last message of a minute is the one that holds.
+    #[schema(value_type = Option<String>, example = "1m")]
+    #[param(value_type = Option<String>, example = "1m")]
+    pub windows: Option<Windows>,
     /// Go on after this position of each log that is followed: the `id` of the last message. A `Last-Event-ID` counts before it.
     #[schema(value_type = Option<String>, example = "1:42,2:977")]
     #[param(value_type = Option<String>, example = "1:42,2:977")]
@@ -116,6 +121,26 @@ impl MaxRate {
     pub fn apart(self) -> TimeDelta {
         #[expect(clippy::cast_possible_truncation, reason = "1,000 to 1,000,000,000")]
         TimeDelta::microseconds((1e6 / self.0) as i64)
+    }
+}
+
+/// The windows that are followed in place of readings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Windows {
+    /// Minutes.
+    Minute,
+}
+
+impl TryFrom<String> for Windows {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text == "1m" {
+            Ok(Self::Minute)
+        } else {
+            Err("expected 1m: minutes are the windows that are followed")
+        }
     }
 }
 
@@ -160,8 +185,9 @@ impl Follow {
         };
         let is_control = |asks: bool, lane| !asks || lane == Lane::Control;
         let mut lanes = vec![Lane::Control, Lane::Telemetry];
-        let filters: [(&str, &dyn Fn(Lane) -> bool); 6] = [
+        let filters: [(&str, &dyn Fn(Lane) -> bool); 7] = [
             ("log", &|lane| asked.is_none_or(|asked| asked == lane)),
+            ("windows", &|lane| self.windows.is_none() || lane == Lane::Telemetry),
             ("aggregate_type", &|lane| of_types(&self.aggregate_type, AGGREGATE_TYPE, lane)),
             ("type", &|lane| of_types(&self.r#type, EVENT_TYPE, lane)),
             ("actor", &|lane| is_control(self.actor.is_some(), lane)),

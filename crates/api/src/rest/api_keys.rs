@@ -142,7 +142,7 @@ async fn issue_api_key(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(issued)))
 }
 
-/// Revokes an API key. It stops being valid at once.
+/// Revokes an API key. It stops being valid at once; streams that it has opened end within 3 s.
 #[utoipa::path(
     delete, path = "/api-keys/{id}", tag = "api-keys", operation_id = "revoke_api_key",
     params(("id" = Uuid, Path, description = "The key's id")),

@@ -152,8 +152,8 @@ async fn refresh(
     Ok(LoggedIn::answer(&app, tokens, to, &headers))
 }
 
-/// Ends the caller's session: its access tokens and its refresh token stop being valid at once. The answer is the same
-/// where there is no session.
+/// Ends the caller's session: its access tokens and its refresh token stop being valid at once, and streams
+/// that they have opened end within 3 s. The answer is the same where there is no session.
 #[utoipa::path(
     post, path = "/auth/logout", tag = "auth", operation_id = "log_out",
     request_body = Option<Refresh>,

@@ -4,30 +4,75 @@
 //! stream is opened, by a ticket. A request without any, or with an invalid one, has no caller. The [`door`](crate::door) refuses it, not this layer: a
 //! login that still carries the token of an ended session must succeed.
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fleetlog_access::callers::Credential;
 use fleetlog_access::{Principal, Who};
+use http::request::Parts;
 use http::{HeaderMap, header};
 
-use super::error::Error;
+use super::error::{BAD_TICKET, Error, FOREIGN_COOKIE};
 use super::{cookies, rate_limits, streams};
 use crate::app::App;
 
-/// Marks a request whose session's cookie is not used, because it does not come from a page of this service.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ForeignCookie;
+/// Why a request has no caller although it brought something to be known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// The session's cookie is not used, because the request does not come from a page of this service.
+    ForeignCookie,
+    /// The ticket is used, is too old, or is none.
+    BadTicket,
+}
+
+impl Unknown {
+    /// The answer to the request.
+    pub(super) fn error(self) -> Error {
+        match self {
+            Self::ForeignCookie => Error::foreign_cookie(),
+            Self::BadTicket => Error::bad_ticket(),
+        }
+    }
+
+    /// The reason for closing a WebSocket.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::ForeignCookie => FOREIGN_COOKIE,
+            Self::BadTicket => BAD_TICKET,
+        }
+    }
+}
+
+/// Who a request came from, or why from nobody.
+pub(crate) struct Known(pub(crate) Result<(Principal, Credential), Option<Unknown>>);
+
+impl FromRequestParts<App> for Known {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
+        let extensions = &parts.extensions;
+        let known = extensions.get().cloned().zip(extensions.get().cloned());
+        Ok(Self(known.ok_or_else(|| extensions.get().copied())))
+    }
+}
 
 /// Finds out who is calling.
 pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    if is_foreign(&app, &request) {
-        request.extensions_mut().insert(ForeignCookie);
+    let ticket = ticket(&request);
+    // Whoever has a ticket needs no cookie, which a browser may send along all the same.
+    if ticket.is_none() && is_foreign(&app, &request) {
+        request.extensions_mut().insert(Unknown::ForeignCookie);
         return next.run(request).await;
     }
-    let (principal, credential) = match caller(&app, request.headers(), ticket(&request)).await {
+    let by_ticket = ticket.is_some() && !request.headers().contains_key(header::AUTHORIZATION);
+    let (principal, credential) = match caller(&app, request.headers(), ticket).await {
         Ok(Some(caller)) => caller,
-        Ok(None) => return next.run(request).await,
+        Ok(None) => {
+            if by_ticket {
+                request.extensions_mut().insert(Unknown::BadTicket);
+            }
+            return next.run(request).await;
+        }
         Err(error) => return error.into_response(),
     };
     tracing::Span::current().record("actor", tracing::field::display(principal.actor()));

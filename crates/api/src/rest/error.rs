@@ -26,11 +26,20 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::problem::{FieldError, INTERNAL, Problem};
+use crate::instruments;
+use crate::live::seats::{Full, Holder};
 use crate::resource::Resource;
 
 /// The code of a read whose `min_position` or `as_of` has not been reached. It says nothing about the service's health: a client may
 /// ask for any position.
 pub(super) const NOT_YET: &str = "not_yet";
+
+/// What is told of a ticket that opens nothing. It fits into the close of a WebSocket.
+pub(crate) const BAD_TICKET: &str =
+    "the ticket is used, or over 30 s old, or none: POST /stream/tickets gives another, for one stream";
+/// What a WebSocket is told of a cookie that came from a page of another origin. It fits into the close of a WebSocket.
+pub(crate) const FOREIGN_COOKIE: &str =
+    "the cookie is not used: the page is not of this service's origin (FLEETLOG_PUBLIC_URL); take a ticket";
 
 /// An error as the client is told it.
 #[derive(Debug)]
@@ -117,6 +126,11 @@ impl Error {
         Self::unauthenticated_because(detail)
     }
 
+    /// 401: the ticket that was to open a stream is used, is too old, or is none.
+    pub(crate) fn bad_ticket() -> Self {
+        Self::unauthenticated_because(BAD_TICKET)
+    }
+
     /// 401: an API key asks for the caller's own account.
     pub(crate) fn needs_user() -> Self {
         Self::unauthenticated_because(
@@ -133,10 +147,20 @@ impl Error {
         Self::new(StatusCode::FORBIDDEN, "foreign_page", "a page of another origin cannot do this")
     }
 
-    /// 429: the tenant has too many streams open, or all tenants together.
-    pub(crate) fn too_many_streams() -> Self {
-        let detail = "too many streams are open: close one, or follow several things over one";
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail).soon()
+    /// 429: the caller, its address or its tenant has too many streams open. 503: all together have.
+    pub(crate) fn too_many_streams(full: &Full) -> Self {
+        let status = match full.holder {
+            Holder::Node | Holder::Strangers => StatusCode::SERVICE_UNAVAILABLE,
+            Holder::Tenant(_) | Holder::Caller(_) | Holder::Address(_) => StatusCode::TOO_MANY_REQUESTS,
+        };
+        instruments::STREAMS_REFUSED.with([full.whose().into()]).increment(1);
+        Self::new(status, "too_many_streams", full.to_string()).soon()
+    }
+
+    /// 429: a WebSocket has too many streams.
+    pub(super) fn too_many_topics() -> Self {
+        let detail = "a WebSocket has 32 streams at most: unfollow one, or open another WebSocket";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail)
     }
 
     /// 429: a connection has too many subscriptions.
@@ -203,6 +227,14 @@ impl Error {
     pub(super) fn timed_out() -> Self {
         let detail = "this took too long; whether a change was made is not known";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", detail).soon()
+    }
+
+    /// The same error about fields of a part of what the client sent.
+    pub(super) fn within(mut self, part: &str) -> Self {
+        for wrong in &mut self.fields {
+            wrong.field = format!("{part}.{}", wrong.field);
+        }
+        self
     }
 
     /// The same error about a field that another interface has by another name.

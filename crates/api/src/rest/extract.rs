@@ -22,7 +22,7 @@ use http::{Extensions, HeaderMap, header};
 use serde::de::DeserializeOwned;
 
 use super::RequestId;
-use super::authentication::ForeignCookie;
+use super::authentication::Unknown;
 use super::error::Error;
 use super::headers::IDEMPOTENCY_KEY;
 use super::json;
@@ -40,10 +40,11 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
         let extensions = &parts.extensions;
-        extensions.get::<Principal>().cloned().map(Self).ok_or_else(|| {
-            let is_foreign = extensions.get::<ForeignCookie>().is_some();
-            if is_foreign { Error::foreign_cookie() } else { Error::unauthenticated() }
-        })
+        extensions
+            .get::<Principal>()
+            .cloned()
+            .map(Self)
+            .ok_or_else(|| extensions.get::<Unknown>().map_or_else(Error::unauthenticated, |why| why.error()))
     }
 }
 

@@ -18,7 +18,12 @@ use super::problem::FieldError;
 
 /// Reads a body: an object of the operation's shape.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
-    let malformed = |error: &serde_json::Error| Error::malformed(format!("the body is not JSON: {error}"));
+    parse_part("body", body)
+}
+
+/// Reads a part of what a client sends, by the name that errors give it: an object.
+pub(super) fn parse_part<T: DeserializeOwned>(part: &str, body: &[u8]) -> Result<T, Error> {
+    let malformed = |error: &serde_json::Error| Error::malformed(format!("the {part} is not JSON: {error}"));
     let mut json = serde_json::Deserializer::from_slice(body);
     let parsed = serde_path_to_error::deserialize::<_, Object<T>>(&mut json).map_err(|error| {
         // The parser calls some values of another type a mistake in the JSON.

@@ -25,6 +25,7 @@ use super::headers::{
     AS_OF, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, RATELIMIT, RATELIMIT_POLICY, X_REQUEST_ID,
 };
 use super::problem::{self, Problem};
+use super::streams::LAST_EVENT_ID;
 
 /// The largest body, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -91,7 +92,13 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(if everyone { AllowOrigin::any() } else { listed() })
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, IDEMPOTENCY_KEY, X_REQUEST_ID])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            IDEMPOTENCY_KEY,
+            LAST_EVENT_ID,
+            X_REQUEST_ID,
+        ])
         .expose_headers([
             AS_OF,
             header::LOCATION,

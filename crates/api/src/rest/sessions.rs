@@ -55,7 +55,7 @@ async fn list_sessions(door: May<UserRead, Oneself>) -> Result<Json<List<Own>>, 
     Ok(Json(List::whole(own.collect())))
 }
 
-/// Ends one of the caller's sessions. Its tokens stop being valid at once.
+/// Ends one of the caller's sessions. Its tokens stop being valid at once; streams that they have opened end within 3 s.
 #[utoipa::path(
     delete, path = "/auth/sessions/{id}", tag = "auth", operation_id = "end_session",
     params(("id" = Uuid, Path, description = "The session's id")),

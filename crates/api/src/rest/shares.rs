@@ -44,21 +44,23 @@ pub struct Shares {
     bytes: Turns,
     /// The streams that are open.
     pub(crate) streams: Seats,
+    /// The connections that streams hold.
+    pub(crate) held: Seats,
 }
 
-impl Default for Shares {
-    fn default() -> Self {
+impl Shares {
+    /// What tenants share of a process that takes so many connections.
+    pub(crate) fn new(connections: usize) -> Self {
         let pieces = |bytes: u32| bytes / PIECE;
         Self {
             requests: Turns::new(REQUESTS.0, REQUESTS.1),
             strangers: Turns::new(STRANGERS.0, STRANGERS.1),
             bytes: Turns::new(pieces(BYTES.0), pieces(BYTES.1)),
-            streams: Seats::default(),
+            streams: Seats::of_streams(),
+            held: Seats::of_connections(connections),
         }
     }
-}
 
-impl Shares {
     /// A turn for what a stream needs of the database: among the requests of its tenant.
     pub(crate) async fn turn(&self, tenant: &Tenant) -> Turn {
         self.requests.take(tenant.as_str(), 1).await

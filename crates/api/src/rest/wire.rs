@@ -27,4 +27,4 @@ pub(super) use sessions::Session;
 pub(super) use tenants::{RegistrationMode, Tenant};
 pub(super) use tiers::{IngestLimits, RateLimit, Tier};
 pub(super) use users::{Role, User, UserStatus};
-pub(super) use windows::Window;
+pub(super) use windows::{ChangedWindow, Window};

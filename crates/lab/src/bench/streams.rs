@@ -43,9 +43,11 @@ pub(super) async fn run(args: &Args, lab: &Lab) -> anyhow::Result<Report> {
     let connections = followers + unread + FEW + 16;
     // The server inherits this process's limit.
     descriptors::allow(u64::from(connections) + BESIDES)?;
-    // Half of all connections may come from one address.
-    let most = (2 * connections).to_string();
-    let server = lab.serve_with(Mqtt::Endpoint, &["--http-connections", &most]).await?;
+    // One in eight connections may have streams of one user. One device needs a connection to MQTT, and what is not taken there
+    // is left for HTTP.
+    let most = (8 * connections).to_string();
+    let limits = ["--http-connections", &most, "--mqtt-connections", "16"];
+    let server = lab.serve_with(Mqtt::Endpoint, &limits).await?;
     let mut fleet = Fleet::connect(&server.mqtt(), 1, 1).await?;
     fleet.introduce().await?;
     let client = server.client().await?;

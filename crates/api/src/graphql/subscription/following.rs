@@ -1,4 +1,4 @@
-//! A feed as a stream of messages. The next message is made when the last one is sent: nobody waits in memory for a client that
+//! A live stream as a stream of messages. The next message is made when the last one is sent: nobody waits in memory for a client that
 //! is slow.
 
 use std::collections::VecDeque;
@@ -16,8 +16,9 @@ use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use crate::graphql::asker::Asker;
-use crate::live::feed::{Ending, Feed, Message};
+use crate::live::feed::{Ending, Message};
 use crate::live::follow::Follow;
+use crate::live::stream::Stream as Live;
 use crate::rest::archived::ArchivedRange;
 
 /// What the transport of a subscription knows of its caller, and learns of its course.
@@ -102,20 +103,20 @@ impl From<devices::Error> for Failed {
     }
 }
 
-/// A feed, and those who want to know of its course.
+/// A live stream, and those who want to know of its course.
 pub(super) struct Following<'c> {
-    feed: Feed,
+    live: Live,
     asker: &'c Asker,
     course: Arc<Course>,
 }
 
 impl<'c> Following<'c> {
-    /// Opens a feed for the caller of a subscription.
+    /// Opens a live stream for the caller of a subscription.
     pub(super) async fn open(context: &Context<'c>, follow: &Follow) -> async_graphql::Result<Self> {
         let (asker, opening) = (context.data::<Asker>()?, context.data::<Opening>()?);
-        let feed = Feed::open(&asker.door, opening.credential.clone(), follow, opening.last.as_deref()).await;
-        let feed = feed.map_err(|error| error.renamed("device", "device_uid"))?;
-        Ok(Self { feed, asker, course: Arc::clone(&opening.course) })
+        let live = Live::open(&asker.door, opening.credential.clone(), follow, opening.last.as_deref()).await;
+        let live = live.map_err(|error| error.renamed("device", "device_uid"))?;
+        Ok(Self { live, asker, course: Arc::clone(&opening.course) })
     }
 
     /// The log of the caller's tenant.
@@ -125,13 +126,13 @@ impl<'c> Following<'c> {
 
     /// Where the subscription begins, or has come to.
     pub(super) fn told(&self) -> &Places {
-        self.feed.told()
+        self.live.told()
     }
 
     /// What comes next: at least one message, or none after the end. A call that is dropped loses nothing.
     pub(super) async fn next(&mut self) -> Vec<Message> {
-        let messages = self.feed.next().await;
-        self.asker.is_now(self.feed.caller());
+        let messages = self.live.next().await;
+        self.asker.is_now(self.live.caller());
         messages
     }
 
@@ -145,7 +146,7 @@ impl<'c> Following<'c> {
         self.course.ends(why);
     }
 
-    /// The messages of the feed.
+    /// The messages about events.
     pub(super) fn messages<K: Kind + 'c>(self, kind: K) -> impl Stream<Item = K::Message> + use<'c, K> {
         let begin = K::Message::telling(Told::at(self.told().clone()));
         let ready = VecDeque::from([(self.told().clone(), begin)]);
@@ -159,7 +160,7 @@ impl<'c> Following<'c> {
     }
 }
 
-/// The messages of a feed, as they are made.
+/// The messages about events, as they are made.
 struct Made<'c, K: Kind> {
     following: Following<'c>,
     kind: K,
@@ -192,7 +193,7 @@ impl<K: Kind> Made<'_, K> {
                     Message::LeftOut(count, at) => {
                         others.push(Told { left_out: Some(count), ..Told::at(at) });
                     }
-                    Message::Still(at) => others.push(Told::at(at)),
+                    Message::Windows(_, at) | Message::Still(at) => others.push(Told::at(at)),
                 }
             }
             let made = self.of_events(&events).await?;

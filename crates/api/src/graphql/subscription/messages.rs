@@ -7,18 +7,17 @@ use fleetlog_event_log::event::StoredMetadata;
 use fleetlog_event_log::{Position, TenantLog, read};
 use fleetlog_live::entry::About;
 use fleetlog_live::{Entry, Places};
-use fleetlog_projections::telemetry_windows::Window as Row;
 use fleetlog_projections::{commands, devices};
 use uuid::Uuid;
 
 use super::following::{Failed, Kind, Tells, Told};
+use super::windows::ChangedWindow;
 use crate::app::App;
 use crate::graphql::command::Command;
 use crate::graphql::device::Device;
 use crate::graphql::event::Event;
 use crate::graphql::scalars::Long;
 use crate::graphql::telemetry::{Reading, Removed};
-use crate::graphql::windows::Window;
 use crate::rest::archived::ArchivedRange;
 use crate::rest::telemetry::shown_since;
 
@@ -89,25 +88,6 @@ pub(super) struct WindowMessage {
     /// Readings that come next were removed because they are over age, and may have held some that are followed. Their minutes
     /// are not sent. Null in any other message.
     removed: Option<Vec<Removed>>,
-}
-
-/// A metric's statistics in a minute that has changed.
-pub(super) struct ChangedWindow {
-    pub(super) metric: String,
-    pub(super) row: Row,
-}
-
-#[async_graphql::Object]
-impl ChangedWindow {
-    /// The name of the metric, such as `temperature`.
-    async fn metric(&self) -> &str {
-        &self.metric
-    }
-
-    /// The metric's statistics in the minute.
-    async fn window(&self) -> Window<'_> {
-        Window(&self.row)
-    }
 }
 
 fn removed(ranges: Option<Vec<ArchivedRange>>) -> Option<Vec<Removed>> {

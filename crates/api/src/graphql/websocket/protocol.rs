@@ -1,6 +1,8 @@
 //! The messages and the close codes of graphql-transport-ws, the protocol of the graphql-ws clients:
 //! <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>.
 
+use std::borrow::Cow;
+
 use async_graphql::ServerError;
 use axum::extract::ws::{CloseFrame, Message};
 use serde::Deserialize;
@@ -64,7 +66,7 @@ fn bearer(text: &str) -> Option<&str> {
 }
 
 /// Why the server closes a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Close {
     /// The service stops. The client comes back, to this node or another.
     GoingAway,
@@ -81,28 +83,29 @@ pub(super) enum Close {
     /// There were several `connection_init`.
     TooManyInits,
     /// The database could not say who the caller is, or there is no room. The client comes back.
-    TryAgain(&'static str),
+    TryAgain(Cow<'static, str>),
 }
 
 impl Close {
-    fn parts(self) -> (u16, &'static str) {
-        match self {
+    fn parts(self) -> (u16, Cow<'static, str>) {
+        let (code, why) = match self {
+            Self::TryAgain(why) => return (1013, why),
             Self::GoingAway => (1001, "the service stops: connect again, and go on after the last position"),
-            Self::TryAgain(why) => (1013, why),
             Self::BadRequest => (4400, "Invalid message"),
             Self::Unauthorized => (4401, "Unauthorized"),
             Self::Forbidden(why) => (4403, why),
             Self::InitTimeout => (4408, "Connection initialisation timeout"),
             Self::SubscriberExists => (4409, "Subscriber already exists"),
             Self::TooManyInits => (4429, "Too many initialisation requests"),
-        }
+        };
+        (code, why.into())
     }
 
     /// The frame that closes.
     pub(super) fn frame(self) -> Message {
         let (code, reason) = self.parts();
         debug_assert!(reason.len() <= MAX_REASON, "{reason}");
-        Message::Close(Some(CloseFrame { code, reason: reason.into() }))
+        Message::Close(Some(CloseFrame { code, reason: String::from(reason).into() }))
     }
 }
 
@@ -137,6 +140,7 @@ pub(super) fn complete(id: &str) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rest::authentication::Unknown;
 
     #[test]
     fn a_token_comes_as_such_or_as_a_header_would_have_it() {
@@ -153,8 +157,10 @@ mod tests {
 
     #[test]
     fn every_reason_fits_into_a_close_frame() {
-        for close in [Close::GoingAway, Close::BadRequest, Close::InitTimeout, Close::TooManyInits] {
-            assert!(close.parts().1.len() <= MAX_REASON, "{close:?}");
+        let unknown = [Unknown::BadTicket, Unknown::ForeignCookie].map(|why| Close::Forbidden(why.reason()));
+        let others = [Close::GoingAway, Close::BadRequest, Close::InitTimeout, Close::TooManyInits];
+        for close in unknown.into_iter().chain(others) {
+            assert!(close.clone().parts().1.len() <= MAX_REASON, "{close:?}");
         }
     }
 

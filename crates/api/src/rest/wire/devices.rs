@@ -31,7 +31,7 @@ pub(in crate::rest) struct Device {
     /// When the device was taken out of service.
     pub(in crate::rest) decommissioned_at: Option<DateTime<Utc>>,
     /// When the device's newest message arrived that is a sign of life, by the server's clock: a reading, an answer to a command, or
-    /// that it is online.
+    /// that it is online. A connection is a sign of life too, and does not count here: `connected_at` tells of it.
     pub(in crate::rest) last_seen_at: Option<DateTime<Utc>>,
     /// Since when the device is connected to the MQTT endpoint. Null if it is not; null with a broker of one's own, which does not
     /// tell.

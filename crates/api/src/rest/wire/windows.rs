@@ -6,6 +6,8 @@ use fleetlog_projections::telemetry_windows;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::live::minutes::Changed;
+
 /// The readings of a metric in one bucket, added up.
 #[derive(Serialize, ToSchema)]
 pub(in crate::rest) struct Window {
@@ -39,6 +41,21 @@ pub(in crate::rest) struct Window {
     /// of a part of the bucket.
     #[schema(value_type = Option<i64>)]
     pub(in crate::rest) position: Option<Position>,
+}
+
+/// A metric's statistics in a minute that readings have changed, as streams show it.
+#[derive(Serialize)]
+pub(in crate::rest) struct ChangedWindow<'c> {
+    device_uid: &'c str,
+    metric: &'c str,
+    #[serde(flatten)]
+    window: Window,
+}
+
+impl<'c> From<&'c Changed> for ChangedWindow<'c> {
+    fn from(Changed { uid, metric, window }: &'c Changed) -> Self {
+        Self { device_uid: uid.as_str(), metric, window: window.clone().into() }
+    }
 }
 
 impl From<telemetry_windows::Window> for Window {
