@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{keep, store, week};
 use crate::support::api::answer;
-use crate::support::{Api, eventually};
+use crate::support::graphql_ws::Socket;
+use crate::support::{Api, Stream, eventually};
 
 /// An API with three weeks of 30 readings of tenant `t0`, of which the first two were removed.
 struct Removed {
@@ -181,6 +182,72 @@ async fn the_same_ranges_are_told_in_graphql() {
     );
     let begins = api.ask("{ logs { begins } }").await;
     assert_eq!(begins["data"]["logs"], json!([{"begins": 1}, {"begins": 61}]));
+}
+
+#[tokio::test]
+async fn whoever_follows_is_told_what_was_removed_before_what_comes_after_it_by_every_door() {
+    let removed = Removed::archived().await;
+    let api = &removed.api;
+    let (mut stream, mut positions, mut told) =
+        (Stream::of(api, Role::Viewer, "log=telemetry&from=start").await, vec![], vec![]);
+    while positions.len() < 30 {
+        let message = stream.next().await.expect("a message");
+        match &*message.name {
+            "resync" => told.extend(ranges(&message.data)),
+            "" => positions.push(message.data["position"].as_i64().expect("a position")),
+            other => panic!("{other}: {}", message.data),
+        }
+    }
+    assert_eq!((told, positions), (vec![(1, 30), (31, 60)], (61..=90).collect()));
+
+    let query = "subscription($after: String) { telemetry(from: \"start\", after: $after) {
+        at reading { position } removed { firstPosition lastPosition state } } }";
+    let mut socket = Socket::of(api, Role::Viewer).await;
+    let begin = socket.follow("1", query, json!({})).await;
+    assert_eq!(begin["removed"], Value::Null);
+    let range = |first, last| json!({"firstPosition": first, "lastPosition": last, "state": "archived"});
+    let (mut told, mut at) = (vec![], Value::Null);
+    while told.len() < 2 {
+        let message = socket.data("1").await;
+        assert_eq!(message["reading"], Value::Null, "what was removed comes first");
+        told.extend(message["removed"].as_array().expect("ranges").clone());
+        at = message["at"].clone();
+    }
+    assert_eq!(told, [range(1, 30), range(31, 60)]);
+    assert_eq!(socket.data("1").await["reading"]["position"], 61);
+    // Whoever was told goes on after it, and is not told again.
+    let mut socket = Socket::of(api, Role::Viewer).await;
+    socket.follow("1", query, json!({"after": at})).await;
+    assert_eq!(socket.data("1").await["reading"]["position"], 61);
+}
+
+#[tokio::test]
+async fn whoever_follows_minutes_is_told_what_was_removed_by_every_door() {
+    let removed = Removed::archived().await;
+    let api = &removed.api;
+    let query = "subscription { windowChanged(deviceUid: \"dev-01\", from: \"start\") {
+        at changed { metric } removed { firstPosition } } }";
+    let mut socket = Socket::of(api, Role::Viewer).await;
+    socket.follow("1", query, json!({})).await;
+    let mut first = vec![];
+    while first.len() < 2 {
+        let message = socket.data("1").await;
+        first.extend(
+            message["removed"].as_array().into_iter().flatten().map(|of| of["firstPosition"].clone()),
+        );
+    }
+    assert_eq!(first, [1, 31]);
+    let mut stream = Stream::of(api, Role::Viewer, "windows=1m&device=dev-01&from=start").await;
+    let mut told = vec![];
+    loop {
+        let message = stream.next().await.expect("a message");
+        if message.name == "resync" {
+            told.extend(ranges(&message.data));
+        } else if message.data["windows"].as_array().is_some_and(|windows| !windows.is_empty()) {
+            break;
+        }
+    }
+    assert_eq!(told, [(1, 30), (31, 60)]);
 }
 
 #[tokio::test]
