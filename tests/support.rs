@@ -2,9 +2,10 @@
 
 pub(crate) mod api;
 mod authority;
+pub(crate) mod browser;
 mod database;
 pub(crate) mod graphql_ws;
-mod http;
+pub(crate) mod http;
 pub(crate) mod mqtt;
 mod node;
 mod publisher;

@@ -47,6 +47,17 @@ impl Server {
         Self::start(command, http, mqtt).await
     }
 
+    /// Starts `fleetlog up` again where it was, with more arguments.
+    pub(crate) async fn up_at(data_dir: &Path, http: u16, mqtt: u16, arguments: &[&str]) -> Self {
+        let mut command = binary("up", http);
+        command
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args(["--mqtt", &format!("127.0.0.1:{mqtt}")])
+            .args(arguments);
+        Self::start(command, http, mqtt).await
+    }
+
     /// Starts `fleetlog up` with its announcement and its log going somewhere else.
     pub(crate) async fn up_writing_to(data_dir: &Path, out: Stdio, log: Stdio) -> Self {
         let (http, mqtt) = (free_port(), free_port());
@@ -125,6 +136,16 @@ impl Server {
     /// The address of HTTP.
     pub(crate) fn address(&self) -> SocketAddr {
         self.http.trim_start_matches("http://").parse().expect("an address")
+    }
+
+    /// The address of HTTP, as pages know it.
+    pub(crate) fn url(&self) -> &str {
+        &self.http
+    }
+
+    /// The administrator's access token.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
     }
 
     pub(crate) fn id(&self) -> u32 {
