@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::sockets::Socket;
-use crate::support::{Api, Stream};
+use crate::support::{Api, LIMIT, Stream};
 
 fn reading(minute: i64, second: i64, t: i64) -> Value {
     json!({"ts": format!("2026-03-01T12:{minute:02}:{second:02}Z"), "t": t, "u": 1})
@@ -99,13 +99,16 @@ async fn the_last_message_of_a_minute_is_what_the_minute_is_for_every_device_of_
         }
     }
     let mut last = BTreeMap::new();
-    while last.len() < 2 * DEVICES || last.values().any(|count: &i64| *count < READINGS / 2) {
-        for minute in minutes(&stream.next().await.expect("a message").data) {
-            let count = minute[3].as_i64().expect("a count");
-            let before = last.insert((minute[0].to_string(), minute[2].to_string()), count);
-            assert!(before.is_none_or(|before| before <= count), "{minute}");
+    let all = async {
+        while last.len() < 2 * DEVICES || last.values().any(|count: &i64| *count < READINGS / 2) {
+            for minute in minutes(&stream.next().await.expect("a message").data) {
+                let count = minute[3].as_i64().expect("a count");
+                let before = last.insert((minute[0].to_string(), minute[2].to_string()), count);
+                assert!(before.is_none_or(|before| before <= count), "{minute}");
+            }
         }
-    }
+    };
+    tokio::time::timeout(LIMIT, all).await.expect("all minutes");
     assert!(last.values().all(|count| *count == READINGS / 2), "{last:?}");
 }
 
