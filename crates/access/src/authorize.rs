@@ -11,6 +11,15 @@ pub fn authorize(principal: &Principal, action: Action, resource: &Resource<'_>)
     if decide(principal, action, resource).allowed { Ok(()) } else { Err(Forbidden(action)) }
 }
 
+/// What a principal may do: to its tenant's things in general, or to the platform.
+pub fn allowed(principal: &Principal) -> impl Iterator<Item = Action> {
+    Action::ALL.iter().copied().filter(|action| {
+        let tenant = Resource::Tenant(&principal.tenant);
+        let resource = if action.is_for_the_platform() { Resource::Platform } else { tenant };
+        authorize(principal, *action, &resource).is_ok()
+    })
+}
+
 /// Whether a principal may do something to a thing, and which policies decided that.
 #[must_use]
 pub fn decide(principal: &Principal, action: Action, resource: &Resource<'_>) -> Decision {

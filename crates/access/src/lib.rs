@@ -89,7 +89,7 @@ pub mod who;
 
 pub use access::{Access, Settings};
 pub use action::{Action, Device, Forbidden, Resource};
-pub use authorize::authorize;
+pub use authorize::{allowed, authorize};
 pub use error::Error;
 pub use first_start::{FirstStart, first_start};
 pub(crate) use fleetlog_event_log::database::parsed;

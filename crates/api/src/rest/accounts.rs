@@ -1,6 +1,7 @@
 //! The caller's own account: read it, change it, confirm its address.
 
 use axum::Json;
+use fleetlog_access::Action;
 use fleetlog_access::accounts::Refused;
 use fleetlog_access::action::ActionType;
 use fleetlog_access::action::typed::{UserRead, UserWrite};
@@ -25,26 +26,27 @@ pub(super) fn router() -> OpenApiRouter<App> {
 }
 
 /// The account of the user that the door is to.
-pub(super) async fn own<A: ActionType>(door: &May<A, Oneself>) -> Result<Json<wire::User>, Error> {
-    let account = directory::get(door.log(), door.id.user_id).await?;
-    account.map(|account| Json(account.into())).ok_or_else(Error::unauthenticated)
+pub(super) async fn own<A: ActionType>(door: &May<A, Oneself>) -> Result<Json<wire::Me>, Error> {
+    let account = directory::get(door.log(), door.id.user_id).await?.ok_or_else(Error::unauthenticated)?;
+    let may = fleetlog_access::allowed(&door.caller).map(Action::as_str).collect();
+    Ok(Json(wire::Me { user: account.into(), may }))
 }
 
 /// Returns the caller's own account.
 #[utoipa::path(
     get, path = "/auth/me", tag = "auth", operation_id = "me",
-    responses((status = 200, description = "The user, as of now", body = wire::User)),
+    responses((status = 200, description = "The user, as of now", body = wire::Me)),
 )]
-async fn me(door: May<UserRead, Oneself>) -> Result<Json<wire::User>, Error> {
+async fn me(door: May<UserRead, Oneself>) -> Result<Json<wire::Me>, Error> {
     own(&door).await
 }
 
 /// Returns the caller's own account, as `/auth/me` does.
 #[utoipa::path(
     get, path = "/users/me", tag = "users", operation_id = "user_me",
-    responses((status = 200, description = "The user, as of now", body = wire::User)),
+    responses((status = 200, description = "The user, as of now", body = wire::Me)),
 )]
-async fn user_me(door: May<UserRead, Oneself>) -> Result<Json<wire::User>, Error> {
+async fn user_me(door: May<UserRead, Oneself>) -> Result<Json<wire::Me>, Error> {
     own(&door).await
 }
 
@@ -64,14 +66,14 @@ struct Change {
 /// Changes the caller's name, or asks for another address. The answer shows the account as it is now.
 #[utoipa::path(
     patch, path = "/auth/me", tag = "auth", operation_id = "change_me", request_body = Change,
-    responses((status = 200, description = "The user, as of now", body = wire::User)),
+    responses((status = 200, description = "The user, as of now", body = wire::Me)),
 )]
 async fn change_me(
     door: May<UserWrite, Oneself>,
     Peer(peer): Peer,
     request: RequestId,
     Body(Change { name, email, current }): Body<Change>,
-) -> Result<Json<wire::User>, Error> {
+) -> Result<Json<wire::Me>, Error> {
     let metadata = request.metadata(&door.caller);
     if name.is_none() && email.is_none() {
         return Err(Error::field("", "expected name or email"));

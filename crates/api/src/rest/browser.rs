@@ -5,6 +5,7 @@
 use axum::Json;
 use axum::extract::State;
 use fleetlog_access::action::typed::UserRead;
+use fleetlog_access::callers::Credential;
 use fleetlog_access::login::LoggedIn;
 use fleetlog_access::principal::Oneself;
 use fleetlog_access::session_tokens::Client;
@@ -44,7 +45,7 @@ struct Credentials {
 #[utoipa::path(
     post, path = "/api/login", tag = "browser", operation_id = "browser_log_in", request_body = Credentials,
     responses(
-        (status = 200, description = "Logged in: the cookie is set", body = wire::User, headers(("Set-Cookie" = String))),
+        (status = 200, description = "Logged in: the cookie is set", body = wire::Me, headers(("Set-Cookie" = String))),
         (status = 401, description = "Wrong address or password"),
         (status = 403, description = "From a page of another origin"),
         (status = 429, description = "Too many attempts"),
@@ -57,7 +58,7 @@ async fn log_in(
     request: RequestId,
     headers: HeaderMap,
     Body(credentials): Body<Credentials>,
-) -> Result<(SetCookie, SetCookie, Json<wire::User>), Error> {
+) -> Result<(SetCookie, SetCookie, Json<wire::Me>), Error> {
     let settings = &app.access.settings;
     if !cookies::is_own_page(&headers, settings) {
         return Err(Error::foreign_page());
@@ -67,8 +68,8 @@ async fn log_in(
     let origin = cookies::origin(peer, &headers, settings);
     let LoggedIn { tokens, device } =
         app.access.logins.log_in(&email, &password, origin, client, request_id).await?;
-    let caller =
-        app.access.sessions.in_session(tokens.session_id).await?.ok_or_else(Error::unauthenticated)?;
+    let credential = Credential::Session(tokens.session_id);
+    let caller = app.access.callers.again(&credential).await?.ok_or_else(Error::unauthenticated)?;
     let cookie = SetCookie::session(tokens.refresh, tokens.expires_at - app.now(), settings);
     let device = SetCookie::device(device, settings);
     let me = accounts::own(&May::<UserRead, Oneself>::after_login(app, caller).await?).await?;
@@ -94,8 +95,8 @@ async fn log_out(
 /// Returns the caller's own account.
 #[utoipa::path(
     get, path = "/api/me", tag = "browser", operation_id = "browser_me",
-    responses((status = 200, description = "The user, as of now", body = wire::User)),
+    responses((status = 200, description = "The user, as of now", body = wire::Me)),
 )]
-async fn me(door: May<UserRead, Oneself>) -> Result<Json<wire::User>, Error> {
+async fn me(door: May<UserRead, Oneself>) -> Result<Json<wire::Me>, Error> {
     accounts::own(&door).await
 }

@@ -26,5 +26,5 @@ pub(super) use rebuilds::{Difference, Rebuild, UnderWay};
 pub(super) use sessions::Session;
 pub(super) use tenants::{RegistrationMode, Tenant};
 pub(super) use tiers::{IngestLimits, RateLimit, Tier};
-pub(super) use users::{Role, User, UserStatus};
+pub(super) use users::{Me, Role, User, UserStatus};
 pub(super) use windows::{ChangedWindow, Window};

@@ -46,6 +46,18 @@ impl From<directory::Account> for User {
     }
 }
 
+/// The caller's own account.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OwnAccount)]
+pub(in crate::rest) struct Me {
+    #[serde(flatten)]
+    pub(in crate::rest) user: User,
+    /// The actions that the caller may do, as operations name them in `x-action`: a page shows these. The tenant's policies may
+    /// still refuse one of them for some device, or allow another for some.
+    #[schema(example = json!(["devices.read", "telemetry.read"]))]
+    pub(in crate::rest) may: Vec<&'static str>,
+}
+
 /// The predefined roles.
 #[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", try_from = "String")]
