@@ -10,6 +10,7 @@ COPY projections/Cargo.toml projections/Cargo.toml
 COPY crates/access/Cargo.toml crates/access/Cargo.toml
 COPY crates/api/Cargo.toml crates/api/Cargo.toml
 COPY crates/archive/Cargo.toml crates/archive/Cargo.toml
+COPY crates/dashboard/Cargo.toml crates/dashboard/Cargo.toml
 COPY crates/embedded/Cargo.toml crates/embedded/Cargo.toml
 COPY crates/engine/Cargo.toml crates/engine/Cargo.toml
 COPY crates/http-client/Cargo.toml crates/http-client/Cargo.toml

@@ -530,7 +530,7 @@ fn start_http(
     let stop = edges.stop.clone();
     edges.add("HTTP", async move {
         let limits = app.limits();
-        http::serve(listeners, rest::router(app, websockets), limits, stop)
+        http::serve(listeners, rest::router(app, fleetlog_dashboard::answer, websockets), limits, stop)
             .await
             .map_err(|error| Error::Http(address, error))
     });

@@ -14,6 +14,7 @@ mod audit;
 mod bench;
 mod clocks;
 mod commands;
+mod dashboard;
 mod device_auth;
 mod docs;
 mod endpoint;

@@ -19,6 +19,7 @@ pub fn ready(
     let http = service.http();
     writeln!(out, "fleetlog {} is ready after {:.1} s", env!("CARGO_PKG_VERSION"), after.as_secs_f64())?;
     writeln!(out)?;
+    writeln!(out, "  dashboard  http://{http}")?;
     writeln!(out, "  REST       http://{http}/api/v1    described at http://{http}/docs")?;
     writeln!(out, "  GraphQL    http://{http}/graphql")?;
     if let Some(https) = service.https() {

@@ -292,7 +292,12 @@ async fn clients_that_do_not_read_hold_up_nobody_who_reads_the_log() {
     let limits = Limits { unread: Duration::from_hours(1), ..api.app.limits() };
     let stop = CancellationToken::new();
     let _stopping = stop.clone().drop_guard();
-    tokio::spawn(serve(vec![listener.into()], rest::router(api.app.clone(), None), limits, stop));
+    tokio::spawn(serve(
+        vec![listener.into()],
+        rest::router(api.app.clone(), fleetlog_dashboard::answer, None),
+        limits,
+        stop,
+    ));
     let authorization = format!("Bearer {}", api.token("t0", Role::Viewer));
     let mut unread = vec![];
     for _ in 0..4 {

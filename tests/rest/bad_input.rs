@@ -87,7 +87,6 @@ fn paths_and_methods() -> Vec<Row> {
         ("GET", "/nowhere", Nothing, "404 not_found"),
         ("GET", "/api/v1/nowhere", Nothing, "404 not_found"),
         ("GET", "/api/v2/devices", Nothing, "404 not_found"),
-        ("GET", "/", Nothing, "404 not_found"),
         ("GET", "//devices", Nothing, "404 not_found"),
         ("GET", "/devices/", Nothing, "404 not_found"),
         ("GET", "/devices/dev-02", Nothing, "404 not_found"),

@@ -125,7 +125,7 @@ impl Api {
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(serve(
             vec![listener.into()],
-            rest::router(app.clone(), None),
+            rest::router(app.clone(), fleetlog_dashboard::answer, None),
             app.limits(),
             stop.clone(),
         ));
@@ -158,7 +158,7 @@ impl Api {
             let client = Client { address: visitor.client(), must_log_in: visitor.must_log_in() };
             taking.take(client, visitor.stream()).map_err(|Full| NoRoom)
         });
-        let router = rest::router(self.app.clone(), Some(websockets));
+        let router = rest::router(self.app.clone(), fleetlog_dashboard::answer, Some(websockets));
         tokio::spawn(serve(vec![listener.into()], router, limits, node.stop.clone()));
         address
     }

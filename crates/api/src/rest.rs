@@ -20,6 +20,7 @@
 //! - [`websocket`]: opens WebSockets for MQTT, and hands them over
 //! - [`brokers`]: answers an external broker's questions about its clients
 //! - [`docs`]: the `OpenAPI` document and its page
+//! - [`pages`]: the web page for people, which `src` gives
 
 pub mod accounts;
 pub mod api_keys;
@@ -50,6 +51,7 @@ pub mod metrics;
 pub mod middleware;
 pub mod min_position;
 pub mod page;
+pub mod pages;
 pub mod parameters;
 pub mod policies;
 pub mod problem;
@@ -78,6 +80,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use error::Error;
 pub use middleware::RequestId;
+pub use pages::Pages;
 pub use websocket::WebSockets;
 
 use crate::app::App;
@@ -89,9 +92,10 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The path prefix of the versioned API. The same routes also answer without the prefix.
 pub const PREFIX: &str = "/api/v1";
 
-/// The whole service over HTTP. Without `websockets`, devices connect elsewhere.
-pub fn router(app: App, websockets: Option<WebSockets>) -> Router {
+/// The whole service over HTTP, with the web page for people. Without `websockets`, devices connect elsewhere.
+pub fn router(app: App, pages: Pages, websockets: Option<WebSockets>) -> Router {
     let origins = app.settings.cors_origins.clone();
+    let pages = pages::router(pages, &app);
     let websockets = websockets.map(|taking| websocket::router(taking, &app.settings.trusted_proxies));
     let (documented, document) = documented().split_for_parts();
     let authenticate = axum::middleware::from_fn_with_state(app.clone(), authentication::authenticate);
@@ -104,7 +108,7 @@ pub fn router(app: App, websockets: Option<WebSockets>) -> Router {
     let answered = answered.layer(in_turn.clone()).layer(by_caller).layer(authenticate);
     let answered = answered.merge(brokers::router()).with_state(app);
     let limited = answered.merge(docs::router(&document).layer(in_turn)).layer(by_address);
-    middleware::wrap(limited.merge(websockets.unwrap_or_default()), &origins)
+    middleware::wrap(limited.merge(pages).merge(websockets.unwrap_or_default()), &origins)
 }
 
 /// The `OpenAPI` document that describes the service.

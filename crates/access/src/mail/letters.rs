@@ -57,8 +57,7 @@ impl Letters {
             "somebody, perhaps you, wants to register this address at {base}. It has an account already.\n\n\
              If that was you, log in; if you do not remember your password, ask for a new one:\n\n    \
              {base}/app/forgot\n\n\
-             If there is no such page yet, POST {base}/api/v1/auth/password/forgot does the same, with your address as \
-             email."
+             Without a browser, POST {base}/api/v1/auth/password/forgot does the same, with your address as email."
         );
         self.letter(to.as_str(), "You have an account already", &says, DO_NOTHING)
     }
@@ -92,8 +91,7 @@ impl Letters {
         let (base, token) = (&self.base, token.as_str());
         let says = format!(
             "{asks}:\n\n    {base}/app/{page}#token={token}\n\n\
-             If there is no such page yet, POST {base}/api/v1/{path} does the same, with {fields}. The token is what follows \
-             #token= above."
+             Without a browser, POST {base}/api/v1/{path} does the same, with {fields}. The token is what follows #token= above."
         );
         self.letter(to.as_str(), subject, &says, DO_NOTHING)
     }
@@ -125,7 +123,7 @@ mod tests {
 
             https://fleet.example.com/app/reset#token=TOKEN
 
-        If there is no such page yet, POST https://fleet.example.com/api/v1/auth/password/reset does the same, with the token as token and a new password as password. The token is what follows #token= above.
+        Without a browser, POST https://fleet.example.com/api/v1/auth/password/reset does the same, with the token as token and a new password as password. The token is what follows #token= above.
 
         If you did not expect this, you need not do anything.
 
@@ -140,7 +138,7 @@ mod tests {
 
             https://fleet.example.com/app/forgot
 
-        If there is no such page yet, POST https://fleet.example.com/api/v1/auth/password/forgot does the same, with your address as email.
+        Without a browser, POST https://fleet.example.com/api/v1/auth/password/forgot does the same, with your address as email.
 
         If you did not expect this, you need not do anything.
 

@@ -24,6 +24,7 @@ use super::framing;
 use super::headers::{
     AS_OF, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, RATELIMIT, RATELIMIT_POLICY, X_REQUEST_ID,
 };
+use super::pages;
 use super::problem::{self, Problem};
 use super::streams::LAST_EVENT_ID;
 
@@ -128,7 +129,13 @@ async fn observe(mut request: Request, next: Next) -> Response {
             response.headers_mut().insert(X_REQUEST_ID, value);
         }
         let (status, elapsed) = (response.status().as_u16(), started.elapsed());
-        tracing::info!(status, elapsed_us = elapsed.as_micros() as u64, "answered");
+        let elapsed_us = elapsed.as_micros() as u64;
+        // A page is some forty files: a line for each would hide the rest.
+        if path == pages::FILES {
+            tracing::debug!(status, elapsed_us, "answered");
+        } else {
+            tracing::info!(status, elapsed_us, "answered");
+        }
         super::metrics::answered(method, path, counted, elapsed);
         response
     }

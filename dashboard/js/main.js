@@ -1,0 +1,3 @@
+// The beginning: who is logged in, then the page of the address.
+
+import './app.js';

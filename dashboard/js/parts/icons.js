@@ -1,0 +1,35 @@
+// The page's icons: lines on a grid of 24, in the colour of their text.
+
+import { html, svg } from '../../vendor/lit/index.js';
+
+const PATHS = {
+  fleet: 'M4 13a8 8 0 0 1 16 0M12 13l3.5-3.5M4 17.5h16',
+  devices: 'M6 4h12a1 1 0 0 1 1 1v14a1 1 0 0 1-1 1H6a1 1 0 0 1-1-1V5a1 1 0 0 1 1-1ZM9 8h6M9 12h6M9 16h2',
+  commands: 'M5 7l5 5-5 5M13 17h6',
+  events: 'M5 6h14M5 12h14M5 18h9',
+  quarantine: 'M12 4l8.5 15h-17L12 4ZM12 10v4M12 16.6v.1',
+  account: 'M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8ZM5 20c.6-3.4 3.4-5 7-5s6.400 1.600 7 5',
+  search: 'M11 17a6 6 0 1 0 0-12 6 6 0 0 0 0 12ZM15.500 15.500 20 20',
+  plus: 'M12 5v14M5 12h14',
+  close: 'M6 6l12 12M18 6 6 18',
+  menu: 'M4 7h16M4 12h16M4 17h16',
+  sun: 'M12 16a4 4 0 1 0 0-8 4 4 0 0 0 0 8ZM12 3v2M12 19v2M3 12h2M19 12h2M5.600 5.600 7 7M17 17l1.400 1.400M18.400 5.600 17 7M7 17l-1.400 1.400',
+  moon: 'M19 14.500A7.500 7.500 0 0 1 9.500 5a7.500 7.500 0 1 0 9.500 9.500Z',
+  system: 'M4 5h16v11H4zM9 20h6M12 16v4',
+  left: 'M14 6l-6 6 6 6',
+  right: 'M10 6l6 6-6 6',
+  in: 'M11 17a6 6 0 1 0 0-12 6 6 0 0 0 0 12ZM15.500 15.500 20 20M8.500 11h5M11 8.500v5',
+  out: 'M11 17a6 6 0 1 0 0-12 6 6 0 0 0 0 12ZM15.500 15.500 20 20M8.500 11h5',
+  reset: 'M5 12a7 7 0 1 0 2.200-5.100L5 9M5 4.500V9h4.500',
+  check: 'M5 12.500l4.500 4.500L19 7',
+  key: 'M14.500 13.500a4.500 4.500 0 1 0-4.300-3.200L4 16.500V20h3.500l.5-2h2v-2l1.600-1.600',
+  clock: 'M12 20a8 8 0 1 0 0-16 8 8 0 0 0 0 16ZM12 8v4.500l3 1.700',
+  copy: 'M9 9h10v10H9zM15 9V5H5v10h4',
+  out_door: 'M14 5h5v14h-5M4 12h10M10 8l4 4-4 4',
+  keyboard: 'M3 7h18v10H3zM7 10h.1M11 10h.1M15 10h.1M18 10h.1M8 14h8',
+};
+
+/** @param {keyof typeof PATHS} name */
+export function icon(name) {
+  return html`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">${svg`<path d=${PATHS[name]}></path>`}</svg>`;
+}

@@ -1,0 +1,20 @@
+// States as coloured words: the word says it, the colour helps.
+
+import { word } from '../i18n.js';
+import { html } from './part.js';
+
+/** @type {Record<string, string>} */
+const TONES = {
+  online: 'good', acked: 'good', active: 'good', following: 'good',
+  requested: 'busy', sent: 'busy', building: 'busy', starting: 'busy', waiting: 'busy',
+  failed: 'bad', timed_out: 'warn', degraded: 'warn', paused: 'warn', late: 'warn', clock_ahead: 'warn', partial: 'warn',
+};
+
+/**
+ * @param {string} kind What the state is of: `device`, `command`, `projection`, `flag`.
+ * @param {string} state
+ */
+export function pill(kind, state) {
+  const name = state.toLowerCase();
+  return html`<span class="pill ${TONES[name] ?? 'calm'}"><span class="dot"></span>${word(kind, name)}</span>`;
+}

@@ -1,0 +1,100 @@
+// Which page an address is. Every page has one that can be sent to a colleague: filters and tabs are in it.
+
+/**
+ * @typedef {object} Route
+ * @property {RegExp} path
+ * @property {string} tag The element that is the page.
+ * @property {() => Promise<unknown>} load
+ * @property {boolean} [open] Whether it needs no session.
+ * @property {string} [needs] The action that a viewer must have.
+ */
+
+/** @type {Route[]} */
+export const ROUTES = [
+  { path: /^\/login\.html$/, tag: 'fl-login', load: () => import('./pages/login.js'), open: true },
+  { path: /^\/app\/invitation$/, tag: 'fl-invitation', load: () => import('./pages/mailed.js'), open: true },
+  { path: /^\/app\/verify$/, tag: 'fl-verify', load: () => import('./pages/mailed.js'), open: true },
+  { path: /^\/app\/reset$/, tag: 'fl-reset', load: () => import('./pages/mailed.js'), open: true },
+  { path: /^\/app\/forgot$/, tag: 'fl-forgot', load: () => import('./pages/mailed.js'), open: true },
+  { path: /^\/app\/?$/, tag: 'fl-fleet', load: () => import('./pages/fleet.js') },
+  { path: /^\/app\/devices$/, tag: 'fl-devices', load: () => import('./pages/devices.js'), needs: 'devices.read' },
+  { path: /^\/app\/devices\/(?<uid>[^/]+)$/, tag: 'fl-device', load: () => import('./pages/device.js'), needs: 'devices.read' },
+  { path: /^\/app\/commands$/, tag: 'fl-commands', load: () => import('./pages/commands.js'), needs: 'commands.read' },
+  { path: /^\/app\/commands\/(?<id>[^/]+)$/, tag: 'fl-command', load: () => import('./pages/command.js'), needs: 'commands.read' },
+  { path: /^\/app\/events$/, tag: 'fl-events', load: () => import('./pages/events.js'), needs: 'events.read' },
+  { path: /^\/app\/quarantine$/, tag: 'fl-quarantine', load: () => import('./pages/quarantine.js'), needs: 'quarantine.read' },
+  { path: /^\/app\/account$/, tag: 'fl-account', load: () => import('./pages/account.js') },
+];
+
+const target = new EventTarget();
+
+/** @param {() => void} changed */
+export function watch(changed) {
+  target.addEventListener('change', changed);
+}
+
+/** The page of the present address, and what its path names. */
+export function matched() {
+  for (const route of ROUTES) {
+    const found = route.path.exec(location.pathname);
+    if (found) {
+      const params = Object.entries(found.groups ?? {}).map(([name, value]) => [name, decoded(value)]);
+      return { route, params: /** @type {Record<string, string>} */ (Object.fromEntries(params)) };
+    }
+  }
+  return { route: null, params: {} };
+}
+
+/** @param {string | undefined} value */
+function decoded(value = '') {
+  try {
+    return decodeURIComponent(value);
+  } catch {
+    return value;
+  }
+}
+
+/**
+ * Goes to another page of the dashboard.
+ * @param {string} to
+ * @param {{ replace?: boolean }} [options]
+ */
+export function go(to, { replace = false } = {}) {
+  const here = location.pathname + location.search;
+  if (to === here && !replace) return;
+  history[replace ? 'replaceState' : 'pushState'](null, '', to);
+  target.dispatchEvent(new Event('change'));
+}
+
+/**
+ * The present address with other values in its query; empty ones are left out.
+ * @param {Record<string, string | null | undefined>} values
+ */
+export function withQuery(values) {
+  const query = new URLSearchParams(location.search);
+  for (const [name, value] of Object.entries(values)) {
+    if (value) query.set(name, value);
+    else query.delete(name);
+  }
+  const text = query.toString();
+  return location.pathname + (text ? `?${text}` : '');
+}
+
+/** A value of the present address's query. @param {string} name */
+export const query = (name) => new URLSearchParams(location.search).get(name);
+
+/** The page that a login leads to: only one of the dashboard's own. */
+export function next() {
+  const wanted = query('next') ?? '/app';
+  return /^\/app(?:$|[/?])/.test(wanted) ? wanted : '/app';
+}
+
+addEventListener('popstate', () => target.dispatchEvent(new Event('change')));
+document.addEventListener('click', (event) => {
+  if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  const link = event.target instanceof Element ? event.target.closest('a[href]') : null;
+  const href = link?.getAttribute('href') ?? '';
+  if (!link || link.hasAttribute('target') || !/^\/(app(?:$|[/?])|login\.html)/.test(href)) return;
+  event.preventDefault();
+  go(href);
+});
