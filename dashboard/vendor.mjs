@@ -18,7 +18,15 @@ const PACKAGES = [
     name: 'lit',
     version: '3.3.3',
     integrity: 'sha512-fycuvZg/hkpozL00lm1pEJH5nN/lr9ZXd6mJI2HSN4+Bzc+LDNdEApJ6HFbPkdFNHLvOplIIuJvxkS4XUxqirw==',
-    files: ['index.js', 'index.d.ts', 'directives/repeat.js', 'directives/repeat.d.ts', 'directives/live.js', 'directives/live.d.ts', 'LICENSE'],
+    files: [
+      'index.js',
+      'index.d.ts',
+      'directives/repeat.js',
+      'directives/repeat.d.ts',
+      'directives/live.js',
+      'directives/live.d.ts',
+      'LICENSE',
+    ],
   },
   {
     name: 'lit-element',
@@ -31,9 +39,19 @@ const PACKAGES = [
     version: '3.3.3',
     integrity: 'sha512-el8M6jK2o3RXBnrSHX3ZKrsN8zEV63pSExTO1wYJz7QndGYZ8353e2a5PPX+qHe2aGayfnchQmkAojaWAREOIA==',
     files: [
-      'lit-html.js', 'lit-html.d.ts', 'is-server.js', 'is-server.d.ts', 'directive.js', 'directive.d.ts',
-      'directive-helpers.js', 'directive-helpers.d.ts', 'directives/repeat.js', 'directives/repeat.d.ts',
-      'directives/live.js', 'directives/live.d.ts', 'LICENSE',
+      'lit-html.js',
+      'lit-html.d.ts',
+      'is-server.js',
+      'is-server.d.ts',
+      'directive.js',
+      'directive.d.ts',
+      'directive-helpers.js',
+      'directive-helpers.d.ts',
+      'directives/repeat.js',
+      'directives/repeat.d.ts',
+      'directives/live.js',
+      'directives/live.d.ts',
+      'LICENSE',
     ],
   },
   {
@@ -41,7 +59,12 @@ const PACKAGES = [
     version: '2.1.2',
     integrity: 'sha512-pbCDiVMnne1lYUIaYNN5wrwQXDtHaYtg7YEFPeW+hws6U47WeFvISGUWekPGKWOP1ygrs0ef0o1VJMk1exos5A==',
     files: [
-      'reactive-element.js', 'reactive-element.d.ts', 'css-tag.js', 'css-tag.d.ts', 'reactive-controller.d.ts', 'LICENSE',
+      'reactive-element.js',
+      'reactive-element.d.ts',
+      'css-tag.js',
+      'css-tag.d.ts',
+      'reactive-controller.d.ts',
+      'LICENSE',
     ],
   },
   {
@@ -59,11 +82,14 @@ const here = join(dirname(fileURLToPath(import.meta.url)), 'vendor');
 
 /** Writes the imports by name of a file as imports by path. */
 function byPath(text, from) {
-  return text.replace(/(\bfrom ?|\bimport ?|\bimport\()(["'])((?:@lit\/reactive-element|lit-html|lit-element|lit)(?:\/[^"']*)?)\2/g, (_, before, quote, name) => {
-    const to = MAIN[name] ? `${name}/${MAIN[name]}` : name;
-    const path = posix.relative(posix.dirname(from), to);
-    return `${before}${quote}${path.startsWith('.') ? path : `./${path}`}${quote}`;
-  });
+  return text.replace(
+    /(\bfrom ?|\bimport ?|\bimport\()(["'])((?:@lit\/reactive-element|lit-html|lit-element|lit)(?:\/[^"']*)?)\2/g,
+    (_, before, quote, name) => {
+      const to = MAIN[name] ? `${name}/${MAIN[name]}` : name;
+      const path = posix.relative(posix.dirname(from), to);
+      return `${before}${quote}${path.startsWith('.') ? path : `./${path}`}${quote}`;
+    },
+  );
 }
 
 async function fetched({ name, version, integrity }) {
@@ -97,5 +123,12 @@ for (const one of PACKAGES) {
   rmSync(unpacked, { recursive: true });
   console.log(`${one.name}@${one.version}`);
 }
-const sums = walk(here).sort().map((file) => `${createHash('sha256').update(readFileSync(join(here, file))).digest('hex')}  ${file}\n`);
+const sums = walk(here)
+  .sort()
+  .map(
+    (file) =>
+      `${createHash('sha256')
+        .update(readFileSync(join(here, file)))
+        .digest('hex')}  ${file}\n`,
+  );
 writeFileSync(join(here, 'CHECKSUMS'), sums.join(''));

@@ -1,6 +1,8 @@
 //! The web page for people, as browsers get it: its addresses, headers and files. What it does in a browser is not tested here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
 
 use fleetlog_access::Role;
 use fleetlog_dashboard::{OPEN, Served, build, served};
@@ -45,29 +47,24 @@ fn resolved(from: &str, path: &str) -> String {
     place.join("/")
 }
 
+/// Whether a file's name has this extension.
+fn is_a(path: &str, extension: &str) -> bool {
+    Path::new(path).extension().is_some_and(|found| found == extension)
+}
+
 /// Which files a module or a style sheet loads, those that it may load later included or not.
 fn loaded_by(path: &str, text: &str, later: bool) -> BTreeSet<String> {
-    let mut named = vec![];
-    if path.ends_with(".css") {
-        named.extend(between(text, "url(\"", "\")"));
-    }
-    if path.ends_with(".js") {
-        // Comments may hold the words of an import.
-        let code: String = text
-            .lines()
-            .filter(|line| !line.trim_start().starts_with(['*', '/']))
-            .collect::<Vec<_>>()
-            .join("\n");
-        let all = ["from '", "from \"", "from\"", "import '", "import \"", "import\""].into_iter();
-        let all = all.chain(later.then_some(["import('", "import(`"]).into_iter().flatten());
-        for begin in all {
-            let end = &begin[begin.len() - 1..];
-            for name in between(&code, begin, end) {
-                named.push(&*String::leak(name.to_owned()));
-            }
-        }
-    }
-    named.into_iter().filter(|name| name.starts_with('.')).map(|name| resolved(path, name)).collect()
+    // Comments may hold the words of an import.
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with(['*', '/']));
+    let code = lines.collect::<Vec<_>>().join("\n");
+    let marks: &[&str] = match (is_a(path, "css"), is_a(path, "js"), later) {
+        (true, ..) => &["url('"],
+        (_, true, false) => &["from '", "from\"", "import '", "import\""],
+        (_, true, true) => &["from '", "from\"", "import '", "import\"", "import('"],
+        _ => &[],
+    };
+    let named = marks.iter().flat_map(|mark| between(&code, mark, &mark[mark.len() - 1..]));
+    named.filter(|name| name.starts_with('.')).map(|name| resolved(path, name)).collect()
 }
 
 #[tokio::test]
@@ -240,21 +237,24 @@ fn the_dark_theme_is_the_same_by_choice_and_by_system() {
     let values = |begin: &str| -> BTreeSet<&str> {
         between(tokens, begin, "}")[0].lines().map(str::trim).filter(|line| line.contains(':')).collect()
     };
-    let chosen = values(":root[data-theme=\"dark\"] {");
+    let chosen = values(":root[data-theme='dark'] {");
     assert!(chosen.len() > 20);
-    assert_eq!(chosen, values(":root:not([data-theme=\"light\"]) {"));
+    assert_eq!(chosen, values(":root:not([data-theme='light']) {"));
 }
 
 #[test]
 fn what_others_wrote_is_as_they_published_it() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboard/vendor");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboard/vendor");
     let sums = std::fs::read_to_string(folder.join("CHECKSUMS")).expect("checksums");
     let mut listed = BTreeSet::new();
     for line in sums.lines() {
         let (sum, path) = line.split_once("  ").expect("a checksum and a path");
         let bytes = std::fs::read(folder.join(path)).expect("a file");
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
-        let found: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = digest.as_ref().iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
         assert_eq!(found, sum, "{path}: `node dashboard/vendor.mjs` fetches it anew");
         listed.insert(path.to_owned());
     }
@@ -262,7 +262,7 @@ fn what_others_wrote_is_as_they_published_it() {
         assert!(listed.contains(file), "{file} is served and not listed");
     }
     for package in listed.iter().filter_map(|path| path.strip_suffix("/LICENSE.txt")) {
-        assert!(listed.iter().any(|path| path.starts_with(package) && path.ends_with(".js")), "{package}");
+        assert!(listed.iter().any(|path| path.starts_with(package) && is_a(path, "js")), "{package}");
     }
 }
 

@@ -91,8 +91,11 @@ async function reached(address, request) {
 }
 
 export const get = (/** @type {string} */ path, /** @type {Options} */ options = {}) => rest('GET', path, options);
-export const post = (/** @type {string} */ path, /** @type {unknown} */ body = {}, /** @type {Options} */ options = {}) =>
-  rest('POST', path, { ...options, body });
+export const post = (
+  /** @type {string} */ path,
+  /** @type {unknown} */ body = {},
+  /** @type {Options} */ options = {},
+) => rest('POST', path, { ...options, body });
 export const patch = (/** @type {string} */ path, /** @type {unknown} */ body) => rest('PATCH', path, { body });
 export const remove = (/** @type {string} */ path) => rest('DELETE', path);
 

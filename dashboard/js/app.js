@@ -122,29 +122,78 @@ class App extends Part {
     const me = session.me();
     if (!me) return nothing;
     const here = location.pathname.replace(/\/$/, '');
-    const isHere = (/** @type {string} */ path) => (path === '/app' ? here === path : here === path || here.startsWith(`${path}/`));
+    const isHere = (/** @type {string} */ path) =>
+      path === '/app' ? here === path : here === path || here.startsWith(`${path}/`);
     return html`<header class="top">
-      <button class="plain square only-narrow" aria-expanded=${this.open} aria-controls="places" aria-label=${t('nav.menu')} @click=${() => (this.open = !this.open)}>${icon(this.open ? 'close' : 'menu')}</button>
+      <button
+        class="plain square only-narrow"
+        aria-expanded=${this.open}
+        aria-controls="places"
+        aria-label=${t('nav.menu')}
+        @click=${() => (this.open = !this.open)}
+      >
+        ${icon(this.open ? 'close' : 'menu')}
+      </button>
       <a class="brand" href="/app"><span class="mark" aria-hidden="true"></span>fleetlog</a>
       <nav id="places" class="places ${this.open ? 'open' : ''}" aria-label=${t('nav.label')}>
-        <ul>${places().map((place) => html`<li><a href=${place.path} aria-current=${isHere(place.path) ? 'page' : nothing}>${icon(place.icon)}<span>${t(place.key)}</span></a></li>`)}</ul>
+        <ul>
+          ${places().map(
+            (place) =>
+              html`<li>
+                <a href=${place.path} aria-current=${isHere(place.path) ? 'page' : nothing}
+                  >${icon(place.icon)}<span>${t(place.key)}</span></a
+                >
+              </li>`,
+          )}
+        </ul>
       </nav>
       <div class="top-end">
-        <button class="plain square" title=${t('shortcuts.title')} aria-label=${t('shortcuts.title')} @click=${showShortcuts}>${icon('keyboard')}</button>
-        <button class="plain square" title=${t('theme.now', { theme: word('theme', theme()) })} aria-label=${t('theme.now', { theme: word('theme', theme()) })} @click=${this.cycleTheme}>${icon(THEME_ICONS[theme()])}</button>
-        <a class="who" href="/app/account" title=${`${me.email} · ${me.tenant} · ${word('role', me.role)}`}><span class="avatar" aria-hidden="true">${(me.name ?? me.email).charAt(0).toUpperCase()}</span><span class="who-name">${me.name ?? me.email}</span></a>
+        <button
+          class="plain square"
+          title=${t('shortcuts.title')}
+          aria-label=${t('shortcuts.title')}
+          @click=${showShortcuts}
+        >
+          ${icon('keyboard')}
+        </button>
+        <button
+          class="plain square"
+          title=${t('theme.now', { theme: word('theme', theme()) })}
+          aria-label=${t('theme.now', { theme: word('theme', theme()) })}
+          @click=${this.cycleTheme}
+        >
+          ${icon(THEME_ICONS[theme()])}
+        </button>
+        <a class="who" href="/app/account" title=${`${me.email} · ${me.tenant} · ${word('role', me.role)}`}
+          ><span class="avatar" aria-hidden="true">${(me.name ?? me.email).charAt(0).toUpperCase()}</span
+          ><span class="who-name">${me.name ?? me.email}</span></a
+        >
       </div>
     </header>`;
   }
 
   body() {
-    if (this.problem) return html`<div class="sheet narrow"><h1>fleetlog</h1>${shown(this.problem)}<button class="primary" @click=${this.start}>${t('again')}</button></div>`;
+    if (this.problem)
+      return html`<div class="sheet narrow">
+        <h1>fleetlog</h1>
+        ${shown(this.problem)}<button class="primary" @click=${this.start}>${t('again')}</button>
+      </div>`;
     if (!this.loaded) return waiting(4);
     if (this.page) return this.page;
     const { route } = router.matched();
     if (route && !session.me()) return nothing;
-    if (route?.needs && !session.may(route.needs)) return html`<div class="sheet narrow"><h1>${t('page.forbidden')}</h1><p>${t('page.forbidden.why', { action: route.needs })}</p><p><a href="/app">${t('page.home')}</a></p></div>`;
-    if (!route) return html`<div class="sheet narrow"><h1>${t('page.missing')}</h1><p>${t('page.missing.why')}</p><p><a href="/app">${t('page.home')}</a></p></div>`;
+    if (route?.needs && !session.may(route.needs))
+      return html`<div class="sheet narrow">
+        <h1>${t('page.forbidden')}</h1>
+        <p>${t('page.forbidden.why', { action: route.needs })}</p>
+        <p><a href="/app">${t('page.home')}</a></p>
+      </div>`;
+    if (!route)
+      return html`<div class="sheet narrow">
+        <h1>${t('page.missing')}</h1>
+        <p>${t('page.missing.why')}</p>
+        <p><a href="/app">${t('page.home')}</a></p>
+      </div>`;
     return waiting(6);
   }
 
@@ -152,7 +201,9 @@ class App extends Part {
     const lost = connection.state() === 'lost';
     return html`<a class="skip" href="#main">${t('skip')}</a>
       ${this.frame()}
-      <div class="lost ${lost ? 'visible' : ''}" role="status">${lost ? html`<span class="spinner" aria-hidden="true"></span>${t('lost')}` : nothing}</div>
+      <div class="lost ${lost ? 'visible' : ''}" role="status">
+        ${lost ? html`<span class="spinner" aria-hidden="true"></span>${t('lost')}` : nothing}
+      </div>
       <main id="main" tabindex="-1" class=${session.me() ? '' : 'alone'}>${this.body()}</main>
       <div class="said" role="status" aria-live="polite"></div>`;
   }
@@ -162,7 +213,11 @@ document.documentElement.lang = language;
 
 class Outdated extends Part {
   render() {
-    return html`<div class="sheet narrow"><h1>${t('page.outdated')}</h1><p>${t('page.outdated.why')}</p><button class="primary" @click=${() => location.reload()}>${t('page.reload')}</button></div>`;
+    return html`<div class="sheet narrow">
+      <h1>${t('page.outdated')}</h1>
+      <p>${t('page.outdated.why')}</p>
+      <button class="primary" @click=${() => location.reload()}>${t('page.reload')}</button>
+    </div>`;
   }
 }
 customElements.define('fl-outdated', Outdated);

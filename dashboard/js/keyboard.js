@@ -9,7 +9,14 @@ import { go } from './router.js';
 import { may, me } from './session.js';
 
 /** The letter of each place, after `g`. @type {Record<string, string>} */
-const LETTERS = { f: '/app', d: '/app/devices', c: '/app/commands', e: '/app/events', q: '/app/quarantine', a: '/app/account' };
+const LETTERS = {
+  f: '/app',
+  d: '/app/devices',
+  c: '/app/commands',
+  e: '/app/events',
+  q: '/app/quarantine',
+  a: '/app/account',
+};
 /** How long the second key may take, in milliseconds. */
 const PATIENCE = 1500;
 
@@ -23,7 +30,14 @@ export function start() {
       openPalette();
       return;
     }
-    if (event.ctrlKey || event.metaKey || event.altKey || isWriting(event.target) || document.querySelector('dialog[open]')) return;
+    if (
+      event.ctrlKey ||
+      event.metaKey ||
+      event.altKey ||
+      isWriting(event.target) ||
+      document.querySelector('dialog[open]')
+    )
+      return;
     press(event);
   });
 }
@@ -62,7 +76,16 @@ export async function showShortcuts() {
   ];
   ask({
     heading: t('shortcuts.title'),
-    content: () => html`<dl class="shortcuts">${[...rows, ...others].map(({ keys, says }) => html`<div><dt>${says}</dt><dd>${keys.map((key) => html`<kbd>${key}</kbd>`)}</dd></div>`)}</dl>`,
+    content: () =>
+      html`<dl class="shortcuts">
+        ${[...rows, ...others].map(
+          ({ keys, says }) =>
+            html`<div>
+              <dt>${says}</dt>
+              <dd>${keys.map((key) => html`<kbd>${key}</kbd>`)}</dd>
+            </div>`,
+        )}
+      </dl>`,
   });
 }
 
@@ -96,9 +119,16 @@ class Palette extends Part {
     this.at = 0;
     this.found = this.pages(text);
     if (!text || !may('devices.read')) return;
-    const { devices } = await graphql('query ($q: String) { devices(filter: { q: $q }, first: 8) { nodes { uid name } } }', { q: text });
+    const { devices } = await graphql(
+      'query ($q: String) { devices(filter: { q: $q }, first: 8) { nodes { uid name } } }',
+      { q: text },
+    );
     if (this.asked !== text) return;
-    const named = devices.nodes.map((/** @type {{ uid: string, name: string | null }} */ { uid, name }) => ({ name: uid, hint: name ?? t('palette.device'), path: `/app/devices/${encodeURIComponent(uid)}` }));
+    const named = devices.nodes.map((/** @type {{ uid: string, name: string | null }} */ { uid, name }) => ({
+      name: uid,
+      hint: name ?? t('palette.device'),
+      path: `/app/devices/${encodeURIComponent(uid)}`,
+    }));
     this.found = [...this.pages(text), ...named];
   }
 
@@ -117,10 +147,33 @@ class Palette extends Part {
   }
 
   render() {
-    return html`<dialog class="dialog palette" aria-label=${t('shortcuts.palette')} @close=${() => this.remove()} @click=${(/** @type {Event} */ event) => event.target === event.currentTarget && this.choose(undefined)}>
-      <form @submit=${(/** @type {Event} */ event) => { event.preventDefault(); this.choose(this.found[this.at]); }}>
-        <input type="search" role="combobox" aria-expanded="true" aria-controls="palette-list" aria-activedescendant=${this.found.length ? `palette-${this.at}` : nothing} aria-label=${t('shortcuts.palette')} placeholder=${t('palette.placeholder')} autocomplete="off" @keydown=${this.press} @input=${(/** @type {InputEvent} */ event) => this.look(/** @type {HTMLInputElement} */ (event.target).value.trim()).catch(() => {})}>
-        <ul id="palette-list" role="listbox" aria-label=${t('shortcuts.palette')}>${this.found.map((one, at) => html`<li id="palette-${at}" role="option" aria-selected=${at === this.at} @click=${() => this.choose(one)}><span>${one.name}</span><span class="faint">${one.hint}</span></li>`)}</ul>
+    return html`<dialog
+      class="dialog palette"
+      aria-label=${t('shortcuts.palette')}
+      @close=${() => this.remove()}
+      @click=${(/** @type {Event} */ event) => event.target === event.currentTarget && this.choose(undefined)}
+    >
+      <form
+        @submit=${(/** @type {Event} */ event) => {
+          event.preventDefault();
+          this.choose(this.found[this.at]);
+        }}
+      >
+        <input
+          type="search"
+          role="combobox"
+          aria-expanded="true"
+          aria-controls="palette-list"
+          aria-activedescendant=${this.found.length ? `palette-${this.at}` : nothing}
+          aria-label=${t('shortcuts.palette')}
+          placeholder=${t('palette.placeholder')}
+          autocomplete="off"
+          @keydown=${this.press}
+          @input=${(/** @type {InputEvent} */ event) => this.look(/** @type {HTMLInputElement} */ (event.target).value.trim()).catch(() => {})}
+        />
+        <ul id="palette-list" role="listbox" aria-label=${t('shortcuts.palette')}>
+          ${this.found.map((one, at) => html`<li id="palette-${at}" role="option" aria-selected=${at === this.at} @click=${() => this.choose(one)}><span>${one.name}</span><span class="faint">${one.hint}</span></li>`)}
+        </ul>
         ${this.found.length ? nothing : html`<p class="palette-none">${t('palette.none')}</p>`}
       </form>
     </dialog>`;

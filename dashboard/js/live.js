@@ -55,7 +55,7 @@ export function follow(query, variables, { next, fail = () => {} }) {
 
 function leave() {
   clearTimeout(timer);
-  socket?.close(1000);
+  if (socket) lose(socket, 1000);
   connection.note('live', true);
 }
 
@@ -69,14 +69,17 @@ function subscribe(id) {
   const subscription = subscriptions.get(id);
   if (!subscription) return;
   const { query, variables, at } = subscription;
-  const from = at ? { after: at } : {};
+  const from = at ? { from: null, after: at } : {};
   say({ type: 'subscribe', id, payload: { query, variables: { ...variables, ...from } } });
 }
 
 function connect() {
   clearTimeout(timer);
   if (socket || subscriptions.size === 0) return;
-  const opening = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/graphql/ws`, 'graphql-transport-ws');
+  const opening = new WebSocket(
+    `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/graphql/ws`,
+    'graphql-transport-ws',
+  );
   socket = opening;
   opening.onopen = () => {
     say({ type: 'connection_init' });
@@ -121,7 +124,9 @@ function tell(id, { data, errors }) {
 function refuse(id, { message, extensions = {} }) {
   const subscription = subscriptions.get(id);
   subscriptions.delete(id);
-  subscription?.fail(new Problem(extensions.status ?? 422, { detail: message, ...(extensions.code ? { code: extensions.code } : {}) }));
+  subscription?.fail(
+    new Problem(extensions.status ?? 422, { detail: message, ...(extensions.code ? { code: extensions.code } : {}) }),
+  );
 }
 
 /** Expects a sign of life, and asks for one where none comes by itself. */

@@ -18,11 +18,26 @@ export const ROUTES = [
   { path: /^\/app\/forgot$/, tag: 'fl-forgot', load: () => import('./pages/mailed.js'), open: true },
   { path: /^\/app\/?$/, tag: 'fl-fleet', load: () => import('./pages/fleet.js') },
   { path: /^\/app\/devices$/, tag: 'fl-devices', load: () => import('./pages/devices.js'), needs: 'devices.read' },
-  { path: /^\/app\/devices\/(?<uid>[^/]+)$/, tag: 'fl-device', load: () => import('./pages/device.js'), needs: 'devices.read' },
+  {
+    path: /^\/app\/devices\/(?<uid>[^/]+)$/,
+    tag: 'fl-device',
+    load: () => import('./pages/device.js'),
+    needs: 'devices.read',
+  },
   { path: /^\/app\/commands$/, tag: 'fl-commands', load: () => import('./pages/commands.js'), needs: 'commands.read' },
-  { path: /^\/app\/commands\/(?<id>[^/]+)$/, tag: 'fl-command', load: () => import('./pages/command.js'), needs: 'commands.read' },
+  {
+    path: /^\/app\/commands\/(?<id>[^/]+)$/,
+    tag: 'fl-command',
+    load: () => import('./pages/command.js'),
+    needs: 'commands.read',
+  },
   { path: /^\/app\/events$/, tag: 'fl-events', load: () => import('./pages/events.js'), needs: 'events.read' },
-  { path: /^\/app\/quarantine$/, tag: 'fl-quarantine', load: () => import('./pages/quarantine.js'), needs: 'quarantine.read' },
+  {
+    path: /^\/app\/quarantine$/,
+    tag: 'fl-quarantine',
+    load: () => import('./pages/quarantine.js'),
+    needs: 'quarantine.read',
+  },
   { path: /^\/app\/account$/, tag: 'fl-account', load: () => import('./pages/account.js') },
 ];
 

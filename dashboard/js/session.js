@@ -35,9 +35,8 @@ export function watch(changed) {
 
 /** @param {Me | null} next */
 function become(next) {
-  const before = current?.user_id;
   current = next;
-  if (next && next.user_id !== before) keep('rotated', `${Date.now()}`);
+  if (next && !kept('rotated')) keep('rotated', `${Date.now()}`);
   // Whether to ask who is logged in on a page that needs nobody to be.
   keep('in', next ? 'yes' : null);
   target.dispatchEvent(new Event('change'));
@@ -58,7 +57,9 @@ export async function load() {
  * @param {string} password
  */
 export async function logIn(email, password) {
-  become(await post('/api/login', { email, password }, { stranger: true }));
+  const logged = await post('/api/login', { email, password }, { stranger: true });
+  keep('rotated', `${Date.now()}`);
+  become(logged);
 }
 
 export async function logOut() {

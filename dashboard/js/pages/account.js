@@ -8,7 +8,12 @@ import '../parts/password.js';
 import { changed, logOut, me } from '../session.js';
 import { chooseTheme, theme } from '../settings.js';
 
-/** @typedef {{ session_id: string, created_at: string, last_used_at: string, expires_at: string, address: string | null, user_agent: string | null, current: boolean }} Session */
+/**
+ * @typedef {{
+ *   session_id: string, created_at: string, last_used_at: string, expires_at: string, address: string | null,
+ *   user_agent: string | null, current: boolean
+ * }} Session
+ */
 
 /** A browser's name for itself, in few words. @param {string | null} agent */
 function browser(agent) {
@@ -59,7 +64,17 @@ class Account extends Part {
       heading: t('account.rename'),
       confirm: t('save'),
       fields: ['name'],
-      content: (problem) => html`<div class="field"><label for="own-name">${t('name')}</label><input id="own-name" name="name" required maxlength="200" .value=${me()?.name ?? ''}>${problem?.of('name') ? html`<p class="wrong">${problem.of('name')}</p>` : nothing}</div>`,
+      content: (problem) =>
+        html`<div class="field">
+          <label for="own-name">${t('name')}</label
+          ><input
+            id="own-name"
+            name="name"
+            required
+            maxlength="200"
+            .value=${me()?.name ?? ''}
+          />${problem?.of('name') ? html`<p class="wrong">${problem.of('name')}</p>` : nothing}
+        </div>`,
       work: async (form) => {
         changed(await patch('/auth/me', { name: `${form.get('name')}`.trim() }));
         this.requestUpdate();
@@ -72,9 +87,20 @@ class Account extends Part {
       heading: t('account.password'),
       confirm: t('account.password.button'),
       fields: ['current', 'new'],
-      content: (problem) => html`<p>${t('account.password.why')}</p>
-        <fl-password name="current" .label=${t('password.current')} .wrong=${problem?.of('current') ?? null}></fl-password>
-        <fl-password name="new" fresh .label=${t('password.new')} .known=${[me()?.email ?? '', me()?.name ?? '']} .wrong=${problem?.of('new') ?? null}></fl-password>`,
+      content: (problem) =>
+        html`<p>${t('account.password.why')}</p>
+          <fl-password
+            name="current"
+            .label=${t('password.current')}
+            .wrong=${problem?.of('current') ?? null}
+          ></fl-password>
+          <fl-password
+            name="new"
+            fresh
+            .label=${t('password.new')}
+            .known=${[me()?.email ?? '', me()?.name ?? '']}
+            .wrong=${problem?.of('new') ?? null}
+          ></fl-password>`,
       work: async (form) => {
         await post('/auth/password', { current: `${form.get('current')}`, new: `${form.get('new')}` });
         say(t('account.password.done'));
@@ -95,40 +121,117 @@ class Account extends Part {
   profile() {
     const user = me();
     if (!user) return nothing;
-    return html`<section class="sheet" aria-labelledby="profile"><div class="sheet-head"><h2 id="profile" class="grow">${t('account.profile')}</h2>
-        <button @click=${this.rename}>${t('account.rename')}</button><button @click=${this.changePassword}>${t('account.password')}</button></div>
+    return html`<section class="sheet" aria-labelledby="profile">
+      <div class="sheet-head">
+        <h2 id="profile" class="grow">${t('account.profile')}</h2>
+        <button @click=${this.rename}>${t('account.rename')}</button
+        ><button @click=${this.changePassword}>${t('account.password')}</button>
+      </div>
       <dl class="facts sheet-body">
-        <dt>${t('name')}</dt><dd>${user.name ?? html`<span class="none">–</span>`}</dd>
-        <dt>${t('email')}</dt><dd>${user.email} ${user.verified ? nothing : html`<span class="faint">· ${t('account.unverified')}</span> <button class="link" @click=${this.verify}>${t('account.verify')}</button>`}</dd>
-        <dt>${t('account.role')}</dt><dd>${word('role', user.role)}</dd>
-        <dt>${t('account.tenant')}</dt><dd><code>${user.tenant}</code></dd>
-      </dl></section>`;
+        <dt>${t('name')}</dt>
+        <dd>${user.name ?? html`<span class="none">–</span>`}</dd>
+        <dt>${t('email')}</dt>
+        <dd>
+          ${user.email}
+          ${user.verified ? nothing : html`<span class="faint">· ${t('account.unverified')}</span> <button class="link" @click=${this.verify}>${t('account.verify')}</button>`}
+        </dd>
+        <dt>${t('account.role')}</dt>
+        <dd>${word('role', user.role)}</dd>
+        <dt>${t('account.tenant')}</dt>
+        <dd><code>${user.tenant}</code></dd>
+      </dl>
+    </section>`;
   }
 
   looks() {
-    return html`<section class="sheet" aria-labelledby="looks"><div class="sheet-head"><h2 id="looks">${t('account.browser')}</h2></div>
+    return html`<section class="sheet" aria-labelledby="looks">
+      <div class="sheet-head"><h2 id="looks">${t('account.browser')}</h2></div>
       <div class="sheet-body fields">
-        <div class="field"><span class="field-label" id="theme-label">${t('theme')}</span><div class="choices" role="group" aria-labelledby="theme-label">${/** @type {const} */ (['system', 'light', 'dark']).map((one) => html`<button aria-pressed=${theme() === one} @click=${() => { chooseTheme(one); this.requestUpdate(); }}>${word('theme', one)}</button>`)}</div></div>
-        <div class="field"><span class="field-label" id="language-label">${t('account.language')}</span><div class="choices" role="group" aria-labelledby="language-label"><button lang="en" aria-pressed=${language === 'en'} @click=${() => chooseLanguage('en')}>English</button><button lang="vi" aria-pressed=${language === 'vi'} @click=${() => chooseLanguage('vi')}>Tiếng Việt</button></div></div>
+        <div class="field">
+          <span class="field-label" id="theme-label">${t('theme')}</span>
+          <div class="choices" role="group" aria-labelledby="theme-label">
+            ${
+              /** @type {const} */ (['system', 'light', 'dark']).map(
+                (one) =>
+                  html`<button
+                    aria-pressed=${theme() === one}
+                    @click=${() => {
+                      chooseTheme(one);
+                      this.requestUpdate();
+                    }}
+                  >
+                    ${word('theme', one)}
+                  </button>`,
+              )
+            }
+          </div>
+        </div>
+        <div class="field">
+          <span class="field-label" id="language-label">${t('account.language')}</span>
+          <div class="choices" role="group" aria-labelledby="language-label">
+            <button lang="en" aria-pressed=${language === 'en'} @click=${() => chooseLanguage('en')}>English</button
+            ><button lang="vi" aria-pressed=${language === 'vi'} @click=${() => chooseLanguage('vi')}>
+              Tiếng Việt
+            </button>
+          </div>
+        </div>
         <p class="hint muted small">${t('account.zone', { zone: Intl.DateTimeFormat().resolvedOptions().timeZone })}</p>
-      </div></section>`;
+      </div>
+    </section>`;
   }
 
   list() {
     if (!this.sessions) return waiting(3);
-    return html`<div class="table-wrap" tabindex="0" role="group" aria-label=${t('table')}><table><thead><tr><th>${t('account.session')}</th><th class="wide">${t('account.address')}</th><th>${t('account.used')}</th><th class="wide">${t('account.until')}</th><th><span class="visually-hidden">${t('actions')}</span></th></tr></thead>
-      <tbody>${this.sessions.map((session) => html`<tr>
-        <td title=${session.user_agent ?? ''}>${browser(session.user_agent)} ${session.current ? html`<span class="pill good">${t('account.this')}</span>` : nothing}<div class="faint small">${t('account.since')} ${when(session.created_at)}</div></td>
-        <td class="wide"><code>${session.address ?? '–'}</code></td><td>${ago(session.last_used_at)}</td><td class="wide">${when(session.expires_at)}</td>
-        <td class="end">${session.current ? nothing : html`<button @click=${() => this.end(session)}>${t('account.end')}</button>`}</td></tr>`)}</tbody></table></div>`;
+    return html`<div class="table-wrap" tabindex="0" role="group" aria-label=${t('table')}>
+      <table>
+        <thead>
+          <tr>
+            <th>${t('account.session')}</th>
+            <th class="wide">${t('account.address')}</th>
+            <th>${t('account.used')}</th>
+            <th class="wide">${t('account.until')}</th>
+            <th><span class="visually-hidden">${t('actions')}</span></th>
+          </tr>
+        </thead>
+        <tbody>
+          ${this.sessions.map(
+            (session) =>
+              html`<tr>
+                <td title=${session.user_agent ?? ''}>
+                  ${browser(session.user_agent)}
+                  ${session.current ? html`<span class="pill good">${t('account.this')}</span>` : nothing}
+                  <div class="faint small">${t('account.since')} ${when(session.created_at)}</div>
+                </td>
+                <td class="wide"><code>${session.address ?? '–'}</code></td>
+                <td>${ago(session.last_used_at)}</td>
+                <td class="wide">${when(session.expires_at)}</td>
+                <td class="end">
+                  ${session.current ? nothing : html`<button @click=${() => this.end(session)}>${t('account.end')}</button>`}
+                </td>
+              </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>`;
   }
 
   render() {
     const others = (this.sessions?.length ?? 0) > 1;
-    return html`<div class="page-head"><h1 class="grow">${t('nav.account')}</h1><button @click=${() => logOut().catch((error) => (this.problem = asProblem(error)))}>${t('account.logout')}</button></div>
+    return html`<div class="page-head">
+        <h1 class="grow">${t('nav.account')}</h1>
+        <button @click=${() => logOut().catch((error) => (this.problem = asProblem(error)))}>
+          ${t('account.logout')}
+        </button>
+      </div>
       ${shown(this.problem)}
       <div class="grid two">${this.profile()}${this.looks()}</div>
-      <section class="sheet" aria-labelledby="sessions"><div class="sheet-head"><h2 id="sessions" class="grow">${t('account.sessions')}</h2>${others ? html`<button @click=${() => this.end(null)}>${t('account.end.others')}</button>` : nothing}</div>${this.list()}</section>`;
+      <section class="sheet" aria-labelledby="sessions">
+        <div class="sheet-head">
+          <h2 id="sessions" class="grow">${t('account.sessions')}</h2>
+          ${others ? html`<button @click=${() => this.end(null)}>${t('account.end.others')}</button>` : nothing}
+        </div>
+        ${this.list()}
+      </section>`;
   }
 }
 customElements.define('fl-account', Account);

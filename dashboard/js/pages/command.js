@@ -1,7 +1,7 @@
 // One command: what it is, and its life step by step, as the log has it.
 
 import { graphql, post } from '../api.js';
-import { number, t, when, word } from '../i18n.js';
+import { number, t, when } from '../i18n.js';
 import { follow } from '../live.js';
 import { COMMAND, HISTORY, hasEnded, life } from '../parts/command-life.js';
 import { ask, say } from '../parts/dialog.js';
@@ -12,7 +12,8 @@ import { may } from '../session.js';
 
 const MORE = 'correlationId batchId cancelledBy lateAck';
 const ONE = `query ($id: ID!) { command(id: $id) { ${COMMAND} ${MORE} ${HISTORY} } }`;
-const LIVE = `subscription ($id: ID, $after: String, $from: String) { commandChanged(cmdId: $id, after: $after, from: $from) { at command { ${COMMAND} ${MORE} ${HISTORY} } } }`;
+const LIVE = `subscription ($id: ID, $after: String, $from: String) { commandChanged(cmdId: $id, after: $after,
+  from: $from) { at command { ${COMMAND} ${MORE} ${HISTORY} } } }`;
 
 /** @typedef {import('../parts/command-life.js').Command & { correlationId: string | null, batchId: string | null, cancelledBy: string | null, lateAck: any }} Command */
 
@@ -31,8 +32,16 @@ class CommandPage extends Part {
 
   async connectedCallback() {
     super.connectedCallback();
+    this.whenBack(() => this.load());
     await this.load();
-    if (this.isConnected && this.command && may('streams.follow')) this.whenGone(follow(LIVE, { id: this.params.id, from: 'now' }, { next: ({ commandChanged }) => commandChanged.command && (this.command = commandChanged.command) }));
+    if (this.isConnected && this.command && may('streams.follow'))
+      this.whenGone(
+        follow(
+          LIVE,
+          { id: this.params.id, from: 'now' },
+          { next: ({ commandChanged }) => commandChanged.command && (this.command = commandChanged.command) },
+        ),
+      );
   }
 
   async load() {
@@ -50,7 +59,16 @@ class CommandPage extends Part {
       confirm: t('command.cancel.button'),
       fields: ['reason'],
       danger: true,
-      content: (problem) => html`<p>${t('command.cancel.why')}</p><div class="field"><label for="reason">${t('command.reason')} <span class="faint">${t('optional')}</span></label><input id="reason" name="reason" maxlength="500">${problem?.of('reason') ? html`<p class="wrong">${problem.of('reason')}</p>` : nothing}</div>`,
+      content: (problem) =>
+        html`<p>${t('command.cancel.why')}</p>
+          <div class="field">
+            <label for="reason">${t('command.reason')} <span class="faint">${t('optional')}</span></label
+            ><input
+              id="reason"
+              name="reason"
+              maxlength="500"
+            />${problem?.of('reason') ? html`<p class="wrong">${problem.of('reason')}</p>` : nothing}
+          </div>`,
       work: async (form) => {
         const reason = `${form.get('reason')}`.trim();
         const { position } = await post(`/commands/${this.params.id}/cancel`, reason ? { reason } : {});
@@ -62,27 +80,88 @@ class CommandPage extends Part {
 
   /** @param {Command} command */
   facts(command) {
-    return html`<section class="sheet" aria-labelledby="facts"><div class="sheet-head"><h2 id="facts">${t('details')}</h2></div><dl class="facts sheet-body">
-      <dt>${t('device')}</dt><dd><a href=${`/app/devices/${encodeURIComponent(command.deviceUid)}?tab=commands`}>${command.deviceUid}</a></dd>
-      <dt>${t('command.params')}</dt><dd><pre class="json">${JSON.stringify(command.params, null, 2)}</pre></dd>
-      <dt>${t('command.by')}</dt><dd><a title=${command.requestedBy} href=${`/app/commands?actor=${encodeURIComponent(command.requestedBy)}`}>${who(command.requestedBy)}</a></dd>
-      <dt>${t('commands.requested')}</dt><dd>${when(command.requestedAt)}</dd>
-      <dt>${t('command.expires')}</dt><dd>${when(command.expiresAt)}</dd>
-      <dt>${t('commands.attempts')}</dt><dd class="numeric">${t('command.attempts', { n: command.attempts, most: command.maxAttempts, timeout: command.timeoutS })}</dd>
-      ${command.endedAt ? html`<dt>${t('commands.ended')}</dt><dd>${when(command.endedAt)} <span class="muted">${t('command.after', { s: number(Math.round(new Date(command.endedAt).getTime() - new Date(command.requestedAt).getTime()) / 1000) })}</span></dd>` : nothing}
-      ${command.batchId ? html`<dt>${t('command.batch')}</dt><dd><a class="mono small" href=${`/app/commands?batch=${command.batchId}`}>${command.batchId}</a></dd>` : nothing}
-      ${command.correlationId ? html`<dt>${t('command.correlation')}</dt><dd class="mono small">${command.correlationId}</dd>` : nothing}
-      <dt>${t('command.id')}</dt><dd class="mono small">${command.id}</dd></dl></section>`;
+    return html`<section class="sheet" aria-labelledby="facts">
+      <div class="sheet-head"><h2 id="facts">${t('details')}</h2></div>
+      <dl class="facts sheet-body">
+        <dt>${t('device')}</dt>
+        <dd>
+          <a href=${`/app/devices/${encodeURIComponent(command.deviceUid)}?tab=commands`}>${command.deviceUid}</a>
+        </dd>
+        <dt>${t('command.params')}</dt>
+        <dd><pre class="json">${JSON.stringify(command.params, null, 2)}</pre></dd>
+        <dt>${t('command.by')}</dt>
+        <dd>
+          <a title=${command.requestedBy} href=${`/app/commands?actor=${encodeURIComponent(command.requestedBy)}`}
+            >${who(command.requestedBy)}</a
+          >
+        </dd>
+        <dt>${t('commands.requested')}</dt>
+        <dd>${when(command.requestedAt)}</dd>
+        <dt>${t('command.expires')}</dt>
+        <dd>${when(command.expiresAt)}</dd>
+        <dt>${t('commands.attempts')}</dt>
+        <dd class="numeric">
+          ${t('command.attempts', { n: command.attempts, most: command.maxAttempts, timeout: command.timeoutS })}
+        </dd>
+        ${
+          command.endedAt
+            ? html`<dt>${t('commands.ended')}</dt>
+                <dd>
+                  ${when(command.endedAt)}
+                  <span class="muted"
+                    >${t('command.after', { s: number(Math.round(new Date(command.endedAt).getTime() - new Date(command.requestedAt).getTime()) / 1000) })}</span
+                  >
+                </dd>`
+            : nothing
+        }
+        ${
+          command.batchId
+            ? html`<dt>${t('command.batch')}</dt>
+                <dd><a class="mono small" href=${`/app/commands?batch=${command.batchId}`}>${command.batchId}</a></dd>`
+            : nothing
+        }
+        ${
+          command.correlationId
+            ? html`<dt>${t('command.correlation')}</dt>
+                <dd class="mono small">${command.correlationId}</dd>`
+            : nothing
+        }
+        <dt>${t('command.id')}</dt>
+        <dd class="mono small">${command.id}</dd>
+      </dl>
+    </section>`;
   }
 
   render() {
     const { command } = this;
-    if (command === undefined) return html`<div class="page-head"><h1>${t('command')}</h1></div>${this.problem ? shown(this.problem) : waiting(6)}`;
-    if (command === null) return html`<div class="sheet narrow"><h1>${t('command.missing')}</h1><p><a href="/app/commands">${t('commands.all')}</a></p></div>`;
-    return html`<div class="page-head"><div class="grow"><p class="small"><a href="/app/commands">${t('nav.commands')}</a></p><h1>${command.cmd}</h1><p class="sub">${t('command.sub', { uid: command.deviceUid })}</p></div>
-        <div class="actions">${pill('command', command.status)}${command.lateAckAt ? html`<span class="pill warn">${word('flag', 'late')}</span>` : nothing}${!hasEnded(command.status) && may('commands.write') ? html`<button class="danger" @click=${this.cancel}>${t('command.cancel')}</button>` : nothing}</div></div>
+    if (command === undefined)
+      return html`<div class="page-head"><h1>${t('command')}</h1></div>
+        ${this.problem ? shown(this.problem) : waiting(6)}`;
+    if (command === null)
+      return html`<div class="sheet narrow">
+        <h1>${t('command.missing')}</h1>
+        <p><a href="/app/commands">${t('commands.all')}</a></p>
+      </div>`;
+    const open = !hasEnded(command.status) && may('commands.write');
+    return html`<div class="page-head">
+        <div class="grow">
+          <p class="small"><a href="/app/commands">${t('nav.commands')}</a></p>
+          <h1>${command.cmd}</h1>
+          <p class="sub">${t('command.sub', { uid: command.deviceUid })}</p>
+        </div>
+        <div class="actions">
+          ${pill('command', command.status)}${command.lateAckAt ? pill('flag', 'late') : nothing}
+          ${open ? html`<button class="danger" @click=${this.cancel}>${t('command.cancel')}</button>` : nothing}
+        </div>
+      </div>
       ${shown(this.problem)}
-      <div class="grid two"><section class="sheet" aria-labelledby="life"><div class="sheet-head"><h2 id="life">${t('life')}</h2></div><div class="sheet-body">${life(command)}</div></section>${this.facts(command)}</div>`;
+      <div class="grid two">
+        <section class="sheet" aria-labelledby="life">
+          <div class="sheet-head"><h2 id="life">${t('life')}</h2></div>
+          <div class="sheet-body">${life(command)}</div>
+        </section>
+        ${this.facts(command)}
+      </div>`;
   }
 }
 customElements.define('fl-command', CommandPage);

@@ -12,8 +12,10 @@ import { may } from '../session.js';
 
 const PAGE = 50;
 const STATES = /** @type {const} */ (['requested', 'sent', 'acked', 'failed', 'timed_out', 'cancelled']);
-const LIST = `query ($filter: CommandFilter, $first: Int, $after: String) { commands(filter: $filter, first: $first, after: $after) { pageInfo { endCursor hasNextPage } nodes { ${COMMAND} } } }`;
-const LIVE = `subscription ($after: String, $from: String) { commandChanged(after: $after, from: $from) { at command { ${COMMAND} } } }`;
+const LIST = `query ($filter: CommandFilter, $first: Int, $after: String) { commands(filter: $filter, first: $first,
+  after: $after) { pageInfo { endCursor hasNextPage } nodes { ${COMMAND} } } }`;
+const LIVE = `subscription ($after: String, $from: String) { commandChanged(after: $after, from: $from) { at command
+  { ${COMMAND} } } }`;
 
 /** @typedef {import('../parts/command-life.js').Command} Command */
 
@@ -36,7 +38,15 @@ class Commands extends Part {
     super.connectedCallback();
     this.addEventListener('query', () => this.load());
     this.load();
-    if (may('streams.follow')) this.whenGone(follow(LIVE, { from: 'now' }, { next: ({ commandChanged }) => commandChanged.command && this.take(commandChanged.command) }));
+    this.whenBack(() => this.load());
+    if (may('streams.follow'))
+      this.whenGone(
+        follow(
+          LIVE,
+          { from: 'now' },
+          { next: ({ commandChanged }) => commandChanged.command && this.take(commandChanged.command) },
+        ),
+      );
     this.every(5000, async () => this.requestUpdate());
   }
 
@@ -49,18 +59,35 @@ class Commands extends Part {
   /** @param {string | null} status */
   filter(status) {
     const [deviceUid, cmd, actor, batchId] = ['device', 'cmd', 'actor', 'batch'].map((name) => query(name));
-    return { ...(status ? { status } : {}), ...(deviceUid ? { deviceUid } : {}), ...(cmd ? { cmd } : {}), ...(actor ? { actor } : {}), ...(batchId ? { batchId } : {}) };
+    return {
+      ...(status ? { status } : {}),
+      ...(deviceUid ? { deviceUid } : {}),
+      ...(cmd ? { cmd } : {}),
+      ...(actor ? { actor } : {}),
+      ...(batchId ? { batchId } : {}),
+    };
   }
 
   async load(more = false) {
     const asked = (this.asked += 1);
     try {
       const states = this.states.filter((state) => !more || this.ends[`${state}`]);
-      const answers = await Promise.all(states.map((state) => graphql(LIST, { filter: this.filter(state), first: PAGE, after: more ? this.ends[`${state}`] : null })));
+      const answers = await Promise.all(
+        states.map((state) =>
+          graphql(LIST, { filter: this.filter(state), first: PAGE, after: more ? this.ends[`${state}`] : null }),
+        ),
+      );
       if (asked !== this.asked) return;
-      this.ends = Object.fromEntries(answers.map(({ commands }, at) => [`${states[at]}`, commands.pageInfo.hasNextPage ? commands.pageInfo.endCursor : null]));
+      this.ends = Object.fromEntries(
+        answers.map(({ commands }, at) => [
+          `${states[at]}`,
+          commands.pageInfo.hasNextPage ? commands.pageInfo.endCursor : null,
+        ]),
+      );
       const found = answers.flatMap(({ commands }) => commands.nodes);
-      this.list = [...(more ? this.list ?? [] : []), ...found].sort((one, other) => other.requestedAt.localeCompare(one.requestedAt));
+      this.list = [...(more ? (this.list ?? []) : []), ...found].sort((one, other) =>
+        other.requestedAt.localeCompare(one.requestedAt),
+      );
       this.problem = null;
     } catch (error) {
       this.problem = asProblem(error);
@@ -70,9 +97,15 @@ class Commands extends Part {
   /** A change: a command that no longer fits the filter leaves the list. @param {Command} command */
   take(command) {
     const { deviceUid, cmd, actor } = /** @type {any} */ (this.filter(null));
-    const fits = (!this.states[0] || this.states.includes(command.status)) && (!deviceUid || command.deviceUid === deviceUid) && (!cmd || command.cmd === cmd) && (!actor || command.requestedBy === actor);
+    const fits =
+      (!this.states[0] || this.states.includes(command.status)) &&
+      (!deviceUid || command.deviceUid === deviceUid) &&
+      (!cmd || command.cmd === cmd) &&
+      (!actor || command.requestedBy === actor);
     const others = (this.list ?? []).filter((one) => one.id !== command.id);
-    this.list = fits ? [...others, command].sort((one, other) => other.requestedAt.localeCompare(one.requestedAt)) : others;
+    this.list = fits
+      ? [...others, command].sort((one, other) => other.requestedAt.localeCompare(one.requestedAt))
+      : others;
   }
 
   /** @param {string} name @param {Event} event */
@@ -85,25 +118,91 @@ class Commands extends Part {
   filters() {
     const state = query('status') ?? '';
     return html`<div class="sheet-head filters">
-      <div class="search">${icon('search')}<input type="search" aria-label=${t('commands.device')} placeholder=${t('commands.device')} .value=${query('device') ?? ''} @input=${(/** @type {Event} */ event) => this.type('device', event)}></div>
+      <div class="search">
+        ${icon('search')}<input
+          type="search"
+          aria-label=${t('commands.device')}
+          placeholder=${t('commands.device')}
+          .value=${query('device') ?? ''}
+          @input=${(/** @type {Event} */ event) => this.type('device', event)}
+        />
+      </div>
       <label class="visually-hidden" for="state">${t('status')}</label>
-      <select id="state" .value=${state} @change=${(/** @type {Event} */ event) => go(withQuery({ status: /** @type {HTMLSelectElement} */ (event.target).value }))}>
-        <option value="" ?selected=${!state}>${t('commands.every')}</option><option value="open" ?selected=${state === 'open'}>${t('commands.open')}</option>
-        ${STATES.map((one) => html`<option value=${one} ?selected=${state === one}>${word('command', one)}</option>`)}</select>
-      ${['cmd', 'actor', 'batch'].map((name) => { const value = query(name); return value ? html`<a class="button" href=${withQuery({ [name]: null })} aria-label=${t('filter.drop', { value })}>${value}${icon('close')}</a>` : nothing; })}
+      <select
+        id="state"
+        .value=${state}
+        @change=${(/** @type {Event} */ event) => go(withQuery({ status: /** @type {HTMLSelectElement} */ (event.target).value }))}
+      >
+        <option value="" ?selected=${!state}>${t('commands.every')}</option>
+        <option value="open" ?selected=${state === 'open'}>${t('commands.open')}</option>
+        ${STATES.map((one) => html`<option value=${one} ?selected=${state === one}>${word('command', one)}</option>`)}
+      </select>
+      ${['cmd', 'actor', 'batch'].map((name) => {
+        const value = query(name);
+        return value
+          ? html`<a class="button" href=${withQuery({ [name]: null })} aria-label=${t('filter.drop', { value })}
+              >${value}${icon('close')}</a
+            >`
+          : nothing;
+      })}
     </div>`;
   }
 
   table() {
     if (!this.list) return this.problem ? nothing : waiting(6);
-    if (this.list.length === 0) return empty(location.search ? t('commands.none.filtered') : t('commands.none'), location.search ? html`<a href="/app/commands">${t('commands.all')}</a>` : html`<p>${t('commands.none.how')} <a href="/app/devices">${t('nav.devices')}</a></p>`);
-    return html`<div class="table-wrap" tabindex="0" role="group" aria-label=${t('table')}><table><thead><tr><th>${t('command')}</th><th>${t('device')}</th><th>${t('status')}</th><th>${t('commands.requested')}</th><th class="wide">${t('commands.ended')}</th><th class="wide end">${t('commands.attempts')}</th></tr></thead>
-      <tbody>${this.list.map((command) => html`<tr><td><a href=${`/app/commands/${command.id}`}>${command.cmd}</a> ${shortParams(command.params)}</td><td><a href=${`/app/devices/${encodeURIComponent(command.deviceUid)}?tab=commands`}>${command.deviceUid}</a></td><td>${pill('command', command.status)}${command.lateAckAt ? html` ${pill('flag', 'late')}` : nothing}</td><td>${ago(command.requestedAt)}</td><td class="wide">${hasEnded(command.status) ? ago(command.endedAt) : html`<span class="none">–</span>`}</td><td class="wide end numeric">${command.attempts} / ${command.maxAttempts}</td></tr>`)}</tbody></table></div>
+    if (this.list.length === 0)
+      return empty(
+        location.search ? t('commands.none.filtered') : t('commands.none'),
+        location.search
+          ? html`<a href="/app/commands">${t('commands.all')}</a>`
+          : html`<p>${t('commands.none.how')} <a href="/app/devices">${t('nav.devices')}</a></p>`,
+      );
+    return html`<div class="table-wrap" tabindex="0" role="group" aria-label=${t('table')}>
+        <table>
+          <thead>
+            <tr>
+              <th>${t('command')}</th>
+              <th>${t('device')}</th>
+              <th>${t('status')}</th>
+              <th>${t('commands.requested')}</th>
+              <th class="wide">${t('commands.ended')}</th>
+              <th class="wide end">${t('commands.attempts')}</th>
+            </tr>
+          </thead>
+          <tbody>
+            ${this.list.map(
+              (command) =>
+                html`<tr>
+                  <td><a href=${`/app/commands/${command.id}`}>${command.cmd}</a> ${shortParams(command.params)}</td>
+                  <td>
+                    <a href=${`/app/devices/${encodeURIComponent(command.deviceUid)}?tab=commands`}
+                      >${command.deviceUid}</a
+                    >
+                  </td>
+                  <td>
+                    ${pill('command', command.status)}${command.lateAckAt ? html` ${pill('flag', 'late')}` : nothing}
+                  </td>
+                  <td>${ago(command.requestedAt)}</td>
+                  <td class="wide">
+                    ${hasEnded(command.status) ? ago(command.endedAt) : html`<span class="none">–</span>`}
+                  </td>
+                  <td class="wide end numeric">${command.attempts} / ${command.maxAttempts}</td>
+                </tr>`,
+            )}
+          </tbody>
+        </table>
+      </div>
       ${Object.values(this.ends).some(Boolean) ? html`<div class="more"><button @click=${() => this.load(true)}>${t('more')}</button></div>` : nothing}`;
   }
 
   render() {
-    return html`<div class="page-head"><div class="grow"><h1>${t('nav.commands')}</h1><p class="sub">${t('commands.sub')}</p></div></div>${shown(this.problem)}
+    return html`<div class="page-head">
+        <div class="grow">
+          <h1>${t('nav.commands')}</h1>
+          <p class="sub">${t('commands.sub')}</p>
+        </div>
+      </div>
+      ${shown(this.problem)}
       <section class="sheet" aria-label=${t('nav.commands')}>${this.filters()}${this.table()}</section>`;
   }
 }

@@ -1,7 +1,7 @@
 // One device: its charts, its commands, its credentials, what is known of it; now, or as it was at any moment.
 
 import { graphql } from '../api.js';
-import { ago, moment, t, utc } from '../i18n.js';
+import { ago, moment, t, utc, word } from '../i18n.js';
 import { follow } from '../live.js';
 import { DEVICE, about } from '../parts/device-about.js';
 import '../parts/device-charts.js';
@@ -17,13 +17,20 @@ import { may } from '../session.js';
 /** @typedef {import('../parts/device-about.js').Device} Device */
 
 const QUESTION = `query ($uid: String!, $asOf: DateTime) { device(uid: $uid, asOf: $asOf) { ${DEVICE} } }`;
-const LIVE = 'subscription ($uid: String, $after: String, $from: String) { deviceChanged(deviceUid: $uid, after: $after, from: $from) { at event { position } } }';
+const LIVE =
+  'subscription ($uid: String, $after: String, $from: String) { deviceChanged(deviceUid: $uid, after: $after, from: $from) { at event { position } } }';
 const EVERY = 4000;
 /** How long the slider rests before the past is asked for, in milliseconds. */
 const REST = 300;
 
 class DevicePage extends Part {
-  static properties = { params: { attribute: false }, device: { state: true }, now: { state: true }, problem: { state: true }, sliding: { state: true } };
+  static properties = {
+    params: { attribute: false },
+    device: { state: true },
+    now: { state: true },
+    problem: { state: true },
+    sliding: { state: true },
+  };
 
   constructor() {
     super();
@@ -76,7 +83,13 @@ class DevicePage extends Part {
   async load() {
     const until = this.until;
     try {
-      const [now, then] = await Promise.all([graphql(QUESTION, { uid: this.uid }), until && (this.device?.asOf && this.shownAt === until ? { device: this.device } : graphql(QUESTION, { uid: this.uid, asOf: until }))]);
+      const [now, then] = await Promise.all([
+        graphql(QUESTION, { uid: this.uid }),
+        until &&
+          (this.device?.asOf && this.shownAt === until
+            ? { device: this.device }
+            : graphql(QUESTION, { uid: this.uid, asOf: until })),
+      ]);
       if (until !== this.until) return;
       this.now = now.device;
       this.device = then ? then.device : now.device;
@@ -96,7 +109,15 @@ class DevicePage extends Part {
     this.rest = window.setTimeout(() => {
       const at = this.sliding;
       this.sliding = null;
-      if (at !== null) go(withQuery({ as_of: at >= Number(input.max) - 1 ? null : new Date(at * 1000).toISOString(), from: null, to: null }), { replace: true });
+      if (at !== null)
+        go(
+          withQuery({
+            as_of: at >= Number(input.max) - 1 ? null : new Date(at * 1000).toISOString(),
+            from: null,
+            to: null,
+          }),
+          { replace: true },
+        );
     }, REST);
   }
 
@@ -108,34 +129,87 @@ class DevicePage extends Part {
     const text = at >= last - 1 && !this.until ? t('past.now') : moment(new Date(at * 1000));
     return html`<div class="sheet past ${this.until ? 'then' : ''}">
       <label for="as-of">${icon('clock')}${t('past.label')}</label>
-      <input id="as-of" type="range" min=${first} max=${last} step="1" .value=${`${at}`} aria-valuetext=${text} @input=${this.slide}>
-      <span class="actions"><output for="as-of" title=${utc(new Date(at * 1000))}>${text}</output>${this.until ? html`<a class="button" href=${withQuery({ as_of: null })}>${t('past.back')}</a>` : nothing}</span>
-      ${this.until ? html`<p class="whole small">${this.device?.asOf ? t('past.positions', { positions: this.device.asOf.join(', ') }) : nothing} ${t('past.means')}</p>` : nothing}</div>`;
+      <input
+        id="as-of"
+        type="range"
+        min=${first}
+        max=${last}
+        step="1"
+        .value=${`${at}`}
+        aria-valuetext=${text}
+        @input=${this.slide}
+      />
+      <span class="actions"
+        ><output for="as-of" title=${utc(new Date(at * 1000))}>${text}</output
+        >${this.until ? html`<a class="button" href=${withQuery({ as_of: null })}>${t('past.back')}</a>` : nothing}</span
+      >
+      ${this.until ? html`<p class="whole small">${this.device?.asOf ? t('past.positions', { positions: this.device.asOf.join(', ') }) : nothing} ${t('past.means')}</p>` : nothing}
+    </div>`;
+  }
+
+  /** @param {Device} device */
+  state(device) {
+    return html`<div class="actions">
+      ${Object.keys(device.labels).length ? labelList(device.labels) : nothing}${pill('device', device.status)}
+      <span class="sub">${t('device.seen')} ${ago(device.lastSeenAt)}</span>
+    </div>`;
   }
 
   head() {
     const device = this.device;
-    return html`<div class="page-head"><div class="grow"><p class="small"><a href="/app/devices">${t('nav.devices')}</a></p><h1>${this.uid}</h1>
-        <p class="sub">${device?.name ?? ''}</p></div>
-      ${device ? html`<div class="actions">${Object.keys(device.labels).length ? labelList(device.labels) : nothing}${pill('device', device.status)}<span class="sub">${t('device.seen')} ${ago(device.lastSeenAt)}</span></div>` : nothing}</div>`;
+    return html`<div class="page-head">
+      <div class="grow">
+        <p class="small"><a href="/app/devices">${t('nav.devices')}</a></p>
+        <h1>${this.uid}</h1>
+        <p class="sub">${device?.name ?? ''}</p>
+      </div>
+      ${device ? this.state(device) : nothing}
+    </div>`;
   }
 
   content() {
     const { device, until, uid } = this;
-    if (!device) return html`<div class="sheet">${this.shownAt === until && this.now ? html`<p class="empty">${t('past.none')}</p>` : html`<div class="empty"><p class="empty-title">${t('device.missing')}</p><p class="empty-next">${t('device.missing.why')}</p></div>`}</div>`;
+    if (!device)
+      return html`<div class="sheet">
+        ${
+          this.shownAt === until && this.now
+            ? html`<p class="empty">${t('past.none')}</p>`
+            : html`<div class="empty">
+                <p class="empty-title">${t('device.missing')}</p>
+                <p class="empty-next">${t('device.missing.why')}</p>
+              </div>`
+        }
+      </div>`;
     const inService = device.status !== 'DECOMMISSIONED' && !until;
     switch (this.tab) {
-      case 'commands': return html`<fl-device-commands .uid=${uid} .until=${until} .canSend=${inService}></fl-device-commands>`;
-      case 'credentials': return html`<fl-device-credentials .uid=${uid} .inService=${inService}></fl-device-credentials>`;
-      case 'about': return about(device, () => this.load());
-      default: return html`<fl-device-charts .uid=${uid} .until=${until} .logId=${device.lastTelemetryEvent?.logId ?? null}></fl-device-charts>`;
+      case 'commands':
+        return html`<fl-device-commands .uid=${uid} .until=${until} .canSend=${inService}></fl-device-commands>`;
+      case 'credentials':
+        return html`<fl-device-credentials .uid=${uid} .inService=${inService}></fl-device-credentials>`;
+      case 'about':
+        return about(device, () => this.load());
+      default:
+        return html`<fl-device-charts
+          .uid=${uid}
+          .until=${until}
+          .logId=${device.lastTelemetryEvent?.logId ?? null}
+        ></fl-device-charts>`;
     }
   }
 
   render() {
-    if (this.device === null && this.shownAt === undefined) return html`${this.head()}${this.problem ? shown(this.problem) : waiting(8)}`;
-    return html`${this.head()}${this.problem && this.problem.status !== 0 ? shown(this.problem) : nothing}${this.slider()}
-      <nav class="tabs" aria-label=${t('device.parts')}>${this.tabs().map((one) => html`<a href=${withQuery({ tab: one.name === 'charts' ? null : one.name })} aria-current=${this.tab === one.name ? 'page' : nothing}>${t(/** @type {import('../i18n.js').Key} */ (`device.tab.${one.name}`))}</a>`)}</nav>
+    if (this.device === null && this.shownAt === undefined)
+      return html`${this.head()}${this.problem ? shown(this.problem) : waiting(8)}`;
+    const problem = this.problem && this.problem.status !== 0 ? shown(this.problem) : nothing;
+    if (!this.now) return html`${this.head()}${problem}${this.content()}`;
+    return html`${this.head()}${problem}${this.slider()}
+      <nav class="tabs" aria-label=${t('device.parts')}>
+        ${this.tabs().map((one) => {
+          const to = withQuery({ tab: one.name === 'charts' ? null : one.name });
+          const here = this.tab === one.name ? 'page' : nothing;
+          return html`<a href=${to} aria-current=${here}>${word('device.tab', one.name)}</a>`;
+        })}
+      </nav>
       ${this.content()}`;
   }
 }

@@ -5,6 +5,7 @@ import { exactly, moment, t, when, word } from '../i18n.js';
 import { follow } from '../live.js';
 import { icon } from '../parts/icons.js';
 import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
+import { liveSign } from '../parts/pills.js';
 import { who } from '../parts/who.js';
 import { go, query, withQuery } from '../router.js';
 import { may } from '../session.js';
@@ -13,12 +14,29 @@ const PAGE = 50;
 /** How long events are collected before they are shown, in milliseconds. */
 const TOGETHER = 400;
 const LIVE = `subscription ($log: String, $device: [String!], $type: [String!], $actor: String, $after: String, $from: String) {
-  events(log: $log, device: $device, type: $type, actor: $actor, maxRate: 5, after: $after, from: $from) { at event { logId position aggregateType aggregateId sequence eventType payload metadata occurredAt recordedAt } } }`;
+  events(log: $log, device: $device, type: $type, actor: $actor, maxRate: 5, after: $after, from: $from) { at event
+    { logId position aggregateType aggregateId sequence eventType payload metadata occurredAt recordedAt } } }`;
 
-/** @typedef {{ log_id: number, position: number, aggregate_type: string, aggregate_id: string, sequence: number, event_type: string, payload: any, metadata: any, occurred_at: string, recorded_at: string }} Event */
+/**
+ * @typedef {{
+ *   log_id: number, position: number, aggregate_type: string, aggregate_id: string, sequence: number, event_type:
+ *   string, payload: any, metadata: any, occurred_at: string, recorded_at: string
+ * }} Event
+ */
 
 /** @param {any} event @returns {Event} */
-const fromLive = (event) => ({ log_id: event.logId, position: event.position, aggregate_type: event.aggregateType, aggregate_id: event.aggregateId, sequence: event.sequence, event_type: event.eventType, payload: event.payload, metadata: event.metadata, occurred_at: event.occurredAt, recorded_at: event.recordedAt });
+const fromLive = (event) => ({
+  log_id: event.logId,
+  position: event.position,
+  aggregate_type: event.aggregateType,
+  aggregate_id: event.aggregateId,
+  sequence: event.sequence,
+  event_type: event.eventType,
+  payload: event.payload,
+  metadata: event.metadata,
+  occurred_at: event.occurredAt,
+  recorded_at: event.recordedAt,
+});
 
 class Events extends Part {
   static properties = { list: { state: true }, problem: { state: true }, open: { state: true }, live: { state: true } };
@@ -48,6 +66,7 @@ class Events extends Part {
     this.addEventListener('query', () => this.load());
     this.whenGone(() => this.leave?.());
     this.load();
+    this.whenBack(() => this.isNewest && this.load());
   }
 
   get log() {
@@ -97,10 +116,14 @@ class Events extends Part {
     const last = this.list?.[0];
     const from = last && !type && !actor ? { after: `${last.log_id}:${last.position}` } : { from: 'now' };
     this.live = true;
-    this.leave = follow(LIVE, { log: this.log, ...(type ? { type: [type] } : {}), ...(actor ? { actor } : {}), ...from }, {
-      next: ({ events }) => events.event && this.take(fromLive(events.event)),
-      fail: (problem) => (this.problem = problem),
-    });
+    this.leave = follow(
+      LIVE,
+      { log: this.log, ...(type ? { type: [type] } : {}), ...(actor ? { actor } : {}), ...from },
+      {
+        next: ({ events }) => events.event && this.take(fromLive(events.event)),
+        fail: (problem) => (this.problem = problem),
+      },
+    );
   }
 
   /** Takes what has happened: several that come at once are shown at once. @param {Event} event */
@@ -122,12 +145,43 @@ class Events extends Part {
 
   filters() {
     return html`<div class="sheet-head filters">
-      <div class="choices" role="group" aria-label=${t('events.log')}>${/** @type {const} */ (['control', 'telemetry']).map((one) => html`<a href=${withQuery({ log: one === 'control' ? null : one, after: null, order: null })} aria-current=${this.log === one ? 'true' : nothing}>${word('log', one)}</a>`)}</div>
-      <div class="search">${icon('search')}<input type="search" aria-label=${t('events.stream')} placeholder=${t('events.stream')} .value=${query('aggregate') ?? ''} @input=${(/** @type {globalThis.Event} */ event) => this.type('aggregate', event)}></div>
-      <div class="search">${icon('search')}<input type="search" aria-label=${t('events.type')} placeholder=${t('events.type')} .value=${query('type') ?? ''} @input=${(/** @type {globalThis.Event} */ event) => this.type('type', event)}></div>
-      ${['actor', 'correlation_id'].map((name) => { const value = query(name); return value ? html`<a class="button" href=${withQuery({ [name]: null })} aria-label=${t('filter.drop', { value })}>${value.slice(0, 20)}${icon('close')}</a>` : nothing; })}
+      <div class="choices" role="group" aria-label=${t('events.log')}>
+        ${/** @type {const} */ (['control', 'telemetry']).map((one) => html`<a href=${withQuery({ log: one === 'control' ? null : one, after: null, order: null })} aria-current=${this.log === one ? 'true' : nothing}>${word('log', one)}</a>`)}
+      </div>
+      <div class="search">
+        ${icon('search')}<input
+          type="search"
+          aria-label=${t('events.stream')}
+          placeholder=${t('events.stream')}
+          .value=${query('aggregate') ?? ''}
+          @input=${(/** @type {globalThis.Event} */ event) => this.type('aggregate', event)}
+        />
+      </div>
+      <div class="search">
+        ${icon('search')}<input
+          type="search"
+          aria-label=${t('events.type')}
+          placeholder=${t('events.type')}
+          .value=${query('type') ?? ''}
+          @input=${(/** @type {globalThis.Event} */ event) => this.type('type', event)}
+        />
+      </div>
+      ${['actor', 'correlation_id'].map((name) => {
+        const value = query(name);
+        return value
+          ? html`<a class="button" href=${withQuery({ [name]: null })} aria-label=${t('filter.drop', { value })}
+              >${value.slice(0, 20)}${icon('close')}</a
+            >`
+          : nothing;
+      })}
       <span class="grow"></span>
-      ${this.isNewest ? (this.live ? html`<span class="pill good"><span class="dot"></span>${t('charts.live')}</span>` : nothing) : html`<a class="button" href=${withQuery({ order: null, after: null })}>${t('events.newest')}</a>`}</div>`;
+      ${this.live ? liveSign() : nothing}
+      ${
+        this.isNewest
+          ? nothing
+          : html`<a class="button" href=${withQuery({ order: null, after: null })}>${t('events.newest')}</a>`
+      }
+    </div>`;
   }
 
   /** @param {Event} event */
@@ -135,36 +189,111 @@ class Events extends Part {
     const open = this.open === key(event);
     const actor = event.metadata?.actor;
     const name = event.aggregate_id.slice(event.aggregate_id.indexOf('/') + 1);
-    const to = event.aggregate_type === 'Device' || event.aggregate_type === 'Telemetry' ? `/app/devices/${encodeURIComponent(name)}` : event.aggregate_type === 'Command' ? `/app/commands/${name}` : null;
-    return html`<tr><td><button class="plain disclose mono" aria-expanded=${open} aria-label=${t('events.open', { place: key(event) })} @click=${() => (this.open = open ? '' : key(event))}>${icon(open ? 'close' : 'plus')}${key(event)}</button></td>
-        <td title=${event.event_type}>${word('event', event.event_type)}</td><td>${to ? html`<a href=${to}>${name}</a>` : html`<span class="mono small">${name}</span>`}</td>
-        <td class="wide">${actor ? html`<a class="small" title=${actor} href=${withQuery({ actor, after: null })}>${who(actor)}</a>` : html`<span class="none">–</span>`}</td>
-        <td class="end">${when(event.recorded_at, exactly)}<div class="faint small wide">${moment(event.recorded_at).split(',')[0]}</div></td></tr>
-      ${open ? html`<tr class="opened"><td colspan="5">${this.detail(event)}</td></tr>` : nothing}`;
+    const to =
+      event.aggregate_type === 'Device' || event.aggregate_type === 'Telemetry'
+        ? `/app/devices/${encodeURIComponent(name)}`
+        : event.aggregate_type === 'Command'
+          ? `/app/commands/${name}`
+          : null;
+    return html`<tr>
+        <td>
+          <button
+            class="plain disclose mono"
+            aria-expanded=${open}
+            aria-label=${t('events.open', { place: key(event) })}
+            @click=${() => (this.open = open ? '' : key(event))}
+          >
+            ${icon(open ? 'close' : 'plus')}${key(event)}
+          </button>
+        </td>
+        <td title=${event.event_type}>${word('event', event.event_type)}</td>
+        <td>${to ? html`<a href=${to}>${name}</a>` : html`<span class="mono small">${name}</span>`}</td>
+        <td class="wide">
+          ${actor ? html`<a class="small" title=${actor} href=${withQuery({ actor, after: null })}>${who(actor)}</a>` : html`<span class="none">–</span>`}
+        </td>
+        <td class="end">
+          ${when(event.recorded_at, exactly)}
+          <div class="faint small wide">${moment(event.recorded_at).split(',')[0]}</div>
+        </td>
+      </tr>
+      ${
+        open
+          ? html`<tr class="opened">
+              <td colspan="5">${this.detail(event)}</td>
+            </tr>`
+          : nothing
+      }`;
   }
 
   /** @param {Event} event */
   detail(event) {
     const { correlation_id: correlation, causation_id: cause } = event.metadata ?? {};
     const [log, position] = /^(\d+):(\d+)$/.exec(cause ?? '')?.slice(1) ?? [];
-    return html`<dl class="facts"><dt>${t('events.kind')}</dt><dd><code>${event.event_type}</code> · ${event.aggregate_type} · <span class="mono">${event.aggregate_id}</span> #${event.sequence}</dd>
-      <dt>${t('events.occurred')}</dt><dd>${when(event.occurred_at)} <span class="faint">${exactly(event.occurred_at)}</span></dd>
-      <dt>${t('events.recorded')}</dt><dd>${when(event.recorded_at)} <span class="faint">${exactly(event.recorded_at)}</span></dd>
-      ${correlation ? html`<dt>${t('command.correlation')}</dt><dd><a class="mono small" href=${withQuery({ correlation_id: correlation, after: null, order: null })}>${correlation}</a></dd>` : nothing}
-      ${position ? html`<dt>${t('events.cause')}</dt><dd><a class="mono" href=${`/app/events?log=${log}&order=asc&after=${Number(position) - 1}`}>${cause}</a></dd>` : nothing}
-      <dt>${t('events.payload')}</dt><dd><pre class="json">${JSON.stringify(event.payload, null, 2)}</pre></dd>
-      <dt>${t('events.metadata')}</dt><dd><pre class="json">${JSON.stringify(event.metadata, null, 2)}</pre></dd></dl>`;
+    return html`<dl class="facts">
+      <dt>${t('events.kind')}</dt>
+      <dd>
+        <code>${event.event_type}</code> · ${event.aggregate_type} ·
+        <span class="mono">${event.aggregate_id}</span> #${event.sequence}
+      </dd>
+      <dt>${t('events.occurred')}</dt>
+      <dd>${when(event.occurred_at)} <span class="faint">${exactly(event.occurred_at)}</span></dd>
+      <dt>${t('events.recorded')}</dt>
+      <dd>${when(event.recorded_at)} <span class="faint">${exactly(event.recorded_at)}</span></dd>
+      ${
+        correlation
+          ? html`<dt>${t('command.correlation')}</dt>
+              <dd>
+                <a class="mono small" href=${withQuery({ correlation_id: correlation, after: null, order: null })}
+                  >${correlation}</a
+                >
+              </dd>`
+          : nothing
+      }
+      ${
+        position
+          ? html`<dt>${t('events.cause')}</dt>
+              <dd>
+                <a class="mono" href=${`/app/events?log=${log}&order=asc&after=${Number(position) - 1}`}>${cause}</a>
+              </dd>`
+          : nothing
+      }
+      <dt>${t('events.payload')}</dt>
+      <dd><pre class="json">${JSON.stringify(event.payload, null, 2)}</pre></dd>
+      <dt>${t('events.metadata')}</dt>
+      <dd><pre class="json">${JSON.stringify(event.metadata, null, 2)}</pre></dd>
+    </dl>`;
   }
 
   table() {
     if (!this.list) return this.problem ? nothing : waiting(8);
     if (this.list.length === 0) return empty(t('events.none'), html`<a href="/app/events">${t('events.all')}</a>`);
-    return html`<div class="table-wrap" tabindex="0" role="group" aria-label=${t('table')}><table class="events"><thead><tr><th>${t('position')}</th><th>${t('events.event')}</th><th>${t('events.of')}</th><th class="wide">${t('events.actor')}</th><th class="end">${t('events.recorded')}</th></tr></thead><tbody>${this.list.map((event) => this.row(event))}</tbody></table></div>
+    return html`<div class="table-wrap" tabindex="0" role="group" aria-label=${t('table')}>
+        <table class="events">
+          <thead>
+            <tr>
+              <th>${t('position')}</th>
+              <th>${t('events.event')}</th>
+              <th>${t('events.of')}</th>
+              <th class="wide">${t('events.actor')}</th>
+              <th class="end">${t('events.recorded')}</th>
+            </tr>
+          </thead>
+          <tbody>
+            ${this.list.map((event) => this.row(event))}
+          </tbody>
+        </table>
+      </div>
       ${this.next ? html`<div class="more"><button @click=${() => this.load(this.next)}>${t('more')}</button></div>` : nothing}`;
   }
 
   render() {
-    return html`<div class="page-head"><div class="grow"><h1>${t('nav.events')}</h1><p class="sub">${t('events.sub')}</p></div></div>${shown(this.problem)}
+    return html`<div class="page-head">
+        <div class="grow">
+          <h1>${t('nav.events')}</h1>
+          <p class="sub">${t('events.sub')}</p>
+        </div>
+      </div>
+      ${shown(this.problem)}
       <section class="sheet" aria-label=${t('nav.events')}>${this.filters()}${this.table()}</section>`;
   }
 }

@@ -13,14 +13,30 @@ class Login extends Door {
   }
 
   render() {
-    const fields = html`<div class="field"><label for="email">${t('email')}</label><input id="email" name="email" type="text" inputmode="email" autocomplete="username" autocapitalize="none" spellcheck="false" required autofocus></div>
+    const fields = html`<div class="field">
+        <label for="email">${t('email')}</label
+        ><input
+          id="email"
+          name="email"
+          type="text"
+          inputmode="email"
+          autocomplete="username"
+          autocapitalize="none"
+          spellcheck="false"
+          required
+          autofocus
+        />
+      </div>
       <fl-password .label=${t('password')}></fl-password>`;
     const other = language === 'en' ? 'vi' : 'en';
     return this.sheet({
       title: t('login.title'),
       sub: t('login.sub', { host: location.host }),
       body: this.form(fields, t('login.button')),
-      foot: html`<a href="/app/forgot">${t('login.forgot')}</a><button class="link" lang=${other} @click=${() => chooseLanguage(other)}>${other === 'vi' ? 'Tiếng Việt' : 'English'}</button>`,
+      foot: html`<a href="/app/forgot">${t('login.forgot')}</a
+        ><button class="link" lang=${other} @click=${() => chooseLanguage(other)}>
+          ${other === 'vi' ? 'Tiếng Việt' : 'English'}
+        </button>`,
     });
   }
 

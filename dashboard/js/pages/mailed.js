@@ -29,7 +29,12 @@ class Mailed extends Door {
 
   /** @param {string} title */
   broken(title) {
-    return this.sheet({ title, sub: t('mailed.broken'), body: html`<div class="fields"><a class="button primary" href="/app/forgot">${t('forgot.title')}</a></div>`, foot: html`<a href="/login.html">${t('mailed.login')}</a>` });
+    return this.sheet({
+      title,
+      sub: t('mailed.broken'),
+      body: html`<div class="fields"><a class="button primary" href="/app/forgot">${t('forgot.title')}</a></div>`,
+      foot: html`<a href="/login.html">${t('mailed.login')}</a>`,
+    });
   }
 }
 
@@ -37,16 +42,28 @@ class Invitation extends Mailed {
   /** @param {FormData} form */
   async work(form) {
     const name = `${form.get('name')}`.trim();
-    await post('/auth/invitation/accept', { token: this.token, password: `${form.get('password')}`, ...(name ? { name } : {}) }, { stranger: true });
+    await post(
+      '/auth/invitation/accept',
+      { token: this.token, password: `${form.get('password')}`, ...(name ? { name } : {}) },
+      { stranger: true },
+    );
     forget();
   }
 
   render() {
-    if (this.done) return this.sheet({ title: t('invitation.done'), sub: t('invitation.done.sub'), body: this.toLogin() });
+    if (this.done)
+      return this.sheet({ title: t('invitation.done'), sub: t('invitation.done.sub'), body: this.toLogin() });
     if (!this.token) return this.broken(t('invitation.title'));
-    const fields = html`<div class="field"><label for="name">${t('name')} <span class="faint">${t('optional')}</span></label><input id="name" name="name" autocomplete="name" maxlength="200"></div>
+    const fields = html`<div class="field">
+        <label for="name">${t('name')} <span class="faint">${t('optional')}</span></label
+        ><input id="name" name="name" autocomplete="name" maxlength="200" />
+      </div>
       <fl-password fresh .label=${t('password.new')} .wrong=${this.problem?.of('password') ?? null}></fl-password>`;
-    return this.sheet({ title: t('invitation.title'), sub: t('invitation.sub', { host: location.host }), body: html`${this.form(fields, t('invitation.button'))}${this.isDead ? html`<p class="sub">${t('invitation.dead')}</p>` : ''}` });
+    return this.sheet({
+      title: t('invitation.title'),
+      sub: t('invitation.sub', { host: location.host }),
+      body: html`${this.form(fields, t('invitation.button'))}${this.isDead ? html`<p class="sub">${t('invitation.dead')}</p>` : ''}`,
+    });
   }
 }
 customElements.define('fl-invitation', Invitation);
@@ -61,8 +78,16 @@ class Reset extends Mailed {
   render() {
     if (this.done) return this.sheet({ title: t('reset.done'), sub: t('reset.done.sub'), body: this.toLogin() });
     if (!this.token) return this.broken(t('reset.title'));
-    const fields = html`<fl-password fresh .label=${t('password.new')} .wrong=${this.problem?.of('password') ?? null}></fl-password>`;
-    return this.sheet({ title: t('reset.title'), sub: t('reset.sub'), body: html`${this.form(fields, t('reset.button'))}${this.isDead ? html`<p class="sub"><a href="/app/forgot">${t('reset.again')}</a></p>` : ''}` });
+    const fields = html`<fl-password
+      fresh
+      .label=${t('password.new')}
+      .wrong=${this.problem?.of('password') ?? null}
+    ></fl-password>`;
+    return this.sheet({
+      title: t('reset.title'),
+      sub: t('reset.sub'),
+      body: html`${this.form(fields, t('reset.button'))}${this.isDead ? html`<p class="sub"><a href="/app/forgot">${t('reset.again')}</a></p>` : ''}`,
+    });
   }
 }
 customElements.define('fl-reset', Reset);
@@ -74,10 +99,19 @@ class Verify extends Mailed {
   }
 
   render() {
-    if (this.done) return this.sheet({ title: t('verify.done'), sub: t('verify.done.sub'), body: html`<div class="fields"><a class="button primary" href="/app">${t('page.home')}</a></div>` });
+    if (this.done)
+      return this.sheet({
+        title: t('verify.done'),
+        sub: t('verify.done.sub'),
+        body: html`<div class="fields"><a class="button primary" href="/app">${t('page.home')}</a></div>`,
+      });
     if (!this.token) return this.broken(t('verify.title'));
     // With a button: what only follows links, such as a mail scanner, must not use the token up.
-    return this.sheet({ title: t('verify.title'), sub: t('verify.sub'), body: html`${this.form('', t('verify.button'))}${this.isDead ? html`<p class="sub">${t('verify.dead')}</p>` : ''}` });
+    return this.sheet({
+      title: t('verify.title'),
+      sub: t('verify.sub'),
+      body: html`${this.form('', t('verify.button'))}${this.isDead ? html`<p class="sub">${t('verify.dead')}</p>` : ''}`,
+    });
   }
 }
 customElements.define('fl-verify', Verify);
@@ -91,9 +125,32 @@ class Forgot extends Door {
 
   render() {
     const foot = html`<a href="/login.html">${t('mailed.login')}</a>`;
-    if (this.done) return this.sheet({ title: t('forgot.done'), sub: t('forgot.done.sub', { email: this.email ?? '' }), body: '', foot });
-    const fields = html`<div class="field"><label for="email">${t('email')}</label><input id="email" name="email" type="text" inputmode="email" autocomplete="username" autocapitalize="none" spellcheck="false" required></div>`;
-    return this.sheet({ title: t('forgot.title'), sub: t('forgot.sub'), body: this.form(fields, t('forgot.button')), foot });
+    if (this.done)
+      return this.sheet({
+        title: t('forgot.done'),
+        sub: t('forgot.done.sub', { email: this.email ?? '' }),
+        body: '',
+        foot,
+      });
+    const fields = html`<div class="field">
+      <label for="email">${t('email')}</label
+      ><input
+        id="email"
+        name="email"
+        type="text"
+        inputmode="email"
+        autocomplete="username"
+        autocapitalize="none"
+        spellcheck="false"
+        required
+      />
+    </div>`;
+    return this.sheet({
+      title: t('forgot.title'),
+      sub: t('forgot.sub'),
+      body: this.form(fields, t('forgot.button')),
+      foot,
+    });
   }
 }
 customElements.define('fl-forgot', Forgot);

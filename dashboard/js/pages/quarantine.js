@@ -7,7 +7,12 @@ import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/
 const PAGE = 50;
 const EVERY = 5000;
 
-/** @typedef {{ quarantine_id: number, topic: string, bytes: number, excerpt: string, reason: string, detail: string, received_at: string }} Message */
+/**
+ * @typedef {{
+ *   quarantine_id: number, topic: string, bytes: number, excerpt: string, reason: string, detail: string,
+ *   received_at: string
+ * }} Message
+ */
 
 class Quarantine extends Part {
   static properties = { list: { state: true }, total: { state: true }, problem: { state: true } };
@@ -56,13 +61,46 @@ class Quarantine extends Part {
   table() {
     if (!this.list) return this.problem ? nothing : waiting(6);
     if (this.list.length === 0) return empty(t('quarantine.none'), html`<p>${t('quarantine.none.next')}</p>`);
-    return html`<div class="table-wrap" tabindex="0" role="group" aria-label=${t('table')}><table><thead><tr><th>${t('quarantine.received')}</th><th>${t('quarantine.reason')}</th><th>${t('quarantine.message')}</th><th class="end wide">${t('quarantine.bytes')}</th></tr></thead>
-      <tbody>${this.list.map((one) => html`<tr><td>${when(one.received_at)}</td><td><span class="pill warn">${word('reason', one.reason)}</span><div class="small muted">${one.detail}</div></td><td><code class="small topic">${one.topic}</code><pre class="json">${one.excerpt}</pre></td><td class="end numeric wide">${number(one.bytes)}</td></tr>`)}</tbody></table></div>
+    return html`<div class="table-wrap" tabindex="0" role="group" aria-label=${t('table')}>
+        <table>
+          <thead>
+            <tr>
+              <th>${t('quarantine.received')}</th>
+              <th>${t('quarantine.reason')}</th>
+              <th>${t('quarantine.message')}</th>
+              <th class="end wide">${t('quarantine.bytes')}</th>
+            </tr>
+          </thead>
+          <tbody>
+            ${this.list.map(
+              (one) =>
+                html`<tr>
+                  <td>${when(one.received_at)}</td>
+                  <td>
+                    <span class="pill warn">${word('reason', one.reason)}</span>
+                    <div class="small muted">${one.detail}</div>
+                  </td>
+                  <td>
+                    <code class="small topic">${one.topic}</code>
+                    <pre class="json">${one.excerpt}</pre>
+                  </td>
+                  <td class="end numeric wide">${number(one.bytes)}</td>
+                </tr>`,
+            )}
+          </tbody>
+        </table>
+      </div>
       ${this.next ? html`<div class="more"><button @click=${this.more}>${t('more')}</button></div>` : nothing}`;
   }
 
   render() {
-    return html`<div class="page-head"><div class="grow"><h1>${t('nav.quarantine')}</h1><p class="sub">${this.total ? t('quarantine.sub', { total: this.total }) : ' '}</p></div></div>${shown(this.problem)}
+    return html`<div class="page-head">
+        <div class="grow">
+          <h1>${t('nav.quarantine')}</h1>
+          <p class="sub">${this.total ? t('quarantine.sub', { total: this.total }) : ' '}</p>
+        </div>
+      </div>
+      ${shown(this.problem)}
       <section class="sheet" aria-label=${t('nav.quarantine')}>${this.table()}</section>`;
   }
 }

@@ -22,7 +22,12 @@ const STEP = 0.25;
 
 const token = (/** @type {string} */ name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const clock = new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
-const clockS = new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
+const clockS = new Intl.DateTimeFormat(language, {
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+  hourCycle: 'h23',
+});
 const day = new Intl.DateTimeFormat(language, { day: 'numeric', month: 'short' });
 
 /** The texts along the axis of time: the day where it begins, else the time of day. @param {number[]} splits @param {number} step */
@@ -38,7 +43,13 @@ function times(splits, step) {
 }
 
 export class Chart extends Part {
-  static properties = { metric: {}, tone: { type: Number }, data: { attribute: false }, range: { attribute: false }, at: { state: true } };
+  static properties = {
+    metric: {},
+    tone: { type: Number },
+    data: { attribute: false },
+    range: { attribute: false },
+    at: { state: true },
+  };
 
   constructor() {
     super();
@@ -114,7 +125,14 @@ export class Chart extends Part {
 
   /** @param {KeyboardEvent} event */
   press(event) {
-    const moves = /** @type {Record<string, [number, number]>} */ ({ ArrowLeft: [-STEP, 1], ArrowRight: [STEP, 1], '+': [0, 0.5], '=': [0, 0.5], '-': [0, 2], '−': [0, 2] });
+    const moves = /** @type {Record<string, [number, number]>} */ ({
+      ArrowLeft: [-STEP, 1],
+      ArrowRight: [STEP, 1],
+      '+': [0, 0.5],
+      '=': [0, 0.5],
+      '-': [0, 2],
+      '−': [0, 2],
+    });
     const found = moves[event.key];
     if (found) this.step(...found);
     else if (event.key === '0') this.dispatchEvent(new CustomEvent('range', { detail: null, bubbles: true }));
@@ -126,7 +144,8 @@ export class Chart extends Part {
   wheel(event) {
     const box = this.querySelector('.u-over')?.getBoundingClientRect();
     if (!box) return;
-    if (event.ctrlKey || event.metaKey) this.step(0, event.deltaY > 0 ? 1.15 : 0.87, (event.clientX - box.left) / box.width);
+    if (event.ctrlKey || event.metaKey)
+      this.step(0, event.deltaY > 0 ? 1.15 : 0.87, (event.clientX - box.left) / box.width);
     else if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) this.step(event.deltaX / box.width);
     else return;
     event.preventDefault();
@@ -146,7 +165,12 @@ export class Chart extends Part {
   options(width) {
     const colour = token(`--series-${this.tone}`);
     const font = `12px ${token('--sans')}`;
-    const axis = { stroke: token('--muted'), grid: { stroke: token('--line'), width: 1 }, ticks: { show: false }, font };
+    const axis = {
+      stroke: token('--muted'),
+      grid: { stroke: token('--line'), width: 1 },
+      ticks: { show: false },
+      font,
+    };
     const isRaw = !this.data.least;
     return {
       width,
@@ -155,15 +179,43 @@ export class Chart extends Part {
       legend: { show: false },
       scales: { x: { time: true, auto: false }, y: { range: range } },
       axes: [
-        { ...axis, space: 84, size: 40, gap: 6, values: (/** @type {uPlot} */ _, /** @type {number[]} */ splits, /** @type {number} */ _axis, /** @type {number} */ _space, /** @type {number} */ step) => times(splits, step) },
-        { ...axis, size: 58, gap: 8, space: 36, values: (/** @type {uPlot} */ _, /** @type {number[]} */ splits) => splits.map((value) => shortNumber(value)) },
+        {
+          ...axis,
+          space: 84,
+          size: 40,
+          gap: 6,
+          values: (
+            /** @type {uPlot} */ _,
+            /** @type {number[]} */ splits,
+            /** @type {number} */ _axis,
+            /** @type {number} */ _space,
+            /** @type {number} */ step,
+          ) => times(splits, step),
+        },
+        {
+          ...axis,
+          size: 58,
+          gap: 8,
+          space: 36,
+          values: (/** @type {uPlot} */ _, /** @type {number[]} */ splits) => splits.map((value) => shortNumber(value)),
+        },
       ],
       series: [
         {},
         { stroke: 'transparent', points: { show: false } },
         { stroke: 'transparent', points: { show: false } },
-        { stroke: colour, width: 1.8, spanGaps: false, points: { show: isRaw ? undefined : false, size: 4, fill: colour } },
-        { stroke: token('--warn'), width: 0, paths: () => null, points: { show: true, size: 9, stroke: token('--warn'), fill: token('--sheet'), width: 2 } },
+        {
+          stroke: colour,
+          width: 1.8,
+          spanGaps: false,
+          points: { show: isRaw ? undefined : false, size: 4, fill: colour },
+        },
+        {
+          stroke: token('--warn'),
+          width: 0,
+          paths: () => null,
+          points: { show: true, size: 9, stroke: token('--warn'), fill: token('--sheet'), width: 2 },
+        },
       ],
       bands: [{ series: [2, 1], fill: `color-mix(in srgb, ${colour} 22%, transparent)` }],
       cursor: { sync: { key: 'device' }, drag: { x: true, y: false, setScale: false }, points: { size: 8 }, y: false },
@@ -203,14 +255,28 @@ export class Chart extends Part {
     const index = this.at ?? value.findLastIndex((one) => one !== null);
     const now = value[index];
     if (now === null || now === undefined) return html`<span class="value none">–</span>`;
-    const band = least && most ? html` <span class="muted">${number(least[index] ?? 0)} – ${number(most[index] ?? 0)}</span>` : '';
-    return html`<span class="value"><strong>${number(now)}</strong>${band}</span> <span class="range-text">${this.at === null ? '' : clockS.format(new Date((at[index] ?? 0) * 1000))}</span>`;
+    const band =
+      least && most ? html` <span class="muted">${number(least[index] ?? 0)} – ${number(most[index] ?? 0)}</span>` : '';
+    return html`<span class="value"><strong>${number(now)}</strong>${band}</span>
+      <span class="range-text">${this.at === null ? '' : clockS.format(new Date((at[index] ?? 0) * 1000))}</span>`;
   }
 
   render() {
-    return html`<div class="chart" tabindex="0" role="group" aria-label=${t('chart.label', { metric: this.metric })} @keydown=${this.press} @wheel=${this.wheel} @dblclick=${() => this.dispatchEvent(new CustomEvent('range', { detail: null, bubbles: true }))}>
-      <p class="chart-head"><span class="name"><span class="swatch s${this.tone}" aria-hidden="true"></span>${this.metric}</span>${this.value()}</p>
-      <div class="plot"></div></div>`;
+    return html`<div
+      class="chart"
+      tabindex="0"
+      role="group"
+      aria-label=${t('chart.label', { metric: this.metric })}
+      @keydown=${this.press}
+      @wheel=${this.wheel}
+      @dblclick=${() => this.dispatchEvent(new CustomEvent('range', { detail: null, bubbles: true }))}
+    >
+      <p class="chart-head">
+        <span class="name"><span class="swatch s${this.tone}" aria-hidden="true"></span>${this.metric}</span
+        >${this.value()}
+      </p>
+      <div class="plot"></div>
+    </div>`;
   }
 }
 customElements.define('fl-chart', Chart);

@@ -5,14 +5,35 @@ import { may } from '../session.js';
 import { html, nothing } from './part.js';
 import { who } from './who.js';
 
-/** @typedef {{ sequence: number, position: number, eventType: string, event: any, status: string, attempts: number, actor: string | null, occurredAt: string, recordedAt: string }} Step */
-/** @typedef {{ id: string, deviceUid: string, cmd: string, params: any, status: string, requestedBy: string, requestedAt: string, timeoutS: number, maxAttempts: number, expiresAt: string, attempts: number, deadline: string | null, endedAt: string | null, result: any, error: any, cancelReason: string | null, lateAckAt: string | null, history: Step[] }} Command */
+/**
+ * @typedef {{
+ *   sequence: number, position: number, eventType: string, event: any, status: string, attempts: number, actor:
+ *   string | null, occurredAt: string, recordedAt: string
+ * }} Step
+ */
+/**
+ * @typedef {{
+ *   id: string, deviceUid: string, cmd: string, params: any, status: string, requestedBy: string, requestedAt:
+ *   string, timeoutS: number, maxAttempts: number, expiresAt: string, attempts: number, deadline: string | null,
+ *   endedAt: string | null, result: any, error: any, cancelReason: string | null, lateAckAt: string | null, history:
+ *   Step[]
+ * }} Command
+ */
 
-export const COMMAND = 'id deviceUid cmd params status requestedBy requestedAt timeoutS maxAttempts expiresAt attempts deadline endedAt result error cancelReason lateAckAt';
+export const COMMAND =
+  'id deviceUid cmd params status requestedBy requestedAt timeoutS maxAttempts expiresAt attempts deadline endedAt result error cancelReason lateAckAt';
 export const HISTORY = 'history { sequence position eventType event status attempts actor occurredAt recordedAt }';
 
 /** @type {Record<string, string>} */
-const TONES = { CommandRequested: 'busy', CommandSent: 'busy', CommandAcknowledged: 'good', CommandFailed: 'bad', CommandTimedOut: 'warn', CommandCancelled: 'calm', LateAckRecorded: 'warn' };
+const TONES = {
+  CommandRequested: 'busy',
+  CommandSent: 'busy',
+  CommandAcknowledged: 'good',
+  CommandFailed: 'bad',
+  CommandTimedOut: 'warn',
+  CommandCancelled: 'calm',
+  LateAckRecorded: 'warn',
+};
 
 /** A command has ended in each of these states. */
 export const hasEnded = (/** @type {string} */ status) => !['REQUESTED', 'SENT'].includes(status);
@@ -24,12 +45,19 @@ const own = (step) => step.event?.[step.eventType] ?? step.event ?? {};
 function says(step) {
   const event = own(step);
   switch (step.eventType) {
-    case 'CommandRequested': return t('life.requested', { attempts: event.max_attempts ?? 0, timeout: event.timeout_s ?? 0 });
-    case 'CommandSent': return html`${t('life.sent', { attempt: event.attempt ?? step.attempts })} ${event.deadline ? html`${t('life.deadline')} ${when(event.deadline, exactly)}` : nothing}`;
-    case 'CommandTimedOut': return t('life.timed_out', { attempts: event.attempts ?? step.attempts });
-    case 'CommandCancelled': return event.reason ?? '';
-    case 'LateAckRecorded': return t('life.late', { status: word('ack', event.status ?? '') });
-    default: return '';
+    case 'CommandRequested':
+      return t('life.requested', { attempts: event.max_attempts ?? 0, timeout: event.timeout_s ?? 0 });
+    case 'CommandSent':
+      return html`${t('life.sent', { attempt: event.attempt ?? step.attempts })}
+      ${event.deadline ? html`${t('life.deadline')} ${when(event.deadline, exactly)}` : nothing}`;
+    case 'CommandTimedOut':
+      return t('life.timed_out', { attempts: event.attempts ?? step.attempts });
+    case 'CommandCancelled':
+      return event.reason ?? '';
+    case 'LateAckRecorded':
+      return t('life.late', { status: word('ack', event.status ?? '') });
+    default:
+      return '';
   }
 }
 
@@ -41,21 +69,44 @@ function item(step, before) {
   const event = own(step);
   const extra = event.result ?? event.error;
   const after = before ? (new Date(step.occurredAt).getTime() - new Date(before.occurredAt).getTime()) / 1000 : 0;
-  return html`<li class=${TONES[step.eventType] ?? 'calm'}><span class="node" aria-hidden="true"></span><div>
-    <p><span class="what">${word('event', step.eventType)}</span> <span class="muted">${says(step)}</span></p>
-    <p class="small faint">${when(step.recordedAt, exactly)}${before ? html` · +${number(Math.max(0, Math.round(after * 1000) / 1000))} s` : nothing}${step.actor ? html` · <span title=${step.actor}>${who(step.actor)}</span>` : nothing} · ${may('events.read') ? html`<a href=${`/app/events?log=control&order=asc&after=${step.position - 1}`}>${t('position')} ${step.position}</a>` : step.position}</p>
-    ${extra === undefined || extra === null ? nothing : json(extra)}</div></li>`;
+  return html`<li class=${TONES[step.eventType] ?? 'calm'}>
+    <span class="node" aria-hidden="true"></span>
+    <div>
+      <p><span class="what">${word('event', step.eventType)}</span> <span class="muted">${says(step)}</span></p>
+      <p class="small faint">
+        ${when(step.recordedAt, exactly)}${before ? html` · +${number(Math.max(0, Math.round(after * 1000) / 1000))} s` : nothing}${step.actor ? html` · <span title=${step.actor}>${who(step.actor)}</span>` : nothing}
+        ·
+        ${may('events.read') ? html`<a href=${`/app/events?log=control&order=asc&after=${step.position - 1}`}>${t('position')} ${step.position}</a>` : step.position}
+      </p>
+      ${extra === undefined || extra === null ? nothing : json(extra)}
+    </div>
+  </li>`;
 }
 
 /** @param {Command} command */
 export function life(command) {
   const steps = command.history;
-  return html`<ol class="timeline">${steps.map((step, at) => item(step, steps[at - 1]))}
-    ${hasEnded(command.status) ? nothing : html`<li class="busy"><span class="node" aria-hidden="true"></span><p class="muted">${command.status === 'SENT' ? html`${t('life.waits.answer')} ${command.deadline ? when(command.deadline, exactly) : nothing}` : t('life.waits.device')}</p></li>`}</ol>`;
+  return html`<ol class="timeline">
+    ${steps.map((step, at) => item(step, steps[at - 1]))}
+    ${
+      hasEnded(command.status)
+        ? nothing
+        : html`<li class="busy">
+            <span class="node" aria-hidden="true"></span>
+            <p class="muted">
+              ${command.status === 'SENT' ? html`${t('life.waits.answer')} ${command.deadline ? when(command.deadline, exactly) : nothing}` : t('life.waits.device')}
+            </p>
+          </li>`
+    }
+  </ol>`;
 }
 
 /** The parameters of a command, in one line. @param {any} params */
 export function shortParams(params) {
   const entries = Object.entries(params ?? {});
-  return entries.length ? html`<code class="small">${entries.map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`).join(' ')}</code>` : nothing;
+  return entries.length
+    ? html`<code class="small"
+        >${entries.map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`).join(' ')}</code
+      >`
+    : nothing;
 }

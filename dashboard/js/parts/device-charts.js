@@ -8,12 +8,21 @@ import { keep, kept } from '../settings.js';
 import './chart.js';
 import { icon } from './icons.js';
 import { Part, asProblem, empty, html, nothing, shown, waiting } from './part.js';
+import { liveSign } from './pills.js';
 import { commandLine, publishLine } from './first-steps.js';
 import { metrics, readingTable } from './readings.js';
 import { fromReadings, fromWindows, latestReadings, metricNames, rawReadings, stepFor, windows } from './series.js';
 
 /** The ranges that end now, in seconds. */
-const SPANS = /** @type {const} */ ({ '5m': 300, '15m': 900, '1h': 3600, '6h': 21_600, '24h': 86_400, '7d': 604_800, '30d': 2_592_000 });
+const SPANS = /** @type {const} */ ({
+  '5m': 300,
+  '15m': 900,
+  '1h': 3600,
+  '6h': 21_600,
+  '24h': 86_400,
+  '7d': 604_800,
+  '30d': 2_592_000,
+});
 const SPAN = '15m';
 /** The most charts, and how many are drawn before anybody chooses. */
 const CHARTS = { most: 4, first: 4 };
@@ -24,13 +33,22 @@ const SHORTEST = 5;
 /** How often windows are asked for again, in milliseconds. */
 const EVERY = 10_000;
 
-const LIVE = `subscription ($uid: String, $after: String, $from: String) { telemetry(deviceUid: $uid, maxRate: 10, after: $after, from: $from) {
+const LIVE = `subscription ($uid: String, $after: String, $from: String) { telemetry(deviceUid: $uid, maxRate: 10,
+  after: $after, from: $from) {
   at reading { ts recordedAt position msgId flags payload } leftOut } }`;
 
 /** @typedef {import('./readings.js').Reading} Reading */
 
 export class DeviceCharts extends Part {
-  static properties = { uid: {}, until: { attribute: false }, logId: { attribute: false }, names: { state: true }, readings: { state: true }, problem: { state: true }, now: { state: true } };
+  static properties = {
+    uid: {},
+    until: { attribute: false },
+    logId: { attribute: false },
+    names: { state: true },
+    readings: { state: true },
+    problem: { state: true },
+    now: { state: true },
+  };
 
   constructor() {
     super();
@@ -57,7 +75,11 @@ export class DeviceCharts extends Part {
 
   connectedCallback() {
     super.connectedCallback();
-    this.closest('fl-device')?.addEventListener('query', () => this.load());
+    const page = this.closest('fl-device');
+    const turn = () => this.load();
+    page?.addEventListener('query', turn);
+    this.whenGone(() => page?.removeEventListener('query', turn));
+    this.whenBack(turn);
     this.every(1000, async () => this.tick());
     this.load();
     this.every(EVERY, async () => this.isFollowing && !this.loading && this.load());
@@ -70,14 +92,24 @@ export class DeviceCharts extends Part {
   }
 
   listen() {
-    this.whenGone(follow(LIVE, { uid: this.uid, from: 'now' }, { next: ({ telemetry }) => telemetry.reading && this.take(telemetry.reading), fail: (problem) => (this.problem = problem) }));
+    this.whenGone(
+      follow(
+        LIVE,
+        { uid: this.uid, from: 'now' },
+        {
+          next: ({ telemetry }) => telemetry.reading && this.take(telemetry.reading),
+          fail: (problem) => (this.problem = problem),
+        },
+      ),
+    );
   }
 
   /** @param {Reading} reading */
   take(reading) {
     this.latest = [reading, ...this.latest].slice(0, LATEST);
     if (this.isFollowing && this.readings) this.readings.push(reading);
-    for (const name of Object.keys(metrics(reading.payload))) if (this.names && !this.names.includes(name)) this.names = [...this.names, name];
+    for (const name of Object.keys(metrics(reading.payload)))
+      if (this.names && !this.names.includes(name)) this.names = [...this.names, name];
     // Several that come at once are drawn once.
     this.fresh = true;
   }
@@ -110,7 +142,9 @@ export class DeviceCharts extends Part {
 
   /** The metrics that are drawn. */
   get chosen() {
-    const wanted = (query('metrics') ?? kept(`metrics.${this.uid}`) ?? '').split(',').filter((name) => this.names?.includes(name));
+    const wanted = (query('metrics') ?? kept(`metrics.${this.uid}`) ?? '')
+      .split(',')
+      .filter((name) => this.names?.includes(name));
     return wanted.length ? wanted.slice(0, CHARTS.most) : (this.names ?? []).slice(0, CHARTS.first);
   }
 
@@ -122,7 +156,9 @@ export class DeviceCharts extends Part {
       const found = await rawReadings(this.uid, range);
       // What came later was not known then.
       const until = this.until;
-      const raw = until ? found?.filter((reading) => Date.parse(reading.recordedAt) <= Date.parse(until)) ?? null : found;
+      const raw = until
+        ? (found?.filter((reading) => Date.parse(reading.recordedAt) <= Date.parse(until)) ?? null)
+        : found;
       if (raw && (this.until || this.latest.length === 0)) this.latest = raw.slice(-LATEST).reverse();
       if (!raw && this.latest.length === 0) this.latest = await latestReadings(this.uid, this.end, LATEST);
       const named = await this.loadNames(range);
@@ -176,40 +212,105 @@ export class DeviceCharts extends Part {
   }
 
   tools() {
-    const span = query('from') ? '' : query('span') ?? SPAN;
+    const span = query('from') ? '' : (query('span') ?? SPAN);
     const [from, to] = this.range;
-    return html`<div class="sheet-head chart-tools"><h2 id="charts">${t('charts')}</h2>
-      <div class="choices" role="group" aria-label=${t('charts.range')}>${Object.keys(SPANS).map((one) => html`<a href=${withQuery({ span: one, from: null, to: null })} aria-current=${span === one ? 'true' : nothing}>${one}</a>`)}</div>
+    return html`<div class="sheet-head chart-tools">
+      <h2 id="charts">${t('charts')}</h2>
+      <div class="choices" role="group" aria-label=${t('charts.range')}>
+        ${Object.keys(SPANS).map((one) => html`<a href=${withQuery({ span: one, from: null, to: null })} aria-current=${span === one ? 'true' : nothing}>${one}</a>`)}
+      </div>
       <span class="grow"></span>
-      <span class="range-text">${this.isFollowing ? html`<span class="pill good"><span class="dot"></span>${t('charts.live')}</span>` : html`${moment(new Date(from * 1000))} – ${moment(new Date(to * 1000))}`}</span>
+      <span class="range-text"
+        >${this.isFollowing ? liveSign() : `${moment(new Date(from * 1000))} – ${moment(new Date(to * 1000))}`}</span
+      >
       <div class="actions">
-        <button class="square plain" title=${t('charts.left')} aria-label=${t('charts.left')} @click=${() => this.step(-0.25, 1)}>${icon('left')}</button>
-        <button class="square plain" title=${t('charts.right')} aria-label=${t('charts.right')} @click=${() => this.step(0.25, 1)}>${icon('right')}</button>
-        <button class="square plain" title=${t('charts.in')} aria-label=${t('charts.in')} @click=${() => this.step(0, 0.5)}>${icon('in')}</button>
-        <button class="square plain" title=${t('charts.out')} aria-label=${t('charts.out')} @click=${() => this.step(0, 2)}>${icon('out')}</button>
-        <button class="square plain" title=${t('charts.reset')} aria-label=${t('charts.reset')} ?disabled=${!query('from')} @click=${() => this.zoom(new CustomEvent('range', { detail: null }))}>${icon('reset')}</button>
-      </div></div>`;
+        <button
+          class="square plain"
+          title=${t('charts.left')}
+          aria-label=${t('charts.left')}
+          @click=${() => this.step(-0.25, 1)}
+        >
+          ${icon('left')}
+        </button>
+        <button
+          class="square plain"
+          title=${t('charts.right')}
+          aria-label=${t('charts.right')}
+          @click=${() => this.step(0.25, 1)}
+        >
+          ${icon('right')}
+        </button>
+        <button
+          class="square plain"
+          title=${t('charts.in')}
+          aria-label=${t('charts.in')}
+          @click=${() => this.step(0, 0.5)}
+        >
+          ${icon('in')}
+        </button>
+        <button
+          class="square plain"
+          title=${t('charts.out')}
+          aria-label=${t('charts.out')}
+          @click=${() => this.step(0, 2)}
+        >
+          ${icon('out')}
+        </button>
+        <button
+          class="square plain"
+          title=${t('charts.reset')}
+          aria-label=${t('charts.reset')}
+          ?disabled=${!query('from')}
+          @click=${() => this.zoom(new CustomEvent('range', { detail: null }))}
+        >
+          ${icon('reset')}
+        </button>
+      </div>
+    </div>`;
+  }
+
+  /** @param {string} name @param {number} tone */
+  chart(name, tone) {
+    const range = this.range;
+    const data = this.readings
+      ? fromReadings(this.readings, name, range)
+      : fromWindows(this.windows[name] ?? [], range);
+    return html`<fl-chart .metric=${name} .tone=${tone} .range=${range} .data=${data}></fl-chart>`;
   }
 
   charts() {
     if (!this.names) return this.problem ? nothing : waiting(6);
-    if (this.names.length === 0) return empty(t('charts.none'), html`<p>${t('charts.none.next')}</p>${commandLine(publishLine(this.uid))}`);
+    if (this.names.length === 0)
+      return empty(
+        t('charts.none'),
+        html`<p>${t('charts.none.next')}</p>
+          ${commandLine(publishLine(this.uid))}`,
+      );
     const [, step] = stepFor(this.range[1] - this.range[0]);
     const readings = this.readings;
     const late = readings?.some((reading) => reading.flags.includes('late'));
     return html`<div class="sheet-body">
-      <div class="metric-choice" role="group" aria-label=${t('charts.metrics')}>${this.names.map((name) => html`<button aria-pressed=${this.chosen.includes(name)} @click=${() => this.choose(name)}>${name}</button>`)}</div>
-      <div class="charts" @range=${this.zoom}>${this.chosen.map((name, at) => html`<fl-chart .metric=${name} .tone=${at + 1} .range=${this.range} .data=${readings ? fromReadings(readings, name, this.range) : fromWindows(this.windows[name] ?? [], this.range)}></fl-chart>`)}</div>
-      <div class="legend"><span>${readings ? t('charts.raw') : t('charts.windows', { step })}</span>
+      <div class="metric-choice" role="group" aria-label=${t('charts.metrics')}>
+        ${this.names.map((name) => html`<button aria-pressed=${this.chosen.includes(name)} @click=${() => this.choose(name)}>${name}</button>`)}
+      </div>
+      <div class="charts" @range=${this.zoom}>${this.chosen.map((name, at) => this.chart(name, at + 1))}</div>
+      <div class="legend">
+        <span>${readings ? t('charts.raw') : t('charts.windows', { step })}</span>
         ${readings ? nothing : html`<span><i class="band"></i>${t('charts.band')}</span>`}
-        <span><i class="gap"></i>${t('charts.gap')}</span>${late ? html`<span><i class="late"></i>${t('charts.late')}</span>` : nothing}
-        <span class="wide">${t('charts.how')}</span></div></div>`;
+        <span><i class="gap"></i>${t('charts.gap')}</span
+        >${late ? html`<span><i class="late"></i>${t('charts.late')}</span>` : nothing}
+        <span class="wide">${t('charts.how')}</span>
+      </div>
+    </div>`;
   }
 
   render() {
-    return html`${shown(this.problem)}<section class="sheet" aria-labelledby="charts">${this.tools()}${this.charts()}</section>
-      <section class="sheet" aria-labelledby="readings"><div class="sheet-head"><h2 id="readings" class="grow">${t('readings')}</h2></div>
-        ${this.names ? readingTable(this.latest, this.logId, html`<p>${t('readings.none.next')}</p>`) : waiting(4)}</section>`;
+    return html`${shown(this.problem)}
+      <section class="sheet" aria-labelledby="charts">${this.tools()}${this.charts()}</section>
+      <section class="sheet" aria-labelledby="readings">
+        <div class="sheet-head"><h2 id="readings" class="grow">${t('readings')}</h2></div>
+        ${this.names ? readingTable(this.latest, this.logId, html`<p>${t('readings.none.next')}</p>`) : waiting(4)}
+      </section>`;
   }
 }
 customElements.define('fl-device-charts', DeviceCharts);

@@ -11,14 +11,23 @@ import { pill } from './pills.js';
 import { sendCommand } from './send-command.js';
 
 const PAGE = 20;
-const LIST = `query ($uid: String, $first: Int, $after: String, $asOf: DateTime) { commands(filter: { deviceUid: $uid }, first: $first, after: $after, asOf: $asOf) { pageInfo { endCursor hasNextPage } nodes { ${COMMAND} } } }`;
+const LIST = `query ($uid: String, $first: Int, $after: String, $asOf: DateTime) { commands(filter: { deviceUid:
+  $uid }, first: $first, after: $after, asOf: $asOf) { pageInfo { endCursor hasNextPage } nodes { ${COMMAND} } } }`;
 const ONE = `query ($id: ID!, $asOf: DateTime) { command(id: $id, asOf: $asOf) { ${COMMAND} ${HISTORY} } }`;
-const LIVE = `subscription ($uid: String, $after: String, $from: String) { commandChanged(deviceUid: $uid, after: $after, from: $from) { at command { ${COMMAND} ${HISTORY} } } }`;
+const LIVE = `subscription ($uid: String, $after: String, $from: String) { commandChanged(deviceUid: $uid, after:
+  $after, from: $from) { at command { ${COMMAND} ${HISTORY} } } }`;
 
 /** @typedef {import('./command-life.js').Command} Command */
 
 class DeviceCommands extends Part {
-  static properties = { uid: {}, until: { attribute: false }, canSend: { attribute: false }, list: { state: true }, open: { state: true }, problem: { state: true } };
+  static properties = {
+    uid: {},
+    until: { attribute: false },
+    canSend: { attribute: false },
+    list: { state: true },
+    open: { state: true },
+    problem: { state: true },
+  };
 
   constructor() {
     super();
@@ -39,7 +48,15 @@ class DeviceCommands extends Part {
   connectedCallback() {
     super.connectedCallback();
     this.load();
-    if (!this.until && may('streams.follow')) this.whenGone(follow(LIVE, { uid: this.uid, from: 'now' }, { next: ({ commandChanged }) => commandChanged.command && this.take(commandChanged.command) }));
+    this.whenBack(() => this.load());
+    if (!this.until && may('streams.follow'))
+      this.whenGone(
+        follow(
+          LIVE,
+          { uid: this.uid, from: 'now' },
+          { next: ({ commandChanged }) => commandChanged.command && this.take(commandChanged.command) },
+        ),
+      );
     // How long ago things were goes on by itself.
     this.every(5000, async () => this.requestUpdate());
   }
@@ -63,7 +80,9 @@ class DeviceCommands extends Part {
   /** @param {Command} command */
   take(command) {
     const known = this.list?.some((one) => one.id === command.id);
-    this.list = known ? (this.list ?? []).map((one) => (one.id === command.id ? command : one)) : [command, ...(this.list ?? [])];
+    this.list = known
+      ? (this.list ?? []).map((one) => (one.id === command.id ? command : one))
+      : [command, ...(this.list ?? [])];
   }
 
   /** @param {string} id */
@@ -89,15 +108,47 @@ class DeviceCommands extends Part {
   /** @param {Command} command */
   item(command) {
     const open = this.open === command.id;
-    return html`<li class="command"><div class="command-head"><button class="plain disclose" aria-expanded=${open} @click=${() => this.show(command.id)}>${icon(open ? 'close' : 'plus')}<span class="visually-hidden">${t('life')}</span><strong>${command.cmd}</strong></button>
-        <span class="grow">${shortParams(command.params)}</span>${pill('command', command.status)}<span class="small muted when">${ago(command.requestedAt)}</span><a class="small" href=${`/app/commands/${command.id}`}>${t('details')}</a></div>
-      ${open ? html`<div class="command-body">${command.history ? life(command) : waiting(3)}</div>` : nothing}</li>`;
+    return html`<li class="command">
+      <div class="command-head">
+        <button class="plain disclose" aria-expanded=${open} @click=${() => this.show(command.id)}>
+          ${icon(open ? 'close' : 'plus')}<span class="visually-hidden">${t('life')}</span
+          ><strong>${command.cmd}</strong>
+        </button>
+        <span class="grow">${shortParams(command.params)}</span>${pill('command', command.status)}<span
+          class="small muted when"
+          >${ago(command.requestedAt)}</span
+        ><a class="small" href=${`/app/commands/${command.id}`}>${t('details')}</a>
+      </div>
+      ${open ? html`<div class="command-body">${command.history ? life(command) : waiting(3)}</div>` : nothing}
+    </li>`;
   }
 
   render() {
-    const send = this.canSend && may('commands.write') ? html`<button class="primary" @click=${this.send}>${icon('commands')}${t('send.open')}</button>` : nothing;
-    const body = !this.list ? (this.problem ? nothing : waiting(5)) : this.list.length === 0 ? empty(t('commands.none'), this.canSend && may('commands.write') ? html`<p>${t('commands.none.next')}</p>` : nothing) : html`<ol class="command-list">${this.list.map((command) => this.item(command))}</ol>${this.more ? html`<div class="more"><button @click=${() => this.load(this.more)}>${t('more')}</button></div>` : nothing}`;
-    return html`${shown(this.problem)}<section class="sheet" aria-labelledby="commands"><div class="sheet-head"><h2 id="commands" class="grow">${t('nav.commands')}</h2>${send}</div>${body}</section>`;
+    const send =
+      this.canSend && may('commands.write')
+        ? html`<button class="primary" @click=${this.send}>${icon('commands')}${t('send.open')}</button>`
+        : nothing;
+    const body = !this.list
+      ? this.problem
+        ? nothing
+        : waiting(5)
+      : this.list.length === 0
+        ? empty(
+            t('commands.none'),
+            this.canSend && may('commands.write') ? html`<p>${t('commands.none.next')}</p>` : nothing,
+          )
+        : html`<ol class="command-list">
+              ${this.list.map((command) => this.item(command))}
+            </ol>
+            ${this.more ? html`<div class="more"><button @click=${() => this.load(this.more)}>${t('more')}</button></div>` : nothing}`;
+    return html`${shown(this.problem)}
+      <section class="sheet" aria-labelledby="commands">
+        <div class="sheet-head">
+          <h2 id="commands" class="grow">${t('nav.commands')}</h2>
+          ${send}
+        </div>
+        ${body}
+      </section>`;
   }
 }
 customElements.define('fl-device-commands', DeviceCommands);

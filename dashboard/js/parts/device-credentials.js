@@ -8,7 +8,13 @@ import { commandLine } from './first-steps.js';
 import { icon } from './icons.js';
 import { Part, asProblem, empty, html, nothing, shown, waiting } from './part.js';
 
-/** @typedef {{ credential_id: string, certificate: { sha256?: string, subject?: string } | null, active: boolean, behind: unknown, created_at: string, created_by: string, expires_at: string | null, revoked_at: string | null, last_used_at: string | null }} Credential */
+/**
+ * @typedef {{
+ *   credential_id: string, certificate: { sha256?: string, subject?: string } | null, active: boolean, behind:
+ *   unknown, created_at: string, created_by: string, expires_at: string | null, revoked_at: string | null,
+ *   last_used_at: string | null
+ * }} Credential
+ */
 
 class DeviceCredentials extends Part {
   static properties = { uid: {}, inService: { attribute: false }, list: { state: true }, problem: { state: true } };
@@ -46,12 +52,36 @@ class DeviceCredentials extends Part {
       heading: t('credentials.issue'),
       confirm: t('credentials.issue.button'),
       fields: ['expires_at'],
-      content: (problem) => html`<p>${t('credentials.issue.why')}</p>
-        <div class="field"><label for="expires">${t('credentials.expires')} <span class="faint">${t('optional')}</span></label><input id="expires" name="expires" type="datetime-local">${problem?.of('expires_at') ? html`<p class="wrong">${problem.of('expires_at')}</p>` : nothing}</div>
-        ${this.list?.some((one) => one.active) ? html`<div class="field"><label for="others">${t('credentials.others')}</label><select id="others" name="others"><option value="">${t('credentials.others.keep')}</option><option value="86400">${t('credentials.others.day')}</option><option value="3600">${t('credentials.others.hour')}</option><option value="0">${t('credentials.others.now')}</option></select><p class="hint">${t('credentials.others.hint')}</p></div>` : nothing}`,
+      content: (problem) =>
+        html`<p>${t('credentials.issue.why')}</p>
+          <div class="field">
+            <label for="expires">${t('credentials.expires')} <span class="faint">${t('optional')}</span></label
+            ><input
+              id="expires"
+              name="expires"
+              type="datetime-local"
+            />${problem?.of('expires_at') ? html`<p class="wrong">${problem.of('expires_at')}</p>` : nothing}
+          </div>
+          ${
+            this.list?.some((one) => one.active)
+              ? html`<div class="field">
+                  <label for="others">${t('credentials.others')}</label
+                  ><select id="others" name="others">
+                    <option value="">${t('credentials.others.keep')}</option>
+                    <option value="86400">${t('credentials.others.day')}</option>
+                    <option value="3600">${t('credentials.others.hour')}</option>
+                    <option value="0">${t('credentials.others.now')}</option>
+                  </select>
+                  <p class="hint">${t('credentials.others.hint')}</p>
+                </div>`
+              : nothing
+          }`,
       work: async (form) => {
         const [expires, others] = [`${form.get('expires')}`, form.get('others')];
-        const issued = await post(this.path, { ...(expires ? { expires_at: new Date(expires).toISOString() } : {}), ...(others ? { revoke_others_in_s: Number(others) } : {}) });
+        const issued = await post(this.path, {
+          ...(expires ? { expires_at: new Date(expires).toISOString() } : {}),
+          ...(others ? { revoke_others_in_s: Number(others) } : {}),
+        });
         await this.load();
         this.tell(issued);
       },
@@ -63,9 +93,16 @@ class DeviceCredentials extends Part {
     const host = location.hostname.replace(/^\[|\]$/g, '');
     ask({
       heading: t('credentials.secret'),
-      content: () => html`<p class="notice warn">${t('credentials.once')}</p>
-        <div class="secret"><span class="field-label">${t('credentials.username')}</span>${commandLine(username)}<span class="field-label">${t('password')}</span>${commandLine(password)}
-        <span class="field-label">${t('credentials.try')}</span>${commandLine(`mosquitto_pub -h ${host} -p 1883 -q 1 -u ${username} -P ${password} -t ${me()?.tenant}/devices/${this.uid}/telemetry -m '{"temperature":21.5}'`)}</div>`,
+      content: () =>
+        html`<p class="notice warn">${t('credentials.once')}</p>
+          <div class="secret">
+            <span class="field-label">${t('credentials.username')}</span>${commandLine(username)}<span
+              class="field-label"
+              >${t('password')}</span
+            >${commandLine(password)}
+            <span class="field-label">${t('credentials.try')}</span
+            >${commandLine(`mosquitto_pub -h ${host} -p 1883 -q 1 -u ${username} -P ${password} -t ${me()?.tenant}/devices/${this.uid}/telemetry -m '{"temperature":21.5}'`)}
+          </div>`,
     });
   }
 
@@ -86,17 +123,63 @@ class DeviceCredentials extends Part {
 
   /** @param {Credential} one */
   row(one) {
-    const kind = one.certificate ? html`${t('credentials.certificate')} <code class="small">${one.certificate.subject ?? one.certificate.sha256?.slice(0, 16)}</code>` : t('password');
-    return html`<tr><td>${kind}${one.behind ? html` <span class="pill calm">${t('credentials.gateway')}</span>` : nothing}<div class="faint small mono">${one.credential_id.slice(0, 13)}…</div></td>
-      <td>${one.active ? html`<span class="pill good"><span class="dot"></span>${t('credentials.good')}</span>` : html`<span class="pill calm"><span class="dot"></span>${one.revoked_at ? t('credentials.is_revoked') : t('credentials.is_expired')}</span>`}</td>
-      <td class="wide">${when(one.created_at)}</td><td>${ago(one.last_used_at)}</td><td class="wide">${one.expires_at ? when(one.expires_at) : html`<span class="none">${t('never')}</span>`}</td>
-      <td class="end">${one.active && this.inService && may('credentials.write') ? html`<button @click=${() => this.revoke(one)}>${t('credentials.revoke.button')}</button>` : nothing}</td></tr>`;
+    const kind = one.certificate
+      ? html`${t('credentials.certificate')}
+          <code class="small">${one.certificate.subject ?? one.certificate.sha256?.slice(0, 16)}</code>`
+      : t('password');
+    return html`<tr>
+      <td>
+        ${kind}${one.behind ? html` <span class="pill calm">${t('credentials.gateway')}</span>` : nothing}
+        <div class="faint small mono">${one.credential_id.slice(0, 13)}…</div>
+      </td>
+      <td>
+        ${one.active ? html`<span class="pill good"><span class="dot"></span>${t('credentials.good')}</span>` : html`<span class="pill calm"><span class="dot"></span>${one.revoked_at ? t('credentials.is_revoked') : t('credentials.is_expired')}</span>`}
+      </td>
+      <td class="wide">${when(one.created_at)}</td>
+      <td>${ago(one.last_used_at)}</td>
+      <td class="wide">${one.expires_at ? when(one.expires_at) : html`<span class="none">${t('never')}</span>`}</td>
+      <td class="end">
+        ${one.active && this.inService && may('credentials.write') ? html`<button @click=${() => this.revoke(one)}>${t('credentials.revoke.button')}</button>` : nothing}
+      </td>
+    </tr>`;
   }
 
   render() {
-    const issue = this.inService && may('credentials.write') ? html`<button class="primary" @click=${this.issue}>${icon('key')}${t('credentials.issue')}</button>` : nothing;
-    const body = !this.list ? (this.problem ? nothing : waiting(3)) : this.list.length === 0 ? empty(t('credentials.none'), html`<p>${t('credentials.none.next')}</p>`) : html`<div class="table-wrap" tabindex="0" role="group" aria-label=${t('table')}><table><thead><tr><th>${t('credentials.kind')}</th><th>${t('status')}</th><th class="wide">${t('credentials.issued')}</th><th>${t('account.used')}</th><th class="wide">${t('credentials.expires')}</th><th><span class="visually-hidden">${t('actions')}</span></th></tr></thead><tbody>${this.list.map((one) => this.row(one))}</tbody></table></div>`;
-    return html`${shown(this.problem)}<section class="sheet" aria-labelledby="credentials"><div class="sheet-head"><h2 id="credentials" class="grow">${t('credentials')}</h2>${issue}</div>${body}</section>`;
+    const issue =
+      this.inService && may('credentials.write')
+        ? html`<button class="primary" @click=${this.issue}>${icon('key')}${t('credentials.issue')}</button>`
+        : nothing;
+    const body = !this.list
+      ? this.problem
+        ? nothing
+        : waiting(3)
+      : this.list.length === 0
+        ? empty(t('credentials.none'), html`<p>${t('credentials.none.next')}</p>`)
+        : html`<div class="table-wrap" tabindex="0" role="group" aria-label=${t('table')}>
+            <table>
+              <thead>
+                <tr>
+                  <th>${t('credentials.kind')}</th>
+                  <th>${t('status')}</th>
+                  <th class="wide">${t('credentials.issued')}</th>
+                  <th>${t('account.used')}</th>
+                  <th class="wide">${t('credentials.expires')}</th>
+                  <th><span class="visually-hidden">${t('actions')}</span></th>
+                </tr>
+              </thead>
+              <tbody>
+                ${this.list.map((one) => this.row(one))}
+              </tbody>
+            </table>
+          </div>`;
+    return html`${shown(this.problem)}
+      <section class="sheet" aria-labelledby="credentials">
+        <div class="sheet-head">
+          <h2 id="credentials" class="grow">${t('credentials')}</h2>
+          ${issue}
+        </div>
+        ${body}
+      </section>`;
   }
 }
 customElements.define('fl-device-credentials', DeviceCredentials);

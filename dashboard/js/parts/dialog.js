@@ -9,8 +9,14 @@ import { Part, asProblem, html, nothing, shown } from './part.js';
  */
 export class Dialog extends Part {
   static properties = {
-    heading: {}, content: { attribute: false }, confirm: {}, fields: { attribute: false }, danger: { type: Boolean }, work: { attribute: false },
-    problem: { state: true }, busy: { state: true },
+    heading: {},
+    content: { attribute: false },
+    confirm: {},
+    fields: { attribute: false },
+    danger: { type: Boolean },
+    work: { attribute: false },
+    problem: { state: true },
+    busy: { state: true },
   };
 
   constructor() {
@@ -54,11 +60,18 @@ export class Dialog extends Part {
   }
 
   render() {
-    return html`<dialog class="dialog" aria-labelledby="dialog-heading" @close=${() => this.remove()} @click=${(/** @type {Event} */ event) => event.target === event.currentTarget && this.close()}>
+    return html`<dialog
+      class="dialog"
+      aria-labelledby="dialog-heading"
+      @close=${() => this.remove()}
+      @click=${(/** @type {Event} */ event) => event.target === event.currentTarget && this.close()}
+    >
       <form class="dialog-form" @submit=${this.submit}>
         <header class="dialog-head">
           <h2 id="dialog-heading">${this.heading}</h2>
-          <button type="button" class="plain square" aria-label=${t('close')} @click=${this.close}>${icon('close')}</button>
+          <button type="button" class="plain square" aria-label=${t('close')} @click=${this.close}>
+            ${icon('close')}
+          </button>
         </header>
         <div class="dialog-body">${this.content(this.problem)}${shown(this.problem, this.fields)}</div>
         <footer class="dialog-foot">

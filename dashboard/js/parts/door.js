@@ -38,13 +38,20 @@ export class Door extends Part {
   sheet({ title, sub = '', body, foot = '' }) {
     return html`<div class="door">
       <p class="door-brand"><span class="mark" aria-hidden="true"></span>fleetlog</p>
-      <div class="sheet"><h1>${title}</h1>${sub ? html`<p class="sub">${sub}</p>` : ''}${body}</div>
+      <div class="sheet">
+        <h1>${title}</h1>
+        ${sub ? html`<p class="sub">${sub}</p>` : ''}${body}
+      </div>
       ${foot ? html`<div class="door-foot">${foot}</div>` : ''}
     </div>`;
   }
 
   /** @param {unknown} fields @param {string} button */
   form(fields, button) {
-    return html`<form class="fields" @submit=${this.submit}>${shown(this.problem, ['password', 'name'])}${fields}<button class="primary" ?disabled=${this.busy}>${button}</button></form>`;
+    return html`<form class="fields" @submit=${this.submit}>
+      ${shown(this.problem, ['password', 'name'])}${fields}<button class="primary" ?disabled=${this.busy}>
+        ${button}
+      </button>
+    </form>`;
   }
 }

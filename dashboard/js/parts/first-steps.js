@@ -12,7 +12,10 @@ export function commandLine(text) {
     await navigator.clipboard?.writeText(text);
     say(t('copied'));
   };
-  return html`<div class="command-line"><code>${text}</code><button class="plain square" aria-label=${t('copy')} title=${t('copy')} @click=${copy}>${icon('copy')}</button></div>`;
+  return html`<div class="command-line">
+    <code>${text}</code
+    ><button class="plain square" aria-label=${t('copy')} title=${t('copy')} @click=${copy}>${icon('copy')}</button>
+  </div>`;
 }
 
 /** The line with which anybody is a device of this service. @param {string} [uid] */
@@ -22,5 +25,10 @@ export function publishLine(uid = 'dev-01') {
 }
 
 export function firstSteps() {
-  return empty(t('first.title'), html`<p>${t('first.how')}</p>${commandLine(publishLine())}<p>${t('first.port')}</p>`);
+  return empty(
+    t('first.title'),
+    html`<p>${t('first.how')}</p>
+      ${commandLine(publishLine())}
+      <p>${t('first.port')}</p>`,
+  );
 }

@@ -2,6 +2,7 @@
 
 import { LitElement, html, nothing } from '../../vendor/lit/index.js';
 import { Problem } from '../api.js';
+import * as connection from '../connection.js';
 import { t } from '../i18n.js';
 
 export { html, nothing };
@@ -25,6 +26,11 @@ export class Part extends LitElement {
     for (const done of this.#leaving.splice(0)) done();
   }
 
+  /** Has something done each time the service is there again: what was missed meanwhile is asked for. @param {() => unknown} work */
+  whenBack(work) {
+    this.whenGone(connection.watch(() => connection.state() === 'up' && work()));
+  }
+
   /**
    * Does something now and every `ms` milliseconds while the page is seen, one at a time, until the element goes.
    * @param {number} ms
@@ -33,9 +39,13 @@ export class Part extends LitElement {
   every(ms, work) {
     let timer = 0;
     let over = false;
+    let working = false;
     const turn = async () => {
+      if (working) return;
       clearTimeout(timer);
+      working = true;
       if (!document.hidden) await work();
+      working = false;
       if (!over) timer = window.setTimeout(turn, ms);
     };
     const seen = () => document.hidden || turn();
@@ -79,7 +89,13 @@ export function shown(problem, apart = []) {
   const said = advice(problem);
   return html`<div class="problem" role="alert">
     <p><strong>${problem.status === 0 ? t('problem.unreachable') : sentence(problem.message)}</strong></p>
-    ${fields.length ? html`<ul>${fields.map((error) => html`<li>${error.field ? html`<code>${error.field}</code> ` : nothing}${error.reason}</li>`)}</ul>` : nothing}
+    ${
+      fields.length
+        ? html`<ul>
+            ${fields.map((error) => html`<li>${error.field ? html`<code>${error.field}</code> ` : nothing}${error.reason}</li>`)}
+          </ul>`
+        : nothing
+    }
     ${said === nothing ? nothing : html`<p>${said}</p>`}
     ${problem.requestId && problem.status >= 500 ? html`<p class="faint">${t('problem.id')} <code>${problem.requestId}</code></p>` : nothing}
   </div>`;
@@ -90,7 +106,10 @@ export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) +
 
 /** A place that stays empty until its content is there. @param {number} lines */
 export function waiting(lines = 3) {
-  return html`<div class="waiting" role="status"><span class="visually-hidden">${t('loading')}</span>${Array.from({ length: lines }, () => html`<span class="bar"></span>`)}</div>`;
+  return html`<div class="waiting" role="status">
+    <span class="visually-hidden">${t('loading')}</span
+    >${Array.from({ length: lines }, () => html`<span class="bar"></span>`)}
+  </div>`;
 }
 
 /**
@@ -99,5 +118,8 @@ export function waiting(lines = 3) {
  * @param {unknown} [next]
  */
 export function empty(title, next = nothing) {
-  return html`<div class="empty"><p class="empty-title">${title}</p><div class="empty-next">${next}</div></div>`;
+  return html`<div class="empty">
+    <p class="empty-title">${title}</p>
+    <div class="empty-next">${next}</div>
+  </div>`;
 }

@@ -8,7 +8,32 @@ import { Part, html, nothing } from './part.js';
 export const LENGTH = { least: 12, most: 256 };
 
 /** What people choose, and whoever guesses tries first. */
-const COMMON = ['password', 'passwort', 'matkhau', 'admin', 'welcome', 'letmein', 'dragon', 'monkey', 'iloveyou', 'football', 'sunshine', 'princess', 'master', 'shadow', 'qwerty', 'qwertz', 'asdf', 'zxcv', 'fleetlog', 'abc123', '123456', '111111', 'secret', 'changeme'];
+const COMMON = [
+  'password',
+  'passwort',
+  'matkhau',
+  'admin',
+  'welcome',
+  'letmein',
+  'dragon',
+  'monkey',
+  'iloveyou',
+  'football',
+  'sunshine',
+  'princess',
+  'master',
+  'shadow',
+  'qwerty',
+  'qwertz',
+  'asdf',
+  'zxcv',
+  'fleetlog',
+  'abc123',
+  '123456',
+  '111111',
+  'secret',
+  'changeme',
+];
 const ROWS = ['abcdefghijklmnopqrstuvwxyz', 'qwertyuiop', 'asdfghjkl', 'zxcvbnm', '01234567890'];
 
 /** Whether two characters follow each other on a keyboard, in the alphabet or among digits. @param {string} one @param {string} other */
@@ -42,7 +67,15 @@ export function strength(password, known = []) {
 }
 
 export class PasswordField extends Part {
-  static properties = { name: {}, label: {}, fresh: { type: Boolean }, known: { attribute: false }, wrong: {}, value: { state: true }, seen: { state: true } };
+  static properties = {
+    name: {},
+    label: {},
+    fresh: { type: Boolean },
+    known: { attribute: false },
+    wrong: {},
+    value: { state: true },
+    seen: { state: true },
+  };
 
   constructor() {
     super();
@@ -60,8 +93,13 @@ export class PasswordField extends Part {
   meter() {
     const length = [...this.value].length;
     const score = strength(this.value, this.known);
-    const says = length === 0 || length < LENGTH.least ? t('password.rule', { n: LENGTH.least }) : word('password.strength', `${score}`);
-    return html`<div class="strength s${score}" aria-hidden="true"><span></span><span></span><span></span><span></span></div>
+    const says =
+      length === 0 || length < LENGTH.least
+        ? t('password.rule', { n: LENGTH.least })
+        : word('password.strength', `${score}`);
+    return html`<div class="strength s${score}" aria-hidden="true">
+        <span></span><span></span><span></span><span></span>
+      </div>
       <p class="hint" id="${this.name}-hint" aria-live="polite">${says}</p>`;
   }
 
@@ -69,13 +107,23 @@ export class PasswordField extends Part {
     return html`<div class="field">
       <label for=${this.name}>${this.label}</label>
       <div class="password">
-        <input id=${this.name} name=${this.name} type=${this.seen ? 'text' : 'password'} required maxlength=${LENGTH.most} minlength=${this.fresh ? LENGTH.least : nothing}
-          autocomplete=${this.fresh ? 'new-password' : 'current-password'} aria-invalid=${this.wrong ? 'true' : nothing} aria-describedby=${this.fresh ? `${this.name}-hint` : nothing}
-          @input=${(/** @type {InputEvent} */ event) => (this.value = /** @type {HTMLInputElement} */ (event.target).value)}>
-        <button type="button" class="plain" aria-pressed=${this.seen} @click=${() => (this.seen = !this.seen)}>${this.seen ? t('password.hide') : t('password.show')}</button>
+        <input
+          id=${this.name}
+          name=${this.name}
+          type=${this.seen ? 'text' : 'password'}
+          required
+          maxlength=${LENGTH.most}
+          minlength=${this.fresh ? LENGTH.least : nothing}
+          autocomplete=${this.fresh ? 'new-password' : 'current-password'}
+          aria-invalid=${this.wrong ? 'true' : nothing}
+          aria-describedby=${this.fresh ? `${this.name}-hint` : nothing}
+          @input=${(/** @type {InputEvent} */ event) => (this.value = /** @type {HTMLInputElement} */ (event.target).value)}
+        />
+        <button type="button" class="plain" aria-pressed=${this.seen} @click=${() => (this.seen = !this.seen)}>
+          ${this.seen ? t('password.hide') : t('password.show')}
+        </button>
       </div>
-      ${this.fresh ? this.meter() : nothing}
-      ${this.wrong ? html`<p class="wrong">${this.wrong}</p>` : nothing}
+      ${this.fresh ? this.meter() : nothing} ${this.wrong ? html`<p class="wrong">${this.wrong}</p>` : nothing}
     </div>`;
   }
 }

@@ -1,14 +1,30 @@
 // States as coloured words: the word says it, the colour helps.
 
-import { word } from '../i18n.js';
+import { t, word } from '../i18n.js';
 import { html } from './part.js';
 
 /** @type {Record<string, string>} */
 const TONES = {
-  online: 'good', acked: 'good', active: 'good', following: 'good',
-  requested: 'busy', sent: 'busy', building: 'busy', starting: 'busy', waiting: 'busy',
-  failed: 'bad', timed_out: 'warn', degraded: 'warn', paused: 'warn', late: 'warn', clock_ahead: 'warn', partial: 'warn',
+  online: 'good',
+  acked: 'good',
+  active: 'good',
+  following: 'good',
+  requested: 'busy',
+  sent: 'busy',
+  building: 'busy',
+  starting: 'busy',
+  waiting: 'busy',
+  failed: 'bad',
+  timed_out: 'warn',
+  degraded: 'warn',
+  paused: 'warn',
+  late: 'warn',
+  clock_ahead: 'warn',
+  partial: 'warn',
 };
+
+/** What is shown as it happens. */
+export const liveSign = () => html`<span class="pill good"><span class="dot"></span>${t('charts.live')}</span>`;
 
 /**
  * @param {string} kind What the state is of: `device`, `command`, `projection`, `flag`.

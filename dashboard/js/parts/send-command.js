@@ -15,10 +15,38 @@ function newKey() {
 
 /** @param {Type} type */
 function options(type) {
-  return html`<details><summary>${t('send.options')}</summary><div class="fields">
-    <div class="field"><label for="timeout">${t('send.timeout')}</label><input id="timeout" name="timeout" type="number" min="1" max="86400" placeholder=${number(30)} inputmode="numeric"><p class="hint">${t('send.timeout.hint')}</p></div>
-    <div class="field"><label for="attempts">${t('send.attempts')}</label><input id="attempts" name="attempts" type="number" min="1" max="10" placeholder=${number(3)} inputmode="numeric"><p class="hint">${t('send.attempts.hint')}</p></div>
-  </div></details>${type.name ? nothing : ''}`;
+  return html`<details>
+      <summary>${t('send.options')}</summary>
+      <div class="fields">
+        <div class="field">
+          <label for="timeout">${t('send.timeout')}</label
+          ><input
+            id="timeout"
+            name="timeout"
+            type="number"
+            min="1"
+            max="86400"
+            placeholder=${number(30)}
+            inputmode="numeric"
+          />
+          <p class="hint">${t('send.timeout.hint')}</p>
+        </div>
+        <div class="field">
+          <label for="attempts">${t('send.attempts')}</label
+          ><input
+            id="attempts"
+            name="attempts"
+            type="number"
+            min="1"
+            max="10"
+            placeholder=${number(3)}
+            inputmode="numeric"
+          />
+          <p class="hint">${t('send.attempts.hint')}</p>
+        </div>
+      </div>
+    </details>
+    ${type.name ? nothing : ''}`;
 }
 
 /**
@@ -36,13 +64,25 @@ export async function sendCommand(uid, sent) {
   const dialog = ask({
     heading: t('send.heading', { uid }),
     confirm: t('send.button'),
-    content: () => type && html`<div class="field"><label for="cmd">${t('command')}</label><select id="cmd" name="cmd" @change=${choose}>${items.map((one) => html`<option value=${one.name} ?selected=${one === type}>${one.name}</option>`)}</select>${type.description ? html`<p class="hint">${type.description}</p>` : nothing}</div>
-      ${fields(type.params)}${options(type)}`,
+    content: () =>
+      type &&
+      html`<div class="field">
+          <label for="cmd">${t('command')}</label
+          ><select id="cmd" name="cmd" @change=${choose}>
+            ${items.map((one) => html`<option value=${one.name} ?selected=${one === type}>${one.name}</option>`)}</select
+          >${type.description ? html`<p class="hint">${type.description}</p>` : nothing}
+        </div>
+        ${fields(type.params)}${options(type)}`,
     work: async (form) => {
       if (!type) return;
       const timeout = Number(form.get('timeout'));
       const attempts = Number(form.get('attempts'));
-      const body = { cmd: type.name, params: values(type.params, form), ...(timeout ? { timeout_s: timeout } : {}), ...(attempts ? { max_attempts: attempts } : {}) };
+      const body = {
+        cmd: type.name,
+        params: values(type.params, form),
+        ...(timeout ? { timeout_s: timeout } : {}),
+        ...(attempts ? { max_attempts: attempts } : {}),
+      };
       try {
         const { cmd_id: id, position } = await post(`/devices/${encodeURIComponent(uid)}/commands`, body, { key });
         say(t('send.sent', { position }));

@@ -10,13 +10,28 @@ import { metrics } from './readings.js';
 /** The longest range for which single readings are asked for, in seconds, and the most of them. */
 const RAW = { span: 3600, most: 2000, page: 1000 };
 /** The steps of windows, in seconds, and about how many a chart shows. */
-const STEPS = /** @type {const} */ ([[60, '1m'], [120, '2m'], [300, '5m'], [600, '10m'], [900, '15m'], [1800, '30m'], [3600, '1h'], [7200, '2h'], [10_800, '3h'], [21_600, '6h'], [43_200, '12h'], [86_400, '1d'], [604_800, '7d']]);
+const STEPS = /** @type {const} */ ([
+  [60, '1m'],
+  [120, '2m'],
+  [300, '5m'],
+  [600, '10m'],
+  [900, '15m'],
+  [1800, '30m'],
+  [3600, '1h'],
+  [7200, '2h'],
+  [10_800, '3h'],
+  [21_600, '6h'],
+  [43_200, '12h'],
+  [86_400, '1d'],
+  [604_800, '7d'],
+]);
 const WINDOWS = 420;
 /** A pause this many times as long as usual, and longer than this many seconds, is a gap. */
 const GAP = { times: 3, least: 4 };
 
 const READINGS = `query ($uid: String!, $from: DateTime, $to: DateTime, $first: Int, $after: String) { device(uid: $uid) {
-  telemetry(from: $from, to: $to, order: ASC, first: $first, after: $after) { totalCount pageInfo { endCursor hasNextPage } nodes { ts recordedAt position msgId flags payload } } } }`;
+  telemetry(from: $from, to: $to, order: ASC, first: $first, after: $after) { totalCount pageInfo { endCursor
+    hasNextPage } nodes { ts recordedAt position msgId flags payload } } } }`;
 
 /** @param {number} span In seconds. */
 export function stepFor(span) {
@@ -54,7 +69,10 @@ export async function rawReadings(uid, [from, to]) {
  * @returns {Promise<Reading[]>}
  */
 export async function latestReadings(uid, until, count) {
-  const { device } = await graphql('query ($uid: String!, $to: DateTime, $first: Int) { device(uid: $uid) { telemetry(to: $to, order: DESC, first: $first) { nodes { ts recordedAt position msgId flags payload } } } }', { uid, to: iso(until), first: count });
+  const { device } = await graphql(
+    'query ($uid: String!, $to: DateTime, $first: Int) { device(uid: $uid) { telemetry(to: $to, order: DESC, first: $first) { nodes { ts recordedAt position msgId flags payload } } } }',
+    { uid, to: iso(until), first: count },
+  );
   return device?.telemetry.nodes ?? [];
 }
 
@@ -69,26 +87,46 @@ export async function windows(uid, [from, to], names) {
   const [, step] = stepFor(to - from);
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const declared = names.map((_, at) => `$m${at}: String`).join(', ');
-  const fields = names.map((_, at) => `m${at}: windows(metric: $m${at}, from: $from, to: $to, step: $step, tz: $tz) { series { metric windows { start end avg min max } } }`).join('\n');
+  const fields = names
+    .map(
+      (_, at) =>
+        `m${at}: windows(metric: $m${at}, from: $from, to: $to, step: $step, tz: $tz) { series { metric windows {
+          start end avg min max } } }`,
+    )
+    .join('\n');
   if (names.length === 0) return {};
   const variables = Object.fromEntries(names.map((name, at) => [`m${at}`, name]));
-  const { device } = await graphql(`query ($uid: String!, $from: DateTime, $to: DateTime, $step: String, $tz: String, ${declared}) { device(uid: $uid) { ${fields} } }`, { uid, from: iso(from), to: iso(to), step, tz: zone, ...variables });
+  const { device } = await graphql(
+    `query ($uid: String!, $from: DateTime, $to: DateTime, $step: String, $tz: String, ${declared}) { device(uid:
+      $uid) { ${fields} } }`,
+    { uid, from: iso(from), to: iso(to), step, tz: zone, ...variables },
+  );
   return Object.fromEntries(names.map((name, at) => [name, device?.[`m${at}`].series[0]?.windows ?? []]));
 }
 
 /** The metrics that a device has had in a range. @param {string} uid @param {[number, number]} range @returns {Promise<string[]>} */
 export async function metricNames(uid, [from, to]) {
-  const { device } = await graphql('query ($uid: String!, $from: DateTime, $to: DateTime, $step: String) { device(uid: $uid) { windows(from: $from, to: $to, step: $step, points: 3) { series { metric } } } }', { uid, from: iso(from), to: iso(to), step: to - from > 86_400 ? '1d' : '1h' });
+  const { device } = await graphql(
+    'query ($uid: String!, $from: DateTime, $to: DateTime, $step: String) { device(uid: $uid) { windows(from: $from, to: $to, step: $step, points: 3) { series { metric } } } }',
+    { uid, from: iso(from), to: iso(to), step: to - from > 86_400 ? '1d' : '1h' },
+  );
   return device?.windows.series.map((/** @type {{ metric: string }} */ one) => one.metric) ?? [];
 }
 
 /** Readings as a chart of one metric. @param {Reading[]} readings @param {string} metric @param {[number, number]} range @returns {Data} */
 export function fromReadings(readings, metric, [from, to]) {
   const points = readings
-    .map((reading) => ({ at: new Date(reading.ts).getTime() / 1000, value: metrics(reading.payload)[metric], late: reading.flags.includes('late') }))
+    .map((reading) => ({
+      at: new Date(reading.ts).getTime() / 1000,
+      value: metrics(reading.payload)[metric],
+      late: reading.flags.includes('late'),
+    }))
     .filter((point) => point.value !== undefined)
     .sort((one, other) => one.at - other.at);
-  const pauses = points.slice(1).map((point, at) => point.at - (points[at]?.at ?? 0)).sort((one, other) => one - other);
+  const pauses = points
+    .slice(1)
+    .map((point, at) => point.at - (points[at]?.at ?? 0))
+    .sort((one, other) => one - other);
   const usual = pauses[Math.floor(pauses.length / 2)] ?? 0;
   const long = Math.max(usual * GAP.times, GAP.least);
   /** @type {Required<Pick<Data, 'at' | 'value' | 'late' | 'gaps'>>} */
@@ -98,7 +136,7 @@ export function fromReadings(readings, metric, [from, to]) {
     if (before && point.at - before.at > long) hole(data, before.at, point.at);
     data.at.push(point.at);
     data.value.push(point.value ?? null);
-    data.late.push(point.late ? point.value ?? null : null);
+    data.late.push(point.late ? (point.value ?? null) : null);
   });
   const [first, last] = [points[0], points.at(-1)];
   if (first && first.at - from > long) data.gaps.push([from, first.at]);

@@ -12,5 +12,7 @@ export function spark(values) {
   const x = (/** @type {number} */ at) => ((at * WIDTH) / (values.length - 1)).toFixed(2);
   const y = (/** @type {number} */ value) => (HEIGHT - 1 - (value / most) * (HEIGHT - 3)).toFixed(2);
   const line = values.map((value, at) => `${at ? 'L' : 'M'}${x(at)} ${y(value)}`).join('');
-  return html`<svg class="spark" viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" aria-hidden="true">${svg`<path class="under" d=${`${line}L${WIDTH} ${HEIGHT}L0 ${HEIGHT}Z`}></path><path d=${line}></path>`}${nothing}</svg>`;
+  return html`<svg class="spark" viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" aria-hidden="true">
+    ${svg`<path class="under" d=${`${line}L${WIDTH} ${HEIGHT}L0 ${HEIGHT}Z`}></path><path d=${line}></path>`}${nothing}
+  </svg>`;
 }
