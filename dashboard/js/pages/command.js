@@ -88,7 +88,7 @@ class CommandPage extends Part {
           <a href=${`/app/devices/${encodeURIComponent(command.deviceUid)}?tab=commands`}>${command.deviceUid}</a>
         </dd>
         <dt>${t('command.params')}</dt>
-        <dd><pre class="json">${JSON.stringify(command.params, null, 2)}</pre></dd>
+        <dd><pre class="json" tabindex="0">${JSON.stringify(command.params, null, 2)}</pre></dd>
         <dt>${t('command.by')}</dt>
         <dd>
           <a title=${command.requestedBy} href=${`/app/commands?actor=${encodeURIComponent(command.requestedBy)}`}

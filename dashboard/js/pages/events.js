@@ -6,7 +6,7 @@ import { follow } from '../live.js';
 import { icon } from '../parts/icons.js';
 import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
 import { liveSign } from '../parts/pills.js';
-import { who } from '../parts/who.js';
+import { shortName, who } from '../parts/who.js';
 import { go, query, withQuery } from '../router.js';
 import { may } from '../session.js';
 
@@ -206,14 +206,19 @@ class Events extends Part {
             ${icon(open ? 'close' : 'plus')}${key(event)}
           </button>
         </td>
-        <td title=${event.event_type}>${word('event', event.event_type)}</td>
-        <td>${to ? html`<a href=${to}>${name}</a>` : html`<span class="mono small">${name}</span>`}</td>
+        <td title=${event.event_type}>
+          ${word('event', event.event_type)}
+          <span class="small faint only-small">${when(event.recorded_at, exactly)}</span>
+        </td>
+        <td>
+          ${to ? html`<a href=${to} title=${name}>${shortName(name)}</a>` : html`<span class="mono small" title=${name}>${shortName(name)}</span>`}
+        </td>
         <td class="wide">
           ${actor ? html`<a class="small" title=${actor} href=${withQuery({ actor, after: null })}>${who(actor)}</a>` : html`<span class="none">–</span>`}
         </td>
-        <td class="end">
+        <td class="end wide">
           ${when(event.recorded_at, exactly)}
-          <div class="faint small wide">${moment(event.recorded_at).split(',')[0]}</div>
+          <div class="faint small">${moment(event.recorded_at).split(',')[0]}</div>
         </td>
       </tr>
       ${
@@ -258,9 +263,9 @@ class Events extends Part {
           : nothing
       }
       <dt>${t('events.payload')}</dt>
-      <dd><pre class="json">${JSON.stringify(event.payload, null, 2)}</pre></dd>
+      <dd><pre class="json" tabindex="0">${JSON.stringify(event.payload, null, 2)}</pre></dd>
       <dt>${t('events.metadata')}</dt>
-      <dd><pre class="json">${JSON.stringify(event.metadata, null, 2)}</pre></dd>
+      <dd><pre class="json" tabindex="0">${JSON.stringify(event.metadata, null, 2)}</pre></dd>
     </dl>`;
   }
 
@@ -275,7 +280,7 @@ class Events extends Part {
               <th>${t('events.event')}</th>
               <th>${t('events.of')}</th>
               <th class="wide">${t('events.actor')}</th>
-              <th class="end">${t('events.recorded')}</th>
+              <th class="end wide">${t('events.recorded')}</th>
             </tr>
           </thead>
           <tbody>

@@ -65,7 +65,7 @@ class Quarantine extends Part {
         <table>
           <thead>
             <tr>
-              <th>${t('quarantine.received')}</th>
+              <th class="wide">${t('quarantine.received')}</th>
               <th>${t('quarantine.reason')}</th>
               <th>${t('quarantine.message')}</th>
               <th class="end wide">${t('quarantine.bytes')}</th>
@@ -75,14 +75,15 @@ class Quarantine extends Part {
             ${this.list.map(
               (one) =>
                 html`<tr>
-                  <td>${when(one.received_at)}</td>
+                  <td class="wide">${when(one.received_at)}</td>
                   <td>
                     <span class="pill warn">${word('reason', one.reason)}</span>
                     <div class="small muted">${one.detail}</div>
+                    <div class="small faint only-small">${when(one.received_at)}</div>
                   </td>
                   <td>
                     <code class="small topic">${one.topic}</code>
-                    <pre class="json">${one.excerpt}</pre>
+                    <pre class="json" tabindex="0">${one.excerpt}</pre>
                   </td>
                   <td class="end numeric wide">${number(one.bytes)}</td>
                 </tr>`,

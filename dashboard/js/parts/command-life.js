@@ -62,7 +62,7 @@ function says(step) {
 }
 
 /** @param {unknown} value */
-const json = (value) => html`<pre class="json">${JSON.stringify(value, null, 2)}</pre>`;
+const json = (value) => html`<pre class="json" tabindex="0">${JSON.stringify(value, null, 2)}</pre>`;
 
 /** @param {Step} step @param {Step | undefined} before */
 function item(step, before) {

@@ -49,7 +49,7 @@ function row(reading, logId) {
             >${values.length ? values.slice(0, 5).map(([metric, value]) => html`<span><span class="muted">${metric}</span> <b>${number(value)}</b></span>`) : html`<code class="small">${JSON.stringify(reading.payload).slice(0, 60)}</code>`}</span
           >
         </summary>
-        <pre class="json">${JSON.stringify(reading.payload, null, 2)}</pre>
+        <pre class="json" tabindex="0">${JSON.stringify(reading.payload, null, 2)}</pre>
       </details>
     </td>
     <td>

@@ -87,7 +87,7 @@ export function fields(schema) {
       ><textarea id="params" name="params" rows="6" spellcheck="false">{}</textarea>
       <details>
         <summary class="small">${t('schema.schema')}</summary>
-        <pre class="json">${JSON.stringify(schema, null, 2)}</pre>
+        <pre class="json" tabindex="0">${JSON.stringify(schema, null, 2)}</pre>
       </details>
     </div>`;
   return Object.entries(schema.properties ?? {}).map(([name, one]) => {
