@@ -223,7 +223,7 @@ export default {
   'events.occurred': 'Happened',
   'events.of': 'Of',
   'events.open': 'Event {place}',
-  'events.payload': 'Payload, as stored',
+  'events.payload': 'Payload',
   'events.recorded': 'Recorded',
   'events.see': 'See it on the record',
   'events.stream': 'Stream: a uid or an id',

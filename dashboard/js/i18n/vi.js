@@ -223,7 +223,7 @@ export default {
   'events.occurred': 'Xảy ra',
   'events.of': 'Của',
   'events.open': 'Sự kiện {place}',
-  'events.payload': 'Nội dung, như đã lưu',
+  'events.payload': 'Nội dung',
   'events.recorded': 'Ghi lúc',
   'events.see': 'Xem trong nhật ký',
   'events.stream': 'Luồng: uid hoặc mã',
