@@ -64,7 +64,7 @@ impl HttpService for Service {
 fn failure(error: fleetlog_http_client::Error) -> HttpError {
     use fleetlog_http_client::Error;
     let kind = match error {
-        Error::Unreachable(_) => HttpErrorKind::Connect,
+        Error::Unreachable(_) | Error::NotPublic(_) => HttpErrorKind::Connect,
         Error::Lost(_) => HttpErrorKind::Interrupted,
         Error::TooSlow(_) => HttpErrorKind::Timeout,
         Error::TooLarge(_) | Error::Tls(_) => HttpErrorKind::Unknown,
