@@ -41,6 +41,9 @@ pub struct Follower {
     selection: Selection,
     /// Which log's turn it is.
     turn: usize,
+    /// Readings that were followed and left out because they are over age, if they are asked for: the first and the last.
+    over_age: Option<(Position, Position)>,
+    tells_over_age: bool,
 }
 
 struct Followed {
@@ -58,7 +61,41 @@ impl Follower {
     ) -> Self {
         instruments::FOLLOWERS.increment(1.0);
         let logs = tails.into_iter().map(|tail| Followed { reached: tail.watch(), tail }).collect();
-        Self { live, tenant, places, logs, selection, turn: 0 }
+        let (over_age, tells_over_age) = (None, false);
+        Self { live, tenant, places, logs, selection, turn: 0, over_age, tells_over_age }
+    }
+
+    /// Notes which readings are left out because they are over age, for [`Follower::take_over_age`]. They are read for it.
+    #[must_use]
+    pub fn noting_over_age(mut self) -> Self {
+        self.tells_over_age = true;
+        self
+    }
+
+    /// The first and the last of the readings that were left out since this was last called, because their tenant keeps them no
+    /// longer.
+    pub fn take_over_age(&mut self) -> Option<(Position, Position)> {
+        self.over_age.take()
+    }
+
+    /// Waits until a log has grown beyond the follower's place, for at most `patience`. Reads nothing. `true`: it has.
+    ///
+    /// A call that is dropped loses nothing.
+    pub async fn grown(&mut self, patience: Duration) -> bool {
+        let is_ahead = |log: &Followed| {
+            let place = self.places.of(log.tail.log_id).unwrap_or(0);
+            self.live.0.log.heads().log(log.tail.log_id).is_some_and(|log| log.head > place)
+        };
+        self.logs.iter().any(is_ahead) || timeout(patience, self.wait()).await.is_ok()
+    }
+
+    async fn wait(&mut self) {
+        let grown = self.logs.iter_mut().map(|log| {
+            let place = self.places.of(log.tail.log_id).unwrap_or(0);
+            Box::pin(log.reached.wait_for(move |reached| *reached > place))
+        });
+        // The tails live as long as the follower, so this ends because a log has grown.
+        let _ = select_all(grown).await;
     }
 
     /// How far the follower has come: after the last step, all that it follows up to here has been returned.
@@ -85,12 +122,7 @@ impl Follower {
                 return self.read(n, log_id, place).await;
             }
         }
-        let grown = self.logs.iter_mut().map(|log| {
-            let place = self.places.of(log.tail.log_id).unwrap_or(0);
-            Box::pin(log.reached.wait_for(move |reached| *reached > place))
-        });
-        // The tails live as long as the follower, so this ends because a log has grown.
-        let _ = timeout(patience, select_all(grown)).await;
+        let _ = timeout(patience, self.wait()).await;
         Ok(Step::Nothing)
     }
 
@@ -100,7 +132,7 @@ impl Follower {
         // A handle for each page: what one of them may read has a bound.
         let log = self.live.0.log.for_tenant(&self.tenant);
         let stream = self.stream_of_readings(log_id);
-        let since = self.shown_since();
+        let since = self.shown_since().filter(|_| !self.tells_over_age);
         let filter = Filter { aggregate_id: stream.clone(), since, ..Filter::default() };
         let start = Start { after: Some(place), descending: false };
         let page = log.events_page(log_id, start, STEP, &filter).await?;
@@ -150,7 +182,17 @@ impl Follower {
             matches!(entry.about, About::Reading(_))
                 && since.is_some_and(|since| entry.event.occurred_at < since)
         };
-        entries.retain(|entry| !is_over_age(entry) && self.selection.takes(entry));
+        let mut left_out = self.over_age;
+        entries.retain(|entry| {
+            let takes = self.selection.takes(entry);
+            let is_shown = takes && !is_over_age(entry);
+            if takes && !is_shown {
+                let position = entry.event.position;
+                left_out = Some((left_out.map_or(position, |(first, _)| first), position));
+            }
+            is_shown
+        });
+        self.over_age = left_out.filter(|_| self.tells_over_age);
         if entries.is_empty() { Step::Nothing } else { Step::Events(entries) }
     }
 }
