@@ -29,6 +29,7 @@ use fleetlog_access::mail::{Transport, transport};
 use fleetlog_api::rest;
 use fleetlog_archive::Place;
 use fleetlog_event_log::database;
+use fleetlog_http_client::Reach;
 use fleetlog_lab::bench;
 use fleetlog_mqtt::server;
 use fleetlog_tls::clients::Clients;
@@ -190,6 +191,7 @@ pub struct Serve {
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 #[command(group = clap::ArgGroup::new("over_tls").multiple(true))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Service {
     /// The address of the HTTP service.
     #[arg(long, env = "FLEETLOG_HTTP_ADDR", default_value = "127.0.0.1:8080")]
@@ -249,6 +251,10 @@ pub struct Service {
     /// `data/outbox` for `serve`.
     #[arg(long, env = "FLEETLOG_OUTBOX_DIR", value_name = "DIR")]
     pub outbox_dir: Option<PathBuf>,
+    /// Allow webhooks on this machine and in private networks, and over `http://`. Without it they are sent over `https://` to public
+    /// addresses only. Whoever may make webhooks can then reach what this machine reaches.
+    #[arg(long, env = "FLEETLOG_WEBHOOKS_ALLOW_PRIVATE")]
+    pub webhooks_allow_private: bool,
     /// Where weeks of readings go that all their tenants keep no longer: a directory, `s3://bucket/prefix` with the variables
     /// `AWS_…`, or `none` to remove them without a copy. Without it, `up` uses `archive` in its data directory, and `serve`
     /// removes nothing. Several nodes need a place that all of them reach.
@@ -314,6 +320,11 @@ impl Service {
     /// The witnesses. Says what is wrong before anything is made.
     fn witnesses(&self) -> anyhow::Result<Vec<Address>> {
         witnesses::read(&self.witnesses).context("--witness or FLEETLOG_WITNESSES")
+    }
+
+    fn webhooks(&self) -> fleetlog_webhooks::Options {
+        let reach = if self.webhooks_allow_private { Reach::anybody() } else { Reach::public() };
+        fleetlog_webhooks::Options { reach, ..fleetlog_webhooks::Options::default() }
     }
 
     fn secret(&self) -> anyhow::Result<Option<access::Secret>> {
@@ -457,6 +468,7 @@ fn service_options(
         secret: args.secret()?,
         access: access::Settings { public_url: args.public_url.clone() },
         mail,
+        webhooks: args.webhooks(),
         audit_dir: args.audit_dir.clone(),
         witnesses: args.witnesses()?,
         archive: args.archive.clone(),

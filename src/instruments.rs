@@ -3,7 +3,7 @@
 use fleetlog_event_log::instrument::Instrument;
 
 /// A crate's instruments, under what they are about, in the order in which data flows.
-pub const AREAS: [(&str, &[Instrument]); 8] = [
+pub const AREAS: [(&str, &[Instrument]); 9] = [
     ("MQTT", fleetlog_mqtt::instruments::INSTRUMENTS),
     ("Ingest and commands", fleetlog_engine::instruments::INSTRUMENTS),
     ("Proof", fleetlog_proof::instruments::INSTRUMENTS),
@@ -11,6 +11,7 @@ pub const AREAS: [(&str, &[Instrument]); 8] = [
     ("Archive", fleetlog_archive::instruments::INSTRUMENTS),
     ("Access", fleetlog_access::instruments::INSTRUMENTS),
     ("Live", fleetlog_live::instruments::INSTRUMENTS),
+    ("Webhooks", fleetlog_webhooks::instruments::INSTRUMENTS),
     ("HTTP", fleetlog_api::instruments::INSTRUMENTS),
 ];
 

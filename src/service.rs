@@ -33,6 +33,7 @@ use fleetlog_projections::Projections;
 use fleetlog_proof::{Custody, Sequencer, custody};
 use fleetlog_tls::Certificate;
 use fleetlog_tls::clients::Clients;
+use fleetlog_webhooks::{Deliverer, Webhooks};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -62,6 +63,8 @@ pub struct Options {
     pub access: access::Settings,
     /// How mails are sent.
     pub mail: mail::Transport,
+    /// Settings of webhooks.
+    pub webhooks: fleetlog_webhooks::Options,
     /// The folder of the key that signs the logs' checkpoints. Without it nothing is signed.
     pub audit_dir: Option<PathBuf>,
     /// Who is given the logs' checkpoints.
@@ -161,6 +164,9 @@ pub enum Error {
     /// Nothing can be sent to a witness.
     #[error("failed to send to a witness: {0}")]
     Witness(#[from] witnesses::Error),
+    /// Webhooks cannot be asked.
+    #[error("failed to prepare for webhooks: {0}")]
+    Webhooks(#[from] fleetlog_http_client::Error),
     /// Ingest failed.
     #[error("failed to {0}")]
     Ingest(#[from] ingest::Error),
@@ -249,7 +255,7 @@ impl Service {
         let log = EventLog::open(options.database).await?;
         log.read_archives(Arc::new(Copies::new(options.archive.clone())));
         let (email, password) = (options.admin_email, options.admin_password);
-        let first = access::first_start(&log, email, password, options.secret).await?;
+        let first = access::first_start(&log, email, password, options.secret.clone()).await?;
         let socket = listen(options.http)?;
         let address = socket.local_addr().map_err(|error| Error::Http(options.http, error))?;
         let mut listeners = vec![http::Listener::from(socket)];
@@ -307,10 +313,15 @@ impl Service {
         starter_types::give_to_all(&log).await?;
         let dispatcher = Dispatcher::new(log.clone(), outlet);
         middle.run("the dispatcher", async move |stop| dispatcher.run(stop).await);
+        let live = Live::new(log.clone(), edges.stop.clone());
+        let webhooks = Webhooks::new(log.clone(), live.clone(), options.secret, options.webhooks)?;
+        let deliverer = Deliverer::new(&webhooks);
+        middle.run("the delivery to webhooks", async move |stop| deliverer.run(stop).await);
         let app = fleetlog_api::App::new(Parts {
             log: log.clone(),
             projections: projections.clone(),
-            live: Live::new(log.clone(), edges.stop.clone()),
+            live,
+            webhooks,
             access,
             devices,
             metrics: options.metrics,

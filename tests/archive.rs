@@ -53,7 +53,12 @@ fn week(weeks: i64) -> DateTime<Utc> {
 }
 
 /// Stores readings in a log as the database's owner: `count` in each of some weeks, and one now.
-async fn store(owner: &mut PgConnection, log_id: LogId, weeks: impl IntoIterator<Item = i64>, count: i64) {
+pub(crate) async fn store(
+    owner: &mut PgConnection,
+    log_id: LogId,
+    weeks: impl IntoIterator<Item = i64>,
+    count: i64,
+) {
     for ago in weeks {
         sqlx::query("SELECT telemetry_events_make_partitions($1, $1)")
             .bind(week(ago))
@@ -81,7 +86,7 @@ async fn store(owner: &mut PgConnection, log_id: LogId, weeks: impl IntoIterator
     }
 }
 
-async fn keep(owner: &mut PgConnection, tenant: &str, days: Option<i32>) {
+pub(crate) async fn keep(owner: &mut PgConnection, tenant: &str, days: Option<i32>) {
     let keep =
         sqlx::query("UPDATE tenants SET retention_days = $2 WHERE tenant = $1").bind(tenant).bind(days);
     keep.execute(owner).await.expect("kept");

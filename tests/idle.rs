@@ -67,6 +67,7 @@ async fn an_idle_service_with_a_thousand_tenants_asks_the_database_fewer_than_fi
         secret: None,
         access: fleetlog_access::Settings::default(),
         mail: Transport::Files(outbox.path().to_owned()),
+        webhooks: fleetlog_webhooks::Options::default(),
         audit_dir: Some(outbox.path().join("audit")),
         metrics: rest::metrics::recorder(fleetlog::instruments::all()).expect("a recorder").handle(),
         witnesses: vec![],

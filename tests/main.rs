@@ -41,3 +41,4 @@ mod takeover;
 mod tenants;
 mod tls;
 mod walls;
+mod webhooks;

@@ -161,6 +161,46 @@ acts! {
         },
     }
 
+    /// A webhook, to which events are sent. Stream `tenant/<webhook id>`.
+    Webhook as "Webhook" {
+        /// The webhook exists from this event on.
+        WebhookCreated {
+            /// Where it is: scheme, host and port. The path may hold a secret, and is not here.
+            origin: String,
+            /// Which events are sent to it.
+            follow: serde_json::Value,
+            /// The position of each log after which it begins.
+            after: String,
+        },
+        /// The webhook is as this event says from here on. What is absent stays as it was.
+        WebhookChanged {
+            /// Where it is: scheme, host and port, if its address changed.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            origin: Option<String>,
+            /// Which events are sent to it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            follow: Option<serde_json::Value>,
+        },
+        /// Nothing is sent to the webhook until it is resumed.
+        WebhookPaused {},
+        /// The webhook is sent what came since it was paused or suspended.
+        WebhookResumed {},
+        /// The webhook took nothing for too long, or wants no more. Its place is kept.
+        WebhookSuspended {
+            /// Why, for people.
+            reason: String,
+        },
+        /// The webhook has a new secret. The one before is good for a day more.
+        WebhookSecretRotated {},
+        /// The webhook is sent again what came after an earlier position.
+        WebhookReplayed {
+            /// The position of each log after which it begins again.
+            after: String,
+        },
+        /// The webhook no longer exists.
+        WebhookRemoved {},
+    }
+
     /// A refusal. Stream `tenant/<id>`, one for each event.
     Denial as "Denial" {
         /// Logins named accounts that do not exist. The event does not keep the accounts' names.
@@ -423,5 +463,32 @@ mod tests {
                 differences: Some(0),
             },
         );
+    }
+
+    #[test]
+    fn the_stored_form_of_every_act_on_a_webhook_stays_readable() {
+        let follow = serde_json::json!({ "device": ["dev-01"] });
+        stored(
+            r#"{"WebhookCreated":{"origin":"https://erp.example:8443","follow":{"device":["dev-01"]},"after":"1:42,2:977"}}"#,
+            &Webhook::WebhookCreated {
+                origin: "https://erp.example:8443".into(),
+                follow: follow.clone(),
+                after: "1:42,2:977".into(),
+            },
+        );
+        stored(r#"{"WebhookChanged":{}}"#, &Webhook::WebhookChanged { origin: None, follow: None });
+        stored(
+            r#"{"WebhookChanged":{"origin":"https://erp.example","follow":{"device":["dev-01"]}}}"#,
+            &Webhook::WebhookChanged { origin: Some("https://erp.example".into()), follow: Some(follow) },
+        );
+        stored(r#"{"WebhookPaused":{}}"#, &Webhook::WebhookPaused {});
+        stored(r#"{"WebhookResumed":{}}"#, &Webhook::WebhookResumed {});
+        stored(
+            r#"{"WebhookSuspended":{"reason":"it took nothing for 72 h"}}"#,
+            &Webhook::WebhookSuspended { reason: "it took nothing for 72 h".into() },
+        );
+        stored(r#"{"WebhookSecretRotated":{}}"#, &Webhook::WebhookSecretRotated {});
+        stored(r#"{"WebhookReplayed":{"after":"2:9"}}"#, &Webhook::WebhookReplayed { after: "2:9".into() });
+        stored(r#"{"WebhookRemoved":{}}"#, &Webhook::WebhookRemoved {});
     }
 }

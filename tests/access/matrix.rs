@@ -132,7 +132,8 @@ impl<'k> Caller<'k> {
 struct Cast(BTreeMap<&'static str, String>);
 
 impl Cast {
-    const KINDS: [&str; 8] = ["device", "command", "batch", "type", "policy", "key", "user", "credential"];
+    const KINDS: [&str; 9] =
+        ["device", "command", "batch", "type", "policy", "key", "user", "credential", "webhook"];
 
     /// What a text names, made anew.
     async fn for_text(api: &Api, text: &str, whose: Whose) -> Self {
@@ -189,9 +190,10 @@ fn with_kinds(path: &str) -> String {
             (true, "policies") => "{policy}",
             (true, "api-keys") => "{key}",
             (true, "users") => "{user}",
+            (true, "webhooks") => "{webhook}",
             (true, "tenants") => things::OURS,
-            // Nobody's: a caller's own is in the tests of sessions.
-            (true, "sessions") => "00000000-0000-7000-8000-000000000000",
+            // Nobody's: a caller's own is in the tests of sessions, and of webhooks.
+            (true, "sessions" | "deliveries") => "00000000-0000-7000-8000-000000000000",
             (true, "tiers") => "premium",
             (true, "projections") => "devices",
             (true, "audit" | "events") => "{log}",

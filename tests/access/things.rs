@@ -78,7 +78,7 @@ pub(super) async fn tenants() -> Api {
             .define_type(&log, &name, definition, Metadata::by(Actor::Fleetlog))
             .await
             .expect("defined");
-        for kind in ["device", "command", "batch", "type", "policy", "key", "user", "credential"] {
+        for kind in ["device", "command", "batch", "type", "policy", "key", "user", "credential", "webhook"] {
             make(&api, kind, whose).await;
         }
         let text = whose.prefix();
@@ -114,7 +114,7 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
     let name = format!("{text}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let Some(tenant) = whose.tenant() else {
         return match kind {
-            "command" | "batch" | "key" | "user" => Uuid::now_v7().to_string(),
+            "command" | "batch" | "key" | "user" | "webhook" => Uuid::now_v7().to_string(),
             "credential" => format!("{name}/credentials/{}", Uuid::now_v7()),
             _ => name,
         };
@@ -199,8 +199,21 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
             let issued = answer(issue.json(&json!({}))).await.json();
             format!("{uid}/credentials/{}", issued["credential_id"].as_str().expect("issued"))
         }
+        "webhook" => webhook(api, &tenant, text).await,
         other => panic!("nobody knows how to make a {other}"),
     }
+}
+
+/// A new webhook of a tenant, in place of the one before: a tenant has few of them.
+async fn webhook(api: &Api, tenant: &Tenant, text: &str) -> String {
+    let remove = sqlx::query("DELETE FROM webhooks WHERE tenant = $1").bind(tenant.as_str());
+    remove.execute(&mut api.database.owner().await).await.expect("removed");
+    // Nobody is there.
+    let url = format!("http://127.0.0.1:9/{text}");
+    let body = json!({"url": url, "description": text, "follow": {"log": "telemetry"}});
+    let create = api.request(Method::POST, "/webhooks");
+    let created = answer(create.bearer_auth(api.token(tenant.as_str(), Role::Admin)).json(&body)).await;
+    created.json()["webhook_id"].as_str().expect("created").to_owned()
 }
 
 /// The control log of whoever that is; for nobody, the number of none.

@@ -24,6 +24,9 @@ const WANTS_A_SECRET: [&str; 8] = [
     "verify_address",
 ];
 
+/// A delivery to the fleet's webhook.
+const DELIVERY: &str = "00000000-0000-7000-8000-000000000000";
+
 /// A running API with one of everything, and the document.
 struct Fleet {
     api: Api,
@@ -61,6 +64,18 @@ impl Fleet {
         api.catch_up().await;
         api.prove().await;
         sign_the_example(&api).await;
+        // Nobody is there.
+        let webhook = post("/webhooks", json!({"url": "http://127.0.0.1:9/"})).await;
+        sqlx::query(
+            "INSERT INTO webhook_deliveries
+                 (delivery_id, webhook_id, tenant, revision, log_id, after_position, last_position)
+             SELECT $1::uuid, webhook_id, tenant, revision, $2, 0, 1 FROM webhooks",
+        )
+        .bind(DELIVERY)
+        .bind(api.log_of("t0", Lane::Control).0)
+        .execute(&mut api.database.owner().await)
+        .await
+        .expect("a delivery");
         let open = api.send(Method::PATCH, "/tenant", json!({"registration": "open"})).await;
         assert_eq!(open.status, StatusCode::OK, "{}", open.text);
         let viewer = user_id("t0", Role::Viewer).to_string();
@@ -83,6 +98,7 @@ impl Fleet {
             ("/auth/sessions/{id}", session.to_string()),
             ("/policies/{name}", "mine".to_owned()),
             ("/command-types/{name}", "ping".to_owned()),
+            ("/webhooks/{id}", id_of(&webhook, "webhook_id")),
             ("/tiers/{tier}", "mine".to_owned()),
             ("/tenants/{tenant}", "t1".to_owned()),
             ("/projections/{projection}", "devices".to_owned()),
@@ -97,6 +113,7 @@ impl Fleet {
         let log = self.api.log_of("t0", Lane::Control).to_string();
         let path = operation.path.replace("{uid}", "dev-01").replace("{log}", &log);
         let path = path.replace("{position}", "1").replace("{tile}", "0/000.p/1");
+        let path = path.replace("{delivery_id}", DELIVERY);
         ["{id}", "{name}", "{tier}", "{tenant}", "{projection}"]
             .into_iter()
             .fold(path, |path, part| path.replace(part, name))

@@ -18,10 +18,12 @@ use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_event_log::control::{Actor, ExecuteError, Metadata};
 use fleetlog_event_log::telemetry::Outcome;
 use fleetlog_event_log::{EventLog, Lane, Log, LogId};
+use fleetlog_http_client::Reach;
 use fleetlog_live::Live;
 use fleetlog_mqtt::server::{Client, Full};
 use fleetlog_projections::{Handle, Options, Projections};
 use fleetlog_proof::{Custody, Sequencer, read};
+use fleetlog_webhooks::Webhooks;
 use metrics_exporter_prometheus::PrometheusRecorder;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
@@ -80,17 +82,26 @@ impl Api {
 
     /// Starts the API with changed settings.
     pub(crate) async fn start_with(settings: Settings) -> Self {
-        let api = Self::on(Arc::new(Database::fresh().await), settings).await;
+        Self::start_on(settings, private_webhooks()).await
+    }
+
+    /// Starts the API with changed settings of webhooks. They are sent by whoever runs a [`Deliverer`](fleetlog_webhooks::Deliverer).
+    pub(crate) async fn start_with_webhooks(webhooks: fleetlog_webhooks::Options) -> Self {
+        Self::start_on(Settings::default(), webhooks).await
+    }
+
+    async fn start_on(settings: Settings, webhooks: fleetlog_webhooks::Options) -> Self {
+        let api = Self::on(Arc::new(Database::fresh().await), settings, webhooks).await;
         add_users(&api.database, "t0").await;
         api
     }
 
     /// Starts one more node on the same database.
     pub(crate) async fn another_node(&self) -> Self {
-        Self::on(Arc::clone(&self.database), Settings::default()).await
+        Self::on(Arc::clone(&self.database), Settings::default(), private_webhooks()).await
     }
 
-    async fn on(database: Arc<Database>, settings: Settings) -> Self {
+    async fn on(database: Arc<Database>, settings: Settings, webhooks: fleetlog_webhooks::Options) -> Self {
         let log = database.event_log().await;
         let FirstStart { keys, .. } =
             first_start(&log, None, Some(PASSWORD.to_owned()), None).await.expect("a first start");
@@ -106,10 +117,12 @@ impl Api {
         let metrics = recorder.handle();
         let stop = CancellationToken::new();
         let live = Live::new(log.clone(), stop.child_token());
+        let webhooks = Webhooks::new(log.clone(), live.clone(), None, webhooks).expect("a client");
         let parts = Parts {
             log: log.clone(),
             projections: handle.clone(),
             live,
+            webhooks,
             access,
             devices,
             metrics,
@@ -310,6 +323,11 @@ impl Api {
     pub(crate) async fn catch_up(&self) {
         self.projections.catch_up(Duration::from_secs(20)).await.expect("caught up");
     }
+}
+
+/// Webhooks on this machine, as in every test.
+fn private_webhooks() -> fleetlog_webhooks::Options {
+    fleetlog_webhooks::Options { reach: Reach::anybody(), ..fleetlog_webhooks::Options::default() }
 }
 
 /// The id of a tenant's user of a role, and of that user's session.

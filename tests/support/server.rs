@@ -58,6 +58,19 @@ impl Server {
         Self::start(command, http, mqtt).await
     }
 
+    /// Starts `fleetlog up` so that it kills itself with `kill -9` when the code passes a crash point.
+    pub(crate) async fn up_until_killed(data_dir: &Path, point: &str, arguments: &[&str]) -> Self {
+        let (http, mqtt) = (free_port(), free_port());
+        let mut command = binary("up", http);
+        command
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args(["--mqtt", &format!("127.0.0.1:{mqtt}")])
+            .args(arguments);
+        command.env("CRASH_AT", point);
+        Self::start(command, http, mqtt).await
+    }
+
     /// Starts `fleetlog up` with its announcement and its log going somewhere else.
     pub(crate) async fn up_writing_to(data_dir: &Path, out: Stdio, log: Stdio) -> Self {
         let (http, mqtt) = (free_port(), free_port());

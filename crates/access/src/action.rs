@@ -134,6 +134,10 @@ actions! {
     MetricsRead = "metrics.read",
     /// Follow what happens; each event then asks for the action that reads it.
     StreamsFollow = "streams.follow",
+    /// See the tenant's webhooks and what was sent to them.
+    WebhooksRead = "webhooks.read",
+    /// Decide to whom the tenant's events are sent, and send them again.
+    WebhooksWrite = "webhooks.write",
     /// Ask the `GraphQL` endpoint; each of its fields then asks for its own action.
     GraphqlQuery = "graphql.query",
 }

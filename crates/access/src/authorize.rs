@@ -143,6 +143,8 @@ mod tests {
         projections.write: admin analyst
         metrics.read: admin operator
         streams.follow: admin operator analyst auditor viewer
+        webhooks.read: admin auditor
+        webhooks.write: admin
         graphql.query: admin operator analyst auditor viewer
         ");
     }

@@ -1,4 +1,5 @@
-//! The operator's secret, and what is sealed with it: whoever gets hold of the database alone can sign nothing.
+//! The operator's secret, and what is sealed with it, the keys that sign: whoever gets hold of the database alone can sign
+//! nothing.
 //!
 //! AES-256-GCM under a key derived from the secret with HKDF-SHA256; what is sealed is bound to its name.
 
@@ -48,7 +49,7 @@ impl std::fmt::Debug for Secret {
 
 impl Secret {
     /// Seals what has a name.
-    pub(super) fn seal(&self, name: &str, plain: &[u8]) -> Result<Vec<u8>, Error> {
+    pub fn seal(&self, name: &str, plain: &[u8]) -> Result<Vec<u8>, Error> {
         let mut sealed = plain.to_vec();
         let nonce = self.0.seal_in_place_append_tag(Aad::from(name), &mut sealed).map_err(|_| failed())?;
         Ok([&[SEALED], nonce.as_ref().as_slice(), &sealed].concat())
@@ -65,13 +66,14 @@ impl Secret {
     }
 }
 
-/// Whether something is sealed.
-pub(super) fn is_sealed(stored: &[u8]) -> bool {
+/// Whether something is sealed. What is not must not begin with the byte 1.
+#[must_use]
+pub fn is_sealed(stored: &[u8]) -> bool {
     stored.first() == Some(&SEALED)
 }
 
 /// What is stored under a name, opened if it is sealed.
-pub(super) fn open(secret: Option<&Secret>, name: &str, stored: Vec<u8>) -> Result<Vec<u8>, Error> {
+pub fn open(secret: Option<&Secret>, name: &str, stored: Vec<u8>) -> Result<Vec<u8>, Error> {
     match secret {
         _ if !is_sealed(&stored) => Ok(stored),
         Some(secret) => secret.open(name, &stored),
@@ -88,7 +90,7 @@ fn failed() -> Error {
 }
 
 fn crypto(reason: &str) -> Error {
-    Error::Crypto { what: "signing key", reason: reason.to_owned() }
+    Error::Crypto { what: "key", reason: reason.to_owned() }
 }
 
 #[cfg(test)]

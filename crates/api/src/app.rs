@@ -13,6 +13,7 @@ use fleetlog_event_log::EventLog;
 use fleetlog_event_log::health::Health;
 use fleetlog_live::Live;
 use fleetlog_projections::devices::Rule;
+use fleetlog_webhooks::Webhooks;
 use http::HeaderValue;
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -48,6 +49,8 @@ pub struct State {
     pub projections: fleetlog_projections::Handle,
     /// The logs, for those who follow them.
     pub live: Live,
+    /// The webhooks of all tenants; each call names one tenant's log.
+    pub webhooks: Webhooks,
     /// Users, sessions and API keys: finds out who is calling.
     pub access: Access,
     /// The credentials that devices log in with.
@@ -110,6 +113,8 @@ pub struct Parts {
     pub projections: fleetlog_projections::Handle,
     /// The logs, for those who follow them.
     pub live: Live,
+    /// Webhooks.
+    pub webhooks: Webhooks,
     /// Users, sessions and API keys.
     pub access: Access,
     /// The credentials that devices log in with.
@@ -126,7 +131,7 @@ impl App {
     /// Puts together the state that handlers share.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { log, projections, live, access, devices, metrics, broker, settings } = parts;
+        let Parts { log, projections, live, webhooks, access, devices, metrics, broker, settings } = parts;
         let graphql = Schemas::new(settings.introspection);
         let commands = Commands::default();
         let (health, log) = (log.health().clone(), log.into());
@@ -136,6 +141,7 @@ impl App {
             commands,
             projections,
             live,
+            webhooks,
             access,
             devices,
             shares,

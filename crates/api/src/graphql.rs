@@ -6,7 +6,8 @@
 //! - `cost`: limits on a question's size, checked before the library walks it
 //! - `price`: what a question costs, and the most that it may cost
 //! - `query`, `mutation`: the reads and the writes
-//! - `device`, `command`, `telemetry`, `windows`, `event`, `log`, `audit`, `projection`: the types of the answers
+//! - `device`, `command`, `telemetry`, `windows`, `event`, `log`, `audit`, `projection`, `webhook`: the types of the
+//!   answers
 //! - `subscription`: what can be followed
 //! - `followed`: a subscription that is under way, whichever way its messages go
 //! - `sse`, `websocket`: the two ways, each by the protocol that clients have for it
@@ -41,6 +42,7 @@ mod scalars;
 mod sse;
 mod subscription;
 mod telemetry;
+mod webhook;
 mod websocket;
 mod windows;
 

@@ -15,7 +15,7 @@
 //!   logging in, users, and the keys of programs
 //! - [`devices`], [`credentials`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`], [`windows`],
 //!   [`logs`], [`events`], [`streams`], [`sockets`], [`audit`], [`proofs`], [`quarantine`], [`projections`], [`rebuilds`], [`policies`], [`tenants`],
-//!   [`tiers`], [`health`], [`metrics`]: the resources, each with its own `router()`
+//!   [`tiers`], [`mod@webhooks`], [`health`], [`metrics`]: the resources, each with its own `router()`
 //! - [`wire`]: types of the crates below, as REST writes and reads them
 //! - [`websocket`]: opens WebSockets for MQTT, and hands them over
 //! - [`brokers`]: answers an external broker's questions about its clients
@@ -71,6 +71,7 @@ pub mod telemetry;
 pub mod tenants;
 pub mod tiers;
 pub mod users;
+pub mod webhooks;
 pub mod websocket;
 pub mod windows;
 mod wire;
@@ -155,5 +156,6 @@ fn api() -> OpenApiRouter<App> {
         .merge(policies::router())
         .merge(tenants::router())
         .merge(tiers::router())
+        .merge(webhooks::router())
         .merge(graphql::router())
 }

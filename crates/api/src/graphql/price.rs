@@ -100,7 +100,9 @@ impl<'q> Prices<'q> {
             (_, "commands" | "telemetry") => QUERY + parts(page()),
             (_, "nodes" | "edges") => within.items.saturating_mul(parts(1).saturating_add(1)),
             (_, "totalCount") => COUNT,
-            (_, "archived") | (None, "device" | "command" | "projections" | "rebuild") => QUERY + parts(1),
+            (_, "archived") | (None, "device" | "command" | "projections" | "rebuild" | "webhooks") => {
+                QUERY + parts(1)
+            }
             // Of a proof: the checkpoint and the tiles. Of all logs: the trees and the checkpoints.
             (_, "proof") | (None, "audit") => 2 * QUERY + parts(1),
             (None, "logs") => IN_MEMORY + parts(1),

@@ -19,6 +19,7 @@ use super::price::DEFAULT_FIRST;
 use super::projection::Projection;
 use super::rebuild::Rebuild;
 use super::scalars::Long;
+use super::webhook::Webhook;
 use crate::door::guard;
 use crate::resource::{Resource, uuid};
 use crate::rest::as_of::Snapshot;
@@ -173,6 +174,14 @@ impl Query {
         asker.may(Action::ProjectionsRead)?;
         let statuses = projections::of(&asker.door.app, &asker.caller(), asker.log()).await?;
         Ok(statuses.into_iter().map(Projection).collect())
+    }
+
+    /// Lists the tenant's webhooks, newest first, each with how far it has come.
+    async fn webhooks(&self, context: &Context<'_>) -> Result<Vec<Webhook>> {
+        let asker = context.data::<Asker>()?;
+        asker.may(Action::WebhooksRead)?;
+        let webhooks = fleetlog_webhooks::store::list(asker.log()).await.map_err(Error::from)?;
+        Ok(webhooks.into_iter().map(Webhook).collect())
     }
 
     /// The last rebuild or rollback of a projection, for the people of the platform's tenant. Null if there has been none.

@@ -10,6 +10,7 @@
 //! - `log`: the log
 //! - `projections`: the read models
 //! - `proof`: the proof of the log
+//! - `webhooks`: webhooks
 
 mod access;
 mod commands;
@@ -17,6 +18,7 @@ mod devices;
 mod log;
 mod projections;
 mod proof;
+mod webhooks;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -13,6 +13,7 @@ mod sessions;
 mod tenants;
 mod tiers;
 mod users;
+mod webhooks;
 mod windows;
 
 pub(super) use api_keys::ApiKey;
@@ -27,4 +28,5 @@ pub(super) use sessions::Session;
 pub(super) use tenants::{RegistrationMode, Tenant};
 pub(super) use tiers::{IngestLimits, RateLimit, Tier};
 pub(super) use users::{Me, Role, User, UserStatus};
+pub(super) use webhooks::{Webhook, WebhookDelivery, WebhookFollow};
 pub(super) use windows::{ChangedWindow, Window};

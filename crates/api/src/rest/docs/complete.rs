@@ -14,7 +14,7 @@ use crate::rest::cookies;
 use crate::rest::problem::CONTENT_TYPE;
 
 /// The groups of operations.
-const TAGS: [(&str, &str); 16] = [
+const TAGS: [(&str, &str); 17] = [
     ("api-keys", "Keys with which programs call the API without a login."),
     ("audit", "Proof that no event was changed, removed, added or moved, for those who trust nobody."),
     ("auth", "Logging in and out, sessions, and the caller's own account."),
@@ -31,6 +31,10 @@ const TAGS: [(&str, &str); 16] = [
     ("telemetry", "Readings of devices, and statistics of them by windows of time."),
     ("tenant", "The caller's own tenant and its settings."),
     ("users", "The tenant's users. `/users/me` is the caller's own account."),
+    (
+        "webhooks",
+        "Services of the tenant's own to which its events are sent: at least once, in order, signed.",
+    ),
 ];
 
 /// The paths that have no rate limit.
