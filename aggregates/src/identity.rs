@@ -1,5 +1,5 @@
-//! The names of tenants and devices, which make up every topic, path and stream id, and of command types and
-//! policies.
+//! The names of tenants and devices, which make up every topic, path and stream id, and of command types, policies and
+//! alarm rules.
 
 use std::fmt;
 
@@ -104,6 +104,11 @@ name! {
 name! {
     /// A policy's name within its tenant.
     PolicyName, "policy"
+}
+
+name! {
+    /// An alarm rule's name within its tenant.
+    RuleName, "alarm rule"
 }
 
 /// The id of a device's streams: `tenant/uid`, the same in both lanes.

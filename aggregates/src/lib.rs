@@ -15,10 +15,14 @@
 //! - [`command_ack`]: from a device's acknowledgement to its answer
 //! - [`json_text`]: JSON as its text
 //! - [`command_batch`]: the `CommandBatch` aggregate: one command for many devices
+//! - [`alarm_rule`]: the `AlarmRule` aggregate, and what its condition makes of readings, commands and time
+//! - [`alarm`]: the `Alarm` aggregate: one alarm, from the event that raised it to the one that cleared it
 //! - [`acts`]: what people and administrators do, as audit events
 //! - [`mod@words`]: enums whose cases are stored and sent as words
 
 pub mod acts;
+pub mod alarm;
+pub mod alarm_rule;
 pub mod command;
 pub mod command_ack;
 pub mod command_batch;
