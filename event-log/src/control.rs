@@ -247,7 +247,7 @@ impl<A: Aggregate> Record<A> {
         Ok(record)
     }
 
-    fn add(&mut self, event: A::Event) {
+    pub(crate) fn add(&mut self, event: A::Event) {
         self.aggregate.apply(event);
         self.events += 1;
     }

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::database::parsed;
 use crate::notices::{self, Notices};
-use crate::{Lane, Log, LogId, Position, Result};
+use crate::{EventLog, Lane, Log, LogId, Position, Result};
 
 /// The notification channel that says "some head has moved".
 const CHANNEL: &str = "fleetlog_heads";
@@ -157,6 +157,16 @@ impl Heads {
                 return Ok(());
             }
         }
+    }
+}
+
+impl EventLog {
+    /// The heads of some logs, read now, once every append to them that has taken its positions by now has ended. So whatever
+    /// was stored before this was called is at these heads or before.
+    pub async fn heads_after_appends(&self, logs: &[LogId]) -> Result<HashMap<LogId, Position>> {
+        let rows =
+            sqlx::query_as("SELECT log_id, head FROM logs WHERE log_id = ANY($1) ORDER BY log_id FOR SHARE");
+        Ok(rows.bind(logs).fetch_all(self.pool()).await?.into_iter().collect())
     }
 }
 

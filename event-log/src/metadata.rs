@@ -60,6 +60,8 @@ pub enum Actor {
     Ingest,
     /// The dispatcher: `dispatcher`.
     Dispatcher,
+    /// The evaluator of alarm rules: `alarms`.
+    Alarms,
     /// The service itself: `fleetlog`.
     Fleetlog,
     /// A command line on the service's machine: `cli`.
@@ -78,6 +80,7 @@ impl fmt::Display for Actor {
             Self::Device(uid) => write!(f, "device:{uid}"),
             Self::Ingest => f.write_str("ingest"),
             Self::Dispatcher => f.write_str("dispatcher"),
+            Self::Alarms => f.write_str("alarms"),
             Self::Fleetlog => f.write_str("fleetlog"),
             Self::Console => f.write_str("cli"),
             Self::Nobody => f.write_str("nobody"),
@@ -93,6 +96,7 @@ impl From<&str> for Actor {
         match text {
             "ingest" => Self::Ingest,
             "dispatcher" => Self::Dispatcher,
+            "alarms" => Self::Alarms,
             "fleetlog" => Self::Fleetlog,
             "cli" => Self::Console,
             "nobody" => Self::Nobody,
@@ -143,6 +147,7 @@ mod tests {
             (Actor::Device("dev-01".parse().expect("a uid")), "device:dev-01"),
             (Actor::Ingest, "ingest"),
             (Actor::Dispatcher, "dispatcher"),
+            (Actor::Alarms, "alarms"),
             (Actor::Fleetlog, "fleetlog"),
             (Actor::Console, "cli"),
             (Actor::Nobody, "nobody"),

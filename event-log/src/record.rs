@@ -2,6 +2,10 @@
 //!
 //! Users, sessions, policies and credentials are ordinary rows, because an immutable log is no place for secrets or
 //! erasable personal data. The log still records every change to them.
+//!
+//! - `decisions`: what many aggregates of one type decide in one transaction
+
+mod decisions;
 
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
@@ -16,6 +20,8 @@ use crate::health::Part;
 use crate::probes::note_append;
 use crate::scope::Scope;
 use crate::{Error, EventLog, LogId, Position};
+
+pub use decisions::Decisions;
 
 /// A transaction that appends the events that report its changes.
 pub struct Recorder {

@@ -9,6 +9,8 @@ use std::sync::LazyLock;
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use fleetlog_aggregates::acts;
+use fleetlog_aggregates::alarm::Alarm;
+use fleetlog_aggregates::alarm_rule::AlarmRule;
 use fleetlog_aggregates::command::Command;
 use fleetlog_aggregates::command_batch::CommandBatch;
 use fleetlog_aggregates::command_type::CommandType;
@@ -31,7 +33,8 @@ pub const SCANNED: Position = 100_000;
 
 /// The types of the aggregates whose streams a control log holds. A stream is found by its type and its id.
 static STREAM_TYPES: LazyLock<Vec<&str>> = LazyLock::new(|| {
-    let decided = [Device::TYPE, Command::TYPE, CommandBatch::TYPE, CommandType::TYPE];
+    let decided =
+        [Device::TYPE, Command::TYPE, CommandBatch::TYPE, CommandType::TYPE, AlarmRule::TYPE, Alarm::TYPE];
     acts::TYPES.iter().copied().chain(decided).collect()
 });
 
