@@ -25,6 +25,7 @@ use fleetlog_event_log::event::Json;
 use uuid::Uuid;
 
 pub use batches::{Batch, Counts, batch, batches, counts, ended_with_unsent, running, unsent};
+pub(crate) use history::inner;
 pub use history::{Step, after_each, histories, history};
 pub use model::Model;
 pub use queries::{Cursor, Error, Open, Query, count, get, list, of_devices, open};

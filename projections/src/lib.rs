@@ -9,6 +9,7 @@
 //! - [`verify`](mod@verify): computes a read model from the log a second time, in SQL, and compares
 //! - [`devices`]: each device, when it was last heard of, and its last reading
 //! - [`commands`]: every command with its outcome, batches of commands, and the command types
+//! - [`alarms`]: every alarm with what has become of it, and the rules
 //! - [`telemetry_windows`]: each metric of each device by the minute, hour and day, and by any step that a query asks
 //!   for
 //! - `refold`: folds a part of the log once more, for answers as of a moment of the past
@@ -16,6 +17,7 @@
 //! - [`instruments`]: the metrics of this crate
 //! - [`paging`]: pages of a list, and the cursors between them
 
+pub mod alarms;
 pub mod commands;
 pub mod devices;
 #[cfg(test)]

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::read_model::ReadModel;
-use crate::{commands, devices, rebuild, telemetry_windows};
+use crate::{alarms, commands, devices, rebuild, telemetry_windows};
 pub(crate) use apply::{Applier, Unapplied};
 pub(crate) use checkpoints::{BuiltSlice, Checkpoints};
 use follow::Runner;
@@ -83,6 +83,7 @@ impl Projections {
             .with::<devices::Model>()
             .with::<commands::Model>()
             .with::<telemetry_windows::Model>()
+            .with::<alarms::Model>()
     }
 
     /// No projections yet.

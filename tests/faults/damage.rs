@@ -37,7 +37,7 @@ async fn the_events_of_a_damaged_page_are_named_and_all_others_are_read() {
     // A projection that has still to read the damaged page would keep the next start from being ready.
     let folded = |answer: &Value| {
         let projections = answer["items"].as_array().cloned().unwrap_or_default();
-        projections.len() == 3 && projections.iter().all(|projection| projection["lag"] == 0)
+        !projections.is_empty() && projections.iter().all(|projection| projection["lag"] == 0)
     };
     server.until("/projections", folded).await;
     let cluster = directory.path().join("postgres");

@@ -1,5 +1,5 @@
-//! The example of `docs/HOWTO.md`, *A read model*: `alarms`, built by its checklist. A reading whose `temperature` is above
-//! 80 raises an alarm on its device; the next one that is not clears it.
+//! The example of `docs/HOWTO.md`, *A read model*: `fevers`, built by its checklist. A reading whose `temperature` is above
+//! 80 is a fever of its device; the next one that is not ends it.
 
 use std::collections::BTreeMap;
 
@@ -16,16 +16,16 @@ use crate::support::{Database, t0};
 
 /// Step 1, the migration.
 const MIGRATION: &str = "
-    CREATE TABLE alarms_v1 (
+    CREATE TABLE fevers_v1 (
         log_id int NOT NULL,
         device text NOT NULL,
         raised boolean NOT NULL,
         since timestamptz NOT NULL,
-        CONSTRAINT alarms_v1_key PRIMARY KEY (log_id, device)
+        CONSTRAINT fevers_v1_key PRIMARY KEY (log_id, device)
     );
-    SELECT open_read_model('alarms_v1', 'alarms');";
+    SELECT open_read_model('fevers_v1', 'fevers');";
 
-/// Above this many degrees Celsius a device raises its alarm.
+/// Above this many degrees Celsius a device has a fever.
 const TOO_HOT: f64 = 80.0;
 
 /// Step 2, the fold: the last word on each device of a page, by the time of its reading.
@@ -33,14 +33,14 @@ const TOO_HOT: f64 = 80.0;
 struct Fold(BTreeMap<String, (bool, DateTime<Utc>)>);
 
 /// Step 2, the read model.
-struct Alarms {
+struct Fevers {
     version: i32,
 }
 
-impl ReadModel for Alarms {
-    const NAME: &'static str = "alarms";
+impl ReadModel for Fevers {
+    const NAME: &'static str = "fevers";
     const FORMAT: i32 = 1;
-    const TABLES: &'static [&'static str] = &["alarms"];
+    const TABLES: &'static [&'static str] = &["fevers"];
     const LANES: &'static [Lane] = &[Lane::Telemetry];
     const DIVISIBLE: bool = true;
     type Fold = Fold;
@@ -51,12 +51,12 @@ impl ReadModel for Alarms {
 
     fn compared() -> Vec<Rows> {
         vec![Rows {
-            name: "alarms",
+            name: "fevers",
             key: &["log_id", "device"],
             values: &["raised", "since"],
             sums: &[],
             positions: &[],
-            stored: |version| format!("SELECT * FROM alarms_v{version} WHERE range_of(device, $2) = $1"),
+            stored: |version| format!("SELECT * FROM fevers_v{version} WHERE range_of(device, $2) = $1"),
             from_log: None,
         }]
     }
@@ -90,10 +90,10 @@ impl ReadModel for Alarms {
     ) -> Result<()> {
         let (raised, since): (Vec<_>, Vec<_>) = devices.values().copied().unzip();
         sqlx::query(&format!(
-            "INSERT INTO alarms_v{} AS alarm (log_id, device, raised, since)
+            "INSERT INTO fevers_v{} AS fever (log_id, device, raised, since)
              SELECT $1, * FROM unnest($2::text[], $3::boolean[], $4::timestamptz[])
              ON CONFLICT (log_id, device) DO UPDATE
-             SET raised = excluded.raised, since = excluded.since WHERE alarm.since <= excluded.since",
+             SET raised = excluded.raised, since = excluded.since WHERE fever.since <= excluded.since",
             self.version
         ))
         .bind(log_id)
@@ -106,9 +106,9 @@ impl ReadModel for Alarms {
     }
 }
 
-/// Step 2, the query: the devices whose alarm is raised, by name.
+/// Step 2, the query: the devices that have a fever, by name.
 async fn raised(log: &TenantLog) -> Result<Vec<String>> {
-    let devices = sqlx::query_scalar("SELECT device FROM alarms WHERE raised ORDER BY device");
+    let devices = sqlx::query_scalar("SELECT device FROM fevers WHERE raised ORDER BY device");
     Ok(devices.fetch_all(&mut *log.connection().await?).await?)
 }
 
@@ -136,7 +136,7 @@ async fn a_new_read_model_follows_the_log_and_shows_each_tenant_its_own_rows() {
     append(&log, vec![hot_then_cold(1, 0, 95.5), hot_then_cold(2, 1, 20.0)]).await;
     append(&log, vec![reading("dev-02", 1, before, r#""temperature":81"#)]).await;
 
-    let projections = Projections::none(log.clone(), Options::default()).with::<Alarms>();
+    let projections = Projections::none(log.clone(), Options::default()).with::<Fevers>();
     let (handle, stop) = (projections.handle(), CancellationToken::new());
     let running = tokio::spawn(projections.run(stop.clone()));
     handle.catch_up(PATIENCE).await.expect("caught up");

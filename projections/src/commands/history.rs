@@ -124,7 +124,7 @@ fn step(event: Event, draft: &Draft) -> Option<Step> {
 }
 
 /// The event's fields, without the name that the event is stored under.
-fn inner(payload: &Json) -> Json {
+pub(crate) fn inner(payload: &Json) -> Json {
     let named: Option<HashMap<String, Box<RawValue>>> = serde_json::from_str(&payload.0).ok();
     let event = named.and_then(|named| named.into_values().next());
     event.map_or_else(|| payload.clone(), |event| Json(event.get().to_owned()))
