@@ -45,7 +45,7 @@ async fn whoever_registers_is_a_viewer_and_confirms_the_address_by_mail() {
     let mut shown = me(&api, &token).await.json();
     let user_id = shown["user_id"].take();
     assert!(shown["created_at"].take().is_string());
-    insta::assert_snapshot!(shown, @r#"{"user_id":null,"email":"jo@example.com","name":"Jo","tenant":"t0","role":"viewer","status":"active","verified":false,"created_at":null,"may":["user.read","user.write","tenant.read","devices.read","telemetry.read","streams.follow","graphql.query"]}"#);
+    insta::assert_snapshot!(shown, @r#"{"user_id":null,"email":"jo@example.com","name":"Jo","tenant":"t0","role":"viewer","status":"active","verified":false,"created_at":null,"may":["user.read","user.write","tenant.read","devices.read","alarms.read","telemetry.read","streams.follow","graphql.query"]}"#);
 
     let mailed = mailed_token(&api, "jo@example.com").await;
     let verified = post(&api, "/auth/verify", json!({ "token": mailed })).await;

@@ -116,6 +116,14 @@ actions! {
     CommandTypesRead = "command_types.read",
     /// Decide which commands devices may be told.
     CommandTypesWrite = "command_types.write",
+    /// List and read alarms.
+    AlarmsRead = "alarms.read",
+    /// Acknowledge and clear alarms.
+    AlarmsAcknowledge = "alarms.acknowledge",
+    /// See which rules raise alarms.
+    AlarmRulesRead = "alarm_rules.read",
+    /// Decide which rules raise alarms.
+    AlarmRulesWrite = "alarm_rules.write",
     /// Read readings and their windows.
     TelemetryRead = "telemetry.read",
     /// See the logs and their heads.

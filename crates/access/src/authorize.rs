@@ -134,6 +134,10 @@ mod tests {
         commands.write: admin operator
         command_types.read: admin operator analyst auditor
         command_types.write: admin
+        alarms.read: admin operator analyst auditor viewer
+        alarms.acknowledge: admin operator
+        alarm_rules.read: admin operator analyst auditor
+        alarm_rules.write: admin operator
         telemetry.read: admin operator analyst auditor viewer
         logs.read: admin operator analyst auditor
         events.read: admin operator analyst auditor

@@ -4,10 +4,10 @@
 //! - [`letters`]: what they say
 //! - [`delivery`]: from the table to [`transport`], by whichever node comes first
 //!
-//! A mail's body has a token in it. It is kept only until it is sent.
+//! A mail's body may have a token in it. It is kept only until it is sent.
 
 pub mod delivery;
-pub(super) mod letters;
+pub mod letters;
 pub mod transport;
 
 use fleetlog_aggregates::identity::Tenant;
@@ -15,6 +15,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub use delivery::Delivery;
+pub use letters::Letters;
 pub use transport::{BadSettings, Transport};
 
 use super::error::Error;
@@ -32,7 +33,7 @@ pub struct Mail {
 
 impl Mail {
     /// Puts it on its way, on behalf of a tenant. It is sent if the transaction commits.
-    pub(super) async fn post(&self, connection: &mut PgConnection, tenant: &Tenant) -> Result<(), Error> {
+    pub async fn post(&self, connection: &mut PgConnection, tenant: &Tenant) -> Result<(), Error> {
         self.put(connection, Some(tenant)).await
     }
 

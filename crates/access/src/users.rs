@@ -124,6 +124,31 @@ pub(super) async fn find(pool: &PgPool, email: &Email) -> Result<Option<User>, E
     .transpose()
 }
 
+/// How many of these users the tenant has.
+pub async fn count(
+    connection: &mut PgConnection,
+    tenant: &Tenant,
+    user_ids: &[Uuid],
+) -> Result<usize, Error> {
+    let count = sqlx::query_scalar("SELECT count(*) FROM users WHERE tenant = $1 AND user_id = ANY($2)");
+    let count: i64 = count.bind(tenant.as_str()).bind(user_ids).fetch_one(connection).await?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// The addresses of those of these users who may log in and have confirmed their address.
+pub async fn addresses(
+    connection: &mut PgConnection,
+    tenant: &Tenant,
+    user_ids: &[Uuid],
+) -> Result<Vec<String>, Error> {
+    let addresses = sqlx::query_scalar(
+        "SELECT email FROM users
+         WHERE tenant = $1 AND user_id = ANY($2) AND deactivated_at IS NULL AND verified_at IS NOT NULL
+         ORDER BY email",
+    );
+    Ok(addresses.bind(tenant.as_str()).bind(user_ids).fetch_all(connection).await?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

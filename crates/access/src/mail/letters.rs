@@ -1,5 +1,5 @@
-//! What the mails say. Nothing that their sender has typed is in them: whoever registers a stranger's address does not
-//! get to write to that stranger.
+//! What the mails say. Nothing that their sender has typed is in those that go to strangers: whoever registers a stranger's
+//! address does not get to write to that stranger. Mails about alarms go to users who have confirmed their address.
 //!
 //! Each token is a link's fragment, which browsers send to no server and which therefore is in no server's log.
 
@@ -13,14 +13,15 @@ use crate::users::Email;
 
 /// Writes the mails of a service that people reach at `base`. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Letters {
+pub struct Letters {
     /// What links begin with, without a slash at its end.
     base: Arc<str>,
 }
 
 impl Letters {
-    /// Without a URL, links lead to this machine.
-    pub(crate) fn new(public_url: Option<&Uri>) -> Self {
+    /// The letters of a service with this address. Without one, links lead to this machine.
+    #[must_use]
+    pub fn new(public_url: Option<&Uri>) -> Self {
         let text = public_url.map_or_else(|| "http://localhost:8080".to_owned(), Uri::to_string);
         Self { base: text.trim_end_matches('/').into() }
     }
@@ -72,6 +73,14 @@ impl Letters {
     pub(crate) fn password_changed(&self, to: &str) -> Mail {
         let says = format!("your account at {} has another password from now on.", self.base);
         self.letter(to, "Your password was changed", &says, TELL_ADMIN)
+    }
+
+    /// To whoever a rule tells of its alarms. `path` is where more is to be read.
+    #[must_use]
+    pub fn alarm(&self, to: &str, subject: &str, says: &str, path: &str) -> Mail {
+        let base = &self.base;
+        let body = format!("Hello,\n\n{says}\n\nGET {base}/api/v1{path} says more.\n\nfleetlog at {base}\n");
+        Mail { recipient: to.to_owned(), subject: subject.to_owned(), body }
     }
 
     fn with_token(
