@@ -46,4 +46,12 @@ fleetlog_event_log::instruments! {
     GUESSES_NOT_LOOKED_UP: Counter, "fleetlog_device_guesses_not_looked_up_total", Count, [];
     /// Commands of a tenant that have not ended.
     COMMANDS_OPEN: Gauge, "fleetlog_commands_open", Count, ["tenant"];
+    /// Alarms raised, by severity.
+    ALARMS_RAISED: Counter, "fleetlog_alarms_raised_total", Count, ["severity"];
+    /// Alarms cleared, by severity.
+    ALARMS_CLEARED: Counter, "fleetlog_alarms_cleared_total", Count, ["severity"];
+    /// Alarms not raised because the tenant has as many open alarms as it may have.
+    ALARMS_NOT_RAISED: Counter, "fleetlog_alarms_not_raised_total", Count, [];
+    /// Events of a log that alarm rules have not been evaluated on yet, of tenants that have rules.
+    ALARMS_LAG: Gauge, "fleetlog_alarms_lag", Count, ["log"];
 }

@@ -4,9 +4,11 @@
 //! - [`ingest`]: from a device's message to the log, once; acknowledged when committed
 //! - [`commands`]: from a request to a command in the log: checked, appended once
 //! - [`dispatch`]: sends commands to devices, and times them out
+//! - [`alarms`]: evaluates alarm rules, and what people do with rules and alarms
 //! - [`replay`]: the story that the log tells, from its first event on
 //! - [`instruments`]: what this crate counts
 
+pub mod alarms;
 pub mod commands;
 pub mod devices;
 pub mod dispatch;

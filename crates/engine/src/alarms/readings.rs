@@ -1,0 +1,62 @@
+//! The facts in a page of a telemetry log: which device was heard, and what its metrics are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fleetlog_aggregates::alarm_rule::{Fact, Since};
+use fleetlog_aggregates::device::Labels;
+use fleetlog_aggregates::identity::{Uid, split_aggregate_id};
+use fleetlog_aggregates::metrics;
+use fleetlog_aggregates::telemetry::Flags;
+use fleetlog_event_log::Event;
+use fleetlog_event_log::event::StoredMetadata;
+
+use super::board::Board;
+use super::rulebook::{Rule, Rulebook};
+
+/// The device that sent a reading.
+pub(super) fn uid(event: &Event) -> Option<Uid> {
+    split_aggregate_id(&event.aggregate_id).and_then(|(_, uid)| uid.parse().ok())
+}
+
+/// When and where an event is.
+pub(super) fn since(event: &Event) -> Since {
+    Since { at: event.occurred_at, recorded_at: event.recorded_at, position: event.position }
+}
+
+/// The flags of a reading.
+pub(super) fn flags(event: &Event) -> Flags {
+    if let StoredMetadata::Telemetry { flags } = event.metadata { flags } else { Flags::default() }
+}
+
+/// Takes in a page. `labels` has those of the page's devices, where rules want labels.
+pub(super) fn evaluate(
+    rulebook: &Rulebook,
+    labels: &HashMap<Uid, Labels>,
+    events: &[(Uid, &Event)],
+    board: &mut Board<'_>,
+) {
+    let mut metrics_of: Vec<(Arc<Rule>, f64)> = vec![];
+    for (uid, event) in events {
+        let (event_since, labels) = (since(event), labels.get(uid));
+        // A device that says that it goes away, or whose will says so, is not heard.
+        if !flags(event).contains(Flags::OFFLINE) {
+            for rule in rulebook.about_silence().filter(|rule| rule.selects(uid, labels)) {
+                board.take(rule, uid, "", Fact::Heard(event_since));
+            }
+        }
+        if !rulebook.wants_metrics() {
+            continue;
+        }
+        metrics_of.clear();
+        // What is no JSON object has no metrics.
+        let _ = metrics::for_each(&event.payload.0, |name, value| {
+            let rules = rulebook.about(name).iter().filter(|rule| rule.selects(uid, labels));
+            metrics_of.extend(rules.map(|rule| (Arc::clone(rule), value)));
+        });
+        for (rule, value) in &metrics_of {
+            let subject = rule.definition.condition.metric().unwrap_or_default();
+            board.take(rule, uid, subject, Fact::Reading { value: *value, event: event_since });
+        }
+    }
+}
