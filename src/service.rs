@@ -11,12 +11,14 @@ use std::sync::atomic::Ordering;
 
 use fleetlog_access as access;
 use fleetlog_access::first_start::Admin;
+use fleetlog_access::mail::Letters;
 use fleetlog_access::{Access, mail, starter_types};
 use fleetlog_aggregates::command_type;
 use fleetlog_api::app::{BrokerProbe, Parts};
 use fleetlog_api::rest::websocket::{NoRoom, Visitor, WebSockets};
 use fleetlog_api::{rest, server as http};
 use fleetlog_archive::{Archiver, Copies, Place};
+use fleetlog_engine::alarms::Evaluator;
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_engine::devices::listeners::Listeners;
 use fleetlog_engine::devices::sessions::Sessions;
@@ -271,6 +273,7 @@ impl Service {
         }
         let mut settings = options.access;
         settings.public_url = settings.public_url.or_else(|| reachable(address));
+        let letters = Letters::new(settings.public_url.as_ref());
         let access = Access::new(&log, first.keys, settings);
         access.quota.load().await?;
         let [mut edges, mut middle, mut core] = [Stage::default(), Stage::default(), Stage::default()];
@@ -311,6 +314,8 @@ impl Service {
         let watched = (log.health().clone(), Arc::clone(&broker));
         core.run("the watch of the broker", |stop| rest::health::watch_broker(watched.0, watched.1, stop));
         starter_types::give_to_all(&log).await?;
+        let evaluator = Evaluator::new(log.clone(), letters);
+        middle.run("the evaluator of alarm rules", async move |stop| evaluator.run(stop).await);
         let dispatcher = Dispatcher::new(log.clone(), outlet);
         middle.run("the dispatcher", async move |stop| dispatcher.run(stop).await);
         let live = Live::new(log.clone(), edges.stop.clone());

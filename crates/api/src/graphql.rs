@@ -6,8 +6,8 @@
 //! - `cost`: limits on a question's size, checked before the library walks it
 //! - `price`: what a question costs, and the most that it may cost
 //! - `query`, `mutation`: the reads and the writes
-//! - `device`, `command`, `telemetry`, `windows`, `event`, `log`, `audit`, `projection`, `webhook`: the types of the
-//!   answers
+//! - `device`, `command`, `alarm`, `telemetry`, `windows`, `event`, `log`, `audit`, `projection`, `webhook`: the types of
+//!   the answers
 //! - `subscription`: what can be followed
 //! - `followed`: a subscription that is under way, whichever way its messages go
 //! - `sse`, `websocket`: the two ways, each by the protocol that clients have for it
@@ -16,6 +16,7 @@
 //! - `as_of`, `folding`: which moment of the past a field is asked as of, and how much of the log a question folds for that
 //! - `scalars`, `error`: 64-bit numbers and JSON; errors with REST's codes
 
+mod alarm;
 mod answer;
 mod as_of;
 mod asker;

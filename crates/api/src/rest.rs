@@ -13,7 +13,7 @@
 //! - [`cookies`]: a browser's session
 //! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]:
 //!   logging in, users, and the keys of programs
-//! - [`devices`], [`credentials`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`telemetry`], [`windows`],
+//! - [`devices`], [`credentials`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`alarms`], [`alarm_rules`], [`telemetry`], [`windows`],
 //!   [`logs`], [`events`], [`streams`], [`sockets`], [`audit`], [`proofs`], [`quarantine`], [`projections`], [`rebuilds`], [`policies`], [`tenants`],
 //!   [`tiers`], [`mod@webhooks`], [`health`], [`metrics`]: the resources, each with its own `router()`
 //! - [`wire`]: types of the crates below, as REST writes and reads them
@@ -23,6 +23,8 @@
 //! - [`pages`]: the web page for people, which `src` gives
 
 pub mod accounts;
+pub mod alarm_rules;
+pub mod alarms;
 pub mod api_keys;
 pub mod archived;
 pub mod as_of;
@@ -142,6 +144,8 @@ fn api() -> OpenApiRouter<App> {
         .merge(command_history::router())
         .merge(command_types::router())
         .merge(command_batches::router())
+        .merge(alarms::router())
+        .merge(alarm_rules::router())
         .merge(telemetry::router())
         .merge(windows::router())
         .merge(logs::router())

@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use cqrs_es::Aggregate;
+use fleetlog_aggregates::alarm::{Alarm, Event as AlarmEvent};
+use fleetlog_aggregates::alarm_rule::AlarmRule;
 use fleetlog_aggregates::command::{Command, Event as CommandEvent};
 use fleetlog_aggregates::command_batch::CommandBatch;
 use fleetlog_aggregates::command_type::CommandType;
@@ -26,6 +28,10 @@ pub enum About {
     Batch(Uuid),
     /// A command type.
     CommandType,
+    /// An alarm of this device.
+    Alarm(Uid),
+    /// A rule that raises alarms.
+    AlarmRule,
     /// Anything else: users, keys, policies, projections.
     Other,
 }
@@ -96,9 +102,9 @@ impl Entry {
     #[must_use]
     pub fn device(&self) -> Option<&Uid> {
         match &self.about {
-            About::Reading(uid) | About::Device(uid) => Some(uid),
+            About::Reading(uid) | About::Device(uid) | About::Alarm(uid) => Some(uid),
             About::Command(command) => Some(&command.device_uid),
-            About::Batch(_) | About::CommandType | About::Other => None,
+            About::Batch(_) | About::CommandType | About::AlarmRule | About::Other => None,
         }
     }
 
@@ -141,6 +147,11 @@ fn about(event: &Event, command: Option<Arc<Ordered>>) -> About {
         kind if kind == Command::TYPE => command.map(About::Command),
         kind if kind == CommandBatch::TYPE => id.and_then(|id| id.parse().ok()).map(About::Batch),
         kind if kind == CommandType::TYPE => Some(About::CommandType),
+        // Every event of an alarm names its device.
+        kind if kind == Alarm::TYPE => {
+            event.decode().ok().map(|event: AlarmEvent| About::Alarm(event.about().device_uid.clone()))
+        }
+        kind if kind == AlarmRule::TYPE => Some(About::AlarmRule),
         _ => None,
     };
     of.unwrap_or(About::Other)

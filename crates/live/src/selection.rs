@@ -11,7 +11,7 @@ use crate::entry::{About, Entry};
 /// What is followed: events that pass every part that is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Only what is about one of these devices: their readings, commands and themselves.
+    /// Only what is about one of these devices: their readings, commands, alarms and themselves.
     pub devices: Option<BTreeSet<Uid>>,
     /// Only events of streams of these types, such as `Device`.
     pub aggregate_types: Option<BTreeSet<String>>,

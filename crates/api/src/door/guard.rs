@@ -1,4 +1,4 @@
-//! Decides whether a caller may do something to a device, a command or a batch. The decision may depend on the device's
+//! Decides whether a caller may do something to a device, a command, a batch or an alarm. The decision may depend on the device's
 //! labels: they are read from the log itself, and only where the tenant's own policies apply.
 //!
 //! REST and GraphQL both call it. [`authorize()`] makes the decision itself. Only `note` and `Refused::noted` put a
@@ -7,10 +7,12 @@
 use std::collections::HashSet;
 
 use fleetlog_access::{Action, Device, Forbidden, Principal, Resource, authorize};
+use fleetlog_aggregates::alarm::Alarm;
 use fleetlog_aggregates::command::Command;
 use fleetlog_aggregates::command_batch::CommandBatch;
 use fleetlog_aggregates::device::{Device as Aggregate, Labels, Status};
 use fleetlog_aggregates::identity::Uid;
+use fleetlog_engine::alarms::people;
 use fleetlog_engine::commands;
 use fleetlog_event_log::TenantLog;
 use fleetlog_event_log::control::ExecuteError;
@@ -54,6 +56,12 @@ impl From<commands::Error> for Refused {
             commands::Error::Forbidden(forbidden) => Self::Forbidden(forbidden),
             error => Self::Failed(error.into()),
         }
+    }
+}
+
+impl From<people::Error> for Refused {
+    fn from(error: people::Error) -> Self {
+        Self::Failed(error.into())
     }
 }
 
@@ -150,6 +158,34 @@ pub async fn recorded(
     let Some(request) = recorded.request() else { return Ok(tenant(caller, action, None)?) };
     let cmd = (action == Action::CommandsWrite).then_some(request.cmd.as_str());
     command(caller, log, action, cmd, &request.device_uid).await
+}
+
+/// Decides whether the caller may do `action` to an alarm that is on the record: by its device.
+pub async fn alarm(
+    caller: &Principal,
+    log: &TenantLog,
+    action: Action,
+    alarm_id: Uuid,
+) -> Result<(), Refused> {
+    if !caller.is_ruled(action) {
+        return Ok(tenant(caller, action, None)?);
+    }
+    let alarm = log.load::<Alarm>(&log.stream(alarm_id)).await.map_err(people::Error::from)?;
+    let Some(raised) = alarm.raised() else { return Ok(tenant(caller, action, None)?) };
+    device(caller, log, action, &raised.about.device_uid).await
+}
+
+/// Those of these devices to which the caller may do `action`.
+pub async fn those(
+    caller: &Principal,
+    log: &TenantLog,
+    action: Action,
+    uids: Vec<Uid>,
+) -> Result<Vec<Uid>, fleetlog_event_log::Error> {
+    if !caller.is_ruled(action) {
+        return Ok(uids);
+    }
+    permitted(caller, log, action, None, &uids).await
 }
 
 /// Decides whether the caller may do `action` to a batch that is on the record: to the tenant's batches, and to each

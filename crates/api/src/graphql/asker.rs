@@ -114,6 +114,14 @@ impl Asker {
         }
     }
 
+    /// Checks that the caller may do `action` to an alarm that is on the record. `None`: no alarm can have the id.
+    pub(super) async fn may_alarm(&self, action: Action, alarm_id: Option<Uuid>) -> Result<(), Error> {
+        match alarm_id {
+            Some(alarm_id) => self.noted(guard::alarm(&self.caller(), self.log(), action, alarm_id).await),
+            None => self.may(action),
+        }
+    }
+
     fn noted(&self, decided: Result<(), Refused>) -> Result<(), Error> {
         decided.map_err(|refused| {
             let is_noted = |Forbidden(action): &Forbidden| !self.refused.lock().insert(*action);

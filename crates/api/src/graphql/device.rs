@@ -7,14 +7,18 @@ use fleetlog_access::Action;
 use fleetlog_aggregates::device::Via;
 use fleetlog_event_log::Lane;
 use fleetlog_event_log::event::Json as StoredJson;
+use fleetlog_projections::alarms;
 use fleetlog_projections::devices;
 use fleetlog_projections::paging::Page;
 use fleetlog_projections::read_model::ReadModel;
 
+use super::alarm::{self, Alarm, OfDevice as AlarmsOfDevice, State};
 use super::as_of::argument;
 use super::asker::Asker;
 use super::command::{Command, OfDevice, edge};
-use super::loaders::{CommandsOf, CommandsPage, Loaders, ReadingsOf, ReadingsPage, WindowsOf};
+use super::loaders::{
+    AlarmsOf, AlarmsPage, CommandsOf, CommandsPage, Loaders, ReadingsOf, ReadingsPage, WindowsOf,
+};
 use super::log::EventPosition;
 use super::query::{moment, page_size};
 use super::scalars::{Json, Long};
@@ -225,6 +229,29 @@ impl Device {
         commands.truncate(limit);
         let command = |command| edge(Command::from((command, snapshot)));
         connection.edges.extend(commands.into_iter().map(command));
+        Ok(connection)
+    }
+
+    /// The device's alarms, newest first: in a state, or all of them.
+    async fn alarms(
+        &self,
+        context: &Context<'_>,
+        state: Option<State>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<String, Alarm, EmptyFields, EmptyFields, AlarmsOfDevice>> {
+        let asker = context.data::<Asker>()?;
+        self.may(asker, Action::AlarmsRead).await?;
+        let limit = page_size(first)?;
+        let after: Option<alarms::Cursor> = parse("after", after.as_deref())?;
+        let after = after.map(|after| after.in_order(alarms::Order::Newest)).transpose();
+        let after = after.map_err(|bad| Error::field("after", bad))?;
+        let page = AlarmsPage { state: state.map(alarms::State::from), after, limit: limit + 1 };
+        let wanted = AlarmsOf { device_uid: self.row.uid.clone(), page };
+        let mut found = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
+        let mut connection = Connection::new(page.after.is_some(), found.len() > limit);
+        found.truncate(limit);
+        connection.edges.extend(found.into_iter().map(|row| alarm::edge(row, alarms::Order::Newest)));
         Ok(connection)
     }
 

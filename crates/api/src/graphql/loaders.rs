@@ -10,6 +10,7 @@ use chrono_tz::Tz;
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::read::{Reading, Span};
 use fleetlog_event_log::{Lane, Position, TenantLog};
+use fleetlog_projections::alarms::{self, Alarm};
 use fleetlog_projections::commands::{self, Command, Cursor, Step};
 use fleetlog_projections::devices::{self, Device};
 use fleetlog_projections::paging::Page;
@@ -236,6 +237,57 @@ impl Loader<LifeOf> for Fetch {
             found.extend(lives.map(|(cmd_id, life)| (LifeOf { cmd_id, until }, life)));
         }
         Ok(found)
+    }
+}
+
+/// A page of one device's alarms.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct AlarmsOf {
+    pub(super) device_uid: Uid,
+    pub(super) page: AlarmsPage,
+}
+
+/// The page that is wanted. Devices for which the same page is wanted share a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct AlarmsPage {
+    pub(super) state: Option<alarms::State>,
+    pub(super) after: Option<alarms::Cursor>,
+    pub(super) limit: usize,
+}
+
+impl Loader<AlarmsOf> for Fetch {
+    type Value = Vec<Alarm>;
+    type Error = Error;
+
+    async fn load(&self, wanted: &[AlarmsOf]) -> Result<HashMap<AlarmsOf, Vec<Alarm>>, Error> {
+        let mut found: HashMap<_, Vec<_>> = HashMap::new();
+        for (page, uids) in by(wanted, |wanted| wanted.page, |wanted| &wanted.device_uid) {
+            let AlarmsPage { state, after, limit } = page;
+            let alarms = alarms::of_devices(&self.log, &uids, state, after, limit).await;
+            for alarm in alarms.map_err(HttpError::from)? {
+                let device_uid = alarm.device_uid.clone();
+                found.entry(AlarmsOf { device_uid, page }).or_default().push(alarm);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// One alarm and its steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct AlarmLifeOf(pub(super) Uuid);
+
+impl Loader<AlarmLifeOf> for Fetch {
+    type Value = (Alarm, Vec<alarms::Step>);
+    type Error = Error;
+
+    async fn load(
+        &self,
+        wanted: &[AlarmLifeOf],
+    ) -> Result<HashMap<AlarmLifeOf, (Alarm, Vec<alarms::Step>)>, Error> {
+        let alarm_ids: Vec<Uuid> = wanted.iter().map(|wanted| wanted.0).collect();
+        let lives = alarms::histories(&self.log, &alarm_ids).await.map_err(HttpError::from)?;
+        Ok(lives.into_iter().map(|(alarm_id, life)| (AlarmLifeOf(alarm_id), life)).collect())
     }
 }
 

@@ -7,12 +7,17 @@ use fleetlog_access::Action;
 use fleetlog_aggregates::device::{
     Change, Command as DeviceCommand, Device as Aggregate, Labels, OnlineWithin,
 };
+use fleetlog_engine::alarms::people;
 use fleetlog_engine::commands::idempotency::Key;
 use fleetlog_engine::commands::{Accepted, NewCommand};
+use fleetlog_event_log::control::Committed;
+use fleetlog_projections::alarms;
 use fleetlog_projections::commands;
 use fleetlog_projections::devices::Device;
 use fleetlog_projections::rebuild::{KEEP_S, Request};
+use uuid::Uuid;
 
+use super::alarm::Alarm;
 use super::asker::Asker;
 use super::command::Command;
 use super::query::moment;
@@ -124,8 +129,46 @@ impl Written {
     }
 }
 
+/// The alarm that a write left on the record.
+#[derive(SimpleObject)]
+#[graphql(name = "AlarmWritten")]
+struct AlarmChanged {
+    /// The alarm, as it is now.
+    alarm: Alarm,
+    /// The position of this write on the record: `<log>:<position>`.
+    position: String,
+}
+
 #[Object]
 impl Mutation {
+    /// Acknowledges an alarm: somebody has seen it. It stays open until it is cleared. Null if it fails.
+    async fn acknowledge_alarm(
+        &self,
+        context: &Context<'_>,
+        id: ID,
+        note: Option<String>,
+    ) -> Result<Option<AlarmChanged>> {
+        let (asker, alarm_id) = (context.data::<Asker>()?, uuid(&id));
+        asker.may_alarm(Action::AlarmsAcknowledge, alarm_id).await?;
+        let alarm_id = alarm_id.ok_or_else(Error::missing::<alarms::Alarm>)?;
+        let at = people::acknowledge(asker.log(), alarm_id, note, asker.metadata()).await;
+        Ok(Some(alarm_changed(asker, alarm_id, at.map_err(Error::from)?).await?))
+    }
+
+    /// Clears an alarm. It is not raised again until its condition has ended and holds again. Null if it fails.
+    async fn clear_alarm(
+        &self,
+        context: &Context<'_>,
+        id: ID,
+        note: Option<String>,
+    ) -> Result<Option<AlarmChanged>> {
+        let (asker, alarm_id) = (context.data::<Asker>()?, uuid(&id));
+        asker.may_alarm(Action::AlarmsAcknowledge, alarm_id).await?;
+        let alarm_id = alarm_id.ok_or_else(Error::missing::<alarms::Alarm>)?;
+        let at = people::clear(asker.log(), alarm_id, note, asker.metadata()).await;
+        Ok(Some(alarm_changed(asker, alarm_id, at.map_err(Error::from)?).await?))
+    }
+
     /// Puts a command on the record, to be sent to a device. Null if it fails.
     async fn send_command(&self, context: &Context<'_>, input: SendCommandInput) -> Result<Option<Written>> {
         let asker = context.data::<Asker>()?;
@@ -228,6 +271,12 @@ impl Mutation {
         let cancelled = asker.door.app.commands.cancel(asker.log(), id, reason, asker.metadata()).await;
         Ok(Some(written(asker, cancelled.map_err(Error::from)?).await?))
     }
+}
+
+async fn alarm_changed(asker: &Asker, alarm_id: Uuid, at: Committed) -> Result<AlarmChanged, Error> {
+    let found = alarms::history(asker.log(), alarm_id).await?;
+    let alarm = Alarm::written(found.ok_or_else(Error::missing::<alarms::Alarm>)?);
+    Ok(AlarmChanged { alarm, position: LogPosition::from(at).to_string() })
 }
 
 async fn written(asker: &Asker, accepted: Accepted) -> Result<Written, Error> {

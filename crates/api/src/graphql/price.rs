@@ -96,11 +96,15 @@ impl<'q> Prices<'q> {
         let own = match (within.parent, name) {
             // What each message is made of is read for many of them at a time.
             (None, _) if self.operation.ty == OperationType::Subscription => QUERY + parts(1),
-            (None, "devices" | "commands") => 4 * QUERY + parts(page()),
-            (_, "commands" | "telemetry") => QUERY + parts(page()),
+            (None, "devices" | "commands" | "alarms") => 4 * QUERY + parts(page()),
+            (_, "commands" | "telemetry" | "alarms") => QUERY + parts(page()),
             (_, "nodes" | "edges") => within.items.saturating_mul(parts(1).saturating_add(1)),
             (_, "totalCount") => COUNT,
-            (_, "archived") | (None, "device" | "command" | "projections" | "rebuild" | "webhooks") => {
+            (_, "archived")
+            | (
+                None,
+                "device" | "command" | "alarm" | "alarmRules" | "projections" | "rebuild" | "webhooks",
+            ) => {
                 QUERY + parts(1)
             }
             // Of a proof: the checkpoint and the tiles. Of all logs: the trees and the checkpoints.
@@ -108,8 +112,8 @@ impl<'q> Prices<'q> {
             (None, "logs") => IN_MEMORY + parts(1),
             (
                 None,
-                "sendCommand" | "cancelCommand" | "changeDevice" | "rebuildProjection" | "steerRebuild"
-                | "rollBackProjection",
+                "sendCommand" | "cancelCommand" | "changeDevice" | "acknowledgeAlarm" | "clearAlarm"
+                | "rebuildProjection" | "steerRebuild" | "rollBackProjection",
             ) => WRITE + parts(1),
             (_, "history") => QUERY + STEPS.saturating_mul(parts(1)),
             (parent, "windows") if parent != Some("series") => {

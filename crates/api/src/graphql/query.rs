@@ -4,16 +4,18 @@ use async_graphql::connection::{Connection, Edge};
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
 use chrono::{DateTime, Utc};
 use fleetlog_access::Action;
+use fleetlog_projections::alarms;
 use fleetlog_projections::devices::as_of::Listed;
 use fleetlog_projections::devices::{self, Cursor, Sort, SortBy};
 use fleetlog_projections::read_model::ReadModel;
 
+use super::alarm::{self, Alarm, AlarmFilter, AlarmRule, AlarmTotal, Sort as AlarmSort};
 use super::as_of::{moment_of, of_page, snapshot};
 use super::asker::Asker;
 use super::audit::LogProof;
 use super::command::{self, Command, CommandFilter, CommandTotal};
 use super::device::{Device, Status};
-use super::loaders::{DeviceOf, LifeOf, Loaders};
+use super::loaders::{AlarmLifeOf, DeviceOf, LifeOf, Loaders};
 use super::log::Log;
 use super::price::DEFAULT_FIRST;
 use super::projection::Projection;
@@ -151,6 +153,37 @@ impl Query {
         let until = snapshot.map(|snapshot| snapshot.control());
         let life = context.data::<Loaders>()?.load_one(LifeOf { cmd_id, until }).await?;
         Ok(life.map(|life| Command::with_steps(life, snapshot)))
+    }
+
+    /// Lists the tenant's alarms, newest first, or those that are open first.
+    async fn alarms(
+        &self,
+        context: &Context<'_>,
+        filter: Option<AlarmFilter>,
+        sort: Option<AlarmSort>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<String, Alarm, AlarmTotal>> {
+        let asker = context.data::<Asker>()?;
+        asker.may(Action::AlarmsRead)?;
+        Ok(alarm::list(asker, filter.unwrap_or_default(), sort, first, after.as_deref()).await?)
+    }
+
+    /// One alarm, from the log itself, so never behind. Null if there is no such alarm.
+    async fn alarm(&self, context: &Context<'_>, id: ID) -> Result<Option<Alarm>> {
+        let (asker, alarm_id) = (context.data::<Asker>()?, uuid(&id));
+        asker.may_alarm(Action::AlarmsRead, alarm_id).await?;
+        let Some(alarm_id) = alarm_id else { return Ok(None) };
+        let life = context.data::<Loaders>()?.load_one(AlarmLifeOf(alarm_id)).await?;
+        Ok(life.map(Alarm::with_steps))
+    }
+
+    /// Lists the tenant's alarm rules, by name.
+    async fn alarm_rules(&self, context: &Context<'_>) -> Result<Vec<AlarmRule>> {
+        let asker = context.data::<Asker>()?;
+        asker.may(Action::AlarmRulesRead)?;
+        let rules = alarms::rules(asker.log()).await.map_err(Error::from)?;
+        Ok(rules.into_iter().map(AlarmRule).collect())
     }
 
     /// Lists the tenant's logs.

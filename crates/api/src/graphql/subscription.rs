@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 use self::following::Following;
 use self::messages::{
-    CommandMessage, Commands, DeviceMessage, Devices, EventMessage, Events, Readings, TelemetryMessage,
-    WindowMessage,
+    AlarmMessage, Alarms, CommandMessage, Commands, DeviceMessage, Devices, EventMessage, Events, Readings,
+    TelemetryMessage, WindowMessage,
 };
 use super::asker::Asker;
 use crate::live::follow::{Follow, From, MaxRate, Windows, Words};
@@ -28,6 +28,8 @@ use crate::rest::Error;
 
 /// The type of the streams that hold commands.
 const COMMAND: &str = "Command";
+/// The type of the streams that hold alarms.
+const ALARM: &str = "Alarm";
 
 /// What a caller can follow.
 ///
@@ -135,6 +137,28 @@ impl Subscription {
         let following = Following::open(context, &follow).await?;
         let (app, log) = (context.data::<Asker>()?.door.app.clone(), following.log().clone());
         Ok(following.messages(Commands(app, log)))
+    }
+
+    /// Follows alarms: every event of each, with the alarm as that event left it. `after` is the `at` of the last message;
+    /// without it, `from` says where to begin: `now`, `start`, or a time.
+    async fn alarm_changed<'c>(
+        &self,
+        context: &Context<'c>,
+        device_uid: Option<String>,
+        after: Option<String>,
+        from: Option<String>,
+    ) -> Result<impl Stream<Item = AlarmMessage> + use<'c>> {
+        may(context, Action::AlarmsRead, device_uid.as_deref()).await?;
+        let follow = Follow {
+            device: of_device(device_uid)?,
+            aggregate_type: words("aggregate_type", Some(vec![ALARM.to_owned()]))?,
+            after,
+            from: begin(from)?,
+            ..Follow::default()
+        };
+        let following = Following::open(context, &follow).await?;
+        let (app, log) = (context.data::<Asker>()?.door.app.clone(), following.log().clone());
+        Ok(following.messages(Alarms(app, log)))
     }
 
     /// Follows devices: each registration, change of name or labels, and decommissioning, with the device as that event left it.

@@ -131,6 +131,8 @@ impl Feed {
             Action::DevicesRead,
             Action::CommandsRead,
             Action::CommandTypesRead,
+            Action::AlarmsRead,
+            Action::AlarmRulesRead,
             Action::EventsRead,
         ];
         if !may_see.into_iter().any(|action| rights.may(action)) {

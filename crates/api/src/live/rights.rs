@@ -148,6 +148,8 @@ fn action(entry: &Entry) -> Action {
         About::Device(_) => Action::DevicesRead,
         About::Command(_) | About::Batch(_) => Action::CommandsRead,
         About::CommandType => Action::CommandTypesRead,
+        About::Alarm(_) => Action::AlarmsRead,
+        About::AlarmRule => Action::AlarmRulesRead,
         About::Other => Action::EventsRead,
     }
 }

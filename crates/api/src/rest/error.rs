@@ -4,6 +4,7 @@
 //! case of a domain error does not compile until its status and code are chosen here. The client is told what it can
 //! act on; the source of an internal error is written to the log only, and the client gets the request's id.
 //!
+//! - `alarms`: alarms and their rules
 //! - `access`: logins, accounts, tenants, tiers, policies
 //! - `commands`: commands, batches and their types
 //! - `devices`: devices and their registration
@@ -13,6 +14,7 @@
 //! - `webhooks`: webhooks
 
 mod access;
+mod alarms;
 mod commands;
 mod devices;
 mod log;

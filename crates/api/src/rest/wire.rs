@@ -1,6 +1,7 @@
 //! What REST writes and reads as JSON where a crate below has a type for it: the fields and descriptions that the
 //! `OpenAPI` document lists. The types below know nothing of the document, and each becomes one of these by a move.
 
+mod alarms;
 mod api_keys;
 mod command_batches;
 mod commands;
@@ -16,6 +17,7 @@ mod users;
 mod webhooks;
 mod windows;
 
+pub(super) use alarms::{Alarm, AlarmRule, AlarmStep, Condition, Devices};
 pub(super) use api_keys::ApiKey;
 pub(super) use command_batches::{CommandBatch, Selector};
 pub(super) use commands::{Command, CommandStep, CommandType};

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use async_graphql::SimpleObject;
+use fleetlog_aggregates::identity::StreamId;
 use fleetlog_event_log::event::StoredMetadata;
 use fleetlog_event_log::{Position, TenantLog, read};
 use fleetlog_live::entry::About;
 use fleetlog_live::{Entry, Places};
-use fleetlog_projections::{commands, devices};
+use fleetlog_projections::{alarms, commands, devices};
 use uuid::Uuid;
 
 use super::following::{Failed, Kind, Tells, Told};
 use super::windows::ChangedWindow;
 use crate::app::App;
+use crate::graphql::alarm::Alarm;
 use crate::graphql::command::Command;
 use crate::graphql::device::Device;
 use crate::graphql::event::Event;
@@ -61,6 +63,18 @@ pub(super) struct CommandMessage {
     /// itself.
     command: Option<Command>,
     /// What happened to the command. Null in a message that tells of the subscription itself.
+    event: Option<Event>,
+}
+
+/// A message of `alarmChanged`.
+#[derive(SimpleObject)]
+pub(super) struct AlarmMessage {
+    /// The position of the control log up to which everything was sent, such as `1:42`: go on after it with `after`.
+    at: String,
+    /// The alarm as the event left it; its history ends with the event. Null in a message that tells of the subscription
+    /// itself.
+    alarm: Option<Alarm>,
+    /// What happened to the alarm. Null in a message that tells of the subscription itself.
     event: Option<Event>,
 }
 
@@ -113,6 +127,12 @@ impl Tells for TelemetryMessage {
 impl Tells for CommandMessage {
     fn telling(told: Told) -> Self {
         Self { at: told.at.to_string(), command: None, event: None }
+    }
+}
+
+impl Tells for AlarmMessage {
+    fn telling(told: Told) -> Self {
+        Self { at: told.at.to_string(), alarm: None, event: None }
     }
 }
 
@@ -193,6 +213,30 @@ impl Kind for Commands {
             let life = of(entry).and_then(|key| found.remove(&key));
             let command = life.map(|life| Command::with_steps(life, None));
             CommandMessage { at: at.to_string(), command, event: Some(Event(Arc::clone(entry))) }
+        };
+        Ok(events.iter().map(message).collect())
+    }
+}
+
+/// Alarms, as their events left them.
+pub(super) struct Alarms(pub(super) App, pub(super) TenantLog);
+
+impl Kind for Alarms {
+    type Message = AlarmMessage;
+
+    async fn of_events(&self, events: &[(Arc<Entry>, Places)]) -> Result<Vec<AlarmMessage>, Failed> {
+        let Self(app, log) = self;
+        let of = |entry: &Entry| {
+            let alarm_id = entry.event.aggregate_id.parse::<StreamId>().ok()?.uuid()?;
+            Some((alarm_id, entry.event.position))
+        };
+        let wanted: Vec<(Uuid, Position)> = events.iter().filter_map(|(entry, _)| of(entry)).collect();
+        let _turn = app.shares.turn(log.tenant()).await;
+        let mut found = alarms::after_each(log, &wanted).await?;
+        let message = |(entry, at): &(Arc<Entry>, Places)| {
+            let life = of(entry).and_then(|key| found.remove(&key));
+            let alarm = life.map(Alarm::with_steps);
+            AlarmMessage { at: at.to_string(), alarm, event: Some(Event(Arc::clone(entry))) }
         };
         Ok(events.iter().map(message).collect())
     }

@@ -14,7 +14,8 @@ use crate::rest::cookies;
 use crate::rest::problem::CONTENT_TYPE;
 
 /// The groups of operations.
-const TAGS: [(&str, &str); 17] = [
+const TAGS: [(&str, &str); 18] = [
+    ("alarms", "Alarms, and the rules that raise and clear them."),
     ("api-keys", "Keys with which programs call the API without a login."),
     ("audit", "Proof that no event was changed, removed, added or moved, for those who trust nobody."),
     ("auth", "Logging in and out, sessions, and the caller's own account."),
@@ -118,6 +119,10 @@ fn name_variants(document: &mut Value) {
         for variant in schema.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten() {
             let title = variant.as_object_mut().and_then(|fields| fields.remove("title"));
             let Some(title) = title.as_ref().and_then(Value::as_str) else { continue };
+            // The field that tells the variants apart is none of the type's own, so nothing describes it.
+            if let Some(kind) = variant.pointer_mut("/properties/kind").and_then(Value::as_object_mut) {
+                kind.insert("description".to_owned(), json!("Which of the kinds this is."));
+            }
             let reference = json!({ "$ref": format!("#/components/schemas/{title}") });
             named.insert(title.to_owned(), std::mem::replace(variant, reference));
         }
