@@ -171,6 +171,7 @@ async fn logs_projections_and_single_devices_are_the_tenants_own() {
             "device": null, "unknown": null,
             "logs": [{"lane": "control", "head": 1}, {"lane": "telemetry", "head": 0}],
             "projections": [
+                {"name": "alarms", "state": "FOLLOWING", "lag": 0},
                 {"name": "commands", "state": "FOLLOWING", "lag": 0},
                 {"name": "devices", "state": "FOLLOWING", "lag": 0},
                 {"name": "telemetry_windows", "state": "FOLLOWING", "lag": 0},

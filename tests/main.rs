@@ -9,6 +9,7 @@
 
 mod access;
 mod accounts;
+mod alarms;
 mod archive;
 mod audit;
 mod bench;

@@ -132,8 +132,19 @@ impl<'k> Caller<'k> {
 struct Cast(BTreeMap<&'static str, String>);
 
 impl Cast {
-    const KINDS: [&str; 9] =
-        ["device", "command", "batch", "type", "policy", "key", "user", "credential", "webhook"];
+    const KINDS: [&str; 11] = [
+        "device",
+        "command",
+        "batch",
+        "type",
+        "alarm",
+        "rule",
+        "policy",
+        "key",
+        "user",
+        "credential",
+        "webhook",
+    ];
 
     /// What a text names, made anew.
     async fn for_text(api: &Api, text: &str, whose: Whose) -> Self {
@@ -187,6 +198,8 @@ fn with_kinds(path: &str) -> String {
             (true, "commands") => "{command}",
             (true, "command-batches") => "{batch}",
             (true, "command-types") => "{type}",
+            (true, "alarms") => "{alarm}",
+            (true, "alarm-rules") => "{rule}",
             (true, "policies") => "{policy}",
             (true, "api-keys") => "{key}",
             (true, "users") => "{user}",

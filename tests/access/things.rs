@@ -6,9 +6,12 @@ use chrono::Utc;
 use fleetlog_access::api_keys::{self, NewKey};
 use fleetlog_access::policy::store;
 use fleetlog_access::{Action, Role};
+use fleetlog_aggregates::alarm::{self, About, Alarm, Raised};
+use fleetlog_aggregates::alarm_rule::{self, Severity};
 use fleetlog_aggregates::command_type::Definition;
 use fleetlog_aggregates::device::{Device, Labels, Via};
 use fleetlog_aggregates::identity::Tenant;
+use fleetlog_engine::alarms::rules;
 use fleetlog_engine::commands::batch::{NewBatch, Selector};
 use fleetlog_engine::commands::{Commands, NewCommand};
 use fleetlog_event_log::Lane;
@@ -78,7 +81,19 @@ pub(super) async fn tenants() -> Api {
             .define_type(&log, &name, definition, Metadata::by(Actor::Fleetlog))
             .await
             .expect("defined");
-        for kind in ["device", "command", "batch", "type", "policy", "key", "user", "credential", "webhook"] {
+        for kind in [
+            "device",
+            "command",
+            "batch",
+            "type",
+            "alarm",
+            "rule",
+            "policy",
+            "key",
+            "user",
+            "credential",
+            "webhook",
+        ] {
             make(&api, kind, whose).await;
         }
         let text = whose.prefix();
@@ -114,7 +129,7 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
     let name = format!("{text}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let Some(tenant) = whose.tenant() else {
         return match kind {
-            "command" | "batch" | "key" | "user" | "webhook" => Uuid::now_v7().to_string(),
+            "command" | "batch" | "alarm" | "key" | "user" | "webhook" => Uuid::now_v7().to_string(),
             "credential" => format!("{name}/credentials/{}", Uuid::now_v7()),
             _ => name,
         };
@@ -163,6 +178,39 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
             let definition = Definition { description: Some(text.into()), params: json!({"type": "object"}) };
             let named = name.parse().expect("a name");
             commands.define_type(&log, &named, definition, by()).await.expect("defined");
+            name
+        }
+        "alarm" => {
+            let raised = Raised {
+                about: About {
+                    rule: text.parse().expect("a rule"),
+                    severity: Severity::Minor,
+                    device_uid: Box::pin(make(api, "device", whose)).await.parse().expect("a uid"),
+                },
+                rule_version: 1,
+                title: text.into(),
+                condition: "threshold".into(),
+                metric: Some(text.into()),
+                cmd: None,
+                value: Some(1.0),
+                since: Utc::now(),
+                cause: "1:1".into(),
+            };
+            let id = Uuid::now_v7();
+            let raised = api.log.execute::<Alarm>(&log.stream(id), alarm::Input::Raise(raised), by()).await;
+            raised.expect("raised");
+            id.to_string()
+        }
+        "rule" => {
+            let definition = alarm_rule::Definition {
+                title: text.into(),
+                severity: Severity::Minor,
+                devices: alarm_rule::Devices::All,
+                condition: alarm_rule::Condition::Rate { metric: text.into(), by: 1.0, within_s: 60 },
+                mail: vec![],
+            };
+            let named = name.parse().expect("a name");
+            rules::define(&log, &named, definition, None, by()).await.expect("defined");
             name
         }
         "policy" => {

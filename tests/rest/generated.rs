@@ -2,7 +2,9 @@
 //! document says, and takes what the document says it takes.
 
 use fleetlog_access::Role;
+use fleetlog_aggregates::alarm::{Alarm, Input};
 use fleetlog_event_log::Lane;
+use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_proof::hash::Hash;
 use fleetlog_proof::note::{Checkpoint, Kind, SigningKey};
 use reqwest::{Method, StatusCode};
@@ -59,6 +61,8 @@ impl Fleet {
         let policy = "forbid (principal in Role::\"viewer\", action == Action::\"devices.write\", resource is Device);";
         let policy = api.send(Method::PUT, "/policies/mine", json!({"source": policy})).await;
         assert_eq!(policy.status, StatusCode::OK, "{}", policy.text);
+        let rule = json!({"title": "Hot", "severity": "major", "condition": {"kind": "silent", "for_s": 60}});
+        assert_eq!(api.send(Method::PUT, "/alarm-rules/hot", rule).await.status, StatusCode::OK);
         let tier = json!({"limits": [{"path": "*", "requests": 1_000_000, "window_s": 1}]});
         assert_eq!(api.send(Method::PUT, "/tiers/mine", tier).await.status, StatusCode::OK);
         api.catch_up().await;
@@ -99,6 +103,8 @@ impl Fleet {
             ("/policies/{name}", "mine".to_owned()),
             ("/command-types/{name}", "ping".to_owned()),
             ("/webhooks/{id}", id_of(&webhook, "webhook_id")),
+            ("/alarms/{id}", raise(&api).await),
+            ("/alarm-rules/{name}", "hot".to_owned()),
             ("/tiers/{tier}", "mine".to_owned()),
             ("/tenants/{tenant}", "t1".to_owned()),
             ("/projections/{projection}", "devices".to_owned()),
@@ -142,6 +148,17 @@ impl Fleet {
             Some((operation, self.document.resolve(schema), example.as_object()?))
         })
     }
+}
+
+/// Raises an alarm, and returns its id.
+async fn raise(api: &Api) -> String {
+    let raised = json!({"rule": "hot", "severity": "major", "device_uid": "dev-01", "rule_version": 1, "title": "Hot",
+        "condition": "silent", "since": "2026-03-01T12:00:00Z", "cause": "2:1"});
+    let (id, raised) = (uuid::Uuid::now_v7(), serde_json::from_value(raised).expect("an alarm"));
+    let by = Metadata::by(Actor::Alarms);
+    let stream = api.log.for_tenant(&"t0".parse().expect("a tenant")).stream(id);
+    api.log.execute::<Alarm>(&stream, Input::Raise(raised), by).await.expect("raised");
+    id.to_string()
 }
 
 /// Makes a checkpoint of the size that the document's example is about.

@@ -328,6 +328,7 @@ async fn every_projection_says_how_far_it_has_got() {
     assert_eq!(
         shown,
         [
+            json!(["alarms", "following", 2, 2, 0, null]),
             json!(["commands", "following", 2, 2, 0, null]),
             json!(["devices", "following", 7, 7, 0, null]),
             json!(["telemetry_windows", "following", 5, 5, 0, null]),

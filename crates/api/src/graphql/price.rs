@@ -104,9 +104,7 @@ impl<'q> Prices<'q> {
             | (
                 None,
                 "device" | "command" | "alarm" | "alarmRules" | "projections" | "rebuild" | "webhooks",
-            ) => {
-                QUERY + parts(1)
-            }
+            ) => QUERY + parts(1),
             // Of a proof: the checkpoint and the tiles. Of all logs: the trees and the checkpoints.
             (_, "proof") | (None, "audit") => 2 * QUERY + parts(1),
             (None, "logs") => IN_MEMORY + parts(1),
