@@ -18,6 +18,7 @@ use crate::rest::json::Object;
 
 /// An alarm, and what has become of it.
 #[derive(Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "an alarm's id has one name, here and in its events")]
 pub(in crate::rest) struct Alarm {
     /// The alarm's id, which follows from the event that caused it.
     pub(in crate::rest) alarm_id: Uuid,
