@@ -14,8 +14,8 @@ use fleetlog_aggregates::identity::Tenant;
 use fleetlog_engine::alarms::rules;
 use fleetlog_engine::commands::batch::{NewBatch, Selector};
 use fleetlog_engine::commands::{Commands, NewCommand};
-use fleetlog_event_log::Lane;
 use fleetlog_event_log::control::{Actor, Metadata};
+use fleetlog_event_log::{Lane, TenantLog};
 use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
@@ -181,36 +181,11 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
             name
         }
         "alarm" => {
-            let raised = Raised {
-                about: About {
-                    rule: text.parse().expect("a rule"),
-                    severity: Severity::Minor,
-                    device_uid: Box::pin(make(api, "device", whose)).await.parse().expect("a uid"),
-                },
-                rule_version: 1,
-                title: text.into(),
-                condition: "threshold".into(),
-                metric: Some(text.into()),
-                cmd: None,
-                value: Some(1.0),
-                since: Utc::now(),
-                cause: "1:1".into(),
-            };
-            let id = Uuid::now_v7();
-            let raised = api.log.execute::<Alarm>(&log.stream(id), alarm::Input::Raise(raised), by()).await;
-            raised.expect("raised");
-            id.to_string()
+            let device = Box::pin(make(api, "device", whose)).await;
+            raise(api, &log, text, &device, by()).await
         }
         "rule" => {
-            let definition = alarm_rule::Definition {
-                title: text.into(),
-                severity: Severity::Minor,
-                devices: alarm_rule::Devices::All,
-                condition: alarm_rule::Condition::Rate { metric: text.into(), by: 1.0, within_s: 60 },
-                mail: vec![],
-            };
-            let named = name.parse().expect("a name");
-            rules::define(&log, &named, definition, None, by()).await.expect("defined");
+            define_rule(&log, text, &name, by()).await;
             name
         }
         "policy" => {
@@ -228,16 +203,7 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
         }
         "user" => {
             let user_id = Uuid::now_v7();
-            let add =
-                "INSERT INTO users (user_id, tenant, email, name, role) VALUES ($1, $2, $3, $4, 'viewer')";
-            sqlx::query(add)
-                .bind(user_id)
-                .bind(tenant.as_str())
-                .bind(format!("{name}@example.com"))
-                .bind(text)
-                .execute(&mut api.database.owner().await)
-                .await
-                .expect("added");
+            add_user(api, user_id, (tenant.as_str(), text), &name).await;
             user_id.to_string()
         }
         "credential" => {
@@ -262,6 +228,54 @@ async fn webhook(api: &Api, tenant: &Tenant, text: &str) -> String {
     let create = api.request(Method::POST, "/webhooks");
     let created = answer(create.bearer_auth(api.token(tenant.as_str(), Role::Admin)).json(&body)).await;
     created.json()["webhook_id"].as_str().expect("created").to_owned()
+}
+
+/// Raises an alarm of a device, and returns its id.
+async fn raise(api: &Api, log: &TenantLog, text: &str, device: &str, by: Metadata) -> String {
+    let raised = Raised {
+        about: About {
+            rule: text.parse().expect("a rule"),
+            severity: Severity::Minor,
+            device_uid: device.parse().expect("a uid"),
+        },
+        rule_version: 1,
+        title: text.into(),
+        condition: "threshold".into(),
+        metric: Some(text.into()),
+        cmd: None,
+        value: Some(1.0),
+        since: Utc::now(),
+        cause: "1:1".into(),
+    };
+    let id = Uuid::now_v7();
+    let raised = api.log.execute::<Alarm>(&log.stream(id), alarm::Input::Raise(raised), by).await;
+    raised.expect("raised");
+    id.to_string()
+}
+
+/// Adds a user with an address of this name.
+async fn add_user(api: &Api, user_id: Uuid, (tenant, text): (&str, &str), name: &str) {
+    sqlx::query("INSERT INTO users (user_id, tenant, email, name, role) VALUES ($1, $2, $3, $4, 'viewer')")
+        .bind(user_id)
+        .bind(tenant)
+        .bind(format!("{name}@example.com"))
+        .bind(text)
+        .execute(&mut api.database.owner().await)
+        .await
+        .expect("added");
+}
+
+/// Defines an alarm rule.
+async fn define_rule(log: &TenantLog, text: &str, name: &str, by: Metadata) {
+    let definition = alarm_rule::Definition {
+        title: text.into(),
+        severity: Severity::Minor,
+        devices: alarm_rule::Devices::All,
+        condition: alarm_rule::Condition::Rate { metric: text.into(), by: 1.0, within_s: 60 },
+        mail: vec![],
+    };
+    let named = name.parse().expect("a name");
+    rules::define(log, &named, definition, None, by).await.expect("defined");
 }
 
 /// The control log of whoever that is; for nobody, the number of none.
