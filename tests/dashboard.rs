@@ -232,6 +232,17 @@ fn every_language_has_the_same_texts_with_the_same_places_for_values() {
 }
 
 #[test]
+fn every_event_of_the_log_has_a_name_for_people() {
+    let english = texts()["js/i18n/en.js"];
+    let events = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/EVENTS.md"));
+    let events = events.expect("the list of events");
+    let of_log: BTreeSet<&str> = between(&events, "{\"", "\"").into_iter().collect();
+    let of_log = of_log.into_iter().filter(|name| name.starts_with(char::is_uppercase));
+    let nameless: Vec<&str> = of_log.filter(|name| !english.contains(&format!("'event.{name}':"))).collect();
+    assert_eq!(nameless, [""; 0]);
+}
+
+#[test]
 fn the_dark_theme_is_the_same_by_choice_and_by_system() {
     let tokens = texts()["css/tokens.css"];
     let values = |begin: &str| -> BTreeSet<&str> {
