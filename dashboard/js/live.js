@@ -150,7 +150,7 @@ function lose(closed, code) {
   socket = null;
   ready = false;
   if (subscriptions.size === 0) return;
-  // The session may be over: whoever asks for it learns that.
+  // The session may be over: the next request tells.
   if (code === 4403) load().catch(() => {});
   connection.note('live', false);
   timer = setTimeout(connect, pause * (0.5 + Math.random() / 2));

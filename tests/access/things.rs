@@ -222,7 +222,7 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
 async fn webhook(api: &Api, tenant: &Tenant, text: &str) -> String {
     let remove = sqlx::query("DELETE FROM webhooks WHERE tenant = $1").bind(tenant.as_str());
     remove.execute(&mut api.database.owner().await).await.expect("removed");
-    // Nobody is there.
+    // No server listens there.
     let url = format!("http://127.0.0.1:9/{text}");
     let body = json!({"url": url, "description": text, "follow": {"log": "telemetry"}});
     let create = api.request(Method::POST, "/webhooks");

@@ -17,7 +17,7 @@ async fn telling(fleet: &Fleet) -> serde_json::Value {
     let confirmed = "UPDATE users SET verified_at = now() WHERE user_id = $1";
     sqlx::query(confirmed).bind(user_id("t0", Role::Operator)).execute(&mut owner).await.expect("confirmed");
     let mut body = rule(&threshold(80.0));
-    // Whoever has not confirmed the address is not written to.
+    // A user who has not confirmed the address gets no mail.
     body["mail"] = json!([user_id("t0", Role::Operator), user_id("t0", Role::Viewer)]);
     body
 }

@@ -150,7 +150,7 @@ async fn a_frozen_node_takes_nothing_and_a_command_that_it_held_up_ends() {
         if state.contains(") T ") { Ok(()) } else { Err(state) }
     })
     .await;
-    // It wakes when whoever asked has given up, and publishes nothing of what it had taken.
+    // It wakes when the asking node has given up, and publishes nothing that it had taken.
     let mut owner = pair.log.pool().acquire().await.expect("a connection");
     eventually("the handover is withdrawn", async || {
         let left: i64 =

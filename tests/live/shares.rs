@@ -1,4 +1,4 @@
-//! Shares of streams: whoever opens as many as it can keeps nobody else out.
+//! Shares of streams: a caller that opens as many as it can keeps nobody else out.
 
 use fleetlog_access::Role;
 use fleetlog_api::Settings;

@@ -68,7 +68,7 @@ impl Fleet {
         api.catch_up().await;
         api.prove().await;
         sign_the_example(&api).await;
-        // Nobody is there.
+        // No server listens there.
         let webhook = post("/webhooks", json!({"url": "http://127.0.0.1:9/"})).await;
         sqlx::query(
             "INSERT INTO webhook_deliveries

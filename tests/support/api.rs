@@ -85,7 +85,7 @@ impl Api {
         Self::start_on(settings, private_webhooks()).await
     }
 
-    /// Starts the API with changed settings of webhooks. They are sent by whoever runs a [`Deliverer`](fleetlog_webhooks::Deliverer).
+    /// Starts the API with changed settings of webhooks. They are sent by a [`Deliverer`](fleetlog_webhooks::Deliverer).
     pub(crate) async fn start_with_webhooks(webhooks: fleetlog_webhooks::Options) -> Self {
         Self::start_on(Settings::default(), webhooks).await
     }

@@ -111,7 +111,7 @@ impl Page {
         answer["result"]["value"].clone()
     }
 
-    /// Waits until JavaScript says so. Where it never does, a picture of the page is left for whoever looks into it.
+    /// Waits until JavaScript says so. If it never does, a picture of the page is written, and its path is in the message.
     pub(crate) async fn until(&self, script: &str) {
         let waited = tokio::time::timeout(LIMIT.mul_f32(0.9), async {
             eventually(script, async || if self.run(script).await == true { Ok(()) } else { Err(()) }).await;

@@ -70,7 +70,7 @@ impl Line {
     /// Sends batch after batch. Returns when the place has to be read again.
     async fn follow(&self) -> Result<(), Error> {
         let Some(mut standing) = self.of().load(self.shared.log.pool()).await? else {
-            // Whoever has started this line is about to hear that the webhook has changed.
+            // The webhook has changed: the deliverer is about to replace this line.
             return std::future::pending().await;
         };
         let mut reader: Option<Reader> = None;

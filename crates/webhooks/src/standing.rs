@@ -189,7 +189,7 @@ impl Of<'_> {
     }
 }
 
-/// What is noted of a trouble.
+/// What is noted of a failure.
 pub(crate) fn error(reply: &Reply) -> Option<String> {
     reply.said.trouble().map(|text| {
         let plain = text.chars().map(|char| if char.is_control() { ' ' } else { char });

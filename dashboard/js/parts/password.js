@@ -7,7 +7,7 @@ import { Part, html, nothing } from './part.js';
 /** The shortest password that the service takes, and the longest in bytes. */
 export const LENGTH = { least: 12, most: 256 };
 
-/** What people choose, and whoever guesses tries first. */
+/** Passwords that people choose often, and attackers try first. */
 const COMMON = [
   'password',
   'passwort',
@@ -42,7 +42,7 @@ const follow = (one, other) => ROWS.some((row) => row.includes(one + other) || r
 /**
  * How hard a password is to guess: 0, not taken, to 4.
  * @param {string} password
- * @param {string[]} known What whoever guesses knows of its user.
+ * @param {string[]} known What an attacker may know of the user.
  */
 export function strength(password, known = []) {
   const bytes = new TextEncoder().encode(password).length;

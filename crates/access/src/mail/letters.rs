@@ -75,7 +75,7 @@ impl Letters {
         self.letter(to, "Your password was changed", &says, TELL_ADMIN)
     }
 
-    /// To whoever a rule tells of its alarms. `path` is where more is to be read.
+    /// To the users whom an alarm rule names. `path` leads to the alarms.
     #[must_use]
     pub fn alarm(&self, to: &str, subject: &str, says: &str, path: &str) -> Mail {
         let base = &self.base;

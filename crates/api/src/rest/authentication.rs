@@ -59,7 +59,7 @@ impl FromRequestParts<App> for Known {
 /// Finds out who is calling.
 pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let ticket = ticket(&request);
-    // Whoever has a ticket needs no cookie, which a browser may send along all the same.
+    // A ticket counts before a cookie, which a browser may send along.
     if ticket.is_none() && is_foreign(&app, &request) {
         request.extensions_mut().insert(Unknown::ForeignCookie);
         return next.run(request).await;

@@ -51,7 +51,7 @@ pub(super) fn is_stream(path: &str) -> bool {
 
 /// What a request to open a stream brings along, whatever the stream is.
 pub(crate) struct Opener {
-    /// By what the caller was found, for whoever asks for the caller again.
+    /// The credential by which the caller was found, so that the caller can be looked up again.
     pub(crate) credential: Credential,
     pub(crate) held: Held,
     pub(crate) request: RequestId,
@@ -78,7 +78,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// The seats of whoever a WebSocket's client turns out to be.
+    /// The seats of a WebSocket's client, once it has said who it is.
     pub(crate) fn known(&mut self, app: &App, caller: &Principal) -> Result<(), Full> {
         // Those from before are given back first: they may be the same ones.
         self.seats.truncate(1);

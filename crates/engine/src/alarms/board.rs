@@ -222,7 +222,7 @@ pub(super) fn changed(rows: &OfDevices) -> (Rows<'_>, Rows<'_>) {
     let of = |change: Change| {
         let rows = rows.iter().flat_map(|(uid, rows)| rows.iter().map(move |row| (uid, row)));
         let mut rows: Vec<_> = rows.filter(|(_, row)| row.change == change).collect();
-        // In one order, whoever writes.
+        // Every writer locks the rows in this order, so that two never wait for each other.
         rows.sort_unstable_by(|(uid, row), (other_uid, other)| {
             (uid, &row.rule, row.epoch, &row.subject).cmp(&(
                 other_uid,

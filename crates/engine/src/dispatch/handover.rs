@@ -32,7 +32,7 @@ use crate::instruments;
 
 /// How long a handover may be taken after it was made.
 const TAKEN_WITHIN: Duration = Duration::from_millis(1500);
-/// How long whoever takes handovers may take to publish them.
+/// How long a node has to publish the handovers that it has taken.
 const SENT_WITHIN: Duration = Duration::from_millis(1500);
 /// How long an answer is waited for: longer than both together.
 const PATIENCE: Duration = Duration::from_millis(3500);

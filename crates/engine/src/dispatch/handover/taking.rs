@@ -117,7 +117,7 @@ impl Inner {
             }
             Notice::Asked => self.asked.notify_one(),
             Notice::Answered(handover) => {
-                // Whoever asked may have given up.
+                // The node that asked may have given up.
                 let _ = self.asking.lock().remove(&handover).map(|answered| answered.send(()));
             }
             Notice::Again(topic) => self.local.publish_kept(&topic),
@@ -142,7 +142,7 @@ impl Inner {
         for Handover { id, asked_by, message } in taken.iter().filter_map(|row| handover(row).ok()) {
             crash::point("handover.taken");
             let topic = message.topic.clone();
-            // Whoever asked may have given up by then, and asked somebody else.
+            // The node that asked may have given up by then, and asked another.
             if begun.elapsed() >= SENT_WITHIN {
                 continue;
             }
@@ -191,7 +191,7 @@ fn handover(row: &PgRow) -> sqlx::Result<Handover> {
     })
 }
 
-/// Deletes what whoever has made it did not live to delete, too.
+/// Also deletes handovers whose node ended before it could.
 const TAKE: &str = "
     WITH left_over AS (
         DELETE FROM command_handovers WHERE made_at < clock_timestamp() - interval '1 minute'
