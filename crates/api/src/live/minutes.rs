@@ -3,7 +3,7 @@
 //! Readings are gathered while the read model comes up with those gathered before. So a message speaks of many readings when
 //! there are many, and a minute that they all fall into is sent once.
 //!
-//! - [`read`]: reads the minutes that have changed
+//! - [`mod@read`]: reads the minutes that have changed
 
 mod read;
 
