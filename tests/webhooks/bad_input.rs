@@ -64,6 +64,22 @@ async fn an_answer_that_trickles_is_given_up_in_time_and_counts_by_its_head() {
 }
 
 #[tokio::test]
+async fn a_webhook_that_is_removed_while_it_is_tested_is_not_found() {
+    let options = Options { time: Duration::from_secs(5), ..quick() };
+    let (sending, receiver) = (Sending::with(options).await, Receiver::start().await);
+    receiver.behave(Manner::Begun("HTTP/1.1 200 OK\r\ncontent-le"));
+    let (webhook_id, _) = sending.readings(&receiver).await;
+    let (path, test) = (format!("/webhooks/{webhook_id}"), format!("/webhooks/{webhook_id}/test"));
+    let tested = sending.api.send_as(Role::Admin, Method::POST, &test, None);
+    let removed = async {
+        receiver.requests(1).await;
+        sending.api.send_as(Role::Admin, Method::DELETE, &path, None).await
+    };
+    let (tested, removed) = tokio::join!(tested, removed);
+    assert_eq!((tested.status.as_u16(), removed.status.is_success()), (404, true), "{}", tested.text);
+}
+
+#[tokio::test]
 async fn a_receiver_is_left_alone_for_as_long_as_it_asks() {
     let (sending, receiver) = (Sending::start().await, Receiver::start().await);
     receiver.behave(Manner::Headers(429, vec![("retry-after", "600".into())]));

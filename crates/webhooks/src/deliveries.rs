@@ -169,8 +169,9 @@ pub(crate) async fn begin_test(pool: &PgPool, hook: &Hook, delivery_id: Uuid) ->
     Ok(())
 }
 
-/// Notes what came of a test, or of a replay of one delivery. One that is sent again by itself anyway stays as it is.
-pub(crate) async fn sent(pool: &PgPool, delivery_id: Uuid, reply: &Reply) -> Result<Delivery, Error> {
+/// Notes what came of a test, or of a replay of one delivery. One that is sent again by itself anyway stays as it is. `None`: the
+/// delivery was removed meanwhile, with its webhook or for its age.
+pub(crate) async fn sent(pool: &PgPool, delivery_id: Uuid, reply: &Reply) -> Result<Option<Delivery>, Error> {
     let sql = format!(
         "UPDATE webhook_deliveries AS sent
          SET attempts = attempts + 1, code = $3, error = $4, duration_ms = $5, attempted_at = clock_timestamp(),
@@ -180,5 +181,5 @@ pub(crate) async fn sent(pool: &PgPool, delivery_id: Uuid, reply: &Reply) -> Res
          RETURNING {COLUMNS}, NULL::timestamptz AS next_attempt_at"
     );
     let sent = sqlx::query_as(&sql).bind(delivery_id).bind(reply.said.is_success()).bind(reply.code());
-    Ok(sent.bind(standing::error(reply)).bind(reply.milliseconds()).fetch_one(pool).await?)
+    Ok(sent.bind(standing::error(reply)).bind(reply.milliseconds()).fetch_optional(pool).await?)
 }

@@ -203,7 +203,7 @@ impl Webhooks {
         let (now, id) = (log.now(), message::webhook_id(delivery_id));
         let to = (&hook.url, &*hook.secrets(now));
         let reply = receiver::send(client, to, (&id, body), (now, options.time)).await;
-        Ok(deliveries::sent(log.pool(), delivery_id, &reply).await?)
+        deliveries::sent(log.pool(), delivery_id, &reply).await?.ok_or(Refused::UnknownDelivery)
     }
 
     /// A webhook of the tenant, as it is sent to.

@@ -44,7 +44,15 @@ fn parse(text: &str, allow_plain: bool) -> Result<Uri, BadUrl> {
         return Err(BadUrl::Form);
     };
     let is_plain_form = text.len() <= MAX_URL && !text.contains('#') && !authority.as_str().contains('@');
-    if !is_plain_form || authority.host().is_empty() {
+    // The library takes a port that is out of range for none, and would connect to the scheme's own.
+    let has_bad_port = match authority.as_str().strip_prefix(authority.host()) {
+        Some("") => false,
+        Some(port) => {
+            !port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+        }
+        None => true,
+    };
+    if !is_plain_form || has_bad_port || authority.host().is_empty() || authority.host().contains('*') {
         return Err(BadUrl::Form);
     }
     match scheme {
@@ -95,6 +103,11 @@ mod tests {
             "https://",
             "https://a:b@c",
             "https://a/#b",
+            "https://a:99999/",
+            "https://a:0/",
+            "https://a:/",
+            "https://[2001:db8::7]:94635/",
+            "https://*.example/",
             &*long,
         ] {
             assert_eq!(parse(bad, true), Err(BadUrl::Form), "{bad}");
