@@ -57,6 +57,17 @@ async fn a_reading_that_is_late_by_the_devices_time_is_not_evaluated() {
 }
 
 #[tokio::test]
+async fn a_reading_whose_clock_was_ahead_makes_none_after_it_late() {
+    let fleet = Fleet::start().await;
+    fleet.define("hot", rule(&threshold(80.0))).await;
+    let mut device = fleet.device("dev-01").await;
+    device.publish(json!({"ts": "2100-01-01T00:00:00Z", "t": 70.0})).await;
+    fleet.evaluated().await;
+    device.publish(json!({"t": 99.0})).await;
+    fleet.until("state=open", 1).await;
+}
+
+#[tokio::test]
 async fn a_value_that_holds_for_its_time_raises_an_alarm_also_if_nothing_more_is_heard() {
     let fleet = Fleet::start().await;
     let held = |for_s| json!({"kind": "threshold", "metric": "t", "is": "below", "value": 3, "for_s": for_s});

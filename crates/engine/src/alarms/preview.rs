@@ -14,6 +14,8 @@ use fleetlog_event_log::read::{Reading, Span};
 use fleetlog_event_log::{Lane, LogId, TenantLog};
 use fleetlog_projections::{commands, devices};
 
+use super::readings;
+
 /// The longest span.
 pub const MAX_SPAN: TimeDelta = TimeDelta::days(31);
 /// The most devices that are looked at.
@@ -147,10 +149,10 @@ async fn facts(
 }
 
 fn fact(condition: &Condition, reading: &Reading) -> Option<Fact> {
-    let Reading { occurred_at: at, recorded_at, position, .. } = *reading;
-    let event = Since { at, recorded_at, position };
+    let Reading { occurred_at, recorded_at, position, flags, .. } = *reading;
+    let event = Since { at: readings::taken_at(occurred_at, flags), recorded_at, position };
     let Some(metric) = condition.metric() else {
-        return (!reading.flags.contains(Flags::OFFLINE)).then_some(Fact::Heard(event));
+        return (!flags.contains(Flags::OFFLINE)).then_some(Fact::Heard(event));
     };
     let mut found = None;
     let _ = metrics::for_each(&reading.payload.0, |name, value| {
