@@ -13,21 +13,7 @@ class Login extends Door {
   }
 
   render() {
-    const fields = html`<div class="field">
-        <label for="email">${t('email')}</label
-        ><input
-          id="email"
-          name="email"
-          type="text"
-          inputmode="email"
-          autocomplete="username"
-          autocapitalize="none"
-          spellcheck="false"
-          required
-          autofocus
-        />
-      </div>
-      <fl-password .label=${t('password')}></fl-password>`;
+    const fields = html`${this.addressField()}<fl-password .label=${t('password')}></fl-password>`;
     const other = language === 'en' ? 'vi' : 'en';
     return this.sheet({
       title: t('login.title'),

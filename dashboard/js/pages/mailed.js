@@ -132,23 +132,10 @@ class Forgot extends Door {
         body: '',
         foot,
       });
-    const fields = html`<div class="field">
-      <label for="email">${t('email')}</label
-      ><input
-        id="email"
-        name="email"
-        type="text"
-        inputmode="email"
-        autocomplete="username"
-        autocapitalize="none"
-        spellcheck="false"
-        required
-      />
-    </div>`;
     return this.sheet({
       title: t('forgot.title'),
       sub: t('forgot.sub'),
-      body: this.form(fields, t('forgot.button')),
+      body: this.form(this.addressField(), t('forgot.button')),
       foot,
     });
   }

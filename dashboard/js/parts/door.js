@@ -1,5 +1,6 @@
 // The sheet of pages for people who have no session: one form, its problem, and what comes after it.
 
+import { t } from '../i18n.js';
 import { Part, asProblem, html, shown } from './part.js';
 
 export class Door extends Part {
@@ -43,6 +44,23 @@ export class Door extends Part {
         ${sub ? html`<p class="sub">${sub}</p>` : ''}${body}
       </div>
       ${foot ? html`<div class="door-foot">${foot}</div>` : ''}
+    </div>`;
+  }
+
+  /** Where people write their address. */
+  addressField() {
+    return html`<div class="field">
+      <label for="email">${t('email')}</label
+      ><input
+        id="email"
+        name="email"
+        type="text"
+        inputmode="email"
+        autocomplete="username"
+        autocapitalize="none"
+        spellcheck="false"
+        required
+      />
     </div>`;
   }
 

@@ -13,8 +13,7 @@ function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** @param {Type} type */
-function options(type) {
+function options() {
   return html`<details>
       <summary>${t('send.options')}</summary>
       <div class="fields">
@@ -45,8 +44,7 @@ function options(type) {
           <p class="hint">${t('send.attempts.hint')}</p>
         </div>
       </div>
-    </details>
-    ${type.name ? nothing : ''}`;
+    </details>`;
 }
 
 /**
@@ -72,7 +70,7 @@ export async function sendCommand(uid, sent) {
             ${items.map((one) => html`<option value=${one.name} ?selected=${one === type}>${one.name}</option>`)}</select
           >${type.description ? html`<p class="hint">${type.description}</p>` : nothing}
         </div>
-        ${fields(type.params)}${options(type)}`,
+        ${fields(type.params)}${options()}`,
     work: async (form) => {
       if (!type) return;
       const timeout = Number(form.get('timeout'));
