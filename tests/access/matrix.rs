@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::things::{self, CANARY, OURS, Whose};
+use super::things::{self, CANARY, KINDS, OURS, Whose};
 use crate::support::Api;
 use crate::support::api::{Answer, answer, user_id};
 
@@ -132,24 +132,10 @@ impl<'k> Caller<'k> {
 struct Cast(BTreeMap<&'static str, String>);
 
 impl Cast {
-    const KINDS: [&str; 11] = [
-        "device",
-        "command",
-        "batch",
-        "type",
-        "alarm",
-        "rule",
-        "policy",
-        "key",
-        "user",
-        "credential",
-        "webhook",
-    ];
-
     /// What a text names, made anew.
     async fn for_text(api: &Api, text: &str, whose: Whose) -> Self {
         let mut cast = Self::default();
-        for kind in Self::KINDS {
+        for kind in KINDS {
             if text.contains(&format!("{{{kind}}}")) {
                 cast.0.insert(kind, things::make(api, kind, whose).await);
             }
@@ -243,7 +229,7 @@ async fn every_operation_answers_every_caller_as_the_matrix_says() {
         let method: Method = method.parse().expect("a method");
         let path = with_kinds(path);
         let text = format!("{path} {}", row.body);
-        let named = Cast::KINDS.iter().chain(&["log"]).any(|kind| text.contains(&format!("{{{kind}}}")));
+        let named = KINDS.iter().chain(&["log"]).any(|kind| text.contains(&format!("{{{kind}}}")));
         assert_eq!(row.cells.len(), if named { 3 } else { 1 }, "{}", row.operation);
         for caller in Caller::all(&row, &keys) {
             let mut answers = vec![];

@@ -23,6 +23,9 @@ use uuid::Uuid;
 use crate::support::api::{answer, user_id};
 use crate::support::{Api, register_device};
 
+/// The kinds of things that belong to tenants.
+pub(super) const KINDS: [&str; 11] =
+    ["device", "command", "batch", "type", "alarm", "rule", "policy", "key", "user", "credential", "webhook"];
 /// In every text of the other tenant's; in lower case.
 pub(super) const CANARY: &str = "zanarie7f3a";
 /// As long as that.
@@ -81,19 +84,7 @@ pub(super) async fn tenants() -> Api {
             .define_type(&log, &name, definition, Metadata::by(Actor::Fleetlog))
             .await
             .expect("defined");
-        for kind in [
-            "device",
-            "command",
-            "batch",
-            "type",
-            "alarm",
-            "rule",
-            "policy",
-            "key",
-            "user",
-            "credential",
-            "webhook",
-        ] {
+        for kind in KINDS {
             make(&api, kind, whose).await;
         }
         let text = whose.prefix();

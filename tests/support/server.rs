@@ -33,40 +33,24 @@ impl Server {
 
     /// Starts `fleetlog up` with the endpoint on a given port.
     pub(crate) async fn up_on(data_dir: &Path, mqtt: u16) -> Self {
-        let http = free_port();
-        let mut command = binary("up", http);
-        command.arg("--data-dir").arg(data_dir).args(["--mqtt", &format!("127.0.0.1:{mqtt}")]);
-        Self::start(command, http, mqtt).await
+        Self::up_at(data_dir, free_port(), mqtt, &[]).await
     }
 
     /// Starts `fleetlog up` with the endpoint on a given address, and with more arguments.
     pub(crate) async fn up_with(data_dir: &Path, host: &str, arguments: &[&str]) -> Self {
         let (http, mqtt) = (free_port(), free_port());
-        let mut command = binary("up", http);
-        command.arg("--data-dir").arg(data_dir).args(["--mqtt", &format!("{host}:{mqtt}")]).args(arguments);
-        Self::start(command, http, mqtt).await
+        Self::start(up(data_dir, http, (host, mqtt), arguments), http, mqtt).await
     }
 
     /// Starts `fleetlog up` again where it was, with more arguments.
     pub(crate) async fn up_at(data_dir: &Path, http: u16, mqtt: u16, arguments: &[&str]) -> Self {
-        let mut command = binary("up", http);
-        command
-            .arg("--data-dir")
-            .arg(data_dir)
-            .args(["--mqtt", &format!("127.0.0.1:{mqtt}")])
-            .args(arguments);
-        Self::start(command, http, mqtt).await
+        Self::start(up(data_dir, http, ("127.0.0.1", mqtt), arguments), http, mqtt).await
     }
 
     /// Starts `fleetlog up` so that it kills itself with `kill -9` when the code passes a crash point.
     pub(crate) async fn up_until_killed(data_dir: &Path, point: &str, arguments: &[&str]) -> Self {
         let (http, mqtt) = (free_port(), free_port());
-        let mut command = binary("up", http);
-        command
-            .arg("--data-dir")
-            .arg(data_dir)
-            .args(["--mqtt", &format!("127.0.0.1:{mqtt}")])
-            .args(arguments);
+        let mut command = up(data_dir, http, ("127.0.0.1", mqtt), arguments);
         command.env("CRASH_AT", point);
         Self::start(command, http, mqtt).await
     }
@@ -249,6 +233,13 @@ pub(crate) fn tool(command: &str) -> Command {
     }
     tool.current_dir(env!("CARGO_TARGET_TMPDIR")).arg(command).stdin(Stdio::null()).kill_on_drop(true);
     tool
+}
+
+/// `fleetlog up` on a data directory, with its addresses.
+fn up(data_dir: &Path, http: u16, (host, mqtt): (&str, u16), arguments: &[&str]) -> Command {
+    let mut command = binary("up", http);
+    command.arg("--data-dir").arg(data_dir).args(["--mqtt", &format!("{host}:{mqtt}")]).args(arguments);
+    command
 }
 
 /// The binary as a server.
