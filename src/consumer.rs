@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fleetlog_event_log::EventLog;
-use fleetlog_event_log::backoff::Backoff;
 use fleetlog_event_log::leadership::{Leadership, RENEW_EVERY};
 use fleetlog_mqtt::subscriber::{Status, Subscriber};
 use tokio::sync::watch;
@@ -41,20 +40,10 @@ impl Consumer {
 
     /// Takes messages whenever no other node does, until `shutdown`.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let mut backoff = Backoff::new(ASK_EVERY, PATIENCE);
-        while !shutdown.is_cancelled() {
-            match self.log.lead(NAME).await {
-                Ok(Some(leadership)) => {
-                    backoff.reset();
-                    tracing::info!("this node takes messages from the broker");
-                    self.consume(leadership, &shutdown).await;
-                }
-                Ok(None) => backoff.reset(),
-                Err(error) => {
-                    tracing::warn!(%error, "failed to ask for the right to take messages; trying again");
-                }
-            }
-            let _ = shutdown.run_until_cancelled(backoff.wait()).await;
+        let mut candidate = self.log.candidate(NAME, ASK_EVERY);
+        while let Some(leadership) = candidate.elected(&shutdown).await {
+            tracing::info!("this node takes messages from the broker");
+            self.consume(leadership, &shutdown).await;
         }
     }
 

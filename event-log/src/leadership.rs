@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+use tokio_util::sync::CancellationToken;
 
+use crate::backoff::Backoff;
 use crate::since_boot::SinceBoot;
 use crate::{EventLog, Result};
 
@@ -27,6 +29,8 @@ pub const LEASE: Duration = Duration::from_secs(7);
 pub const RENEW_EVERY: Duration = Duration::from_secs(2);
 /// How old an answer about who leads may be. The nodes that wait to lead ask twice a second, for all tasks at once.
 const FRESH: Duration = Duration::from_millis(400);
+/// How long a node that wants to lead waits between two questions at most, while the database does not answer.
+const ASK_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 /// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -73,6 +77,46 @@ impl EventLog {
             return Ok(None);
         }
         Leadership::acquire(self.pool(), name).await
+    }
+
+    /// Stands for the task called `name`, and asks this often whether this node leads.
+    #[must_use]
+    pub fn candidate(&self, name: impl Into<String>, ask_every: Duration) -> Candidate {
+        let backoff = Backoff::new(ask_every, ASK_AT_LEAST_EVERY);
+        Candidate { log: self.clone(), name: name.into(), backoff, has_led: false }
+    }
+}
+
+/// A node that wants to lead a task, each time that it is free.
+pub struct Candidate {
+    log: EventLog,
+    name: String,
+    backoff: Backoff,
+    has_led: bool,
+}
+
+impl Candidate {
+    /// Waits until this node leads. `None`: `shutdown` came first.
+    pub async fn elected(&mut self, shutdown: &CancellationToken) -> Option<Leadership> {
+        while !shutdown.is_cancelled() {
+            if std::mem::take(&mut self.has_led) {
+                shutdown.run_until_cancelled(self.backoff.wait()).await?;
+            }
+            match self.log.lead(&self.name).await {
+                Ok(leadership) => {
+                    self.backoff.reset();
+                    if leadership.is_some() {
+                        self.has_led = true;
+                        return leadership;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(task = self.name, %error, "failed to ask whether this node leads; trying again");
+                }
+            }
+            shutdown.run_until_cancelled(self.backoff.wait()).await?;
+        }
+        None
     }
 }
 

@@ -42,7 +42,6 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use fleetlog_access::mail::Letters;
-use fleetlog_event_log::backoff::Backoff;
 use fleetlog_event_log::leadership::Leadership;
 use fleetlog_event_log::{EventLog, Lane, LogId};
 use tokio::sync::Semaphore;
@@ -87,20 +86,10 @@ impl Evaluator {
 
     /// Evaluates, whenever this node has the right to, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut backoff = Backoff::new(ASK_EVERY, Duration::from_secs(10));
-        while !shutdown.is_cancelled() {
-            match self.log.lead(NAME).await {
-                Ok(Some(leadership)) => {
-                    backoff.reset();
-                    tracing::info!("this node evaluates alarm rules");
-                    self.evaluate(leadership, &shutdown).await;
-                }
-                Ok(None) => backoff.reset(),
-                Err(error) => {
-                    tracing::warn!(%error, "failed to ask for the right to evaluate alarm rules; trying again");
-                }
-            }
-            let _ = shutdown.run_until_cancelled(backoff.wait()).await;
+        let mut candidate = self.log.candidate(NAME, ASK_EVERY);
+        while let Some(leadership) = candidate.elected(&shutdown).await {
+            tracing::info!("this node evaluates alarm rules");
+            self.evaluate(leadership, &shutdown).await;
         }
     }
 

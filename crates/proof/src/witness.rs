@@ -32,7 +32,7 @@ pub use cosigner::Cosigner;
 pub use file::{ToFile, check as check_file};
 
 /// How often a node that does not send tries to.
-const ASK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+const ASK_EVERY: Duration = Duration::from_millis(500);
 /// The shortest and the longest pause after a failure of a witness, or of one of its logs.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(10));
 /// How often a witness that signs gets what has grown.
@@ -123,24 +123,14 @@ impl Witness {
 
     /// Sends until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let (task, mut backoff) = (format!("fleetlog witness {}", self.name), Backoff::new(ASK.0, ASK.1));
-        while !shutdown.is_cancelled() {
-            match self.log.lead(&task).await {
-                Ok(Some(mut leadership)) => {
-                    backoff.reset();
-                    self.send(&mut leadership, &shutdown).await;
-                    // Another node measures from now on.
-                    self.disputes.clear();
-                    self.gauge_disputes();
-                    self.gauge(0.0);
-                    leadership.release().await;
-                }
-                Ok(None) => backoff.reset(),
-                Err(error) => {
-                    tracing::warn!(witness = self.name, %error, "failed to ask who sends to a witness; trying again");
-                }
-            }
-            let _ = shutdown.run_until_cancelled(backoff.wait()).await;
+        let mut candidate = self.log.candidate(format!("fleetlog witness {}", self.name), ASK_EVERY);
+        while let Some(mut leadership) = candidate.elected(&shutdown).await {
+            self.send(&mut leadership, &shutdown).await;
+            // Another node measures from now on.
+            self.disputes.clear();
+            self.gauge_disputes();
+            self.gauge(0.0);
+            leadership.release().await;
         }
     }
 

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::Tenant;
-use fleetlog_event_log::backoff::Backoff;
 use fleetlog_event_log::leadership::Leadership;
 use fleetlog_event_log::{Lane, LogId, Position};
 use futures::future::join_all;
@@ -102,20 +101,10 @@ impl Deliverer {
 
     /// Sends until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut backoff = Backoff::new(LOOK_EVERY, Duration::from_secs(10));
-        while !shutdown.is_cancelled() {
-            match self.0.log.lead(NAME).await {
-                Ok(Some(leadership)) => {
-                    backoff.reset();
-                    tracing::info!("this node sends to webhooks");
-                    self.lead(leadership, &shutdown).await;
-                }
-                Ok(None) => backoff.reset(),
-                Err(error) => {
-                    tracing::warn!(%error, "failed to ask for the right to send to webhooks; trying again");
-                }
-            }
-            let _ = shutdown.run_until_cancelled(backoff.wait()).await;
+        let mut candidate = self.0.log.candidate(NAME, LOOK_EVERY);
+        while let Some(leadership) = candidate.elected(&shutdown).await {
+            tracing::info!("this node sends to webhooks");
+            self.lead(leadership, &shutdown).await;
         }
     }
 
