@@ -54,6 +54,12 @@ impl Heads {
         self.logs.borrow().values().map(|log| log.head).sum()
     }
 
+    /// How many events there are in all logs of a lane.
+    #[must_use]
+    pub fn total_of(&self, lane: Lane) -> Position {
+        self.logs.borrow().values().filter(|log| log.lane == lane).map(|log| log.head).sum()
+    }
+
     /// All logs that are known now.
     #[must_use]
     pub fn logs(&self) -> Vec<Log> {

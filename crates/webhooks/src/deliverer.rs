@@ -157,8 +157,7 @@ impl Round {
                 self.ending.clear();
             }
         }
-        let logs = shared.log.heads().logs().into_iter();
-        let grown_to = logs.filter(|log| log.lane == Lane::Control).map(|log| log.head).sum();
+        let grown_to = shared.log.heads().total_of(Lane::Control);
         let is_same = |(known, at): (Position, Instant)| known == grown_to && at.elapsed() < AT_LEAST_EVERY;
         if self.looked.is_some_and(is_same) {
             return Ok(());

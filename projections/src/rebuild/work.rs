@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleetlog_event_log::leadership::Leadership;
-use fleetlog_event_log::{Error, EventLog};
+use fleetlog_event_log::{Error, EventLog, Lane};
 use futures::future::BoxFuture;
 use sqlx::Row;
 use tokio::task::JoinHandle;
@@ -18,8 +18,10 @@ use crate::instruments;
 use crate::read_model::ReadModel;
 use crate::runner::Options;
 
-/// How often a node looks whether a rebuild is under way.
+/// How often a node looks whether a rebuild is under way, once there may be one: each request for one is on a control log.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a node looks although no control log has grown: a version that was kept for a while may be due.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 /// How often a rebuild that waits follows the live version.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 /// How often a rebuild that works renews its lease, and notes its rate.
@@ -40,7 +42,13 @@ pub(crate) fn of<M: ReadModel>() -> Work {
 /// Works on all rebuilds until `shutdown`.
 pub(crate) async fn run(log: EventLog, options: Options, works: Works, shutdown: CancellationToken) {
     let mut working: BTreeMap<&'static str, JoinHandle<()>> = BTreeMap::new();
+    // When nothing was due, and how much there was on the control logs before.
+    let mut rested = None;
     while shutdown.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+        let known = log.heads().total_of(Lane::Control);
+        if rested.is_some_and(|(then, at): (_, Instant)| then == known && at.elapsed() < AT_LEAST_EVERY) {
+            continue;
+        }
         let due = match due(&log).await {
             Ok(due) => due,
             Err(error) => {
@@ -48,6 +56,7 @@ pub(crate) async fn run(log: EventLog, options: Options, works: Works, shutdown:
                 continue;
             }
         };
+        rested = due.is_empty().then(|| (known, Instant::now()));
         for (&name, work) in works.iter().filter(|(name, _)| due.iter().any(|due| due == *name)) {
             // One that panicked has finished, too, and is taken up again.
             if working.get(name).is_none_or(JoinHandle::is_finished) {

@@ -18,8 +18,13 @@ use super::tenant::{CHANGES, State, TenantWorker};
 use super::turn::Error;
 
 impl TenantWorker {
-    /// Reads how far the logs are evaluated, and the rules as of there. `None`: the tenant never had a rule.
+    /// Reads how far the logs are evaluated, and the rules as of there. `None`: the tenant never had a rule. A log without
+    /// events is not asked for one: there may be thousands.
     pub(super) async fn begin(&mut self) -> Result<Option<State>, Error> {
+        let head = self.shared.log.heads().log(self.control).map_or(0, |log| log.head);
+        if head == 0 {
+            return Ok(None);
+        }
         let _turn = Arc::clone(&self.shared.turns).acquire_owned().await;
         let pool = self.shared.log.pool();
         let progress = sqlx::query_as(
@@ -28,7 +33,7 @@ impl TenantWorker {
         let progress: Option<(i64, Position, Position)> =
             progress.bind(self.tenant.as_str()).fetch_optional(pool).await?;
         let Some((number, control, telemetry)) = progress else {
-            return self.look_for_a_rule().await.map(|()| None);
+            return self.look_for_a_rule(head).await.map(|()| None);
         };
         let mut rulebook = Rulebook::default();
         for (name, event) in self.rules_until(control).await? {
@@ -56,9 +61,8 @@ impl TenantWorker {
         }))
     }
 
-    /// Looks for the tenant's first rule, and begins to evaluate there.
-    async fn look_for_a_rule(&mut self) -> Result<(), Error> {
-        let head = self.shared.log.heads().log(self.control).map_or(0, |log| log.head);
+    /// Looks for the tenant's first rule up to the head, and begins to evaluate there.
+    async fn look_for_a_rule(&mut self, head: Position) -> Result<(), Error> {
         let Some(first) = self.first_rule(self.without_rules).await? else {
             self.without_rules = head;
             return Ok(());

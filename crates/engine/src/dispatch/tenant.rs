@@ -96,8 +96,11 @@ impl TenantWorker {
     }
 
     /// The read model knows which commands were open at its checkpoint; the log has their events, and all that happened
-    /// since.
+    /// since. A log without events is not asked for: there may be thousands.
     async fn try_begin(&mut self) -> Result<Follower, commands::Error> {
+        if self.log.heads().log(self.log_id).is_none_or(|log| log.head == 0) {
+            return Ok(self.log.follow(self.log_id, 0));
+        }
         let open = commands::open(self.log.pool(), &self.tenant, self.log_id).await?;
         let streams: Vec<_> = open.commands.iter().map(|id| StreamId::new(&self.tenant, id)).collect();
         self.schedule = Schedule::default();
