@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::eventually;
@@ -24,6 +25,8 @@ pub(crate) enum Manner {
     Headers(u16, Vec<(&'static str, String)>),
     /// Never.
     Silent,
+    /// With 204, once it is to behave otherwise.
+    Held,
     /// With 200 and a body of this many bytes, sent for as long as somebody reads.
     Long(u64),
     /// With these bytes, and then nothing more.
@@ -61,7 +64,7 @@ impl Taken {
 }
 
 struct State {
-    manner: Manner,
+    manner: watch::Sender<Manner>,
     taken: Vec<Taken>,
     /// How many bytes of long answers were sent.
     sent: u64,
@@ -88,7 +91,7 @@ impl Receiver {
     async fn on(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.expect("a socket");
         let address = listener.local_addr().expect("bound");
-        let state = State { manner: Manner::Status(204), taken: vec![], sent: 0 };
+        let state = State { manner: watch::Sender::new(Manner::Status(204)), taken: vec![], sent: 0 };
         let state = Arc::new(Mutex::new(state));
         let serving = tokio::spawn(serve(listener, Arc::clone(&state)));
         Self { address, state, serving }
@@ -100,7 +103,7 @@ impl Receiver {
     }
 
     pub(crate) fn behave(&self, manner: Manner) {
-        self.state.lock().manner = manner;
+        self.state.lock().manner.send_replace(manner);
     }
 
     /// Everything that it was sent.
@@ -156,10 +159,14 @@ async fn client(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     let joined = tokio::io::join(reading, &mut writing);
     let answer = |request: Request| {
         let answered = answer(&state, &request);
+        let mut manner = state.lock().manner.subscribe();
         if answered.is_none() {
-            *raw.lock() = Some(state.lock().manner.clone());
+            *raw.lock() = Some(manner.borrow().clone());
         }
-        std::future::ready(answered)
+        async move {
+            let _ = manner.wait_for(|manner| *manner != Manner::Held).await;
+            answered
+        }
     };
     converse(joined, answer).await;
     match raw.into_inner() {
@@ -185,9 +192,10 @@ async fn client(mut stream: TcpStream, state: Arc<Mutex<State>>) {
 fn answer(state: &Mutex<State>, request: &Request) -> Option<Answer> {
     let header = |name| request.header(name).unwrap_or_default().to_owned();
     let mut state = state.lock();
-    let (status, headers) = match &state.manner {
-        Manner::Status(status) => (*status, vec![]),
-        Manner::Headers(status, headers) => (*status, headers.clone()),
+    let (status, headers) = match state.manner.borrow().clone() {
+        Manner::Status(status) => (status, vec![]),
+        Manner::Headers(status, headers) => (status, headers),
+        Manner::Held => (204, vec![]),
         Manner::Silent | Manner::Long(_) | Manner::Begun(_) => (0, vec![]),
     };
     assert_eq!((&*request.method, &*request.target), ("POST", "/hook"));

@@ -1,12 +1,14 @@
 //! From a webhook's creation to its end.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use fleetlog_access::Role;
 use fleetlog_event_log::Lane;
 use fleetlog_webhooks::Options;
 use fleetlog_webhooks::schedule::Plan;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 use super::{Sending, quick};
 use crate::support::Receiver;
@@ -143,6 +145,26 @@ async fn a_change_holds_from_the_next_request_on() {
     assert!(taken.iter().all(|taken| taken.events().len() == 1));
     let superseded = sending.get(&format!("{path}/deliveries?status=superseded")).await;
     assert_eq!(superseded["items"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn an_answer_to_what_was_followed_before_passes_over_nothing_that_is_followed_now() {
+    let (sending, receiver) = (Sending::start().await, Receiver::start().await);
+    let narrow = json!({"log": "telemetry", "device": "dev-02"});
+    let body = json!({"url": receiver.url(), "follow": narrow, "from": "start"});
+    let (webhook_id, _) = sending.create(body).await;
+    receiver.behave(Manner::Held);
+    sending.publish("dev-01", 0..3).await;
+    sending.publish("dev-02", 0..1).await;
+    receiver.requests(1).await;
+    let change = json!({"follow": {"log": "telemetry"}});
+    let changed = sending.api.send(Method::PATCH, &format!("/webhooks/{webhook_id}"), change).await;
+    assert_eq!(changed.status.as_u16(), 200, "{}", changed.text);
+    receiver.behave(Manner::Status(204));
+    sending.until(&webhook_id, |webhook| webhook["places"][0]["position"] == 4).await;
+    let positions: BTreeSet<Option<i64>> =
+        receiver.accepted().iter().map(|event| event["position"].as_i64()).collect();
+    assert_eq!(positions, [1, 2, 3, 4].map(Some).into());
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Places and deliveries in the database, as the node that sends reads and writes them. What became of a batch and how far the
-//! webhook has come are written by one statement: both or neither.
+//! webhook has come are written by one statement: both or neither. Each statement holds the webhook as it was when the request was
+//! made (`FOR SHARE`), so that a change waits for it, or it finds the change and writes nothing.
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::acts;
@@ -91,6 +92,7 @@ impl Of<'_> {
                  (delivery_id, webhook_id, tenant, revision, log_id, after_position, last_position, events)
              SELECT $1, webhook_id, tenant, revision, $4, $5, $6, $7 FROM webhooks JOIN tenants USING (tenant)
              WHERE webhook_id = $2 AND version = $3 AND state = 'active' AND suspended_at IS NULL
+             FOR SHARE OF webhooks
              ON CONFLICT ON CONSTRAINT webhook_deliveries_batch
              DO UPDATE SET status = 'pending', events = excluded.events
              RETURNING created_at",
@@ -101,13 +103,14 @@ impl Of<'_> {
     }
 
     /// Notes that a batch was taken, and goes on after it. `false`: the place is another by now, because somebody asked for a replay
-    /// or another node sends.
+    /// or another node sends, or the webhook follows something else by now.
     pub(crate) async fn delivered(self, pool: &PgPool, range: Range, reply: &Reply) -> Result<bool, Error> {
         let done = sqlx::query(
-            "WITH moved AS (
+            "WITH same AS (SELECT FROM webhooks WHERE webhook_id = $1 AND revision = $8 FOR SHARE),
+             moved AS (
                  UPDATE webhook_places
                  SET position = $4, failures = 0, failing_since = NULL, next_attempt_at = NULL
-                 WHERE webhook_id = $1 AND log_id = $2 AND position = $3
+                 WHERE webhook_id = $1 AND log_id = $2 AND position = $3 AND EXISTS (SELECT FROM same)
                  RETURNING webhook_id)
              UPDATE webhook_deliveries
              SET status = 'delivered', attempts = attempts + 1, code = $6, error = NULL, duration_ms = $7,
@@ -116,10 +119,12 @@ impl Of<'_> {
         );
         let done = done.bind(self.hook.webhook_id).bind(self.log_id).bind(range.0).bind(range.1);
         let done = done.bind(self.delivery_id(range)).bind(reply.code()).bind(reply.milliseconds());
+        let done = done.bind(self.hook.revision);
         Ok(done.execute(pool).await?.rows_affected() > 0)
     }
 
-    /// Notes that a batch was refused, and when it is sent again. `false`, as above.
+    /// Notes that a batch was refused, and when it is sent again. `false`, as above, or because the webhook was changed in any way:
+    /// what was changed is tried at once.
     pub(crate) async fn refused(
         self,
         pool: &PgPool,
@@ -128,9 +133,10 @@ impl Of<'_> {
         standing: &Standing,
     ) -> Result<bool, Error> {
         let done = sqlx::query(
-            "WITH stayed AS (
+            "WITH same AS (SELECT FROM webhooks WHERE webhook_id = $1 AND version = $11 FOR SHARE),
+             stayed AS (
                  UPDATE webhook_places SET failures = $4, failing_since = $5, next_attempt_at = $6
-                 WHERE webhook_id = $1 AND log_id = $2 AND position = $3
+                 WHERE webhook_id = $1 AND log_id = $2 AND position = $3 AND EXISTS (SELECT FROM same)
                  RETURNING webhook_id)
              UPDATE webhook_deliveries
              SET attempts = attempts + 1, code = $8, error = $9, duration_ms = $10, attempted_at = clock_timestamp()
@@ -140,15 +146,19 @@ impl Of<'_> {
         let done = done.bind(standing.failures as i32).bind(standing.failing_since);
         let done = done.bind(standing.next_attempt_at).bind(self.delivery_id(range));
         let done = done.bind(reply.code()).bind(error(reply)).bind(reply.milliseconds());
+        let done = done.bind(self.hook.version);
         Ok(done.execute(pool).await?.rows_affected() > 0)
     }
 
     /// Goes on after events that are not for the webhook. `false`, as above.
     pub(crate) async fn pass(self, pool: &PgPool, range: Range) -> Result<bool, Error> {
         let passed = sqlx::query(
-            "UPDATE webhook_places SET position = $4 WHERE webhook_id = $1 AND log_id = $2 AND position = $3",
+            "WITH same AS (SELECT FROM webhooks WHERE webhook_id = $1 AND revision = $5 FOR SHARE)
+             UPDATE webhook_places SET position = $4
+             WHERE webhook_id = $1 AND log_id = $2 AND position = $3 AND EXISTS (SELECT FROM same)",
         );
         let passed = passed.bind(self.hook.webhook_id).bind(self.log_id).bind(range.0).bind(range.1);
+        let passed = passed.bind(self.hook.revision);
         Ok(passed.execute(pool).await?.rows_affected() > 0)
     }
 
