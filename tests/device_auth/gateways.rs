@@ -71,6 +71,8 @@ async fn a_gateway_hears_the_commands_of_all_its_devices_and_answers_for_them(#[
     for meter in &meters {
         fleet.send("t0", Method::POST, "/devices", json!({ "uid": meter })).await;
     }
+    // A batch chooses among the devices that the read model has.
+    fleet.api.catch_up().await;
     let credential = gateway(&fleet, json!({ "devices": meters })).await;
     let mut device = fleet.connect(version, "any", &credential).await;
     for meter in &meters {
