@@ -5,6 +5,7 @@
 //!   `/login.html`, apart from the pages that the links of mails lead to.
 //! - `/public/<hash of the build>/…` are the files that it is made of. Their addresses change with them, so browsers keep them for
 //!   ever. Without the hash the same files are asked for again each time.
+//! - `/favicon.ico` is the page's icon, which some programs ask for without having read the page.
 
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
@@ -20,6 +21,8 @@ use crate::files::{BUILD, File, SHELL};
 const LOGIN: &str = "/login.html";
 /// Where the files are.
 const PUBLIC: &str = "/public/";
+/// Where the icon is looked for, and which file it is.
+const ICON: (&str, &str) = ("/favicon.ico", "icons/fleetlog.svg");
 /// The pages of people who have no session: the links of mails lead there.
 pub const OPEN: [&str; 4] = ["/app/invitation", "/app/verify", "/app/reset", "/app/forgot"];
 
@@ -46,8 +49,11 @@ pub fn answer(request: &Parts, in_session: bool) -> Response<&'static [u8]> {
     if let Some(file) = path.strip_prefix(PUBLIC) {
         return public(file, &request.headers);
     }
+    if path == ICON.0 {
+        return public(ICON.1, &request.headers);
+    }
     if path == LOGIN || in_session || OPEN.contains(&path) {
-        return sent(&SHELL, ASK, &request.headers);
+        return sent(&SHELL, (ASK, "accept-encoding, cookie"), &request.headers);
     }
     let wanted = request.uri.path_and_query().map_or(path, http::uri::PathAndQuery::as_str);
     redirect(&format!("{LOGIN}?next={}", utf8_percent_encode(wanted, NON_ALPHANUMERIC)))
@@ -56,24 +62,29 @@ pub fn answer(request: &Parts, in_session: bool) -> Response<&'static [u8]> {
 fn public(file: &str, headers: &HeaderMap) -> Response<&'static [u8]> {
     let of_this_build = file.strip_prefix(BUILD).and_then(|rest| rest.strip_prefix('/'));
     match (of_this_build.and_then(File::at), File::at(file)) {
-        (Some(found), _) => sent(found, FOR_EVER, headers),
-        (None, Some(found)) => sent(found, ASK, headers),
+        (Some(found), _) => sent(found, (FOR_EVER, "accept-encoding"), headers),
+        (None, Some(found)) => sent(found, (ASK, "accept-encoding"), headers),
         (None, None) => with_status(StatusCode::NOT_FOUND),
     }
 }
 
-fn sent(file: &'static File, cache: &'static str, headers: &HeaderMap) -> Response<&'static [u8]> {
-    let tag = format!("W/\"{BUILD}\"");
+fn sent(
+    file: &'static File,
+    (cache, vary): (&'static str, &'static str),
+    headers: &HeaderMap,
+) -> Response<&'static [u8]> {
+    let tag = format!("\"{BUILD}\"");
     let mut response = with_status(StatusCode::OK);
     let set = |response: &mut Response<_>, name: HeaderName, value: &'static str| {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     };
     set(&mut response, CACHE_CONTROL, cache);
-    set(&mut response, VARY, "accept-encoding, cookie");
-    if let Ok(tag) = HeaderValue::try_from(&tag) {
+    set(&mut response, VARY, vary);
+    // Weak: a file's forms have different bytes.
+    if let Ok(tag) = HeaderValue::try_from(format!("W/{tag}")) {
         response.headers_mut().insert(ETAG, tag);
     }
-    if has(headers, &IF_NONE_MATCH, |known, _| known == tag || known == "*") {
+    if has(headers, &IF_NONE_MATCH, |known, _| known.trim_start_matches("W/") == tag || known == "*") {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
     }
@@ -86,7 +97,9 @@ fn sent(file: &'static File, cache: &'static str, headers: &HeaderMap) -> Respon
     ] {
         set(&mut response, HeaderName::from_static(name), value);
     }
-    let takes = |coding: &str| has(headers, &ACCEPT_ENCODING, |taken, wanted| taken == coding && wanted);
+    let takes = |coding: &str| {
+        has(headers, &ACCEPT_ENCODING, |taken, wanted| taken.eq_ignore_ascii_case(coding) && wanted)
+    };
     for (coding, compressed) in [("br", file.brotli), ("gzip", file.gzip)] {
         if let Some(compressed) = compressed.filter(|_| takes(coding)) {
             set(&mut response, CONTENT_ENCODING, coding);
@@ -161,6 +174,7 @@ mod tests {
         for (taken, coding) in [
             ("gzip, deflate, br, zstd", "br"),
             ("gzip;q=0.5, br;q=0", "gzip"),
+            ("GZIP", "gzip"),
             ("br;q=0, gzip; q=0.0", ""),
             ("identity", ""),
             ("", ""),
@@ -179,6 +193,8 @@ mod tests {
         let by_name = get(&format!("/public/{path}"), &[], false);
         assert_eq!(header(&by_name, "cache-control"), ASK);
         assert_eq!(of_this_build.body(), by_name.body());
+        assert_eq!(header(&of_this_build, "vary"), "accept-encoding");
+        assert_eq!(header(&get("/favicon.ico", &[], false), "content-type"), "image/svg+xml");
         for missing in ["/public/0123456789abcdef/js/main.js", "/public/", "/public/../Cargo.toml"] {
             assert_eq!(get(missing, &[], true).status(), StatusCode::NOT_FOUND, "{missing}");
         }
@@ -187,7 +203,8 @@ mod tests {
     #[test]
     fn what_a_browser_has_is_not_sent_again() {
         let tag = header(&get(LOGIN, &[], false), "etag").to_owned();
-        for known in [tag.clone(), format!("\"other\", {tag}"), "*".to_owned()] {
+        let strong = tag.trim_start_matches("W/").to_owned();
+        for known in [tag.clone(), strong, format!("\"other\", {tag}"), "*".to_owned()] {
             let answer = get(LOGIN, &[("if-none-match", &known)], false);
             assert_eq!((answer.status(), answer.body().len()), (StatusCode::NOT_MODIFIED, 0), "{known}");
         }

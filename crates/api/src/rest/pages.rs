@@ -18,7 +18,7 @@ pub type Pages = fn(&Parts, bool) -> Response<&'static [u8]>;
 /// Where the page's files are.
 pub(super) const FILES: &str = "/public/{*file}";
 /// The addresses of pages.
-const PATHS: [&str; 6] = ["/", "/login.html", "/app", "/app/", "/app/{*page}", FILES];
+const PATHS: [&str; 7] = ["/", "/favicon.ico", "/login.html", "/app", "/app/", "/app/{*page}", FILES];
 
 pub(super) fn router(pages: Pages, app: &App) -> Router {
     PATHS.into_iter().fold(Router::new(), |router, path| {
