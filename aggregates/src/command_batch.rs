@@ -35,6 +35,16 @@ pub enum Input {
         /// How many commands failed or timed out.
         failures: u32,
     },
+    /// Request no more commands until the batch goes on.
+    Pause {
+        /// The principal who pauses it: a user's id, or `key:` and an API key's id.
+        by: String,
+    },
+    /// Go on with a paused batch.
+    Resume {
+        /// The principal who resumes it: a user's id, or `key:` and an API key's id.
+        by: String,
+    },
     /// Cancel the rest of the batch.
     Cancel {
         /// The principal who cancels it: a user's id, or `key:` and an API key's id.
@@ -88,6 +98,16 @@ pub enum Event {
         /// How many commands had failed or timed out.
         failures: u32,
     },
+    /// No more commands are requested until the batch goes on. Those that were requested run to their end.
+    CommandBatchPaused {
+        /// The principal who paused it: a user's id, or `key:` and an API key's id.
+        by: String,
+    },
+    /// The batch goes on.
+    CommandBatchResumed {
+        /// The principal who resumed it: a user's id, or `key:` and an API key's id.
+        by: String,
+    },
     /// The rest of the batch was cancelled.
     CommandBatchCancelled {
         /// The principal who cancelled it: a user's id, or `key:` and an API key's id.
@@ -105,6 +125,8 @@ impl DomainEvent for Event {
             Self::CommandBatchTargeted { .. } => "CommandBatchTargeted",
             Self::CommandBatchCompleted {} => "CommandBatchCompleted",
             Self::CommandBatchAborted { .. } => "CommandBatchAborted",
+            Self::CommandBatchPaused { .. } => "CommandBatchPaused",
+            Self::CommandBatchResumed { .. } => "CommandBatchResumed",
             Self::CommandBatchCancelled { .. } => "CommandBatchCancelled",
         }
         .to_owned()
@@ -138,6 +160,12 @@ pub enum Error {
     /// The batch has ended.
     #[error("the batch has ended: {}", .0.as_str())]
     Ended(Status),
+    /// The batch is paused already.
+    #[error("the batch is paused already")]
+    Paused,
+    /// The batch is not paused.
+    #[error("the batch is not paused")]
+    NotPaused,
 }
 
 /// Where a batch is in its life.
@@ -146,6 +174,8 @@ pub enum Error {
 pub enum Status {
     /// Commands are still being requested, or have not all ended.
     Running,
+    /// No more commands are requested until it goes on.
+    Paused,
     /// Every command has ended.
     Completed,
     /// Too many commands failed.
@@ -154,7 +184,15 @@ pub enum Status {
     Cancelled,
 }
 
-words! { Status { Running = "running", Completed = "completed", Aborted = "aborted", Cancelled = "cancelled" } }
+impl Status {
+    /// Whether anything may still happen to the batch.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
+}
+
+words! { Status { Running = "running", Paused = "paused", Completed = "completed", Aborted = "aborted", Cancelled = "cancelled" } }
 
 /// A batch's state, folded from its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -198,13 +236,18 @@ impl CommandBatch {
                 (Some(first), Some(second)) if first != second => Err(Error::OtherRequest),
                 _ => Err(Error::AlreadyRequested),
             },
-            (Input::Complete, Status::Running) => Ok(vec![Event::CommandBatchCompleted {}]),
-            (Input::Abort { failures }, Status::Running) => Ok(vec![Event::CommandBatchAborted { failures }]),
-            (Input::Cancel { by, reason }, Status::Running) => {
+            (_, status) if !status.is_open() => Err(Error::Ended(status)),
+            // Commands that were requested before a pause run to their end, and may be the last ones.
+            (Input::Complete, _) => Ok(vec![Event::CommandBatchCompleted {}]),
+            (Input::Abort { failures }, _) => Ok(vec![Event::CommandBatchAborted { failures }]),
+            (Input::Cancel { by, reason }, _) => {
                 check_reason(reason.as_deref()).map_err(invalid)?;
                 Ok(vec![Event::CommandBatchCancelled { by, reason }])
             }
-            (Input::Complete | Input::Abort { .. } | Input::Cancel { .. }, _) => Err(Error::Ended(status)),
+            (Input::Pause { by }, Status::Running) => Ok(vec![Event::CommandBatchPaused { by }]),
+            (Input::Pause { .. }, _) => Err(Error::Paused),
+            (Input::Resume { by }, Status::Paused) => Ok(vec![Event::CommandBatchResumed { by }]),
+            (Input::Resume { .. }, _) => Err(Error::NotPaused),
         }
     }
 }
@@ -255,6 +298,8 @@ impl Aggregate for CommandBatch {
                 *self = Self { request: Some(request), devices: vec![], status: Some(Status::Running) };
             }
             Event::CommandBatchTargeted { devices } => self.devices.extend(devices),
+            Event::CommandBatchPaused { .. } => self.status = Some(Status::Paused),
+            Event::CommandBatchResumed { .. } => self.status = Some(Status::Running),
             Event::CommandBatchCompleted {} => self.status = Some(Status::Completed),
             Event::CommandBatchAborted { .. } => self.status = Some(Status::Aborted),
             Event::CommandBatchCancelled { .. } => self.status = Some(Status::Cancelled),
@@ -322,9 +367,45 @@ mod tests {
             assert_eq!(given([]).decide(input.clone()), Err(Error::Unknown));
             let ended = given(running().into_iter().chain(given(running()).decide(input).expect("running")));
             assert_eq!(ended.status(), Some(status));
-            for again in [Input::Complete, Input::Abort { failures: 9 }, cancel()] {
+            for again in [Input::Complete, Input::Abort { failures: 9 }, cancel(), pause(), resume()] {
                 assert_eq!(ended.decide(again), Err(Error::Ended(status)));
             }
+        }
+    }
+
+    fn pause() -> Input {
+        Input::Pause { by: "user:2".into() }
+    }
+
+    fn resume() -> Input {
+        Input::Resume { by: "user:2".into() }
+    }
+
+    #[test]
+    fn a_batch_pauses_and_goes_on_any_number_of_times() {
+        let mut batch = given(running());
+        for _ in 0..2 {
+            assert_eq!(batch.decide(resume()), Err(Error::NotPaused));
+            batch.decide(pause()).expect("running").into_iter().for_each(|event| batch.apply(event));
+            assert_eq!(batch.status(), Some(Status::Paused));
+            assert_eq!(batch.decide(pause()), Err(Error::Paused));
+            batch.decide(resume()).expect("paused").into_iter().for_each(|event| batch.apply(event));
+            assert_eq!(batch.status(), Some(Status::Running));
+        }
+        assert_eq!(given([]).decide(pause()), Err(Error::Unknown));
+    }
+
+    #[test]
+    fn a_paused_batch_can_end() {
+        let paused = given(running().into_iter().chain([Event::CommandBatchPaused { by: "user:2".into() }]));
+        for (input, status) in [
+            (Input::Complete, Status::Completed),
+            (Input::Abort { failures: 3 }, Status::Aborted),
+            (cancel(), Status::Cancelled),
+        ] {
+            let mut ended = paused.clone();
+            paused.decide(input).expect("open").into_iter().for_each(|event| ended.apply(event));
+            assert_eq!(ended.status(), Some(status));
         }
     }
 
@@ -364,6 +445,11 @@ mod tests {
             (
                 r#"{"CommandBatchTargeted":{"devices":["dev-0"]}}"#,
                 Event::CommandBatchTargeted { devices: devices(1) },
+            ),
+            (r#"{"CommandBatchPaused":{"by":"user:2"}}"#, Event::CommandBatchPaused { by: "user:2".into() }),
+            (
+                r#"{"CommandBatchResumed":{"by":"user:2"}}"#,
+                Event::CommandBatchResumed { by: "user:2".into() },
             ),
             (r#"{"CommandBatchCompleted":{}}"#, Event::CommandBatchCompleted {}),
             (r#"{"CommandBatchAborted":{"failures":3}}"#, Event::CommandBatchAborted { failures: 3 }),

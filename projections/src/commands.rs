@@ -24,7 +24,7 @@ use fleetlog_event_log::Position;
 use fleetlog_event_log::event::Json;
 use uuid::Uuid;
 
-pub use batches::{Batch, Counts, batch, batches, counts, ended_with_unsent, running, unsent};
+pub use batches::{Batch, Counts, batch, batches, counts, ended_with_unsent, open_batches, unsent};
 pub(crate) use history::inner;
 pub use history::{Step, after_each, histories, history};
 pub use model::Model;

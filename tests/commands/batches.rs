@@ -131,3 +131,37 @@ async fn a_batch_that_is_interrupted_goes_on_and_tells_no_device_twice() {
     assert_eq!(counts, (40, 40));
     fleet.assert_verified().await;
 }
+
+#[tokio::test]
+async fn a_paused_batch_requests_nothing_until_it_goes_on() {
+    let fleet = Fleet::start().await;
+    let log = t0(&fleet.node.log);
+    let uids = devices(&fleet, 40).await;
+    let batch_id = request(&fleet, new_batch(&uids, 20, None)).await;
+    until(&fleet, batch_id, |batch| batch.commands.requested >= 5).await;
+    fleet.commands.pause_batch(&log, batch_id, actor("user:2")).await.expect("paused");
+    // By the time that another batch of this rate is through, this one would be, too.
+    let other = request(&fleet, new_batch(&uids, 20, None)).await;
+    until(&fleet, other, |batch| batch.commands.waiting == 0).await;
+    let paused = until(&fleet, batch_id, |batch| batch.status == "paused").await;
+    assert!(paused.commands.waiting >= 20, "{paused:?}");
+    fleet.assert_verified().await;
+    fleet.commands.resume_batch(&log, batch_id, actor("user:2")).await.expect("resumed");
+    let resumed = until(&fleet, batch_id, |batch| batch.commands.waiting == 0).await;
+    assert_eq!(resumed.status, "running");
+    fleet.assert_verified().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_expires_before_each_device_had_its_turn_is_cancelled() {
+    let fleet = Fleet::start().await;
+    let log = t0(&fleet.node.log);
+    let uids = devices(&fleet, 2).await;
+    let expires_at = Some(log.now() + chrono::TimeDelta::seconds(4));
+    let batch_id = request(&fleet, NewBatch { expires_at, ..new_batch(&uids, 1, None) }).await;
+    fleet.commands.pause_batch(&log, batch_id, actor("user:2")).await.expect("paused");
+    let batch = until(&fleet, batch_id, |batch| batch.status == "cancelled").await;
+    assert_eq!(batch.cancelled_by.as_deref(), Some("dispatcher"));
+    assert!(batch.cancel_reason.is_some_and(|reason| reason.contains("expired")));
+    fleet.assert_verified().await;
+}

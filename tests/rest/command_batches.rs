@@ -132,3 +132,24 @@ async fn another_tenants_batch_answers_like_one_that_does_not_exist() {
     let command = api.get(&format!("/commands/{id}")).await;
     assert_eq!(command.refusal(), "404 not_found", "a batch is no command");
 }
+
+#[tokio::test]
+async fn a_batch_is_paused_and_resumed_each_once() {
+    let api = ready().await;
+    let batch = sent(&api, None, &to(&["dev-01"])).await.json();
+    let path = format!("/command-batches/{}", text(&batch, "batch_id"));
+    let steer = async |step: &str| api.send(Method::POST, &format!("{path}/{step}"), json!({})).await;
+    for (step, status, refusal) in
+        [("pause", "paused", "409 already_paused"), ("resume", "running", "409 not_paused")]
+    {
+        let written = steer(step).await.json();
+        assert_eq!(written["status"], status);
+        let position = text(&written, "position");
+        assert_eq!(api.get(&format!("{path}?min_position={position}")).await.json()["status"], status);
+        assert_eq!(steer(step).await.refusal(), refusal);
+    }
+    assert_eq!(steer("cancel").await.status, StatusCode::OK);
+    for step in ["pause", "resume"] {
+        assert_eq!(steer(step).await.refusal(), "409 already_ended");
+    }
+}

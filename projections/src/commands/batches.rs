@@ -26,7 +26,7 @@ pub struct Batch {
     pub cmd: String,
     /// The parameters of each command: JSON, at most 32 KiB.
     pub params: Json,
-    /// The state of the batch: `running`, `completed`, `aborted` or `cancelled`.
+    /// The state of the batch: `running`, `paused`, `completed`, `aborted` or `cancelled`.
     pub status: String,
     /// Who requested the batch: a user's id, or `key:` and an API key's id.
     pub requested_by: String,
@@ -142,10 +142,9 @@ pub async fn batch(log: &TenantLog, batch_id: Uuid) -> Result<Option<Batch>, Err
     Ok(batch)
 }
 
-/// Every tenant's running batches, the oldest of each tenant first. Needs a connection that sees all tenants.
-pub async fn running(pool: &PgPool) -> Result<Vec<(Tenant, Uuid)>, Error> {
-    let sql =
-        "SELECT tenant, batch_id FROM command_batches WHERE status = 'running' ORDER BY tenant, position";
+/// Every tenant's batches that have not ended, the oldest of each tenant first. Needs a connection that sees all tenants.
+pub async fn open_batches(pool: &PgPool) -> Result<Vec<(Tenant, Uuid)>, Error> {
+    let sql = "SELECT tenant, batch_id FROM command_batches WHERE status IN ('running', 'paused') ORDER BY tenant, position";
     named(&sqlx::query(sql).fetch_all(pool).await?)
 }
 

@@ -160,8 +160,10 @@ fn commands(version: i32) -> String {
 
 fn batches(version: i32) -> String {
     let ends = "'CommandBatchCompleted', 'CommandBatchAborted', 'CommandBatchCancelled'";
-    let (status, ended) =
-        (last("lower(substr(event_type, length('CommandBatch') + 1))", ends), last("at", ends));
+    let turns = format!("'CommandBatchPaused', 'CommandBatchResumed', {ends}");
+    let word = "CASE event_type WHEN 'CommandBatchResumed' THEN 'running'
+                ELSE lower(substr(event_type, length('CommandBatch') + 1)) END";
+    let (status, ended) = (last(word, &turns), last("at", ends));
     let (by, reason) = (
         last("said ->> 'by'", "'CommandBatchCancelled'"),
         last("said ->> 'reason'", "'CommandBatchCancelled'"),

@@ -39,6 +39,12 @@ pub(super) struct BatchDraft {
     pub(super) last_position: Position,
 }
 
+impl BatchDraft {
+    fn end(&mut self, status: command_batch::Status, at: DateTime<Utc>) {
+        (self.status, self.ended_at) = (Some(status), Some(at));
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct BatchRequested {
     pub(super) request: command_batch::Request,
@@ -85,10 +91,6 @@ impl Fold {
         let (key, at) = (key(event)?, event.occurred_at);
         let parsed: command_batch::Event = event.decode()?;
         let mut draft = self.batches.get(&key).cloned().unwrap_or_default();
-        let mut end = |status| {
-            draft.status = Some(status);
-            draft.ended_at = Some(at);
-        };
         match parsed {
             command_batch::Event::CommandBatchRequested(request) => {
                 draft.status = Some(command_batch::Status::Running);
@@ -101,10 +103,16 @@ impl Fold {
                 });
             }
             command_batch::Event::CommandBatchTargeted { devices } => draft.devices += devices.len() as i32,
-            command_batch::Event::CommandBatchCompleted {} => end(command_batch::Status::Completed),
-            command_batch::Event::CommandBatchAborted { .. } => end(command_batch::Status::Aborted),
+            command_batch::Event::CommandBatchPaused { .. } => {
+                draft.status = Some(command_batch::Status::Paused)
+            }
+            command_batch::Event::CommandBatchResumed { .. } => {
+                draft.status = Some(command_batch::Status::Running);
+            }
+            command_batch::Event::CommandBatchCompleted {} => draft.end(command_batch::Status::Completed, at),
+            command_batch::Event::CommandBatchAborted { .. } => draft.end(command_batch::Status::Aborted, at),
             command_batch::Event::CommandBatchCancelled { by, reason } => {
-                end(command_batch::Status::Cancelled);
+                draft.end(command_batch::Status::Cancelled, at);
                 draft.cancelled_by = Some(by);
                 draft.cancel_reason = reason;
             }

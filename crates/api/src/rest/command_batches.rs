@@ -32,7 +32,14 @@ use crate::resource::{Resource, uuid};
 const RATE_PER_S: u32 = 10;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    guarded!(list_command_batches, send_command_batch, read_command_batch, cancel_command_batch)
+    guarded!(
+        list_command_batches,
+        send_command_batch,
+        read_command_batch,
+        pause_command_batch,
+        resume_command_batch,
+        cancel_command_batch
+    )
 }
 
 impl Resource for Batch {
@@ -199,6 +206,45 @@ async fn read_command_batch(
     min_position::of_projection::<commands::Model>(&door.app, door.log(), when.min_position).await?;
     let batch = commands::batch(door.log(), door.id).await?.ok_or_else(Error::missing::<Batch>)?;
     Ok(Json(wire::CommandBatch::of(batch, door.log())))
+}
+
+/// Pauses a batch: no more commands are requested until it is resumed. Those that were requested run to their end. A batch that
+/// expires meanwhile is cancelled.
+#[utoipa::path(
+    post, path = "/command-batches/{id}/pause", tag = "commands", operation_id = "pause_command_batch",
+    params(("id" = String, Path, description = "The batch's id")),
+    responses(
+        (status = 200, description = "The batch is paused", body = Written),
+        (status = 404, description = "No such batch"),
+        (status = 409, description = "It is paused already, or has ended"),
+    ),
+)]
+async fn pause_command_batch(
+    door: May<CommandsWrite, Batch>,
+    request: RequestId,
+) -> Result<Json<Written>, Error> {
+    let metadata = request.metadata(&door.caller);
+    let accepted = door.app.commands.pause_batch(door.log(), door.id, metadata).await?;
+    Ok(Json(Written::new(accepted, Status::Paused)))
+}
+
+/// Resumes a paused batch: its commands are requested again at its rate.
+#[utoipa::path(
+    post, path = "/command-batches/{id}/resume", tag = "commands", operation_id = "resume_command_batch",
+    params(("id" = String, Path, description = "The batch's id")),
+    responses(
+        (status = 200, description = "The batch goes on", body = Written),
+        (status = 404, description = "No such batch"),
+        (status = 409, description = "It is not paused, or has ended"),
+    ),
+)]
+async fn resume_command_batch(
+    door: May<CommandsWrite, Batch>,
+    request: RequestId,
+) -> Result<Json<Written>, Error> {
+    let metadata = request.metadata(&door.caller);
+    let accepted = door.app.commands.resume_batch(door.log(), door.id, metadata).await?;
+    Ok(Json(Written::new(accepted, Status::Running)))
 }
 
 /// Cancels a batch: no more commands are requested, and those that were not sent yet are cancelled.

@@ -111,6 +111,29 @@ impl Commands {
         }
     }
 
+    /// Pauses a batch: the dispatcher requests no more of its commands until it goes on. Those that were requested run to
+    /// their end.
+    pub async fn pause_batch(
+        &self,
+        log: &TenantLog,
+        batch_id: Uuid,
+        metadata: Metadata,
+    ) -> Result<Accepted, Error> {
+        let by = metadata.actor.to_string();
+        self.steer(log, batch_id, Input::Pause { by }, metadata).await
+    }
+
+    /// Goes on with a paused batch.
+    pub async fn resume_batch(
+        &self,
+        log: &TenantLog,
+        batch_id: Uuid,
+        metadata: Metadata,
+    ) -> Result<Accepted, Error> {
+        let by = metadata.actor.to_string();
+        self.steer(log, batch_id, Input::Resume { by }, metadata).await
+    }
+
     /// Cancels a batch: the dispatcher requests no more of its commands, and cancels those that no broker has taken.
     /// Those that were sent run to their end.
     pub async fn cancel_batch(
@@ -121,7 +144,16 @@ impl Commands {
         metadata: Metadata,
     ) -> Result<Accepted, Error> {
         let by = metadata.actor.to_string();
-        let input = Input::Cancel { by, reason };
+        self.steer(log, batch_id, Input::Cancel { by, reason }, metadata).await
+    }
+
+    async fn steer(
+        &self,
+        log: &TenantLog,
+        batch_id: Uuid,
+        input: Input,
+        metadata: Metadata,
+    ) -> Result<Accepted, Error> {
         let at = log.execute::<CommandBatch>(&log.stream(batch_id), input, metadata).await?;
         Ok(Accepted { id: batch_id, at: at.ok_or(Error::Conflict)?, repeated: false })
     }

@@ -33,6 +33,8 @@ use crate::commands::batch::cmd_id;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The least time between two looks for batches, and the time between two looks at a running batch.
 const PACE: Duration = Duration::from_millis(250);
+/// The time between two looks at a paused batch.
+const PAUSED_PACE: Duration = Duration::from_secs(2);
 /// How long a shutdown waits for running batches.
 const DRAIN: Duration = Duration::from_secs(10);
 /// The most commands of a batch that are requested, or cancelled, at the same time.
@@ -116,7 +118,7 @@ pub(super) async fn run(
 
 /// The batches with something left to do, according to the read model.
 async fn look(log: &EventLog, is_first: bool) -> Result<Vec<BatchId>, commands::Error> {
-    let mut batches = commands::running(log.pool()).await?;
+    let mut batches = commands::open_batches(log.pool()).await?;
     if is_first {
         batches.extend(commands::ended_with_unsent(log.pool()).await?);
     }
@@ -179,8 +181,15 @@ impl Batch {
         let mut ticks = interval(PACE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut allowance = 0.0;
-        while batch.status() == Some(Status::Running) {
-            if stop.run_until_cancelled(ticks.tick()).await.is_none() {
+        while let Some(status) = batch.status().filter(|status| status.is_open()) {
+            let is_paused = status == Status::Paused;
+            let look = async {
+                if is_paused {
+                    tokio::time::sleep(PAUSED_PACE).await;
+                }
+                ticks.tick().await;
+            };
+            if stop.run_until_cancelled(look).await.is_none() {
                 return Ok(());
             }
             let counts = commands::counts(self.log.pool(), &self.tenant, self.id).await?;
@@ -189,7 +198,11 @@ impl Batch {
                 self.end(&stream, Input::Abort { failures: counts.failures() as u32 }, &metadata).await?;
             } else if counts.ended() >= devices.len() as i64 {
                 self.end(&stream, Input::Complete, &metadata).await?;
-            } else if next < devices.len() {
+            } else if next < devices.len() && request.expires_at <= self.log.now() {
+                let reason = "it expired before each of its devices had its turn".to_owned();
+                let cancel = Input::Cancel { by: "dispatcher".to_owned(), reason: Some(reason) };
+                self.end(&stream, cancel, &metadata).await?;
+            } else if next < devices.len() && !is_paused {
                 // At least 1, so that a rate below one command a look adds up to one, too.
                 allowance = (allowance + f64::from(request.rate_per_s) * PACE.as_secs_f64())
                     .min(f64::from(request.rate_per_s).max(1.0));

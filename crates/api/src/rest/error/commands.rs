@@ -72,6 +72,8 @@ impl From<command_batch::Error> for Error {
             command_batch::Error::OtherRequest => Self::key_reused(),
             command_batch::Error::Invalid { field, why } => Self::field(field, why),
             command_batch::Error::Ended(_) => Self::ended(error.to_string()),
+            command_batch::Error::Paused => Self::conflict("already_paused", error.to_string()),
+            command_batch::Error::NotPaused => Self::conflict("not_paused", error.to_string()),
         }
     }
 }

@@ -27,7 +27,7 @@ pub(in crate::rest) struct CommandBatch {
     /// The parameters of each command: JSON, at most 32 KiB.
     #[schema(value_type = Object)]
     pub(in crate::rest) params: Json,
-    /// The state of the batch: `running`, `completed`, `aborted` or `cancelled`.
+    /// The state of the batch: `running`, `paused`, `completed`, `aborted` or `cancelled`.
     pub(in crate::rest) status: String,
     /// Who requested the batch: a user's id, or `key:` and an API key's id.
     pub(in crate::rest) requested_by: String,
