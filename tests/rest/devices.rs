@@ -232,3 +232,45 @@ async fn null_is_as_good_as_absent_for_what_is_optional_in_a_creation() {
     let [users, days] = [&cleared["max_users"], &cleared["retention_days"]];
     assert_eq!(json!([users, days]), json!([null, 7]), "{cleared}");
 }
+
+#[tokio::test]
+async fn devices_are_found_by_all_of_their_labels_now_and_then() {
+    let api = Api::start().await;
+    for (uid, labels) in [
+        ("dev-01", json!({"site": "hanoi", "floor": "3"})),
+        ("dev-02", json!({"site": "hanoi"})),
+        ("dev-03", json!({"floor": "3"})),
+        ("dev-04", json!({})),
+    ] {
+        let answered = registered(&api, json!({"uid": uid, "labels": labels})).await;
+        assert_eq!(answered.status, StatusCode::CREATED, "{}", answered.text);
+    }
+    api.catch_up().await;
+    let then = api.get("/logs").await.json()["items"][0]["head"].as_i64().expect("a head");
+    for (label, wanted) in [
+        ("site=hanoi", vec!["dev-01", "dev-02"]),
+        ("site=hanoi,floor=3", vec!["dev-01"]),
+        ("site=hue", vec![]),
+        ("site=", vec![]),
+    ] {
+        let page = api.get(&format!("/devices?label={label}&count=true")).await.json();
+        assert_eq!((uids(&page), &page["total"]), (wanted.clone(), &json!(wanted.len())), "{label}");
+        let page = api.get(&format!("/devices?label={label}&as_of=1:{then}")).await.json();
+        assert_eq!(uids(&page), wanted, "{label}");
+        let words: Vec<&str> = label.split(',').collect();
+        let query =
+            format!("{{ devices(filter: {{ label: {} }}) {{ totalCount nodes {{ uid }} }} }}", json!(words));
+        let answer = api.send(Method::POST, "/graphql", json!({ "query": query })).await.json();
+        let nodes = wanted.iter().map(|uid| json!({ "uid": uid })).collect::<Vec<_>>();
+        assert_eq!(
+            answer["data"]["devices"],
+            json!({ "totalCount": wanted.len(), "nodes": nodes }),
+            "{label}"
+        );
+    }
+    let refused = api.get("/devices?label=hanoi").await;
+    assert_eq!(
+        (refused.refusal(), &refused.json()["errors"][0]["field"]),
+        ("422 invalid".into(), &json!("label"))
+    );
+}

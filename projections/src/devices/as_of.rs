@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use fleetlog_aggregates::alarm_rule::carries;
 use fleetlog_aggregates::device::{Device as Aggregate, EventType};
 use fleetlog_aggregates::identity::{Uid, aggregate_id, split_aggregate_id};
 use fleetlog_event_log::as_of::Prefix;
@@ -247,7 +248,11 @@ impl<'l> Past<'l> {
     async fn matching(&self, query: &Query) -> Result<Vec<Uid>, Error> {
         let wants_decommissioned = query.status == Some(Status::Decommissioned);
         let lives = self.lives().filter(|(_, life)| life.decommissioned_at.is_some() == wants_decommissioned);
-        let lives: Vec<_> = lives.collect();
+        let has_labels = |life: &Life| match &query.labels {
+            None => true,
+            Some(wanted) => life.labels.as_ref().is_some_and(|labels| carries(labels, wanted)),
+        };
+        let lives: Vec<_> = lives.filter(|(_, life)| has_labels(life)).collect();
         let Some(q) = &query.q else { return Ok(lives.into_iter().map(|(uid, _)| uid).collect()) };
         // The database knows upper case from lower case, and its rules differ from ours.
         let mut sql = QueryBuilder::new("SELECT ordinal FROM unnest(");

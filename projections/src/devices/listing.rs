@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Datelike, Utc};
+use fleetlog_aggregates::device::Labels;
 use fleetlog_aggregates::identity::Uid;
 
 use super::{Device, Status, UnknownWord};
@@ -63,6 +64,8 @@ impl FromStr for Sort {
 pub struct Query {
     /// Only devices whose uid or name contains this text, in upper or lower case.
     pub q: Option<String>,
+    /// Only devices that carry all of these labels.
+    pub labels: Option<Labels>,
     /// Only devices with this status. `None` lists all devices in service; decommissioned devices must be asked for.
     pub status: Option<Status>,
     /// The order of the list.
@@ -75,7 +78,7 @@ pub struct Query {
 
 impl Default for Query {
     fn default() -> Self {
-        Self { q: None, status: None, sort: Sort::default(), after: None, limit: 100 }
+        Self { q: None, labels: None, status: None, sort: Sort::default(), after: None, limit: 100 }
     }
 }
 

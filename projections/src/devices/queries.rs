@@ -119,7 +119,7 @@ pub async fn with_labels(
     limit: usize,
 ) -> Result<Vec<Uid>, fleetlog_event_log::Error> {
     // No label holds U+0000, and Postgres takes no text that does.
-    if labels.iter().any(|(key, value)| key.contains('\0') || value.contains('\0')) {
+    if holds_nul(labels) {
         return Ok(vec![]);
     }
     let sql = "SELECT uid FROM devices
@@ -173,9 +173,13 @@ fn select<'q>(online: Rule) -> QueryBuilder<'q, Postgres> {
     sql
 }
 
-/// Whether the query can match anything: Postgres takes no text with U+0000, and no device's names hold it.
+/// Whether the query can match anything: Postgres takes no text with U+0000, and no device's names or labels hold it.
 pub(super) fn can_match(query: &Query) -> bool {
-    !query.q.as_ref().is_some_and(|q| q.contains('\0'))
+    !query.q.as_ref().is_some_and(|q| q.contains('\0')) && !query.labels.as_ref().is_some_and(holds_nul)
+}
+
+fn holds_nul(labels: &Labels) -> bool {
+    labels.iter().any(|(key, value)| key.contains('\0') || value.contains('\0'))
 }
 
 fn push_filter<'q>(sql: &mut QueryBuilder<'q, Postgres>, tenant: &'q Tenant, query: &'q Query, online: Rule) {
@@ -195,6 +199,9 @@ fn push_filter<'q>(sql: &mut QueryBuilder<'q, Postgres>, tenant: &'q Tenant, que
             push_is_online(sql, online);
         }
         Some(Status::Decommissioned) | None => {}
+    }
+    if let Some(labels) = &query.labels {
+        sql.push(" AND device.labels @> ").push_bind(SqlJson(labels));
     }
     if let Some(q) = &query.q {
         sql.push(" AND (");

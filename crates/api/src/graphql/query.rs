@@ -21,8 +21,10 @@ use super::price::DEFAULT_FIRST;
 use super::projection::Projection;
 use super::rebuild::Rebuild;
 use super::scalars::Long;
+use super::subscription::words;
 use super::webhook::Webhook;
 use crate::door::guard;
+use crate::live::follow::Words;
 use crate::resource::{Resource, uuid};
 use crate::rest::as_of::Snapshot;
 use crate::rest::parameters::{Limit, Moment};
@@ -37,6 +39,8 @@ pub(super) struct Query;
 struct DeviceFilter {
     /// Part of the uid or the name, in any case.
     q: Option<String>,
+    /// Only devices with all of these labels, such as `site=hanoi`: 1 to 100.
+    label: Option<Vec<String>>,
     /// Only devices in this state. Without it: all devices in service.
     status: Option<Status>,
 }
@@ -89,12 +93,14 @@ impl Query {
     ) -> Result<Connection<String, Device, Total>> {
         let asker = context.data::<Asker>()?;
         asker.may(Action::DevicesRead)?;
-        let filter = filter.unwrap_or(DeviceFilter { q: None, status: None });
+        let filter = filter.unwrap_or(DeviceFilter { q: None, label: None, status: None });
         let sort = sort.map(Sort::from).unwrap_or_default();
         let as_of = moment_of(as_of, as_of_position.as_deref())?;
         let (snapshot, after) = of_page(asker, as_of, after.as_deref()).await?;
         let status = filter.status.map(devices::Status::from);
-        let query = devices::Query { q: filter.q, status, sort, after, limit: page_size(first)? };
+        let labels = words("label", filter.label)?.as_ref().map(Words::labels).transpose()?;
+        let limit = page_size(first)?;
+        let query = devices::Query { q: filter.q, labels, status, sort, after, limit };
         let listed = match snapshot {
             None => list_now(asker, query).await,
             Some(snapshot) => list_then(asker, query, snapshot).await,

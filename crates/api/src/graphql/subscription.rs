@@ -223,7 +223,8 @@ async fn may(context: &Context<'_>, action: Action, uid: Option<&str>) -> Result
     }
 }
 
-fn words(field: &'static str, words: Option<Vec<String>>) -> Result<Option<Words>, Error> {
+/// A list of words, as an argument gives it.
+pub(super) fn words(field: &'static str, words: Option<Vec<String>>) -> Result<Option<Words>, Error> {
     words.map(|words| Words::try_from(words).map_err(|bad| Error::field(field, bad))).transpose()
 }
 

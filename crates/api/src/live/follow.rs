@@ -45,6 +45,16 @@ impl TryFrom<Vec<String>> for Words {
     }
 }
 
+impl Words {
+    /// The labels that these words name, such as `site=hanoi`. The words are those of the parameter `label`.
+    pub fn labels(&self) -> Result<Labels, Error> {
+        let pair =
+            |word: &String| word.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let labels = self.0.iter().map(pair).collect::<Option<Labels>>();
+        labels.ok_or_else(|| Error::field("label", "expected labels such as site=hanoi"))
+    }
+}
+
 /// Selects what to follow. Several filters select what all of them let through; without any, all that the caller may see.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -223,11 +233,7 @@ impl Follow {
 
     /// The labels that devices must carry.
     pub fn labels(&self) -> Result<Option<Labels>, Error> {
-        let Some(Words(words)) = &self.label else { return Ok(None) };
-        let pair =
-            |word: &String| word.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let labels = words.iter().map(pair).collect::<Option<Labels>>();
-        labels.map(Some).ok_or_else(|| Error::field("label", "expected labels such as site=hanoi"))
+        self.label.as_ref().map(Words::labels).transpose()
     }
 
     /// Where to begin in these logs. `last`: the `Last-Event-ID` of a client that comes back, which counts before `after`.

@@ -29,6 +29,7 @@ use super::{PREFIX, RequestId, min_position, wire};
 use crate::app::App;
 use crate::door::action::guarded;
 use crate::door::{Knock, May, guard};
+use crate::live::follow::Words;
 use crate::resource::Resource;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -60,6 +61,9 @@ impl Resource for Device {
 struct Which {
     /// Part of the uid or the name, in any case.
     q: Option<String>,
+    /// Only devices with all of these labels: `site=hanoi`, or several with commas between them.
+    #[param(value_type = Option<String>, example = "site=hanoi")]
+    label: Option<Words>,
     /// Only devices in this state. Without it: all devices in service.
     #[param(inline)]
     status: Option<wire::Status>,
@@ -103,7 +107,8 @@ async fn list_devices(
     let cursor = which.cursor.as_deref();
     let (snapshot, after) = Snapshot::of_page(door.log(), which.as_of, "cursor", cursor).await?;
     let status = which.status.map(Into::into);
-    let query = devices::Query { q: which.q, status, sort, after, limit: which.limit.0 };
+    let labels = which.label.as_ref().map(Words::labels).transpose()?;
+    let query = devices::Query { q: which.q, labels, status, sort, after, limit: which.limit.0 };
     min_position::of_projection::<devices::Model>(&door.app, door.log(), which.min_position).await?;
     // Where policies hide some items from the caller, the total would reveal how many are hidden.
     let with_total = which.count && !door.caller.is_ruled(Action::DevicesRead);
