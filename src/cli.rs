@@ -260,6 +260,10 @@ pub struct Service {
     /// removes nothing. Several nodes need a place that all of them reach.
     #[arg(long, env = "FLEETLOG_ARCHIVE", value_name = "PLACE")]
     pub archive: Option<Place>,
+    /// Let people who may write devices start simulated ones, in the dashboard or with `POST /simulations`: at most ten, for an hour at
+    /// most, at this process's MQTT endpoint. By default only `up` allows it, and only on loopback.
+    #[arg(long, env = "FLEETLOG_SIMULATIONS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub simulations: Option<bool>,
     /// How many seconds after its last sign of life a device counts as offline, unless it has a threshold of its own.
     #[arg(long, env = "FLEETLOG_ONLINE_WITHIN", default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub online_within: u32,
@@ -472,6 +476,7 @@ fn service_options(
         audit_dir: args.audit_dir.clone(),
         witnesses: args.witnesses()?,
         archive: args.archive.clone(),
+        simulations: args.simulations.unwrap_or_default(),
         settings: fleetlog_api::Settings {
             online_within: std::time::Duration::from_secs(args.online_within.into()),
             open_metrics: args.metrics_open,

@@ -14,4 +14,5 @@ pub mod instruments;
 pub mod memory;
 pub mod service;
 pub mod shutdown;
+mod simulations;
 pub mod witnesses;

@@ -26,6 +26,7 @@ use fleetlog_engine::dispatch::Dispatcher;
 use fleetlog_engine::dispatch::handover::EveryNode;
 use fleetlog_engine::dispatch::outlet::CommandOutlet;
 use fleetlog_engine::ingest::{self, Ingest};
+use fleetlog_engine::simulations::Simulations;
 use fleetlog_event_log::control::ExecuteError;
 use fleetlog_event_log::{EventLog, database};
 use fleetlog_live::Live;
@@ -41,6 +42,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::Consumer;
+use crate::simulations;
 use crate::witnesses;
 
 /// Options of a service.
@@ -73,6 +75,8 @@ pub struct Options {
     pub witnesses: Vec<witnesses::Address>,
     /// Where readings that are over age go. `None`: they stay in the database.
     pub archive: Option<Place>,
+    /// Whether people may start simulated devices at the endpoint of this process.
+    pub simulations: bool,
     /// Settings of the API.
     pub settings: fleetlog_api::Settings,
     /// Access to this process's metrics.
@@ -322,6 +326,8 @@ impl Service {
         let webhooks = Webhooks::new(log.clone(), live.clone(), options.secret, options.webhooks)?;
         let deliverer = Deliverer::new(&webhooks);
         middle.run("the delivery to webhooks", async move |stop| deliverer.run(stop).await);
+        let simulated = mqtt.filter(|_| options.simulations).map(simulations::at);
+        let simulations = Simulations::new(simulated, devices.clone(), edges.stop.clone());
         let app = fleetlog_api::App::new(Parts {
             log: log.clone(),
             projections: projections.clone(),
@@ -329,6 +335,7 @@ impl Service {
             webhooks,
             access,
             devices,
+            simulations,
             metrics: options.metrics,
             broker: Arc::clone(&broker),
             settings: options.settings,

@@ -1,6 +1,7 @@
 //! The devices that fleetlog brings along: simulated ones, and this machine.
 
 mod commands;
+mod simulations;
 mod tls;
 
 use std::time::Duration;

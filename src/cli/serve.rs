@@ -51,6 +51,10 @@ fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<ServiceLogin>)> {
     };
     // With a broker of one's own there is no endpoint.
     anyhow::ensure!(
+        args.service.simulations != Some(true),
+        "--simulations (FLEETLOG_SIMULATIONS) goes with --mqtt, not with --mqtt-url"
+    );
+    anyhow::ensure!(
         args.service.mqtts.is_none(),
         "--mqtts (FLEETLOG_MQTTS_ADDR) goes with --mqtt, not with --mqtt-url"
     );

@@ -1,7 +1,6 @@
 //! `fleetlog up`: starts everything on this machine with one command.
 
 use std::io::Write;
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -22,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Up, announce, endpoint_options, service_options};
 use crate::service::{Broker, Service, check_addresses};
 use crate::shutdown;
+use crate::simulations::reachable;
 
 /// The tenant of the devices that `up` itself runs.
 const TENANT: &str = "t0";
@@ -57,6 +57,8 @@ pub async fn run(args: Up, metrics: metrics_exporter_prometheus::PrometheusHandl
         &args.data_dir,
         metrics,
     )?;
+    let is_private = args.service.http.ip().is_loopback() && args.mqtt.ip().is_loopback();
+    options.simulations = args.service.simulations.unwrap_or(is_private);
     options.audit_dir.get_or_insert_with(|| args.data_dir.join("audit"));
     options.archive.get_or_insert_with(|| Place::Directory(args.data_dir.join("archive")));
     let service = match Service::start(options).await {
@@ -94,9 +96,7 @@ fn publish(
 ) -> Result<JoinSet<()>, identity::Invalid> {
     let mut publishers = JoinSet::new();
     let (Some(mqtt), Some(secret)) = (service.mqtt(), secret) else { return Ok(publishers) };
-    // An endpoint that listens on all addresses is reached over loopback.
-    let mqtt = if mqtt.ip().is_unspecified() { (Ipv4Addr::LOCALHOST, mqtt.port()).into() } else { mqtt };
-    let (url, tenant) = (Url::from(mqtt), TENANT.parse::<identity::Tenant>()?);
+    let (url, tenant) = (Url::from(reachable(mqtt)), TENANT.parse::<identity::Tenant>()?);
     if args.agent {
         let uid: identity::Uid = agent::hostname().parse()?;
         let url = url.with_login(identity::aggregate_id(&tenant, &uid), secret.reveal());

@@ -191,8 +191,8 @@ fn with_kinds(path: &str) -> String {
             (true, "users") => "{user}",
             (true, "webhooks") => "{webhook}",
             (true, "tenants") => things::OURS,
-            // Nobody's: a caller's own is in the tests of sessions, and of webhooks.
-            (true, "sessions" | "deliveries") => "00000000-0000-7000-8000-000000000000",
+            // Nobody's: a caller's own is in the tests of sessions, of webhooks and of simulations.
+            (true, "sessions" | "deliveries" | "simulations") => "00000000-0000-7000-8000-000000000000",
             (true, "tiers") => "premium",
             (true, "projections") => "devices",
             (true, "audit" | "events") => "{log}",

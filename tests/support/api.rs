@@ -15,6 +15,7 @@ use fleetlog_api::rest::websocket::{NoRoom, Visitor, WebSockets};
 use fleetlog_api::server::{Limits, serve};
 use fleetlog_api::{App, Settings, rest};
 use fleetlog_engine::devices::credentials::Credentials;
+use fleetlog_engine::simulations::Simulations;
 use fleetlog_event_log::control::{Actor, ExecuteError, Metadata};
 use fleetlog_event_log::telemetry::Outcome;
 use fleetlog_event_log::{EventLog, Lane, Log, LogId};
@@ -124,6 +125,7 @@ impl Api {
             live,
             webhooks,
             access,
+            simulations: Simulations::new(None, devices.clone(), stop.child_token()),
             devices,
             metrics,
             broker,

@@ -9,6 +9,7 @@ use fleetlog_access::Access;
 use fleetlog_engine::commands::Commands;
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_engine::devices::credentials::secret::ServiceLogin;
+use fleetlog_engine::simulations::Simulations;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::health::Health;
 use fleetlog_live::Live;
@@ -59,6 +60,8 @@ pub struct State {
     pub shares: Shares,
     /// The `GraphQL` schema.
     pub graphql: Schemas,
+    /// Simulated devices that people start.
+    pub simulations: Simulations,
     /// The service's own metrics, as `/metrics` shows them.
     pub metrics: PrometheusHandle,
     /// Tells whether the service is connected to its MQTT broker.
@@ -119,6 +122,8 @@ pub struct Parts {
     pub access: Access,
     /// The credentials that devices log in with.
     pub devices: Credentials,
+    /// Simulated devices that people start.
+    pub simulations: Simulations,
     /// The service's own metrics.
     pub metrics: PrometheusHandle,
     /// Tells whether the service is connected to its MQTT broker.
@@ -131,7 +136,18 @@ impl App {
     /// Puts together the state that handlers share.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { log, projections, live, webhooks, access, devices, metrics, broker, settings } = parts;
+        let Parts {
+            log,
+            projections,
+            live,
+            webhooks,
+            access,
+            devices,
+            simulations,
+            metrics,
+            broker,
+            settings,
+        } = parts;
         let graphql = Schemas::new(settings.introspection);
         let commands = Commands::default();
         let (health, log) = (log.health().clone(), log.into());
@@ -146,6 +162,7 @@ impl App {
             devices,
             shares,
             graphql,
+            simulations,
             metrics,
             broker,
             health,

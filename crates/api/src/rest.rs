@@ -13,7 +13,7 @@
 //! - [`cookies`]: a browser's session
 //! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]:
 //!   logging in, users, and the keys of programs
-//! - [`devices`], [`credentials`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`alarms`], [`alarm_rules`], [`telemetry`], [`windows`],
+//! - [`devices`], [`credentials`], [`simulations`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`alarms`], [`alarm_rules`], [`telemetry`], [`windows`],
 //!   [`logs`], [`events`], [`streams`], [`sockets`], [`audit`], [`proofs`], [`quarantine`], [`projections`], [`rebuilds`], [`policies`], [`tenants`],
 //!   [`tiers`], [`mod@webhooks`], [`health`], [`metrics`]: the resources, each with its own `router()`
 //! - [`wire`]: types of the crates below, as REST writes and reads them
@@ -67,6 +67,7 @@ pub mod registration;
 pub mod sessions;
 pub mod shares;
 pub mod signing_keys;
+pub mod simulations;
 pub mod sockets;
 pub mod streams;
 pub mod telemetry;
@@ -140,6 +141,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(users::router())
         .merge(devices::router())
         .merge(credentials::router())
+        .merge(simulations::router())
         .merge(commands::router())
         .merge(command_history::router())
         .merge(command_types::router())

@@ -5,6 +5,7 @@
 //! - [`commands`]: from a request to a command in the log: checked, appended once
 //! - [`dispatch`]: sends commands to devices, and times them out
 //! - [`alarms`]: evaluates alarm rules, and what people do with rules and alarms
+//! - [`simulations`]: simulated devices that people start, for a time
 //! - [`replay`]: the story that the log tells, from its first event on
 //! - [`instruments`]: what this crate counts
 
@@ -15,3 +16,4 @@ pub mod dispatch;
 pub mod ingest;
 pub mod instruments;
 pub mod replay;
+pub mod simulations;

@@ -3,6 +3,7 @@
 use fleetlog_aggregates::device;
 use fleetlog_engine::devices::credentials::issue::Credential;
 use fleetlog_engine::devices::registration;
+use fleetlog_engine::simulations;
 use fleetlog_event_log::control::ExecuteError;
 use fleetlog_projections::devices::Device;
 use http::StatusCode;
@@ -16,6 +17,21 @@ impl From<registration::Refused> for Error {
                 Self::conflict("device_limit", "the tenant has as many devices as it may have")
             }
             registration::Refused::Execute(error) => error.into(),
+        }
+    }
+}
+
+impl From<simulations::Error> for Error {
+    fn from(error: simulations::Error) -> Self {
+        use simulations::Error as Refused;
+        match error {
+            Refused::Off => Self::conflict("simulations_off", error.to_string()),
+            Refused::Full => Self::conflict("too_many_simulations", error.to_string()),
+            Refused::Names => Self::conflict("names_taken", error.to_string()),
+            Refused::Unknown => Self::missing::<simulations::Simulation>(),
+            Refused::Registration(refused) => refused.into(),
+            Refused::Device(error) => error.into(),
+            Refused::Log(error) => error.into(),
         }
     }
 }
