@@ -16,13 +16,15 @@ export class Problem extends Error {
   /**
    * @param {number} status 0: the service was not reached.
    * @param {ProblemDocument} document
+   * @param {number | null} [retryAfter] In seconds.
    */
-  constructor(status, document) {
+  constructor(status, document, retryAfter = null) {
     super(document.detail ?? document.title ?? `HTTP ${status}`);
     this.status = status;
     this.code = document.code ?? (status === 0 ? 'unreachable' : 'unknown');
     this.errors = document.errors ?? [];
     this.requestId = document.request_id ?? null;
+    this.retryAfter = retryAfter;
   }
 
   /** The reason that one field is wrong. @param {string} field */
@@ -69,7 +71,7 @@ export async function rest(method, path, { body, signal, stranger, key } = {}) {
   const json = await answer.json().catch(() => ({}));
   if (answer.ok) return json;
   if (answer.status === 401 && !stranger) ended();
-  throw new Problem(answer.status, json);
+  throw new Problem(answer.status, json, Number(answer.headers.get('retry-after')) || null);
 }
 
 /**

@@ -19,6 +19,9 @@ export const PLACES = [
   { path: '/app/account', key: 'nav.account', icon: 'account', needs: null },
 ];
 
+/** The places that pages with addresses of their own belong to. @type {Record<string, string>} */
+const WITHIN = { '/app/import': '/app/devices' };
+
 /** The places that the viewer may go to. */
 export const places = () => PLACES.filter(({ needs }) => !needs || session.may(needs));
 
@@ -123,7 +126,7 @@ class App extends Part {
     if (!me) return nothing;
     const here = location.pathname.replace(/\/$/, '');
     const isHere = (/** @type {string} */ path) =>
-      path === '/app' ? here === path : here === path || here.startsWith(`${path}/`);
+      path === '/app' ? here === path : here === path || here.startsWith(`${path}/`) || WITHIN[here] === path;
     return html`<header class="top">
       <button
         class="plain square only-narrow"

@@ -24,6 +24,25 @@ export const ROUTES = [
     load: () => import('./pages/device.js'),
     needs: 'devices.read',
   },
+  { path: /^\/app\/import$/, tag: 'fl-import', load: () => import('./pages/import.js'), needs: 'devices.write' },
+  {
+    path: /^\/app\/commands\/batches$/,
+    tag: 'fl-batches',
+    load: () => import('./pages/batches.js'),
+    needs: 'commands.read',
+  },
+  {
+    path: /^\/app\/commands\/batches\/new$/,
+    tag: 'fl-new-batch',
+    load: () => import('./pages/new-batch.js'),
+    needs: 'commands.write',
+  },
+  {
+    path: /^\/app\/commands\/batches\/(?<id>[^/]+)$/,
+    tag: 'fl-batch',
+    load: () => import('./pages/batch.js'),
+    needs: 'commands.read',
+  },
   { path: /^\/app\/commands$/, tag: 'fl-commands', load: () => import('./pages/commands.js'), needs: 'commands.read' },
   {
     path: /^\/app\/commands\/(?<id>[^/]+)$/,

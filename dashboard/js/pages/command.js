@@ -117,7 +117,9 @@ class CommandPage extends Part {
         ${
           command.batchId
             ? html`<dt>${t('command.batch')}</dt>
-                <dd><a class="mono small" href=${`/app/commands?batch=${command.batchId}`}>${command.batchId}</a></dd>`
+                <dd>
+                  <a class="mono small" href=${`/app/commands/batches/${command.batchId}`}>${command.batchId}</a>
+                </dd>`
             : nothing
         }
         ${

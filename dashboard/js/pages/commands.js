@@ -4,6 +4,7 @@ import { graphql } from '../api.js';
 import { ago, t, word } from '../i18n.js';
 import { follow } from '../live.js';
 import { COMMAND, hasEnded, shortParams } from '../parts/command-life.js';
+import { commandTabs } from '../parts/command-tabs.js';
 import { icon } from '../parts/icons.js';
 import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
 import { pill } from '../parts/pills.js';
@@ -13,11 +14,11 @@ import { may } from '../session.js';
 const PAGE = 50;
 const STATES = /** @type {const} */ (['requested', 'sent', 'acked', 'failed', 'timed_out', 'cancelled']);
 const LIST = `query ($filter: CommandFilter, $first: Int, $after: String) { commands(filter: $filter, first: $first,
-  after: $after) { pageInfo { endCursor hasNextPage } nodes { ${COMMAND} } } }`;
+  after: $after) { pageInfo { endCursor hasNextPage } nodes { ${COMMAND} batchId } } }`;
 const LIVE = `subscription ($after: String, $from: String) { commandChanged(after: $after, from: $from) { at command
-  { ${COMMAND} } } }`;
+  { ${COMMAND} batchId } } }`;
 
-/** @typedef {import('../parts/command-life.js').Command} Command */
+/** @typedef {import('../parts/command-life.js').Command & { batchId: string | null }} Command */
 
 class Commands extends Part {
   static properties = { list: { state: true }, problem: { state: true } };
@@ -96,12 +97,13 @@ class Commands extends Part {
 
   /** A change: a command that no longer fits the filter leaves the list. @param {Command} command */
   take(command) {
-    const { deviceUid, cmd, actor } = /** @type {any} */ (this.filter(null));
+    const { deviceUid, cmd, actor, batchId } = /** @type {any} */ (this.filter(null));
     const fits =
       (!this.states[0] || this.states.includes(command.status)) &&
       (!deviceUid || command.deviceUid === deviceUid) &&
       (!cmd || command.cmd === cmd) &&
-      (!actor || command.requestedBy === actor);
+      (!actor || command.requestedBy === actor) &&
+      (!batchId || command.batchId === batchId);
     const others = (this.list ?? []).filter((one) => one.id !== command.id);
     this.list = fits
       ? [...others, command].sort((one, other) => other.requestedAt.localeCompare(one.requestedAt))
@@ -202,7 +204,7 @@ class Commands extends Part {
           <p class="sub">${t('commands.sub')}</p>
         </div>
       </div>
-      ${shown(this.problem)}
+      ${commandTabs('commands')} ${shown(this.problem)}
       <section class="sheet" aria-label=${t('nav.commands')}>${this.filters()}${this.table()}</section>`;
   }
 }

@@ -1,28 +1,34 @@
-// All devices: found, sorted, and read as one scrolls. Only the pages of the list that are seen are asked for again.
+// All devices: found, sorted, and read as one scrolls. Only the rows near what is seen are drawn, and only they are asked for again.
 
-import { graphql, post } from '../api.js';
+import { graphql } from '../api.js';
 import { ago, number, shortNumber, t, word } from '../i18n.js';
-import { ask, say } from '../parts/dialog.js';
+import { filterOf, labelFilter, toggled } from '../parts/device-filter.js';
+import { maySelect, selectionBar } from '../parts/device-selection.js';
 import { firstSteps } from '../parts/first-steps.js';
 import { icon } from '../parts/icons.js';
-import { labelList, labelsOf } from '../parts/labels.js';
 import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
 import { pill } from '../parts/pills.js';
 import { metrics } from '../parts/readings.js';
+import { registerDevice } from '../parts/register-device.js';
+import '../parts/simulations.js';
+import { trend } from '../parts/spark.js';
+import { trends } from '../parts/trends.js';
 import { go, query, withQuery } from '../router.js';
 import { may } from '../session.js';
+import { keep, kept } from '../settings.js';
 
 const PAGE = 100;
 const EVERY = 4000;
+/** How old the line of a row may be, and how long scrolling rests before lines are asked for, in milliseconds. */
+const TREND = { age: 30_000, rest: 200 };
 const STATES = /** @type {const} */ (['', 'online', 'offline', 'decommissioned']);
 /** How many values of the last reading a row shows. */
-const VALUES = 4;
+const VALUES = 3;
+/** How many labels the filter suggests. */
+const LABELS = 50;
 
-const QUESTION = `query ($filter: DeviceFilter, $sort: DeviceSort, $first: Int, $after: String) {
-  devices(filter: $filter, sort: $sort, first: $first, after: $after) {
-    pageInfo { endCursor hasNextPage }
-    nodes { uid name labels status lastSeenAt lastReading { payload } messages } } }`;
-const COUNT = 'query ($filter: DeviceFilter) { devices(filter: $filter, first: 1) { totalCount } }';
+const FIELDS =
+  'pageInfo { endCursor hasNextPage } nodes { uid name labels status lastSeenAt lastReading { payload } messages }';
 
 /**
  * @typedef {{
@@ -30,82 +36,114 @@ const COUNT = 'query ($filter: DeviceFilter) { devices(filter: $filter, first: 1
  *   lastReading: { payload: any } | null, messages: number
  * }} Device
  */
-/** @typedef {{ after: string | null, end: string | null, more: boolean, nodes: Device[], seen: boolean }} Page */
+/**
+ * A page of the list. `near`: its rows are drawn; else its height stands for them.
+ * @typedef {{ after: string | null, end: string | null, more: boolean, nodes: Device[], near: boolean, height: number }} Page
+ */
 
 class Devices extends Part {
-  static properties = { pages: { state: true }, total: { state: true }, problem: { state: true } };
+  static properties = {
+    pages: { state: true },
+    total: { state: true },
+    problem: { state: true },
+    selected: { state: true },
+    all: { state: true },
+    lines: { state: true },
+  };
 
   constructor() {
     super();
     /** @type {Page[]} */
     this.pages = [];
-    /** @type {number | null} */
-    this.total = null;
+    /** How many devices fit; `null` where policies hide some. @type {number | null | undefined} */
+    this.total = undefined;
     /** @type {import('../api.js').Problem | null} */
     this.problem = null;
+    /** @type {Set<string>} */
+    this.selected = new Set();
+    /** Whether everything that fits the filter is selected. */
+    this.all = false;
+    /** How the chosen metric went, by device. @type {Map<string, { at: number, values: (number | null)[] }>} */
+    this.lines = new Map();
+    /** The devices whose rows are seen. @type {Set<string>} */
+    this.visible = new Set();
     this.loading = false;
     this.asked = '';
     this.typing = 0;
+    this.resting = 0;
   }
 
   connectedCallback() {
     super.connectedCallback();
-    this.seeing = new IntersectionObserver((entries) => entries.forEach((entry) => this.see(entry)), {
-      rootMargin: '600px',
+    const seen = (/** @type {IntersectionObserverEntry[]} */ entries) => entries.forEach((entry) => this.see(entry));
+    this.near = new IntersectionObserver(seen, { rootMargin: '800px' });
+    this.rows = new IntersectionObserver((entries) => this.seeRows(entries));
+    this.whenGone(() => {
+      this.near?.disconnect();
+      this.rows?.disconnect();
+      clearTimeout(this.resting);
     });
-    this.whenGone(() => this.seeing?.disconnect());
     this.addEventListener('query', () => this.begin());
     this.every(EVERY, () => this.refresh());
+    this.every(TREND.age / 3, () => this.loadLines());
   }
 
-  variables() {
-    const status = query('status')?.toUpperCase();
-    const q = query('q');
-    return {
-      filter: { ...(q ? { q } : {}), ...(status ? { status } : {}) },
-      sort: query('sort')?.toUpperCase() ?? 'UID',
-      first: PAGE,
-    };
+  /** Asks for pages of the list, and for the number of all devices, in one question. @param {(string | null)[]} afters */
+  async fetch(afters) {
+    const sort = query('sort')?.toUpperCase() ?? 'UID';
+    const declared = afters.map((_, at) => `$a${at}: String`).join(' ');
+    const parts = afters.map(
+      (_, at) => `p${at}: devices(filter: $filter, sort: $sort, first: ${PAGE}, after: $a${at}) { ${FIELDS} }`,
+    );
+    const answer = await graphql(
+      `query ($filter: DeviceFilter $sort: DeviceSort ${declared}) { count: devices(filter: $filter, first: 1) {
+        totalCount } ${parts.join('\n')} }`,
+      { filter: filterOf(), sort, ...Object.fromEntries(afters.map((after, at) => [`a${at}`, after])) },
+    );
+    const pages = afters.map((after, at) => {
+      const { pageInfo, nodes } = answer[`p${at}`];
+      return { after, end: pageInfo.endCursor, more: pageInfo.hasNextPage, nodes, near: true, height: 0 };
+    });
+    return { pages: /** @type {Page[]} */ (pages), total: /** @type {number | null} */ (answer.count.totalCount) };
   }
 
-  /** @param {string | null} after @returns {Promise<Page>} */
-  async fetch(after) {
-    const { devices } = await graphql(QUESTION, { ...this.variables(), after });
-    return {
-      after,
-      end: devices.pageInfo.endCursor,
-      more: devices.pageInfo.hasNextPage,
-      nodes: devices.nodes,
-      seen: true,
-    };
+  /** What the present address asks for, but for what is only shown otherwise. */
+  get question() {
+    return JSON.stringify([filterOf(), query('sort')]);
   }
 
   /** Begins the list anew: another filter, another order. */
   async begin() {
-    const asked = (this.asked = location.search);
+    const { question: asked } = this;
+    if (this.asked === asked && this.pages.length) return this.loadLines();
+    this.asked = asked;
+    this.unselect();
     try {
-      const [page, count] = await Promise.all([this.fetch(null), graphql(COUNT, { filter: this.variables().filter })]);
+      const { pages, total } = await this.fetch([null]);
       if (this.asked !== asked) return;
-      this.pages = [page];
-      this.total = count.devices.totalCount;
+      this.pages = pages;
+      this.total = total;
       this.problem = null;
+      this.loadLines();
     } catch (error) {
       this.problem = asProblem(error);
     }
   }
 
   async refresh() {
-    if (this.pages.length === 0) return this.begin();
+    if (this.pages.length === 0 || this.asked !== this.question) return this.begin();
     const asked = this.asked;
+    const near = this.pages.filter((page) => page.near).slice(0, 5);
     try {
-      const [count, ...pages] = await Promise.all([
-        graphql(COUNT, { filter: this.variables().filter }),
-        ...this.pages.map((page) => (page.seen ? this.fetch(page.after) : page)),
-      ]);
+      const { pages, total } = await this.fetch(near.map((page) => page.after));
       if (this.asked !== asked) return;
-      // Pages that were loaded meanwhile stay; one that is seen no more keeps what it had.
-      this.pages = this.pages.map((page, at) => ({ ...(pages[at] ?? page), seen: page.seen }));
-      this.total = count.devices.totalCount;
+      const fresh = new Map(near.map((page, at) => [page.after, pages[at]]));
+      // Pages that were loaded meanwhile stay; one that is far keeps what it had.
+      this.pages = this.pages.map((page) => {
+        const now = fresh.get(page.after);
+        return now ? { ...now, near: page.near, height: page.height } : page;
+      });
+      this.total = total;
       this.problem = null;
     } catch (error) {
       this.problem = asProblem(error);
@@ -118,8 +156,8 @@ class Devices extends Part {
     this.loading = true;
     const asked = this.asked;
     try {
-      const page = await this.fetch(last.end);
-      if (this.asked === asked) this.pages = [...this.pages, page];
+      const { pages } = await this.fetch([last.end]);
+      if (this.asked === asked) this.pages = [...this.pages, ...pages];
     } catch (error) {
       this.problem = asProblem(error);
     } finally {
@@ -127,16 +165,77 @@ class Devices extends Part {
     }
   }
 
-  /** @param {IntersectionObserverEntry} entry */
-  see({ target, isIntersecting }) {
+  /** A part of the list comes near, or is left behind. @param {IntersectionObserverEntry} entry */
+  see({ target, isIntersecting, boundingClientRect }) {
     const at = Number(/** @type {HTMLElement} */ (target).dataset.page);
-    if (Number.isNaN(at)) isIntersecting && this.more();
-    else if (this.pages[at]) this.pages[at].seen = isIntersecting;
+    if (Number.isNaN(at)) {
+      if (isIntersecting) this.more();
+      return;
+    }
+    const page = this.pages[at];
+    if (!page || page.near === isIntersecting) return;
+    if (!isIntersecting) page.height = boundingClientRect.height;
+    page.near = isIntersecting;
+    this.requestUpdate();
+  }
+
+  /** @param {IntersectionObserverEntry[]} entries */
+  seeRows(entries) {
+    for (const { target, isIntersecting } of entries) {
+      const uid = /** @type {HTMLElement} */ (target).dataset.uid ?? '';
+      if (isIntersecting) this.visible.add(uid);
+      else this.visible.delete(uid);
+    }
+    clearTimeout(this.resting);
+    this.resting = window.setTimeout(() => this.loadLines(), TREND.rest);
   }
 
   updated() {
-    this.seeing?.disconnect();
-    for (const part of this.querySelectorAll('tbody, .more')) this.seeing?.observe(part);
+    this.near?.disconnect();
+    this.rows?.disconnect();
+    this.visible.clear();
+    for (const part of this.querySelectorAll('tbody, .list-end')) this.near?.observe(part);
+    if (this.metric) for (const row of this.querySelectorAll('tr[data-uid]')) this.rows?.observe(row);
+    for (const space of this.querySelectorAll('.space'))
+      if (space instanceof HTMLElement) space.style.height = `${space.dataset.height}px`;
+  }
+
+  /** The metrics that the devices have had lately. */
+  get metrics() {
+    const names = this.pages.flatMap((page) =>
+      page.nodes.flatMap((node) => Object.keys(metrics(node.lastReading?.payload))),
+    );
+    return [...new Set(names)];
+  }
+
+  /** The metric whose lines are shown; '': none. */
+  get metric() {
+    const wanted = query('metric') ?? kept('devices.metric');
+    if (wanted === 'none' || !may('telemetry.read')) return '';
+    return wanted ?? this.metrics[0] ?? '';
+  }
+
+  /** Asks for the lines of the rows that are seen. */
+  async loadLines() {
+    const { metric } = this;
+    const now = Date.now();
+    const isDue = (/** @type {string} */ uid) => now - (this.lines.get(`${metric} ${uid}`)?.at ?? 0) > TREND.age;
+    const due = metric ? [...this.visible].filter(isDue) : [];
+    if (due.length === 0) return;
+    try {
+      const found = await trends(due, metric);
+      for (const [uid, values] of found) this.lines.set(`${metric} ${uid}`, { at: now, values });
+      this.lines = new Map(this.lines);
+    } catch (error) {
+      this.problem = asProblem(error);
+    }
+  }
+
+  /** @param {Event} event */
+  chooseMetric(event) {
+    const metric = /** @type {HTMLSelectElement} */ (event.target).value;
+    keep('devices.metric', metric);
+    go(withQuery({ metric }), { replace: true });
   }
 
   /** @param {string} text */
@@ -145,53 +244,22 @@ class Devices extends Part {
     this.typing = window.setTimeout(() => go(withQuery({ q: text.trim() }), { replace: true }), 200);
   }
 
-  register() {
-    ask({
-      heading: t('devices.register'),
-      confirm: t('devices.register.button'),
-      fields: ['uid'],
-      content: (problem) =>
-        html`<p>${t('devices.register.why')}</p>
-          <div class="field">
-            <label for="new-uid">${t('device.uid')}</label
-            ><input
-              id="new-uid"
-              name="uid"
-              required
-              maxlength="64"
-              pattern="[A-Za-z0-9_.\\-]+"
-              autocapitalize="none"
-              spellcheck="false"
-              aria-invalid=${problem?.of('uid') ? 'true' : nothing}
-              aria-describedby="new-uid-hint"
-            />
-            <p class="hint" id="new-uid-hint">${t('device.uid.rule')}</p>
-            ${problem?.of('uid') ? html`<p class="wrong">${problem.of('uid')}</p>` : nothing}
-          </div>
-          <div class="field">
-            <label for="new-name">${t('name')} <span class="faint">${t('optional')}</span></label
-            ><input id="new-name" name="name" maxlength="200" />
-          </div>
-          <div class="field">
-            <label for="new-labels">${t('labels')} <span class="faint">${t('optional')}</span></label
-            ><textarea id="new-labels" name="labels" rows="3" placeholder="site=hanoi"></textarea>
-            <p class="hint">${t('labels.rule')}</p>
-          </div>`,
-      work: async (form) => {
-        const [uid, name, labels] = [
-          `${form.get('uid')}`.trim(),
-          `${form.get('name')}`.trim(),
-          labelsOf(`${form.get('labels')}`),
-        ];
-        const { position } = await post('/devices', {
-          uid,
-          ...(name ? { name } : {}),
-          ...(Object.keys(labels).length ? { labels } : {}),
-        });
-        say(t('devices.registered', { uid, position }));
-        go(`/app/devices/${encodeURIComponent(uid)}`);
-      },
-    });
+  unselect() {
+    this.selected = new Set();
+    this.all = false;
+  }
+
+  /** @param {string} uid @param {boolean} wanted */
+  select(uid, wanted) {
+    const selected = new Set(this.all ? this.loaded() : this.selected);
+    if (wanted) selected.add(uid);
+    else selected.delete(uid);
+    this.selected = selected;
+    this.all = false;
+  }
+
+  loaded() {
+    return this.pages.flatMap((page) => page.nodes.map((node) => node.uid));
   }
 
   /** @param {string} up @param {string} down @param {string} name @param {string} classes */
@@ -209,54 +277,106 @@ class Devices extends Part {
   }
 
   /** @param {Device} device */
-  row(device) {
+  values(device) {
     const values = Object.entries(metrics(device.lastReading?.payload)).slice(0, VALUES);
-    return html`<tr>
+    if (values.length === 0 && device.lastReading)
+      return html`<code>${JSON.stringify(device.lastReading.payload).slice(0, 60)}</code>`;
+    return values.map(
+      ([metric, value]) => html`<span><span class="muted">${metric}</span> <b>${shortNumber(value)}</b></span>`,
+    );
+  }
+
+  /** @param {Device} device @param {number} place @param {string} metric */
+  row(device, place, metric) {
+    const { uid } = device;
+    const check = (/** @type {Event} */ event) =>
+      this.select(uid, /** @type {HTMLInputElement} */ (event.target).checked);
+    return html`<tr data-uid=${uid} aria-rowindex=${place + 2}>
+      ${
+        maySelect()
+          ? html`<td class="check-cell">
+              <input
+                type="checkbox"
+                aria-label=${t('devices.select', { uid })}
+                .checked=${this.all || this.selected.has(uid)}
+                @change=${check}
+              />
+            </td>`
+          : nothing
+      }
       <td>
-        <a class="device-name" href=${`/app/devices/${encodeURIComponent(device.uid)}`}
-          >${device.uid}${device.name ? html`<span class="faint">${device.name}</span>` : nothing}</a
+        <a class="device-name" href=${`/app/devices/${encodeURIComponent(uid)}`}
+          >${uid}${device.name ? html`<span class="faint">${device.name}</span>` : nothing}</a
         >
       </td>
       <td>${pill('device', device.status)}</td>
       <td>${ago(device.lastSeenAt)}</td>
+      ${metric ? html`<td class="wide trend-cell">${trend(metric, this.lines.get(`${metric} ${uid}`)?.values)}</td>` : nothing}
+      <td class="wide"><div class="values">${this.values(device)}</div></td>
       <td class="wide">
-        <div class="values">
-          ${values.length || !device.lastReading ? values.map(([metric, value]) => html`<span><span class="muted">${metric}</span> <b>${shortNumber(value)}</b></span>`) : html`<code>${JSON.stringify(device.lastReading.payload).slice(0, 60)}</code>`}
+        <div class="labels">
+          ${Object.entries(device.labels).map(([key, value]) => html`<a class="label" href=${toggled(`${key}=${value}`)} title=${t('devices.label.add')}>${key}=${value}</a>`)}
         </div>
       </td>
-      <td class="wide">${labelList(device.labels)}</td>
       <td class="end numeric wide">${number(device.messages)}</td>
     </tr>`;
   }
 
+  /** @param {Page} page @param {number} at @param {string} metric */
+  body(page, at, metric) {
+    if (!page.near && page.height)
+      return html`<tbody data-page=${at}>
+        <tr aria-hidden="true">
+          <td class="space" colspan="9" data-height=${Math.round(page.height)}></td>
+        </tr>
+      </tbody>`;
+    return html`<tbody data-page=${at}>
+      ${page.nodes.map((device, index) => this.row(device, at * PAGE + index, metric))}
+    </tbody>`;
+  }
+
   table() {
+    const { metric } = this;
+    const loaded = this.loaded();
+    const some = this.all || this.selected.size > 0;
+    const whole = this.all || (loaded.length > 0 && loaded.every((uid) => this.selected.has(uid)));
+    const toggle = () => (whole ? this.unselect() : ((this.selected = new Set(loaded)), (this.all = false)));
     return html`<div class="table-wrap" tabindex="0" role="group" aria-label=${t('table')}>
-        <table class="device-rows">
+        <table class="device-rows" aria-rowcount=${(this.total ?? loaded.length) + 1}>
           <thead>
-            <tr>
+            <tr aria-rowindex="1">
+              ${
+                maySelect()
+                  ? html`<th class="check-cell">
+                      <input
+                        type="checkbox"
+                        aria-label=${t('devices.select.shown')}
+                        .checked=${whole}
+                        .indeterminate=${some && !whole}
+                        @change=${toggle}
+                      />
+                    </th>`
+                  : nothing
+              }
               ${this.sortable('uid', 'uid_desc', t('device'))}
-              <th>${t('status')}</th>
-              ${this.sortable('last_seen_at', 'last_seen_at_desc', t('device.seen'))}
+              <th class="status-cell">${t('status')}</th>
+              ${this.sortable('last_seen_at', 'last_seen_at_desc', t('device.seen'), 'seen-cell')}
+              ${metric ? html`<th class="wide trend-cell">${t('trend.hour', { metric })}</th>` : nothing}
               <th class="wide">${t('device.last')}</th>
               <th class="wide">${t('labels')}</th>
-              <th class="end wide">${t('device.messages')}</th>
+              <th class="end wide count-cell">${t('device.messages')}</th>
             </tr>
           </thead>
-          ${this.pages.map(
-            (page, at) =>
-              html`<tbody data-page=${at}>
-                ${page.nodes.map((device) => this.row(device))}
-              </tbody>`,
-          )}
+          ${this.pages.map((page, at) => this.body(page, at, metric))}
         </table>
       </div>
-      ${this.pages.at(-1)?.more ? html`<div class="more" role="status">${t('loading')}</div>` : nothing}`;
+      ${this.pages.at(-1)?.more ? html`<div class="more list-end" role="status">${t('loading')}</div>` : nothing}`;
   }
 
   list() {
     if (this.pages.length === 0) return this.problem ? nothing : waiting(8);
     if (this.pages[0]?.nodes.length) return this.table();
-    if (query('q') || query('status'))
+    if (Object.keys(filterOf()).length)
       return empty(
         t('devices.none'),
         html`<p>${t('devices.none.next')}</p>
@@ -265,38 +385,78 @@ class Devices extends Part {
     return firstSteps();
   }
 
-  render() {
+  metricChoice() {
+    const names = this.metrics;
+    const { metric } = this;
+    if (!may('telemetry.read') || (names.length === 0 && !metric)) return nothing;
+    const known = metric && !names.includes(metric) ? [metric, ...names] : names;
+    return html`<label class="choice wide"
+      ><span class="muted small">${t('trend.choose')}</span
+      ><select @change=${this.chooseMetric}>
+        <option value="none" ?selected=${!metric}>${t('trend.none')}</option>
+        ${known.map((name) => html`<option value=${name} ?selected=${name === metric}>${name}</option>`)}
+      </select></label
+    >`;
+  }
+
+  filters() {
     const state = query('status') ?? '';
+    const labels = this.pages.flatMap((page) =>
+      page.nodes.flatMap((node) => Object.entries(node.labels).map(([key, value]) => `${key}=${value}`)),
+    );
+    return html`<div class="sheet-head filters">
+      <div class="search">
+        ${icon('search')}<input
+          type="search"
+          aria-label=${t('devices.search')}
+          placeholder=${t('devices.search')}
+          .value=${query('q') ?? ''}
+          @input=${(/** @type {InputEvent} */ event) => this.search(/** @type {HTMLInputElement} */ (event.target).value)}
+        />
+      </div>
+      <div class="choices" role="group" aria-label=${t('status')}>
+        ${STATES.map((one) => {
+          const here = state === one ? 'true' : nothing;
+          return html`<a href=${withQuery({ status: one })} aria-current=${here}
+            >${word('devices.state', one || 'all')}</a
+          >`;
+        })}
+      </div>
+      ${labelFilter([...new Set(labels)].sort().slice(0, LABELS))}
+      <span class="grow"></span>${this.metricChoice()}
+    </div>`;
+  }
+
+  render() {
+    const { total } = this;
+    const empty = this.pages.length > 0 && !this.pages[0]?.nodes.length && !Object.keys(filterOf()).length;
     return html`<div class="page-head">
         <div class="grow">
           <h1>${t('nav.devices')}</h1>
-          <p class="sub">${this.total === null ? ' ' : t('devices.total', { n: this.total })}</p>
+          <p class="sub">${total === undefined || total === null ? ' ' : t('devices.total', { n: total })}</p>
         </div>
-        ${may('devices.write') ? html`<button class="primary" @click=${this.register}>${icon('plus')}${t('devices.register')}</button>` : nothing}
+        ${
+          may('devices.write')
+            ? html`<div class="actions">
+                <a class="button" href="/app/import">${icon('upload')}${t('import.open')}</a
+                ><button class="primary" @click=${registerDevice}>${icon('plus')}${t('devices.register')}</button>
+              </div>`
+            : nothing
+        }
       </div>
-      ${shown(this.problem)}
-      <section class="sheet" aria-label=${t('nav.devices')}>
-        <div class="sheet-head filters">
-          <div class="search">
-            ${icon('search')}<input
-              type="search"
-              aria-label=${t('devices.search')}
-              placeholder=${t('devices.search')}
-              .value=${query('q') ?? ''}
-              @input=${(/** @type {InputEvent} */ event) => this.search(/** @type {HTMLInputElement} */ (event.target).value)}
-            />
-          </div>
-          <div class="choices" role="group" aria-label=${t('status')}>
-            ${STATES.map((one) => {
-              const here = state === one ? 'true' : nothing;
-              return html`<a href=${withQuery({ status: one })} aria-current=${here}
-                >${word('devices.state', one || 'all')}</a
-              >`;
-            })}
-          </div>
-        </div>
-        ${this.list()}
-      </section>`;
+      ${shown(this.problem)} ${empty ? nothing : html`<fl-simulations></fl-simulations>`}
+      <section class="sheet" aria-label=${t('nav.devices')}>${this.filters()}${this.list()}</section>
+      ${selectionBar({
+        uids: [...this.selected],
+        all: this.all,
+        total: total ?? null,
+        clear: () => this.unselect(),
+        selectAll: () => (this.all = true),
+        done: () => {
+          this.asked = '';
+          this.begin();
+        },
+      })}`;
   }
 }
 customElements.define('fl-devices', Devices);

@@ -14,6 +14,7 @@ import { Part, html } from './part.js';
  * @property {(number | null)[]} [most]
  * @property {(number | null)[]} [late]
  * @property {[number, number][]} gaps
+ * @property {{ at: number[], value: (number | null)[] }} [other] What it is compared with, moved to the times of this chart.
  */
 
 const HEIGHT = 190;
@@ -64,6 +65,8 @@ export class Chart extends Part {
     /** @type {uPlot | null} */
     this.plot = null;
     this.shape = '';
+    /** The columns that are drawn. @type {any} */
+    this.table = [];
   }
 
   connectedCallback() {
@@ -94,11 +97,17 @@ export class Chart extends Part {
     else if (this.plot.width !== width) this.plot.setSize({ width, height: HEIGHT });
   }
 
-  /** The data as uPlot wants them: one more series where there are bands or late readings. @returns {any} */
+  /**
+   * The data as uPlot wants them: one more series where there are bands or late readings, and one to compare with, which has times
+   * of its own.
+   * @returns {any}
+   */
   columns() {
-    const { at, value, least, most, late } = this.data;
+    const { at, value, least, most, late, other } = this.data;
     const none = () => at.map(() => null);
-    return [at, least ?? none(), most ?? none(), value, late ?? none()];
+    const own = [at, least ?? none(), most ?? none(), value, late ?? none()];
+    this.table = other?.at.length ? uPlot.join(/** @type {any} */ ([own, [other.at, other.value]])) : [...own, none()];
+    return this.table;
   }
 
   updated() {
@@ -216,6 +225,7 @@ export class Chart extends Part {
           paths: () => null,
           points: { show: true, size: 9, stroke: token('--warn'), fill: token('--sheet'), width: 2 },
         },
+        { stroke: token('--muted'), width: 1.4, dash: [5, 4], spanGaps: false, points: { show: false } },
       ],
       bands: [{ series: [2, 1], fill: `color-mix(in srgb, ${colour} 22%, transparent)` }],
       cursor: { sync: { key: 'device' }, drag: { x: true, y: false, setScale: false }, points: { size: 8 }, y: false },
@@ -251,14 +261,24 @@ export class Chart extends Part {
   }
 
   value() {
-    const { at, value, least, most } = this.data;
-    const index = this.at ?? value.findLastIndex((one) => one !== null);
-    const now = value[index];
-    if (now === null || now === undefined) return html`<span class="value none">–</span>`;
-    const band =
-      least && most ? html` <span class="muted">${number(least[index] ?? 0)} – ${number(most[index] ?? 0)}</span>` : '';
-    return html`<span class="value"><strong>${number(now)}</strong>${band}</span>
-      <span class="range-text">${this.at === null ? '' : clockS.format(new Date((at[index] ?? 0) * 1000))}</span>`;
+    const [at = [], least = [], most = [], value = [], , other = []] = this.table;
+    /** The last value up to the cursor: of what is compared, each series has times of its own. @param {(number | null | undefined)[]} series */
+    const last = (series) =>
+      this.at === null
+        ? series.findLastIndex((one) => one !== null && one !== undefined)
+        : this.data.other && series[this.at] === undefined
+          ? series.slice(0, this.at).findLastIndex((one) => one !== undefined)
+          : this.at;
+    const [index, beside] = [last(value), last(other)];
+    const [now, then] = [value[index], other[beside]];
+    const compared =
+      then === null || then === undefined ? '' : html`<span class="value other"><i></i>${number(then)}</span>`;
+    if (now === null || now === undefined) return html`<span class="value none">–</span>${compared}`;
+    const band = this.data.least
+      ? html` <span class="muted">${number(least[index] ?? 0)} – ${number(most[index] ?? 0)}</span>`
+      : '';
+    return html`<span class="value"><strong>${number(now)}</strong>${band}</span>${compared}
+      <span class="range-text">${this.at === null ? '' : clockS.format(new Date((at[this.at] ?? 0) * 1000))}</span>`;
   }
 
   render() {

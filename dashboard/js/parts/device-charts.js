@@ -9,6 +9,7 @@ import './chart.js';
 import { icon } from './icons.js';
 import { Part, asProblem, empty, html, nothing, shown, waiting } from './part.js';
 import { liveSign } from './pills.js';
+import { compareChoice, comparison, moved } from './compare.js';
 import { commandLine, publishLine } from './first-steps.js';
 import { metrics, readingTable } from './readings.js';
 import { fromReadings, fromWindows, latestReadings, metricNames, rawReadings, stepFor, windows } from './series.js';
@@ -61,6 +62,8 @@ export class DeviceCharts extends Part {
     this.readings = null;
     /** @type {Record<string, import('./series.js').Window[]>} */
     this.windows = {};
+    /** The same of what it is compared with. @type {{ readings: Reading[] | null, windows: Record<string, import('./series.js').Window[]> }} */
+    this.others = { readings: null, windows: {} };
     /** The latest readings, newest first. @type {Reading[]} */
     this.latest = [];
     /** @type {import('../api.js').Problem | null} */
@@ -164,8 +167,12 @@ export class DeviceCharts extends Part {
       const named = await this.loadNames(range);
       if (asked !== this.asked) return;
       this.names = named;
-      const list = raw ? {} : await windows(this.uid, range, this.chosen);
+      const [list, others] = await Promise.all([
+        raw ? {} : windows(this.uid, range, this.chosen),
+        this.loadOthers(range),
+      ]);
       if (asked !== this.asked) return;
+      this.others = others;
       this.windows = list;
       this.readings = raw;
       this.problem = null;
@@ -175,6 +182,17 @@ export class DeviceCharts extends Part {
       this.loading = false;
     }
     this.requestUpdate();
+  }
+
+  /** What the charts are compared with: another device, or the same one earlier. @param {[number, number]} range */
+  async loadOthers([from, to]) {
+    const other = comparison();
+    if (!other) return { readings: null, windows: {} };
+    const uid = other.uid ?? this.uid;
+    /** @type {[number, number]} */
+    const then = [from - other.shift, to - other.shift];
+    const readings = await rawReadings(uid, then);
+    return { readings, windows: readings ? {} : await windows(uid, then, this.chosen) };
   }
 
   /** @param {[number, number]} range */
@@ -275,6 +293,16 @@ export class DeviceCharts extends Part {
     const data = this.readings
       ? fromReadings(this.readings, name, range)
       : fromWindows(this.windows[name] ?? [], range);
+    const other = comparison();
+    if (other) {
+      const { readings, windows: list } = this.others;
+      /** @type {[number, number]} */
+      const then = [range[0] - other.shift, range[1] - other.shift];
+      data.other = moved(
+        readings ? fromReadings(readings, name, then) : fromWindows(list[name] ?? [], then),
+        other.shift,
+      );
+    }
     return html`<fl-chart .metric=${name} .tone=${tone} .range=${range} .data=${data}></fl-chart>`;
   }
 
@@ -290,8 +318,11 @@ export class DeviceCharts extends Part {
     const readings = this.readings;
     const late = readings?.some((reading) => reading.flags.includes('late'));
     return html`<div class="sheet-body">
-      <div class="metric-choice" role="group" aria-label=${t('charts.metrics')}>
-        ${this.names.map((name) => html`<button aria-pressed=${this.chosen.includes(name)} @click=${() => this.choose(name)}>${name}</button>`)}
+      <div class="chart-choices">
+        <div class="metric-choice" role="group" aria-label=${t('charts.metrics')}>
+          ${this.names.map((name) => html`<button aria-pressed=${this.chosen.includes(name)} @click=${() => this.choose(name)}>${name}</button>`)}
+        </div>
+        ${compareChoice()}
       </div>
       <div class="charts" @range=${this.zoom}>${this.chosen.map((name, at) => this.chart(name, at + 1))}</div>
       <div class="legend">
@@ -299,6 +330,7 @@ export class DeviceCharts extends Part {
         ${readings ? nothing : html`<span><i class="band"></i>${t('charts.band')}</span>`}
         <span><i class="gap"></i>${t('charts.gap')}</span
         >${late ? html`<span><i class="late"></i>${t('charts.late')}</span>` : nothing}
+        ${comparison() ? html`<span><i class="other"></i>${comparison()?.name}</span>` : nothing}
         <span class="wide">${t('charts.how')}</span>
       </div>
     </div>`;

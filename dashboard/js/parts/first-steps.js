@@ -1,10 +1,11 @@
-// What to do next where there is no device yet.
+// What to do next where there is no device yet: publish a reading, or let the service simulate devices.
 
 import { t } from '../i18n.js';
 import { me } from '../session.js';
 import { say } from './dialog.js';
 import { icon } from './icons.js';
 import { empty, html } from './part.js';
+import './simulations.js';
 
 /** A line for a terminal, with a button that copies it. @param {string} text */
 export function commandLine(text) {
@@ -29,6 +30,7 @@ export function firstSteps() {
     t('first.title'),
     html`<p>${t('first.how')}</p>
       ${commandLine(publishLine())}
-      <p>${t('first.port')}</p>`,
+      <p>${t('first.port')}</p>
+      <fl-simulations offer></fl-simulations>`,
   );
 }

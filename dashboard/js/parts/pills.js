@@ -14,6 +14,11 @@ const TONES = {
   building: 'busy',
   starting: 'busy',
   waiting: 'busy',
+  running: 'busy',
+  completed: 'good',
+  registered: 'good',
+  changed: 'good',
+  aborted: 'bad',
   failed: 'bad',
   timed_out: 'warn',
   degraded: 'warn',
@@ -27,7 +32,7 @@ const TONES = {
 export const liveSign = () => html`<span class="pill good"><span class="dot"></span>${t('charts.live')}</span>`;
 
 /**
- * @param {string} kind What the state is of: `device`, `command`, `projection`, `flag`.
+ * @param {string} kind What the state is of: `device`, `command`, `batch`, `projection`, `flag`.
  * @param {string} state
  */
 export function pill(kind, state) {

@@ -9,42 +9,43 @@ import { fields, values } from './schema-form.js';
 /** @typedef {{ name: string, description: string | null, params: import('./schema-form.js').Schema }} Type */
 
 /** A key by which a repeat of the request is known. */
-function newKey() {
+export function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-function options() {
+/** How long an attempt may take, and how many there may be. */
+export function options() {
   return html`<details>
-      <summary>${t('send.options')}</summary>
-      <div class="fields">
-        <div class="field">
-          <label for="timeout">${t('send.timeout')}</label
-          ><input
-            id="timeout"
-            name="timeout"
-            type="number"
-            min="1"
-            max="86400"
-            placeholder=${number(30)}
-            inputmode="numeric"
-          />
-          <p class="hint">${t('send.timeout.hint')}</p>
-        </div>
-        <div class="field">
-          <label for="attempts">${t('send.attempts')}</label
-          ><input
-            id="attempts"
-            name="attempts"
-            type="number"
-            min="1"
-            max="10"
-            placeholder=${number(3)}
-            inputmode="numeric"
-          />
-          <p class="hint">${t('send.attempts.hint')}</p>
-        </div>
+    <summary>${t('send.options')}</summary>
+    <div class="fields">
+      <div class="field">
+        <label for="timeout">${t('send.timeout')}</label
+        ><input
+          id="timeout"
+          name="timeout"
+          type="number"
+          min="1"
+          max="86400"
+          placeholder=${number(30)}
+          inputmode="numeric"
+        />
+        <p class="hint">${t('send.timeout.hint')}</p>
       </div>
-    </details>`;
+      <div class="field">
+        <label for="attempts">${t('send.attempts')}</label
+        ><input
+          id="attempts"
+          name="attempts"
+          type="number"
+          min="1"
+          max="10"
+          placeholder=${number(3)}
+          inputmode="numeric"
+        />
+        <p class="hint">${t('send.attempts.hint')}</p>
+      </div>
+    </div>
+  </details>`;
 }
 
 /**
