@@ -363,7 +363,7 @@ class Devices extends Part {
               ${this.sortable('last_seen_at', 'last_seen_at_desc', t('device.seen'), 'seen-cell')}
               ${metric ? html`<th class="wide trend-cell">${t('trend.hour', { metric })}</th>` : nothing}
               <th class="wide">${t('device.last')}</th>
-              <th class="wide">${t('labels')}</th>
+              <th class="wide label-cell">${t('labels')}</th>
               <th class="end wide count-cell">${t('device.messages')}</th>
             </tr>
           </thead>
