@@ -1,4 +1,6 @@
-//! The web page for people, as browsers get it: its addresses, headers and files. What it does in a browser is not tested here.
+//! The web page for people, as browsers get it: its addresses, headers and files; and what people do with it, in a real browser.
+
+mod devices;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

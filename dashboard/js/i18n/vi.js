@@ -66,6 +66,7 @@ export default {
   'batch.count.requested': 'chờ gửi',
   'batch.count.sent': 'đã gửi',
   'batch.count.timed_out': 'quá hạn',
+  'batch.count.unsent': 'không được gửi',
   'batch.count.waiting': 'chờ đến lượt',
   'batch.devices': '{n} thiết bị',
   'batch.done': '{done} trên {all} đã kết thúc',

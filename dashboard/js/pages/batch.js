@@ -173,7 +173,7 @@ class BatchPage extends Part {
   count(batch, state) {
     const count = batch.commands[state];
     const what = html`<i class=${`is-${state}`} aria-hidden="true"></i><b class="numeric">${number(count)}</b>
-      <span>${word('batch.count', state)}</span>`;
+      <span>${word('batch.count', state === 'waiting' && !isOpen(batch.status) ? 'unsent' : state)}</span>`;
     // Those that wait have no command yet.
     return html`<li>
       ${state === 'waiting' || !count ? html`<span class=${count ? '' : 'faint'}>${what}</span>` : html`<a href=${`/app/commands?batch=${batch.batch_id}&status=${state}`}>${what}</a>`}
