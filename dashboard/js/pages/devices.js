@@ -1,17 +1,16 @@
 // All devices: found, sorted, and read as one scrolls. Only the rows near what is seen are drawn, and only they are asked for again.
 
 import { graphql } from '../api.js';
-import { ago, number, shortNumber, t, word } from '../i18n.js';
-import { filterOf, labelFilter, toggled } from '../parts/device-filter.js';
+import { t, word } from '../i18n.js';
+import { filterOf, labelFilter } from '../parts/device-filter.js';
+import { deviceTable } from '../parts/device-rows.js';
 import { maySelect, selectionBar } from '../parts/device-selection.js';
 import { firstSteps } from '../parts/first-steps.js';
 import { icon } from '../parts/icons.js';
 import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
-import { pill } from '../parts/pills.js';
 import { metrics } from '../parts/readings.js';
 import { registerDevice } from '../parts/register-device.js';
 import '../parts/simulations.js';
-import { trend } from '../parts/spark.js';
 import { trends } from '../parts/trends.js';
 import { go, query, withQuery } from '../router.js';
 import { may } from '../session.js';
@@ -22,24 +21,13 @@ const EVERY = 4000;
 /** How old the line of a row may be, and how long scrolling rests before lines are asked for, in milliseconds. */
 const TREND = { age: 30_000, rest: 200 };
 const STATES = /** @type {const} */ (['', 'online', 'offline', 'decommissioned']);
-/** How many values of the last reading a row shows. */
-const VALUES = 3;
 /** How many labels the filter suggests. */
 const LABELS = 50;
 
 const FIELDS =
   'pageInfo { endCursor hasNextPage } nodes { uid name labels status lastSeenAt lastReading { payload } messages }';
 
-/**
- * @typedef {{
- *   uid: string, name: string | null, labels: Record<string, string>, status: string, lastSeenAt: string | null,
- *   lastReading: { payload: any } | null, messages: number
- * }} Device
- */
-/**
- * A page of the list. `near`: its rows are drawn; else its height stands for them.
- * @typedef {{ after: string | null, end: string | null, more: boolean, nodes: Device[], near: boolean, height: number }} Page
- */
+/** @typedef {import('../parts/device-rows.js').Page} Page */
 
 class Devices extends Part {
   static properties = {
@@ -262,115 +250,29 @@ class Devices extends Part {
     return this.pages.flatMap((page) => page.nodes.map((node) => node.uid));
   }
 
-  /** @param {string} up @param {string} down @param {string} name @param {string} classes */
-  sortable(up, down, name, classes = '') {
-    const now = query('sort') ?? 'uid';
-    // Names begin at the first, times at the newest; a second press turns the order round.
-    const first = up === 'uid' ? up : down;
-    const next = now === first ? (first === up ? down : up) : first;
-    const order = now === up ? 'ascending' : now === down ? 'descending' : nothing;
-    return html`<th class=${classes} aria-sort=${order}>
-      <button class="sort" @click=${() => go(withQuery({ sort: next }))}>
-        ${name}${order === 'ascending' ? ' ↑' : order === 'descending' ? ' ↓' : ''}
-      </button>
-    </th>`;
-  }
-
-  /** @param {Device} device */
-  values(device) {
-    const values = Object.entries(metrics(device.lastReading?.payload)).slice(0, VALUES);
-    if (values.length === 0 && device.lastReading)
-      return html`<code>${JSON.stringify(device.lastReading.payload).slice(0, 60)}</code>`;
-    return values.map(
-      ([metric, value]) => html`<span><span class="muted">${metric}</span> <b>${shortNumber(value)}</b></span>`,
-    );
-  }
-
-  /** @param {Device} device @param {number} place @param {string} metric */
-  row(device, place, metric) {
-    const { uid } = device;
-    const check = (/** @type {Event} */ event) =>
-      this.select(uid, /** @type {HTMLInputElement} */ (event.target).checked);
-    return html`<tr data-uid=${uid} aria-rowindex=${place + 2}>
-      ${
-        maySelect()
-          ? html`<td class="check-cell">
-              <input
-                type="checkbox"
-                aria-label=${t('devices.select', { uid })}
-                .checked=${this.all || this.selected.has(uid)}
-                @change=${check}
-              />
-            </td>`
-          : nothing
-      }
-      <td>
-        <a class="device-name" href=${`/app/devices/${encodeURIComponent(uid)}`}
-          >${uid}${device.name ? html`<span class="faint">${device.name}</span>` : nothing}</a
-        >
-      </td>
-      <td>${pill('device', device.status)}</td>
-      <td>${ago(device.lastSeenAt)}</td>
-      ${metric ? html`<td class="wide trend-cell">${trend(metric, this.lines.get(`${metric} ${uid}`)?.values)}</td>` : nothing}
-      <td class="wide"><div class="values">${this.values(device)}</div></td>
-      <td class="wide">
-        <div class="labels">
-          ${Object.entries(device.labels).map(([key, value]) => html`<a class="label" href=${toggled(`${key}=${value}`)} title=${t('devices.label.add')}>${key}=${value}</a>`)}
-        </div>
-      </td>
-      <td class="end numeric wide">${number(device.messages)}</td>
-    </tr>`;
-  }
-
-  /** @param {Page} page @param {number} at @param {string} metric */
-  body(page, at, metric) {
-    if (!page.near && page.height)
-      return html`<tbody data-page=${at}>
-        <tr aria-hidden="true">
-          <td class="space" colspan="9" data-height=${Math.round(page.height)}></td>
-        </tr>
-      </tbody>`;
-    return html`<tbody data-page=${at}>
-      ${page.nodes.map((device, index) => this.row(device, at * PAGE + index, metric))}
-    </tbody>`;
-  }
-
   table() {
-    const { metric } = this;
     const loaded = this.loaded();
-    const some = this.all || this.selected.size > 0;
     const whole = this.all || (loaded.length > 0 && loaded.every((uid) => this.selected.has(uid)));
-    const toggle = () => (whole ? this.unselect() : ((this.selected = new Set(loaded)), (this.all = false)));
-    return html`<div class="table-wrap" tabindex="0" role="group" aria-label=${t('table')}>
-        <table class="device-rows" aria-rowcount=${(this.total ?? loaded.length) + 1}>
-          <thead>
-            <tr aria-rowindex="1">
-              ${
-                maySelect()
-                  ? html`<th class="check-cell">
-                      <input
-                        type="checkbox"
-                        aria-label=${t('devices.select.shown')}
-                        .checked=${whole}
-                        .indeterminate=${some && !whole}
-                        @change=${toggle}
-                      />
-                    </th>`
-                  : nothing
-              }
-              ${this.sortable('uid', 'uid_desc', t('device'))}
-              <th class="status-cell">${t('status')}</th>
-              ${this.sortable('last_seen_at', 'last_seen_at_desc', t('device.seen'), 'seen-cell')}
-              ${metric ? html`<th class="wide trend-cell">${t('trend.hour', { metric })}</th>` : nothing}
-              <th class="wide">${t('device.last')}</th>
-              <th class="wide label-cell">${t('labels')}</th>
-              <th class="end wide count-cell">${t('device.messages')}</th>
-            </tr>
-          </thead>
-          ${this.pages.map((page, at) => this.body(page, at, metric))}
-        </table>
-      </div>
-      ${this.pages.at(-1)?.more ? html`<div class="more list-end" role="status">${t('loading')}</div>` : nothing}`;
+    return html`${deviceTable({
+      pages: this.pages,
+      size: PAGE,
+      total: this.total ?? loaded.length,
+      metric: this.metric,
+      line: (uid) => this.lines.get(`${this.metric} ${uid}`)?.values,
+      selection: maySelect()
+        ? {
+            some: this.all || this.selected.size > 0,
+            whole,
+            has: (uid) => this.all || this.selected.has(uid),
+            select: (uid, wanted) => this.select(uid, wanted),
+            toggle: () => {
+              this.selected = new Set(whole ? [] : loaded);
+              this.all = false;
+            },
+          }
+        : null,
+    })}
+    ${this.pages.at(-1)?.more ? html`<div class="more list-end" role="status">${t('loading')}</div>` : nothing}`;
   }
 
   list() {
