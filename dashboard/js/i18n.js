@@ -86,6 +86,28 @@ export function since(at) {
   return relative.format(Math.round(seconds / 86_400), 'day');
 }
 
+/** @type {[Intl.NumberFormatOptions['unit'], number][]} */
+const UNITS = [
+  ['day', 86_400],
+  ['hour', 3600],
+  ['minute', 60],
+  ['second', 1],
+];
+
+/** How long, in its two largest units. @param {number} seconds */
+export function duration(seconds) {
+  let rest = Math.max(0, Math.round(seconds));
+  const parts = UNITS.flatMap(([unit, size]) => {
+    const count = Math.floor(rest / size);
+    rest -= count * size;
+    return count ? [new Intl.NumberFormat(language, { style: 'unit', unit, unitDisplay: 'short' }).format(count)] : [];
+  });
+  return (
+    parts.slice(0, 2).join(' ') ||
+    new Intl.NumberFormat(language, { style: 'unit', unit: 'second', unitDisplay: 'short' }).format(0)
+  );
+}
+
 /**
  * A time in the viewer's zone, with UTC on hover.
  * @param {string | null | undefined} at

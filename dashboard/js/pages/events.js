@@ -6,6 +6,7 @@ import { follow } from '../live.js';
 import { icon } from '../parts/icons.js';
 import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
 import { liveSign } from '../parts/pills.js';
+import { pageOf } from '../parts/streams.js';
 import { shortName, who } from '../parts/who.js';
 import { go, query, withQuery } from '../router.js';
 import { may } from '../session.js';
@@ -189,12 +190,7 @@ class Events extends Part {
     const open = this.open === key(event);
     const actor = event.metadata?.actor;
     const name = event.aggregate_id.slice(event.aggregate_id.indexOf('/') + 1);
-    const to =
-      event.aggregate_type === 'Device' || event.aggregate_type === 'Telemetry'
-        ? `/app/devices/${encodeURIComponent(name)}`
-        : event.aggregate_type === 'Command'
-          ? `/app/commands/${name}`
-          : null;
+    const to = pageOf(event.aggregate_type, name);
     return html`<tr>
         <td>
           <button

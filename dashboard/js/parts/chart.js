@@ -17,6 +17,13 @@ import { Part, html } from './part.js';
  * @property {{ at: number[], value: (number | null)[] }} [other] What it is compared with, moved to the times of this chart.
  */
 
+/**
+ * What is marked on a chart: values that mean something, and times at which something was so.
+ * @typedef {object} Marks
+ * @property {{ value: number, tone: string }[]} [lines]
+ * @property {{ from: number, to: number, tone: string }[]} [spans]
+ */
+
 const HEIGHT = 190;
 /** How far a step moves: a quarter of what is seen. */
 const STEP = 0.25;
@@ -48,6 +55,7 @@ export class Chart extends Part {
     metric: {},
     tone: { type: Number },
     data: { attribute: false },
+    marks: { attribute: false },
     range: { attribute: false },
     at: { state: true },
   };
@@ -58,6 +66,8 @@ export class Chart extends Part {
     this.tone = 1;
     /** @type {Data} */
     this.data = { at: [], value: [], gaps: [] };
+    /** @type {Marks} */
+    this.marks = {};
     /** What is seen, in seconds. @type {[number, number]} */
     this.range = [0, 1];
     /** @type {number | null} */
@@ -186,7 +196,13 @@ export class Chart extends Part {
       height: HEIGHT,
       padding: [10, 22, 0, 0],
       legend: { show: false },
-      scales: { x: { time: true, auto: false }, y: { range: range } },
+      scales: {
+        x: { time: true, auto: false },
+        y: {
+          range: (/** @type {uPlot} */ _, /** @type {number | null} */ least, /** @type {number | null} */ most) =>
+            range(least, most, this.marks.lines ?? []),
+        },
+      },
       axes: [
         {
           ...axis,
@@ -231,6 +247,7 @@ export class Chart extends Part {
       cursor: { sync: { key: 'device' }, drag: { x: true, y: false, setScale: false }, points: { size: 8 }, y: false },
       hooks: {
         drawClear: [(/** @type {uPlot} */ plot) => this.shade(plot)],
+        draw: [(/** @type {uPlot} */ plot) => this.rule(plot)],
         setCursor: [(/** @type {uPlot} */ plot) => (this.at = plot.cursor.idx ?? null)],
         setSelect: [(/** @type {uPlot} */ plot) => this.select(plot)],
       },
@@ -256,6 +273,31 @@ export class Chart extends Part {
     for (const [from, to] of this.data.gaps) {
       const left = plot.valToPos(from, 'x', true);
       ctx.fillRect(left, bbox.top, plot.valToPos(to, 'x', true) - left, bbox.height);
+    }
+    for (const { from, to, tone } of this.marks.spans ?? []) {
+      const left = plot.valToPos(from, 'x', true);
+      const width = Math.max(plot.valToPos(to, 'x', true) - left, devicePixelRatio);
+      ctx.fillStyle = `color-mix(in srgb, ${token(`--${tone}`)} 14%, transparent)`;
+      ctx.fillRect(left, bbox.top, width, bbox.height);
+      ctx.fillStyle = token(`--${tone}`);
+      ctx.fillRect(left, bbox.top, devicePixelRatio, bbox.height);
+    }
+    ctx.restore();
+  }
+
+  /** Draws the values that mean something across the chart. @param {uPlot} plot */
+  rule(plot) {
+    const { ctx, bbox } = plot;
+    ctx.save();
+    ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
+    ctx.lineWidth = 1.5 * devicePixelRatio;
+    for (const { value, tone } of this.marks.lines ?? []) {
+      const at = Math.round(plot.valToPos(value, 'y', true)) + 0.5;
+      ctx.strokeStyle = token(`--${tone}`);
+      ctx.beginPath();
+      ctx.moveTo(bbox.left, at);
+      ctx.lineTo(bbox.left + bbox.width, at);
+      ctx.stroke();
     }
     ctx.restore();
   }
@@ -301,9 +343,17 @@ export class Chart extends Part {
 }
 customElements.define('fl-chart', Chart);
 
-/** The range of values: a little more than what there is, and never a line without height. @param {uPlot} _ @param {number | null} least @param {number | null} most @returns {[number, number]} */
-function range(_, least, most) {
-  if (least === null || most === null) return [0, 1];
+/**
+ * The range of values: a little more than what there is, and never a line without height.
+ * @param {number | null} lowest
+ * @param {number | null} highest
+ * @param {{ value: number }[]} lines
+ * @returns {[number, number]}
+ */
+function range(lowest, highest, lines) {
+  const values = [lowest, highest, ...lines.map((line) => line.value)].filter((value) => value !== null);
+  if (values.length === 0) return [0, 1];
+  const [least, most] = [Math.min(...values), Math.max(...values)];
   const room = (most - least) * 0.08 || Math.abs(most) * 0.05 || 1;
   const low = least - room;
   return [least >= 0 && low < 0 ? 0 : low, most + room];

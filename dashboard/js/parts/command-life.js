@@ -1,9 +1,8 @@
 // One command's life: each of its events, in order, with what it brought.
 
-import { exactly, number, t, when, word } from '../i18n.js';
-import { may } from '../session.js';
+import { exactly, t, when, word } from '../i18n.js';
 import { html, nothing } from './part.js';
-import { who } from './who.js';
+import { awaited, happened } from './timeline.js';
 
 /**
  * @typedef {{
@@ -68,19 +67,16 @@ const json = (value) => html`<pre class="json" tabindex="0">${JSON.stringify(val
 function item(step, before) {
   const event = own(step);
   const extra = event.result ?? event.error;
-  const after = before ? (new Date(step.occurredAt).getTime() - new Date(before.occurredAt).getTime()) / 1000 : 0;
-  return html`<li class=${TONES[step.eventType] ?? 'calm'}>
-    <span class="node" aria-hidden="true"></span>
-    <div>
-      <p><span class="what">${word('event', step.eventType)}</span> <span class="muted">${says(step)}</span></p>
-      <p class="small faint">
-        ${when(step.recordedAt, exactly)}${before ? html` · +${number(Math.max(0, Math.round(after * 1000) / 1000))} s` : nothing}${step.actor ? html` · <span title=${step.actor}>${who(step.actor)}</span>` : nothing}
-        ·
-        ${may('events.read') ? html`<a href=${`/app/events?log=control&order=asc&after=${step.position - 1}`}>${t('position')} ${step.position}</a>` : step.position}
-      </p>
-      ${extra === undefined || extra === null ? nothing : json(extra)}
-    </div>
-  </li>`;
+  return happened({
+    tone: TONES[step.eventType] ?? 'calm',
+    what: word('event', step.eventType),
+    says: says(step),
+    at: step.recordedAt,
+    ...(before ? { before: before.recordedAt } : {}),
+    actor: step.actor,
+    position: step.position,
+    extra: extra === undefined || extra === null ? nothing : json(extra),
+  });
 }
 
 /** @param {Command} command */
@@ -91,12 +87,11 @@ export function life(command) {
     ${
       hasEnded(command.status)
         ? nothing
-        : html`<li class="busy">
-            <span class="node" aria-hidden="true"></span>
-            <p class="muted">
-              ${command.status === 'SENT' ? html`${t('life.waits.answer')} ${command.deadline ? when(command.deadline, exactly) : nothing}` : t('life.waits.device')}
-            </p>
-          </li>`
+        : awaited(
+            command.status === 'SENT'
+              ? html`${t('life.waits.answer')} ${command.deadline ? when(command.deadline, exactly) : nothing}`
+              : t('life.waits.device'),
+          )
     }
   </ol>`;
 }
