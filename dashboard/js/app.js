@@ -14,6 +14,7 @@ export const PLACES = [
   { path: '/app', key: 'nav.fleet', icon: 'fleet', needs: null },
   { path: '/app/devices', key: 'nav.devices', icon: 'devices', needs: 'devices.read' },
   { path: '/app/commands', key: 'nav.commands', icon: 'commands', needs: 'commands.read' },
+  { path: '/app/alarms', key: 'nav.alarms', icon: 'alarms', needs: 'alarms.read' },
   { path: '/app/events', key: 'nav.events', icon: 'events', needs: 'events.read' },
   { path: '/app/quarantine', key: 'nav.quarantine', icon: 'quarantine', needs: 'quarantine.read' },
   { path: '/app/account', key: 'nav.account', icon: 'account', needs: null },

@@ -13,6 +13,7 @@ const LETTERS = {
   f: '/app',
   d: '/app/devices',
   c: '/app/commands',
+  l: '/app/alarms',
   e: '/app/events',
   q: '/app/quarantine',
   a: '/app/account',

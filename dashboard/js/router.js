@@ -50,6 +50,31 @@ export const ROUTES = [
     load: () => import('./pages/command.js'),
     needs: 'commands.read',
   },
+  { path: /^\/app\/alarms$/, tag: 'fl-alarms', load: () => import('./pages/alarms.js'), needs: 'alarms.read' },
+  {
+    path: /^\/app\/alarms\/rules$/,
+    tag: 'fl-alarm-rules',
+    load: () => import('./pages/alarm-rules.js'),
+    needs: 'alarm_rules.read',
+  },
+  {
+    path: /^\/app\/alarms\/rules\/(?<name>[^/]+)$/,
+    tag: 'fl-alarm-rule',
+    load: () => import('./pages/alarm-rule.js'),
+    needs: 'alarm_rules.read',
+  },
+  {
+    path: /^\/app\/alarms\/new-rule$/,
+    tag: 'fl-alarm-rule',
+    load: () => import('./pages/alarm-rule.js'),
+    needs: 'alarm_rules.write',
+  },
+  {
+    path: /^\/app\/alarms\/(?<id>[^/]+)$/,
+    tag: 'fl-alarm',
+    load: () => import('./pages/alarm.js'),
+    needs: 'alarms.read',
+  },
   { path: /^\/app\/events$/, tag: 'fl-events', load: () => import('./pages/events.js'), needs: 'events.read' },
   {
     path: /^\/app\/quarantine$/,

@@ -3,13 +3,14 @@
 import { graphql } from '../api.js';
 import { ago, moment, t, utc, word } from '../i18n.js';
 import { follow } from '../live.js';
+import '../parts/alarm-list.js';
 import { DEVICE, about } from '../parts/device-about.js';
 import '../parts/device-charts.js';
 import '../parts/device-commands.js';
 import '../parts/device-credentials.js';
 import { icon } from '../parts/icons.js';
 import { labelList } from '../parts/labels.js';
-import { Part, asProblem, html, nothing, shown, waiting } from '../parts/part.js';
+import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
 import { pill } from '../parts/pills.js';
 import { go, query, withQuery } from '../router.js';
 import { may } from '../session.js';
@@ -17,6 +18,7 @@ import { may } from '../session.js';
 /** @typedef {import('../parts/device-about.js').Device} Device */
 
 const QUESTION = `query ($uid: String!, $asOf: DateTime) { device(uid: $uid, asOf: $asOf) { ${DEVICE} } }`;
+const OPEN = `query ($uid: String) { alarms(filter: { deviceUid: $uid, state: OPEN }, first: 1) { totalCount } }`;
 const LIVE =
   'subscription ($uid: String, $after: String, $from: String) { deviceChanged(deviceUid: $uid, after: $after, from: $from) { at event { position } } }';
 const EVERY = 4000;
@@ -30,6 +32,7 @@ class DevicePage extends Part {
     now: { state: true },
     problem: { state: true },
     sliding: { state: true },
+    alarms: { state: true },
   };
 
   constructor() {
@@ -45,6 +48,8 @@ class DevicePage extends Part {
     /** @type {number | null} */
     this.sliding = null;
     this.rest = 0;
+    /** How many of its alarms are open. @type {number | null} */
+    this.alarms = null;
     /** The moment that `device` is of. @type {string | null | undefined} */
     this.shownAt = undefined;
   }
@@ -68,15 +73,18 @@ class DevicePage extends Part {
     return /** @type {const} */ ([
       { name: 'charts', may: 'telemetry.read' },
       { name: 'commands', may: 'commands.read' },
+      { name: 'alarms', may: 'alarms.read' },
       { name: 'credentials', may: 'credentials.read' },
       { name: 'about', may: 'devices.read' },
-    ]).filter((one) => may(one.may) && !(this.until && one.name === 'credentials'));
+    ]).filter((one) => may(one.may) && !(this.until && ['alarms', 'credentials'].includes(one.name)));
   }
 
   connectedCallback() {
     super.connectedCallback();
     this.addEventListener('query', () => this.load());
     this.every(EVERY, () => this.load());
+    this.addEventListener('alarms', () => this.countAlarms());
+    if (may('alarms.read')) this.every(EVERY, () => this.countAlarms());
     if (may('streams.follow')) this.whenGone(follow(LIVE, { uid: this.uid, from: 'now' }, { next: () => this.load() }));
   }
 
@@ -99,6 +107,14 @@ class DevicePage extends Part {
       this.problem = asProblem(error);
     }
     this.requestUpdate();
+  }
+
+  async countAlarms() {
+    try {
+      this.alarms = (await graphql(OPEN, { uid: this.uid })).alarms.totalCount;
+    } catch {
+      // The page's own question tells of problems.
+    }
   }
 
   /** @param {InputEvent} event */
@@ -184,6 +200,8 @@ class DevicePage extends Part {
     switch (this.tab) {
       case 'commands':
         return html`<fl-device-commands .uid=${uid} .until=${until} .canSend=${inService}></fl-device-commands>`;
+      case 'alarms':
+        return this.alarmList();
       case 'credentials':
         return html`<fl-device-credentials .uid=${uid} .inService=${inService}></fl-device-credentials>`;
       case 'about':
@@ -197,6 +215,27 @@ class DevicePage extends Part {
     }
   }
 
+  alarmList() {
+    const rule = may('alarm_rules.write')
+      ? html`<a class="button" href=${`/app/alarms/new-rule?device=${encodeURIComponent(this.uid)}`}
+          >${icon('plus')}${t('device.alarms.rule')}</a
+        >`
+      : nothing;
+    return html`<fl-alarm-list
+      .filter=${{ deviceUid: this.uid }}
+      .isOfDevice=${true}
+      .tools=${html`<h2>${t('nav.alarms')}</h2>
+        ${rule}`}
+      .none=${empty(t('device.alarms.none'), rule)}
+    ></fl-alarm-list>`;
+  }
+
+  /** @param {string} name */
+  tabName(name) {
+    const open = name === 'alarms' && this.alarms ? html` <span class="pill bad">${this.alarms}</span>` : nothing;
+    return html`${word('device.tab', name)}${open}`;
+  }
+
   render() {
     if (this.device === null && this.shownAt === undefined)
       return html`${this.head()}${this.problem ? shown(this.problem) : waiting(8)}`;
@@ -207,7 +246,7 @@ class DevicePage extends Part {
         ${this.tabs().map((one) => {
           const to = withQuery({ tab: one.name === 'charts' ? null : one.name });
           const here = this.tab === one.name ? 'page' : nothing;
-          return html`<a href=${to} aria-current=${here}>${word('device.tab', one.name)}</a>`;
+          return html`<a href=${to} aria-current=${here}>${this.tabName(one.name)}</a>`;
         })}
       </nav>
       ${this.content()}`;

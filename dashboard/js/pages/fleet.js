@@ -7,6 +7,7 @@ import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/
 import { pill } from '../parts/pills.js';
 import { firstSteps } from '../parts/first-steps.js';
 import { spark } from '../parts/spark.js';
+import { pageOf } from '../parts/streams.js';
 import { may } from '../session.js';
 
 const EVERY = 2000;
@@ -20,11 +21,15 @@ const DEVICES = `online: devices(filter: { status: ONLINE }, first: 1) { totalCo
 const COMMANDS = `requested: commands(filter: { status: REQUESTED }, first: 1) { totalCount }
   sent: commands(filter: { status: SENT }, first: 1) { totalCount }`;
 
+const ALARMS = `open: alarms(filter: { state: OPEN }, first: 1) { totalCount }
+  raised: alarms(filter: { state: RAISED }, first: 1) { totalCount }`;
+
 /** What this viewer may ask for. */
 function question() {
   const parts = [
     may('devices.read') && DEVICES,
     may('commands.read') && COMMANDS,
+    may('alarms.read') && ALARMS,
     may('logs.read') && 'logs { lane head }',
     may('projections.read') && 'projections { name version live state lag parked error since }',
   ];
@@ -138,13 +143,13 @@ class Fleet extends Part {
   }
 
   tiles() {
-    const { online, offline, requested, sent, projections } = this.data;
+    const { online, offline, requested, sent, open, raised, projections } = this.data;
     const live = projections?.filter((/** @type {any} */ one) => one.live) ?? [];
     const lag = Math.max(0, ...live.map((/** @type {any} */ one) => one.lag));
     const ill = live.some((/** @type {any} */ one) => !['FOLLOWING', 'STARTING'].includes(one.state));
     return html`<div class="tiles">
       ${online ? this.devices(online.totalCount, offline.totalCount) : nothing}
-      ${this.data.logs ? this.messages() : nothing}
+      ${open ? this.alarms(open.totalCount, raised.totalCount) : nothing} ${this.data.logs ? this.messages() : nothing}
       ${
         requested
           ? tile({
@@ -185,6 +190,22 @@ class Fleet extends Part {
       below: t('fleet.offline.below'),
       tone: offline ? 'warn' : '',
     })}`;
+  }
+
+  /** @param {number | null} open @param {number | null} raised */
+  alarms(open, raised) {
+    return tile({
+      to: '/app/alarms?state=open',
+      name: t('alarms.open'),
+      value: open,
+      below:
+        open === null
+          ? ''
+          : raised
+            ? t('fleet.alarms.raised', { n: raised })
+            : t(open ? 'fleet.alarms.seen' : 'fleet.alarms.none'),
+      tone: raised ? 'bad' : open ? 'warn' : '',
+    });
   }
 
   messages() {
@@ -330,6 +351,7 @@ function line(event) {
     event.aggregateType === 'Device'
       ? name
       : (event.deviceUid ?? event.payload?.device_uid ?? event.payload?.[event.eventType]?.device_uid);
-  const of = event.aggregateType === 'Command' ? html`<a href=${`/app/commands/${name}`}>${what}</a>` : what;
+  const to = event.aggregateType === 'Device' ? null : pageOf(event.aggregateType, name);
+  const of = to ? html`<a href=${to}>${what}</a>` : what;
   return html`${of}${uid ? html` · <a href=${`/app/devices/${encodeURIComponent(uid)}`}>${uid}</a>` : nothing}`;
 }

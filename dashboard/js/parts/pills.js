@@ -8,6 +8,8 @@ const TONES = {
   online: 'good',
   acked: 'good',
   active: 'good',
+  cleared: 'good',
+  delivered: 'good',
   following: 'good',
   requested: 'busy',
   sent: 'busy',
@@ -19,7 +21,15 @@ const TONES = {
   registered: 'good',
   changed: 'good',
   aborted: 'bad',
+  acknowledged: 'busy',
+  pending: 'busy',
+  warning: 'busy',
   failed: 'bad',
+  raised: 'bad',
+  suspended: 'bad',
+  critical: 'solid',
+  major: 'bad',
+  minor: 'warn',
   timed_out: 'warn',
   degraded: 'warn',
   paused: 'warn',
@@ -32,7 +42,7 @@ const TONES = {
 export const liveSign = () => html`<span class="pill good"><span class="dot"></span>${t('charts.live')}</span>`;
 
 /**
- * @param {string} kind What the state is of: `device`, `command`, `batch`, `projection`, `flag`.
+ * @param {string} kind What the state is of: `device`, `command`, `batch`, `alarm`, `severity`, `webhook` …
  * @param {string} state
  */
 export function pill(kind, state) {
