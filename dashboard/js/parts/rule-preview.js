@@ -4,7 +4,7 @@ import { graphql, post } from '../api.js';
 import { duration, number, t, when, word } from '../i18n.js';
 import { may } from '../session.js';
 import './metric-chart.js';
-import { Part, asProblem, html, nothing, shown, waiting } from './part.js';
+import { Part, asProblem, html, nothing, sentence, shown, waiting } from './part.js';
 import { metrics } from './readings.js';
 
 /** @typedef {import('./rules.js').Definition} Definition */
@@ -191,7 +191,7 @@ class RulePreview extends Part {
   render() {
     const { found } = this;
     const body = this.problem
-      ? html`<div class="sheet-body">${shown(this.problem)}</div>`
+      ? html`<div class="sheet-body">${refused(this.problem)}</div>`
       : found
         ? html`<div class="sheet-body preview ${this.busy ? 'busy' : ''}">${this.sum(found)}${this.chart()}</div>
             ${this.list(found.alarms)}`
@@ -210,6 +210,12 @@ class RulePreview extends Part {
   }
 }
 customElements.define('fl-rule-preview', RulePreview);
+
+/** Why there is no preview: of a rule that is not right yet, what is wrong with it. @param {import('../api.js').Problem} problem */
+const refused = (problem) =>
+  problem.status === 422 && problem.errors.length
+    ? html`<p class="notice warn">${problem.errors.map((one) => sentence(one.reason))}</p>`
+    : shown(problem);
 
 /** A device that the rule is about and that has its metric, to draw even where nothing would have been raised. @param {Definition} rule */
 async function anyDevice({ devices, condition }) {
