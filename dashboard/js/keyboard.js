@@ -16,6 +16,7 @@ const LETTERS = {
   l: '/app/alarms',
   e: '/app/events',
   q: '/app/quarantine',
+  w: '/app/webhooks',
   a: '/app/account',
 };
 /** How long the second key may take, in milliseconds. */

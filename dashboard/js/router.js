@@ -82,6 +82,18 @@ export const ROUTES = [
     load: () => import('./pages/quarantine.js'),
     needs: 'quarantine.read',
   },
+  {
+    path: /^\/app\/webhooks$/,
+    tag: 'fl-webhooks',
+    load: () => import('./pages/webhooks.js'),
+    needs: 'webhooks.read',
+  },
+  {
+    path: /^\/app\/webhooks\/(?<id>[^/]+)$/,
+    tag: 'fl-webhook',
+    load: () => import('./pages/webhook.js'),
+    needs: 'webhooks.read',
+  },
   { path: /^\/app\/account$/, tag: 'fl-account', load: () => import('./pages/account.js') },
 ];
 

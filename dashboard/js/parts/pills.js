@@ -27,6 +27,7 @@ const TONES = {
   failed: 'bad',
   raised: 'bad',
   suspended: 'bad',
+  failing: 'bad',
   critical: 'solid',
   major: 'bad',
   minor: 'warn',
