@@ -60,6 +60,8 @@ acts! {
             /// How the user was registered.
             via: Registration,
         },
+        /// The user was mailed another invitation; the one before is worth nothing from this event on.
+        UserReinvited {},
         /// The user has another role from this event on.
         UserRoleChanged {
             /// The new role's name.
@@ -378,6 +380,7 @@ mod tests {
             r#"{"UserPasswordChanged":{"how":"assigned"}}"#,
             &User::UserPasswordChanged { how: PasswordChange::Assigned },
         );
+        stored(r#"{"UserReinvited":{}}"#, &User::UserReinvited {});
         stored(r#"{"UserVerified":{}}"#, &User::UserVerified {});
         stored(r#"{"UserProfileChanged":{}}"#, &User::UserProfileChanged {});
         stored(r#"{"UserDeactivated":{}}"#, &User::UserDeactivated {});

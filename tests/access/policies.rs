@@ -1,6 +1,6 @@
 //! Rules that tenants add to what roles allow.
 
-use fleetlog_access::Role;
+use fleetlog_access::{Action, Role};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -75,6 +75,29 @@ async fn commanded(api: &Api, uid: &str, cmd: &str) -> StatusCode {
 
 fn batch(devices: &[&str], cmd: &str) -> Value {
     json!({"selector": {"devices": devices}, "cmd": cmd, "params": if cmd == "ping" { json!({}) } else { json!({"seconds": 5}) }})
+}
+
+#[tokio::test]
+async fn each_role_is_listed_with_what_it_allows_in_the_callers_tenant() {
+    let api = Api::start().await;
+    api.add_tenant("t1").await;
+    for tenant in ["t0", "t1"] {
+        let request = api.request(Method::GET, "/roles").bearer_auth(api.token(tenant, Role::Auditor));
+        let listed = answer(request).await.json();
+        let listed: Vec<(&str, usize)> = listed["items"]
+            .as_array()
+            .expect("roles")
+            .iter()
+            .map(|role| {
+                (role["role"].as_str().expect("a name"), role["actions"].as_array().expect("a list").len())
+            })
+            .collect();
+        let expected = |role: Role| {
+            let within = |action: &&Action| tenant == "t0" || !action.is_for_the_platform();
+            (role.as_str(), Action::ALL.iter().filter(within).filter(|action| role.may(**action)).count())
+        };
+        assert_eq!(listed, Role::ALL.map(expected), "{tenant}");
+    }
 }
 
 #[tokio::test]

@@ -52,6 +52,26 @@ async fn a_deactivated_user_is_out_at_once_and_stays_out() {
 }
 
 #[tokio::test]
+async fn an_admin_sees_a_users_sessions_and_ends_them() {
+    let api = Api::start().await;
+    let user = add(&api, "jo@example.com", Role::Viewer).await;
+    let tokens =
+        [session(&api, "jo@example.com", STRONG).await, session(&api, "jo@example.com", STRONG).await];
+    let path = format!("/users/{user}/sessions");
+    let open = async || api.get(&path).await.json()["items"].as_array().expect("sessions").len();
+    assert_eq!(open().await, 2);
+    let ended = api.send(Method::DELETE, &path, Value::Null).await;
+    assert_eq!(ended.status, StatusCode::NO_CONTENT, "{}", ended.text);
+    assert_eq!(open().await, 0);
+    for token in &tokens {
+        assert_eq!(me(&api, token).await.refusal(), "401 unauthenticated");
+    }
+    assert_eq!(log_in(&api, "jo@example.com", STRONG).await.status, StatusCode::OK);
+    let admin = api.get("/auth/me").await;
+    assert_eq!(admin.status, StatusCode::OK, "another user's sessions go on");
+}
+
+#[tokio::test]
 async fn the_last_active_admin_stays_one() {
     let api = Api::start().await;
     let admin = session(&api, "admin@localhost", PASSWORD).await;

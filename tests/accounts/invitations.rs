@@ -59,6 +59,50 @@ async fn who_has_lost_the_invitation_gets_in_by_asking_for_a_password() {
 }
 
 #[tokio::test]
+async fn an_invitation_that_is_sent_again_voids_the_one_before() {
+    let api = Api::start().await;
+    let user = api.send(Method::POST, "/users", invitation("jo@example.com")).await.json()["user_id"].take();
+    let user = user.as_str().expect("an id");
+    let path = format!("/users/{user}/invitation");
+    let lost = mailed_token(&api, "jo@example.com").await;
+    let again = api.send(Method::POST, &path, Value::Null).await;
+    assert_eq!(again.status, StatusCode::ACCEPTED, "{}", again.text);
+    let late = post(&api, "/auth/invitation/accept", answer_with(&lost)).await;
+    assert_eq!(late.refusal(), "422 bad_token");
+    let token = mailed_token(&api, "jo@example.com").await;
+    let accepted = post(&api, "/auth/invitation/accept", answer_with(&token)).await;
+    assert_eq!(accepted.status, StatusCode::NO_CONTENT, "{}", accepted.text);
+    let accepted_already = api.send(Method::POST, &path, Value::Null).await;
+    assert_eq!(accepted_already.refusal(), "409 not_invited");
+    assert!(events(&api, &format!("t0/{user}")).await.contains(&r#"{"UserReinvited":{}}"#.to_owned()));
+}
+
+#[tokio::test]
+async fn an_invitation_that_was_withdrawn_lets_nobody_in_and_is_not_sent_again() {
+    let api = Api::start().await;
+    let user = api.send(Method::POST, "/users", invitation("jo@example.com")).await.json()["user_id"].take();
+    let path = format!("/users/{}", user.as_str().expect("an id"));
+    let withdrawn = api.send(Method::PATCH, &path, json!({ "active": false })).await;
+    assert_eq!(withdrawn.json()["status"], "deactivated", "{}", withdrawn.text);
+    let token = mailed_token(&api, "jo@example.com").await;
+    let late = post(&api, "/auth/invitation/accept", answer_with(&token)).await;
+    assert_eq!(late.refusal(), "422 bad_token");
+    let again = api.send(Method::POST, &format!("{path}/invitation"), Value::Null).await;
+    assert_eq!(again.refusal(), "409 not_invited");
+}
+
+#[tokio::test]
+async fn nobodys_inbox_is_filled_with_invitations() {
+    let api = Api::start().await;
+    let user = api.send(Method::POST, "/users", invitation("jo@example.com")).await.json()["user_id"].take();
+    let path = format!("/users/{}/invitation", user.as_str().expect("an id"));
+    for _ in 0..3 {
+        assert_eq!(api.send(Method::POST, &path, Value::Null).await.status, StatusCode::ACCEPTED);
+    }
+    assert_eq!(api.send(Method::POST, &path, Value::Null).await.refusal(), "429 too_many_requests");
+}
+
+#[tokio::test]
 async fn a_user_with_a_password_is_ready() {
     let api = Api::start().await;
     let body = json!({ "email": "jo@example.com", "role": "analyst", "password": STRONG });

@@ -33,6 +33,43 @@ async fn a_secret_is_shown_once_and_the_rest_as_often_as_one_likes() {
 }
 
 #[tokio::test]
+async fn the_credentials_of_a_fleet_are_found_page_by_page_without_those_of_others() {
+    let fleet = Fleet::start().await;
+    fleet.device("t1", "theirs").await;
+    for (uid, site) in [("dev-01", "hanoi"), ("dev-02", "hue"), ("dev-03", "hanoi")] {
+        let device = json!({ "uid": uid, "labels": { "site": site } });
+        fleet.send("t0", Method::POST, "/devices", device).await;
+        fleet.send("t0", Method::POST, &format!("/devices/{uid}/credentials"), json!({})).await;
+    }
+    fleet.send("t0", Method::DELETE, "/devices/dev-03", Value::Null).await;
+    fleet.api.catch_up().await;
+    let list = async |role, query: &str| -> Vec<String> {
+        let (mut uids, mut cursor) = (vec![], String::new());
+        loop {
+            let path = format!("/credentials?limit=1{query}{cursor}");
+            let page = fleet.api.send_as(role, Method::GET, &path, None).await.json();
+            let items = page["items"].as_array().expect("credentials").iter();
+            uids.extend(items.map(|item| item["uid"].as_str().expect("a uid").to_owned()));
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return uids,
+            }
+        }
+    };
+    assert_eq!(list(Role::Operator, "").await, ["dev-01", "dev-02", "dev-03"]);
+    assert_eq!(list(Role::Operator, "&active=true").await, ["dev-01", "dev-02"]);
+    assert_eq!(list(Role::Operator, "&active=false").await, ["dev-03"], "it is out of service");
+    assert_eq!(list(Role::Operator, "&q=V-02").await, ["dev-02"]);
+    let source = r#"forbid (principal in Role::"operator", action == Action::"credentials.read", resource is Device)
+        unless { resource.hasTag("site") && resource.getTag("site") == "hue" };"#;
+    fleet.send("t0", Method::PUT, "/policies/only-hue", json!({ "source": source })).await;
+    assert_eq!(list(Role::Operator, "").await, ["dev-02"]);
+    assert_eq!(list(Role::Admin, "").await.len(), 3);
+    let forged = fleet.api.get("/credentials?cursor=1x").await;
+    assert_eq!(forged.refusal(), "422 invalid");
+}
+
+#[tokio::test]
 async fn a_wish_that_makes_no_sense_is_refused() {
     let fleet = Fleet::start().await;
     fleet.device("t0", "dev-01").await;

@@ -4,7 +4,7 @@ use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::send;
+use super::{change, register, send};
 use crate::support::{Api, Node};
 
 #[tokio::test]
@@ -28,6 +28,34 @@ async fn an_admin_changes_the_own_settings_and_that_is_on_the_record() {
     assert_eq!(unset.json()["retention_days"], Value::Null);
     let others = send(&api, ("t0", Role::Admin), Method::GET, "/tenant", None).await.json();
     assert_eq!((&others["tenant"], &others["self_registration"]), (&json!("t0"), &json!(true)));
+}
+
+#[tokio::test]
+async fn a_tenant_sees_what_it_may_use_and_each_caller_what_of_it_is_used() {
+    let api = Api::start().await;
+    api.add_tenant("t1").await;
+    change(&api, "t1", json!({"max_devices": 3, "tier": "premium"})).await;
+    for uid in ["dev-01", "dev-02"] {
+        register(&api, "t1", uid).await;
+    }
+    api.catch_up().await;
+    let users = "SELECT count(*) FROM users WHERE tenant = 't1'";
+    let users: i64 =
+        sqlx::query_scalar(users).fetch_one(&mut api.database.owner().await).await.expect("a count");
+    let usage = async |role| send(&api, ("t1", role), Method::GET, "/tenant/usage", None).await.json();
+    let seen = usage(Role::Admin).await;
+    assert_eq!(seen["devices"], json!({"used": 2, "limit": 3}), "{seen}");
+    assert_eq!(seen["users"], json!({"used": users, "limit": null}));
+    let premium = send(&api, ("t0", Role::Admin), Method::GET, "/tiers/premium", None).await.json();
+    assert_eq!(seen["tier"], premium);
+    let seen = usage(Role::Viewer).await;
+    assert_eq!((&seen["devices"]["used"], &seen["users"]["used"]), (&json!(2), &Value::Null));
+    // A number would tell how many devices a policy hides.
+    let source =
+        r#"forbid (principal in Role::"viewer", action == Action::"devices.read", resource is Device);"#;
+    let body = Some(json!({ "source": source }));
+    send(&api, ("t1", Role::Admin), Method::PUT, "/policies/hidden", body).await;
+    assert_eq!(usage(Role::Viewer).await["devices"], json!({"used": null, "limit": 3}));
 }
 
 #[tokio::test]

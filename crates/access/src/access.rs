@@ -92,7 +92,7 @@ impl Access {
             logins: Logins::new(log(), sessions.clone(), passwords(), attempts()),
             sessions,
             sign_up: SignUp::new(log(), passwords(), attempts(), letters()),
-            invitations: Invitations::new(log(), passwords(), letters()),
+            invitations: Invitations::new(log(), passwords(), attempts(), letters()),
             profile: Profile::new(log(), passwords(), attempts(), letters()),
             recovery: Recovery::new(log(), passwords(), attempts(), letters()),
             tenants: Tenants::new(log(), passwords()),

@@ -43,6 +43,9 @@ pub enum Refused {
     /// Not the password that the user has now.
     #[error("this is not your password")]
     WrongPassword,
+    /// The user has accepted, or is not let in.
+    #[error("the user has no invitation to accept: they have accepted it, or are deactivated")]
+    NotInvited,
     /// There is nothing to confirm.
     #[error("the e-mail address is confirmed already")]
     AlreadyVerified,
@@ -96,13 +99,14 @@ impl Rules {
         tenant: &Tenant,
     ) -> Result<(), Refused> {
         let Some(most) = self.max_users else { return Ok(()) };
-        let there: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM users WHERE tenant = $1 AND deactivated_at IS NULL")
-                .bind(tenant.as_str())
-                .fetch_one(connection)
-                .await?;
-        if there < most.into() { Ok(()) } else { Err(Refused::Full) }
+        if counted(connection, tenant).await? < most.into() { Ok(()) } else { Err(Refused::Full) }
     }
+}
+
+/// How many of a tenant's users count towards the most that it may have: those who are let in, or invited.
+pub(super) async fn counted(connection: &mut PgConnection, tenant: &Tenant) -> Result<i64, Error> {
+    let sql = "SELECT count(*) FROM users WHERE tenant = $1 AND deactivated_at IS NULL";
+    Ok(sqlx::query_scalar(sql).bind(tenant.as_str()).fetch_one(connection).await?)
 }
 
 /// Locks a tenant, so that one change of its users is made at a time, and returns its settings for them. `None` if there

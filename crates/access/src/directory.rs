@@ -12,6 +12,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Postgres, Row};
 use uuid::Uuid;
 
+use super::accounts;
 use super::error::Error;
 use super::parsed;
 use super::role::Role;
@@ -110,6 +111,11 @@ pub async fn list(log: &TenantLog, query: &Query) -> Result<Page<Account>, Error
 pub async fn count(log: &TenantLog, query: &Query) -> Result<i64, Error> {
     let count = format!("SELECT count(*) FROM users WHERE tenant = $1 {MATCHING}");
     Ok(matching(&count, log.tenant(), query).fetch_one(&mut *log.connection().await?).await?.try_get(0)?)
+}
+
+/// How many of a tenant's users count towards the most that it may have.
+pub async fn counted(log: &TenantLog) -> Result<i64, Error> {
+    accounts::counted(&mut *log.connection().await?, log.tenant()).await
 }
 
 /// One of a tenant's users.

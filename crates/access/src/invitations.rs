@@ -6,6 +6,8 @@ use fleetlog_event_log::{EventLog, TenantLog};
 use uuid::Uuid;
 
 use super::accounts::{self, Refused};
+use super::attempts::{Attempts, Kind};
+use super::directory;
 use super::mail::letters::Letters;
 use super::password::Passwords;
 use super::role::Role;
@@ -31,12 +33,13 @@ pub struct Invitation {
 pub struct Invitations {
     log: EventLog,
     passwords: Passwords,
+    attempts: Attempts,
     letters: Letters,
 }
 
 impl Invitations {
-    pub(super) fn new(log: EventLog, passwords: Passwords, letters: Letters) -> Self {
-        Self { log, passwords, letters }
+    pub(super) fn new(log: EventLog, passwords: Passwords, attempts: Attempts, letters: Letters) -> Self {
+        Self { log, passwords, attempts, letters }
     }
 
     /// Adds a user to the tenant.
@@ -74,6 +77,37 @@ impl Invitations {
                 let registered = acts::User::UserRegistered { role: role.to_string(), via };
                 recorder.tell(tenant, &user_id.to_string(), &registered, &metadata).await?;
                 Ok(user_id)
+            })
+        })
+        .await
+    }
+
+    /// Mails another invitation to a user who has not accepted yet. The one before is worth nothing from then on. A user gets
+    /// three in a row, and one more each 10 minutes.
+    pub async fn invite_again(
+        &self,
+        log: &TenantLog,
+        user_id: Uuid,
+        metadata: Metadata,
+    ) -> Result<(), Refused> {
+        let account = directory::get(log, user_id).await?.ok_or(Refused::Unknown)?;
+        if account.status != directory::Status::Invited {
+            return Err(Refused::NotInvited);
+        }
+        let email = Email::parse(&account.email).ok_or(Refused::BadEmail)?;
+        self.attempts.take(Kind::Forgot, Some(email.as_str()), None).await??;
+        let (tenant, token, letters) = (log.tenant().clone(), Token::new(), self.letters.clone());
+        log.record(move |recorder| {
+            Box::pin(async move {
+                if !users::lock_invited(recorder.connection(), &tenant, user_id).await? {
+                    return Err(Refused::NotInvited);
+                }
+                let holder = (&tenant, user_id);
+                tokens::issue(recorder.connection(), &token, holder, Purpose::Invitation, &email).await?;
+                letters.invite(&email, &token).post(recorder.connection(), &tenant).await?;
+                let again = acts::User::UserReinvited {};
+                recorder.tell(&tenant, &user_id.to_string(), &again, &metadata).await?;
+                Ok(())
             })
         })
         .await

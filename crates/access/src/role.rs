@@ -1,9 +1,10 @@
 //! The roles of users. What each may do is in `policy/roles.cedar`.
 
+use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::words;
 use serde::{Deserialize, Serialize};
 
-use super::action::Action;
+use super::action::{Action, PLATFORM_TENANT};
 use super::policy::builtin;
 
 /// The predefined roles; [`super::authorize()`] says what each may do.
@@ -35,6 +36,12 @@ impl Role {
     #[must_use]
     pub fn may(self, action: Action) -> bool {
         builtin::role_allows(self, action)
+    }
+
+    /// Whether the role has an action for users of a tenant: what is done to the platform is for its own tenant's users.
+    #[must_use]
+    pub fn may_in(self, tenant: &Tenant, action: Action) -> bool {
+        self.may(action) && (!action.is_for_the_platform() || tenant.as_str() == PLATFORM_TENANT)
     }
 }
 

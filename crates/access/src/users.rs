@@ -87,6 +87,17 @@ pub(super) async fn any(pool: &PgPool) -> Result<bool, Error> {
     Ok(sqlx::query_scalar("SELECT EXISTS (SELECT FROM users)").fetch_one(pool).await?)
 }
 
+/// Whether a user is invited, and stays so until the end of the transaction.
+pub(super) async fn lock_invited(
+    connection: &mut PgConnection,
+    tenant: &Tenant,
+    user_id: Uuid,
+) -> Result<bool, Error> {
+    let sql = "SELECT FROM users
+         WHERE tenant = $1 AND user_id = $2 AND invited AND deactivated_at IS NULL FOR NO KEY UPDATE";
+    Ok(sqlx::query(sql).bind(tenant.as_str()).bind(user_id).fetch_optional(connection).await?.is_some())
+}
+
 /// Adds a user. `None` if the address is taken.
 pub(super) async fn add(connection: &mut PgConnection, user: &NewUser) -> Result<Option<Uuid>, Error> {
     let added = sqlx::query_scalar(

@@ -14,7 +14,7 @@
 //! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]:
 //!   logging in, users, and the keys of programs
 //! - [`devices`], [`credentials`], [`simulations`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`alarms`], [`alarm_rules`], [`telemetry`], [`windows`],
-//!   [`logs`], [`events`], [`streams`], [`sockets`], [`audit`], [`proofs`], [`quarantine`], [`projections`], [`rebuilds`], [`policies`], [`tenants`],
+//!   [`logs`], [`events`], [`streams`], [`sockets`], [`audit`], [`proofs`], [`quarantine`], [`projections`], [`rebuilds`], [`policies`], [`roles`], [`tenants`], [`usage`],
 //!   [`tiers`], [`mod@webhooks`], [`health`], [`metrics`]: the resources, each with its own `router()`
 //! - [`wire`]: types of the crates below, as REST writes and reads them
 //! - [`websocket`]: opens WebSockets for MQTT, and hands them over
@@ -64,6 +64,7 @@ pub mod quarantine;
 pub(crate) mod rate_limits;
 pub mod rebuilds;
 pub mod registration;
+pub mod roles;
 pub mod sessions;
 pub mod shares;
 pub mod signing_keys;
@@ -73,6 +74,7 @@ pub mod streams;
 pub mod telemetry;
 pub mod tenants;
 pub mod tiers;
+pub mod usage;
 pub mod users;
 pub mod webhooks;
 pub mod websocket;
@@ -160,7 +162,9 @@ fn api() -> OpenApiRouter<App> {
         .merge(projections::router())
         .merge(rebuilds::router())
         .merge(policies::router())
+        .merge(roles::router())
         .merge(tenants::router())
+        .merge(usage::router())
         .merge(tiers::router())
         .merge(webhooks::router())
         .merge(graphql::router())

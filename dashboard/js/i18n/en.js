@@ -402,6 +402,7 @@ export default {
   'event.UserProfileChanged': 'Profile changed',
   'event.UserReactivated': 'User reactivated',
   'event.UserRegistered': 'User added',
+  'event.UserReinvited': 'Invited again',
   'event.UserRoleChanged': 'Role changed',
   'event.UserVerified': 'Address confirmed',
   'event.VersionSwapped': 'Version swapped',

@@ -402,6 +402,7 @@ export default {
   'event.UserProfileChanged': 'Đổi hồ sơ',
   'event.UserReactivated': 'Mở khóa người dùng',
   'event.UserRegistered': 'Thêm người dùng',
+  'event.UserReinvited': 'Mời lại',
   'event.UserRoleChanged': 'Đổi vai trò',
   'event.UserVerified': 'Xác nhận địa chỉ',
   'event.VersionSwapped': 'Đổi phiên bản',

@@ -9,20 +9,22 @@ use fleetlog_access::action::typed::{CredentialsRead, CredentialsWrite};
 use fleetlog_aggregates::device;
 use fleetlog_aggregates::gateway::Behind;
 use fleetlog_engine::devices::credentials::Device as Owner;
+use fleetlog_engine::devices::credentials::fleet::{self, DeviceCredential};
 use fleetlog_engine::devices::credentials::issue::{self, Credential};
 use fleetlog_event_log::control::ExecuteError;
 use fleetlog_projections::devices::Device;
+use fleetlog_projections::paging::{self, BadCursor};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
 use super::error::Error;
-use super::extract::{Body, Named};
+use super::extract::{Body, Named, Query};
 use super::json::Object;
 use super::page::List;
-use super::parameters::{LogPosition, Moment};
+use super::parameters::{Limit, LogPosition, Moment};
 use super::{PREFIX, RequestId, wire};
 use crate::app::App;
 use crate::door::action::guarded;
@@ -33,7 +35,7 @@ use crate::resource::{Resource, uuid};
 const MAX_OVERLAP: u32 = 31_536_000;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    guarded!(list_device_credentials, issue_device_credential, revoke_device_credential)
+    guarded!(list_credentials, list_device_credentials, issue_device_credential, revoke_device_credential)
 }
 
 impl Resource for Credential {
@@ -43,6 +45,43 @@ impl Resource for Credential {
     fn id(name: &str) -> Option<Uuid> {
         uuid(name)
     }
+}
+
+/// Selects the credentials of a page.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Which {
+    /// Part of the device's uid, in any case.
+    q: Option<String>,
+    /// Only credentials that are valid now, or only the others.
+    active: Option<bool>,
+    /// The most items to return on a page.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Limit,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Lists the credentials of all of the tenant's devices, without their secrets: by device, and of each device the oldest
+/// first.
+#[utoipa::path(
+    get, path = "/credentials", tag = "devices", operation_id = "list_credentials", params(Which),
+    responses((status = 200, description = "A page of credentials", body = List<wire::DeviceCredential>)),
+)]
+async fn list_credentials(
+    door: May<CredentialsRead>,
+    Query(Which { q, active, limit, cursor }): Query<Which>,
+) -> Result<Json<List<wire::DeviceCredential>>, Error> {
+    let after = cursor.as_deref().map(paging::decode).transpose();
+    let after = after.map_err(|bad: BadCursor| Error::field("cursor", bad))?;
+    let page = fleet::list(door.log(), &fleet::Query { q, active, after, limit: limit.0 }).await?;
+    let mut list: List<DeviceCredential> =
+        List::page(page, |credential| paging::encode(&fleet::Cursor::from(credential)));
+    let action = Action::CredentialsRead;
+    guard::retain_by_device(&door.caller, door.log(), action, &mut list.items, |item| &item.uid).await?;
+    Ok(Json(list.map(Into::into)))
 }
 
 /// Lists a device's credentials, newest first, without their secrets.

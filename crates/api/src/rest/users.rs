@@ -6,6 +6,7 @@ use fleetlog_access::action::typed::{UsersRead, UsersWrite};
 use fleetlog_access::administration;
 use fleetlog_access::directory::{self, Account, Cursor};
 use fleetlog_access::invitations::Invitation;
+use fleetlog_access::sessions;
 use fleetlog_event_log::TenantLog;
 use http::{StatusCode, header};
 use serde::Deserialize;
@@ -17,6 +18,7 @@ use super::error::Error;
 use super::extract::{Body, NoParameters, Query, parse};
 use super::page::List;
 use super::parameters::Limit;
+use super::registration::{ACCEPTED, Accepted};
 use super::{PREFIX, RequestId, wire};
 use crate::app::App;
 use crate::door::May;
@@ -24,7 +26,15 @@ use crate::door::action::guarded;
 use crate::resource::{Resource, uuid};
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    guarded!(list_users, add_user, read_user, change_user)
+    guarded!(
+        list_users,
+        add_user,
+        read_user,
+        change_user,
+        invite_user_again,
+        list_user_sessions,
+        end_user_sessions
+    )
 }
 
 impl Resource for Account {
@@ -167,6 +177,55 @@ async fn change_user(
     let metadata = request.metadata(&door.caller);
     administration::change(door.log(), door.id, change, metadata).await?;
     account(door.log(), door.id).await.map(Json)
+}
+
+/// Mails another invitation to a user who has not accepted yet. The link of the one before is worth nothing from then on.
+#[utoipa::path(
+    post, path = "/users/{id}/invitation", tag = "users", operation_id = "invite_user_again",
+    params(("id" = Uuid, Path, description = "The user's id")),
+    responses(
+        (status = 202, description = "A mail says how to go on", body = Accepted),
+        (status = 404, description = "No such user"),
+        (status = 409, description = "The user has accepted, or is deactivated"),
+    ),
+)]
+async fn invite_user_again(
+    door: May<UsersWrite, Account>,
+    request: RequestId,
+) -> Result<(StatusCode, Json<Accepted>), Error> {
+    let metadata = request.metadata(&door.caller);
+    door.app.access.invitations.invite_again(door.log(), door.id, metadata).await?;
+    Ok(ACCEPTED)
+}
+
+/// Lists the open sessions of one of the tenant's users, newest first.
+#[utoipa::path(
+    get, path = "/users/{id}/sessions", tag = "users", operation_id = "list_user_sessions",
+    params(("id" = Uuid, Path, description = "The user's id")),
+    responses(
+        (status = 200, description = "All of the user's sessions", body = List<wire::Session>),
+        (status = 404, description = "No such user"),
+    ),
+)]
+async fn list_user_sessions(door: May<UsersRead, Account>) -> Result<Json<List<wire::Session>>, Error> {
+    account(door.log(), door.id).await?;
+    Ok(Json(List::whole(sessions::list(door.log(), door.id).await?)))
+}
+
+/// Ends all sessions of one of the tenant's users. Their tokens stop being valid at once; streams that they have opened end
+/// within 3 s.
+#[utoipa::path(
+    delete, path = "/users/{id}/sessions", tag = "users", operation_id = "end_user_sessions",
+    params(("id" = Uuid, Path, description = "The user's id")),
+    responses(
+        (status = 204, description = "The sessions are ended"),
+        (status = 404, description = "No such user"),
+    ),
+)]
+async fn end_user_sessions(door: May<UsersWrite, Account>, request: RequestId) -> Result<StatusCode, Error> {
+    account(door.log(), door.id).await?;
+    sessions::end_all(door.log(), door.id, None, request.metadata(&door.caller)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn account(log: &TenantLog, user_id: Uuid) -> Result<wire::User, Error> {

@@ -21,7 +21,7 @@ pub(super) use alarms::{Alarm, AlarmRule, AlarmStep, Condition, Devices};
 pub(super) use api_keys::ApiKey;
 pub(super) use command_batches::{CommandBatch, Selector};
 pub(super) use commands::{Command, CommandStep, CommandType};
-pub(super) use credentials::{Behind, Credential};
+pub(super) use credentials::{Behind, Credential, DeviceCredential};
 pub(super) use devices::{Device, Status};
 pub(super) use events::EventPosition;
 pub(super) use projections::{Progress, ProjectionStatus};

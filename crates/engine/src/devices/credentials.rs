@@ -5,6 +5,7 @@
 //! - [`Device`]: a device as its user name gives it, and its topics
 //! - [`Speaker`]: whom a login speaks for: a device, and those behind it
 //! - [`issue`]: issue, rotate, revoke and list the credentials of a tenant's devices
+//! - [`fleet`]: list the credentials of all of a tenant's devices
 //! - [`authenticate`]: checks a user name, and a password or a certificate
 //! - `guesses`: what wrong passwords may cost
 //! - [`watch`]: which accesses have ended; when each credential was last used
@@ -13,6 +14,7 @@
 //! stream, in the same transaction.
 
 pub mod authenticate;
+pub mod fleet;
 mod guesses;
 pub mod issue;
 mod known;

@@ -76,6 +76,7 @@ impl From<accounts::Refused> for Error {
             Refused::Taken => Self::conflict("already_registered", detail),
             Refused::Full => Self::conflict("limit_reached", detail),
             Refused::LastAdmin => Self::conflict("last_admin", detail),
+            Refused::NotInvited => Self::conflict("not_invited", detail),
             Refused::AlreadyVerified => Self::conflict("already_verified", detail),
             Refused::BadToken => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_token", detail),
             Refused::Unknown | Refused::NoTenant => Self::missing::<Account>(),

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::{device, gateway};
-use fleetlog_engine::devices::credentials::issue;
+use fleetlog_engine::devices::credentials::{fleet, issue};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -78,5 +78,21 @@ impl From<issue::Credential> for Credential {
             revoked_at: credential.revoked_at,
             last_used_at: credential.last_used_at,
         }
+    }
+}
+
+/// A device's credential, and whose it is.
+#[derive(Serialize, ToSchema)]
+pub(in crate::rest) struct DeviceCredential {
+    /// The uid of the device that logs in with it.
+    #[schema(example = "dev-01")]
+    pub(in crate::rest) uid: String,
+    #[serde(flatten)]
+    pub(in crate::rest) credential: Credential,
+}
+
+impl From<fleet::DeviceCredential> for DeviceCredential {
+    fn from(fleet::DeviceCredential { uid, credential }: fleet::DeviceCredential) -> Self {
+        Self { uid: uid.to_string(), credential: credential.into() }
     }
 }

@@ -133,11 +133,12 @@ pub async fn list(log: &TenantLog, device: &Device) -> Result<Option<Vec<Credent
     if log.load::<Aggregate>(&device.stream()).await?.status() == Status::Unknown {
         return Ok(None);
     }
-    let listed = sqlx::query_as(LIST)
+    let sql = format!("SELECT {COLUMNS} {OF_A_DEVICE}");
+    let listed = sqlx::query_as(&sql)
+        .bind(EventType::that_end_service())
         .bind(device.tenant.as_str())
         .bind(device.uid.as_str())
         .bind(LISTED)
-        .bind(EventType::that_end_service())
         .fetch_all(&mut *log.connection().await?)
         .await;
     Ok(Some(listed.map_err(fleetlog_event_log::Error::from)?))
@@ -234,13 +235,15 @@ const REVOKE: &str = "
 const EXPIRE: &str = "
     UPDATE device_credentials SET expires_at = $2 WHERE credential_id = $1 AND tenant = $3 AND uid = $4";
 
-const LIST: &str = "
-    SELECT credential_id, certificate_sha256, certificate_subject, behind, created_at, created_by, expires_at,
-        revoked_at, last_used_at,
-        EXISTS (
-            SELECT FROM good_device_credentials($4) AS good
-            WHERE good.credential_id = credential.credential_id) AS active
+/// What a list shows of a credential. `$1`: the types of the events that take a device out of service.
+pub(super) const COLUMNS: &str = "
+    credential_id, certificate_sha256, certificate_subject, behind, created_at, created_by, expires_at, revoked_at,
+    last_used_at, EXISTS (
+        SELECT FROM good_device_credentials($1) AS good
+        WHERE good.credential_id = credential.credential_id) AS active";
+
+const OF_A_DEVICE: &str = "
     FROM device_credentials AS credential
-    WHERE tenant = $1 AND uid = $2
+    WHERE tenant = $2 AND uid = $3
     ORDER BY created_at DESC, credential_id
-    LIMIT $3";
+    LIMIT $4";
