@@ -245,6 +245,19 @@ fn every_event_of_the_log_has_a_name_for_people() {
 }
 
 #[test]
+fn every_action_and_every_role_has_a_name_for_people() {
+    let english = texts()["js/i18n/en.js"];
+    let actions = fleetlog_access::Action::ALL.iter().map(|action| action.as_str());
+    let areas =
+        actions.clone().filter_map(|action| action.rsplit_once('.')).map(|(area, _)| format!("area.{area}"));
+    let actions = actions.map(|action| format!("action.{action}"));
+    let roles = Role::ALL.iter().flat_map(|role| [format!("role.{role}"), format!("role.says.{role}")]);
+    let nameless: Vec<String> =
+        actions.chain(areas).chain(roles).filter(|key| !english.contains(&format!("'{key}':"))).collect();
+    assert_eq!(nameless, [""; 0]);
+}
+
+#[test]
 fn the_dark_theme_is_the_same_by_choice_and_by_system() {
     let tokens = texts()["css/tokens.css"];
     let values = |begin: &str| -> BTreeSet<&str> {

@@ -1,5 +1,6 @@
 // The frame around every page: navigation, who is logged in, whether the service can be reached. It shows the page of the address.
 
+import { administers } from './admin.js';
 import * as connection from './connection.js';
 import { language, t, word } from './i18n.js';
 import { showShortcuts, start as startKeyboard } from './keyboard.js';
@@ -9,7 +10,7 @@ import * as router from './router.js';
 import * as session from './session.js';
 import { chooseTheme, kept, theme } from './settings.js';
 
-/** @type {{ path: string, key: import('./i18n.js').Key, icon: Parameters<typeof icon>[0], needs: string | null }[]} */
+/** @type {{ path: string, key: import('./i18n.js').Key, icon: Parameters<typeof icon>[0], needs: string | (() => boolean) | null }[]} */
 export const PLACES = [
   { path: '/app', key: 'nav.fleet', icon: 'fleet', needs: null },
   { path: '/app/devices', key: 'nav.devices', icon: 'devices', needs: 'devices.read' },
@@ -18,6 +19,7 @@ export const PLACES = [
   { path: '/app/events', key: 'nav.events', icon: 'events', needs: 'events.read' },
   { path: '/app/quarantine', key: 'nav.quarantine', icon: 'quarantine', needs: 'quarantine.read' },
   { path: '/app/webhooks', key: 'nav.webhooks', icon: 'webhooks', needs: 'webhooks.read' },
+  { path: '/app/admin', key: 'nav.admin', icon: 'admin', needs: administers },
   { path: '/app/account', key: 'nav.account', icon: 'account', needs: null },
 ];
 
@@ -25,7 +27,8 @@ export const PLACES = [
 const WITHIN = { '/app/import': '/app/devices' };
 
 /** The places that the viewer may go to. */
-export const places = () => PLACES.filter(({ needs }) => !needs || session.may(needs));
+export const places = () =>
+  PLACES.filter(({ needs }) => !needs || (typeof needs === 'function' ? needs() : session.may(needs)));
 
 /** @type {Record<string, 'system' | 'light' | 'dark'>} */
 const NEXT_THEME = { system: 'light', light: 'dark', dark: 'system' };

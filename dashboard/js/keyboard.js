@@ -1,6 +1,7 @@
 // Everything is reached by keyboard: `g` and a letter goes to a place, `/` searches, `?` says so, Ctrl-K or ⌘K finds a device
 // or a page by its name.
 
+import { adminPlaces } from './admin.js';
 import { places } from './app.js';
 import { graphql } from './api.js';
 import { t } from './i18n.js';
@@ -17,6 +18,7 @@ const LETTERS = {
   e: '/app/events',
   q: '/app/quarantine',
   w: '/app/webhooks',
+  m: '/app/admin',
   a: '/app/account',
 };
 /** How long the second key may take, in milliseconds. */
@@ -107,7 +109,11 @@ class Palette extends Part {
 
   /** @param {string} text @returns {Found[]} */
   pages(text) {
-    const all = places().map((place) => ({ name: t(place.key), hint: t('palette.page'), path: place.path }));
+    const all = [...places(), ...adminPlaces()].map((place) => ({
+      name: t(place.key),
+      hint: t('palette.page'),
+      path: place.path,
+    }));
     return all.filter(({ name }) => name.toLowerCase().includes(text.toLowerCase()));
   }
 

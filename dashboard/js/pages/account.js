@@ -1,27 +1,15 @@
 // The viewer's own account: who they are, their sessions, their password, and how this browser shows things.
 
 import { get, patch, post, remove } from '../api.js';
-import { ago, chooseLanguage, language, t, when, word } from '../i18n.js';
+import { chooseLanguage, language, t, word } from '../i18n.js';
 import { ask, say } from '../parts/dialog.js';
 import { Part, asProblem, html, nothing, shown, waiting } from '../parts/part.js';
 import '../parts/password.js';
+import { sessionList } from '../parts/session-list.js';
 import { changed, logOut, me } from '../session.js';
 import { chooseTheme, theme } from '../settings.js';
 
-/**
- * @typedef {{
- *   session_id: string, created_at: string, last_used_at: string, expires_at: string, address: string | null,
- *   user_agent: string | null, current: boolean
- * }} Session
- */
-
-/** A browser's name for itself, in few words. @param {string | null} agent */
-function browser(agent) {
-  if (!agent) return t('account.program');
-  const name = /(Edg|OPR|Firefox|Chrome|Safari)\//.exec(agent.replace('HeadlessChrome', 'Chrome'))?.[1];
-  const system = /Windows|Android|iPhone|iPad|Mac OS X|Linux/.exec(agent)?.[0];
-  return name ? [{ Edg: 'Edge', OPR: 'Opera' }[name] ?? name, system].filter(Boolean).join(' · ') : agent.slice(0, 48);
-}
+/** @typedef {import('../parts/session-list.js').Session} Session */
 
 class Account extends Part {
   static properties = { sessions: { state: true }, problem: { state: true } };
@@ -138,7 +126,9 @@ class Account extends Part {
         <dt>${t('account.role')}</dt>
         <dd>${word('role', user.role)}</dd>
         <dt>${t('account.tenant')}</dt>
-        <dd><code>${user.tenant}</code></dd>
+        <dd>
+          <a href="/app/admin/usage"><code>${user.tenant}</code></a>
+        </dd>
       </dl>
     </section>`;
   }
@@ -181,38 +171,7 @@ class Account extends Part {
   }
 
   list() {
-    if (!this.sessions) return waiting(3);
-    return html`<div class="table-wrap" tabindex="0" role="group" aria-label=${t('table')}>
-      <table>
-        <thead>
-          <tr>
-            <th>${t('account.session')}</th>
-            <th class="wide">${t('account.address')}</th>
-            <th>${t('account.used')}</th>
-            <th class="wide">${t('account.until')}</th>
-            <th><span class="visually-hidden">${t('actions')}</span></th>
-          </tr>
-        </thead>
-        <tbody>
-          ${this.sessions.map(
-            (session) =>
-              html`<tr>
-                <td title=${session.user_agent ?? ''}>
-                  ${browser(session.user_agent)}
-                  ${session.current ? html`<span class="pill good">${t('account.this')}</span>` : nothing}
-                  <div class="faint small">${t('account.since')} ${when(session.created_at)}</div>
-                </td>
-                <td class="wide"><code>${session.address ?? '–'}</code></td>
-                <td>${ago(session.last_used_at)}</td>
-                <td class="wide">${when(session.expires_at)}</td>
-                <td class="end">
-                  ${session.current ? nothing : html`<button @click=${() => this.end(session)}>${t('account.end')}</button>`}
-                </td>
-              </tr>`,
-          )}
-        </tbody>
-      </table>
-    </div>`;
+    return this.sessions ? sessionList(this.sessions, (session) => this.end(session)) : waiting(3);
   }
 
   render() {

@@ -16,6 +16,39 @@ import { Part, asProblem, empty, html, nothing, shown, waiting } from './part.js
  * }} Credential
  */
 
+/** What a device shows to log in. @param {Credential} one */
+export function credentialKind(one) {
+  const kind = one.certificate
+    ? html`${t('credentials.certificate')}
+        <code class="small">${one.certificate.subject ?? one.certificate.sha256?.slice(0, 16)}</code>`
+    : t('password');
+  return html`${kind}${one.behind ? html` <span class="pill calm">${t('credentials.gateway')}</span>` : nothing}
+    <div class="faint small mono">${one.credential_id.slice(0, 13)}…</div>`;
+}
+
+/** Whether it is good, and why not. @param {Credential} one */
+export function credentialState({ active, revoked_at, expires_at }) {
+  if (active) return html`<span class="pill good"><span class="dot"></span>${t('credentials.good')}</span>`;
+  const isExpired = expires_at && new Date(expires_at) <= new Date();
+  const why = revoked_at ? 'credentials.is_revoked' : isExpired ? 'credentials.is_expired' : 'device.decommissioned';
+  return html`<span class="pill calm"><span class="dot"></span>${t(why)}</span>`;
+}
+
+/** Revokes a credential, after a question. @param {string} uid @param {string} id @param {() => unknown} then */
+export function revokeCredential(uid, id, then) {
+  ask({
+    heading: t('credentials.revoke'),
+    confirm: t('credentials.revoke.button'),
+    danger: true,
+    content: () => html`<p>${t('credentials.revoke.why')}</p>`,
+    work: async () => {
+      const { position } = await remove(`/devices/${encodeURIComponent(uid)}/credentials/${id}`);
+      say(t('credentials.revoked', { position }));
+      await then();
+    },
+  });
+}
+
 class DeviceCredentials extends Part {
   static properties = { uid: {}, inService: { attribute: false }, list: { state: true }, problem: { state: true } };
 
@@ -108,33 +141,14 @@ class DeviceCredentials extends Part {
 
   /** @param {Credential} credential */
   revoke(credential) {
-    ask({
-      heading: t('credentials.revoke'),
-      confirm: t('credentials.revoke.button'),
-      danger: true,
-      content: () => html`<p>${t('credentials.revoke.why')}</p>`,
-      work: async () => {
-        const { position } = await remove(`${this.path}/${credential.credential_id}`);
-        say(t('credentials.revoked', { position }));
-        await this.load();
-      },
-    });
+    revokeCredential(this.uid, credential.credential_id, () => this.load());
   }
 
   /** @param {Credential} one */
   row(one) {
-    const kind = one.certificate
-      ? html`${t('credentials.certificate')}
-          <code class="small">${one.certificate.subject ?? one.certificate.sha256?.slice(0, 16)}</code>`
-      : t('password');
     return html`<tr>
-      <td>
-        ${kind}${one.behind ? html` <span class="pill calm">${t('credentials.gateway')}</span>` : nothing}
-        <div class="faint small mono">${one.credential_id.slice(0, 13)}…</div>
-      </td>
-      <td>
-        ${one.active ? html`<span class="pill good"><span class="dot"></span>${t('credentials.good')}</span>` : html`<span class="pill calm"><span class="dot"></span>${one.revoked_at ? t('credentials.is_revoked') : t('credentials.is_expired')}</span>`}
-      </td>
+      <td>${credentialKind(one)}</td>
+      <td>${credentialState(one)}</td>
       <td class="wide">${when(one.created_at)}</td>
       <td>${ago(one.last_used_at)}</td>
       <td class="wide">${one.expires_at ? when(one.expires_at) : html`<span class="none">${t('never')}</span>`}</td>

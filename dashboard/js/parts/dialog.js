@@ -14,6 +14,7 @@ export class Dialog extends Part {
     confirm: {},
     fields: { attribute: false },
     danger: { type: Boolean },
+    wide: { type: Boolean },
     work: { attribute: false },
     problem: { state: true },
     busy: { state: true },
@@ -28,6 +29,7 @@ export class Dialog extends Part {
     /** The fields of the form that show what is wrong with them. @type {string[]} */
     this.fields = [];
     this.danger = false;
+    this.wide = false;
     /** @type {(form: FormData) => Promise<unknown>} */
     this.work = async () => undefined;
     /** @type {import('../api.js').Problem | null} */
@@ -37,6 +39,9 @@ export class Dialog extends Part {
 
   firstUpdated() {
     this.querySelector('dialog')?.showModal();
+    // Who is asked something begins with the answer.
+    const first = this.querySelector('.dialog-body :is(input, select, textarea)');
+    if (first instanceof HTMLElement) first.focus();
   }
 
   close() {
@@ -61,7 +66,7 @@ export class Dialog extends Part {
 
   render() {
     return html`<dialog
-      class="dialog"
+      class="dialog ${this.wide ? 'broad' : ''}"
       aria-labelledby="dialog-heading"
       @close=${() => this.remove()}
       @click=${(/** @type {Event} */ event) => event.target === event.currentTarget && this.close()}
@@ -86,7 +91,7 @@ customElements.define('fl-dialog', Dialog);
 
 /**
  * Opens a dialog.
- * @param {{ heading: string, content: (problem: import('../api.js').Problem | null) => unknown, confirm?: string, fields?: string[], danger?: boolean, work?: (form: FormData) => Promise<unknown> }} what
+ * @param {{ heading: string, content: (problem: import('../api.js').Problem | null) => unknown, confirm?: string, fields?: string[], danger?: boolean, wide?: boolean, work?: (form: FormData) => Promise<unknown> }} what
  */
 export function ask(what) {
   const dialog = new Dialog();

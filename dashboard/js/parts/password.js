@@ -71,6 +71,7 @@ export class PasswordField extends Part {
     name: {},
     label: {},
     fresh: { type: Boolean },
+    optional: { type: Boolean },
     known: { attribute: false },
     wrong: {},
     value: { state: true },
@@ -82,6 +83,7 @@ export class PasswordField extends Part {
     this.name = 'password';
     this.label = '';
     this.fresh = false;
+    this.optional = false;
     /** @type {string[]} */
     this.known = [];
     /** @type {string | null} */
@@ -105,13 +107,15 @@ export class PasswordField extends Part {
 
   render() {
     return html`<div class="field">
-      <label for=${this.name}>${this.label}</label>
+      <label for=${this.name}
+        >${this.label}${this.optional ? html` <span class="faint">${t('optional')}</span>` : nothing}</label
+      >
       <div class="password">
         <input
           id=${this.name}
           name=${this.name}
           type=${this.seen ? 'text' : 'password'}
-          required
+          ?required=${!this.optional}
           maxlength=${LENGTH.most}
           minlength=${this.fresh ? LENGTH.least : nothing}
           autocomplete=${this.fresh ? 'new-password' : 'current-password'}

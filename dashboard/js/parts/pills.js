@@ -24,6 +24,7 @@ const TONES = {
   acknowledged: 'busy',
   pending: 'busy',
   warning: 'busy',
+  invited: 'busy',
   failed: 'bad',
   raised: 'bad',
   suspended: 'bad',

@@ -1,6 +1,6 @@
 // A life as a line of steps: what happened, when, by whom, and where it is on the record.
 
-import { duration, exactly, number, t, when } from '../i18n.js';
+import { duration, exactly, moment, number, t, when } from '../i18n.js';
 import { may } from '../session.js';
 import { html, nothing } from './part.js';
 import { who } from './who.js';
@@ -13,6 +13,7 @@ import { who } from './who.js';
  * @property {string} at
  * @property {string} [before] When the step before it happened.
  * @property {string | null} [actor]
+ * @property {boolean} [dated] Whether its day is told, because the steps are not of one.
  * @property {'control' | 'telemetry'} [log]
  * @property {number} position
  * @property {unknown} [extra]
@@ -39,6 +40,7 @@ export function happened({
   says = nothing,
   at,
   before,
+  dated = false,
   actor,
   log = 'control',
   position,
@@ -49,7 +51,7 @@ export function happened({
     <div>
       <p><span class="what">${what}</span> <span class="muted">${says}</span></p>
       <p class="small faint">
-        ${when(at, exactly)}${before ? later(at, before) : nothing}${actor ? html` · <span title=${actor}>${who(actor)}</span>` : nothing}
+        ${when(at, dated ? moment : exactly)}${before ? later(at, before) : nothing}${actor ? html` · <span title=${actor}>${who(actor)}</span>` : nothing}
         · ${onRecord(log, position)}
       </p>
       ${extra}
