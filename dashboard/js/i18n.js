@@ -44,6 +44,7 @@ const numbers = new Intl.NumberFormat(language, { maximumFractionDigits: 3 });
 const short = new Intl.NumberFormat(language, { maximumSignificantDigits: 3, notation: 'compact' });
 const relative = new Intl.RelativeTimeFormat(language, { numeric: 'auto', style: 'short' });
 const moments = new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'medium' });
+const days = new Intl.DateTimeFormat(language, { dateStyle: 'full' });
 const clock = new Intl.DateTimeFormat(language, {
   hour: '2-digit',
   minute: '2-digit',
@@ -66,6 +67,9 @@ export const shortNumber = (value) => (Math.abs(value) < 10_000 ? numbers.format
 
 /** @param {string | Date} at */
 export const moment = (at) => moments.format(new Date(at));
+
+/** The day in the viewer's zone. @param {string | Date} at */
+export const dayOf = (at) => days.format(new Date(at));
 
 /** The time of day, with milliseconds. @param {string | Date} at */
 export const exactly = (at) => clockMs.format(new Date(at));

@@ -1,8 +1,9 @@
 // What happened to one thing, as the log has it: who changed it, when, and where that is on the record.
 
 import { get } from '../api.js';
-import { t, word } from '../i18n.js';
+import { dayOf, t, word } from '../i18n.js';
 import { may, me } from '../session.js';
+import { grouped } from './groups.js';
 import { Part, asProblem, html, nothing, shown, waiting } from './part.js';
 import { people } from './people.js';
 import { happened } from './timeline.js';
@@ -96,24 +97,30 @@ class StreamHistory extends Part {
     }
   }
 
+  /** @param {Event} event @param {Event | undefined} before */
+  step(event, before) {
+    return happened({
+      tone: TONES[event.event_type] ?? 'calm',
+      what: word('event', event.event_type),
+      says: this.says(event),
+      at: event.recorded_at,
+      actor: event.metadata?.actor ?? null,
+      position: event.position,
+      extra: this.extra(event, before),
+    });
+  }
+
   body() {
     if (!this.list) return this.problem ? nothing : waiting(3);
     const { list } = this;
-    return html`<ol class="timeline">
-        ${list.map((event, at) =>
-          happened({
-            tone: TONES[event.event_type] ?? 'calm',
-            what: word('event', event.event_type),
-            says: this.says(event),
-            at: event.recorded_at,
-            actor: event.metadata?.actor ?? null,
-            position: event.position,
-            dated: true,
-            extra: this.extra(event, list[at + 1]),
-          }),
-        )}
-      </ol>
-      ${this.next ? html`<button @click=${() => this.load(this.next)}>${t('more')}</button>` : nothing}`;
+    return html`${[...grouped(list, ({ recorded_at }) => dayOf(recorded_at))].map(
+      ([day, events]) =>
+        html`<h3 class="day">${day}</h3>
+          <ol class="timeline">
+            ${events.map((event) => this.step(event, list[list.indexOf(event) + 1]))}
+          </ol>`,
+    )}
+    ${this.next ? html`<button @click=${() => this.load(this.next)}>${t('more')}</button>` : nothing}`;
   }
 
   render() {

@@ -9,6 +9,8 @@ const PAGES = {
   Command: { path: '/app/commands/', needs: 'commands.read' },
   Alarm: { path: '/app/alarms/', needs: 'alarms.read' },
   AlarmRule: { path: '/app/alarms/rules/', needs: 'alarm_rules.read' },
+  User: { path: '/app/admin/users/', needs: 'users.read' },
+  Policy: { path: '/app/admin/policies/', needs: 'policies.read' },
   Webhook: { path: '/app/webhooks/', needs: 'webhooks.read' },
 };
 
