@@ -6,6 +6,7 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fleetlog_access::Role;
+use fleetlog_aggregates::telemetry::{Message, decide};
 use fleetlog_event_log::{Lane, LogId};
 use fleetlog_proof::note::{Checkpoint, Kind, SigningKey};
 use reqwest::{Method, StatusCode};
@@ -186,6 +187,136 @@ async fn a_client_that_knows_only_the_specifications_agrees_with_the_log() {
     assert_eq!(base64(earlier["root"].as_str().expect("a root")), signed);
     let same = api.audit(log, "consistency?old=700&size=700").await.json();
     assert_eq!((&same["hashes"], &same["root"]), (&json!([]), &earlier["root"]));
+}
+
+/// A record as docs/PROOF.md lays it out, from an event's columns.
+fn record(event: &Value) -> Vec<u8> {
+    const CONTROL: [&str; 11] = [
+        "log_id",
+        "position",
+        "aggregate_type",
+        "aggregate_id",
+        "sequence",
+        "event_type",
+        "event_version",
+        "payload",
+        "metadata",
+        "occurred_at",
+        "recorded_at",
+    ];
+    const READING: [&str; 8] =
+        ["log_id", "position", "occurred_at", "recorded_at", "flags", "aggregate_id", "msg_id", "payload"];
+    let columns: &[&str] = if event.get("flags").is_some() { &READING } else { &CONTROL };
+    let mut record = (columns.len() as u16).to_be_bytes().to_vec();
+    for name in columns {
+        let number = || event[*name].as_i64().expect("a number");
+        let value = match *name {
+            "log_id" => (number() as i32).to_be_bytes().to_vec(),
+            "flags" => (number() as i16).to_be_bytes().to_vec(),
+            "position" | "sequence" => number().to_be_bytes().to_vec(),
+            "occurred_at" | "recorded_at" => {
+                let at: chrono::DateTime<chrono::Utc> =
+                    event[*name].as_str().expect("a time").parse().expect("a time");
+                (at.timestamp_micros() - 946_684_800_000_000).to_be_bytes().to_vec()
+            }
+            _ => event[*name].as_str().expect("a text").as_bytes().to_vec(),
+        };
+        record.extend((value.len() as u32).to_be_bytes());
+        record.extend(value);
+    }
+    record
+}
+
+#[tokio::test]
+async fn the_record_of_an_event_is_byte_for_byte_what_its_leaf_covers() {
+    let api = Api::start().await;
+    api.publish("dev-01", readings(2)).await;
+    let (log, control) = (api.log_of("t0", Lane::Telemetry), api.log_of("t0", Lane::Control));
+    // A line of a shell ends so, and what answers JSON as a value loses it.
+    let payload = " {\"n\" : 1.50,\t\"word\":\"gr\\u00fc\u{df}\"}\n";
+    let message = Message {
+        topic: "t0/devices/dev-01/telemetry",
+        payload: payload.as_bytes(),
+        received_at: chrono::Utc::now(),
+    };
+    let recorded = decide(message, || "made".to_owned()).expect("storable");
+    api.log.append_telemetry(log, vec![recorded].into()).await.expect("appended");
+    api.prove().await;
+    for (log, position) in [(log, 1), (log, 3), (control, 1)] {
+        let event = api.get(&format!("/events/{log}/{position}/record")).await.json();
+        let proof = api.get(&format!("/events/{log}/{position}/proof")).await.text;
+        let (head, note) = proof.split_once("\n\n").expect("a proof");
+        let hashes: Vec<_> = head.lines().skip(2).map(base64).collect();
+        let (size, root) = opened(note, &api.audit(log, "key").await.text);
+        let leaf = hash(0, &[&record(&event)]);
+        assert!(is_included(leaf, position - 1, size, &hashes, root), "{event}");
+    }
+    let event = api.get(&format!("/events/{log}/3/record")).await.json();
+    assert_eq!(
+        (&event["payload"], &event["msg_id"], &event["flags"]),
+        (&json!(payload), &json!("made"), &json!(24))
+    );
+    assert_eq!(api.get(&format!("/events/{log}/4/record")).await.refusal(), "404 not_found");
+}
+
+#[tokio::test]
+async fn a_log_has_a_list_of_what_each_witness_took_last_with_addresses_for_the_platform_only() {
+    let api = Api::start().await;
+    api.add_tenant("t1").await;
+    api.publish("dev-01", readings(1)).await;
+    api.publish_of("t1", "dev-01", readings(1)).await;
+    let (log, theirs) = (api.log_of("t0", Lane::Telemetry), api.log_of("t1", Lane::Telemetry));
+    assert_eq!(api.audit(log, "witnesses").await.json()["items"], json!([]));
+    let signed =
+        Checkpoint { origin: format!("x/{log}"), size: 1, root: fleetlog_proof::hash::Hash([7; 32]) };
+    let witness = SigningKey::generate("witness.example/w1", Kind::Cosignature).expect("a key");
+    let mut owner = api.database.owner().await;
+    for log in [log, theirs] {
+        let took = "INSERT INTO audit_witnesses (witness, log_id, origin, size, root, taken_at, cosignature)
+            VALUES ('https://witness.example/fleet', $1, $2, 1, $3, now(), $4)";
+        sqlx::query(took)
+            .bind(log)
+            .bind(&signed.origin)
+            .bind(&signed.root.0[..])
+            .bind(witness.cosign(&signed, 1_700_000_000))
+            .execute(&mut owner)
+            .await
+            .expect("inserted");
+        let failed = "INSERT INTO audit_witnesses (witness, log_id, problem, problem_since)
+            VALUES ('mailto:jo@example.org', $1, 'no such mailbox', now())";
+        sqlx::query(failed).bind(log).execute(&mut owner).await.expect("inserted");
+    }
+    let items = api.audit(log, "witnesses").await.json()["items"].clone();
+    assert_eq!(
+        (
+            &items[0]["kind"],
+            &items[0]["address"],
+            &items[0]["key_name"],
+            &items[0]["size"],
+            &items[0]["signed_at"]
+        ),
+        (
+            &json!("https"),
+            &json!("https://witness.example/fleet"),
+            &json!("witness.example/w1"),
+            &json!(1),
+            &json!("2023-11-14T22:13:20Z")
+        )
+    );
+    assert_eq!(
+        (&items[1]["address"], &items[1]["size"], &items[1]["origin"], &items[1]["problem"]),
+        (&json!("mailto:jo@example.org"), &json!(0), &Value::Null, &json!("no such mailbox"))
+    );
+    let request = api.request(Method::GET, &format!("/api/v1/audit/{theirs}/witnesses"));
+    let of_tenant = answer(request.bearer_auth(api.token("t1", Role::Admin))).await.json()["items"].clone();
+    assert_eq!(of_tenant.as_array().map(Vec::len), Some(2));
+    for item in of_tenant.as_array().expect("witnesses") {
+        assert_eq!(item["address"], Value::Null);
+    }
+    assert_eq!(
+        (&of_tenant[1]["kind"], &of_tenant[1]["problem"]),
+        (&json!("mailto"), &json!("the service's log has the reason"))
+    );
 }
 
 #[tokio::test]

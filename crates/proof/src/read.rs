@@ -7,6 +7,7 @@ use crate::hash::Hash;
 use crate::note::{VerifierKey, origin};
 use crate::store::{self, Stored};
 use crate::tree::{self, TileId};
+use crate::witness::store::{self as witnesses, Standing};
 use crate::{Error, note};
 
 /// The proof that a log has an event, or why there is none.
@@ -139,6 +140,11 @@ pub async fn keys<S: Scope>(log: &EventLog<S>) -> Result<Vec<VerifierKey>, Error
 #[must_use]
 pub fn key_of(key: &VerifierKey, log_id: LogId) -> VerifierKey {
     key.of_log(&origin(key.name(), log_id))
+}
+
+/// What each of the service's witnesses took of a log.
+pub async fn witnesses<S: Scope>(log: &EventLog<S>, log_id: LogId) -> Result<Vec<Standing>, Error> {
+    witnesses::of_log(&mut *log.connection().await?, log_id).await
 }
 
 /// What [`cosign`] did.

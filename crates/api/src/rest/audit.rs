@@ -5,6 +5,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use chrono::{DateTime, Utc};
 use fleetlog_access::action::typed::{AuditCosign, EventsRead};
+use fleetlog_access::{Action, Resource, authorize};
 use fleetlog_event_log::TenantLog;
 use fleetlog_proof::note::VerifierKey;
 use fleetlog_proof::read::{self, Cosigned, Progress};
@@ -17,12 +18,13 @@ use super::error::Error;
 use super::extract::{Body, NoParameters, Query};
 use super::logs::{self, Log};
 use super::page::List;
+use super::wire;
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    guarded!(list_proofs, read_audit_key, read_log_key, read_checkpoint, add_cosignature)
+    guarded!(list_proofs, read_audit_key, read_log_key, read_checkpoint, list_witnesses, add_cosignature)
 }
 
 /// How far the proof of a log is.
@@ -139,6 +141,26 @@ async fn read_log_key(
 async fn read_checkpoint(door: May<EventsRead, Log>, _: Query<NoParameters>) -> Result<String, Error> {
     let newest = read::checkpoint(door.log(), door.id).await?;
     Ok(newest.ok_or_else(unsigned)?.note.text().to_owned())
+}
+
+/// Lists the witnesses that the service sends a log's checkpoints to, with what each took last. Whoever cosigns by itself, with
+/// `POST /audit/{log}/cosignatures`, is not among them: its line is under the checkpoint.
+#[utoipa::path(
+    get, path = "/audit/{log}/witnesses", tag = "audit", operation_id = "list_witnesses",
+    params(("log" = String, Path, description = "The log's number")),
+    responses(
+        (status = 200, description = "All of the witnesses", body = List<wire::Witness>),
+        (status = 404, description = "No such log"),
+    ),
+)]
+async fn list_witnesses(
+    door: May<EventsRead, Log>,
+    _: Query<NoParameters>,
+) -> Result<Json<List<wire::Witness>>, Error> {
+    let standings = read::witnesses(door.log(), door.id).await?;
+    let to_platform = authorize(&door.caller, Action::EventsRead, &Resource::Platform).is_ok();
+    let shown = standings.into_iter().map(|standing| wire::Witness::shown(standing, to_platform));
+    Ok(Json(List::whole(shown.collect::<Vec<_>>())))
 }
 
 /// A witness's signature under a checkpoint.

@@ -22,13 +22,14 @@ use super::min_position;
 use super::page::{Counted, List};
 use super::parameters::{After, Limit, LogPosition, Moment, Order, check_span};
 use super::telemetry::shown_since;
+use super::wire;
 use crate::app::App;
 use crate::door::May;
 use crate::door::action::guarded;
 use crate::resource::Resource;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    guarded!(read_events, read_event)
+    guarded!(read_events, read_event, read_record)
 }
 
 /// Selects the events of a page.
@@ -204,16 +205,44 @@ async fn read_event(
     AtPosition(position): AtPosition,
     _: Query<NoParameters>,
 ) -> Result<Json<Item>, Error> {
-    let found = door.log().read(door.id, position - 1, 1, &Filter::default()).await?.into_iter().next();
+    Ok(Json(event_at(door.log(), door.id, position).await?.into()))
+}
+
+/// Returns the record of the event at a position of a log: every stored column, with payload and metadata as the stored
+/// text, byte for byte. It is what the event's leaf covers, and what a line of a bundle's `events.ndjson` has; the leaf's hash,
+/// and with the event's proof the root of a checkpoint, are computed from it.
+#[utoipa::path(
+    get, path = "/events/{log}/{position}/record", tag = "audit", operation_id = "read_record",
+    params(
+        ("log" = String, Path, description = "The log's number"),
+        ("position" = String, Path, description = "The event's position in its log"),
+    ),
+    responses(
+        (status = 200, description = "The event's record", body = wire::Record),
+        (status = 404, description = "No such log, or it has no event at this position"),
+        (status = 410, description = "The event is a reading that was kept long enough: `archived` or `removed`"),
+    ),
+)]
+async fn read_record(
+    door: May<EventsRead, Log>,
+    AtPosition(position): AtPosition,
+    _: Query<NoParameters>,
+) -> Result<Json<wire::Record>, Error> {
+    Ok(Json(event_at(door.log(), door.id, position).await?.into()))
+}
+
+/// The event at a position, or why it is not there.
+async fn event_at(log: &TenantLog, log_id: LogId, position: Position) -> Result<event_log::Event, Error> {
+    let found = log.read(log_id, position - 1, 1, &Filter::default()).await?.into_iter().next();
     let Some(event) = found.filter(|event| event.position == position) else {
-        let hole = door.log().hole_at(door.id, position).await?;
+        let hole = log.hole_at(log_id, position).await?;
         return Err(hole.map_or_else(Error::missing::<Recorded>, |range| archived::gone(&range)));
     };
-    let over_age = shown_since(door.log()).is_some_and(|since| event.occurred_at < since);
+    let over_age = shown_since(log).is_some_and(|since| event.occurred_at < since);
     if event.msg_id.is_some() && over_age {
         return Err(Error::over_age());
     }
-    Ok(Json(event.into()))
+    Ok(event)
 }
 
 /// An event, by its position in its log.

@@ -55,6 +55,12 @@ pub async fn all(connection: &mut PgConnection) -> Result<Vec<Standing>, Error> 
     sqlx::query(&sql).fetch_all(connection).await?.iter().map(standing).collect()
 }
 
+/// What every witness took of one log, by witness.
+pub(crate) async fn of_log(connection: &mut PgConnection, log_id: LogId) -> Result<Vec<Standing>, Error> {
+    let sql = format!("{STANDINGS} WHERE log_id = $1 ORDER BY witness");
+    sqlx::query(&sql).bind(log_id).fetch_all(connection).await?.iter().map(standing).collect()
+}
+
 /// What one witness took.
 pub(super) async fn of(
     connection: &mut PgConnection,
