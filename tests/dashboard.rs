@@ -1,6 +1,7 @@
 //! The web page for people, as browsers get it: its addresses, headers and files; and what people do with it, in a real browser.
 
 mod devices;
+mod proof;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
