@@ -47,6 +47,7 @@ export function whenSessionEnds(then) {
  * @property {AbortSignal} [signal]
  * @property {boolean} [stranger] The request needs no session, and a 401 says nothing of one.
  * @property {string} [key] Its `Idempotency-Key`: a repeat is carried out once.
+ * @property {boolean} [text] The answer is text, and not JSON.
  */
 
 /**
@@ -56,7 +57,22 @@ export function whenSessionEnds(then) {
  * @param {Options} [options]
  * @returns {Promise<any>}
  */
-export async function rest(method, path, { body, signal, stranger, key } = {}) {
+export async function rest(method, path, options = {}) {
+  const answer = await asked(method, path, options);
+  if (answer.status === 204) return null;
+  if (answer.ok && options.text) return answer.text();
+  const json = await answer.json().catch(() => ({}));
+  if (answer.ok) return json;
+  throw new Problem(answer.status, json, Number(answer.headers.get('retry-after')) || null);
+}
+
+/**
+ * Asks, and returns the answer as it comes, with its headers, whatever its status.
+ * @param {string} method
+ * @param {string} path
+ * @param {Options} [options]
+ */
+export async function asked(method, path, { body, signal, stranger, key } = {}) {
   const address = path.startsWith('/api/') || path.startsWith('/graphql') ? path : `/api/v1${path}`;
   /** @type {RequestInit} */
   const request = { method, headers: { accept: 'application/json' }, credentials: 'same-origin', cache: 'no-store' };
@@ -67,11 +83,8 @@ export async function rest(method, path, { body, signal, stranger, key } = {}) {
     request.body = JSON.stringify(body);
   }
   const answer = await reached(address, request);
-  if (answer.status === 204) return null;
-  const json = await answer.json().catch(() => ({}));
-  if (answer.ok) return json;
   if (answer.status === 401 && !stranger) ended();
-  throw new Problem(answer.status, json, Number(answer.headers.get('retry-after')) || null);
+  return answer;
 }
 
 /**
@@ -87,12 +100,15 @@ async function reached(address, request) {
     connection.note('requests', false);
     throw new Problem(0, {});
   }
-  // A proxy in front of a service that is down.
-  connection.note('requests', ![502, 503, 504].includes(answer.status));
+  // A proxy in front of a service that is down. The service itself says in a problem document what it cannot do yet.
+  const isOwn = answer.headers.get('content-type')?.startsWith('application/problem+json');
+  connection.note('requests', isOwn || ![502, 503, 504].includes(answer.status));
   return answer;
 }
 
 export const get = (/** @type {string} */ path, /** @type {Options} */ options = {}) => rest('GET', path, options);
+/** Asks for a text, such as a proof. @param {string} path @returns {Promise<string>} */
+export const getText = (path) => rest('GET', path, { text: true });
 export const post = (
   /** @type {string} */ path,
   /** @type {unknown} */ body = {},

@@ -19,7 +19,12 @@ const texts = language === 'vi' ? (await import('./i18n/vi.js')).default : en;
  * @param {Values} [values]
  */
 export function t(key, values = {}) {
-  return (texts[key] ?? key).replace(/\{(\w+)\}/g, (whole, name) => {
+  return filled(texts[key] ?? key, values);
+}
+
+/** @param {string} text @param {Values} values */
+function filled(text, values) {
+  return text.replace(/\{(\w+)\}/g, (whole, name) => {
     const value = values[name];
     return value === undefined ? whole : typeof value === 'number' ? number(value) : value;
   });
@@ -29,9 +34,10 @@ export function t(key, values = {}) {
  * The text of a key that a value chooses; the value itself where there is no text for it.
  * @param {string} prefix
  * @param {string} value
+ * @param {Values} [values]
  */
-export function word(prefix, value) {
-  return texts[`${prefix}.${value}`] ?? value;
+export function word(prefix, value, values = {}) {
+  return filled(texts[`${prefix}.${value}`] ?? value, values);
 }
 
 /** @param {'en' | 'vi'} chosen */

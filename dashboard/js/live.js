@@ -7,12 +7,14 @@ import { Problem } from './api.js';
 import * as connection from './connection.js';
 import { load } from './session.js';
 
+/** @typedef {{ message: string, locations?: { line: number, column: number }[], path?: (string | number)[], extensions?: { code?: string, status?: number } }} GraphqlError */
 /**
  * @typedef {object} Subscription
  * @property {string} query It has the variables `$after` and `$from`.
  * @property {Record<string, unknown>} variables
  * @property {(data: any) => void} next
- * @property {(problem: Problem) => void} fail
+ * @property {(problem: Problem, errors: GraphqlError[]) => void} fail
+ * @property {() => void} over
  * @property {string | null} at
  */
 
@@ -39,11 +41,11 @@ let silence;
  * Follows a subscription. Returns what ends it.
  * @param {string} query
  * @param {Record<string, unknown>} variables
- * @param {{ next: (data: any) => void, fail?: (problem: Problem) => void }} told
+ * @param {{ next: (data: any) => void, fail?: Subscription['fail'], over?: () => void }} told
  */
-export function follow(query, variables, { next, fail = () => {} }) {
+export function follow(query, variables, { next, fail = () => {}, over = () => {} }) {
   const id = `${(named += 1)}`;
-  subscriptions.set(id, { query, variables, next, fail, at: null });
+  subscriptions.set(id, { query, variables, next, fail, over, at: null });
   if (ready) subscribe(id);
   else if (!socket) connect();
   return () => {
@@ -99,8 +101,12 @@ function hear({ type, id, payload }) {
     for (const known of subscriptions.keys()) subscribe(known);
   } else if (type === 'ping') say({ type: 'pong' });
   else if (type === 'next') tell(id, payload);
-  else if (type === 'error') refuse(id, payload[0]);
-  else if (type === 'complete') subscriptions.delete(id);
+  else if (type === 'error') refuse(id, payload);
+  else if (type === 'complete') {
+    const subscription = subscriptions.get(id);
+    subscriptions.delete(id);
+    subscription?.over();
+  }
 }
 
 /**
@@ -110,23 +116,20 @@ function hear({ type, id, payload }) {
 function tell(id, { data, errors }) {
   const subscription = subscriptions.get(id);
   if (!subscription) return;
-  if (errors?.length) refuse(id, errors[0]);
+  if (errors?.length) refuse(id, errors);
   else if (data) {
     subscription.at = Object.values(data)[0]?.at ?? subscription.at;
     subscription.next(data);
   }
 }
 
-/**
- * @param {string} id
- * @param {{ message: string, extensions?: { code?: string, status?: number } }} error
- */
-function refuse(id, { message, extensions = {} }) {
+/** @param {string} id @param {GraphqlError[]} errors */
+function refuse(id, errors) {
   const subscription = subscriptions.get(id);
   subscriptions.delete(id);
-  subscription?.fail(
-    new Problem(extensions.status ?? 422, { detail: message, ...(extensions.code ? { code: extensions.code } : {}) }),
-  );
+  const { message = '', extensions = {} } = errors[0] ?? {};
+  const { status = 422, code } = extensions;
+  subscription?.fail(new Problem(status, { detail: message, ...(code ? { code } : {}) }), errors);
 }
 
 /** Expects a sign of life, and asks for one where none comes by itself. */
