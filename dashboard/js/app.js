@@ -17,6 +17,7 @@ export const PLACES = [
   { path: '/app/commands', key: 'nav.commands', icon: 'commands', needs: 'commands.read' },
   { path: '/app/alarms', key: 'nav.alarms', icon: 'alarms', needs: 'alarms.read' },
   { path: '/app/events', key: 'nav.events', icon: 'events', needs: 'events.read' },
+  { path: '/app/proof', key: 'nav.proof', icon: 'proof', needs: 'events.read' },
   { path: '/app/quarantine', key: 'nav.quarantine', icon: 'quarantine', needs: 'quarantine.read' },
   { path: '/app/webhooks', key: 'nav.webhooks', icon: 'webhooks', needs: 'webhooks.read' },
   { path: '/app/admin', key: 'nav.admin', icon: 'admin', needs: administers },

@@ -16,6 +16,7 @@ const LETTERS = {
   c: '/app/commands',
   l: '/app/alarms',
   e: '/app/events',
+  v: '/app/proof',
   q: '/app/quarantine',
   w: '/app/webhooks',
   m: '/app/admin',

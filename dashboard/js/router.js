@@ -77,6 +77,19 @@ export const ROUTES = [
   },
   { path: /^\/app\/events$/, tag: 'fl-events', load: () => import('./pages/events.js'), needs: 'events.read' },
   {
+    path: /^\/app\/events\/(?<log>\d+)\/(?<position>\d+)$/,
+    tag: 'fl-event',
+    load: () => import('./pages/event.js'),
+    needs: 'events.read',
+  },
+  { path: /^\/app\/proof$/, tag: 'fl-proof', load: () => import('./pages/proof.js'), needs: 'events.read' },
+  {
+    path: /^\/app\/proof\/check$/,
+    tag: 'fl-proof-check',
+    load: () => import('./pages/proof-check.js'),
+    needs: 'events.read',
+  },
+  {
     path: /^\/app\/quarantine$/,
     tag: 'fl-quarantine',
     load: () => import('./pages/quarantine.js'),

@@ -3,11 +3,11 @@
 import { get } from '../api.js';
 import { exactly, moment, t, when, word } from '../i18n.js';
 import { follow } from '../live.js';
+import { eventPath, place, placeOf, subject } from '../parts/event.js';
 import { icon } from '../parts/icons.js';
 import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
 import { liveSign } from '../parts/pills.js';
-import { pageOf } from '../parts/streams.js';
-import { shortName, who } from '../parts/who.js';
+import { who } from '../parts/who.js';
 import { go, query, withQuery } from '../router.js';
 import { may } from '../session.js';
 
@@ -16,14 +16,9 @@ const PAGE = 50;
 const TOGETHER = 400;
 const LIVE = `subscription ($log: String, $device: [String!], $type: [String!], $actor: String, $after: String, $from: String) {
   events(log: $log, device: $device, type: $type, actor: $actor, maxRate: 5, after: $after, from: $from) { at event
-    { logId position aggregateType aggregateId sequence eventType payload metadata occurredAt recordedAt } } }`;
+    { logId position aggregateType aggregateId sequence eventType eventVersion payload metadata occurredAt recordedAt } } }`;
 
-/**
- * @typedef {{
- *   log_id: number, position: number, aggregate_type: string, aggregate_id: string, sequence: number, event_type:
- *   string, payload: any, metadata: any, occurred_at: string, recorded_at: string
- * }} Event
- */
+/** @typedef {import('../parts/event.js').Event} Event */
 
 /** @param {any} event @returns {Event} */
 const fromLive = (event) => ({
@@ -33,6 +28,7 @@ const fromLive = (event) => ({
   aggregate_id: event.aggregateId,
   sequence: event.sequence,
   event_type: event.eventType,
+  event_version: event.eventVersion,
   payload: event.payload,
   metadata: event.metadata,
   occurred_at: event.occurredAt,
@@ -101,7 +97,7 @@ class Events extends Part {
       if (asked !== this.asked) return;
       this.list = after ? [...(this.list ?? []), ...page.items] : page.items;
       this.next = page.has_more ? `${page.next_cursor}` : null;
-      if (!after && !this.isNewest && this.list?.[0]) this.open = key(this.list[0]);
+      if (!after && !this.isNewest && this.list?.[0]) this.open = place(this.list[0]);
       this.problem = null;
       if (!after) this.listen();
     } catch (error) {
@@ -187,28 +183,24 @@ class Events extends Part {
 
   /** @param {Event} event */
   row(event) {
-    const open = this.open === key(event);
+    const open = this.open === place(event);
     const actor = event.metadata?.actor;
-    const name = event.aggregate_id.slice(event.aggregate_id.indexOf('/') + 1);
-    const to = pageOf(event.aggregate_type, name);
     return html`<tr>
         <td>
           <button
             class="plain disclose mono"
             aria-expanded=${open}
-            aria-label=${t('events.open', { place: key(event) })}
-            @click=${() => (this.open = open ? '' : key(event))}
+            aria-label=${t('events.open', { place: place(event) })}
+            @click=${() => (this.open = open ? '' : place(event))}
           >
-            ${icon(open ? 'close' : 'plus')}${key(event)}
+            ${icon(open ? 'close' : 'plus')}${place(event)}
           </button>
         </td>
         <td title=${event.event_type}>
           ${word('event', event.event_type)}
           <span class="small faint only-small">${when(event.recorded_at, exactly)}</span>
         </td>
-        <td>
-          ${to ? html`<a href=${to} title=${name}>${shortName(name)}</a>` : html`<span class="mono small" title=${name}>${shortName(name)}</span>`}
-        </td>
+        <td>${subject(event)}</td>
         <td class="wide">
           ${actor ? html`<a class="small" title=${actor} href=${withQuery({ actor, after: null })}>${who(actor)}</a>` : html`<span class="none">–</span>`}
         </td>
@@ -229,7 +221,7 @@ class Events extends Part {
   /** @param {Event} event */
   detail(event) {
     const { correlation_id: correlation, causation_id: cause } = event.metadata ?? {};
-    const [log, position] = /^(\d+):(\d+)$/.exec(cause ?? '')?.slice(1) ?? [];
+    const from = placeOf(cause);
     return html`<dl class="facts">
       <dt>${t('events.kind')}</dt>
       <dd>
@@ -251,10 +243,10 @@ class Events extends Part {
           : nothing
       }
       ${
-        position
+        from
           ? html`<dt>${t('events.cause')}</dt>
               <dd>
-                <a class="mono" href=${`/app/events?log=${log}&order=asc&after=${Number(position) - 1}`}>${cause}</a>
+                <a class="mono" href=${eventPath(from.log, from.position)}>${cause}</a>
               </dd>`
           : nothing
       }
@@ -262,6 +254,10 @@ class Events extends Part {
       <dd><pre class="json" tabindex="0">${JSON.stringify(event.payload, null, 2)}</pre></dd>
       <dt>${t('events.metadata')}</dt>
       <dd><pre class="json" tabindex="0">${JSON.stringify(event.metadata, null, 2)}</pre></dd>
+      <dt></dt>
+      <dd>
+        <a class="button" href=${eventPath(event.log_id, event.position)}>${icon('proof')}${t('event.page')}</a>
+      </dd>
     </dl>`;
   }
 
@@ -299,6 +295,3 @@ class Events extends Part {
   }
 }
 customElements.define('fl-events', Events);
-
-/** @param {Event} event */
-const key = (event) => `${event.log_id}:${event.position}`;
