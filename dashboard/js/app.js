@@ -18,6 +18,7 @@ export const PLACES = [
   { path: '/app/alarms', key: 'nav.alarms', icon: 'alarms', needs: 'alarms.read' },
   { path: '/app/events', key: 'nav.events', icon: 'events', needs: 'events.read' },
   { path: '/app/proof', key: 'nav.proof', icon: 'proof', needs: 'events.read' },
+  { path: '/app/projections', key: 'nav.projections', icon: 'projections', needs: 'projections.read' },
   { path: '/app/quarantine', key: 'nav.quarantine', icon: 'quarantine', needs: 'quarantine.read' },
   { path: '/app/webhooks', key: 'nav.webhooks', icon: 'webhooks', needs: 'webhooks.read' },
   { path: '/app/admin', key: 'nav.admin', icon: 'admin', needs: administers },

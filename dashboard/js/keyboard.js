@@ -17,6 +17,7 @@ const LETTERS = {
   l: '/app/alarms',
   e: '/app/events',
   v: '/app/proof',
+  p: '/app/projections',
   q: '/app/quarantine',
   w: '/app/webhooks',
   m: '/app/admin',

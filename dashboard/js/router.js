@@ -90,6 +90,18 @@ export const ROUTES = [
     needs: 'events.read',
   },
   {
+    path: /^\/app\/projections$/,
+    tag: 'fl-projections',
+    load: () => import('./pages/projections.js'),
+    needs: 'projections.read',
+  },
+  {
+    path: /^\/app\/projections\/(?<name>[^/]+)$/,
+    tag: 'fl-projection',
+    load: () => import('./pages/projection.js'),
+    needs: 'projections.read',
+  },
+  {
     path: /^\/app\/quarantine$/,
     tag: 'fl-quarantine',
     load: () => import('./pages/quarantine.js'),
