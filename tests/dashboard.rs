@@ -1,5 +1,6 @@
 //! The web page for people, as browsers get it: its addresses, headers and files; and what people do with it, in a real browser.
 
+mod console;
 mod devices;
 mod proof;
 

@@ -22,6 +22,7 @@ export const PLACES = [
   { path: '/app/quarantine', key: 'nav.quarantine', icon: 'quarantine', needs: 'quarantine.read' },
   { path: '/app/webhooks', key: 'nav.webhooks', icon: 'webhooks', needs: 'webhooks.read' },
   { path: '/app/admin', key: 'nav.admin', icon: 'admin', needs: administers },
+  { path: '/app/console', key: 'nav.console', icon: 'console', needs: 'graphql.query' },
   { path: '/app/account', key: 'nav.account', icon: 'account', needs: null },
 ];
 

@@ -21,6 +21,7 @@ const LETTERS = {
   q: '/app/quarantine',
   w: '/app/webhooks',
   m: '/app/admin',
+  g: '/app/console',
   a: '/app/account',
 };
 /** How long the second key may take, in milliseconds. */

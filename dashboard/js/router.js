@@ -101,6 +101,7 @@ export const ROUTES = [
     load: () => import('./pages/projection.js'),
     needs: 'projections.read',
   },
+  { path: /^\/app\/console$/, tag: 'fl-console', load: () => import('./pages/console.js'), needs: 'graphql.query' },
   {
     path: /^\/app\/quarantine$/,
     tag: 'fl-quarantine',
