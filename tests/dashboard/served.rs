@@ -163,6 +163,10 @@ async fn a_browser_that_has_the_page_is_told_so() {
     let page = get(&api, "/login.html", &[]).await;
     let again = get(&api, "/login.html", &[("if-none-match", page.header("etag"))]).await;
     assert_eq!((again.status, &*again.text), (StatusCode::NOT_MODIFIED, ""));
+    // They take the place of those that the browser has.
+    for header in ["content-security-policy", "cross-origin-opener-policy", "cache-control", "vary"] {
+        assert_eq!(again.header(header), page.header(header), "{header}");
+    }
     let other = get(&api, "/login.html", &[("if-none-match", "W/\"of another build\"")]).await;
     assert_eq!(other.status, StatusCode::OK);
     assert_eq!(answer(api.request(Method::POST, "/login.html")).await.status, StatusCode::METHOD_NOT_ALLOWED);

@@ -84,11 +84,6 @@ fn sent(
     if let Ok(tag) = HeaderValue::try_from(format!("W/{tag}")) {
         response.headers_mut().insert(ETAG, tag);
     }
-    if has(headers, &IF_NONE_MATCH, |known, _| known.trim_start_matches("W/") == tag || known == "*") {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        return response;
-    }
-    set(&mut response, CONTENT_TYPE, file.media);
     set(&mut response, CONTENT_SECURITY_POLICY, POLICY);
     for (name, value) in [
         ("cross-origin-opener-policy", "same-origin"),
@@ -97,6 +92,12 @@ fn sent(
     ] {
         set(&mut response, HeaderName::from_static(name), value);
     }
+    // With the headers of the whole answer: a browser takes them in place of those that it has.
+    if has(headers, &IF_NONE_MATCH, |known, _| known.trim_start_matches("W/") == tag || known == "*") {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return response;
+    }
+    set(&mut response, CONTENT_TYPE, file.media);
     let takes = |coding: &str| {
         has(headers, &ACCEPT_ENCODING, |taken, wanted| taken.eq_ignore_ascii_case(coding) && wanted)
     };
@@ -207,6 +208,7 @@ mod tests {
         for known in [tag.clone(), strong, format!("\"other\", {tag}"), "*".to_owned()] {
             let answer = get(LOGIN, &[("if-none-match", &known)], false);
             assert_eq!((answer.status(), answer.body().len()), (StatusCode::NOT_MODIFIED, 0), "{known}");
+            assert_eq!(header(&answer, "content-security-policy"), POLICY);
         }
         assert_eq!(get(LOGIN, &[("if-none-match", "W/\"other\"")], false).status(), StatusCode::OK);
     }
