@@ -100,6 +100,7 @@ class App extends Part {
       this.requestUpdate();
       return;
     }
+    const isFirst = this.shown === '';
     this.shown = key;
     this.problem = null;
     this.page = null;
@@ -118,7 +119,8 @@ class App extends Part {
     await this.updateComplete;
     const heading = this.querySelector('main h1');
     document.title = heading ? `${heading.textContent?.trim()} · fleetlog` : 'fleetlog';
-    if (heading instanceof HTMLElement && document.activeElement === document.body) {
+    // A browser begins at the top of a page by itself: there is the link to the content.
+    if (!isFirst && heading instanceof HTMLElement && document.activeElement === document.body) {
       heading.tabIndex = -1;
       heading.focus({ preventScroll: true });
     }

@@ -33,12 +33,23 @@ const LATEST = 25;
 const SHORTEST = 5;
 /** How often windows are asked for again, in milliseconds. */
 const EVERY = 10_000;
+/** How many of the readings that came live are kept until a question that was under way is answered. */
+const LIVE_KEPT = 200;
 
 const LIVE = `subscription ($uid: String, $after: String, $from: String) { telemetry(deviceUid: $uid, maxRate: 10,
   after: $after, from: $from) {
   at reading { ts recordedAt position msgId flags payload } leftOut } }`;
 
 /** @typedef {import('./readings.js').Reading} Reading */
+
+/** All readings of two lists, each once, in the order of their positions. @param {Reading[]} one @param {Reading[]} other */
+function united(one, other) {
+  const all = new Map([...one, ...other].map((reading) => [reading.position, reading]));
+  return [...all.values()].sort((before, after) => before.position - after.position);
+}
+
+/** Whether a reading was taken after a moment, in seconds. @param {number} moment */
+const since = (moment) => (/** @type {Reading} */ reading) => Date.parse(reading.ts) / 1000 >= moment;
 
 export class DeviceCharts extends Part {
   static properties = {
@@ -66,6 +77,8 @@ export class DeviceCharts extends Part {
     this.others = { readings: null, windows: {} };
     /** The latest readings, newest first. @type {Reading[]} */
     this.latest = [];
+    /** What came live at last, in order: an answer may be older than it. @type {Reading[]} */
+    this.came = [];
     /** @type {import('../api.js').Problem | null} */
     this.problem = null;
     this.now = Date.now() / 1000;
@@ -109,8 +122,10 @@ export class DeviceCharts extends Part {
 
   /** @param {Reading} reading */
   take(reading) {
-    this.latest = [reading, ...this.latest].slice(0, LATEST);
-    if (this.isFollowing && this.readings) this.readings.push(reading);
+    this.came = [...this.came.slice(1 - LIVE_KEPT), reading];
+    this.latest = united(this.latest, [reading]).reverse().slice(0, LATEST);
+    const isNew = !this.readings?.some((known) => known.position === reading.position);
+    if (this.isFollowing && isNew) this.readings?.push(reading);
     for (const name of Object.keys(metrics(reading.payload)))
       if (this.names && !this.names.includes(name)) this.names = [...this.names, name];
     // Several that come at once are drawn once.
@@ -162,8 +177,11 @@ export class DeviceCharts extends Part {
       const raw = until
         ? (found?.filter((reading) => Date.parse(reading.recordedAt) <= Date.parse(until)) ?? null)
         : found;
-      if (raw && (this.until || this.latest.length === 0)) this.latest = raw.slice(-LATEST).reverse();
-      if (!raw && this.latest.length === 0) this.latest = await latestReadings(this.uid, this.end, LATEST);
+      const newest = raw ?? (this.latest.length === 0 ? await latestReadings(this.uid, this.end, LATEST) : []);
+      if (asked !== this.asked) return;
+      this.latest = united(newest, until ? [] : this.latest)
+        .slice(-LATEST)
+        .reverse();
       const named = await this.loadNames(range);
       if (asked !== this.asked) return;
       this.names = named;
@@ -174,7 +192,7 @@ export class DeviceCharts extends Part {
       if (asked !== this.asked) return;
       this.others = others;
       this.windows = list;
-      this.readings = raw;
+      this.readings = raw && (this.isFollowing ? united(raw, this.came.filter(since(range[0]))) : raw);
       this.problem = null;
     } catch (error) {
       this.problem = asProblem(error);
