@@ -1,9 +1,10 @@
-// Fetches what the page is built on from the npm registry, checks it, and puts it into vendor/.
+// Fetches what the page is built on from the npm registry, checks it, and puts it into vendor/; and what its tests need, into
+// tests/vendor/.
 //
 //   node dashboard/vendor.mjs
 //
 // Imports by name become imports by path, because a browser without a build step knows no names. Nothing else is changed.
-// vendor/CHECKSUMS has the SHA-256 of each file; a test holds the files against it.
+// CHECKSUMS in each folder has the SHA-256 of each file; a test holds the files against it.
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -75,10 +76,20 @@ const PACKAGES = [
   },
 ];
 
+/** The same for the tests. */
+const OF_TESTS = [
+  {
+    name: 'axe-core',
+    version: '4.14.1',
+    integrity: 'sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==',
+    files: ['axe.min.js', 'LICENSE', 'LICENSE-3RD-PARTY.txt'],
+  },
+];
+
 /** The files that names without a path stand for. */
 const MAIN = { 'lit-html': 'lit-html.js', '@lit/reactive-element': 'reactive-element.js' };
 
-const here = join(dirname(fileURLToPath(import.meta.url)), 'vendor');
+const here = dirname(fileURLToPath(import.meta.url));
 
 /** Writes the imports by name of a file as imports by path. */
 function byPath(text, from) {
@@ -108,27 +119,33 @@ function walk(folder, within = '') {
   );
 }
 
-rmSync(here, { recursive: true, force: true });
-for (const one of PACKAGES) {
-  const unpacked = mkdtempSync(join(tmpdir(), 'vendor-'));
-  execFileSync('tar', ['-xz', '-C', unpacked], { input: await fetched(one) });
-  for (const file of one.files) {
-    const [packed, named = packed] = file.split('=');
-    const from = join(unpacked, 'package', packed);
-    const to = `${one.name}/${named === 'LICENSE' ? 'LICENSE.txt' : named}`;
-    mkdirSync(dirname(join(here, to)), { recursive: true });
-    const text = readFileSync(from, 'utf8').replace(/\n?\/\/# sourceMappingURL=.*\n?$/, '\n');
-    writeFileSync(join(here, to), byPath(text, to));
+/** Fills a folder anew. */
+async function vendor(folder, packages) {
+  rmSync(folder, { recursive: true, force: true });
+  for (const one of packages) {
+    const unpacked = mkdtempSync(join(tmpdir(), 'vendor-'));
+    execFileSync('tar', ['-xz', '-C', unpacked], { input: await fetched(one) });
+    for (const file of one.files) {
+      const [packed, named = packed] = file.split('=');
+      const from = join(unpacked, 'package', packed);
+      const to = `${one.name}/${named === 'LICENSE' ? 'LICENSE.txt' : named}`;
+      mkdirSync(dirname(join(folder, to)), { recursive: true });
+      const text = readFileSync(from, 'utf8').replace(/\n?\/\/# sourceMappingURL=.*\n?$/, '\n');
+      writeFileSync(join(folder, to), byPath(text, to));
+    }
+    rmSync(unpacked, { recursive: true });
+    console.log(`${one.name}@${one.version}`);
   }
-  rmSync(unpacked, { recursive: true });
-  console.log(`${one.name}@${one.version}`);
+  const sums = walk(folder)
+    .sort()
+    .map(
+      (file) =>
+        `${createHash('sha256')
+          .update(readFileSync(join(folder, file)))
+          .digest('hex')}  ${file}\n`,
+    );
+  writeFileSync(join(folder, 'CHECKSUMS'), sums.join(''));
 }
-const sums = walk(here)
-  .sort()
-  .map(
-    (file) =>
-      `${createHash('sha256')
-        .update(readFileSync(join(here, file)))
-        .digest('hex')}  ${file}\n`,
-  );
-writeFileSync(join(here, 'CHECKSUMS'), sums.join(''));
+
+await vendor(join(here, 'vendor'), PACKAGES);
+await vendor(join(here, '../tests/vendor'), OF_TESTS);
