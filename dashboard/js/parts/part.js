@@ -69,6 +69,7 @@ export function asProblem(error) {
 /** What can be done about a problem. @param {Problem} problem */
 function advice(problem) {
   if (problem.status === 0) return t('problem.unreachable.advice');
+  if (problem.code === 'bad_credentials') return nothing;
   if (problem.status === 401) return t('problem.401.advice');
   if (problem.status === 403) return t('problem.403.advice');
   if (problem.status === 404) return t('problem.404.advice');
