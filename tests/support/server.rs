@@ -90,11 +90,21 @@ impl Server {
     /// as the variable says.
     pub(crate) async fn serve_endpoint(database: &PgConnectOptions, fault: Option<(&str, &str)>) -> Self {
         let (http, mqtt) = (free_port(), free_port());
-        let mut command = binary("serve", http);
-        command.env("DATABASE_URL", url(database)).args(["--mqtt", &format!("127.0.0.1:{mqtt}")]);
+        let mut command = endpoint(database, http, mqtt);
         if let Some((variable, point)) = fault {
             command.env(variable, point);
         }
+        Self::start(command, http, mqtt).await
+    }
+
+    /// Starts `fleetlog serve` with a database and the built-in endpoint on given ports, and with more arguments.
+    pub(crate) async fn serve_endpoint_at(
+        database: &PgConnectOptions,
+        (http, mqtt): (u16, u16),
+        arguments: &[&str],
+    ) -> Self {
+        let mut command = endpoint(database, http, mqtt);
+        command.args(arguments);
         Self::start(command, http, mqtt).await
     }
 
@@ -239,6 +249,13 @@ pub(crate) fn tool(command: &str) -> Command {
 fn up(data_dir: &Path, http: u16, (host, mqtt): (&str, u16), arguments: &[&str]) -> Command {
     let mut command = binary("up", http);
     command.arg("--data-dir").arg(data_dir).args(["--mqtt", &format!("{host}:{mqtt}")]).args(arguments);
+    command
+}
+
+/// `fleetlog serve` with the built-in endpoint.
+fn endpoint(database: &PgConnectOptions, http: u16, mqtt: u16) -> Command {
+    let mut command = binary("serve", http);
+    command.env("DATABASE_URL", url(database)).args(["--mqtt", &format!("127.0.0.1:{mqtt}")]);
     command
 }
 
