@@ -343,7 +343,7 @@ export default {
   'check.progress': '{n} events so far …',
   'check.strange_key': 'It brings a key of its own, which is not used. Add it to the trusted keys if you know it from elsewhere.',
   'check.title': 'Check a proof',
-  'check.what': 'An event with its proof, a checkpoint, or a whole bundle, from wherever you have it. It is checked in this browser, with the keys that this browser trusts; nothing is uploaded.',
+  'check.intro': 'An event with its proof, a checkpoint, or a whole bundle, from wherever you have it. It is checked in this browser, with the keys that this browser trusts; nothing is uploaded.',
   'close': 'Close',
   'command': 'Command',
   'command.acked': 'acknowledged',

@@ -343,7 +343,7 @@ export default {
   'check.progress': 'Đến nay {n} sự kiện …',
   'check.strange_key': 'Nó mang theo khóa riêng, không được dùng. Hãy thêm vào các khóa được tin nếu bạn biết nó từ nguồn khác.',
   'check.title': 'Kiểm tra bằng chứng',
-  'check.what': 'Một sự kiện kèm bằng chứng, một điểm kiểm soát, hoặc cả gói kiểm chứng, từ bất cứ đâu. Việc kiểm tra diễn ra trong trình duyệt này, với các khóa nó tin; không gì được tải lên.',
+  'check.intro': 'Một sự kiện kèm bằng chứng, một điểm kiểm soát, hoặc cả gói kiểm chứng, từ bất cứ đâu. Việc kiểm tra diễn ra trong trình duyệt này, với các khóa nó tin; không gì được tải lên.',
   'close': 'Đóng',
   'command': 'Lệnh',
   'command.acked': 'đã xác nhận',

@@ -197,7 +197,7 @@ class ProofCheck extends Part {
       }}
     >
       <div class="sheet-body stack">
-        <p class="muted">${t('check.what')}</p>
+        <p class="muted">${t('check.intro')}</p>
         <div class="field">
           <label for="given">${t('check.given')}</label
           ><textarea
