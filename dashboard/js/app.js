@@ -10,21 +10,31 @@ import * as router from './router.js';
 import * as session from './session.js';
 import { chooseTheme, kept, theme } from './settings.js';
 
-/** @type {{ path: string, key: import('./i18n.js').Key, icon: Parameters<typeof icon>[0], needs: string | (() => boolean) | null }[]} */
+/**
+ * @typedef {object} Place
+ * @property {string} path
+ * @property {import('./i18n.js').Key} key
+ * @property {Parameters<typeof icon>[0]} icon
+ * @property {string | (() => boolean) | null} needs
+ * @property {'fleet' | 'record' | 'tenant'} group
+ */
+
+/** @type {Place[]} */
 export const PLACES = [
-  { path: '/app', key: 'nav.fleet', icon: 'fleet', needs: null },
-  { path: '/app/devices', key: 'nav.devices', icon: 'devices', needs: 'devices.read' },
-  { path: '/app/commands', key: 'nav.commands', icon: 'commands', needs: 'commands.read' },
-  { path: '/app/alarms', key: 'nav.alarms', icon: 'alarms', needs: 'alarms.read' },
-  { path: '/app/events', key: 'nav.events', icon: 'events', needs: 'events.read' },
-  { path: '/app/proof', key: 'nav.proof', icon: 'proof', needs: 'events.read' },
-  { path: '/app/projections', key: 'nav.projections', icon: 'projections', needs: 'projections.read' },
-  { path: '/app/quarantine', key: 'nav.quarantine', icon: 'quarantine', needs: 'quarantine.read' },
-  { path: '/app/webhooks', key: 'nav.webhooks', icon: 'webhooks', needs: 'webhooks.read' },
-  { path: '/app/admin', key: 'nav.admin', icon: 'admin', needs: administers },
-  { path: '/app/console', key: 'nav.console', icon: 'console', needs: 'graphql.query' },
-  { path: '/app/account', key: 'nav.account', icon: 'account', needs: null },
+  { path: '/app', key: 'nav.fleet', icon: 'fleet', needs: null, group: 'fleet' },
+  { path: '/app/devices', key: 'nav.devices', icon: 'devices', needs: 'devices.read', group: 'fleet' },
+  { path: '/app/alarms', key: 'nav.alarms', icon: 'alarms', needs: 'alarms.read', group: 'fleet' },
+  { path: '/app/commands', key: 'nav.commands', icon: 'commands', needs: 'commands.read', group: 'fleet' },
+  { path: '/app/events', key: 'nav.events', icon: 'events', needs: 'events.read', group: 'record' },
+  { path: '/app/proof', key: 'nav.proof', icon: 'proof', needs: 'events.read', group: 'record' },
+  { path: '/app/projections', key: 'nav.projections', icon: 'projections', needs: 'projections.read', group: 'record' },
+  { path: '/app/quarantine', key: 'nav.quarantine', icon: 'quarantine', needs: 'quarantine.read', group: 'record' },
+  { path: '/app/console', key: 'nav.console', icon: 'console', needs: 'graphql.query', group: 'tenant' },
+  { path: '/app/webhooks', key: 'nav.webhooks', icon: 'webhooks', needs: 'webhooks.read', group: 'tenant' },
+  { path: '/app/admin', key: 'nav.admin', icon: 'admin', needs: administers, group: 'tenant' },
+  { path: '/app/account', key: 'nav.account', icon: 'account', needs: null, group: 'tenant' },
 ];
+const GROUPS = /** @type {const} */ (['fleet', 'record', 'tenant']);
 
 /** The places that pages with addresses of their own belong to. @type {Record<string, string>} */
 const WITHIN = { '/app/import': '/app/devices' };
@@ -32,6 +42,9 @@ const WITHIN = { '/app/import': '/app/devices' };
 /** The places that the viewer may go to. */
 export const places = () =>
   PLACES.filter(({ needs }) => !needs || (typeof needs === 'function' ? needs() : session.may(needs)));
+
+const groups = () =>
+  GROUPS.map((group) => places().filter((place) => place.group === group)).filter(({ length }) => length > 0);
 
 /** @type {Record<string, 'system' | 'light' | 'dark'>} */
 const NEXT_THEME = { system: 'light', light: 'dark', dark: 'system' };
@@ -149,16 +162,19 @@ class App extends Part {
       </button>
       <a class="brand" href="/app"><span class="mark" aria-hidden="true"></span>fleetlog</a>
       <nav id="places" class="places ${this.open ? 'open' : ''}" aria-label=${t('nav.label')}>
-        <ul>
-          ${places().map(
-            (place) =>
-              html`<li>
-                <a href=${place.path} aria-current=${isHere(place.path) ? 'page' : nothing}
-                  >${icon(place.icon)}<span>${t(place.key)}</span></a
-                >
-              </li>`,
-          )}
-        </ul>
+        ${groups().map(
+          (group) =>
+            html`<ul>
+              ${group.map(
+                (place) =>
+                  html`<li>
+                    <a href=${place.path} aria-current=${isHere(place.path) ? 'page' : nothing}
+                      >${icon(place.icon)}<span>${t(place.key)}</span></a
+                    >
+                  </li>`,
+              )}
+            </ul>`,
+        )}
       </nav>
       <div class="top-end">
         <button
