@@ -1531,7 +1531,7 @@ export default {
   'webhook.kind.Policy': 'policies',
   'webhook.kind.Telemetry': 'readings',
   'webhook.kind.User': 'users',
-  'webhook.lag': '{n} events behind',
+  'webhook.lag': '{n} behind',
   'webhook.lag.none': 'up to date',
   'webhook.log.both': 'Both',
   'webhook.missing': 'There is no such webhook',

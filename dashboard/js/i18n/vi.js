@@ -1531,7 +1531,7 @@ export default {
   'webhook.kind.Policy': 'chính sách',
   'webhook.kind.Telemetry': 'số đo',
   'webhook.kind.User': 'người dùng',
-  'webhook.lag': 'chậm {n} sự kiện',
+  'webhook.lag': 'chậm {n}',
   'webhook.lag.none': 'đã cập nhật',
   'webhook.log.both': 'Cả hai',
   'webhook.missing': 'Không có webhook này',

@@ -5,6 +5,7 @@ import { ago, number, t, word } from '../i18n.js';
 import { query, withQuery } from '../router.js';
 import { may } from '../session.js';
 import { say } from './dialog.js';
+import { icon } from './icons.js';
 import { Part, asProblem, empty, html, nothing, shown, waiting } from './part.js';
 import { pill } from './pills.js';
 import { path, replay } from './webhooks.js';
@@ -24,7 +25,8 @@ const STATES = /** @type {const} */ (['', 'pending', 'delivered', 'failed', 'sup
 /** What a delivery came to: the answer's status, or why there was none. @param {Delivery} one */
 export function outcome({ code, error, duration_ms: ms }) {
   const took = ms === null ? '' : t('delivery.took', { ms });
-  if (code !== null) return html`<b class="numeric">HTTP ${code}</b> <span class="small muted">${took}</span>`;
+  if (code !== null)
+    return html`<b class="numeric nowrap">HTTP ${code}</b> <span class="small muted nowrap">${took}</span>`;
   return error ? html`<span class="small muted">${took}</span>` : html`<span class="none">–</span>`;
 }
 
@@ -123,7 +125,9 @@ class WebhookDeliveries extends Part {
     const lane = this.webhook?.places.find((place) => place.log_id === one.log_id)?.lane ?? 'control';
     const [first, last] = [`${one.log_id}:${(one.after ?? 0) + 1}`, `${one.log_id}:${one.last}`];
     const range = first === last ? first : `${first} – ${last}`;
-    return html`${t(one.events === 1 ? 'delivery.event' : 'delivery.events', { n: one.events })}
+    return html`<span class="nowrap"
+        >${t(one.events === 1 ? 'delivery.event' : 'delivery.events', { n: one.events })}</span
+      >
       <div class="small">
         ${may('events.read') ? html`<a class="mono" href=${`/app/events?log=${lane}&order=asc&after=${one.after}`}>${range}</a>` : html`<span class="mono">${range}</span>`}
       </div>`;
@@ -150,8 +154,12 @@ class WebhookDeliveries extends Part {
         canWrite
           ? html`<td class="end">
               <div class="actions row-actions">
-                <button ?disabled=${this.sending !== ''} @click=${() => this.resend(one)}>
-                  ${t('delivery.resend')}
+                <button
+                  ?disabled=${this.sending !== ''}
+                  aria-label=${t('delivery.resend')}
+                  @click=${() => this.resend(one)}
+                >
+                  ${icon('reset')}<span class="wide">${t('delivery.resend')}</span>
                 </button>
                 ${place ? html`<button class="plain wide" @click=${() => replay(webhook, place, () => this.load())}>${t('delivery.from')}</button>` : nothing}
               </div>
