@@ -11,6 +11,16 @@ import { INGEST } from './tier-limits.js';
 /** The most limits that a tier has. */
 const MOST = 100;
 
+/** What the service calls the fields that show their own reasons. */
+export const TIER_FIELDS = [
+  'tier',
+  'description',
+  ...INGEST.map((name) => `ingest.${name}`),
+  ...Array.from({ length: MOST }, (_, at) =>
+    ['path', 'requests', 'window_s'].map((name) => `limits[${at}].${name}`),
+  ).flat(),
+];
+
 class TierLimits extends Part {
   static properties = { limits: { attribute: false }, problem: { attribute: false } };
 

@@ -64,18 +64,10 @@ class PolicyPage extends AdminPage {
 
   async load() {
     await this.attempt(async () => {
-      try {
-        [this.policy] = await Promise.all([
-          get(`/policies/${encodeURIComponent(this.name)}`),
-          people().catch(() => []),
-        ]);
-        this.gone = false;
-      } catch (error) {
-        // Its history is still there.
-        if (asProblem(error).status !== 404) throw error;
-        this.policy = null;
-        this.gone = true;
-      }
+      // One that was removed is not there, but its history is.
+      const [policies] = await Promise.all([get('/policies'), people().catch(() => [])]);
+      this.policy = policies.items.find((/** @type {Policy} */ { name }) => name === this.name) ?? null;
+      this.gone = !this.policy;
     });
   }
 

@@ -73,7 +73,7 @@ class TenantPage extends AdminPage {
       danger: true,
       content: () =>
         html`<p>${t('tenants.suspend.why')}</p>
-          ${textField({ name: 'really', label: t('tenants.suspend.really', { tenant: tenant.tenant }), pattern: tenant.tenant.replaceAll('.', '\\.').replaceAll('-', '\\-') })}`,
+          ${textField({ name: 'really', label: t('tenants.suspend.really', { tenant: tenant.tenant }), pattern: tenant.tenant.replaceAll('.', '\\.') })}`,
       work: () => this.change({ suspended: true }),
     });
   }

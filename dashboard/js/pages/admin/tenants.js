@@ -70,7 +70,7 @@ class Tenants extends AdminPage {
       heading: t('tenants.new'),
       confirm: t('tenants.create'),
       wide: true,
-      fields: ['tenant', 'admin', ...settings.map(({ name }) => name)],
+      fields: ['tenant', 'admin.email', 'admin.password', ...settings.map(({ name }) => name)],
       content: (problem) => html`
         ${textField({ name: 'tenant', label: t('tenants.name'), hint: t('tenants.name.rule'), most: 64, pattern: '[A-Za-z0-9_.\\-]+', problem })}
         <fieldset class="fields">

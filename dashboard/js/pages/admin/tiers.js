@@ -8,7 +8,7 @@ import { textField, textOf } from '../../parts/fields.js';
 import { grouped } from '../../parts/groups.js';
 import { icon } from '../../parts/icons.js';
 import { html, nothing, waiting } from '../../parts/part.js';
-import { ingestFields, tierOf } from '../../parts/tier-form.js';
+import { TIER_FIELDS, ingestFields, tierOf } from '../../parts/tier-form.js';
 import { ingestLimits, requestLimits } from '../../parts/tier-limits.js';
 import { may } from '../../session.js';
 import { NOBODYS, tenantPath } from './tenants.js';
@@ -65,7 +65,7 @@ class Tiers extends AdminPage {
       heading: tier ? t('tiers.edit', { tier: tier.tier }) : t('tiers.new'),
       confirm: tier ? t('save') : t('tiers.create'),
       wide: true,
-      fields: ['tier', 'description'],
+      fields: TIER_FIELDS,
       content: (problem) => html`
         ${tier ? nothing : textField({ name: 'tier', label: t('tiers.name'), hint: t('tiers.name.rule'), most: 64, pattern: '[a-z0-9_\\-]+', problem })}
         ${textField({ name: 'description', label: t('tiers.description'), most: 500, optional: true, value: tier?.description ?? '', problem })}
