@@ -72,6 +72,7 @@ async fn an_idle_service_with_a_thousand_tenants_asks_the_database_fewer_than_fi
         metrics: rest::metrics::recorder(fleetlog::instruments::all()).expect("a recorder").handle(),
         witnesses: vec![],
         archive: Some(fleetlog_archive::Place::Nowhere),
+        simulations: false,
         settings: fleetlog_api::Settings::default(),
     });
     let service = service.await.expect("started");
