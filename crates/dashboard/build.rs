@@ -33,8 +33,9 @@ struct File {
 }
 
 fn main() -> io::Result<()> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dashboard");
-    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?);
+    // Both as cargo says them now: the program may have been built in another checkout with the same target directory.
+    let folder = |name| env::var_os(name).map(PathBuf::from).ok_or(io::ErrorKind::NotFound);
+    let (source, out) = (folder("CARGO_MANIFEST_DIR")?.join("../../dashboard"), folder("OUT_DIR")?);
     println!("cargo::rerun-if-changed={}", source.display());
     let mut files = vec![];
     gather(&source, "", &mut files)?;
