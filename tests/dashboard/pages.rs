@@ -132,7 +132,7 @@ async fn walk(site: &Site, examples: &Examples, language: &str, kept: &str) {
         let page = if route.is_open { &outside } else { &inside };
         let address = route.address(examples);
         let mut open = vec![address.clone()];
-        if route.is_open {
+        if route.is_open && address.starts_with("/app/") {
             // As a mail has it.
             open.push(format!("{address}#token=of-a-mail"));
         }
