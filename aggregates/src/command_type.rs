@@ -10,6 +10,8 @@ use jsonschema::{PatternOptions, Validator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::command::MAX_ATTEMPTS;
+
 /// The largest schema, as JSON, in bytes.
 pub const MAX_SCHEMA: usize = 16 << 10;
 /// The longest description, in characters.
@@ -26,7 +28,7 @@ pub enum Input {
     Remove,
 }
 
-/// A command type's description and schema.
+/// A command type's description, schema and attempts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Definition {
     /// What the command does, for people.
@@ -34,6 +36,9 @@ pub struct Definition {
     pub description: Option<String>,
     /// The JSON Schema that `params` must fit.
     pub params: Value,
+    /// How many attempts a command has whose request does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
 }
 
 /// What has happened to a command type. Stored for ever: only add to this.
@@ -71,6 +76,9 @@ pub enum Error {
     /// The description is empty, too long, or holds a control character.
     #[error("description: expected 1 to 500 characters without control characters")]
     BadDescription,
+    /// The number of attempts is one that no command may have.
+    #[error("max_attempts: expected 1 to 10")]
+    BadAttempts,
 }
 
 /// A command type's state, folded from its events.
@@ -83,10 +91,17 @@ pub struct CommandType {
 #[must_use]
 pub fn shipped() -> Vec<(&'static str, Definition)> {
     let nothing = json!({"type": "object", "additionalProperties": false});
-    let definition = |description: &str, params| Definition { description: Some(description.into()), params };
+    let definition = |description: &str, params| Definition {
+        description: Some(description.into()),
+        params,
+        max_attempts: None,
+    };
+    // A device that restarts before it answers would restart again with each attempt.
+    let reboot =
+        Definition { max_attempts: Some(1), ..definition("Starts the device anew.", nothing.clone()) };
     vec![
-        ("ping", definition("Answers, and does nothing else.", nothing.clone())),
-        ("reboot", definition("Starts the device anew.", nothing)),
+        ("ping", definition("Answers, and does nothing else.", nothing)),
+        ("reboot", reboot),
         (
             "set_interval",
             definition(
@@ -163,6 +178,9 @@ fn check(definition: &Definition) -> Result<(), Error> {
     if text.is_empty() || text.chars().count() > MAX_DESCRIPTION || text.chars().any(char::is_control) {
         return Err(Error::BadDescription);
     }
+    if definition.max_attempts.is_some_and(|attempts| !MAX_ATTEMPTS.contains(&attempts)) {
+        return Err(Error::BadAttempts);
+    }
     if !definition.params.is_object() {
         return Err(Error::BadSchema("expected a JSON Schema, as an object".to_owned()));
     }
@@ -205,7 +223,7 @@ mod tests {
     }
 
     fn schema(params: Value) -> Definition {
-        Definition { description: None, params }
+        Definition { description: None, params, max_attempts: None }
     }
 
     fn set_interval() -> Definition {
@@ -264,6 +282,10 @@ mod tests {
         }
         let unreadable = Definition { description: Some("a\nb".into()), ..schema(json!({})) };
         assert_eq!(given([]).decide(Input::Define(unreadable)), Err(Error::BadDescription));
+        for attempts in [0, 11] {
+            let tireless = Definition { max_attempts: Some(attempts), ..schema(json!({})) };
+            assert_eq!(given([]).decide(Input::Define(tireless)), Err(Error::BadAttempts));
+        }
     }
 
     #[test]
@@ -283,7 +305,12 @@ mod tests {
                 Event::CommandTypeDefined(Definition {
                     description: Some("Beeps.".into()),
                     params: json!({"type": "object"}),
+                    max_attempts: None,
                 }),
+            ),
+            (
+                r#"{"CommandTypeDefined":{"params":{},"max_attempts":1}}"#,
+                Event::CommandTypeDefined(Definition { max_attempts: Some(1), ..schema(json!({})) }),
             ),
             (r#"{"CommandTypeRemoved":{}}"#, Event::CommandTypeRemoved {}),
         ] {

@@ -78,7 +78,8 @@ pub(super) async fn tenants() -> Api {
     api.ship_types().await;
     for whose in [Whose::Own, Whose::Foreign] {
         let (tenant, name) = (whose.tenant().expect("a tenant"), NOTE.parse().expect("a name"));
-        let definition = Definition { description: None, params: json!({"type": "object"}) };
+        let definition =
+            Definition { description: None, params: json!({"type": "object"}), max_attempts: None };
         let log = api.log.for_tenant(&tenant);
         Commands::default()
             .define_type(&log, &name, definition, Metadata::by(Actor::Fleetlog))
@@ -166,7 +167,11 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
             commands.send_batch(&log, batch, None, by(), allow).await.expect("sent").id.to_string()
         }
         "type" => {
-            let definition = Definition { description: Some(text.into()), params: json!({"type": "object"}) };
+            let definition = Definition {
+                description: Some(text.into()),
+                params: json!({"type": "object"}),
+                max_attempts: None,
+            };
             let named = name.parse().expect("a name");
             commands.define_type(&log, &named, definition, by()).await.expect("defined");
             name

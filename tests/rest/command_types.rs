@@ -3,6 +3,7 @@
 use fleetlog_access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sqlx::Executor;
 
 use super::commands::{ready, text};
 use crate::support::Api;
@@ -63,7 +64,7 @@ async fn a_command_type_is_defined_changed_and_removed() {
     assert_eq!(again, json!({"name": "blink", "position": null}), "nothing has changed");
     assert_eq!(
         api.get(path).await.json(),
-        json!({"name": "blink", "description": "Blinks.", "params": schema(5)})
+        json!({"name": "blink", "description": "Blinks.", "params": schema(5), "max_attempts": null})
     );
     assert_eq!(told(&api, "blink", json!({"times": 7})).await, "422 invalid params");
     assert_eq!(api.send(Method::PUT, path, json!({"params": schema(9)})).await.status, StatusCode::OK);
@@ -78,6 +79,55 @@ async fn a_command_type_is_defined_changed_and_removed() {
     {
         assert_eq!(api.send_as(Role::Admin, method, path, None).await.refusal(), "404 not_found");
     }
+}
+
+#[tokio::test]
+async fn a_command_has_as_many_attempts_as_its_type_says_unless_its_request_does() {
+    let api = ready().await;
+    let attempts = async |path: &str, body: Value| {
+        let sent = api.send(Method::POST, path, body).await.json();
+        let id = text(&sent, "cmd_id").to_owned();
+        api.get(&format!("/commands/{id}?min_position={}", text(&sent, "position"))).await.json()["max_attempts"].clone()
+    };
+    let path = "/devices/dev-01/commands";
+    assert_eq!(attempts(path, json!({"cmd": "reboot"})).await, 1, "a restart must not be repeated");
+    assert_eq!(attempts(path, json!({"cmd": "reboot", "max_attempts": 2})).await, 2);
+    assert_eq!(attempts(path, json!({"cmd": "ping"})).await, 3);
+    let blink = json!({"params": {}, "max_attempts": 5});
+    let defined = api.send(Method::PUT, "/command-types/blink", blink).await.json();
+    assert_eq!(attempts(path, json!({"cmd": "blink"})).await, 5);
+    let listed = format!("/command-types?min_position={}", text(&defined, "position"));
+    let listed = api.get(&listed).await.json();
+    let found: Vec<_> =
+        listed["items"].as_array().expect("items").iter().map(|item| &item["max_attempts"]).collect();
+    assert_eq!(json!(found), json!([5, null, 1, null]));
+    assert_eq!(api.get("/command-types/blink").await.json()["max_attempts"], 5);
+    for wrong in [json!(0), json!(11)] {
+        let refused =
+            api.send(Method::PUT, "/command-types/blink", json!({"params": {}, "max_attempts": wrong})).await;
+        assert_eq!(
+            (refused.refusal(), &refused.json()["errors"][0]["field"]),
+            ("422 invalid".into(), &json!("max_attempts"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_shipped_type_that_a_version_changes_is_changed_unless_somebody_has_changed_it() {
+    let api = ready().await;
+    let old = r#"{"CommandTypeDefined":{"description":"Starts the device anew.","params":{}}}"#;
+    let undo = format!(
+        "INSERT INTO control_events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         VALUES ('CommandType', 't9/reboot', 1, 'CommandTypeDefined', '1.0', '{old}', '{{\"actor\":\"fleetlog\"}}')"
+    );
+    api.add_tenant("t9").await;
+    api.database.owner().await.execute(&*undo).await.expect("as an earlier version had it");
+    let changed = json!({"params": {}, "description": "Ours.", "max_attempts": 7});
+    api.send(Method::PUT, "/command-types/reboot", changed.clone()).await;
+    api.ship_types().await;
+    let theirs = api.request(Method::GET, "/command-types/reboot").bearer_auth(api.token("t9", Role::Admin));
+    assert_eq!(crate::support::api::answer(theirs).await.json()["max_attempts"], 1);
+    assert_eq!(api.get("/command-types/reboot").await.json()["max_attempts"], 7);
 }
 
 #[tokio::test]

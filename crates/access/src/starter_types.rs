@@ -1,10 +1,10 @@
-//! The command types that come with fleetlog: a new tenant gets them with its creation, and those that a version adds
-//! at the next start.
+//! The command types that come with fleetlog: a new tenant gets them with its creation, and those that a version adds or
+//! changes at the next start.
 
 use std::collections::HashMap;
 
 use cqrs_es::Aggregate;
-use fleetlog_aggregates::command_type::{self, CommandType};
+use fleetlog_aggregates::command_type::{self, CommandType, Definition};
 use fleetlog_aggregates::identity::{StreamId, Tenant};
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::control::{Actor, Committed, ExecuteError, Metadata};
@@ -26,17 +26,24 @@ pub(crate) async fn give_to(
     Ok(at)
 }
 
-/// Puts them on every tenant's list, except those that the tenant has had before: what a tenant has removed stays removed.
+/// Puts them on every tenant's list as they are now, except those that the tenant has changed or removed.
 pub async fn give_to_all(log: &EventLog) -> Result<(), ExecuteError<command_type::Error>> {
     let shipped: HashMap<_, _> = command_type::shipped().into_iter().collect();
+    let event = |definition: &Definition| {
+        serde_json::to_string(&command_type::Event::CommandTypeDefined(definition.clone()))
+            .unwrap_or_default()
+    };
     let missing: Vec<StreamId> = sqlx::query(
-        "SELECT tenant, name FROM tenants CROSS JOIN unnest($1::text[]) AS name
+        "SELECT tenant, name FROM tenants CROSS JOIN unnest($1::text[], $2::text[]) AS shipped (name, event)
          WHERE NOT EXISTS (SELECT FROM control_events
-             WHERE aggregate_type = $2 AND aggregate_id = tenant || '/' || name)
+             WHERE aggregate_type = $3 AND aggregate_id = tenant || '/' || name
+               AND (payload::text = event OR metadata ->> 'actor' IS DISTINCT FROM $4))
          ORDER BY tenant, name",
     )
     .bind(shipped.keys().copied().collect::<Vec<_>>())
+    .bind(shipped.values().map(event).collect::<Vec<_>>())
     .bind(<CommandType as Aggregate>::TYPE)
+    .bind(Actor::Fleetlog.to_string())
     .try_map(|row: PgRow| Ok(StreamId { tenant: parsed(&row, "tenant")?, id: row.try_get("name")? }))
     .fetch_all(log.pool())
     .await

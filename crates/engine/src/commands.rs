@@ -48,7 +48,7 @@ pub struct NewCommand {
     pub params: Option<Value>,
     /// How long an attempt waits for the ack, in seconds: 1 to 86,400, by default [`TIMEOUT_S`].
     pub timeout_s: Option<u32>,
-    /// The most attempts: 1 to 10, by default [`MAX_ATTEMPTS`].
+    /// The most attempts: 1 to 10, by default what the command type says, or else [`MAX_ATTEMPTS`].
     pub max_attempts: Option<u32>,
     /// The time after which the command is not sent any more: at most 30 days away, by default [`LIFE`] from now.
     pub expires_at: Option<DateTime<Utc>>,
@@ -165,7 +165,8 @@ impl Commands {
                 .repeated::<Command>(log, id, &stream, REQUEST, first.request_digest.as_ref() == Some(digest))
                 .await;
         }
-        let params = self.check(log, &command.cmd, command.params, Some(&command.device_uid)).await?;
+        let (params, attempts) =
+            self.check(log, &command.cmd, command.params, Some(&command.device_uid)).await?;
         let now = log.now();
         let request = Request {
             device_uid: command.device_uid,
@@ -173,7 +174,7 @@ impl Commands {
             params,
             requested_by: actor,
             timeout_s: command.timeout_s.unwrap_or(TIMEOUT_S),
-            max_attempts: command.max_attempts.unwrap_or(MAX_ATTEMPTS),
+            max_attempts: command.max_attempts.unwrap_or(attempts),
             expires_at: command.expires_at.unwrap_or(now + LIFE),
             batch_id: None,
             request_digest: digest,
@@ -215,14 +216,14 @@ impl Commands {
     }
 
     /// Checks that the device may get commands, if a device is given, and that the command type allows the parameters.
-    /// Returns the parameters.
+    /// Returns the parameters, and how many attempts a command of the type has.
     async fn check(
         &self,
         log: &TenantLog,
         cmd: &str,
         params: Option<Value>,
         device_uid: Option<&Uid>,
-    ) -> Result<Value, Error> {
+    ) -> Result<(Value, u32), Error> {
         let name: CommandName = cmd.parse().map_err(|_| Error::UnknownType(cmd.to_owned()))?;
         let definition = match device_uid {
             None => self.type_of(log, &name).await?,
@@ -243,7 +244,7 @@ impl Commands {
             return Err(Error::BadParams(format!("expected at most {MAX_PARAMS} bytes of JSON")));
         }
         definition.check(&params).map_err(Error::BadParams)?;
-        Ok(params)
+        Ok((params, definition.max_attempts.unwrap_or(MAX_ATTEMPTS)))
     }
 
     /// Cancels a command that has not ended. The device may still carry it out, if it was sent before.

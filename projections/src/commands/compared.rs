@@ -80,12 +80,12 @@ pub(super) fn rows() -> Vec<Rows> {
         Rows {
             name: "command_types",
             key: &["tenant", "name"],
-            values: &["description", "params", "defined_at", "removed_at", "last_position"],
+            values: &["description", "params", "max_attempts", "defined_at", "removed_at", "last_position"],
             sums: &[],
             positions: &["last_position"],
             stored: |version| {
                 format!(
-                    "SELECT tenant, name, description, params::text AS params, defined_at, removed_at,
+                    "SELECT tenant, name, description, params::text AS params, max_attempts, defined_at, removed_at,
                             last_position
                      FROM command_types_v{version} WHERE range_of(name, $2) = $1"
                 )
@@ -189,7 +189,8 @@ fn batches(version: i32) -> String {
 fn types(version: i32) -> String {
     let defined = "'CommandTypeDefined'";
     format!(
-        "{} SELECT tenant, id AS name, {} AS description, ({})::text AS params, {} AS defined_at,
+        "{} SELECT tenant, id AS name, {} AS description, ({})::text AS params,
+                ({})::int AS max_attempts, {} AS defined_at,
                 CASE WHEN max(position) FILTER (WHERE event_type = 'CommandTypeRemoved')
                           > max(position) FILTER (WHERE event_type = {defined})
                      THEN {} END AS removed_at, max(position) AS last_position
@@ -197,6 +198,7 @@ fn types(version: i32) -> String {
         events(version, "CommandType"),
         last("said ->> 'description'", defined),
         last("said -> 'params'", defined),
+        last("said ->> 'max_attempts'", defined),
         last("at", defined),
         last("at", "'CommandTypeRemoved'"),
     )

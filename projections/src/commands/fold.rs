@@ -66,6 +66,7 @@ pub(super) struct TypeDraft {
 pub(super) struct Defined {
     pub(super) description: Option<String>,
     pub(super) params: String,
+    pub(super) max_attempts: Option<i32>,
     pub(super) at: DateTime<Utc>,
 }
 
@@ -130,7 +131,8 @@ impl Fold {
         match event.decode()? {
             command_type::Event::CommandTypeDefined(definition) => {
                 let params = text(&definition.params)?;
-                let defined = Some(Defined { description: definition.description, params, at });
+                let max_attempts = definition.max_attempts.map(|attempts| attempts as i32);
+                let defined = Some(Defined { description: definition.description, params, max_attempts, at });
                 let draft = TypeDraft { defined, removed_at: None, last_position };
                 self.types.insert((tenant.into(), name), draft);
             }

@@ -138,6 +138,7 @@ impl Model {
             .bind(column!(defined(), row => row.map(|row| row.at)))
             .bind(column!(rows(), row => row.removed_at))
             .bind(column!(rows(), row => row.last_position))
+            .bind(column!(defined(), row => row.and_then(|row| row.max_attempts)))
             .execute(connection)
             .await?;
         Ok(())
@@ -222,8 +223,8 @@ fn write_types(version: i32) -> String {
     format!(
         "WITH change AS (
              SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[],
-                                  $7::bigint[])
-             AS t (tenant, name, description, params, defined_at, removed_at, last_position)
+                                  $7::bigint[], $8::int[])
+             AS t (tenant, name, description, params, defined_at, removed_at, last_position, max_attempts)
          ), removed AS (
              UPDATE command_types_v{version} AS known SET
                  removed_at = change.removed_at,
@@ -232,12 +233,12 @@ fn write_types(version: i32) -> String {
              WHERE change.defined_at IS NULL AND known.tenant = change.tenant AND known.name = change.name
          )
          INSERT INTO command_types_v{version} AS known
-             (tenant, name, description, params, defined_at, removed_at, last_position)
-         SELECT tenant, name, description, params::json, defined_at, removed_at, last_position
+             (tenant, name, description, params, defined_at, removed_at, last_position, max_attempts)
+         SELECT tenant, name, description, params::json, defined_at, removed_at, last_position, max_attempts
          FROM change WHERE defined_at IS NOT NULL
          ON CONFLICT (tenant, name) DO UPDATE SET
              description = excluded.description, params = excluded.params, defined_at = excluded.defined_at,
-             removed_at = excluded.removed_at,
+             removed_at = excluded.removed_at, max_attempts = excluded.max_attempts,
              last_position = greatest(known.last_position, excluded.last_position)"
     )
 }

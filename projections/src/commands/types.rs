@@ -17,6 +17,8 @@ pub struct CommandType {
     pub description: Option<String>,
     /// The JSON Schema that `params` must fit.
     pub params: Json,
+    /// How many attempts a command has whose request does not say.
+    pub max_attempts: Option<i32>,
     /// When the type got this definition.
     pub defined_at: DateTime<Utc>,
     /// The position of the type's last event in the control log. `None` if it is not known.
@@ -29,6 +31,7 @@ impl FromRow<'_, PgRow> for CommandType {
             name: row.try_get("name")?,
             description: row.try_get("description")?,
             params: row.try_get("params")?,
+            max_attempts: row.try_get("max_attempts")?,
             defined_at: row.try_get("defined_at")?,
             last_position: row.try_get("last_position")?,
         })
@@ -38,7 +41,7 @@ impl FromRow<'_, PgRow> for CommandType {
 /// A tenant's command types, by name.
 pub async fn types(log: &TenantLog) -> Result<Vec<CommandType>, Error> {
     let types = sqlx::query_as(
-        "SELECT name, description, params::text AS params, defined_at, last_position FROM command_types
+        "SELECT name, description, params::text AS params, max_attempts, defined_at, last_position FROM command_types
          WHERE tenant = $1 AND removed_at IS NULL ORDER BY name",
     );
     Ok(types.bind(log.tenant().as_str()).fetch_all(&mut *log.connection().await?).await?)

@@ -43,7 +43,7 @@ struct SendCommandInput {
     params: Option<Json>,
     /// How long an attempt waits for the device, in seconds: 1 to 86,400, by default 30.
     timeout_s: Option<u32>,
-    /// The most attempts that the command may have: 1 to 10, by default 3.
+    /// The most attempts that the command may have: 1 to 10, by default what the command type says, or else 3.
     max_attempts: Option<u32>,
     /// The moment after which the command is not sent any more: at most 30 days from now. Without it: a day from now.
     expires_at: Option<DateTime<Utc>>,

@@ -83,7 +83,7 @@ struct New {
     /// How long an attempt waits for its device, in seconds. Without it: 30.
     #[schema(minimum = 1, maximum = 86_400)]
     timeout_s: Option<u32>,
-    /// The most attempts that each command may have. Without it: 3.
+    /// The most attempts that each command may have. Without it: what the command type says, or else 3.
     #[schema(minimum = 1, maximum = 10)]
     max_attempts: Option<u32>,
     /// The moment after which no command is sent any more: at most 30 days from now. Without it: a day from now.

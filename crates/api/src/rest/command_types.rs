@@ -69,6 +69,8 @@ struct Named {
     /// The JSON Schema that `params` must fit.
     #[schema(value_type = Object)]
     params: Value,
+    /// How many attempts a command has whose request does not say. Null: 3.
+    max_attempts: Option<u32>,
 }
 
 /// Returns one command type, read from the log itself, so never behind.
@@ -85,8 +87,9 @@ async fn read_command_type(
     _: Query<NoParameters>,
 ) -> Result<Json<Named>, Error> {
     let definition = door.app.commands.type_of(door.log(), &door.id).await?;
-    let Definition { description, params } = definition.ok_or_else(Error::missing::<CommandType>)?;
-    Ok(Json(Named { name: door.id.into(), description, params }))
+    let Definition { description, params, max_attempts } =
+        definition.ok_or_else(Error::missing::<CommandType>)?;
+    Ok(Json(Named { name: door.id.into(), description, params, max_attempts }))
 }
 
 /// The new content of a command type.
@@ -99,6 +102,10 @@ struct New {
     /// The JSON Schema that `params` must fit: an object of at most 16 KiB.
     #[schema(value_type = Object)]
     params: Value,
+    /// How many attempts a command has whose request does not say. Without it: 3. One is right for what must not be done
+    /// twice, such as a restart, which a device answers only afterwards.
+    #[schema(minimum = 1, maximum = 10)]
+    max_attempts: Option<u32>,
 }
 
 /// The result of a write.
@@ -128,9 +135,10 @@ async fn define_command_type(
     door: May<CommandTypesWrite>,
     request: RequestId,
     NewName(name): NewName<CommandType>,
-    Body(New { description, params }): Body<New>,
+    Body(New { description, params, max_attempts }): Body<New>,
 ) -> Result<Json<Written>, Error> {
-    let (definition, metadata) = (Definition { description, params }, request.metadata(&door.caller));
+    let definition = Definition { description, params, max_attempts };
+    let metadata = request.metadata(&door.caller);
     let at = door.app.commands.define_type(door.log(), &name, definition, metadata).await?;
     Ok(Json(Written::new(name, at)))
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::idempotency::{self, Key, NAMESPACE};
-use super::{Accepted, Commands, Error, LIFE, MAX_ATTEMPTS, TIMEOUT_S};
+use super::{Accepted, Commands, Error, LIFE, TIMEOUT_S};
 
 /// The types of the events that a request appends to a batch's stream.
 const REQUEST: &[&str] = &["CommandBatchRequested", "CommandBatchTargeted"];
@@ -84,7 +84,7 @@ impl Commands {
                 )
                 .await;
         }
-        let params = self.check(log, &batch.cmd, batch.params, None).await?;
+        let (params, attempts) = self.check(log, &batch.cmd, batch.params, None).await?;
         let devices = allow(self.choose(log, &batch.selector).await?).await?;
         let now = log.now();
         let request = Request {
@@ -93,7 +93,7 @@ impl Commands {
             params,
             requested_by: actor,
             timeout_s: batch.timeout_s.unwrap_or(TIMEOUT_S),
-            max_attempts: batch.max_attempts.unwrap_or(MAX_ATTEMPTS),
+            max_attempts: batch.max_attempts.unwrap_or(attempts),
             expires_at: batch.expires_at.unwrap_or(now + LIFE),
             rate_per_s: batch.rate_per_s,
             abort_after_failures: batch.abort_after_failures,

@@ -86,6 +86,7 @@ impl From<command_type::Error> for Error {
             command_type::Error::BadDescription => {
                 Self::field("description", "expected 1 to 500 characters without control characters")
             }
+            command_type::Error::BadAttempts => Self::field("max_attempts", "expected 1 to 10"),
         }
     }
 }

@@ -160,6 +160,8 @@ pub(in crate::rest) struct CommandType {
     /// The JSON Schema that `params` must fit.
     #[schema(value_type = Object)]
     pub(in crate::rest) params: Json,
+    /// How many attempts a command has whose request does not say. Null: 3.
+    pub(in crate::rest) max_attempts: Option<i32>,
     /// When the type got this definition.
     pub(in crate::rest) defined_at: DateTime<Utc>,
     /// The type's last event. Null if it is not known.
@@ -173,6 +175,7 @@ impl CommandType {
             name: command_type.name,
             description: command_type.description,
             params: command_type.params,
+            max_attempts: command_type.max_attempts,
             defined_at: command_type.defined_at,
             last_event: EventPosition::of(log, Lane::Control, command_type.last_position),
         }
