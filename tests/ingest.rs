@@ -64,16 +64,15 @@ async fn a_bad_message_does_not_hold_up_its_batch() {
     let held = node.hold_appends().await;
     // The first one goes alone and waits; the others gather behind it into one batch.
     let first = node.ingest(TOPIC, r#"{"n":0}"#);
-    let batch = join_all(
-        [r#"{"n":1}"#, r#"{"ts":"never"}"#, r#"{"n":2}"#].map(|payload| node.ingest(TOPIC, payload)),
-    );
+    let batch =
+        join_all([&b"{\"n\":1}"[..], b"\xff", b"{\"n\":2}"].map(|payload| node.ingest(TOPIC, payload)));
     let release = async {
         node.append_waits().await;
         drop(held);
     };
     let (first, batch, ()) = tokio::join!(first, batch, release);
     assert_eq!(first, Ok(Fate::Recorded(2)));
-    assert_eq!(batch, [Ok(Fate::Recorded(3)), Ok(Fate::Quarantined(Reason::BadTs)), Ok(Fate::Recorded(4))]);
+    assert_eq!(batch, [Ok(Fate::Recorded(3)), Ok(Fate::Quarantined(Reason::NotUtf8)), Ok(Fate::Recorded(4))]);
 }
 
 #[tokio::test]
@@ -247,28 +246,32 @@ async fn what_becomes_of_messages_is_counted() {
         r#"{"msg_id":"m1"}"#,
         r#"{"msg_id":"m1"}"#,
         "raw",
-        r#"{"ts":0,"msg_id":"m2"}"#,
+        r#"{"ts":1000000000,"msg_id":"m2"}"#,
         r#"{"ts":"9999-01-01T00:00:00Z","msg_id":"m3"}"#,
-        r#"{"ts":"never"}"#,
+        r#"{"ts":"never","msg_id":"m4"}"#,
+        r#"{"msg_id":1.5}"#,
+        r#"{"msg_id":"m1","t":2}"#,
     ] {
         node.ingest(TOPIC, payload).await.expect("stored");
     }
     node.ingest("x", "{}").await.expect("stored");
     let counts = recorder.handle().render();
     for (name, count) in [
-        ("received_total", 7),
-        ("recorded_total", 4),
+        ("received_total", 9),
+        ("recorded_total", 7),
         ("duplicates_total", 1),
         ("raw_total", 1),
         ("no_msg_id_total", 1),
         ("late_total", 1),
         ("clock_ahead_total", 1),
-        ("batches_total", 6),
-        (r#"quarantined_total{reason="bad_ts"}"#, 1),
+        ("bad_ts_total", 1),
+        ("bad_msg_id_total", 1),
+        ("id_reused_total", 1),
+        ("batches_total", 8),
         (r#"quarantined_total{reason="bad_topic"}"#, 1),
         ("in_flight", 0),
-        ("batch_size_count", 6),
-        ("append_seconds_count", 5),
+        ("batch_size_count", 8),
+        ("append_seconds_count", 8),
     ] {
         let line = format!("fleetlog_ingest_{name} {count}");
         assert!(counts.lines().any(|counted| counted == line), "{line} in\n{counts}");

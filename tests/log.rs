@@ -69,7 +69,7 @@ async fn the_same_message_is_stored_once_and_its_repeats_are_counted() {
 }
 
 #[tokio::test]
-async fn a_repeat_is_recognised_whatever_its_time_and_an_old_one_in_an_old_partition() {
+async fn a_repeat_is_recognised_when_it_comes_late_and_an_old_one_in_an_old_partition() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
     let mut owner = database.owner().await;
@@ -79,21 +79,90 @@ async fn a_repeat_is_recognised_whatever_its_time_and_an_old_one_in_an_old_parti
         .expect("made");
     // A message of forty days ago, as it was recorded then.
     let long_ago = Utc::now() - chrono::TimeDelta::days(40);
+    let again = format!(r#"{{"msg_id":"old","ts":{}}}"#, long_ago.timestamp_millis());
     sqlx::query(
         "INSERT INTO telemetry_events VALUES (
-             (SELECT log_id FROM logs WHERE tenant = 't0' AND lane = 'telemetry'), 1, $1, $1, 0, 't0/dev-01', 'old', '{}')",
+             (SELECT log_id FROM logs WHERE tenant = 't0' AND lane = 'telemetry'), 1, $1, $1, 0, 't0/dev-01', 'old', $2::json)",
     )
     .bind(long_ago)
+    .bind(&again)
     .execute(&mut owner)
     .await
     .expect("inserted");
     owner.execute("UPDATE logs SET head = 1 WHERE lane = 'telemetry'").await.expect("moved");
-    let again = format!(r#"{{"msg_id":"old","ts":{}}}"#, long_ago.timestamp_millis());
-    let recent = r#"{"msg_id":"now"}"#;
-    let recent_as_late = r#"{"msg_id":"now","ts":"2020-01-01T00:00:00Z"}"#;
-    let batch = [&*again, recent, recent_as_late].map(|payload| message("dev-01", payload)).to_vec();
+    let late = r#"{"msg_id":"late","ts":"2020-01-01T00:00:00Z"}"#;
+    let batch = [&*again, late, late].map(|payload| message("dev-01", payload)).to_vec();
     assert_eq!(append(&log, batch).await, [Outcome::Duplicate, Outcome::Recorded(2), Outcome::Duplicate]);
-    assert_eq!(append(&log, vec![message("dev-01", recent_as_late)]).await, [Outcome::Duplicate]);
+    assert_eq!(append(&log, vec![message("dev-01", late)]).await, [Outcome::Duplicate]);
+}
+
+/// The ids of a device's messages, and what they were flagged with, in order.
+async fn ids(log: &EventLog, uid: &str) -> Vec<(String, bool)> {
+    let select =
+        "SELECT msg_id, flags & 2048 <> 0 FROM telemetry_events WHERE aggregate_id = $1 ORDER BY position";
+    sqlx::query_as(select).bind(format!("t0/{uid}")).fetch_all(log.pool()).await.expect("select")
+}
+
+/// The same id, with another value: the device's counter has begun again.
+fn reused(n: usize, value: usize) -> Recorded {
+    message("dev-01", &format!(r#"{{"msg_id":"m{n}","n":{value}}}"#))
+}
+
+#[tokio::test]
+async fn a_message_with_the_id_of_another_is_stored_once_under_an_id_of_its_own() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    append(&log, vec![reused(1, 1), reused(2, 2)]).await;
+    let other = reused(1, 7).under_an_id_of_its_own().msg_id;
+    for _ in 0..2 {
+        let outcomes = append(&log, vec![reused(1, 1), reused(3, 3)]).await;
+        assert_eq!(outcomes[0], Outcome::Duplicate, "the same content");
+    }
+    // Once in this week's partition, where the index refuses it, and once in a batch with the message itself.
+    assert_eq!(append(&log, vec![reused(1, 7)]).await, [Outcome::RecordedApart(4)]);
+    let outcomes =
+        append(&log, vec![reused(1, 7), reused(1, 1), reused(4, 4), reused(4, 5), reused(4, 5)]).await;
+    let expected = [
+        Outcome::Duplicate,
+        Outcome::Duplicate,
+        Outcome::Recorded(5),
+        Outcome::RecordedApart(6),
+        Outcome::Duplicate,
+    ];
+    assert_eq!(outcomes, expected);
+    // The batch comes again, as it does when its outcome was unknown.
+    let outcomes = append(&log, vec![reused(4, 4), reused(4, 5)]).await;
+    assert_eq!(outcomes, [Outcome::Duplicate, Outcome::Duplicate]);
+    let ids = ids(&log, "dev-01").await;
+    assert_eq!(ids.len(), 6, "{ids:?}");
+    assert_eq!((&ids[3].0, ids[3].1), (&other, true));
+    assert_eq!(ids.iter().filter(|(_, is_flagged)| *is_flagged).count(), 2, "{ids:?}");
+}
+
+#[tokio::test]
+async fn a_message_with_the_id_of_another_is_told_apart_by_a_node_that_remembers_neither() {
+    let database = Database::fresh().await;
+    let (here, there) = (database.event_log().await, database.event_log().await);
+    // More batches than a node that was just started is wary for.
+    for n in 0..70 {
+        append(&here, vec![reading("dev-02", n)]).await;
+    }
+    append(&there, vec![reused(1, 1), reused(1, 7)]).await;
+    let outcomes = append(&here, vec![reading("dev-02", 100), reused(1, 9), reused(1, 7)]).await;
+    assert_eq!(outcomes, [Outcome::Recorded(73), Outcome::RecordedApart(74), Outcome::Duplicate]);
+}
+
+#[tokio::test]
+async fn an_id_that_looks_like_one_made_unique_holds_nobody_up() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    let made = reused(1, 7).under_an_id_of_its_own().msg_id;
+    let squatter = || message("dev-01", &format!(r#"{{"msg_id":"{made}"}}"#));
+    let batch = || vec![squatter(), reused(1, 1), reused(1, 7)];
+    let expected = [Outcome::Recorded(1), Outcome::Recorded(2), Outcome::RecordedApart(3)];
+    assert_eq!(append(&log, batch()).await, expected);
+    assert_eq!(append(&log, batch()).await, [Outcome::Duplicate, Outcome::Duplicate, Outcome::Duplicate]);
+    assert_eq!(ids(&log, "dev-01").await[2].0.matches('~').count(), 2);
 }
 
 #[tokio::test]
@@ -119,9 +188,9 @@ async fn a_repeat_within_the_week_is_recognised_whatever_its_time() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
     sqlx::query(
-        "INSERT INTO telemetry_events
-         SELECT log_id, 1, week, week, 0, 't0/dev-01', 'monday', '{}'
-         FROM logs, date_trunc('week', now(), 'UTC') AS week WHERE tenant = 't0' AND lane = 'telemetry'",
+        r#"INSERT INTO telemetry_events
+         SELECT log_id, 1, week, week, 0, 't0/dev-01', 'monday', '{"msg_id":"monday"}'
+         FROM logs, date_trunc('week', now(), 'UTC') AS week WHERE tenant = 't0' AND lane = 'telemetry'"#,
     )
     .execute(&mut database.owner().await)
     .await
@@ -141,6 +210,7 @@ async fn duplicates_are_found_by_the_index_that_is_made_for_it() {
     for (devices, batch) in [(1, 500), (1000, 2000_usize)] {
         for round in 0..4 {
             let reading = |n: usize| reading(&format!("dev-{}-{}", devices, n % devices), round * batch + n);
+            append(&log, (0..batch).map(reading).collect()).await;
             append(&log, (0..batch).map(reading).collect()).await;
         }
     }

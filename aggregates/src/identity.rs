@@ -18,20 +18,38 @@ pub fn is_only_dots(name: &str) -> bool {
     name.bytes().all(|byte| byte == b'.')
 }
 
-/// A name that is not `[A-Za-z0-9_.-]{1,64}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a {what} is 1 to {MAX_NAME} characters of A-Z, a-z, 0-9, '_', '.' and '-'")]
+/// The marks that a name may have besides letters and digits.
+type Marks = &'static [u8];
+const MARKS: Marks = b"_.-";
+/// Those of a device's uid, which may be a MAC address.
+const UID_MARKS: Marks = b"_.-:";
+
+/// A name with other characters than `A-Z`, `a-z`, `0-9` and its marks, or of another length than 1 to 64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invalid {
     what: &'static str,
+    marks: Marks,
 }
 
-fn is_name(s: &str) -> bool {
-    (1..=MAX_NAME).contains(&s.len())
-        && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+impl std::error::Error for Invalid {}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a {} is 1 to {MAX_NAME} characters of A-Z, a-z, 0-9", self.what)?;
+        for (nth, mark) in (1..).zip(self.marks) {
+            let before = if nth == self.marks.len() { " and" } else { "," };
+            write!(f, "{before} '{}'", char::from(*mark))?;
+        }
+        Ok(())
+    }
+}
+
+fn is_name(s: &str, marks: Marks) -> bool {
+    (1..=MAX_NAME).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || marks.contains(&b))
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $marks:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -49,7 +67,8 @@ macro_rules! name {
             type Err = Invalid;
 
             fn from_str(s: &str) -> Result<Self, Invalid> {
-                if is_name(s) { Ok(Self(s.into())) } else { Err(Invalid { what: $what }) }
+                let invalid = Invalid { what: $what, marks: $marks };
+                if is_name(s, $marks) { Ok(Self(s.into())) } else { Err(invalid) }
             }
         }
 
@@ -77,7 +96,7 @@ macro_rules! name {
 
 name! {
     /// An organisation: every device, user and log belongs to exactly one tenant.
-    Tenant, "tenant"
+    Tenant, "tenant", MARKS
 }
 
 /// The tenant whose administrators run the platform itself.
@@ -92,23 +111,23 @@ impl Tenant {
 }
 
 name! {
-    /// A device's name within its tenant.
-    Uid, "device uid"
+    /// A device's name within its tenant. It may be a MAC address, such as `AA:BB:CC:DD:EE:FF`.
+    Uid, "device uid", UID_MARKS
 }
 
 name! {
     /// A command type's name within its tenant.
-    CommandName, "command type"
+    CommandName, "command type", MARKS
 }
 
 name! {
     /// A policy's name within its tenant.
-    PolicyName, "policy"
+    PolicyName, "policy", MARKS
 }
 
 name! {
     /// An alarm rule's name within its tenant.
-    RuleName, "alarm rule"
+    RuleName, "alarm rule", MARKS
 }
 
 /// The id of a device's streams: `tenant/uid`, the same in both lanes.
@@ -201,5 +220,16 @@ mod tests {
         for bad in ["", &"x".repeat(65), "a/b", "a b", "a+b", "#", "é", "a\0b", "a\n"] {
             assert!(bad.parse::<Uid>().is_err(), "{bad:?}");
         }
+        let why = "a device uid is 1 to 64 characters of A-Z, a-z, 0-9, '_', '.', '-' and ':'";
+        assert_eq!("a/b".parse::<Uid>().map_err(|error| error.to_string()), Err(why.to_owned()));
+    }
+
+    #[test]
+    fn only_a_uid_may_be_a_mac_address() {
+        let mac = "AA:BB:CC:DD:EE:FF";
+        assert_eq!(mac.parse::<Uid>().map(|uid| uid.to_string()).as_deref(), Ok(mac));
+        let why = "a tenant is 1 to 64 characters of A-Z, a-z, 0-9, '_', '.' and '-'";
+        assert_eq!(mac.parse::<Tenant>().map_err(|error| error.to_string()), Err(why.to_owned()));
+        assert!(mac.parse::<CommandName>().is_err() && mac.parse::<RuleName>().is_err());
     }
 }

@@ -81,6 +81,9 @@ mod tests {
             assert_eq!((topic.tenant.as_str(), topic.uid.as_str(), topic.channel), ("t0", "dev-01", channel));
             assert_eq!(topic.to_string(), text);
         }
+        let mac = Topic::parse("t0/devices/AA:BB:CC:DD:EE:FF/telemetry").expect("a MAC address");
+        assert_eq!(mac.uid.as_str(), "AA:BB:CC:DD:EE:FF");
+        assert_eq!(Topic::parse("t:0/devices/dev-01/telemetry"), None);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Appends batches of readings: each `(device, msg_id)` once, positions without a hole, one transaction a batch.
+//! Appends batches of readings: each message once, positions without a hole, one transaction a batch.
 //!
 //! - `partitions`: the partitions that readings go into
 //! - `recent`: which readings may be repeats
+//! - `repeats`: which readings are, and which only have the id of another
 //! - `statements`: lock the log, look up readings that may be repeats, write the rest
 //!
 //! The unique index of this week's partition refuses a message that is in that partition already. Only messages that
@@ -11,21 +12,20 @@
 
 mod partitions;
 mod recent;
+mod repeats;
 mod statements;
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
 use fleetlog_aggregates::telemetry::Recorded;
-use sqlx::{Postgres, Transaction};
-
 pub(crate) use partitions::Partitions;
 pub(crate) use recent::Recent;
 
 use crate::{Error, EventLog, LogId, Position, Result};
-use statements::{Locked, Suspect, is_missing_partition, is_recorded_since, is_repeat, lock, look_up, write};
+use repeats::{First, find_repeats, firsts, remember};
+use statements::{is_missing_partition, is_repeat, lock, write};
 
 /// How long after its first arrival a message is recognised as a repeat whatever its `ts`; within the week of its
 /// first arrival it always is. A message that carries its own `ts` comes back with the same `ts`, and is recognised
@@ -46,6 +46,8 @@ const SET_BACK: TimeDelta = TimeDelta::days(1);
 pub enum Outcome {
     /// The message is an event, at this position.
     Recorded(Position),
+    /// The message is an event, at this position, under an id made unique: its own is that of another message.
+    RecordedApart(Position),
     /// The message was on the record already, or earlier in the same batch.
     Duplicate,
     /// The database cannot store the message, for this reason.
@@ -59,17 +61,6 @@ enum LookUp {
     Suspects,
     /// All messages of the batch.
     All,
-}
-
-/// The first copy of a message in its batch.
-struct First<'b> {
-    /// The message's index in the batch.
-    at: usize,
-    event: &'b Recorded,
-    /// Whether this process remembers that the message is on the record.
-    known: bool,
-    /// Whether the message is on the record.
-    repeat: bool,
 }
 
 impl EventLog {
@@ -114,17 +105,18 @@ impl EventLog {
     }
 
     async fn append(&self, log_id: LogId, batch: &[Recorded], look_up: LookUp) -> Result<Vec<Outcome>> {
-        let mut firsts = self.firsts(batch);
+        let mut firsts = firsts(batch, &self.inner.recent);
         let mut transaction = self.inner.append_pool.begin().await?;
         let locked = lock(&mut transaction, log_id).await?;
         let all = look_up == LookUp::All || self.inner.recent.is_wary();
         find_repeats(&mut transaction, log_id, locked, &mut firsts, all).await?;
-        let fresh: Vec<&First<'_>> = firsts.iter().filter(|first| !first.repeat).collect();
+        let fresh: Vec<&First<'_>> = firsts.iter().filter(|first| !first.is_repeat).collect();
         let mut outcomes = vec![Outcome::Duplicate; batch.len()];
         for (first, position) in fresh.iter().zip(locked.head + 1..) {
-            outcomes[first.at] = Outcome::Recorded(position);
+            let recorded = if first.is_renamed() { Outcome::RecordedApart } else { Outcome::Recorded };
+            outcomes[first.at] = recorded(position);
         }
-        let events: Vec<&Recorded> = fresh.iter().map(|first| first.event).collect();
+        let events: Vec<&Recorded> = fresh.iter().map(|first| &*first.event).collect();
         let repeats = batch.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Duplicate);
         let repeats = repeats.map(|(event, _)| event);
         match write(&mut transaction, log_id, locked, &events, repeats).await {
@@ -136,60 +128,8 @@ impl EventLog {
             written => written?,
         }
         transaction.commit().await?;
-        self.remember(&firsts);
+        remember(batch, &firsts, &self.inner.recent);
         self.heads().moved(log_id, locked.head + events.len() as Position);
         Ok(outcomes)
     }
-
-    fn firsts<'b>(&self, batch: &'b [Recorded]) -> Vec<First<'b>> {
-        let mut seen = HashSet::with_capacity(batch.len());
-        let first = |(_, event): &(usize, &'b Recorded)| {
-            seen.insert((event.aggregate_id.as_str(), event.msg_id.as_str()))
-        };
-        let (at, events): (Vec<_>, Vec<_>) = batch.iter().enumerate().filter(first).unzip();
-        let known = self.inner.recent.knows(&events);
-        let firsts = at.into_iter().zip(events).zip(known);
-        firsts.map(|((at, event), known)| First { at, event, known, repeat: false }).collect()
-    }
-
-    /// Remembers these messages, which are all on the record now.
-    fn remember(&self, firsts: &[First<'_>]) {
-        let surprised = firsts.iter().any(|first| first.repeat && !first.known);
-        let fresh: Vec<_> = firsts.iter().filter(|first| !first.known).map(|first| first.event).collect();
-        self.inner.recent.committed(&fresh, surprised);
-    }
-}
-
-/// Marks the messages that are on the record already. Looks up all of them, or only those that may be repeats.
-async fn find_repeats(
-    transaction: &mut Transaction<'_, Postgres>,
-    log_id: LogId,
-    Locked { now, week, .. }: Locked,
-    firsts: &mut [First<'_>],
-    all: bool,
-) -> Result<()> {
-    let near_the_end = now + SET_BACK >= week + WEEK;
-    let all = all || (near_the_end && is_recorded_since(transaction, log_id, week + WEEK).await?);
-    let since = |first: &First<'_>| first.event.occurred_at.min(now) - REPEAT_WINDOW;
-    // Includes a margin for a clock that was set back.
-    let anywhere = (now + SET_BACK, places(firsts, |first| all || first.known));
-    // A repeat from this week is remembered, or the index refuses it.
-    let before = (week, places(firsts, |first| !all && !first.known && since(first) < week));
-    for (until, places) in [anywhere, before] {
-        let suspect =
-            |&place: &usize| Suspect { event: firsts[place].event, since: since(&firsts[place]).min(week) };
-        let suspects: Vec<_> = places.iter().map(suspect).collect();
-        let fresh = look_up(transaction, log_id, until, &suspects).await?;
-        for &place in &places {
-            firsts[place].repeat = true;
-        }
-        for index in fresh {
-            firsts[places[index]].repeat = false;
-        }
-    }
-    Ok(())
-}
-
-fn places(firsts: &[First<'_>], of: impl Fn(&First<'_>) -> bool) -> Vec<usize> {
-    (0..firsts.len()).filter(|&place| of(&firsts[place])).collect()
 }

@@ -50,7 +50,7 @@ async fn a_device_shows_its_latest_reading_and_how_much_it_has_sent() {
         &log,
         vec![
             reading("dev-01", 3, now - TimeDelta::days(3), r#""t":3"#),
-            reading("dev-01", 1, now, r#""t":1"#),
+            reading("dev-01", 1, now - TimeDelta::minutes(2), r#""t":1"#),
         ],
     )
     .await;

@@ -98,7 +98,7 @@ proptest! {
 
     #[test]
     fn a_topic_can_be_put_together_again(
-        segments in prop::collection::vec("[a-zA-Z0-9_.+#$ é-]{0,6}|devices|telemetry|command_ack|commands", 0..6),
+        segments in prop::collection::vec("[a-zA-Z0-9_.:+#$ é-]{0,6}|devices|telemetry|command_ack|commands", 0..6),
     ) {
         invariants::topic(&segments.join("/"));
     }

@@ -9,6 +9,8 @@ fleetlog_event_log::instruments! {
     RECORDED: Counter, "fleetlog_ingest_recorded_total", Count, [];
     /// Readings that were stored before, and are acknowledged again.
     DUPLICATES: Counter, "fleetlog_ingest_duplicates_total", Count, [];
+    /// Readings stored although their device has used their `msg_id` for another message: they have other content.
+    ID_REUSED: Counter, "fleetlog_ingest_id_reused_total", Count, [];
     /// Readings stored whose payload is not a JSON object.
     RAW: Counter, "fleetlog_ingest_raw_total", Count, [];
     /// Readings stored that were more than 24 hours old when they arrived.
@@ -17,6 +19,10 @@ fleetlog_event_log::instruments! {
     CLOCK_AHEAD: Counter, "fleetlog_ingest_clock_ahead_total", Count, [];
     /// Readings stored without a `msg_id`, which cannot be recognised when they come again.
     NO_MSG_ID: Counter, "fleetlog_ingest_no_msg_id_total", Count, [];
+    /// Readings stored whose `ts` cannot be read: they count from their receipt.
+    BAD_TS: Counter, "fleetlog_ingest_bad_ts_total", Count, [];
+    /// Readings stored whose `msg_id` cannot be read; they cannot be recognised when they come again.
+    BAD_MSG_ID: Counter, "fleetlog_ingest_bad_msg_id_total", Count, [];
     /// Messages put into quarantine, by the reason.
     QUARANTINED: Counter, "fleetlog_ingest_quarantined_total", Count, ["reason"];
     /// Messages that were over a quota, by the bound that they met (tenant, connection, strangers or new_devices) and by

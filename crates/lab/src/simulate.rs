@@ -108,7 +108,7 @@ pub enum Error {
     #[error("simulate devices: the rate is a number of messages a second above 0")]
     Rate,
     /// A device name with this prefix is not a valid uid.
-    #[error("simulate devices: a prefix is at most 59 characters of A-Z, a-z, 0-9, '_', '.' and '-'")]
+    #[error("simulate devices: a prefix is at most 59 characters of A-Z, a-z, 0-9, '_', '.', '-' and ':'")]
     Prefix,
     /// The shares of [`Faults`] are not each 0 to 1, or their sum is above 1.
     #[error(

@@ -7,7 +7,7 @@ import { number, t } from '../i18n.js';
 /** @typedef {{ rows: Row[], mistakes: Mistake[] }} Read */
 
 const COLUMNS = ['uid', 'name', 'labels'];
-const UID = /^[A-Za-z0-9_.-]{1,64}$/;
+const UID = /^[A-Za-z0-9_.:-]{1,64}$/;
 /** The most devices of a file, the most labels of a device, and the longest name, key and value. */
 export const MOST = { rows: 100_000, bytes: 20 << 20, labels: 64, name: 200, label: 128 };
 /** What may stand between columns. */

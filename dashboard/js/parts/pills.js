@@ -42,6 +42,9 @@ const TONES = {
   paused: 'warn',
   late: 'warn',
   clock_ahead: 'warn',
+  bad_ts: 'warn',
+  bad_msg_id: 'warn',
+  id_reused: 'warn',
   partial: 'warn',
 };
 

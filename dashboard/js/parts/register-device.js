@@ -21,7 +21,7 @@ export function registerDevice() {
             name="uid"
             required
             maxlength="64"
-            pattern="[A-Za-z0-9_.\\-]+"
+            pattern="[A-Za-z0-9_.:\\-]+"
             autocapitalize="none"
             spellcheck="false"
             aria-invalid=${problem?.of('uid') ? 'true' : nothing}

@@ -60,34 +60,81 @@ pub(super) async fn is_recorded_since(
     Ok(sqlx::query_scalar(sql).bind(log_id).bind(moment).fetch_one(&mut **transaction).await?)
 }
 
-/// The indexes of the messages that were not on the record before `until`.
+/// What is on the record under a message's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Nothing,
+    /// A message of the same content.
+    TheSame,
+    /// Only messages of other content.
+    Another,
+}
+
+/// What is recorded on a log under the ids of these messages, before `until`.
 pub(super) async fn look_up(
     transaction: &mut Transaction<'_, Postgres>,
     log_id: LogId,
     until: DateTime<Utc>,
     suspects: &[Suspect<'_>],
+) -> Result<Vec<Found>> {
+    let fresh = matching(transaction, log_id, until, suspects, FRESH, false).await?;
+    let mut found = vec![Found::Another; suspects.len()];
+    for index in fresh {
+        found[index] = Found::Nothing;
+    }
+    // Few are on the record, so only for them are contents compared.
+    let places: Vec<usize> = (0..suspects.len()).filter(|&place| found[place] == Found::Another).collect();
+    let repeats: Vec<Suspect<'_>> = places.iter().map(|&place| suspects[place]).collect();
+    for index in matching(transaction, log_id, until, &repeats, THE_SAME, true).await? {
+        found[places[index]] = Found::TheSame;
+    }
+    Ok(found)
+}
+
+const FRESH: &str = "
+    SELECT ordinal - 1
+    FROM unnest($2::text[], $3::text[], $4::timestamptz[])
+         WITH ORDINALITY AS suspect (aggregate_id, msg_id, since, ordinal)
+    WHERE NOT EXISTS (
+        SELECT FROM telemetry_events AS earlier
+        WHERE earlier.log_id = $1 AND earlier.aggregate_id = suspect.aggregate_id
+          AND earlier.msg_id = suspect.msg_id AND earlier.recorded_at >= suspect.since
+          -- Constants, which keep other partitions out of the plan, and not only out of its execution.
+          AND earlier.recorded_at >= $5 AND earlier.recorded_at < $6)";
+
+const THE_SAME: &str = "
+    SELECT ordinal - 1
+    FROM unnest($2::text[], $3::text[], $4::timestamptz[], $7::text[])
+         WITH ORDINALITY AS suspect (aggregate_id, msg_id, since, payload, ordinal)
+    WHERE EXISTS (
+        SELECT FROM telemetry_events AS earlier
+        WHERE earlier.log_id = $1 AND earlier.aggregate_id = suspect.aggregate_id
+          AND earlier.msg_id = suspect.msg_id AND earlier.recorded_at >= suspect.since
+          AND earlier.recorded_at >= $5 AND earlier.recorded_at < $6
+          AND earlier.payload::text = suspect.payload)";
+
+/// The indexes of the messages that a statement selects.
+async fn matching(
+    transaction: &mut Transaction<'_, Postgres>,
+    log_id: LogId,
+    until: DateTime<Utc>,
+    suspects: &[Suspect<'_>],
+    sql: &str,
+    takes_payloads: bool,
 ) -> Result<Vec<usize>> {
     let Some(earliest) = suspects.iter().map(|suspect| suspect.since).min() else { return Ok(vec![]) };
-    let fresh: Vec<i64> = sqlx::query_scalar(
-        "SELECT ordinal - 1
-         FROM unnest($2::text[], $3::text[], $4::timestamptz[])
-              WITH ORDINALITY AS suspect (aggregate_id, msg_id, since, ordinal)
-         WHERE NOT EXISTS (
-             SELECT FROM telemetry_events AS earlier
-             WHERE earlier.log_id = $1 AND earlier.aggregate_id = suspect.aggregate_id
-               AND earlier.msg_id = suspect.msg_id AND earlier.recorded_at >= suspect.since
-               -- Constants, which keep other partitions out of the plan, and not only out of its execution.
-               AND earlier.recorded_at >= $5 AND earlier.recorded_at < $6)",
-    )
-    .bind(log_id)
-    .bind(column(suspects, |suspect| suspect.event.aggregate_id.as_str()))
-    .bind(column(suspects, |suspect| suspect.event.msg_id.as_str()))
-    .bind(column(suspects, |suspect| suspect.since))
-    .bind(earliest)
-    .bind(until)
-    .fetch_all(&mut **transaction)
-    .await?;
-    Ok(fresh.into_iter().map(|index| index as usize).collect())
+    let mut query = sqlx::query_scalar(sql)
+        .bind(log_id)
+        .bind(column(suspects, |suspect| suspect.event.aggregate_id.as_str()))
+        .bind(column(suspects, |suspect| suspect.event.msg_id.as_str()))
+        .bind(column(suspects, |suspect| suspect.since))
+        .bind(earliest)
+        .bind(until);
+    if takes_payloads {
+        query = query.bind(column(suspects, |suspect| suspect.event.payload.as_str()));
+    }
+    let indexes: Vec<i64> = query.fetch_all(&mut **transaction).await?;
+    Ok(indexes.into_iter().map(|index| index as usize).collect())
 }
 
 /// Appends these events in their order, adds `repeats` to the counts of duplicates, and moves the head.

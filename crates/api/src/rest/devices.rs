@@ -199,7 +199,7 @@ async fn read_device(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewDevice {
-    /// The device's name within the tenant: 1 to 64 of `A-Z a-z 0-9 _ . -`, not dots only.
+    /// The device's name within the tenant: 1 to 64 of `A-Z a-z 0-9 _ . - :`, not dots only.
     #[schema(value_type = String, example = "dev-01")]
     uid: Uid,
     /// A name for people: 1 to 200 characters.

@@ -150,7 +150,7 @@ async fn facts(
 
 fn fact(condition: &Condition, reading: &Reading) -> Option<Fact> {
     let Reading { occurred_at, recorded_at, position, flags, .. } = *reading;
-    let event = Since { at: readings::taken_at(occurred_at, flags), recorded_at, position };
+    let event = Since { at: readings::taken_at(occurred_at, recorded_at, flags), recorded_at, position };
     let Some(metric) = condition.metric() else {
         return (!flags.contains(Flags::OFFLINE)).then_some(Fact::Heard(event));
     };

@@ -8,7 +8,7 @@ use fleetlog_aggregates::alarm_rule::{Fact, Since};
 use fleetlog_aggregates::device::Labels;
 use fleetlog_aggregates::identity::{Uid, split_aggregate_id};
 use fleetlog_aggregates::metrics;
-use fleetlog_aggregates::telemetry::{Flags, MAX_AHEAD};
+use fleetlog_aggregates::telemetry::Flags;
 use fleetlog_event_log::Event;
 use fleetlog_event_log::event::StoredMetadata;
 
@@ -22,14 +22,18 @@ pub(super) fn uid(event: &Event) -> Option<Uid> {
 
 /// When and where an event is.
 pub(super) fn since(event: &Event) -> Since {
-    let at = taken_at(event.occurred_at, flags(event));
-    Since { at, recorded_at: event.recorded_at, position: event.position }
+    let Event { occurred_at, recorded_at, position, .. } = *event;
+    Since { at: taken_at(occurred_at, recorded_at, flags(event)), recorded_at, position }
 }
 
-/// When a reading was taken. One whose clock was ahead counts from its receipt: its clamped time lies [`MAX_AHEAD`] after that, and
-/// would make the device's next readings late.
-pub(super) fn taken_at(occurred_at: DateTime<Utc>, flags: Flags) -> DateTime<Utc> {
-    if flags.contains(Flags::CLOCK_AHEAD) { occurred_at - MAX_AHEAD } else { occurred_at }
+/// When a reading was taken. One whose clock was ahead counts from its receipt: what version 0.1.0 stored for it lies minutes
+/// after that, and would make the device's next readings late.
+pub(super) fn taken_at(
+    occurred_at: DateTime<Utc>,
+    recorded_at: DateTime<Utc>,
+    flags: Flags,
+) -> DateTime<Utc> {
+    if flags.contains(Flags::CLOCK_AHEAD) { occurred_at.min(recorded_at) } else { occurred_at }
 }
 
 /// The flags of a reading.

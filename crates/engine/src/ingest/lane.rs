@@ -165,6 +165,11 @@ impl Lane {
                     counts.recorded(event.flags);
                     message.answer(Fate::Recorded(position));
                 }
+                Outcome::RecordedApart(position) => {
+                    counts.recorded(event.flags);
+                    counts.id_reused += u64::from(event.has_own_msg_id());
+                    message.answer(Fate::Recorded(position));
+                }
                 Outcome::Duplicate => {
                     counts.duplicates += 1;
                     message.answer(Fate::Duplicate);
@@ -276,14 +281,17 @@ pub(super) async fn quarantine(log: &EventLog, wait: &Wait, refusals: Vec<Refusa
 struct Counts {
     recorded: u64,
     duplicates: u64,
+    id_reused: u64,
     flags: [u64; FLAGS.len()],
 }
 
-const FLAGS: [(Flags, Counter<0>); 4] = [
+const FLAGS: [(Flags, Counter<0>); 6] = [
     (Flags::RAW, instruments::RAW),
     (Flags::LATE, instruments::LATE),
     (Flags::CLOCK_AHEAD, instruments::CLOCK_AHEAD),
     (Flags::NO_MSG_ID, instruments::NO_MSG_ID),
+    (Flags::BAD_TS, instruments::BAD_TS),
+    (Flags::BAD_MSG_ID, instruments::BAD_MSG_ID),
 ];
 
 impl Counts {
@@ -297,6 +305,7 @@ impl Counts {
     fn publish(self) {
         instruments::RECORDED.increment(self.recorded);
         instruments::DUPLICATES.increment(self.duplicates);
+        instruments::ID_REUSED.increment(self.id_reused);
         for (count, (_, counter)) in self.flags.into_iter().zip(FLAGS) {
             counter.increment(count);
         }

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use fleetlog_aggregates::telemetry::Reason;
+use fleetlog_aggregates::telemetry::{self, Reason};
 use fleetlog_aggregates::topic::Topic;
 use fleetlog_event_log::quarantine::Refused;
 use fleetlog_event_log::{EventLog, Lane};
@@ -87,7 +87,7 @@ impl Unroutable {
         let mut refusals = Vec::with_capacity(size);
         for message in batch {
             let (reason, detail) = match Topic::parse(&message.topic) {
-                None => (Reason::BadTopic, "the topic is not {tenant}/devices/{uid}/telemetry, with 1 to 64 of A-Z a-z 0-9 _ . - as tenant and as uid".to_owned()),
+                None => (Reason::BadTopic, telemetry::BAD_TOPIC.to_owned()),
                 Some(topic) if self.log.heads().of(topic.tenant.as_str(), Lane::Telemetry).is_some() => {
                     if let Some(again) = self.again.upgrade() {
                         // If ingest is closing, the message is dropped unanswered.

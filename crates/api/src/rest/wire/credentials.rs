@@ -16,7 +16,7 @@ pub(in crate::rest) enum Behind {
     /// These devices, 1 to 1,000, whether they are registered yet or not.
     #[schema(example = json!({"devices": ["meter-1", "meter-2"]}))]
     Devices(Vec<String>),
-    /// All devices of the tenant whose uids begin with this text, now and later: 1 to 64 of `A-Z a-z 0-9 _ . -`.
+    /// All devices of the tenant whose uids begin with this text, now and later: 1 to 64 of `A-Z a-z 0-9 _ . - :`.
     #[schema(example = json!({"prefix": "meter-"}))]
     Prefix(String),
 }
