@@ -62,7 +62,7 @@ impl ReadModel for DailyPeaks {
 
     fn fold(peaks: &mut Peaks, event: &Event) -> Result<(), Poison> {
         let key = (event.aggregate_id.clone(), event.occurred_at.date_naive());
-        metrics::for_each(&event.payload.0, |metric, value| {
+        metrics::of_reading(event.flags(), &event.payload.0, |metric, value| {
             if metric == "temperature" {
                 let peak = peaks.entry(key.clone()).or_insert(value);
                 *peak = peak.max(value);

@@ -18,7 +18,9 @@ SELECT log_id, position, 'Telemetry', aggregate_id, position, 'TelemetryRecorded
            CASE WHEN flags & 256 <> 0 THEN 'will' END,
            CASE WHEN flags & 512 <> 0 THEN 'bad_ts' END,
            CASE WHEN flags & 1024 <> 0 THEN 'bad_msg_id' END,
-           CASE WHEN flags & 2048 <> 0 THEN 'id_reused' END], NULL)),
+           CASE WHEN flags & 2048 <> 0 THEN 'id_reused' END,
+           CASE WHEN flags & 4096 <> 0 THEN 'repeated_key' END,
+           CASE WHEN flags & 8192 <> 0 THEN 'no_metrics' END], NULL)),
        occurred_at, recorded_at, msg_id
 FROM telemetry_events;
 
@@ -40,5 +42,16 @@ BEGIN
     LOOP
         EXECUTE format('CREATE OR REPLACE VIEW command_types WITH (security_invoker = true) AS SELECT * FROM %s', made);
     END LOOP;
+END
+$$;
+
+-- A text as JSON, or null if it is none whose strings Postgres can read. For verifications of what was measured in texts.
+CREATE FUNCTION json_or_null(text text) RETURNS json LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+BEGIN
+    -- jsonb reads the strings, which json does not.
+    PERFORM text::jsonb;
+    RETURN text::json;
+EXCEPTION WHEN OTHERS THEN
+    RETURN NULL;
 END
 $$;

@@ -267,6 +267,8 @@ async fn what_becomes_of_messages_is_counted() {
         ("bad_ts_total", 1),
         ("bad_msg_id_total", 1),
         ("id_reused_total", 1),
+        ("no_metrics_total", 6),
+        ("repeated_key_total", 0),
         ("batches_total", 8),
         (r#"quarantined_total{reason="bad_topic"}"#, 1),
         ("in_flight", 0),

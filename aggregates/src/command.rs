@@ -46,6 +46,15 @@ pub enum Input {
         /// When the answer arrived.
         at: DateTime<Utc>,
     },
+    /// The device sent an answer that cannot be read, and that names the command.
+    AcknowledgeUnreadably {
+        /// The device that answered.
+        device_uid: Uid,
+        /// Why the answer cannot be read, for people.
+        why: String,
+        /// When the answer came.
+        at: DateTime<Utc>,
+    },
     /// End the command at this time, because no attempt, or no time, is left.
     TimeOut(DateTime<Utc>),
     /// Fail the command, because it cannot be delivered to its device, for this reason.
@@ -167,6 +176,11 @@ pub enum Event {
     },
     /// The device answered after the command had timed out or was cancelled.
     LateAckRecorded(Ack),
+    /// The device's answer to an attempt cannot be read. It is in quarantine, and the attempt goes on as one without an answer.
+    UnreadableAckRecorded {
+        /// Why it cannot be read, for people.
+        why: String,
+    },
 }
 
 impl Event {
@@ -185,6 +199,7 @@ impl DomainEvent for Event {
             Self::CommandTimedOut { .. } => "CommandTimedOut",
             Self::CommandCancelled { .. } => "CommandCancelled",
             Self::LateAckRecorded(_) => "LateAckRecorded",
+            Self::UnreadableAckRecorded { .. } => "UnreadableAckRecorded",
         }
         .to_owned()
     }
@@ -296,6 +311,9 @@ pub struct Command {
     attempts: u32,
     deadline: Option<DateTime<Utc>>,
     answer: Option<Ack>,
+    /// The last attempt that was answered with something that cannot be read.
+    #[serde(default)]
+    unreadable: u32,
 }
 
 impl Command {
@@ -361,9 +379,20 @@ impl Command {
         };
         match (input, status) {
             (Input::Request(again, _), _) => Err(repeated(request, &again)),
-            (Input::Acknowledge { device_uid, .. }, _) if device_uid != request.device_uid => {
+            (Input::Acknowledge { device_uid, .. } | Input::AcknowledgeUnreadably { device_uid, .. }, _)
+                if device_uid != request.device_uid =>
+            {
                 Err(Error::OtherDevice)
             }
+            // The broker took it over, as with an answer that can be read.
+            (Input::AcknowledgeUnreadably { why, at, .. }, Status::Requested) => {
+                Ok(vec![sent(request, self.attempts + 1, at), unreadable(&why)])
+            }
+            // Once an attempt: a device may repeat itself, and the record is for ever.
+            (Input::AcknowledgeUnreadably { why, .. }, Status::Sent) if self.unreadable < self.attempts => {
+                Ok(vec![unreadable(&why)])
+            }
+            (Input::AcknowledgeUnreadably { .. }, _) => Ok(vec![]),
             (Input::MarkSent { attempt, at }, Status::Requested | Status::Sent) => {
                 if attempt != self.attempts + 1 || attempt > request.max_attempts {
                     return Err(Error::NotNext(attempt));
@@ -421,6 +450,10 @@ fn answered(ack: Ack) -> Event {
         Ack::Ack { result } => Event::CommandAcknowledged { result },
         Ack::Failed { error } => Event::CommandFailed { error },
     }
+}
+
+fn unreadable(why: &str) -> Event {
+    Event::UnreadableAckRecorded { why: why.chars().take(MAX_REASON).collect() }
 }
 
 /// Why a second request for the same command is refused: it is the same request, or a different one.
@@ -506,6 +539,7 @@ impl Aggregate for Command {
             Event::CommandTimedOut { .. } => self.status = Some(Status::TimedOut),
             Event::CommandCancelled { .. } => self.status = Some(Status::Cancelled),
             Event::LateAckRecorded(ack) => self.answer = Some(ack),
+            Event::UnreadableAckRecorded { .. } => self.unreadable = self.attempts,
         }
     }
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::command::Ack;
 use crate::json_text::JsonText;
+use crate::metrics::lenient;
 use crate::telemetry::Reason;
 
 /// The largest acknowledgement, in bytes. It is bounded because its result or error is kept for ever.
@@ -31,12 +32,31 @@ enum Status {
 }
 
 /// Decodes an acknowledgement into the command's id and the device's answer. The error is a reason for programs and a
-/// text for people. Unknown fields are ignored: devices may send more than the contract asks.
+/// text for people. Unknown fields are ignored: devices may send more than the contract asks. Numbers that JSON does not have,
+/// such as NaN, are null.
 pub fn decode(payload: &[u8]) -> Result<(Uuid, Ack), (Reason, String)> {
     if payload.len() > MAX_ACK {
         return Err((Reason::TooLarge, format!("{} bytes; at most {MAX_ACK}", payload.len())));
     }
     let text = std::str::from_utf8(payload).map_err(|error| (Reason::NotUtf8, error.to_string()))?;
+    read(text).or_else(|refused| match lenient::object(text) {
+        Some(object) => read(&object),
+        None => Err(refused),
+    })
+}
+
+/// The command that an acknowledgement names which cannot be read as one.
+#[must_use]
+pub fn named_command(payload: &[u8]) -> Option<Uuid> {
+    const KEY: &[u8] = b"\"cmd_id\"";
+    let at = payload.windows(KEY.len()).position(|bytes| bytes == KEY)? + KEY.len();
+    let value =
+        payload[at..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+    let end = value.iter().position(|&byte| byte == b'"')?;
+    Uuid::try_parse_ascii(&value[..end]).ok()
+}
+
+fn read(text: &str) -> Result<(Uuid, Ack), (Reason, String)> {
     let wire: Wire<'_> = serde_json::from_str(text).map_err(|error| {
         (Reason::BadAck, format!("not {{\"cmd_id\", \"status\": \"ack\"|\"failed\", …}}: {error}"))
     })?;
@@ -90,6 +110,30 @@ mod tests {
             let stored = serde_json::to_string(&ack).expect("JSON");
             assert_eq!(stored, format!(r#"{{"status":"{status}","{field}":{exact}}}"#));
             assert_eq!(serde_json::from_str::<Ack>(&stored).ok(), Some(ack));
+        }
+    }
+
+    #[test]
+    fn an_answer_with_numbers_that_json_does_not_have_is_one() {
+        let result = decoded(r#""status":"ack","result":{"t":NaN,"u":[1e400,-Infinity],"n":1.50}"#);
+        let expected = RawValue::from_string(r#"{"t":null,"u":[null,null],"n":1.50}"#.into()).expect("JSON");
+        assert_eq!(result, Ok(Ack::Ack { result: Some(JsonText::from(&*expected)) }));
+        let terminated = format!("{{\"cmd_id\":\"{ID}\",\"status\":\"ack\"}}\0");
+        assert!(decode(terminated.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_answer_may_still_name_its_command() {
+        let id = Some(ID.parse().expect("an id"));
+        for (payload, named) in [
+            (format!(r#"{{"cmd_id":"{ID}","status":"done"}}"#), id),
+            (format!("{{\"status\":\"ack\", \"cmd_id\" : \"{ID}\", \"result\":"), id),
+            (r#"{"cmd_id":"7"}"#.to_owned(), None),
+            (r#"{"cmd_id":"#.to_owned(), None),
+            (format!(r#"{{"id":"{ID}"}}"#), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(named_command(payload.as_bytes()), named, "{payload}");
         }
     }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use self::header::Header;
 use crate::device_status::{self, MAX_STATUS, Statement};
 use crate::identity::{Tenant, Uid, aggregate_id};
-use crate::metrics;
+use crate::metrics::{self, lenient};
 use crate::topic::{Channel, Topic};
 use crate::words;
 
@@ -159,7 +159,7 @@ words! { Reason {
 pub struct Flags(i16);
 
 impl Flags {
-    /// The payload is not a JSON object; it is stored as `{"raw": text}`.
+    /// The payload is not a JSON object; it is stored as `{"raw": text}`. It has the metrics that [`metrics::of_text`] finds.
     pub const RAW: Self = Self(1);
     /// The reading was older than [`LATE_AFTER`] when the server received it.
     pub const LATE: Self = Self(1 << 1);
@@ -188,8 +188,12 @@ impl Flags {
     pub const BAD_MSG_ID: Self = Self(1 << 10);
     /// The device has used the `msg_id` for another message; this one is stored under an id made unique.
     pub const ID_REUSED: Self = Self(1 << 11);
+    /// A metric occurs more than once in the message. The last value counts.
+    pub const REPEATED_KEY: Self = Self(1 << 12);
+    /// The reading has no metric.
+    pub const NO_METRICS: Self = Self(1 << 13);
 
-    const NAMES: [(Self, &'static str); 12] = [
+    const NAMES: [(Self, &'static str); 14] = [
         (Self::RAW, "raw"),
         (Self::LATE, "late"),
         (Self::CLOCK_AHEAD, "clock_ahead"),
@@ -202,6 +206,8 @@ impl Flags {
         (Self::BAD_TS, "bad_ts"),
         (Self::BAD_MSG_ID, "bad_msg_id"),
         (Self::ID_REUSED, "id_reused"),
+        (Self::REPEATED_KEY, "repeated_key"),
+        (Self::NO_METRICS, "no_metrics"),
     ];
 
     /// The bits as they are stored.
@@ -283,7 +289,8 @@ fn decide_as(
         }
     };
     match read {
-        Ok(Reading { msg_id, occurred_at, payload, flags }) => {
+        Ok(Reading { msg_id, occurred_at, payload, mut flags, metrics }) => {
+            flags.set_if(metrics == 0 && !flags.is_status(), Flags::NO_METRICS);
             let aggregate_id = aggregate_id(&tenant, &uid);
             Ok(Recorded { tenant, uid, aggregate_id, msg_id, occurred_at, payload, flags })
         }
@@ -296,6 +303,7 @@ struct Reading {
     occurred_at: DateTime<Utc>,
     payload: String,
     flags: Flags,
+    metrics: usize,
 }
 
 /// Reads a status. One that is a word is stored as the object that means the same.
@@ -340,17 +348,17 @@ fn read(
 ) -> Result<Reading, (Reason, String)> {
     let text = text(payload, MAX_PAYLOAD)?;
     let mut flags = Flags::default();
-    let (Header { msg_id, ts }, payload) = match metrics::for_each(text, |_, _| ()) {
-        Ok(scan) => {
-            flags.set_if(scan.skipped > 0, Flags::PARTIAL);
-            (Header::of(text), text.to_owned())
-        }
+    let (scan, Header { msg_id, ts }, payload) = match metrics::for_each(text, |_, _| ()) {
+        Ok(scan) => (scan, Header::of(text), text.to_owned()),
         Err(metrics::Error::NotAnObject(_)) => {
             flags.set_if(true, Flags::RAW);
-            (Header::default(), serde_json::json!({ "raw": text }).to_string())
+            let header = lenient::object(text).map(|object| Header::of(&object)).unwrap_or_default();
+            (metrics::of_text(text, |_, _| ()), header, serde_json::json!({ "raw": text }).to_string())
         }
         Err(error @ metrics::Error::TooDeep) => return Err((Reason::TooDeep, error.to_string())),
     };
+    flags.set_if(scan.skipped > 0, Flags::PARTIAL);
+    flags.set_if(scan.repeated > 0, Flags::REPEATED_KEY);
     flags.set_if(msg_id.is_nothing(), Flags::NO_MSG_ID);
     flags.set_if(msg_id.is_unreadable(), Flags::BAD_MSG_ID);
     flags.set_if(ts.is_nothing(), Flags::NO_TS);
@@ -360,7 +368,8 @@ fn read(
     flags.set_if(is_ahead, Flags::CLOCK_AHEAD);
     flags.set_if(ts < received_at - LATE_AFTER, Flags::LATE);
     let occurred_at = if is_ahead { received_at } else { ts };
-    Ok(Reading { msg_id: msg_id.value().unwrap_or_else(make_id), occurred_at, payload, flags })
+    let msg_id = msg_id.value().unwrap_or_else(make_id);
+    Ok(Reading { msg_id, occurred_at, payload, flags, metrics: scan.metrics })
 }
 
 #[cfg(test)]
@@ -426,6 +435,27 @@ mod tests {
     }
 
     #[test]
+    fn text_that_is_meant_to_be_an_object_has_its_id_and_time() {
+        let event =
+            recorded("\u{feff}{\"msg_id\":\"m1\",\"ts\":\"2026-03-01T11:00:00Z\",\"t\":NaN,\"h\":40}\0");
+        assert_eq!((event.msg_id.as_str(), event.occurred_at), ("m1", now() - TimeDelta::hours(1)));
+        assert_eq!(event.flags.names().collect::<Vec<_>>(), ["raw"]);
+        let flags = |text| recorded(text).flags.names().skip(3).collect::<Vec<_>>();
+        assert_eq!(flags("21.5"), Vec::<&str>::new(), "besides raw, no_msg_id and no_ts");
+        assert_eq!(flags("on"), Vec::<&str>::new());
+        assert_eq!(flags("hello"), ["no_metrics"]);
+        assert_eq!(flags(r#"{"t":NaN}"#), ["no_metrics"]);
+    }
+
+    #[test]
+    fn a_reading_without_metrics_and_one_with_a_repeated_key_are_flagged() {
+        let flags = |payload| recorded(payload).flags.names().skip(2).collect::<Vec<_>>();
+        assert_eq!(flags(r#"{"SG":"1.0260","Temp":"74.0"}"#), ["no_metrics"]);
+        assert_eq!(flags(r#"{"t":1,"t":2}"#), ["repeated_key"]);
+        assert_eq!(flags(r#"{"t":1,"u":2}"#), Vec::<&str>::new(), "besides no_msg_id and no_ts");
+    }
+
+    #[test]
     fn a_clock_that_is_too_far_ahead_is_not_believed() {
         let event = recorded(r#"{"ts":"2026-03-01T12:05:00Z"}"#);
         assert_eq!(event.occurred_at, now() + MAX_AHEAD);
@@ -471,7 +501,7 @@ mod tests {
     fn a_message_with_the_id_of_another_gets_one_that_follows_from_its_content() {
         let [one, other] = [1, 2].map(|t| recorded(&format!(r#"{{"msg_id":"m1","t":{t}}}"#)));
         let renamed = one.under_an_id_of_its_own();
-        assert_eq!(renamed.msg_id, "m1~a");
+        assert_eq!(renamed.msg_id, "m1~8fd68f3a3f9058269e18835025637171");
         assert_eq!(renamed, one.under_an_id_of_its_own());
         assert_ne!(renamed.msg_id, other.under_an_id_of_its_own().msg_id);
         assert_eq!(renamed.flags.names().collect::<Vec<_>>(), ["no_ts", "id_reused"]);

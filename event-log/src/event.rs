@@ -114,6 +114,14 @@ impl StoredMetadata {
     }
 }
 
+impl Event {
+    /// What ingest noticed about a reading. A control event has none.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        if let StoredMetadata::Telemetry { flags } = self.metadata { flags } else { Flags::default() }
+    }
+}
+
 /// One event, of either lane.
 #[derive(Debug, Clone, Serialize)]
 pub struct Event {

@@ -320,6 +320,30 @@ async fn an_answer_to_what_the_device_was_not_told_is_quarantined_and_acknowledg
 }
 
 #[tokio::test]
+async fn an_answer_that_cannot_be_read_is_in_its_commands_history_and_one_with_nan_is_an_answer() {
+    let fleet = Fleet::start().await;
+    fleet.register("dev-01").await;
+    let mut device = fleet.listener("dev-01").await;
+    let cmd_id = fleet.send(NewCommand { timeout_s: Some(3600), ..ping("dev-01") }).await;
+    device.command().await;
+    for _ in 0..2 {
+        device.answer(json!({"cmd_id": cmd_id, "status": "done"})).await;
+    }
+    let topic = "t0/devices/dev-01/command_ack";
+    let quarantined = fleet.node.quarantined(topic).await;
+    assert_eq!(quarantined, vec![(Some("t0".to_owned()), "bad_ack".to_owned()); 2]);
+    let answer = format!(r#"{{"cmd_id":"{cmd_id}","status":"ack","result":{{"t":NaN,"h":40}}}}"#);
+    fleet.node.ingest(topic, answer).await.expect("recorded");
+    let (state, steps) = fleet.until(cmd_id, |state| state.status == Status::Acked).await;
+    assert_eq!(state.result.map(|result| result.0).as_deref(), Some(r#"{"t":null,"h":40}"#));
+    assert_eq!(
+        words(&steps),
+        ["CommandRequested", "CommandSent", "UnreadableAckRecorded", "CommandAcknowledged"]
+    );
+    fleet.assert_verified().await;
+}
+
+#[tokio::test]
 async fn the_read_model_says_what_the_log_says() {
     let fleet = Fleet::start().await;
     fleet.register("dev-01").await;

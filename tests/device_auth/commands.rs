@@ -53,7 +53,8 @@ async fn a_mac_address_is_a_uid_wherever_one_is_named() {
     let mut device = fleet.connect(V5, &credential.username, &credential).await;
     device.subscribe(&format!("t0/devices/{MAC}/commands")).await;
     device.report(&format!("t0/devices/{MAC}/telemetry"), r#"{"t":21.5}"#).await;
-    let sent = fleet.send("t0", Method::POST, &format!("/devices/{MAC}/commands"), json!({ "cmd": "ping" })).await;
+    let sent =
+        fleet.send("t0", Method::POST, &format!("/devices/{MAC}/commands"), json!({ "cmd": "ping" })).await;
     assert!(sent.status.is_success(), "{}", sent.text);
     let command: Value = serde_json::from_slice(&device.message().await).expect("JSON");
     let answer = json!({ "cmd_id": command["cmd_id"], "status": "ack" });
@@ -67,10 +68,16 @@ async fn a_mac_address_is_a_uid_wherever_one_is_named() {
     let first = |page: Value, field: &str| page["items"][0][field].clone();
     assert_eq!(first(fleet.api.get(&format!("/telemetry/{encoded}")).await.json(), "device_uid"), MAC);
     assert_eq!(first(fleet.api.get(&format!("/devices/{MAC}/commands")).await.json(), "status"), "acked");
-    assert_eq!(first(fleet.api.get(&format!("/events?aggregate={encoded}")).await.json(), "aggregate_id"), format!("t0/{MAC}"));
+    assert_eq!(
+        first(fleet.api.get(&format!("/events?aggregate={encoded}")).await.json(), "aggregate_id"),
+        format!("t0/{MAC}")
+    );
     let page = fleet.api.get("/devices?limit=1").await.json();
     assert_eq!(page["items"][0]["uid"], MAC);
-    let rest = fleet.api.get(&format!("/devices?limit=1&cursor={}", page["next_cursor"].as_str().expect("more"))).await;
+    let rest = fleet
+        .api
+        .get(&format!("/devices?limit=1&cursor={}", page["next_cursor"].as_str().expect("more")))
+        .await;
     assert_eq!(first(rest.json(), "uid"), "zz");
     let actor = format!("/commands/{}/history", command["cmd_id"].as_str().expect("an id"));
     assert!(fleet.api.get(&actor).await.text.contains(&format!("device:{MAC}")));

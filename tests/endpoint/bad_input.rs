@@ -25,9 +25,10 @@ fn payloads() -> Vec<(&'static str, Vec<u8>, Fate)> {
         format!(r#"{{"msg_id":"{}","ts":{}}}"#, "x".repeat(length), chrono::Utc::now().timestamp_millis())
     };
     let ts = |ts: &str| format!(r#"{{"msg_id":"m","ts":"{ts}"}}"#);
-    let raw = &["raw", "no_msg_id", "no_ts"][..];
-    let bare = &["no_msg_id", "no_ts"][..];
-    let bad_id = &["no_ts", "bad_msg_id"][..];
+    let raw = &["raw", "no_msg_id", "no_ts", "no_metrics"][..];
+    let measured = &["no_msg_id", "no_ts"][..];
+    let bare = &["no_msg_id", "no_ts", "no_metrics"][..];
+    let bad_id = &["no_ts", "bad_msg_id", "no_metrics"][..];
     vec![
         ("empty", vec![], recorded(raw)),
         ("plain text", b"21.5 C".into(), recorded(raw)),
@@ -41,25 +42,28 @@ fn payloads() -> Vec<(&'static str, Vec<u8>, Fate)> {
         (
             "an escaped NUL in a name",
             br#"{"a\u0000b":1}"#.into(),
-            recorded(&["no_msg_id", "no_ts", "partial"]),
+            recorded(&["no_msg_id", "no_ts", "partial", "no_metrics"]),
         ),
         ("an escaped NUL in msg_id", br#"{"msg_id":"a\u0000b"}"#.into(), recorded(bad_id)),
-        ("duplicate keys", br#"{"t":1,"t":2}"#.into(), recorded(bare)),
+        ("duplicate keys", br#"{"t":1,"t":2}"#.into(), recorded(&["no_msg_id", "no_ts", "repeated_key"])),
+        ("a number", b"21.5".into(), recorded(&["raw", "no_msg_id", "no_ts"])),
+        ("NaN beside a number", br#"{"msg_id":"m","t":NaN,"h":1}"#.into(), recorded(&["raw", "no_ts"])),
+        ("a NUL behind an object", b"{\"h\":1}\0".into(), recorded(&["raw", "no_msg_id", "no_ts"])),
         ("duplicate msg_id", br#"{"msg_id":"a","msg_id":"b"}"#.into(), recorded(bad_id)),
-        ("msg_id of 0 characters", id(0).into(), recorded(&["bad_msg_id"])),
-        ("msg_id of 128 characters", id(128).into(), recorded(&[])),
-        ("msg_id of 129 characters", id(129).into(), recorded(&["bad_msg_id"])),
+        ("msg_id of 0 characters", id(0).into(), recorded(&["bad_msg_id", "no_metrics"])),
+        ("msg_id of 128 characters", id(128).into(), recorded(&["no_metrics"])),
+        ("msg_id of 129 characters", id(129).into(), recorded(&["bad_msg_id", "no_metrics"])),
         ("msg_id that is an object", br#"{"msg_id":{}}"#.into(), recorded(bad_id)),
-        ("depth 64", nested(64).into(), recorded(bare)),
+        ("depth 64", nested(64).into(), recorded(measured)),
         ("depth 65", nested(65).into(), Quarantined("too_deep")),
         ("depth 200", nested(200).into(), Quarantined("too_deep")),
         ("256 KiB", vec![b'x'; 256 << 10], recorded(raw)),
         ("257 KiB", vec![b'x'; 257 << 10], Quarantined("too_large")),
         ("not UTF-8", vec![b'{', 0xff, 0xfe, b'}'], Quarantined("not_utf8")),
-        ("year 0", ts("0000-01-01T00:00:00Z").into(), recorded(&["late"])),
-        ("before year 0", ts("-0001-12-31T00:00:00Z").into(), recorded(&["bad_ts"])),
-        ("year 9999", ts("9999-12-31T23:59:59Z").into(), recorded(&["clock_ahead"])),
-        ("no time", ts("yesterday").into(), recorded(&["bad_ts"])),
+        ("year 0", ts("0000-01-01T00:00:00Z").into(), recorded(&["late", "no_metrics"])),
+        ("before year 0", ts("-0001-12-31T00:00:00Z").into(), recorded(&["bad_ts", "no_metrics"])),
+        ("year 9999", ts("9999-12-31T23:59:59Z").into(), recorded(&["clock_ahead", "no_metrics"])),
+        ("no time", ts("yesterday").into(), recorded(&["bad_ts", "no_metrics"])),
         (
             "ten thousand numbers",
             format!(r#"{{"xs":[{}]}}"#, vec!["1"; 10_000].join(",")).into(),

@@ -63,12 +63,11 @@ impl ReadModel for Fevers {
 
     fn fold(Fold(devices): &mut Fold, event: &Event) -> Result<(), Poison> {
         let mut temperature = None;
-        let scanned = metrics::for_each(&event.payload.0, |name, value| {
+        let scanned = metrics::of_reading(event.flags(), &event.payload.0, |name, value| {
             if name == "temperature" {
                 temperature = Some(value);
             }
         });
-        // A text that is no object is on the record, too. It has no metrics.
         if let (Ok(_), Some(temperature)) = (scanned, temperature) {
             let last = devices.entry(event.aggregate_id.clone()).or_insert((false, DateTime::<Utc>::MIN_UTC));
             if event.occurred_at >= last.1 {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use fleetlog_aggregates::command::Event as Answer;
 use fleetlog_aggregates::device::{Change, Command, OnlineWithin};
+use fleetlog_aggregates::telemetry::{Message, decide};
 use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::{Event, EventLog, Lane, LogId, Result};
 use fleetlog_projections::devices::{self, Query, Rule, Status};
@@ -528,6 +529,10 @@ async fn the_statement_that_verifies_windows_takes_the_same_metrics_from_any_pay
         format!(r#""{}":1,"{}":2"#, "x".repeat(128), "x".repeat(129)),
         many(0, 300),
         format!(r#""nested":{{{}}}"#, many(0, 300)),
+        // What is in no array before what is, each name once, and one that is written in two ways.
+        format!(r#""first":1,"list":[{},{{"in":2}}],"nested":{{"last":3}}"#, vec!["1"; 300].join(",")),
+        r#""t":1,"u.v":5,"u":{"v":6},"t":2,"t":null,"list":[1,2],"list.0":3"#.to_owned(),
+        "\"e\u{301}\":1,\"\u{e9}\":2,\"nested\":{\"e\u{301}\":3}".to_owned(),
     ];
     let now = Utc::now() - TimeDelta::hours(1);
     let mut batch: Vec<_> =
@@ -535,10 +540,57 @@ async fn the_statement_that_verifies_windows_takes_the_same_metrics_from_any_pay
     // More metrics than a device may have windows of.
     batch.extend((0..6).map(|n| reading("dev-02", n, now, &many(n * 200, n * 200 + 200))));
     batch.push(reading("dev-02", 9, now, &many(0, 200)));
+    // Texts, each of a device of its own.
+    let nested =
+        |depth| format!(r#"{{"n":NaN,"a":{}1{}}}"#, r#"{"a":"#.repeat(depth - 1), "}".repeat(depth - 1));
+    let (deep, nearly) = (nested(65), nested(64));
+    let texts = [
+        r#"{"t":NaN,"u":[1,-Infinity,nan],"v":"NaN","nan":1,"w":1e300,"x":1e400,"y":1e279,"z":-1E+2000}"#,
+        "\u{feff}{\"t\":1,\"s\":\"a\\\"NaN\\\\\"}\0",
+        " {\"t\":2}\r\n\0",
+        "{\"s\":\"a\0b\",\"t\":3}",
+        r#"{"s":"\u0000","\u0000":1,"t":4,"n":NaN}"#,
+        r#"{"s":"\ud800","t":5,"n":NaN}"#,
+        r#"{"t":6,"n":NaN"#,
+        r#"{"t":7,"n":nano}"#,
+        r#"{"t":8,"n":NaN,}"#,
+        r#"{"t":9,"t":10,"n":NaN,"ts":1,"msg_id":2}"#,
+        "{\"s\":\"a\nb\",\"t\":11}",
+        &deep,
+        &nearly,
+        "21.50",
+        "-1e3\n",
+        "1e400",
+        "1e300",
+        "1e-400",
+        "007",
+        ".5",
+        "+1",
+        "NaN",
+        "ON",
+        "Closed",
+        "oN\0",
+        "on off",
+        "\"ON\"",
+        "null",
+        "[1,2]",
+        "",
+        "t=1",
+    ];
+    let text = |(n, text): (usize, &&str)| {
+        let topic = format!("t0/devices/text-{n:02}/telemetry");
+        let message = Message { topic: &topic, payload: text.as_bytes(), received_at: now };
+        decide(message, || format!("text-{n}")).expect("storable")
+    };
+    batch.extend(texts.iter().enumerate().map(text));
     append(&log, batch).await;
     let running = Running::start(&log);
     running.catch_up().await;
     let (windows, differences) = verified(&log, &running.handle, "telemetry_windows").await;
+    let measured =
+        "SELECT count(DISTINCT aggregate_id) FROM telemetry_windows WHERE aggregate_id LIKE 't0/text-%'";
+    let measured: i64 = sqlx::query_scalar(measured).fetch_one(log.pool()).await.expect("counted");
+    assert_eq!(measured, 12, "texts with metrics");
     assert!(windows > 1_500, "{windows}");
     assert_eq!(differences, 0);
     running.stop().await;

@@ -176,10 +176,34 @@ fn the_stored_form_of_every_event_stays_readable() {
         (r#"{"CommandCancelled":{"by":"user:2"}}"#, cancelled()),
         (r#"{"LateAckRecorded":{"status":"ack","result":{"ms":3}}}"#, Event::LateAckRecorded(done())),
         (r#"{"LateAckRecorded":{"status":"failed","error":"hot"}}"#, Event::LateAckRecorded(broken())),
+        (r#"{"UnreadableAckRecorded":{"why":"no"}}"#, Event::UnreadableAckRecorded { why: "no".into() }),
     ] {
         assert_eq!(serde_json::to_string(&event).expect("serializes"), json);
         assert_eq!(serde_json::from_str::<Event>(json).expect("deserializes"), event);
     }
+}
+
+fn unreadable(uid_of: &str) -> Input {
+    Input::AcknowledgeUnreadably { device_uid: uid(uid_of), why: "no JSON".into(), at: at(0) }
+}
+
+#[test]
+fn an_unreadable_answer_is_in_the_history_once_an_attempt_and_changes_nothing_else() {
+    let noted = Event::UnreadableAckRecorded { why: "no JSON".into() };
+    let mut command = given([requested(), sent(1, 0)]);
+    let next = command.next();
+    assert_eq!(command.decide(unreadable("dev-02")), Err(Error::OtherDevice));
+    assert_eq!(command.decide(unreadable("dev-01")), Ok(vec![noted.clone()]));
+    command.apply(noted.clone());
+    assert_eq!((command.status(), command.next()), (Some(Status::Sent), next));
+    assert_eq!(command.decide(unreadable("dev-01")), Ok(vec![]), "the device repeats itself");
+    command.apply(sent(2, 11));
+    assert_eq!(command.decide(unreadable("dev-01")), Ok(vec![noted]));
+    let early = given([requested()]).decide(unreadable("dev-01"));
+    assert_eq!(early, Ok(vec![sent(1, 0), Event::UnreadableAckRecorded { why: "no JSON".into() }]));
+    assert_eq!(given([]).decide(unreadable("dev-01")), Err(Error::Unknown));
+    let ended = given([requested(), sent(1, 0), cancelled()]);
+    assert_eq!(ended.decide(unreadable("dev-01")), Ok(vec![]));
 }
 
 fn inputs() -> impl Strategy<Value = Input> {
@@ -194,6 +218,7 @@ fn inputs() -> impl Strategy<Value = Input> {
             ack,
             at
         }),
+        Just(unreadable("dev-01")),
         time.prop_map(Input::TimeOut),
         Just(Input::GiveUp("cannot be delivered")),
         Just(cancel()),
@@ -210,6 +235,7 @@ fn is_legal(from: Option<Status>, event: &Event) -> bool {
         | Event::CommandCancelled { .. } => matches!(from, Some(Status::Requested | Status::Sent)),
         Event::CommandAcknowledged { .. } => from == Some(Status::Sent),
         Event::LateAckRecorded(_) => matches!(from, Some(Status::TimedOut | Status::Cancelled)),
+        Event::UnreadableAckRecorded { .. } => from == Some(Status::Sent),
     }
 }
 

@@ -3,6 +3,8 @@
 
 #![expect(clippy::expect_used, reason = "an invariant that does not hold ends the process")]
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::telemetry::{self, Flags, MAX_AHEAD, MAX_MSG_ID, MAX_PAYLOAD, Message, Rejected};
 use fleetlog_aggregates::topic::Topic;
@@ -34,20 +36,22 @@ pub(crate) fn payload(bytes: &[u8]) {
         assert_eq!(recorded.payload.as_bytes(), bytes, "an object is kept byte for byte");
         assert_eq!(decide(recorded.payload.as_bytes()).expect("stored before"), recorded);
     }
-    measured(&recorded.payload);
+    measured(recorded.flags, &recorded.payload);
 }
 
 /// Checks the metrics of a stored payload: finite, named, and no more than one message may have.
-fn measured(payload: &str) {
-    let mut found = 0;
-    let scan = metrics::for_each(payload, |name, value| {
+fn measured(flags: Flags, payload: &str) {
+    let (mut found, mut names) = (0, HashSet::new());
+    let scan = metrics::of_reading(flags, payload, |name, value| {
         found += 1;
+        assert!(names.insert(name.to_owned()), "{name} counts once");
         assert!((1..=metrics::MAX_METRIC_NAME).contains(&name.len()), "{name}");
         assert!(value.is_finite() && value.abs() <= metrics::MAX_MAGNITUDE, "{name}: {value}");
     });
     let scan = scan.expect("stored payloads have been scanned before");
     assert_eq!(scan.metrics, found);
     assert!(found <= metrics::MAX_METRICS);
+    assert_eq!(flags.contains(Flags::NO_METRICS), found == 0);
 }
 
 /// Checks an acknowledgement: decoding is repeatable, and what is stored of it decodes again.

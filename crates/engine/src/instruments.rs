@@ -23,6 +23,10 @@ fleetlog_event_log::instruments! {
     BAD_TS: Counter, "fleetlog_ingest_bad_ts_total", Count, [];
     /// Readings stored whose `msg_id` cannot be read; they cannot be recognised when they come again.
     BAD_MSG_ID: Counter, "fleetlog_ingest_bad_msg_id_total", Count, [];
+    /// Readings stored in which a metric occurs more than once.
+    REPEATED_KEY: Counter, "fleetlog_ingest_repeated_key_total", Count, [];
+    /// Readings stored that have no metric.
+    NO_METRICS: Counter, "fleetlog_ingest_no_metrics_total", Count, [];
     /// Messages put into quarantine, by the reason.
     QUARANTINED: Counter, "fleetlog_ingest_quarantined_total", Count, ["reason"];
     /// Messages that were over a quota, by the bound that they met (tenant, connection, strangers or new_devices) and by

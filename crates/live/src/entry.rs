@@ -113,7 +113,8 @@ impl Entry {
         let names = || {
             let mut names: Vec<Box<str>> = vec![];
             if matches!(self.about, About::Reading(_)) {
-                let _ = metrics::for_each(&self.event.payload.0, |name, _| names.push(name.into()));
+                let (flags, payload) = (self.event.flags(), &self.event.payload.0);
+                let _ = metrics::of_reading(flags, payload, |name, _| names.push(name.into()));
             }
             names.into_boxed_slice()
         };

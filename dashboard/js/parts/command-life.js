@@ -32,6 +32,7 @@ const TONES = {
   CommandTimedOut: 'warn',
   CommandCancelled: 'calm',
   LateAckRecorded: 'warn',
+  UnreadableAckRecorded: 'warn',
 };
 
 /** A command has ended in each of these states. */
@@ -53,6 +54,8 @@ function says(step) {
       return t('life.timed_out', { attempts: event.attempts ?? step.attempts });
     case 'CommandCancelled':
       return event.reason ?? '';
+    case 'UnreadableAckRecorded':
+      return t('life.unreadable', { why: event.why ?? '' });
     case 'LateAckRecorded':
       return t('life.late', { status: word('ack', event.status ?? '') });
     default:

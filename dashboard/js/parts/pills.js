@@ -45,6 +45,8 @@ const TONES = {
   bad_ts: 'warn',
   bad_msg_id: 'warn',
   id_reused: 'warn',
+  repeated_key: 'warn',
+  no_metrics: 'warn',
   partial: 'warn',
 };
 

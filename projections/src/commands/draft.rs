@@ -77,6 +77,7 @@ impl Draft {
                 self.late_ack = Some(text(&ack)?);
                 self.late_ack_at = Some(at);
             }
+            CommandEvent::UnreadableAckRecorded { .. } => {}
         }
         self.last_position = event.position;
         Ok(())

@@ -1,7 +1,8 @@
 //! What two versions of `telemetry_windows` are compared by: the stored windows, one by one. And the same windows
 //! computed from the log in one statement.
 
-use fleetlog_aggregates::metrics::{MAX_MAGNITUDE, MAX_METRIC_NAME, MAX_METRICS};
+use fleetlog_aggregates::metrics::{MAX_DEPTH, MAX_MAGNITUDE, MAX_METRIC_NAME, MAX_METRICS};
+use fleetlog_aggregates::telemetry::Flags;
 
 use super::DEVICE_METRICS;
 use crate::read_model::Rows;
@@ -33,7 +34,7 @@ fn stored(version: i32) -> String {
 ///
 /// A payload's leaves are its numbers and booleans, in the order of the text. Most payloads are flat; of the others the
 /// nested objects and arrays are opened one by one. A name with U+0000, which no text of Postgres can hold, is given
-/// another character, by which it is left out.
+/// another character, by which it is left out. Of leaves with one name the last one counts.
 ///
 /// The value of a leaf is `{value}`: a boolean is 1 or 0, and a number too small for a double is 0.
 fn from_log(version: i32) -> String {
@@ -41,18 +42,42 @@ fn from_log(version: i32) -> String {
                      WHEN 'boolean' THEN (value::text = 'true')::int
                      WHEN 'number' THEN CASE
                          WHEN value::text ~* 'e-[0-9]{3}' AND abs(value::text::numeric) < 2.5e-324 THEN 0
+                         WHEN value::text ~* 'e[+]?[0-9]{3}|[0-9]{150}' AND abs(value::text::numeric) > 1e281 THEN NULL
                          ELSE value::text::float8 END
                  END::float8";
+    let metric =
+        "CASE WHEN octet_length(metric) = length(metric) THEN metric ELSE normalize(metric, NFC) END";
     let good = format!(
         "value IS NOT NULL AND abs(value) <= {MAX_MAGNITUDE:e} AND octet_length(metric) BETWEEN 1 AND {MAX_METRIC_NAME}
          AND strpos(metric, U&'\\E000') = 0 AND NOT (metric IN ('msg_id', 'ts') AND cardinality(path) = 1)"
     );
+    // Of all leaves, each name once; what is in no array goes before what is, where there are too many.
+    let counted = |leaves: &str| {
+        format!(
+            "SELECT metric, value, row_number() OVER (ORDER BY path) AS nth FROM (
+                 SELECT *, row_number() OVER (ORDER BY in_array, path) AS rank FROM (
+                     SELECT metric, (array_agg(value ORDER BY path DESC))[1] AS value, min(path) AS path,
+                            (array_agg(in_array ORDER BY path))[1] AS in_array
+                     FROM ({leaves}) AS named WHERE {good} GROUP BY metric
+                 ) AS once
+             ) AS ranked WHERE rank <= {MAX_METRICS}"
+        )
+    };
+    let flat = counted(&format!(
+        "SELECT {metric} AS metric, {value} AS value, ARRAY[nth] AS path, false AS in_array
+         FROM json_each(payload) WITH ORDINALITY AS member (metric, value, nth)"
+    ));
+    let nested = counted(&format!(
+        "SELECT {metric} AS metric, {value} AS value, path, in_array FROM (
+             SELECT *, max(cardinality(path) + (json_typeof(value) IN ('object', 'array'))::int) OVER () AS depth
+             FROM node
+         ) AS measured WHERE depth <= {MAX_DEPTH}"
+    ));
     format!(
-        "WITH events AS MATERIALIZED (
-             SELECT event.log_id, event.aggregate_id, event.position, occurred_at,
+        "WITH stored AS MATERIALIZED (
+             SELECT event.log_id, event.aggregate_id, event.position, occurred_at, event.flags & {raw} <> 0 AS raw,
                     CASE WHEN strpos(payload::text, '\\u0000') = 0 THEN payload
-                         ELSE replace(payload::text, '\\u0000', '\\ue000')::json END AS payload,
-                    strpos(substr(payload::text, 2), '{{') + strpos(payload::text, '[') = 0 AS flat
+                         ELSE replace(payload::text, '\\u0000', '\\ue000')::json END AS payload
              FROM telemetry_events AS event JOIN projection_checkpoints AS checkpoint USING (log_id)
              LEFT JOIN parked_streams AS parked
                  ON parked.projection = 'telemetry_windows' AND parked.version = {version}
@@ -61,33 +86,33 @@ fn from_log(version: i32) -> String {
              WHERE checkpoint.projection = 'telemetry_windows' AND checkpoint.version = {version}
                AND event.position <= checkpoint.position AND parked.log_id IS NULL
                AND range_of(event.aggregate_id, $2) = $1
+         ), events AS MATERIALIZED (
+             SELECT *, strpos(substr(payload::text, 2), '{{') + strpos(payload::text, '[') = 0 AS flat FROM (
+                 SELECT log_id, aggregate_id, position, occurred_at,
+                        CASE WHEN raw THEN ({MEANT}) ELSE payload END AS payload
+                 FROM stored
+             ) AS meant
          ), leaves AS (
-             SELECT log_id, aggregate_id, position, occurred_at, leaf.* FROM events CROSS JOIN LATERAL (
-                 SELECT metric, value, path[1] AS nth FROM (
-                     SELECT key AS metric, {value} AS value, ARRAY[nth] AS path
-                     FROM json_each(payload) WITH ORDINALITY AS member (key, value, nth)
-                 ) AS named WHERE {good} ORDER BY path LIMIT {MAX_METRICS}
-             ) AS leaf WHERE flat
+             SELECT log_id, aggregate_id, position, occurred_at, leaf.*
+             FROM events CROSS JOIN LATERAL ({flat}) AS leaf WHERE flat
              UNION ALL
              SELECT log_id, aggregate_id, position, occurred_at, leaf.* FROM events CROSS JOIN LATERAL (
-                 WITH RECURSIVE node (metric, value, path) AS (
-                     SELECT key, value, ARRAY[nth]
+                 WITH RECURSIVE node (metric, value, path, in_array) AS (
+                     SELECT key, value, ARRAY[nth], false
                      FROM json_each(payload) WITH ORDINALITY AS member (key, value, nth)
                      UNION ALL
-                     SELECT metric || '.' || key, inner_value, path || nth
+                     SELECT metric || '.' || key, inner_value, path || nth, in_array OR is_element
                      FROM node CROSS JOIN LATERAL (
-                         SELECT key, member AS inner_value, nth
+                         SELECT key, member AS inner_value, nth, false AS is_element
                          FROM json_each(CASE WHEN json_typeof(node.value) = 'object' THEN node.value END)
                              WITH ORDINALITY AS member (key, member, nth)
                          UNION ALL
-                         SELECT (nth - 1)::text, element, nth
+                         SELECT (nth - 1)::text, element, nth, true
                          FROM json_array_elements(CASE WHEN json_typeof(node.value) = 'array' THEN node.value END)
                              WITH ORDINALITY AS element (element, nth)
                      ) AS inner_node
                  )
-                 SELECT metric, value, row_number() OVER (ORDER BY path) AS nth FROM (
-                     SELECT metric, {value} AS value, path FROM node
-                 ) AS named WHERE {good} ORDER BY path LIMIT {MAX_METRICS}
+                 {nested}
              ) AS leaf WHERE NOT flat
          ), minutes AS (
              SELECT log_id, aggregate_id, metric, window_start(occurred_at, 60) AS start, count(*) AS count,
@@ -128,6 +153,26 @@ fn from_log(version: i32) -> String {
              FROM hours
              UNION ALL SELECT log_id, aggregate_id, metric, 86400, start, count, sum, min, max, first, last, position
              FROM days
-         ) AS windows"
+         ) AS windows",
+        raw = Flags::RAW.bits(),
     )
 }
+
+/// The JSON object that the text of a payload flagged `raw` is meant to be, as `metrics::of_text` reads it: a number or a word
+/// is the metric `value`, and numbers that JSON does not have are null.
+const MEANT: &str = r#"
+    SELECT CASE
+        WHEN strpos(text, U&'\E000') > 0 THEN NULL
+        WHEN lower(text COLLATE "C") IN ('true', 'on', 'open', 'online') THEN '{"value":true}'
+        WHEN lower(text COLLATE "C") IN ('false', 'off', 'closed', 'offline') THEN '{"value":false}'
+        WHEN text ~ '^-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)?$' THEN json_or_null('{"value":' || text || '}')
+        WHEN starts_with(text, '{') THEN json_or_null((
+            SELECT string_agg(
+                CASE WHEN starts_with(piece[1], '"') THEN piece[1]
+                     ELSE regexp_replace(piece[1], '(?<![A-Za-z0-9+._-])([+-]?(nan|inf|infinity)|-?[0-9]+([.][0-9]+)?e[+]?0*[1-9][0-9]{3,})(?![A-Za-z0-9+._-])', 'null', 'gi')
+                END, '' ORDER BY nth)
+            FROM regexp_matches(text, '"(?:[^"\\]|\\.)*"|[^"]+|"', 'g') WITH ORDINALITY AS pieces (piece, nth)))
+        END::json
+    FROM (
+        SELECT btrim(regexp_replace(regexp_replace(payload ->> 'raw', U&'^\FEFF', ''), U&'\E000$', ''), E' \t\r\n') AS text
+    ) AS bare"#;

@@ -105,7 +105,7 @@ impl Fold {
         let Self { devices, series, scratch, .. } = self;
         let device = &mut devices[device_index as usize];
         scratch.clear();
-        metrics::for_each(&event.payload.0, |metric, value| {
+        metrics::of_reading(event.flags(), &event.payload.0, |metric, value| {
             let nth = scratch.len();
             scratch.push((device.series(device_index, nth, metric, series), value));
         })
@@ -179,6 +179,8 @@ impl Device {
 mod tests {
     use std::collections::BTreeMap;
 
+    use fleetlog_aggregates::telemetry::Flags;
+    use fleetlog_event_log::event::StoredMetadata;
     use proptest::prelude::*;
 
     use super::*;
@@ -293,8 +295,23 @@ mod tests {
     }
 
     #[test]
-    fn text_has_no_metrics() {
-        assert!(folded([reading("dev-01", "12:00:00", r#"{"raw":"t=1"}"#)]).windows.is_empty());
+    fn text_has_the_metrics_that_can_be_read_in_it() {
+        let raw = |text: &str| {
+            let mut event = reading("dev-01", "12:00:00", &serde_json::json!({ "raw": text }).to_string());
+            event.metadata = StoredMetadata::Telemetry { flags: Flags::RAW };
+            event
+        };
+        let fold = folded([raw("t=1"), raw("21.5"), raw(r#"{"t":NaN,"h":40}"#)]);
+        let expected =
+            [named("t0/dev-01 value", "12:00:00", 1, 21.5), named("t0/dev-01 h", "12:00:00", 1, 40.0)];
+        assert_eq!(windows(&fold), expected);
+        assert!(folded([reading("dev-01", "12:00:00", r#"{"raw":"21.5"}"#)]).windows.is_empty());
+    }
+
+    #[test]
+    fn a_metric_counts_once_a_message() {
+        let fold = folded([reading("dev-01", "12:00:00", r#"{"t":1,"t":2}"#)]);
+        assert_eq!(windows(&fold), [named("t0/dev-01 t", "12:00:00", 1, 2.0)]);
     }
 
     #[test]

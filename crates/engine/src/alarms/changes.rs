@@ -48,7 +48,8 @@ pub(super) fn what(event: &Event) -> Option<What> {
                 CommandEvent::CommandRequested(_)
                 | CommandEvent::CommandSent { .. }
                 | CommandEvent::CommandCancelled { .. }
-                | CommandEvent::LateAckRecorded(_) => None,
+                | CommandEvent::LateAckRecorded(_)
+                | CommandEvent::UnreadableAckRecorded { .. } => None,
             }
         }
         Device::TYPE => {

@@ -155,7 +155,7 @@ fn fact(condition: &Condition, reading: &Reading) -> Option<Fact> {
         return (!flags.contains(Flags::OFFLINE)).then_some(Fact::Heard(event));
     };
     let mut found = None;
-    let _ = metrics::for_each(&reading.payload.0, |name, value| {
+    let _ = metrics::of_reading(flags, &reading.payload.0, |name, value| {
         if name == metric {
             found = Some(value);
         }

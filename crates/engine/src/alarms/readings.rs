@@ -10,7 +10,6 @@ use fleetlog_aggregates::identity::{Uid, split_aggregate_id};
 use fleetlog_aggregates::metrics;
 use fleetlog_aggregates::telemetry::Flags;
 use fleetlog_event_log::Event;
-use fleetlog_event_log::event::StoredMetadata;
 
 use super::board::Board;
 use super::rulebook::{Rule, Rulebook};
@@ -23,7 +22,7 @@ pub(super) fn uid(event: &Event) -> Option<Uid> {
 /// When and where an event is.
 pub(super) fn since(event: &Event) -> Since {
     let Event { occurred_at, recorded_at, position, .. } = *event;
-    Since { at: taken_at(occurred_at, recorded_at, flags(event)), recorded_at, position }
+    Since { at: taken_at(occurred_at, recorded_at, event.flags()), recorded_at, position }
 }
 
 /// When a reading was taken. One whose clock was ahead counts from its receipt: what version 0.1.0 stored for it lies minutes
@@ -34,11 +33,6 @@ pub(super) fn taken_at(
     flags: Flags,
 ) -> DateTime<Utc> {
     if flags.contains(Flags::CLOCK_AHEAD) { occurred_at.min(recorded_at) } else { occurred_at }
-}
-
-/// The flags of a reading.
-pub(super) fn flags(event: &Event) -> Flags {
-    if let StoredMetadata::Telemetry { flags } = event.metadata { flags } else { Flags::default() }
 }
 
 /// Takes in a page. `labels` has those of the page's devices, where rules want labels.
@@ -52,7 +46,7 @@ pub(super) fn evaluate(
     for (uid, event) in events {
         let (event_since, labels) = (since(event), labels.get(uid));
         // A device that says that it goes away, or whose will says so, is not heard.
-        if !flags(event).contains(Flags::OFFLINE) {
+        if !event.flags().contains(Flags::OFFLINE) {
             for rule in rulebook.about_silence().filter(|rule| rule.selects(uid, labels)) {
                 board.take(rule, uid, "", Fact::Heard(event_since));
             }
@@ -61,8 +55,7 @@ pub(super) fn evaluate(
             continue;
         }
         metrics_of.clear();
-        // What is no JSON object has no metrics.
-        let _ = metrics::for_each(&event.payload.0, |name, value| {
+        let _ = metrics::of_reading(event.flags(), &event.payload.0, |name, value| {
             let rules = rulebook.about(name).iter().filter(|rule| rule.selects(uid, labels));
             metrics_of.extend(rules.map(|rule| (Arc::clone(rule), value)));
         });

@@ -67,7 +67,12 @@ impl Acks {
             }
             (Some(topic), Ok((cmd_id, ack))) => self.record(&topic, cmd_id, ack, wait).await,
             (None, _) => Decided::Refused(Reason::BadTopic, "the topic names no device".to_owned()),
-            (_, Err((reason, detail))) => Decided::Refused(reason, detail),
+            (Some(topic), Err((reason, detail))) => {
+                if let Some(cmd_id) = command_ack::named_command(&message.payload) {
+                    self.note(&topic, cmd_id, &detail, wait).await;
+                }
+                Decided::Refused(reason, detail)
+            }
         };
         crash::point("ack.recorded");
         let outcome = match decided {
@@ -88,13 +93,29 @@ impl Acks {
         instruments::IN_FLIGHT.decrement(1.0);
     }
 
-    /// Decides on an ack and appends it, and tries until the database takes it.
     async fn record(&self, topic: &Topic, cmd_id: Uuid, ack: Ack, wait: &Wait) -> Decided {
+        let input =
+            || Input::Acknowledge { device_uid: topic.uid.clone(), ack: ack.clone(), at: self.log.now() };
+        self.append(topic, cmd_id, input, wait).await
+    }
+
+    /// Notes in the command's history that an answer to it cannot be read.
+    async fn note(&self, topic: &Topic, cmd_id: Uuid, why: &str, wait: &Wait) {
+        let input = || Input::AcknowledgeUnreadably {
+            device_uid: topic.uid.clone(),
+            why: why.to_owned(),
+            at: self.log.now(),
+        };
+        // Whether the command is the device's own makes no difference to what becomes of the answer.
+        self.append(topic, cmd_id, input, wait).await;
+    }
+
+    /// Decides on what a device says of a command and appends it, and tries until the database takes it.
+    async fn append(&self, topic: &Topic, cmd_id: Uuid, input: impl Fn() -> Input, wait: &Wait) -> Decided {
         let stream = StreamId::new(&topic.tenant, cmd_id);
         let mut backoff = patience();
         loop {
-            let input =
-                Input::Acknowledge { device_uid: topic.uid.clone(), ack: ack.clone(), at: self.log.now() };
+            let input = input();
             let recorded = match self.look(&stream, topic).await {
                 Ok((record, metadata)) => self.log.execute_on(&stream, Some(record), input, metadata).await,
                 Err(error) => Err(error.into()),

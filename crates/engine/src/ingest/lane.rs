@@ -285,13 +285,15 @@ struct Counts {
     flags: [u64; FLAGS.len()],
 }
 
-const FLAGS: [(Flags, Counter<0>); 6] = [
+const FLAGS: [(Flags, Counter<0>); 8] = [
     (Flags::RAW, instruments::RAW),
     (Flags::LATE, instruments::LATE),
     (Flags::CLOCK_AHEAD, instruments::CLOCK_AHEAD),
     (Flags::NO_MSG_ID, instruments::NO_MSG_ID),
     (Flags::BAD_TS, instruments::BAD_TS),
     (Flags::BAD_MSG_ID, instruments::BAD_MSG_ID),
+    (Flags::REPEATED_KEY, instruments::REPEATED_KEY),
+    (Flags::NO_METRICS, instruments::NO_METRICS),
 ];
 
 impl Counts {

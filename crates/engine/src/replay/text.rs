@@ -124,6 +124,9 @@ fn command(event: &command::Event, f: &mut Formatter<'_>) -> fmt::Result {
             f.write_str(word)?;
             said.iter().try_for_each(|said| write!(f, ": {}", quoted(said)))
         }
+        command::Event::UnreadableAckRecorded { why } => {
+            write!(f, "answered with something that cannot be read: {}", plain(why))
+        }
     }
 }
 
