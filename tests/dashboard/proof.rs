@@ -115,7 +115,7 @@ async fn the_documents_example_is_proved_and_each_forgery_of_it_has_a_reason_of_
         ("another log", "\"log_id\":2", "\"log_id\":3", "bad other_log root_differs"),
         ("a proof of another position", "index 0", "index 1", "bad other_position root_differs"),
         ("a hash of the proof", &leaf1[..8], "AAAAAAAA", "bad root_differs"),
-        ("a proof without a hash", &format!("{leaf1}\n"), "", "bad path_length"),
+        ("a proof without a hash", format!("{leaf1}\n").as_str(), "", "bad path_length"),
         ("another signature", signature, "0KHX8NqrmKab", "bad signature_wrong"),
         ("another root", root, other_root, "bad root_differs signature_wrong"),
         ("more events", "/2\n3\n", "/2\n4\n", "bad signature_wrong"),
