@@ -541,8 +541,9 @@ async fn the_statement_that_verifies_windows_takes_the_same_metrics_from_any_pay
     batch.extend((0..6).map(|n| reading("dev-02", n, now, &many(n * 200, n * 200 + 200))));
     batch.push(reading("dev-02", 9, now, &many(0, 200)));
     // Texts, each of a device of its own.
-    let nested =
-        |depth| format!(r#"{{"n":NaN,"a":{}1{}}}"#, r#"{"a":"#.repeat(depth - 1), "}".repeat(depth - 1));
+    let nested = |depth: usize| {
+        format!(r#"{{"n":NaN,"a":{}1{}}}"#, r#"{"a":"#.repeat(depth - 1), "}".repeat(depth - 1))
+    };
     let (deep, nearly) = (nested(65), nested(64));
     let texts = [
         r#"{"t":NaN,"u":[1,-Infinity,nan],"v":"NaN","nan":1,"w":1e300,"x":1e400,"y":1e279,"z":-1E+2000}"#,
