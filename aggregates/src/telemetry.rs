@@ -228,6 +228,12 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
+    /// These flags and those of `other`.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether the message says something about the device itself, and is no reading.
     #[must_use]
     pub fn is_status(self) -> bool {
