@@ -18,6 +18,7 @@ COPY crates/lab/Cargo.toml crates/lab/Cargo.toml
 COPY crates/live/Cargo.toml crates/live/Cargo.toml
 COPY crates/mqtt/Cargo.toml crates/mqtt/Cargo.toml
 COPY crates/proof/Cargo.toml crates/proof/Cargo.toml
+COPY crates/sources/Cargo.toml crates/sources/Cargo.toml
 COPY crates/tls/Cargo.toml crates/tls/Cargo.toml
 COPY crates/webhooks/Cargo.toml crates/webhooks/Cargo.toml
 RUN for crate in . aggregates event-log projections crates/*; do mkdir -p "$crate/src" && touch "$crate/src/lib.rs"; done \

@@ -1,0 +1,22 @@
+//! What a source and a message may have at most. `docs/LIMITS.md` lists these.
+
+/// The most values that a payload may consist of: numbers, texts, lists and maps.
+pub const MAX_NODES: usize = 65_536;
+/// The most readings that one message may be taken apart into.
+pub const MAX_READINGS: usize = 1_000;
+/// The most metrics that a Sparkplug birth may give aliases.
+pub const MAX_ALIASES: usize = 4_096;
+/// The most topics of a source, and the most patterns of one of them.
+pub const MAX_TOPICS: usize = 32;
+/// The longest topic pattern, JSONPath or template, in bytes.
+pub const MAX_TEXT: usize = 256;
+/// The most levels of a topic pattern.
+pub const MAX_LEVELS: usize = 32;
+/// The most alternatives of a place, and parts of an id.
+pub const MAX_PLACES: usize = 8;
+/// The most objects that metrics are taken from, paths that are left out, words, columns, and answers.
+pub const MAX_ENTRIES: usize = 64;
+/// The longest title of a source, in characters.
+pub const MAX_TITLE: usize = 200;
+/// The largest payload of a command, in bytes.
+pub const MAX_COMMAND: usize = 64 << 10;
