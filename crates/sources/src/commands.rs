@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::identify::Message;
 use crate::invalid::{Findings, Why};
 use crate::limits::MAX_COMMAND;
 use crate::pattern::{Pattern, overlaps};
@@ -279,11 +280,10 @@ impl Source {
 
     /// What a message on a topic of answers says. `None` if the topic is none of these.
     #[must_use]
-    pub fn answer(&self, topic: &str, payload: &[u8]) -> Option<Result<Answer, Unanswered>> {
+    pub fn answer(&self, message: Message<'_>) -> Option<Result<Answer, Unanswered>> {
         let answers = &self.commands()?.answers;
-        answers
-            .iter()
-            .find_map(|answer| answer.pattern.matches(topic).map(|levels| answer.read(&levels, payload)))
+        let read = |answer: &AnswerRule| Some(answer.read(&answer.pattern.matches(message.topic)?, message));
+        answers.iter().find_map(read)
     }
 }
 
@@ -367,7 +367,10 @@ mod tests {
         ]});
         let source =
             source(&json!({"topic": "c/{uid}", "payload": "", "answers": answers})).expect("a source");
-        let read = |topic: &str, payload: &str| source.answer(topic, payload.as_bytes());
+        let read = |topic: &str, payload: &str| {
+            let received_at = chrono::DateTime::UNIX_EPOCH;
+            source.answer(Message { topic, payload: payload.as_bytes(), received_at, login: None })
+        };
         let answer = |topic: &str, payload: &str| read(topic, payload).expect(topic).expect(payload);
         let first = answer("a/d1", &format!(r#"{{"ids":["x","fl:{ID}"],"error":null}}"#));
         assert_eq!((first.uid.as_str(), first.cmd_id, first.is_failure), ("d1", ID.parse().ok(), false));

@@ -13,6 +13,7 @@
 //! - `identify`: who, when, which id; `uid`, `time` and `status` read these
 //! - `measure`: the metrics; [`Aliases`]: what Sparkplug's births say of them
 //! - `commands`: commands and answers in the devices' own words
+//! - `trial`: all of that at once, for who writes a definition
 //! - [`presets`]: definitions for families of devices
 //! - [`limits`]: what a definition and a message may have at most
 
@@ -33,6 +34,7 @@ mod status;
 mod template;
 mod time;
 mod tree;
+mod trial;
 mod uid;
 
 pub use aliases::Aliases;
@@ -45,3 +47,4 @@ pub use pattern::{Pattern, overlaps};
 pub use readings::Part;
 pub use source::Source;
 pub use spec::SourceSpec;
+pub use trial::{Trial, TriedAnswer, TriedReading};

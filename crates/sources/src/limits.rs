@@ -12,6 +12,12 @@ pub const MAX_TOPICS: usize = 32;
 pub const MAX_TEXT: usize = 256;
 /// The most levels of a topic pattern.
 pub const MAX_LEVELS: usize = 32;
+/// The most steps of a JSONPath that only names, counts and `[*]` lead along.
+pub const MAX_STEPS: usize = 16;
+/// The most JSONPaths of a topic that search: with `[*]`, a filter, `..` or a slice.
+pub const MAX_SEARCHES: usize = 16;
+/// The most values of a payload that a filter, `..` or a slice looks through. In a larger one they find nothing.
+pub const MAX_SEARCHED: usize = 4_096;
 /// The most alternatives of a place, and parts of an id.
 pub const MAX_PLACES: usize = 8;
 /// The most objects that metrics are taken from, paths that are left out, words, columns, and answers.

@@ -126,6 +126,32 @@ impl Opened<'_> {
     /// if the definition takes the message apart since: of one name, the last value counts.
     #[must_use]
     pub fn metrics(&self, part: Part) -> Metrics {
+        let readings = self.readings();
+        if part.of == 1 {
+            return self.measure(&readings);
+        }
+        self.measure(readings.get(part.nth as usize).map_or(&[], std::slice::from_ref))
+    }
+
+    /// The metrics of each reading, in the order of their places: for a message of many, in one go.
+    #[must_use]
+    pub fn all(&self) -> Vec<Metrics> {
+        let readings = self.readings();
+        if readings.is_empty() {
+            return vec![self.measure(&[])];
+        }
+        readings.iter().map(|reading| self.measure(std::slice::from_ref(reading))).collect()
+    }
+
+    fn readings(&self) -> Vec<Reading<'_, '_>> {
+        let Some(((rule, _), document)) = self.found.as_ref().zip(self.document.as_ref()) else {
+            return Vec::new();
+        };
+        readings(rule.each.as_ref(), &document.root).unwrap_or_default()
+    }
+
+    /// The metrics of some readings together.
+    fn measure(&self, readings: &[Reading<'_, '_>]) -> Metrics {
         let mut metrics = Metrics::default();
         let Some((rule, levels)) = &self.found else {
             metrics.remarks.note_if(true, Remark::NoMetrics);
@@ -139,8 +165,8 @@ impl Opened<'_> {
             metrics.remarks.note_if(seen.is_repeated, Remark::Repeated);
             metrics.remarks.note_if(seen.is_broken, Remark::Unreadable);
             metrics.remarks.note_if(seen.has_unknown_alias, Remark::UnknownAlias);
-            for reading in chosen(rule, root, part) {
-                rule.measure(levels, reading, root, &mut sink);
+            for reading in readings {
+                rule.measure(levels, *reading, root, &mut sink);
             }
         } else {
             metrics.remarks.note_if(true, Remark::Unreadable);
@@ -150,15 +176,6 @@ impl Opened<'_> {
         metrics.remarks.note_if(is_empty, Remark::NoMetrics);
         metrics
     }
-}
-
-/// The readings that a part stands for.
-fn chosen<'n, 'a>(rule: &Rule, root: &'n Node<'a>, part: Part) -> Vec<Reading<'n, 'a>> {
-    let all = readings(rule.each.as_ref(), root).unwrap_or_default();
-    if part.of == 1 {
-        return all;
-    }
-    all.get(part.nth as usize).copied().into_iter().collect()
 }
 
 impl Rule {

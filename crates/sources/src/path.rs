@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json_path::{JsonPath, PathElement};
 
 use crate::invalid::Why;
-use crate::limits::MAX_TEXT;
+use crate::limits::{MAX_SEARCHED, MAX_STEPS, MAX_TEXT};
 use crate::tree::Node;
 
 /// A JSONPath.
@@ -59,6 +59,9 @@ impl Path {
             return Err(Why::Path(format!("expected at most {MAX_TEXT} bytes")));
         }
         let steps = steps(text);
+        if steps.as_ref().is_some_and(|steps| steps.len() > MAX_STEPS) {
+            return Err(Why::Costly("it has more than 16 steps"));
+        }
         if steps.is_none() {
             // The parser goes into each bracket of a filter several times, so it is asked last.
             bounded(text)?;
@@ -66,6 +69,14 @@ impl Path {
         let query = JsonPath::parse(text).map_err(|error| Why::Path(error.to_string()))?;
         let kind = steps.map_or_else(|| Kind::Query(Box::new(query)), Kind::Steps);
         Ok(Self { text: text.into(), kind })
+    }
+
+    /// Whether following the path means to look through many values.
+    pub(crate) fn is_search(&self) -> bool {
+        match &self.kind {
+            Kind::Steps(steps) => steps.contains(&Step::Any),
+            Kind::Query(_) => true,
+        }
     }
 
     /// The first value that the path leads to.
@@ -93,7 +104,7 @@ impl Path {
                     .fold(start, |places, step| places.iter().flat_map(|place| place.step(step)).collect())
             }
             Kind::Query(query) => {
-                let json = root.to_json();
+                let Some(json) = root.to_json_within(&mut { MAX_SEARCHED }) else { return Vec::new() };
                 let located = query.query_located(&json);
                 located.locations().filter_map(|way| resolve(root, way.iter())).collect()
             }
@@ -305,8 +316,21 @@ mod tests {
         {
             assert!(matches!(Path::parse(path), Err(Why::Costly(_))), "{path}");
         }
+        let long = format!("${}", ".a".repeat(MAX_STEPS + 1));
+        assert!(matches!(Path::parse(&long), Err(Why::Costly(_))));
         for path in ["a", "$.", "$[", "$.a b", "", "$.a[?]"] {
             assert!(matches!(Path::parse(path), Err(Why::Path(_))), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_payload_that_is_too_large_to_search_has_nothing_in_it() {
+        let of = |n: usize| format!("[{}1]", "1,".repeat(n - 2));
+        let path = Path::parse("$[?@==1]").expect("a path");
+        for (n, expected) in [(MAX_SEARCHED, MAX_SEARCHED - 1), (MAX_SEARCHED + 1, 0)] {
+            let text = of(n);
+            let root = json::read(text.as_bytes(), &mut Budget::new()).expect("JSON");
+            assert_eq!(path.all(&root).len(), expected);
         }
     }
 

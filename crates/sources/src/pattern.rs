@@ -94,6 +94,12 @@ impl Pattern {
         self.levels.iter().map(filter).collect::<Vec<_>>().join("/")
     }
 
+    /// Whether a topic is of this pattern.
+    #[must_use]
+    pub fn is_of(&self, topic: &str) -> bool {
+        self.matches(topic).is_some()
+    }
+
     /// What the named levels stand for. `None` if the topic is not of this pattern. As in MQTT, a pattern that begins with a
     /// placeholder does not match topics that begin with `$`.
     pub(crate) fn matches<'t>(&'t self, topic: &'t str) -> Option<Levels<'t>> {

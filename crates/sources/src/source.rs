@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 use crate::commands::Commands;
 use crate::formats::Format;
 use crate::invalid::{Findings, Invalids, Why};
-use crate::limits::{MAX_ENTRIES, MAX_PLACES, MAX_TITLE, MAX_TOPICS};
+use crate::limits::{MAX_ENTRIES, MAX_PLACES, MAX_SEARCHES, MAX_TITLE, MAX_TOPICS};
 use crate::measure::MetricsRule;
 use crate::path::Path;
 use crate::pattern::{Levels, Pattern, overlaps};
@@ -186,7 +186,7 @@ impl Rule {
                 Why::Contradiction("a status that says a word is text or JSON"),
             );
         }
-        Some(Self {
+        let rule = Self {
             patterns,
             format,
             uid: uid?,
@@ -200,7 +200,15 @@ impl Rule {
                 None => None,
                 Some(status) => Some(status?),
             },
-        })
+        };
+        findings.count(at, rule.searches(), "JSONPaths with [*], a filter, .. or a slice", 0, MAX_SEARCHES);
+        Some(rule)
+    }
+
+    /// How many of its paths look through many values.
+    fn searches(&self) -> usize {
+        let metrics = self.metrics.iter().flat_map(MetricsRule::paths);
+        self.headers().chain(&self.each).chain(metrics).filter(|path| path.is_search()).count()
     }
 
     fn uid(
@@ -363,6 +371,7 @@ mod tests {
             {"topic":"c/{uid}","time":{"path":["$.t","$.a b"],"unit":"local"},"each":"$..*..*","id":"{nothing}"},
             {"topic":"d/{uid}","time":{"path":"$.t","unit":"s","zone":"Mars/Base"},"metrics":{"from":"$[","prefix":"{y}"}},
             {"topic":"e/{uid}","status":"online","metrics":{}},
+            {"topic":"g/{uid}","metrics":{"except":["$.*","$.*","$.*","$.*","$.*","$.*","$.*","$.*","$.*","$.*","$.*","$.*","$.*","$.*","$.*","$.*","$.*"]}},
             {"topic":"f/{uid}","format":{"csv_line":{"columns":["a","a"],"separator":"\""}}}
         ]}"#;
         let expected = [
@@ -378,8 +387,9 @@ mod tests {
             "/topics/3/metrics/from: no JSONPath: at position 1, parser error",
             "/topics/3/metrics/prefix: there is no {y} here; there is {uid}, {key}",
             "/topics/4/status: a status has neither readings nor metrics",
-            "/topics/5/format/csv_line/columns: two columns have the same name",
-            "/topics/5/format/csv_line/separator: a quote or the end of a line separates no values",
+            "/topics/5: expected 0 to 16 JSONPaths with [*], a filter, .. or a slice",
+            "/topics/6/format/csv_line/columns: two columns have the same name",
+            "/topics/6/format/csv_line/separator: a quote or the end of a line separates no values",
         ];
         assert_eq!(invalid(spec), expected);
     }

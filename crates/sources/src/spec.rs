@@ -309,7 +309,7 @@ pub enum NamesCommand {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CommandId {
-    /// A JSONPath. Of several values, the first that is an id counts.
+    /// A JSONPath, or a template of the topic's levels. Of several values, the first that is an id counts.
     pub path: String,
     /// What the text begins with before the id.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -49,7 +49,8 @@ impl<'s, 'a> Scope<'s, 'a> {
             (Some(reading), Some(message)) => std::ptr::eq(reading, message),
             _ => true,
         };
-        if is_whole {
+        // A search through the message for each of its readings would take their number times its size.
+        if is_whole || path.is_search() {
             return None;
         }
         let around = self.message.and_then(|message| path.first(message)).filter(|node| **node != Node::Null);

@@ -76,23 +76,32 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The same as JSON, for a path that only [`serde_json_path`] can follow. The places of all values stay the same.
+    /// The same as JSON. The places of all values stay the same.
     pub(crate) fn to_json(&self) -> serde_json::Value {
+        self.to_json_within(&mut { usize::MAX }).unwrap_or_default()
+    }
+
+    /// The same as JSON, if it has no more values than are left.
+    pub(crate) fn to_json_within(&self, left: &mut usize) -> Option<serde_json::Value> {
         use serde_json::Value;
-        match self {
+        *left = left.checked_sub(1)?;
+        Some(match self {
             Self::Null | Self::NotFinite => Value::Null,
             Self::Bool(value) => Value::Bool(*value),
             Self::Int(value) => Value::from(*value),
             Self::Unsigned(value) => Value::from(*value),
             Self::Float(value) => Value::from(*value),
             Self::Text(text) => Value::String(text.clone().into_owned()),
-            Self::List(elements) => elements.iter().map(Node::to_json).collect(),
-            Self::Map(members) => {
-                let member =
-                    |(key, value): &(Cow<'_, str>, Node<'_>)| (key.clone().into_owned(), value.to_json());
-                Value::Object(members.iter().map(member).collect())
+            Self::List(elements) => {
+                elements.iter().map(|element| element.to_json_within(left)).collect::<Option<_>>()?
             }
-        }
+            Self::Map(members) => {
+                let member = |(key, value): &(Cow<'_, str>, Node<'_>)| {
+                    Some((key.clone().into_owned(), value.to_json_within(left)?))
+                };
+                Value::Object(members.iter().map(member).collect::<Option<_>>()?)
+            }
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::aliases::Aliases;
 use crate::formats::{Document, Format, Unreadable};
-use crate::identify::NoUid;
+use crate::identify::{Message, NoUid};
 use crate::invalid::{Findings, Why};
 use crate::limits::{MAX_ENTRIES, MAX_PLACES};
 use crate::path::Path;
@@ -51,7 +51,7 @@ pub(crate) struct AnswerRule {
     format: Format,
     uid: Template,
     /// `None` for the command under way.
-    command: Option<(Path, String)>,
+    command: Option<(Template, String)>,
     failed: Option<FailedRule>,
 }
 
@@ -85,8 +85,8 @@ impl AnswerRule {
         let command = match &spec.command {
             NamesCommand::UnderWay => Some(None),
             NamesCommand::Id(id) => {
-                let path = findings.keep(&format!("{at}/command/id/path"), Path::parse(&id.path));
-                path.map(|path| Some((path, id.after.clone().unwrap_or_default())))
+                let place = names.template_with(&id.path, &[], &format!("{at}/command/id/path"), findings);
+                place.map(|place| Some((place, id.after.clone().unwrap_or_default())))
             }
         };
         let failed = match &spec.failed {
@@ -97,7 +97,8 @@ impl AnswerRule {
         Some(Self { pattern: pattern.clone(), format, uid: uid?, command: command?, failed: failed? })
     }
 
-    pub(crate) fn read(&self, levels: &Levels<'_>, payload: &[u8]) -> Result<Answer, Unanswered> {
+    pub(crate) fn read(&self, levels: &Levels<'_>, message: Message<'_>) -> Result<Answer, Unanswered> {
+        let Message { payload, login, .. } = message;
         let unreadable = |why: &str| Err(Unanswered::Unreadable(why.to_owned()));
         if payload.len() > MAX_PAYLOAD {
             return unreadable("it is too large");
@@ -108,25 +109,25 @@ impl AnswerRule {
             Err(Unreadable::Syntax(why)) => return unreadable(&why),
             Err(Unreadable::Spent(_)) => return unreadable("it has too many values, or is nested too deep"),
         };
-        let scope = Scope { levels, key: None, login: None, reading: Some(&root), message: Some(&root) };
+        let scope = Scope { levels, key: None, login, reading: Some(&root), message: Some(&root) };
         let name = self.uid.fill(&scope).ok_or_else(|| NoUid::Missing(self.uid.to_string()));
         let uid = name.and_then(|name| uid_of(&name.text, OtherCharacters::Mark).map_err(NoUid::Bad));
         let uid = uid.map_err(Unanswered::NoUid)?;
         let cmd_id = match &self.command {
             None => None,
-            Some((path, after)) => Some(find_id(path, after, &root).ok_or(Unanswered::NoCommand)?),
+            Some((place, after)) => Some(find_id(place, after, &scope).ok_or(Unanswered::NoCommand)?),
         };
         let is_failure = self.failed.as_ref().is_some_and(|failed| failed.holds(&root));
         Ok(Answer { uid, cmd_id, is_failure, content: root.to_json() })
     }
 }
 
-fn find_id(path: &Path, after: &str, root: &Node<'_>) -> Option<Uuid> {
-    let places = path.all(root);
-    places.iter().find_map(|place| {
-        let text = place.node.as_text()?;
-        Uuid::parse_str(text.strip_prefix(after)?).ok()
-    })
+fn find_id(place: &Template, after: &str, scope: &Scope<'_, '_>) -> Option<Uuid> {
+    let id = |text: &str| Uuid::parse_str(text.strip_prefix(after)?).ok();
+    match (place.only_path(), scope.message) {
+        (Some(path), Some(root)) => path.all(root).iter().find_map(|place| id(&place.node.as_text()?)),
+        _ => id(&place.fill(scope)?.text),
+    }
 }
 
 impl FailedRule {

@@ -99,6 +99,12 @@ impl MetricsRule {
         })
     }
 
+    /// The paths that are followed for each reading.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        let prefix = self.prefix.iter().flat_map(Template::paths);
+        self.from.iter().chain(&self.except).chain(prefix)
+    }
+
     pub(crate) fn measure(
         &self,
         scope: &Scope<'_, '_>,

@@ -81,13 +81,17 @@ fn one_payload(source: &Source, topic: &str, payload: &[u8]) {
                     id.is_none_or(|id| (1..=MAX_MSG_ID).contains(&id.chars().count()) && !id.contains('\0'))
                 );
             }
-            // All of them would take long for a payload at the bounds.
-            readings.iter().take(3).for_each(|reading| measured(&opened.metrics(reading.part)));
+            let all = opened.all();
+            assert_eq!(all.len(), readings.len());
+            for (reading, metrics) in readings.iter().zip(&all).take(3) {
+                assert_eq!(*metrics, opened.metrics(reading.part), "in one go or one by one");
+            }
+            all.iter().for_each(measured);
         }
     }
     measured(&opened.metrics(Part::WHOLE));
     measured(&source.metrics(topic, payload, Part { nth: 7, of: 9 }, &aliases));
-    let _ = source.answer(topic, payload);
+    let _ = source.answer(message);
 }
 
 fn measured(metrics: &fleetlog_sources::Metrics) {

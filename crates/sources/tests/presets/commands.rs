@@ -1,9 +1,9 @@
 //! Commands as the presets' devices take them, and answers as they give them.
 
-use fleetlog_sources::{Outgoing, ToSend};
+use fleetlog_sources::{Message, Outgoing, ToSend};
 use serde_json::{Value, json};
 
-use crate::preset;
+use crate::{preset, received_at};
 
 const ID: &str = "019a0000-0000-7000-8000-000000000001";
 
@@ -95,6 +95,7 @@ fn commands_are_written_as_each_family_takes_them() {
 #[test]
 fn answers_name_their_commands_as_each_family_does() {
     for (name, topic, payload, uid, is_named, is_failure) in [
+        ("thingsboard_device", "v1/devices/me/rpc/response/ID", "{}", "boiler-7", true, false),
         ("tasmota", "stat/plug/RESULT", r#"{"POWER":"ON"}"#, "plug", false, false),
         ("tasmota", "stat/plug/RESULT", r#"{"Command":"Unknown"}"#, "plug", false, true),
         (
@@ -147,9 +148,12 @@ fn answers_name_their_commands_as_each_family_does() {
         ),
     ] {
         let payload = payload.replace("ID", ID);
-        let answer = preset(name).answer(topic, payload.as_bytes()).expect(topic).expect(name);
+        let topic = topic.replace("ID", ID);
+        let (payload, login) = (payload.as_bytes(), Some("boiler-7"));
+        let message = Message { topic: &topic, payload, received_at: received_at(), login };
+        let answer = preset(name).answer(message).expect("an answer's topic").expect(name);
         assert_eq!(answer.uid.as_str(), uid, "{name}");
         assert_eq!(answer.cmd_id, is_named.then(|| ID.parse().expect("an id")), "{name}");
-        assert_eq!(answer.is_failure, is_failure, "{name} {payload}");
+        assert_eq!(answer.is_failure, is_failure, "{name} {topic}");
     }
 }

@@ -9,7 +9,7 @@ mod history;
 use std::fmt::Write;
 use std::path::Path;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use fleetlog_sources::presets::{PRESETS, Preset};
 use fleetlog_sources::{Aliases, Message, Pattern, Source, SourceSpec};
 
@@ -33,29 +33,10 @@ fn preset(name: &str) -> Source {
 /// What is made of a message, a line a reading: `uid time id [flags] | metrics [remarks]`. A time that is the arrival is `now`.
 fn made_of(source: &Source, topic: &str, payload: &[u8], aliases: &mut Aliases) -> Vec<String> {
     let message = Message { topic, payload, received_at: received_at(), login: Some("boiler-7") };
-    let identified = match source.identify(message) {
-        Ok(identified) => identified,
-        Err(refused) => return vec![format!("refused: {refused}")],
-    };
-    let opened = source.open(topic, payload, aliases);
-    let lines = identified.iter().map(|reading| {
-        let time = match reading.time_from {
-            None => "now".to_owned(),
-            Some(_) => reading.occurred_at.to_rfc3339_opts(SecondsFormat::AutoSi, true),
-        };
-        let id = reading.msg_id.as_deref().unwrap_or("-");
-        let flags: Vec<_> = reading.flags.names().collect();
-        let mut line = format!("{} {time} {id} [{}] |", reading.uid, flags.join(" "));
-        let metrics = opened.metrics(reading.part);
-        for (name, value) in &metrics.values {
-            write!(line, " {name}={value}").expect("written");
-        }
-        let remarks: Vec<_> = metrics.remarks.iter().map(fleetlog_sources::Remark::as_str).collect();
-        if remarks.is_empty() { line } else { format!("{line} [{}]", remarks.join(" ")) }
-    });
-    let lines = lines.collect();
-    source.learn(topic, payload, aliases);
-    lines
+    let mut trial = source.test(message, aliases);
+    // Some topics have both.
+    trial.answer = None;
+    trial.to_string().lines().map(ToOwned::to_owned).collect()
 }
 
 /// A message, and what is to be made of it.
