@@ -130,6 +130,11 @@ name! {
     RuleName, "alarm rule", MARKS
 }
 
+name! {
+    /// A source's name within its tenant.
+    SourceName, "source"
+}
+
 /// The id of a device's streams: `tenant/uid`, the same in both lanes.
 #[must_use]
 pub fn aggregate_id(tenant: &Tenant, uid: &Uid) -> String {

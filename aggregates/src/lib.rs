@@ -17,6 +17,7 @@
 //! - [`command_batch`]: the `CommandBatch` aggregate: one command for many devices
 //! - [`alarm_rule`]: the `AlarmRule` aggregate, and what its condition makes of readings, commands and time
 //! - [`alarm`]: the `Alarm` aggregate: one alarm, from the event that raised it to the one that cleared it
+//! - [`source`]: the `Source` aggregate: what foreign topics and payloads mean, version by version
 //! - [`acts`]: what people and administrators do, as audit events
 //! - [`mod@words`]: enums whose cases are stored and sent as words
 
@@ -33,6 +34,7 @@ pub mod gateway;
 pub mod identity;
 pub mod json_text;
 pub mod metrics;
+pub mod source;
 pub mod telemetry;
 pub mod topic;
 pub mod words;
