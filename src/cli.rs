@@ -15,6 +15,7 @@ pub mod publish;
 pub mod replay;
 pub mod serve;
 pub mod source;
+pub mod sources;
 pub mod up;
 pub mod user;
 
@@ -93,6 +94,8 @@ pub enum Command {
     Audit(audit::Audit),
     /// Replay what the log says of a command, a device or a moment.
     Replay(replay::Replay),
+    /// Show what a source's definition makes of messages of other systems, and list the presets.
+    Source(sources::Sources),
     /// List and add users and change passwords, without a login.
     User(user::User),
     /// Measure the speed of fleetlog, beside the machine's own ceiling.
@@ -415,6 +418,7 @@ pub fn run(command: Command) -> LocalBoxFuture<'static, anyhow::Result<()>> {
             Command::Archive(args) => archive::run(args).await,
             Command::Audit(args) => audit::run(args).await,
             Command::Replay(args) => replay::run(args).await,
+            Command::Source(args) => sources::run(&args),
             Command::User(args) => user::run(args).await,
             Command::Bench(args) => bench::run(args).await,
         }

@@ -36,6 +36,7 @@ mod quotas;
 mod readiness;
 mod replay;
 mod rest;
+mod sources;
 mod spine;
 mod support;
 mod takeover;

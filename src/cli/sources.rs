@@ -1,0 +1,156 @@
+//! `fleetlog source`: shows what a source's definition makes of messages, without a database.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, BufRead, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand, ValueEnum};
+use fleetlog_sources::presets::{PRESETS, Preset};
+use fleetlog_sources::{Aliases, Message, Source, SourceSpec};
+
+use super::output::output;
+
+/// Sources: what topics and payloads of other systems mean.
+#[derive(Debug, Args)]
+pub struct Sources {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do with sources.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show what a definition makes of messages, which come on standard input, one a line: topic, blank, payload, as
+    /// `mosquitto_sub -v` writes them. A line with a tab is taken apart there, for topics with blanks.
+    Test(Test),
+    /// List the presets, or write the definition of one.
+    Presets {
+        /// The preset whose definition is written.
+        name: Option<String>,
+    },
+}
+
+/// Options of `source test`.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// The file with the definition, as JSON.
+    #[arg(required_unless_present = "preset")]
+    pub file: Option<PathBuf>,
+    /// A preset instead of a file: `fleetlog source presets` lists them.
+    #[arg(long, conflicts_with = "file")]
+    pub preset: Option<String>,
+    /// With --preset: the zone of devices that write local times, such as Europe/Berlin.
+    #[arg(long, requires = "preset")]
+    pub zone: Option<String>,
+    /// Payloads are hexadecimal digits, as `mosquitto_sub -F '%t %x'` writes them.
+    #[arg(long)]
+    pub hex: bool,
+    /// The device that the sender has logged in as.
+    #[arg(long, value_name = "UID")]
+    pub login: Option<String>,
+    /// When the messages arrive, as 2026-11-20T13:32:47Z: now, by this machine's clock, unless it is said.
+    #[arg(long, value_name = "TIME")]
+    pub received_at: Option<DateTime<Utc>>,
+    /// The output format.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// The output format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// As text, a line a reading: device, time, id, flags, metrics, remarks.
+    Text,
+    /// One JSON object a message.
+    Json,
+}
+
+/// Runs the verb.
+pub fn run(sources: &Sources) -> anyhow::Result<()> {
+    match &sources.verb {
+        Verb::Test(options) => test(options),
+        Verb::Presets { name } => presets(name.as_deref()),
+    }
+}
+
+fn presets(name: Option<&str>) -> anyhow::Result<()> {
+    let mut out = output();
+    match name {
+        Some(name) => out.write_all(preset(name)?.json.as_bytes())?,
+        None => PRESETS.iter().try_for_each(|preset| writeln!(out, "{}", preset.name))?,
+    }
+    Ok(())
+}
+
+fn preset(name: &str) -> anyhow::Result<&'static Preset> {
+    let known = || PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ");
+    Preset::named(name).with_context(|| format!("there is no preset {name}; there are {}", known()))
+}
+
+fn test(options: &Test) -> anyhow::Result<()> {
+    let source = source(options)?;
+    let mut out = output();
+    let mut aliases: HashMap<String, Aliases> = HashMap::new();
+    for line in io::stdin().lock().split(b'\n') {
+        let line = line.context("failed to read standard input")?;
+        let line = line.strip_suffix(b"\r").unwrap_or(&line);
+        if line.is_empty() {
+            continue;
+        }
+        let (topic, payload) = split(line);
+        let payload = if options.hex { bytes(payload)? } else { payload.to_owned() };
+        let received_at = options.received_at.unwrap_or_else(now);
+        let message =
+            Message { topic: &topic, payload: &payload, received_at, login: options.login.as_deref() };
+        // Aliases are a device's own, so its births are kept by its uid.
+        let device =
+            source.identify(message).ok().and_then(|readings| Some(readings.first()?.uid.to_string()));
+        let trial = source.test(message, aliases.entry(device.unwrap_or_default()).or_default());
+        match options.format {
+            Format::Json => writeln!(out, "{}", serde_json::to_string(&trial)?)?,
+            Format::Text => writeln!(out, "{topic}\n  {}", trial.to_string().replace('\n', "\n  "))?,
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing is recorded, and there is no database to ask")]
+fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+fn source(options: &Test) -> anyhow::Result<Source> {
+    let zone = options.zone.as_ref().map(|zone| zone.parse().map_err(|_| zone));
+    let zone = zone.transpose().map_err(|zone| anyhow::anyhow!("there is no time zone {zone}"))?;
+    let spec = match (&options.preset, &options.file) {
+        (Some(name), _) => preset(name)?.spec(zone),
+        (None, Some(file)) => SourceSpec::from_json(&read(file)?),
+        (None, None) => bail!("name a file or a preset"),
+    };
+    spec.and_then(Source::try_from).map_err(|invalid| {
+        let lines: Vec<_> = invalid.0.iter().map(|invalid| format!("\n  {invalid}")).collect();
+        anyhow::anyhow!("the definition cannot be used:{}", lines.concat())
+    })
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))
+}
+
+/// The topic and the payload of a line: apart at its first tab or, without one, at its first blank.
+fn split(line: &[u8]) -> (String, &[u8]) {
+    let at = |wanted: u8| line.iter().position(|byte| *byte == wanted);
+    let end = at(b'\t').or_else(|| at(b' ')).unwrap_or(line.len());
+    (String::from_utf8_lossy(&line[..end]).into_owned(), line.get(end + 1..).unwrap_or_default())
+}
+
+fn bytes(digits: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let digits = std::str::from_utf8(digits).context("a payload is not hexadecimal")?.trim();
+    let pairs = (0..digits.len()).step_by(2).map(|at| digits.get(at..at + 2));
+    let byte = |pair: Option<&str>| u8::from_str_radix(pair?, 16).ok();
+    pairs.map(byte).collect::<Option<_>>().with_context(|| format!("{digits} is not hexadecimal"))
+}
