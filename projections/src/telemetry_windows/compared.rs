@@ -31,13 +31,58 @@ fn stored(version: i32) -> String {
 }
 
 /// Hours are made of the minutes before the newest run of ten, and days of the hours before theirs, as they are stored.
-///
+fn from_log(version: i32) -> String {
+    let leaves = leaves(version);
+    format!(
+        "WITH {leaves}, minutes AS (
+             SELECT log_id, aggregate_id, metric, window_start(occurred_at, 60) AS start, count(*) AS count,
+                    sum(value) AS sum, min(value) AS min, max(value) AS max,
+                    min(ARRAY[date_part('epoch', occurred_at), position, nth, value]) AS first,
+                    max(ARRAY[date_part('epoch', occurred_at), position, nth, value]) AS last,
+                    max(position) AS position, min(ARRAY[position, nth]) AS met
+             FROM leaves GROUP BY 1, 2, 3, 4
+         ), series AS (
+             -- The metrics that a device had first.
+             SELECT * FROM (
+                 SELECT log_id, aggregate_id, metric, window_start(max(start), 600) AS open,
+                        row_number() OVER (PARTITION BY log_id, aggregate_id ORDER BY min(met)) AS nth
+                 FROM minutes GROUP BY 1, 2, 3
+             ) AS ranked WHERE nth <= {DEVICE_METRICS}
+         ), counted AS MATERIALIZED (
+             SELECT minutes.*, series.open FROM minutes JOIN series USING (log_id, aggregate_id, metric)
+         ), hours AS MATERIALIZED (
+             SELECT log_id, aggregate_id, metric, window_start(start, 3600) AS start, sum(count)::bigint AS count,
+                    sum(sum) AS sum, min(min) AS min, max(max) AS max, min(first) AS first, max(last) AS last,
+                    max(position) AS position
+             FROM counted WHERE start < open GROUP BY 1, 2, 3, 4
+         ), open_hours AS (
+             SELECT log_id, aggregate_id, metric, window_start(max(start), 36000) AS open FROM hours GROUP BY 1, 2, 3
+         ), days AS (
+             SELECT log_id, aggregate_id, metric, window_start(start, 86400) AS start, sum(count)::bigint AS count,
+                    sum(sum) AS sum, min(min) AS min, max(max) AS max, min(first) AS first, max(last) AS last,
+                    max(position) AS position
+             FROM hours JOIN open_hours USING (log_id, aggregate_id, metric) WHERE start < open GROUP BY 1, 2, 3, 4
+         )
+         SELECT log_id, aggregate_id, metric, step, start, count, sum, min, max,
+                first[4] AS first, to_timestamp(first[1]) AS first_at, last[4] AS last, to_timestamp(last[1]) AS last_at,
+                position
+         FROM (
+             SELECT log_id, aggregate_id, metric, 60 AS step, start, count, sum, min, max, first, last, position
+             FROM counted
+             UNION ALL SELECT log_id, aggregate_id, metric, 3600, start, count, sum, min, max, first, last, position
+             FROM hours
+             UNION ALL SELECT log_id, aggregate_id, metric, 86400, start, count, sum, min, max, first, last, position
+             FROM days
+         ) AS windows"
+    )
+}
+
 /// A payload's leaves are its numbers and booleans, in the order of the text. Most payloads are flat; of the others the
 /// nested objects and arrays are opened one by one. A name with U+0000, which no text of Postgres can hold, is given
 /// another character, by which it is left out. Of leaves with one name the last one counts.
 ///
 /// The value of a leaf is `{value}`: a boolean is 1 or 0, and a number too small for a double is 0.
-fn from_log(version: i32) -> String {
+fn leaves(version: i32) -> String {
     let value = "CASE json_typeof(value)
                      WHEN 'boolean' THEN (value::text = 'true')::int
                      WHEN 'number' THEN CASE
@@ -74,7 +119,7 @@ fn from_log(version: i32) -> String {
          ) AS measured WHERE depth <= {MAX_DEPTH}"
     ));
     format!(
-        "WITH stored AS MATERIALIZED (
+        "stored AS MATERIALIZED (
              SELECT event.log_id, event.aggregate_id, event.position, occurred_at, event.flags & {raw} <> 0 AS raw,
                     CASE WHEN strpos(payload::text, '\\u0000') = 0 THEN payload
                          ELSE replace(payload::text, '\\u0000', '\\ue000')::json END AS payload
@@ -114,46 +159,7 @@ fn from_log(version: i32) -> String {
                  )
                  {nested}
              ) AS leaf WHERE NOT flat
-         ), minutes AS (
-             SELECT log_id, aggregate_id, metric, window_start(occurred_at, 60) AS start, count(*) AS count,
-                    sum(value) AS sum, min(value) AS min, max(value) AS max,
-                    min(ARRAY[date_part('epoch', occurred_at), position, nth, value]) AS first,
-                    max(ARRAY[date_part('epoch', occurred_at), position, nth, value]) AS last,
-                    max(position) AS position, min(ARRAY[position, nth]) AS met
-             FROM leaves GROUP BY 1, 2, 3, 4
-         ), series AS (
-             -- The metrics that a device had first.
-             SELECT * FROM (
-                 SELECT log_id, aggregate_id, metric, window_start(max(start), 600) AS open,
-                        row_number() OVER (PARTITION BY log_id, aggregate_id ORDER BY min(met)) AS nth
-                 FROM minutes GROUP BY 1, 2, 3
-             ) AS ranked WHERE nth <= {DEVICE_METRICS}
-         ), counted AS MATERIALIZED (
-             SELECT minutes.*, series.open FROM minutes JOIN series USING (log_id, aggregate_id, metric)
-         ), hours AS MATERIALIZED (
-             SELECT log_id, aggregate_id, metric, window_start(start, 3600) AS start, sum(count)::bigint AS count,
-                    sum(sum) AS sum, min(min) AS min, max(max) AS max, min(first) AS first, max(last) AS last,
-                    max(position) AS position
-             FROM counted WHERE start < open GROUP BY 1, 2, 3, 4
-         ), open_hours AS (
-             SELECT log_id, aggregate_id, metric, window_start(max(start), 36000) AS open FROM hours GROUP BY 1, 2, 3
-         ), days AS (
-             SELECT log_id, aggregate_id, metric, window_start(start, 86400) AS start, sum(count)::bigint AS count,
-                    sum(sum) AS sum, min(min) AS min, max(max) AS max, min(first) AS first, max(last) AS last,
-                    max(position) AS position
-             FROM hours JOIN open_hours USING (log_id, aggregate_id, metric) WHERE start < open GROUP BY 1, 2, 3, 4
-         )
-         SELECT log_id, aggregate_id, metric, step, start, count, sum, min, max,
-                first[4] AS first, to_timestamp(first[1]) AS first_at, last[4] AS last, to_timestamp(last[1]) AS last_at,
-                position
-         FROM (
-             SELECT log_id, aggregate_id, metric, 60 AS step, start, count, sum, min, max, first, last, position
-             FROM counted
-             UNION ALL SELECT log_id, aggregate_id, metric, 3600, start, count, sum, min, max, first, last, position
-             FROM hours
-             UNION ALL SELECT log_id, aggregate_id, metric, 86400, start, count, sum, min, max, first, last, position
-             FROM days
-         ) AS windows",
+         )",
         raw = Flags::RAW.bits(),
     )
 }
