@@ -116,9 +116,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Keys<'a> {
 /// A message id: text or an integer, of 1 to [`MAX_MSG_ID`] characters.
 fn msg_id_of(json: &str) -> Option<String> {
     let is_integer = || json.strip_prefix('-').unwrap_or(json).bytes().all(|byte| byte.is_ascii_digit());
-    let id = match json.starts_with('"') {
-        true => serde_json::from_str(json).ok()?,
-        false => is_integer().then(|| json.to_owned())?,
+    let id: String = if json.starts_with('"') {
+        serde_json::from_str(json).ok()?
+    } else {
+        is_integer().then(|| json.to_owned())?
     };
     let is_good = (1..=MAX_MSG_ID).contains(&id.chars().count()) && !id.contains('\0');
     is_good.then_some(id)
