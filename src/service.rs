@@ -327,15 +327,14 @@ impl Service {
         let deliverer = Deliverer::new(&webhooks);
         middle.run("the delivery to webhooks", async move |stop| deliverer.run(stop).await);
         let simulated = mqtt.filter(|_| options.simulations).map(simulations::at);
-        let simulations = Simulations::new(simulated, devices.clone(), edges.stop.clone());
         let app = fleetlog_api::App::new(Parts {
             log: log.clone(),
             projections: projections.clone(),
             live,
             webhooks,
             access,
+            simulations: Simulations::new(simulated, devices.clone(), edges.stop.clone()),
             devices,
-            simulations,
             metrics: options.metrics,
             broker: Arc::clone(&broker),
             settings: options.settings,

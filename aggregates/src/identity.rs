@@ -132,7 +132,7 @@ name! {
 
 name! {
     /// A source's name within its tenant.
-    SourceName, "source"
+    SourceName, "source", MARKS
 }
 
 /// The id of a device's streams: `tenant/uid`, the same in both lanes.

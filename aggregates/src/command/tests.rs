@@ -233,9 +233,8 @@ fn is_legal(from: Option<Status>, event: &Event) -> bool {
         | Event::CommandFailed { .. }
         | Event::CommandTimedOut { .. }
         | Event::CommandCancelled { .. } => matches!(from, Some(Status::Requested | Status::Sent)),
-        Event::CommandAcknowledged { .. } => from == Some(Status::Sent),
+        Event::CommandAcknowledged { .. } | Event::UnreadableAckRecorded { .. } => from == Some(Status::Sent),
         Event::LateAckRecorded(_) => matches!(from, Some(Status::TimedOut | Status::Cancelled)),
-        Event::UnreadableAckRecorded { .. } => from == Some(Status::Sent),
     }
 }
 

@@ -15,7 +15,7 @@ const FEW: usize = 32;
 pub(super) struct Leaves {
     /// The names, one behind the other.
     names: String,
-    leaves: Vec<Leaf>,
+    found: Vec<Leaf>,
     /// How many of them are not in an array.
     scalars: usize,
     /// The leaves by the hash of their names, where there are more than [`FEW`].
@@ -46,20 +46,20 @@ impl Leaves {
             return;
         }
         if let Some(at) = self.find(name) {
-            self.leaves[at].value = value;
+            self.found[at].value = value;
             self.repeated += 1;
             return;
         }
-        let like_it = if in_array { self.leaves.len() - self.scalars } else { self.scalars };
+        let like_it = if in_array { self.found.len() - self.scalars } else { self.scalars };
         if like_it == MAX_METRICS {
             self.skipped += 1;
             return;
         }
         if let Some((hasher, places)) = &mut self.index {
-            places.insert(hasher.hash_one(name), self.leaves.len());
+            places.insert(hasher.hash_one(name), self.found.len());
         }
         self.scalars += usize::from(!in_array);
-        self.leaves.push(Leaf { name: self.names.len(), value, in_array });
+        self.found.push(Leaf { name: self.names.len(), value, in_array });
         self.names.push_str(name);
     }
 
@@ -67,7 +67,7 @@ impl Leaves {
     /// others where there are too many.
     pub(super) fn pass(&self, mut each: impl FnMut(&str, f64)) -> Scan {
         let (mut metrics, mut room) = (0, MAX_METRICS - self.scalars);
-        for (at, leaf) in self.leaves.iter().enumerate() {
+        for (at, leaf) in self.found.iter().enumerate() {
             if leaf.in_array {
                 let Some(left) = room.checked_sub(1) else { continue };
                 room = left;
@@ -75,22 +75,22 @@ impl Leaves {
             metrics += 1;
             each(self.name(at), leaf.value);
         }
-        let skipped = self.skipped + self.leaves.len() - metrics;
+        let skipped = self.skipped + self.found.len() - metrics;
         Scan { metrics, skipped, repeated: self.repeated }
     }
 
     fn name(&self, at: usize) -> &str {
-        let end = self.leaves.get(at + 1).map_or(self.names.len(), |next| next.name);
-        &self.names[self.leaves[at].name..end]
+        let end = self.found.get(at + 1).map_or(self.names.len(), |next| next.name);
+        &self.names[self.found[at].name..end]
     }
 
     fn find(&mut self, name: &str) -> Option<usize> {
-        if self.leaves.len() <= FEW {
-            return (0..self.leaves.len()).find(|&at| self.name(at) == name);
+        if self.found.len() <= FEW {
+            return (0..self.found.len()).find(|&at| self.name(at) == name);
         }
         if self.index.is_none() {
             let hasher = RandomState::new();
-            let places = (0..self.leaves.len()).map(|at| (hasher.hash_one(self.name(at)), at)).collect();
+            let places = (0..self.found.len()).map(|at| (hasher.hash_one(self.name(at)), at)).collect();
             self.index = Some((hasher, places));
         }
         let (hasher, places) = self.index.as_ref()?;

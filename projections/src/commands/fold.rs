@@ -105,7 +105,7 @@ impl Fold {
             }
             command_batch::Event::CommandBatchTargeted { devices } => draft.devices += devices.len() as i32,
             command_batch::Event::CommandBatchPaused { .. } => {
-                draft.status = Some(command_batch::Status::Paused)
+                draft.status = Some(command_batch::Status::Paused);
             }
             command_batch::Event::CommandBatchResumed { .. } => {
                 draft.status = Some(command_batch::Status::Running);

@@ -38,7 +38,8 @@ impl Resource for simulations::Simulation {
 #[derive(Serialize, ToSchema)]
 struct Simulation {
     /// The id of the simulation.
-    simulation_id: Uuid,
+    #[serde(rename = "simulation_id")]
+    id: Uuid,
     /// The uids of its devices.
     #[schema(example = json!(["demo-1", "demo-2", "demo-3"]))]
     devices: Vec<String>,
@@ -53,7 +54,7 @@ struct Simulation {
 impl From<simulations::Simulation> for Simulation {
     fn from(simulation: simulations::Simulation) -> Self {
         Self {
-            simulation_id: simulation.id,
+            id: simulation.id,
             devices: simulation.devices.into_iter().map(String::from).collect(),
             started_by: simulation.started_by,
             started_at: simulation.started_at,

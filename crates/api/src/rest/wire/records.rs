@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 pub(in crate::rest) enum Record {
     /// An event of the control lane.
     Control(ControlRecord),
-    /// A reading.
+    /// A reading of a device.
     Reading(ReadingRecord),
 }
 
