@@ -61,11 +61,10 @@ function press(event) {
   } else if (event.key === 'g') prefixed = Date.now();
   else if (event.key === '?') showShortcuts();
   else if (event.key === '/') {
+    event.preventDefault();
     const search = document.querySelector('main input[type=search]');
-    if (search instanceof HTMLElement) {
-      event.preventDefault();
-      search.focus();
-    } else openPalette();
+    if (search instanceof HTMLElement) search.focus();
+    else openPalette();
   }
 }
 
