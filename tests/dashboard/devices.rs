@@ -84,7 +84,7 @@ async fn a_file_of_devices_is_refused_as_a_whole_and_registered_once_it_is_right
     choose(&page, "bad.csv", "uid,name,labels\ndev-01,\"Boiler, large\",site=hanoi\ndev 02,Pump,\n").await;
     says(&page, "Mistakes in the file: 1").await;
     let cells = "[...document.querySelectorAll('tbody tr')].map((row) => [...row.cells].map((cell) => cell.innerText))";
-    let mistake = json!([["3", "uid", "1 to 64 of A–Z, a–z, 0–9, _ . and -."]]);
+    let mistake = json!([["3", "uid", "1 to 64 of A–Z, a–z, 0–9, _ . : and -."]]);
     assert_eq!(page.run(cells).await, mistake);
     assert_eq!(server.get("/devices").await["items"], json!([]));
 

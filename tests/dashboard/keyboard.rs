@@ -28,6 +28,7 @@ async fn a_page_or_a_device_is_found_by_its_name_and_reached_without_a_mouse() {
     assert_eq!(page.run("document.activeElement.getAttribute('aria-activedescendant')").await, "palette-1");
     page.press("Enter").await;
     page.until("location.pathname === '/app/devices'").await;
+    reads(&page, "main h1", "Devices").await;
     whole(&page).await;
 
     page.press("/").await;

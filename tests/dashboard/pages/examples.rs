@@ -34,6 +34,8 @@ impl Examples {
             of("/users/<id>", user),
             of("/policies/<name>", "no-reboot"),
             of("/projections/<name>", "devices"),
+            of("/events/<log>", "1"),
+            of("/events/1/<position>", "1"),
             of("/tenants/<tenant>", "t0"),
             of("/tiers/<tier>", "free"),
         ])
@@ -115,5 +117,5 @@ async fn measured(device: &mut Device) {
         device.report(topic, reading.to_string()).await;
     }
     device.report(topic, json!({"temperature": 34.5, "humidity": 40.0}).to_string()).await;
-    device.report(topic, r#"{"ts": "the day before yesterday", "temperature": 20}"#).await;
+    device.report(topic, [0xff, 0xfe]).await;
 }
