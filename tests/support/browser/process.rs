@@ -58,7 +58,10 @@ fn start(program: &Path) -> Process {
     let mut log = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
     let address = log.find_map(|line| Some(line.split_once("DevTools listening on ")?.1.trim().to_owned()));
     // A pipe that nobody reads would stop it.
-    std::thread::spawn(move || log.for_each(drop));
+    std::thread::spawn(move || {
+        log.for_each(drop);
+        child.wait()
+    });
     Process { address: address.expect("Chromium listens"), _held: held }
 }
 
