@@ -653,8 +653,6 @@ export default {
   'first.how': 'Publish a reading from any terminal, and the device registers itself:',
   'first.port': '1883 is MQTT\'s usual port; the service\'s first lines say which one it listens on. Where devices have to log in, register the device first and issue it a credential.',
   'first.title': 'No device has spoken yet.',
-  'flag.bad_msg_id': 'bad msg_id',
-  'flag.bad_ts': 'bad ts',
   'flag.bad_msg_id': 'unusable msg_id',
   'flag.bad_ts': 'unreadable time',
   'flag.clock_ahead': 'clock ahead',

@@ -653,8 +653,6 @@ export default {
   'first.how': 'Gửi một số đo từ bất kỳ cửa sổ lệnh nào, thiết bị sẽ tự đăng ký:',
   'first.port': '1883 là cổng MQTT thông thường; các dòng đầu của dịch vụ cho biết cổng đang dùng. Nơi thiết bị phải đăng nhập, hãy đăng ký thiết bị và cấp thông tin đăng nhập trước.',
   'first.title': 'Chưa có thiết bị nào lên tiếng.',
-  'flag.bad_msg_id': 'msg_id sai',
-  'flag.bad_ts': 'ts sai',
   'flag.bad_msg_id': 'msg_id không dùng được',
   'flag.bad_ts': 'thời gian không đọc được',
   'flag.clock_ahead': 'đồng hồ nhanh',
