@@ -3,7 +3,7 @@
 import { get, patch, post, remove } from '../api.js';
 import { chooseLanguage, language, t, word } from '../i18n.js';
 import { ask, say } from '../parts/dialog.js';
-import { Part, asProblem, html, nothing, shown, waiting } from '../parts/part.js';
+import { AskingPart, asProblem, html, nothing, shown, waiting } from '../parts/part.js';
 import '../parts/password.js';
 import { sessionList } from '../parts/session-list.js';
 import { changed, logOut, me } from '../session.js';
@@ -11,15 +11,13 @@ import { chooseTheme, theme } from '../settings.js';
 
 /** @typedef {import('../parts/session-list.js').Session} Session */
 
-class Account extends Part {
-  static properties = { sessions: { state: true }, problem: { state: true } };
+class Account extends AskingPart {
+  static properties = { sessions: { state: true } };
 
   constructor() {
     super();
     /** @type {Session[] | null} */
     this.sessions = null;
-    /** @type {import('../api.js').Problem | null} */
-    this.problem = null;
   }
 
   connectedCallback() {
@@ -27,13 +25,10 @@ class Account extends Part {
     this.every(30_000, () => this.load());
   }
 
-  async load() {
-    try {
+  load() {
+    return this.attempt(async () => {
       this.sessions = (await get('/auth/sessions')).items;
-      this.problem = null;
-    } catch (error) {
-      this.problem = asProblem(error);
-    }
+    });
   }
 
   /** @param {Session | null} session Without one: all others. */

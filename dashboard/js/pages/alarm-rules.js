@@ -3,7 +3,7 @@
 import { graphql } from '../api.js';
 import { number, t } from '../i18n.js';
 import { icon } from '../parts/icons.js';
-import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
+import { AskingPart, empty, html, nothing, shown, waiting } from '../parts/part.js';
 import { pill } from '../parts/pills.js';
 import { conditionText, devicesText } from '../parts/rule-text.js';
 import { listRules } from '../parts/rules.js';
@@ -16,8 +16,8 @@ const OPEN = `query ($first: Int) { alarms(filter: { state: OPEN }, first: $firs
 
 /** @typedef {import('../parts/rule-text.js').Rule} Rule */
 
-class AlarmRules extends Part {
-  static properties = { list: { state: true }, open: { state: true }, problem: { state: true } };
+class AlarmRules extends AskingPart {
+  static properties = { list: { state: true }, open: { state: true } };
 
   constructor() {
     super();
@@ -26,8 +26,6 @@ class AlarmRules extends Part {
     /** How many alarms of each rule are open. @type {Record<string, number> | null} */
     this.open = null;
     this.more = false;
-    /** @type {import('../api.js').Problem | null} */
-    this.problem = null;
   }
 
   connectedCallback() {
@@ -35,14 +33,11 @@ class AlarmRules extends Part {
     this.every(EVERY, () => this.load());
   }
 
-  async load() {
-    try {
+  load() {
+    return this.attempt(async () => {
       this.list = await listRules();
       if (may('alarms.read')) await this.count();
-      this.problem = null;
-    } catch (error) {
-      this.problem = asProblem(error);
-    }
+    });
   }
 
   async count() {

@@ -4,7 +4,7 @@ import { t, word } from '../i18n.js';
 import '../parts/alarm-list.js';
 import { SEVERITIES, countOpen } from '../parts/alarms.js';
 import { icon } from '../parts/icons.js';
-import { Part, asProblem, empty, html, nothing, shown } from '../parts/part.js';
+import { AskingPart, empty, html, nothing, shown } from '../parts/part.js';
 import { go, query, withQuery } from '../router.js';
 import { may } from '../session.js';
 
@@ -15,15 +15,13 @@ const SPANS = /** @type {const} */ ({ '1h': 3600, '24h': 86_400, '7d': 604_800, 
 /** How long changes are collected before the open alarms are counted anew, in milliseconds. */
 const TOGETHER = 300;
 
-class Alarms extends Part {
-  static properties = { open: { state: true }, problem: { state: true } };
+class Alarms extends AskingPart {
+  static properties = { open: { state: true } };
 
   constructor() {
     super();
     /** How many are open, by severity. @type {Record<string, number | null> | null} */
     this.open = null;
-    /** @type {import('../api.js').Problem | null} */
-    this.problem = null;
     this.typing = 0;
     this.counting = 0;
     /** The span, and the moment at which it begins: it stays while the page shows it. */
@@ -45,13 +43,10 @@ class Alarms extends Part {
     }, TOGETHER);
   }
 
-  async count() {
-    try {
+  count() {
+    return this.attempt(async () => {
       this.open = await countOpen();
-      this.problem = null;
-    } catch (error) {
-      this.problem = asProblem(error);
-    }
+    });
   }
 
   /** @returns {import('../parts/alarm-list.js').Filter} */

@@ -3,7 +3,7 @@
 import { get, graphql } from '../api.js';
 import { ago, number, shortNumber, t, timeOfDay, when, word } from '../i18n.js';
 import { follow } from '../live.js';
-import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
+import { AskingPart, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
 import { pill } from '../parts/pills.js';
 import { firstSteps } from '../parts/first-steps.js';
 import { spark } from '../parts/spark.js';
@@ -46,11 +46,10 @@ const EVENTS = `subscription ($after: String, $from: String) { events(log: "cont
  * }} Event
  */
 
-class Fleet extends Part {
+class Fleet extends AskingPart {
   static properties = {
     data: { state: true },
     quarantine: { state: true },
-    problem: { state: true },
     feed: { state: true },
   };
 
@@ -60,8 +59,6 @@ class Fleet extends Part {
     this.data = null;
     /** @type {{ total: number, more: boolean } | null} */
     this.quarantine = null;
-    /** @type {import('../api.js').Problem | null} */
-    this.problem = null;
     /** @type {Event[] | null} */
     this.feed = null;
     /** @type {{ at: number, head: number }[]} */
@@ -77,14 +74,11 @@ class Fleet extends Part {
     if (may('events.read')) this.followEvents();
   }
 
-  async load() {
-    try {
+  load() {
+    return this.attempt(async () => {
       this.data = await graphql(question());
       this.measure();
-      this.problem = null;
-    } catch (error) {
-      this.problem = asProblem(error);
-    }
+    });
   }
 
   async count() {

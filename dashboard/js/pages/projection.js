@@ -3,7 +3,7 @@
 import { get } from '../api.js';
 import { number, t } from '../i18n.js';
 import { icon } from '../parts/icons.js';
-import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
+import { AskingPart, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
 import { pill } from '../parts/pills.js';
 import { logsTable, parkedList, projections, versionsTable } from '../parts/projection.js';
 import {
@@ -29,14 +29,13 @@ const IDLE = 60_000;
 
 /** @typedef {{ rows_of: string, key: Record<string, unknown>, live: Record<string, unknown> | null, rebuilt: Record<string, unknown> | null }} Difference */
 
-class ProjectionPage extends Part {
+class ProjectionPage extends AskingPart {
   static properties = {
     params: { attribute: false },
     versions: { state: true },
     rebuild: { state: true },
     differences: { state: true },
     elsewhere: { state: true },
-    problem: { state: true },
   };
 
   constructor() {
@@ -56,8 +55,6 @@ class ProjectionPage extends Part {
     /** Whether rebuilds are for the people of another tenant. */
     this.elsewhere = false;
     this.ticks = 0;
-    /** @type {import('../api.js').Problem | null} */
-    this.problem = null;
   }
 
   get name() {
@@ -76,14 +73,11 @@ class ProjectionPage extends Part {
     if (underWay || this.ticks === 1 || !this.versions) await this.load();
   }
 
-  async load() {
-    try {
+  load() {
+    return this.attempt(async () => {
       this.versions = (await projections()).get(this.name) ?? null;
       if (this.versions && !this.elsewhere) await this.loadRebuild();
-      this.problem = null;
-    } catch (error) {
-      this.problem = asProblem(error);
-    }
+    });
   }
 
   async loadRebuild() {

@@ -3,7 +3,7 @@
 import { ago, number, t } from '../i18n.js';
 import '../parts/archives.js';
 import { icon } from '../parts/icons.js';
-import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
+import { AskingPart, empty, html, nothing, shown, waiting } from '../parts/part.js';
 import { pill } from '../parts/pills.js';
 import { logsTable, parkedList, projections } from '../parts/projection.js';
 import { lastRebuild, progress, stepLine, steers } from '../parts/rebuild.js';
@@ -14,8 +14,8 @@ const EVERY = 2000;
 /** @typedef {import('../parts/projection.js').Version} Version */
 /** @typedef {import('../parts/rebuild.js').Rebuild} Rebuild */
 
-class Projections extends Part {
-  static properties = { found: { state: true }, rebuilds: { state: true }, problem: { state: true } };
+class Projections extends AskingPart {
+  static properties = { found: { state: true }, rebuilds: { state: true } };
 
   constructor() {
     super();
@@ -23,8 +23,6 @@ class Projections extends Part {
     this.found = null;
     /** What is under way, by the projection's name. @type {Record<string, Rebuild>} */
     this.rebuilds = {};
-    /** @type {import('../api.js').Problem | null} */
-    this.problem = null;
   }
 
   connectedCallback() {
@@ -32,18 +30,15 @@ class Projections extends Part {
     this.every(EVERY, () => this.load());
   }
 
-  async load() {
-    try {
+  load() {
+    return this.attempt(async () => {
       const found = await projections();
       const underWay = Array.from(found).filter(([, versions]) => versions.some(({ rebuild }) => rebuild));
       // Only people of the platform's tenant see how far a rebuild is.
       const last = await Promise.all(underWay.map(([name]) => lastRebuild(name).catch(() => null)));
       this.rebuilds = Object.fromEntries(last.flatMap((one) => (one ? [[one.projection, one]] : [])));
       this.found = found;
-      this.problem = null;
-    } catch (error) {
-      this.problem = asProblem(error);
-    }
+    });
   }
 
   /** What to do about a rebuild. Nobody accepts differences that they have not seen. @param {string} name @param {Rebuild} rebuild */

@@ -5,7 +5,7 @@ import { ago, number, t, when, word } from '../i18n.js';
 import { commandLine } from '../parts/first-steps.js';
 import '../parts/growth.js';
 import { icon } from '../parts/icons.js';
-import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
+import { AskingPart, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
 import '../parts/trust.js';
 
 /** How often progress is asked for, in milliseconds. */
@@ -20,11 +20,10 @@ const QUESTION = '{ audit { logId lane shard head treeSize checkpointSize checkp
  * }} Witness
  */
 
-class ProofPage extends Part {
+class ProofPage extends AskingPart {
   static properties = {
     logs: { state: true },
     witnesses: { state: true },
-    problem: { state: true },
     notes: { state: true },
   };
 
@@ -36,8 +35,6 @@ class ProofPage extends Part {
     this.witnesses = {};
     /** The newest checkpoints, as they were signed, by the log. @type {Record<number, string>} */
     this.notes = {};
-    /** @type {import('../api.js').Problem | null} */
-    this.problem = null;
   }
 
   connectedCallback() {
@@ -45,18 +42,15 @@ class ProofPage extends Part {
     this.every(EVERY, () => this.load());
   }
 
-  async load() {
-    try {
+  load() {
+    return this.attempt(async () => {
       const { audit } = await graphql(QUESTION);
       this.logs = audit;
       const of = await Promise.all(
         audit.map(async (/** @type {LogProof} */ { logId }) => [logId, (await get(`/audit/${logId}/witnesses`)).items]),
       );
       this.witnesses = Object.fromEntries(of);
-      this.problem = null;
-    } catch (error) {
-      this.problem = asProblem(error);
-    }
+    });
   }
 
   /** Shows a log's newest checkpoint as it was signed, or hides it. @param {number} log */

@@ -2,7 +2,7 @@
 
 import { get } from '../api.js';
 import { number, t, when, word } from '../i18n.js';
-import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
+import { AskingPart, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
 
 const PAGE = 50;
 const EVERY = 5000;
@@ -14,8 +14,8 @@ const EVERY = 5000;
  * }} Message
  */
 
-class Quarantine extends Part {
-  static properties = { list: { state: true }, total: { state: true }, problem: { state: true } };
+class Quarantine extends AskingPart {
+  static properties = { list: { state: true }, total: { state: true } };
 
   constructor() {
     super();
@@ -24,8 +24,6 @@ class Quarantine extends Part {
     /** @type {string | null} */
     this.next = null;
     this.total = '';
-    /** @type {import('../api.js').Problem | null} */
-    this.problem = null;
   }
 
   connectedCallback() {
@@ -34,18 +32,15 @@ class Quarantine extends Part {
   }
 
   /** Adds what is new at the top; what was read on stays below it. */
-  async load() {
-    try {
+  load() {
+    return this.attempt(async () => {
       const page = await get(`/quarantine?count=true&limit=${PAGE}`);
       const last = page.items.at(-1)?.quarantine_id ?? 0;
       const older = (this.list ?? []).filter((one) => one.quarantine_id < last);
       if (older.length === 0) this.next = page.has_more ? page.next_cursor : null;
       this.list = [...page.items, ...older];
       this.total = number(page.total) + (page.total_is_lower_bound ? '+' : '');
-      this.problem = null;
-    } catch (error) {
-      this.problem = asProblem(error);
-    }
+    });
   }
 
   async more() {

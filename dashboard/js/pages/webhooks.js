@@ -3,7 +3,7 @@
 import { get } from '../api.js';
 import { ago, number, t } from '../i18n.js';
 import { icon } from '../parts/icons.js';
-import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
+import { AskingPart, empty, html, nothing, shown, waiting } from '../parts/part.js';
 import { pill } from '../parts/pills.js';
 import { create } from '../parts/webhook-form.js';
 import { followText, hostOf, isFailing, titleOf } from '../parts/webhooks.js';
@@ -13,15 +13,13 @@ const EVERY = 3000;
 
 /** @typedef {import('../parts/webhooks.js').Webhook} Webhook */
 
-class Webhooks extends Part {
-  static properties = { list: { state: true }, problem: { state: true } };
+class Webhooks extends AskingPart {
+  static properties = { list: { state: true } };
 
   constructor() {
     super();
     /** @type {Webhook[] | null} */
     this.list = null;
-    /** @type {import('../api.js').Problem | null} */
-    this.problem = null;
   }
 
   connectedCallback() {
@@ -29,13 +27,10 @@ class Webhooks extends Part {
     this.every(EVERY, () => this.load());
   }
 
-  async load() {
-    try {
+  load() {
+    return this.attempt(async () => {
       this.list = (await get('/webhooks')).items;
-      this.problem = null;
-    } catch (error) {
-      this.problem = asProblem(error);
-    }
+    });
   }
 
   /** @param {Webhook} webhook */

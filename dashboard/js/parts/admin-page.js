@@ -1,8 +1,8 @@
-// What every page of the administration has in common: the list of them beside it, one thing that it asks for, and its problem.
+// What every page of the administration has in common: the list of them beside it, and its head.
 
 import { adminPlaces } from '../admin.js';
 import { t, word } from '../i18n.js';
-import { Part, asProblem, html, nothing, shown } from './part.js';
+import { AskingPart, html, nothing, shown } from './part.js';
 
 function places() {
   const here = location.pathname;
@@ -27,26 +27,11 @@ function places() {
   </nav>`;
 }
 
-export class AdminPage extends Part {
-  /** @type {Record<string, object>} */
-  static properties = { problem: { state: true } };
-
+export class AdminPage extends AskingPart {
   constructor() {
     super();
-    /** @type {import('../api.js').Problem | null} */
-    this.problem = null;
     /** @type {Record<string, string>} */
     this.params = {};
-  }
-
-  /** Asks for something, and keeps what went wrong. @param {() => Promise<unknown>} work */
-  async attempt(work) {
-    try {
-      await work();
-      this.problem = null;
-    } catch (error) {
-      this.problem = asProblem(error);
-    }
   }
 
   /**

@@ -6,7 +6,7 @@ import { may, me } from '../session.js';
 import { ask, say } from './dialog.js';
 import { commandLine } from './first-steps.js';
 import { icon } from './icons.js';
-import { Part, asProblem, empty, html, nothing, shown, waiting } from './part.js';
+import { AskingPart, empty, html, nothing, shown, waiting } from './part.js';
 
 /**
  * @typedef {{
@@ -49,8 +49,8 @@ export function revokeCredential(uid, id, then) {
   });
 }
 
-class DeviceCredentials extends Part {
-  static properties = { uid: {}, inService: { attribute: false }, list: { state: true }, problem: { state: true } };
+class DeviceCredentials extends AskingPart {
+  static properties = { uid: {}, inService: { attribute: false }, list: { state: true } };
 
   constructor() {
     super();
@@ -58,8 +58,6 @@ class DeviceCredentials extends Part {
     this.inService = false;
     /** @type {Credential[] | null} */
     this.list = null;
-    /** @type {import('../api.js').Problem | null} */
-    this.problem = null;
   }
 
   get path() {
@@ -71,13 +69,10 @@ class DeviceCredentials extends Part {
     this.every(30_000, () => this.load());
   }
 
-  async load() {
-    try {
+  load() {
+    return this.attempt(async () => {
       this.list = (await get(this.path)).items;
-      this.problem = null;
-    } catch (error) {
-      this.problem = asProblem(error);
-    }
+    });
   }
 
   issue() {

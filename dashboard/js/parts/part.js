@@ -59,6 +59,28 @@ export class Part extends LitElement {
   }
 }
 
+/** An element that asks the service for what it shows, and keeps what went wrong. */
+export class AskingPart extends Part {
+  /** @type {Record<string, object>} */
+  static properties = { problem: { state: true } };
+
+  constructor() {
+    super();
+    /** @type {Problem | null} */
+    this.problem = null;
+  }
+
+  /** Asks for something. Once that works, nothing is wrong any more. @param {() => Promise<unknown>} work */
+  async attempt(work) {
+    try {
+      await work();
+      this.problem = null;
+    } catch (error) {
+      this.problem = asProblem(error);
+    }
+  }
+}
+
 /** Anything that was thrown, as a problem. @param {unknown} error @returns {Problem} */
 export function asProblem(error) {
   if (error instanceof Problem) return error;
