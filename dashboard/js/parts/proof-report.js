@@ -26,7 +26,7 @@ export async function checked(work) {
 
 /** The answer in one line. @param {'good' | 'bad' | 'unknown'} state @param {string} title @param {unknown} [below] */
 export function verdict(state, title, below = nothing) {
-  return html`<div class="verdict ${TONES[state]}" role="status">
+  return html`<div class="proof-verdict ${TONES[state]}" role="status">
     <span class="seal" aria-hidden="true">${icon(ICONS[state])}</span>
     <div>
       <p class="verdict-title">${title}</p>

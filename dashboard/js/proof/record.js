@@ -52,7 +52,7 @@ function bytesOf(value, kind) {
   return value < most && value >= -most ? integer(BigInt(value), kind) : null;
 }
 
-/** @param {string} text Microseconds since 2000 of a time with six decimals; `null` if it is none. */
+/** @param {string} text Microseconds since 2000 of a time with six decimals; `null` for other text. */
 function microseconds(text) {
   const [, seconds, fraction] = TIME.exec(text) ?? [];
   const at = new Date(`${seconds}Z`);
