@@ -3,9 +3,10 @@
 import { get, graphql, post } from '../api.js';
 import { ago, number, t, when, word } from '../i18n.js';
 import { STATES, bar, chosen, ended, isOpen } from '../parts/batch.js';
-import { ask, say } from '../parts/dialog.js';
+import { say } from '../parts/dialog.js';
 import { Part, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
 import { liveSign, pill } from '../parts/pills.js';
+import { askReason } from '../parts/reason.js';
 import { who } from '../parts/who.js';
 import { may } from '../session.js';
 
@@ -94,24 +95,12 @@ class BatchPage extends Part {
   }
 
   abort() {
-    ask({
+    askReason({
       heading: t('batch.abort'),
       confirm: t('batch.abort.button'),
-      fields: ['reason'],
-      danger: true,
-      content: (problem) =>
-        html`<p>${t('batch.abort.why')}</p>
-          <div class="field">
-            <label for="reason">${t('command.reason')} <span class="faint">${t('optional')}</span></label
-            ><input
-              id="reason"
-              name="reason"
-              maxlength="500"
-            />${problem?.of('reason') ? html`<p class="wrong">${problem.of('reason')}</p>` : nothing}
-          </div>`,
-      work: async (form) => {
-        const reason = `${form.get('reason')}`.trim();
-        const { position } = await post(`${this.path}/cancel`, reason ? { reason } : {});
+      why: t('batch.abort.why'),
+      work: async (body) => {
+        const { position } = await post(`${this.path}/cancel`, body);
         say(t('batch.is_aborted', { position }));
         await this.load(position);
       },

@@ -4,9 +4,10 @@ import { graphql, post } from '../api.js';
 import { number, t, when } from '../i18n.js';
 import { follow } from '../live.js';
 import { COMMAND, HISTORY, hasEnded, life } from '../parts/command-life.js';
-import { ask, say } from '../parts/dialog.js';
-import { Part, asProblem, html, nothing, shown, waiting } from '../parts/part.js';
+import { say } from '../parts/dialog.js';
+import { AskingPart, html, nothing, shown, waiting } from '../parts/part.js';
 import { pill } from '../parts/pills.js';
+import { askReason } from '../parts/reason.js';
 import { who } from '../parts/who.js';
 import { may } from '../session.js';
 
@@ -17,8 +18,8 @@ const LIVE = `subscription ($id: ID, $after: String, $from: String) { commandCha
 
 /** @typedef {import('../parts/command-life.js').Command & { correlationId: string | null, batchId: string | null, cancelledBy: string | null, lateAck: any }} Command */
 
-class CommandPage extends Part {
-  static properties = { params: { attribute: false }, command: { state: true }, problem: { state: true } };
+class CommandPage extends AskingPart {
+  static properties = { params: { attribute: false }, command: { state: true } };
 
   constructor() {
     super();
@@ -26,8 +27,6 @@ class CommandPage extends Part {
     this.params = {};
     /** @type {Command | null | undefined} */
     this.command = undefined;
-    /** @type {import('../api.js').Problem | null} */
-    this.problem = null;
   }
 
   async connectedCallback() {
@@ -44,34 +43,19 @@ class CommandPage extends Part {
       );
   }
 
-  async load() {
-    try {
+  load() {
+    return this.attempt(async () => {
       this.command = (await graphql(ONE, { id: this.params.id })).command;
-      this.problem = null;
-    } catch (error) {
-      this.problem = asProblem(error);
-    }
+    });
   }
 
   cancel() {
-    ask({
+    askReason({
       heading: t('command.cancel'),
       confirm: t('command.cancel.button'),
-      fields: ['reason'],
-      danger: true,
-      content: (problem) =>
-        html`<p>${t('command.cancel.why')}</p>
-          <div class="field">
-            <label for="reason">${t('command.reason')} <span class="faint">${t('optional')}</span></label
-            ><input
-              id="reason"
-              name="reason"
-              maxlength="500"
-            />${problem?.of('reason') ? html`<p class="wrong">${problem.of('reason')}</p>` : nothing}
-          </div>`,
-      work: async (form) => {
-        const reason = `${form.get('reason')}`.trim();
-        const { position } = await post(`/commands/${this.params.id}/cancel`, reason ? { reason } : {});
+      why: t('command.cancel.why'),
+      work: async (body) => {
+        const { position } = await post(`/commands/${this.params.id}/cancel`, body);
         say(t('command.is_cancelled', { position }));
         await this.load();
       },
