@@ -31,6 +31,7 @@
 //! - [`turns`]: how much each tenant may do at once
 //! - `upkeep`: reads heads and terms again, both in one statement
 //! - [`leadership`]: tasks that only one node at a time may do
+//! - [`looks`]: when to look for work that is announced on control logs
 //! - [`health`]: whether the parts of this process work
 //! - `probes`: tries what failed again, until it works
 //! - [`follow`]: follow a log from a position, for as long as it grows
@@ -55,6 +56,7 @@ pub mod heads;
 pub mod health;
 pub mod instrument;
 pub mod leadership;
+pub mod looks;
 mod metadata;
 mod migrations;
 pub mod moment;

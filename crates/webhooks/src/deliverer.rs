@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::Tenant;
 use fleetlog_event_log::leadership::Leadership;
-use fleetlog_event_log::{Lane, LogId, Position};
+use fleetlog_event_log::looks::Looks;
+use fleetlog_event_log::{EventLog, LogId};
 use futures::future::join_all;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -110,7 +111,7 @@ impl Deliverer {
 
     async fn lead(&self, mut leadership: Leadership, shutdown: &CancellationToken) {
         let stop = shutdown.child_token();
-        let mut round = Round::default();
+        let mut round = Round::new(&self.0.log);
         let mut looks = tokio::time::interval(LOOK_EVERY);
         while stop.run_until_cancelled(looks.tick()).await.is_some() {
             if !leadership.is_held().await {
@@ -119,7 +120,7 @@ impl Deliverer {
             }
             if let Err(error) = round.look(&self.0, &leadership).await {
                 tracing::warn!(%error, "failed to look for webhooks; trying again");
-                round.looked = None;
+                round.looks.again();
             }
             round.measure(&self.0);
         }
@@ -132,22 +133,25 @@ impl Deliverer {
 }
 
 /// What this node sends to, for as long as it has the right to.
-#[derive(Default)]
 struct Round {
     running: HashMap<Uuid, Running>,
     tasks: JoinSet<Uuid>,
     /// Webhooks whose task was told to end and has not. None is started anew before: it has one request under way at a time.
     ending: HashSet<Uuid>,
-    /// How many events there were in the control logs when webhooks were looked at, and when that was.
-    looked: Option<(Position, Instant)>,
+    looks: Looks,
     forgot: Option<Instant>,
 }
 
 impl Round {
+    fn new(log: &EventLog) -> Self {
+        let (running, tasks, ending) = (HashMap::new(), JoinSet::new(), HashSet::new());
+        Self { running, tasks, ending, looks: log.looks(AT_LEAST_EVERY), forgot: None }
+    }
+
     /// Starts, stops and starts anew what has changed. Every change of a webhook is on a control log.
     async fn look(&mut self, shared: &Arc<Shared>, leadership: &Leadership) -> Result<(), Error> {
         while let Some(ended) = self.tasks.try_join_next() {
-            self.looked = None;
+            self.looks.again();
             if let Ok(webhook_id) = ended {
                 self.ending.remove(&webhook_id);
             } else {
@@ -157,12 +161,9 @@ impl Round {
                 self.ending.clear();
             }
         }
-        let grown_to = shared.log.heads().total_of(Lane::Control);
-        let is_same = |(known, at): (Position, Instant)| known == grown_to && at.elapsed() < AT_LEAST_EVERY;
-        if self.looked.is_some_and(is_same) {
+        if !self.looks.is_due() {
             return Ok(());
         }
-        self.looked = Some((grown_to, Instant::now()));
         if self.forgot.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
             shared.seal_all().await?;
             standing::forget(shared.log.pool()).await?;

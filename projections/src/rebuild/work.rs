@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fleetlog_event_log::leadership::Leadership;
-use fleetlog_event_log::{Error, EventLog, Lane};
+use fleetlog_event_log::{Error, EventLog};
 use futures::future::BoxFuture;
 use sqlx::Row;
 use tokio::task::JoinHandle;
@@ -42,21 +42,22 @@ pub(crate) fn of<M: ReadModel>() -> Work {
 /// Works on all rebuilds until `shutdown`.
 pub(crate) async fn run(log: EventLog, options: Options, works: Works, shutdown: CancellationToken) {
     let mut working: BTreeMap<&'static str, JoinHandle<()>> = BTreeMap::new();
-    // When nothing was due, and how much there was on the control logs before.
-    let mut rested = None;
+    let mut looks = log.looks(AT_LEAST_EVERY);
     while shutdown.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
-        let known = log.heads().total_of(Lane::Control);
-        if rested.is_some_and(|(then, at): (_, Instant)| then == known && at.elapsed() < AT_LEAST_EVERY) {
+        if !looks.is_due() {
             continue;
         }
         let due = match due(&log).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::warn!(%error, "failed to look for rebuilds; trying again");
+                looks.again();
                 continue;
             }
         };
-        rested = due.is_empty().then(|| (known, Instant::now()));
+        if !due.is_empty() {
+            looks.again();
+        }
         for (&name, work) in works.iter().filter(|(name, _)| due.iter().any(|due| due == *name)) {
             // One that panicked has finished, too, and is taken up again.
             if working.get(name).is_none_or(JoinHandle::is_finished) {

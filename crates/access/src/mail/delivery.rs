@@ -8,9 +8,8 @@
 
 use std::time::Duration;
 
-use fleetlog_event_log::{EventLog, Lane, Position};
+use fleetlog_event_log::EventLog;
 use sqlx::{PgPool, Row};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -46,30 +45,16 @@ impl Delivery {
     pub async fn run(self, shutdown: CancellationToken) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut looked: Option<(Position, Instant)> = None;
+        let mut looks = self.log.looks(AT_LEAST_EVERY);
         while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-            let grown_to = self.control_heads();
-            if looked.is_some_and(|(known, at)| known == grown_to && at.elapsed() < AT_LEAST_EVERY) {
+            if !looks.is_due() {
                 continue;
             }
-            looked = Some((grown_to, Instant::now()));
             if let Err(error) = self.round(&shutdown).await {
                 tracing::warn!(%error, "failed to look for mails; trying again");
-                looked = None;
+                looks.again();
             }
         }
-    }
-
-    /// How many events there are in all control logs, as far as this process knows.
-    fn control_heads(&self) -> Position {
-        self.log
-            .heads()
-            .watch()
-            .borrow()
-            .values()
-            .filter(|log| log.lane == Lane::Control)
-            .map(|log| log.head)
-            .sum()
     }
 
     /// Sends what is due, one after the other.
