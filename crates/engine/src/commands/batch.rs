@@ -119,8 +119,7 @@ impl Commands {
         batch_id: Uuid,
         metadata: Metadata,
     ) -> Result<Accepted, Error> {
-        let by = metadata.actor.to_string();
-        self.steer(log, batch_id, Input::Pause { by }, metadata).await
+        self.steer(log, batch_id, |by| Input::Pause { by }, metadata).await
     }
 
     /// Goes on with a paused batch.
@@ -130,8 +129,7 @@ impl Commands {
         batch_id: Uuid,
         metadata: Metadata,
     ) -> Result<Accepted, Error> {
-        let by = metadata.actor.to_string();
-        self.steer(log, batch_id, Input::Resume { by }, metadata).await
+        self.steer(log, batch_id, |by| Input::Resume { by }, metadata).await
     }
 
     /// Cancels a batch: the dispatcher requests no more of its commands, and cancels those that no broker has taken.
@@ -143,17 +141,17 @@ impl Commands {
         reason: Option<String>,
         metadata: Metadata,
     ) -> Result<Accepted, Error> {
-        let by = metadata.actor.to_string();
-        self.steer(log, batch_id, Input::Cancel { by, reason }, metadata).await
+        self.steer(log, batch_id, |by| Input::Cancel { by, reason }, metadata).await
     }
 
     async fn steer(
         &self,
         log: &TenantLog,
         batch_id: Uuid,
-        input: Input,
+        input: impl FnOnce(String) -> Input,
         metadata: Metadata,
     ) -> Result<Accepted, Error> {
+        let input = input(metadata.actor.to_string());
         let at = log.execute::<CommandBatch>(&log.stream(batch_id), input, metadata).await?;
         Ok(Accepted { id: batch_id, at: at.ok_or(Error::Conflict)?, repeated: false })
     }
