@@ -2,24 +2,17 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says why and fails")]
 
+mod corpus;
 mod invariants;
 
-use std::fs;
-use std::path::Path;
-
 use proptest::prelude::*;
-use proptest::sample::Index;
 
 const ACK: &[u8] =
     br#"{"cmd_id":"019a0000-0000-7000-8000-000000000001","status":"failed","error":{"code":-1.5e3}}"#;
 
-/// Payloads of real devices and gateways, and payloads that some parser once read wrongly.
-fn corpus() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/payload");
-    let files = fs::read_dir(folder).expect("the corpus");
-    let read =
-        |file: std::io::Result<fs::DirEntry>| fs::read(file.expect("a file").path()).expect("its bytes");
-    let mut seeds: Vec<_> = files.map(read).collect();
+/// What real devices send, and an acknowledgement.
+fn seeds() -> Vec<Vec<u8>> {
+    let mut seeds = corpus::corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     seeds.push(ACK.to_vec());
     seeds
 }
@@ -60,20 +53,12 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
 
 /// A seed with some of its bytes replaced.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    let damage = prop::collection::vec((any::<Index>(), 0..8_usize, pieces()), 0..6);
-    (prop::sample::select(corpus()), damage).prop_map(|(mut bytes, damage)| {
-        for (at, gone, piece) in damage {
-            let at = at.index(bytes.len() + 1);
-            let end = bytes.len().min(at + gone);
-            bytes.splice(at..end, piece);
-        }
-        bytes
-    })
+    corpus::damaged(seeds(), pieces())
 }
 
 #[test]
 fn what_real_devices_send_keeps_the_invariants() {
-    let seeds = corpus();
+    let seeds = seeds();
     assert!(seeds.len() > 30, "the corpus is there");
     for seed in seeds {
         invariants::payload(&seed);

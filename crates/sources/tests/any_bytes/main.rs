@@ -2,19 +2,15 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says why and fails")]
 
+#[path = "../../../../aggregates/tests/any_bytes/corpus.rs"]
+mod corpus;
 mod invariants;
 
-use std::fs;
-use std::path::Path;
-
 use proptest::prelude::*;
-use proptest::sample::Index;
 
-/// Payloads of real devices and gateways, and payloads that some parser once read wrongly.
-fn corpus() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/payload");
-    let files = fs::read_dir(folder).expect("the corpus");
-    files.map(|file| fs::read(file.expect("a file").path()).expect("its bytes")).collect()
+/// What real devices send.
+fn seeds() -> Vec<Vec<u8>> {
+    corpus::corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// Pieces of JSON, CBOR, MessagePack and Protocol Buffers. Put into a payload, they reach further than random bytes.
@@ -60,20 +56,12 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
 
 /// A payload with some of its bytes replaced.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    let damage = prop::collection::vec((any::<Index>(), 0..8_usize, pieces()), 0..6);
-    (prop::sample::select(corpus()), damage).prop_map(|(mut bytes, damage)| {
-        for (at, gone, piece) in damage {
-            let at = at.index(bytes.len() + 1);
-            let end = bytes.len().min(at + gone);
-            bytes.splice(at..end, piece);
-        }
-        bytes
-    })
+    corpus::damaged(seeds(), pieces())
 }
 
 #[test]
 fn what_real_devices_send_keeps_the_invariants_under_every_definition() {
-    let payloads = corpus();
+    let payloads = seeds();
     assert!(payloads.len() > 30, "the corpus is there");
     for payload in payloads {
         invariants::payload(&payload);
