@@ -6,7 +6,7 @@ use chrono::{
 };
 use chrono_tz::Tz;
 
-use crate::formats::lines;
+use crate::formats::lenient;
 use crate::spec::Unit;
 use crate::tree::Node;
 
@@ -47,11 +47,11 @@ impl Clock {
             ClockUnit::Said(Unit::Rfc3339) => self.date(text),
             ClockUnit::Said(Unit::Local) => Self::local(self.zone?, parse(text)?.0),
             ClockUnit::Said(Unit::Auto) => self.date(text).or_else(|| {
-                let digits = lines::scalar(text)?;
+                let digits = lenient::number(text)?;
                 self.read_number(&digits, received_at)
             }),
             // A number in quotes.
-            _ => self.read_number(&lines::scalar(text)?, received_at),
+            _ => self.read_number(&lenient::number(text)?, received_at),
         }
     }
 

@@ -115,20 +115,21 @@ impl<'a> Reader<'a, '_> {
         let end = self.rest.find([',', ']', '}', ' ', '\t', '\n', '\r', ':', '"', '{', '[']);
         let (word, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
         self.rest = rest;
-        let bare = word.trim_start_matches(['-', '+']);
-        match bare.to_ascii_lowercase().as_str() {
-            "nan" | "inf" | "infinity" => return Ok(Node::NotFinite),
-            "true" if bare == word => return Ok(Node::Bool(true)),
-            "false" if bare == word => return Ok(Node::Bool(false)),
-            "null" | "none" if bare == word => return Ok(Node::Null),
-            _ => {}
+        match word.to_ascii_lowercase().as_str() {
+            "true" => Ok(Node::Bool(true)),
+            "false" => Ok(Node::Bool(false)),
+            "null" | "none" => Ok(Node::Null),
+            _ => number(word).map_or_else(|| syntax("a word that is neither a number nor in quotes"), Ok),
         }
-        number(word).map_or_else(|| syntax("a word that is neither a number nor in quotes"), Ok)
     }
 }
 
-/// A number as devices write it. `None` if the text is none.
+/// A number as devices write it, `NaN` and infinities included. `None` for other text.
 pub(crate) fn number<'a>(text: &str) -> Option<Node<'a>> {
+    let word = text.trim_start_matches(['-', '+']);
+    if ["nan", "inf", "infinity"].iter().any(|none| word.eq_ignore_ascii_case(none)) {
+        return Some(Node::NotFinite);
+    }
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let is_number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
         && digits.bytes().any(|byte| byte.is_ascii_digit())

@@ -8,22 +8,15 @@ pub(crate) fn text(payload: &[u8]) -> Result<Node<'_>, Unreadable> {
     let text = utf8(payload)?.trim();
     // Some send the word as JSON.
     let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    Ok(scalar(text).unwrap_or_else(|| Node::text(bare)))
+    Ok(lenient::number(text).unwrap_or_else(|| Node::text(bare)))
 }
 
 pub(crate) fn number(payload: &[u8]) -> Result<Node<'_>, Unreadable> {
     let text = utf8(payload)?.trim();
-    scalar(text).map_or_else(|| syntax("expected a number"), Ok)
+    lenient::number(text).map_or_else(|| syntax("expected a number"), Ok)
 }
 
-/// A number, also one that is none. `None` for any other text.
-pub(crate) fn scalar<'a>(text: &str) -> Option<Node<'a>> {
-    let bare = text.trim_start_matches(['-', '+']);
-    let is_none = ["nan", "inf", "infinity"].iter().any(|word| bare.eq_ignore_ascii_case(word));
-    if is_none { Some(Node::NotFinite) } else { lenient::number(text) }
-}
-
-/// A document on each line. A line that is none is passed over, and noted.
+/// A document on each line. A line that cannot be read is skipped and noted.
 pub(crate) fn ndjson<'a>(
     payload: &'a [u8],
     budget: &mut Budget,
@@ -83,7 +76,11 @@ fn cell(text: &str, separator: char) -> (Node<'_>, Option<&str>) {
     let (value, after) =
         text.split_once(separator).map_or((text, None), |(value, after)| (value, Some(after)));
     let value = value.trim();
-    let node = if value.is_empty() { Node::Null } else { scalar(value).unwrap_or_else(|| Node::text(value)) };
+    let node = if value.is_empty() {
+        Node::Null
+    } else {
+        lenient::number(value).unwrap_or_else(|| Node::text(value))
+    };
     (node, after)
 }
 
