@@ -34,7 +34,7 @@ pub const MAX_AHEAD: TimeDelta = TimeDelta::minutes(5);
 /// How old a reading may be before it is flagged late.
 pub const LATE_AFTER: TimeDelta = TimeDelta::hours(24);
 
-/// Why a message's topic is none of the contract's, for people.
+/// Tells people which topics devices publish to.
 pub const BAD_TOPIC: &str = "the topic is not {tenant}/devices/{uid}/telemetry or /status, with 1 to 64 of A-Z a-z 0-9 _ . - as tenant, and of these and : as uid";
 
 /// A message as a broker delivered it.

@@ -1,12 +1,12 @@
-//! Text that is no JSON object, and says all the same what was measured: a number, a word, or an object with numbers that
-//! JSON does not have.
+//! Reads what was measured from text that is not a JSON object: a number, a word, or an object with numbers that JSON does
+//! not have.
 
 use std::borrow::Cow;
 
 /// The words that are taken for true, and those that are taken for false, in whatever case.
 const WORDS: [(bool, [&str; 4]); 2] =
     [(true, ["true", "on", "open", "online"]), (false, ["false", "off", "closed", "offline"])];
-/// What languages print for a number that is none or has no bounds, in whatever case and with a sign.
+/// How languages print NaN and infinity, in whatever case, with or without a sign.
 const NO_NUMBERS: [&str; 3] = ["nan", "inf", "infinity"];
 
 /// A text without a byte order mark before it, a NUL behind it, as the end of a string in C, and blanks around it.

@@ -59,7 +59,7 @@ pub enum CannotSend {
     /// The command names something that is not there: a parameter, or a level of the device's topics.
     #[error("there is no {{{0}}}, which the source puts into its commands")]
     Missing(String),
-    /// What became of the topic is none.
+    /// The template made a topic that MQTT does not allow.
     #[error("{0:?} is no topic to publish to")]
     BadTopic(String),
     /// The payload is larger than [`MAX_COMMAND`].
@@ -278,7 +278,7 @@ impl Source {
         self.commands().is_some_and(|commands| !commands.answers.is_empty())
     }
 
-    /// What a message on a topic of answers says. `None` if the topic is none of these.
+    /// Reads a message as an answer to a command. `None` if devices do not answer on its topic.
     #[must_use]
     pub fn answer(&self, message: Message<'_>) -> Option<Result<Answer, Unanswered>> {
         let answers = &self.commands()?.answers;

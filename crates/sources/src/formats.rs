@@ -27,7 +27,8 @@ use crate::tree::{Budget, Node, Spent};
 pub enum Format {
     /// JSON of RFC 8259. A byte order mark before it and a NUL behind it are passed over.
     Json,
-    /// JSON, and where it is none: with `NaN` and infinities, numbers such as `007`, `.5` and `1e400`, and commas too many.
+    /// JSON, and text that only looks like it: with `NaN` and infinities, numbers such as `007`, `.5` and `1e400`, or a comma
+    /// before a closing bracket.
     LenientJson,
     /// A document of [`Format::LenientJson`] on each line, each a reading.
     Ndjson,

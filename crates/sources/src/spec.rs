@@ -184,7 +184,7 @@ pub struct MetricsSpec {
     /// How the values of lists are named. By their place unless it is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lists: Option<Lists>,
-    /// JSONPaths to what is no metric. Where time, id and uid were found is none in any case.
+    /// JSONPaths to values that are not metrics. Time, id and uid never are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub except: Vec<String>,
 }

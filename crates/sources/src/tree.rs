@@ -12,7 +12,7 @@ use crate::limits::MAX_NODES;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Node<'a> {
     Null,
-    /// A number that is none: NaN, an infinity, or one beyond what a double holds.
+    /// NaN, an infinity, or a number that is too large for a double.
     NotFinite,
     Bool(bool),
     Int(i64),

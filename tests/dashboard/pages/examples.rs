@@ -107,7 +107,7 @@ async fn commanded(site: &Site, device: &mut Device) -> String {
     last
 }
 
-/// Readings with a gap, a late one, one that raises the alarm, and a message that is none.
+/// Readings with a gap, a late one, one that raises the alarm, and a message that cannot be read.
 async fn measured(device: &mut Device) {
     let (topic, now) = ("t0/devices/dev-01/telemetry", chrono::Utc::now().timestamp_millis());
     for second in (0..40).chain(80..120).chain([60]) {

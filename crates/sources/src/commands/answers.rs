@@ -31,7 +31,7 @@ pub struct Answer {
     pub content: Value,
 }
 
-/// Why a message on a topic of answers is none.
+/// Why a message on a topic for answers cannot be read as an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
     /// The payload cannot be read.
