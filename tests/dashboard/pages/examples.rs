@@ -7,24 +7,34 @@ use crate::dashboard::Site;
 use crate::support::mqtt::Device;
 
 /// What the addresses of pages name.
-pub(super) struct Examples(Vec<(&'static str, String)>);
+pub(super) struct Examples {
+    /// The ends of addresses with the examples that follow them.
+    named: Vec<(&'static str, String)>,
+    are_there: bool,
+}
 
 impl Examples {
     /// The example for the address that ends here: a device's uid after `/app/devices/`.
     pub(super) fn of(&self, address: &str, name: &str) -> Option<&str> {
         let named = format!("{address}<{name}>");
-        self.0.iter().find(|(pattern, _)| named.ends_with(pattern)).map(|(_, example)| &**example)
+        self.named.iter().find(|(pattern, _)| named.ends_with(pattern)).map(|(_, example)| &**example)
     }
 
     /// Nothing of what they name is there.
     pub(super) fn none() -> Self {
         let id = "01981dd6-0000-7000-8000-000000000000";
-        Self::with(id, id, id, id, id)
+        Self { are_there: false, ..Self::with(id, id, id, id, id) }
+    }
+
+    /// Whether the API refused a request, as it must, because an example is not there. `refused`: the status and the address.
+    pub(super) fn miss(&self, refused: &str) -> bool {
+        let names = |part: &str| self.named.iter().any(|(_, example)| example == part);
+        !self.are_there && refused.starts_with("404 ") && refused.split(['/', '"']).any(names)
     }
 
     fn with(command: &str, batch: &str, alarm: &str, webhook: &str, user: &str) -> Self {
         let of = |pattern, example: &str| (pattern, example.to_owned());
-        Self(vec![
+        let named = vec![
             of("/devices/<uid>", "dev-01"),
             of("/commands/<id>", command),
             of("batches/<id>", batch),
@@ -38,7 +48,8 @@ impl Examples {
             of("/events/1/<position>", "1"),
             of("/tenants/<tenant>", "t0"),
             of("/tiers/<tier>", "free"),
-        ])
+        ];
+        Self { named, are_there: true }
     }
 
     /// Fills the service.
