@@ -129,6 +129,7 @@ class Account extends AskingPart {
   }
 
   looks() {
+    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
     return html`<section class="sheet" aria-labelledby="looks">
       <div class="sheet-head"><h2 id="looks">${t('account.browser')}</h2></div>
       <div class="sheet-body fields">
@@ -160,7 +161,7 @@ class Account extends AskingPart {
             </button>
           </div>
         </div>
-        <p class="hint muted small">${t('account.zone', { zone: Intl.DateTimeFormat().resolvedOptions().timeZone })}</p>
+        <p class="hint muted small">${zone === 'UTC' ? t('account.zone.utc') : t('account.zone', { zone })}</p>
       </div>
     </section>`;
   }

@@ -166,7 +166,7 @@ class Commands extends Part {
               <th>${t('command')}</th>
               <th>${t('device')}</th>
               <th>${t('status')}</th>
-              <th>${t('commands.requested')}</th>
+              <th class="wide">${t('commands.requested')}</th>
               <th class="wide">${t('commands.ended')}</th>
               <th class="wide end">${t('commands.attempts')}</th>
             </tr>
@@ -183,8 +183,9 @@ class Commands extends Part {
                   </td>
                   <td>
                     ${pill('command', command.status)}${command.lateAckAt ? html` ${pill('flag', 'late')}` : nothing}
+                    <div class="small faint only-small">${ago(command.requestedAt)}</div>
                   </td>
-                  <td>${ago(command.requestedAt)}</td>
+                  <td class="wide">${ago(command.requestedAt)}</td>
                   <td class="wide">
                     ${hasEnded(command.status) ? ago(command.endedAt) : html`<span class="none">–</span>`}
                   </td>

@@ -274,7 +274,7 @@ class Fleet extends AskingPart {
               <th>${t('fleet.projection')}</th>
               <th>${t('status')}</th>
               <th class="end">${t('fleet.lag')}</th>
-              <th class="end">${t('fleet.parked')}</th>
+              <th class="end wide">${t('fleet.parked')}</th>
             </tr>
           </thead>
           <tbody>
@@ -288,7 +288,7 @@ class Fleet extends AskingPart {
                   </td>
                   <td>${pill('projection', one.state)}</td>
                   <td class="end numeric">${number(one.lag)}</td>
-                  <td class="end numeric">${number(one.parked)}</td>
+                  <td class="end numeric wide">${number(one.parked)}</td>
                 </tr>`,
             )}
           </tbody>

@@ -27,12 +27,17 @@ class Mailed extends Door {
     return html`<div class="fields"><a class="button primary" href="/login.html">${t('login.button')}</a></div>`;
   }
 
-  /** @param {string} title */
-  broken(title) {
+  /**
+   * What a link without a token leads to.
+   * @param {string} title
+   * @param {string} sub
+   * @param {unknown} [way] The link to where another mail is asked for.
+   */
+  broken(title, sub, way = '') {
     return this.sheet({
       title,
-      sub: t('mailed.broken'),
-      body: html`<div class="fields"><a class="button primary" href="/app/forgot">${t('forgot.title')}</a></div>`,
+      sub,
+      body: way && html`<div class="fields">${way}</div>`,
       foot: html`<a href="/login.html">${t('mailed.login')}</a>`,
     });
   }
@@ -53,7 +58,7 @@ class Invitation extends Mailed {
   render() {
     if (this.done)
       return this.sheet({ title: t('invitation.done'), sub: t('invitation.done.sub'), body: this.toLogin() });
-    if (!this.token) return this.broken(t('invitation.title'));
+    if (!this.token) return this.broken(t('invitation.title'), t('invitation.broken'));
     const fields = html`<div class="field">
         <label for="name">${t('name')} <span class="faint">${t('optional')}</span></label
         ><input id="name" name="name" autocomplete="name" maxlength="200" />
@@ -77,7 +82,12 @@ class Reset extends Mailed {
 
   render() {
     if (this.done) return this.sheet({ title: t('reset.done'), sub: t('reset.done.sub'), body: this.toLogin() });
-    if (!this.token) return this.broken(t('reset.title'));
+    if (!this.token)
+      return this.broken(
+        t('reset.title'),
+        t('mailed.broken'),
+        html`<a class="button primary" href="/app/forgot">${t('forgot.title')}</a>`,
+      );
     const fields = html`<fl-password
       fresh
       .label=${t('password.new')}
@@ -105,7 +115,12 @@ class Verify extends Mailed {
         sub: t('verify.done.sub'),
         body: html`<div class="fields"><a class="button primary" href="/app">${t('page.home')}</a></div>`,
       });
-    if (!this.token) return this.broken(t('verify.title'));
+    if (!this.token)
+      return this.broken(
+        t('verify.title'),
+        t('verify.broken'),
+        html`<a class="button primary" href="/app/account">${t('nav.account')}</a>`,
+      );
     // With a button: what only follows links, such as a mail scanner, must not use the token up.
     return this.sheet({
       title: t('verify.title'),

@@ -1,6 +1,6 @@
 // The projections: which version of each is live, what is behind, what is parked, what is being rebuilt.
 
-import { ago, number, t } from '../i18n.js';
+import { number, t, when, word } from '../i18n.js';
 import '../parts/archives.js';
 import { icon } from '../parts/icons.js';
 import { AskingPart, empty, html, nothing, shown, waiting } from '../parts/part.js';
@@ -70,8 +70,8 @@ class Projections extends AskingPart {
         <div class="lagline">
           <p class="big ${live.lag > 0 ? 'behind' : ''}">${number(live.lag)}</p>
           <p class="small muted">
-            ${live.lag ? t('projection.behind') : t('projection.none_behind')}<br />${t('projection.since')}
-            ${ago(live.since)}
+            ${live.lag ? t('projection.behind') : t('projection.none_behind')}<br />${word('projection', live.state)}
+            ${t('rebuild.since')} ${when(live.since)}
           </p>
         </div>
         ${live.error ? html`<p class="notice warn">${live.error}</p>` : nothing} ${parkedList(live)}

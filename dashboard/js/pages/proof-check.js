@@ -6,7 +6,7 @@ import { eventPath } from '../parts/event.js';
 import { chosen, dropped } from '../parts/files.js';
 import { growth } from '../parts/growth.js';
 import { icon } from '../parts/icons.js';
-import { Part, asProblem, html, nothing, shown } from '../parts/part.js';
+import { Part, asProblem, empty, html, nothing, shown } from '../parts/part.js';
 import { checked, means, reasons, steps, verdict } from '../parts/proof-report.js';
 import { keptCheckpoints, trust, trustNotice } from '../parts/trust.js';
 import '../parts/trust.js';
@@ -183,7 +183,7 @@ class ProofCheck extends Part {
     const choose = (/** @type {Event} */ event) =>
       this.take(chosen(/** @type {HTMLInputElement} */ (event.target).files));
     return html`<form
-      class="sheet drop ${this.over ? 'over' : ''}"
+      class="sheet drop-target ${this.over ? 'over' : ''}"
       @submit=${submit}
       @dragover=${(/** @type {DragEvent} */ event) => {
         event.preventDefault();
@@ -228,11 +228,13 @@ class ProofCheck extends Part {
   }
 
   answers() {
+    const some = this.problem || this.events.length || this.logs.length || this.growths.length;
     if (this.busy)
       return html`<p class="sheet sheet-body" role="status">
         <span class="spinner" aria-hidden="true"></span>
         ${this.progress ? t('check.progress', { n: number(this.progress) }) : t('verify.event.checks')}
       </p>`;
+    if (!some) return html`<section class="sheet">${empty(t('check.waiting'), t('check.waiting.next'))}</section>`;
     return html`${shown(this.problem)}
     ${this.strange ? html`<p class="notice warn">${t('check.strange_key')}</p>` : nothing}
     ${this.events.map((one) => this.eventAnswer(one))} ${this.logs.map((one) => this.logAnswer(one))}

@@ -145,7 +145,7 @@ class DeviceCredentials extends AskingPart {
       <td>${credentialKind(one)}</td>
       <td>${credentialState(one)}</td>
       <td class="wide">${when(one.created_at)}</td>
-      <td>${ago(one.last_used_at)}</td>
+      <td class="wide">${ago(one.last_used_at)}</td>
       <td class="wide">${one.expires_at ? when(one.expires_at) : html`<span class="none">${t('never')}</span>`}</td>
       <td class="end">
         ${one.active && this.inService && may('credentials.write') ? html`<button @click=${() => this.revoke(one)}>${t('credentials.revoke.button')}</button>` : nothing}
@@ -171,7 +171,7 @@ class DeviceCredentials extends AskingPart {
                   <th>${t('credentials.kind')}</th>
                   <th>${t('status')}</th>
                   <th class="wide">${t('credentials.issued')}</th>
-                  <th>${t('account.used')}</th>
+                  <th class="wide">${t('account.used')}</th>
                   <th class="wide">${t('credentials.expires')}</th>
                   <th><span class="visually-hidden">${t('actions')}</span></th>
                 </tr>

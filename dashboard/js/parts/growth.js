@@ -137,7 +137,7 @@ class Growth extends Part {
         <p class="muted">${t('growth.what')}</p>
         ${this.kept()}
         <form
-          class="fields drop"
+          class="fields"
           @submit=${submit}
           @dragover=${(/** @type {DragEvent} */ event) => event.preventDefault()}
           @drop=${async (/** @type {DragEvent} */ event) => {

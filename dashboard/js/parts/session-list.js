@@ -29,7 +29,7 @@ export function sessionList(sessions, end) {
         <tr>
           <th>${t('account.session')}</th>
           <th class="wide">${t('account.address')}</th>
-          <th>${t('account.used')}</th>
+          <th class="wide">${t('account.used')}</th>
           <th class="wide">${t('account.until')}</th>
           ${end ? html`<th><span class="visually-hidden">${t('actions')}</span></th>` : nothing}
         </tr>
@@ -42,9 +42,10 @@ export function sessionList(sessions, end) {
                 ${browser(session.user_agent)}
                 ${session.current ? html`<span class="pill good">${t('account.this')}</span>` : nothing}
                 <div class="faint small">${t('account.since')} ${when(session.created_at)}</div>
+                <div class="faint small only-small">${t('account.used')}: ${ago(session.last_used_at)}</div>
               </td>
               <td class="wide"><code>${session.address ?? '–'}</code></td>
-              <td>${ago(session.last_used_at)}</td>
+              <td class="wide">${ago(session.last_used_at)}</td>
               <td class="wide">${when(session.expires_at)}</td>
               ${
                 end

@@ -4,7 +4,7 @@ import { get } from '../api.js';
 import { dayOf, t, word } from '../i18n.js';
 import { may, me } from '../session.js';
 import { grouped } from './groups.js';
-import { Part, asProblem, html, nothing, shown, waiting } from './part.js';
+import { Part, asProblem, empty, html, nothing, shown, waiting } from './part.js';
 import { people } from './people.js';
 import { happened } from './timeline.js';
 
@@ -113,6 +113,7 @@ class StreamHistory extends Part {
   body() {
     if (!this.list) return this.problem ? nothing : waiting(3);
     const { list } = this;
+    if (list.length === 0) return empty(t('history.none'));
     return html`${[...grouped(list, ({ recorded_at }) => dayOf(recorded_at))].map(
       ([day, events]) =>
         html`<h3 class="day">${day}</h3>
