@@ -10,6 +10,7 @@ mod live;
 mod mails;
 mod pages;
 mod pictures;
+mod projections;
 mod proof;
 mod served;
 mod sessions;
