@@ -14,7 +14,7 @@ use fleetlog_access::first_start::Admin;
 use fleetlog_access::mail::Letters;
 use fleetlog_access::{Access, mail, starter_types};
 use fleetlog_aggregates::command_type;
-use fleetlog_api::app::{BrokerProbe, Parts};
+use fleetlog_api::app::{BrokerProbe, MqttPorts, Parts};
 use fleetlog_api::rest::websocket::{NoRoom, Visitor, WebSockets};
 use fleetlog_api::{rest, server as http};
 use fleetlog_archive::{Archiver, Copies, Place};
@@ -337,6 +337,7 @@ impl Service {
             devices,
             metrics: options.metrics,
             broker: Arc::clone(&broker),
+            mqtt: MqttPorts { plain: mqtt.map(|at| at.port()), tls: mqtts.map(|at| at.port()) },
             settings: options.settings,
         });
         start_http(listeners, address, app, websockets, &mut edges);

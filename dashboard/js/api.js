@@ -73,7 +73,7 @@ export async function rest(method, path, options = {}) {
  * @param {Options} [options]
  */
 export async function asked(method, path, { body, signal, stranger, key } = {}) {
-  const address = path.startsWith('/api/') || path.startsWith('/graphql') ? path : `/api/v1${path}`;
+  const address = /^\/(api\/|graphql|healthz)/.test(path) ? path : `/api/v1${path}`;
   /** @type {RequestInit} */
   const request = { method, headers: { accept: 'application/json' }, credentials: 'same-origin', cache: 'no-store' };
   if (signal) request.signal = signal;

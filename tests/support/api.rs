@@ -10,7 +10,7 @@ use fleetlog_access::users::User;
 use fleetlog_access::{Access, FirstStart, Role, first_start};
 use fleetlog_aggregates::device::{self, Device, Labels, Via};
 use fleetlog_aggregates::telemetry::{Message, decide};
-use fleetlog_api::app::Parts;
+use fleetlog_api::app::{MqttPorts, Parts};
 use fleetlog_api::rest::websocket::{NoRoom, Visitor, WebSockets};
 use fleetlog_api::server::{Limits, serve};
 use fleetlog_api::{App, Settings, rest};
@@ -129,6 +129,7 @@ impl Api {
             devices,
             metrics,
             broker,
+            mqtt: MqttPorts::default(),
             settings,
         };
         let app = App::new(parts);

@@ -28,6 +28,15 @@ use crate::server::Limits;
 /// Tells whether the service is connected to its MQTT broker now.
 pub type BrokerProbe = Arc<dyn Fn() -> bool + Send + Sync>;
 
+/// The ports of this process's own MQTT endpoint. None where devices publish to another broker.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MqttPorts {
+    /// Without TLS.
+    pub plain: Option<u16>,
+    /// Over TLS.
+    pub tls: Option<u16>,
+}
+
 /// The state that every handler shares. Cheap to clone: each request is given several clones.
 #[derive(Clone)]
 pub struct App(Arc<State>);
@@ -66,6 +75,8 @@ pub struct State {
     pub metrics: PrometheusHandle,
     /// Tells whether the service is connected to its MQTT broker.
     pub broker: BrokerProbe,
+    /// Where devices reach this process.
+    pub mqtt: MqttPorts,
     /// Whether the parts of this process work.
     pub health: Health,
     /// The operator's settings.
@@ -128,6 +139,8 @@ pub struct Parts {
     pub metrics: PrometheusHandle,
     /// Tells whether the service is connected to its MQTT broker.
     pub broker: BrokerProbe,
+    /// Where devices reach this process.
+    pub mqtt: MqttPorts,
     /// The operator's settings.
     pub settings: Settings,
 }
@@ -146,6 +159,7 @@ impl App {
             simulations,
             metrics,
             broker,
+            mqtt,
             settings,
         } = parts;
         let graphql = Schemas::new(settings.introspection);
@@ -165,6 +179,7 @@ impl App {
             simulations,
             metrics,
             broker,
+            mqtt,
             health,
             settings,
         }))

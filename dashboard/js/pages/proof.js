@@ -2,7 +2,7 @@
 
 import { Problem, get, getText, graphql } from '../api.js';
 import { ago, number, t, when, word } from '../i18n.js';
-import { commandLine } from '../parts/first-steps.js';
+import { commandLine } from '../parts/command-line.js';
 import '../parts/growth.js';
 import { icon } from '../parts/icons.js';
 import { AskingPart, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';

@@ -2,7 +2,7 @@
 
 import { get, graphql } from '../api.js';
 import { t, when } from '../i18n.js';
-import { commandLine } from './first-steps.js';
+import { commandLine } from './command-line.js';
 import { Part, asProblem, html, nothing, shown, waiting } from './part.js';
 
 /** @typedef {{ log_id: number, first_position: number, last_position: number, recorded_from: string, recorded_to: string, removed_at: string, state: 'archived' | 'removed', file: string | null, location?: string }} Range */

@@ -10,7 +10,7 @@ import { icon } from './icons.js';
 import { Part, asProblem, empty, html, nothing, shown, waiting } from './part.js';
 import { liveSign } from './pills.js';
 import { compareChoice, comparison, moved } from './compare.js';
-import { commandLine, publishLine } from './first-steps.js';
+import './publish-line.js';
 import { metrics, readingTable } from './readings.js';
 import { fromReadings, fromWindows, latestReadings, metricNames, rawReadings, stepFor, windows } from './series.js';
 
@@ -330,7 +330,7 @@ export class DeviceCharts extends Part {
       return empty(
         t('charts.none'),
         html`<p>${t('charts.none.next')}</p>
-          ${commandLine(publishLine(this.uid))}`,
+          <fl-publish-line .uid=${this.uid}></fl-publish-line>`,
       );
     const [, step] = stepFor(this.range[1] - this.range[0]);
     const readings = this.readings;

@@ -2,11 +2,12 @@
 
 import { get, post, remove } from '../api.js';
 import { ago, t, when } from '../i18n.js';
-import { may, me } from '../session.js';
+import { may } from '../session.js';
+import { commandLine } from './command-line.js';
 import { ask, say } from './dialog.js';
-import { commandLine } from './first-steps.js';
 import { icon } from './icons.js';
 import { AskingPart, empty, html, nothing, shown, waiting } from './part.js';
+import './publish-line.js';
 
 /**
  * @typedef {{
@@ -118,7 +119,6 @@ class DeviceCredentials extends AskingPart {
 
   /** @param {{ username: string, password: string }} issued */
   tell({ username, password }) {
-    const host = location.hostname.replace(/^\[|\]$/g, '');
     ask({
       heading: t('credentials.secret'),
       content: () =>
@@ -127,9 +127,8 @@ class DeviceCredentials extends AskingPart {
             <span class="field-label">${t('credentials.username')}</span>${commandLine(username)}<span
               class="field-label"
               >${t('password')}</span
-            >${commandLine(password)}
-            <span class="field-label">${t('credentials.try')}</span
-            >${commandLine(`mosquitto_pub -h ${host} -p 1883 -q 1 -u ${username} -P ${password} -t ${me()?.tenant}/devices/${this.uid}/telemetry -m '{"temperature":21.5}'`)}
+            >${commandLine(password)} <span class="field-label">${t('credentials.try')}</span
+            ><fl-publish-line .uid=${this.uid} .login=${{ username, password }}></fl-publish-line>
           </div>`,
     });
   }

@@ -4,7 +4,7 @@ import { post, remove } from '../api.js';
 import { moment, t, word } from '../i18n.js';
 import { go } from '../router.js';
 import { ask, say } from './dialog.js';
-import { commandLine } from './first-steps.js';
+import { commandLine } from './command-line.js';
 import { html, nothing } from './part.js';
 
 /**

@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::VERSION;
-use crate::app::{App, BrokerProbe};
+use crate::app::{App, BrokerProbe, MqttPorts};
 
 /// The name of the part that says whether devices' messages reach this process.
 const BROKER: &str = "broker";
@@ -33,6 +33,12 @@ struct Alive {
     status: &'static str,
     /// The service's version.
     version: &'static str,
+    /// The port at which the process listens for devices' MQTT without TLS. Absent where it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mqtt_port: Option<u16>,
+    /// The port at which the process listens for devices' MQTT over TLS. Absent where it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mqtts_port: Option<u16>,
 }
 
 /// Reports that the process answers, whatever the state of its parts.
@@ -40,8 +46,9 @@ struct Alive {
     get, path = "/healthz", tag = "service", operation_id = "alive",
     responses((status = 200, description = "The process answers", body = Alive)),
 )]
-async fn alive() -> Json<Alive> {
-    Json(Alive { status: "alive", version: VERSION })
+async fn alive(State(app): State<App>) -> Json<Alive> {
+    let MqttPorts { plain, tls } = app.mqtt;
+    Json(Alive { status: "alive", version: VERSION, mqtt_port: plain, mqtts_port: tls })
 }
 
 /// The state of the parts that the service depends on.

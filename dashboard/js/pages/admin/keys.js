@@ -6,7 +6,7 @@ import '../../parts/action-choice.js';
 import { AdminPage } from '../../parts/admin-page.js';
 import { ask, say } from '../../parts/dialog.js';
 import { choiceField, textField, textOf } from '../../parts/fields.js';
-import { commandLine } from '../../parts/first-steps.js';
+import { commandLine } from '../../parts/command-line.js';
 import { icon } from '../../parts/icons.js';
 import { empty, html, nothing, waiting } from '../../parts/part.js';
 import { people } from '../../parts/people.js';

@@ -5,7 +5,7 @@ import { t, when, word } from '../../i18n.js';
 import { AdminPage } from '../../parts/admin-page.js';
 import { ask, say } from '../../parts/dialog.js';
 import { choiceField, textField, textOf } from '../../parts/fields.js';
-import { commandLine } from '../../parts/first-steps.js';
+import { commandLine } from '../../parts/command-line.js';
 import { empty, html, nothing, waiting } from '../../parts/part.js';
 import { pill } from '../../parts/pills.js';
 import { roleOptions } from '../../parts/roles.js';
