@@ -16,7 +16,9 @@ async fn a_reading_that_a_device_publishes_is_on_its_page_without_asking_and_the
     let fleet = site.admin("/app").await;
     whole(&fleet).await;
     reads(&fleet, "main", "No device has spoken yet.").await;
-    reads(&fleet, "fl-publish-line", &format!("mosquitto_pub -h 127.0.0.1 -p {} ", site.server.mqtt())).await;
+    let port = site.server.mqtt();
+    reads(&fleet, "fl-publish-line", &format!("mosquitto_pub -h 127.0.0.1 -p {port} ")).await;
+    reads(&fleet, "fl-publish-line", &format!("at port {port}.")).await;
     device.report(topic, json!({"temperature": 21.5}).to_string()).await;
     reads(&fleet, ".feed", "Device registered").await;
     reads(&fleet, ".tile", "1").await;

@@ -161,7 +161,8 @@ class Devices extends Part {
       return;
     }
     const page = this.pages[at];
-    if (!page || page.near === isIntersecting) return;
+    // A list of one page is shown whole, also where it is printed.
+    if (!page || page.near === isIntersecting || this.pages.length === 1) return;
     if (!isIntersecting) page.height = boundingClientRect.height;
     page.near = isIntersecting;
     this.requestUpdate();

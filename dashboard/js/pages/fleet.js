@@ -46,6 +46,9 @@ const EVENTS = `subscription ($after: String, $from: String) { events(log: "cont
  * }} Event
  */
 
+/** A rate as a tile has room for. @param {number} rate */
+const rounded = (rate) => (rate < 100 ? Math.round(rate * 10) / 10 : Math.round(rate));
+
 class Fleet extends AskingPart {
   static properties = {
     data: { state: true },
@@ -206,7 +209,7 @@ class Fleet extends AskingPart {
     return tile({
       to: may('events.read') ? '/app/events?log=telemetry' : '/app/devices',
       name: t('fleet.rate'),
-      value: this.rate === null ? null : Math.round(this.rate * 10) / 10,
+      value: this.rate === null ? null : rounded(this.rate),
       below: spark(this.rates),
     });
   }

@@ -18,7 +18,7 @@ function where({ mqtt_port: plain, mqtts_port: tls }) {
 /** What a reader must know of where that is. @param {Ports} ports */
 function meaning({ mqtt_port: plain, mqtts_port: tls }) {
   const port = plain ?? tls;
-  return port ? t('publish.port', { port }) : t('publish.broker');
+  return port ? t('publish.port', { port: `${port}` }) : t('publish.broker');
 }
 
 class PublishLine extends AskingPart {
