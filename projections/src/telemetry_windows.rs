@@ -46,7 +46,8 @@ pub const MAX_WINDOWS: usize = 20_000;
 ///
 /// A step below a day counts from the local midnight of `tz` in absolute time, so a day on which clocks change has 23
 /// or 25 buckets of an hour, and the last bucket of a day ends with it. Steps of whole days are local calendar days,
-/// counted from Monday, 2000-01-03: seven days are ISO weeks. Any other step counts from 1970-01-01 UTC.
+/// counted from Monday, 2000-01-03: seven days are ISO weeks. Any other length counts from 1970-01-01 UTC. Months, quarters
+/// and years are those of the local calendar.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WindowsQuery {
     /// Only this metric.
@@ -58,13 +59,32 @@ pub struct WindowsQuery {
     /// Stored windows that start before this time do not count, so the bucket that holds it may be partial. `None`:
     /// all count.
     pub since: Option<DateTime<Utc>>,
-    /// The length of a bucket: whole minutes, from one minute to 366 days.
-    pub step: TimeDelta,
+    /// The length of a bucket.
+    pub step: Step,
     /// The time zone whose midnight begins a day.
     pub tz: Tz,
     /// At most this many windows for each series, at least 2: those that keep the shape of the averages (LTTB), with
     /// the first and the last among them.
     pub points: Option<usize>,
+}
+
+/// How long a bucket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// A fixed length: whole minutes, from one minute to 366 days.
+    Length(TimeDelta),
+    /// A calendar month.
+    Month,
+    /// Three calendar months; the first quarter of a year begins in January.
+    Quarter,
+    /// A calendar year.
+    Year,
+}
+
+impl From<TimeDelta> for Step {
+    fn from(length: TimeDelta) -> Self {
+        Self::Length(length)
+    }
 }
 
 /// One metric of one device over time.

@@ -117,6 +117,7 @@ async fn what_are_no_minutes_of_readings_is_refused() {
     let api = Api::start().await;
     for (query, field) in [
         ("windows=1h", "windows"),
+        ("windows=month", "windows"),
         ("windows=", "windows"),
         ("windows=1m&log=control", "windows"),
         ("windows=1m&actor=x", "actor"),

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_aggregates::telemetry::Recorded;
 use fleetlog_event_log::{EventLog, Lane};
 use fleetlog_projections::telemetry_windows::{
-    DEVICE_METRICS, Error, Invalid, Series, WindowsQuery, windows,
+    DEVICE_METRICS, Error, Invalid, Series, Step, WindowsQuery, windows,
 };
 use sqlx::Executor;
 
@@ -35,14 +35,14 @@ async fn query(log: &EventLog, query: &WindowsQuery) -> Result<Vec<Series>, Erro
     windows(&t0(log), log_of(log, Lane::Telemetry), &["dev-01".parse().expect("a uid")], query).await
 }
 
-fn of(from: &str, to: &str, step: TimeDelta, tz: &str) -> WindowsQuery {
+fn of(from: &str, to: &str, step: impl Into<Step>, tz: &str) -> WindowsQuery {
     let metric = Some("t".to_owned());
     WindowsQuery {
         metric,
         from: at(from),
         to: at(to),
         since: None,
-        step,
+        step: step.into(),
         tz: tz.parse().expect("a zone"),
         points: None,
     }
@@ -211,6 +211,27 @@ async fn a_day_on_which_clocks_change_is_longer_or_shorter() {
 }
 
 #[tokio::test]
+async fn months_quarters_and_years_are_made_of_their_days() {
+    let database = Database::fresh().await;
+    let log = database.event_log().await;
+    // A leap year, two readings a day, and the last of them within runs that are still open.
+    let start = at("2024-01-01T00:00:00Z");
+    ones_at(&log, (0..2 * 366).map(|half_day| start + TimeDelta::hours(12 * half_day))).await;
+    let year = |step| of("2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z", step, "UTC");
+    let sums =
+        async |wanted| counts(&log, &wanted).await.into_iter().map(|(_, count)| count).collect::<Vec<_>>();
+    let days = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    assert_eq!(sums(year(Step::Month)).await, days.map(|days| 2 * days));
+    assert_eq!(sums(year(Step::Quarter)).await, [182, 182, 184, 184]);
+    assert_eq!(sums(year(Step::Year)).await, [732]);
+    // Months of a zone are cut at its midnight.
+    let february = of("2024-02-15T00:00:00Z", "2024-02-16T00:00:00Z", Step::Month, "Asia/Kolkata");
+    assert_eq!(counts(&log, &february).await, pairs(&[("01T00:00", 58)]));
+    let found = query(&log, &february).await.expect("valid");
+    assert_eq!(found[0].windows[0].start, at("2024-01-31T18:30:00Z"));
+}
+
+#[tokio::test]
 async fn days_of_a_zone_with_half_hours_are_cut_at_its_midnight() {
     let database = Database::fresh().await;
     let log = database.event_log().await;
@@ -262,7 +283,10 @@ async fn a_query_that_makes_no_sense_is_refused_and_one_for_nothing_finds_nothin
         other => panic!("{other:?}"),
     };
     assert_eq!(refused(WindowsQuery { points: Some(1), ..good.clone() }).await, Invalid::Points);
-    assert_eq!(refused(WindowsQuery { step: TimeDelta::seconds(61), ..good.clone() }).await, Invalid::Step);
+    assert_eq!(
+        refused(WindowsQuery { step: TimeDelta::seconds(61).into(), ..good.clone() }).await,
+        Invalid::Step
+    );
     assert_eq!(refused(WindowsQuery { to: good.from, ..good.clone() }).await, Invalid::Range);
     assert_eq!(
         refused(WindowsQuery { from: at("2000-01-01T00:00:00Z"), ..good.clone() }).await,

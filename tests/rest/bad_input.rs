@@ -160,6 +160,7 @@ fn parameters() -> Vec<Row> {
         ("GET", "/telemetry/dev-01/windows?step=7", Nothing, "422 invalid step"),
         ("GET", "/telemetry/dev-01/windows?step=90s", Nothing, "422 invalid step"),
         ("GET", "/telemetry/dev-01/windows?step=-5m", Nothing, "422 invalid step"),
+        ("GET", "/telemetry/dev-01/windows?step=2month", Nothing, "422 invalid step"),
         ("GET", "/telemetry/dev-01/windows?step=99999999999d", Nothing, "422 invalid step"),
         ("GET", "/telemetry/dev-01/windows?step=1m&from=2001-01-01T00:00:00Z", Nothing, "422 invalid step"),
         ("GET", "/telemetry/dev-01/windows?tz=Mars/Olympus", Nothing, "422 invalid tz"),

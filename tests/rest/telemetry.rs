@@ -87,3 +87,33 @@ async fn windows_say_how_they_were_cut_and_how_many_readings_each_has() {
     let few = api.get(&format!("/telemetry/dev-01/windows?{range}&step=1m&points=3")).await.json();
     assert_eq!(few["series"][0]["windows"].as_array().map(Vec::len), Some(3));
 }
+
+#[tokio::test]
+async fn windows_follow_the_calendar() {
+    let api = Api::start().await;
+    let at = |n: usize, ts: &str| json!({"msg_id": format!("m{n}"), "ts": ts, "n": n});
+    let times =
+        ["2025-11-30T23:00:00Z", "2025-12-31T23:59:59Z", "2026-01-01T00:00:00Z", "2026-03-31T12:00:00Z"];
+    api.publish("dev-01", times.iter().enumerate().map(|(n, ts)| at(n, ts))).await;
+    api.catch_up().await;
+    for (step, tz, expected) in [
+        ("month", "UTC", vec![("2025-11", 1), ("2025-12", 1), ("2026-01", 1), ("2026-03", 1)]),
+        ("quarter", "UTC", vec![("2025-10", 2), ("2026-01", 2)]),
+        ("year", "UTC", vec![("2025-01", 2), ("2026-01", 2)]),
+        ("month", "Asia/Ho_Chi_Minh", vec![("2025-11", 1), ("2025-12", 2), ("2026-02", 1)]),
+    ] {
+        let range = "from=2025-11-30T00:00:00Z&to=2026-04-01T00:00:00Z";
+        let path = format!("/telemetry/dev-01/windows?metric=n&{range}&step={step}&tz={tz}");
+        let answer = api.get(&path).await.json();
+        assert_eq!(answer["step"], step);
+        let windows = answer["series"][0]["windows"].as_array().expect("windows").iter();
+        let shown = windows.map(|window| {
+            (
+                window["start"].as_str().expect("a time")[..7].to_owned(),
+                window["count"].as_i64().expect("a number"),
+            )
+        });
+        let expected = expected.into_iter().map(|(month, count)| (month.to_owned(), count));
+        assert_eq!(shown.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{step} {tz}");
+    }
+}

@@ -5,7 +5,7 @@
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 
-use super::{Invalid, MAX_BUCKETS, STEPS, WindowsQuery};
+use super::{Invalid, MAX_BUCKETS, STEPS, Step, WindowsQuery};
 
 /// The Monday from which steps of whole days count.
 const MONDAY: NaiveDate = NaiveDate::from_ymd_opt(2000, 1, 3).expect("a date");
@@ -21,8 +21,10 @@ pub(super) struct Buckets {
 impl Buckets {
     /// The buckets of a query.
     pub(super) fn of(query: &WindowsQuery) -> Result<Self, Invalid> {
-        let whole_minutes = query.step == TimeDelta::minutes(query.step.num_minutes());
-        if !whole_minutes || query.step < TimeDelta::minutes(1) || query.step > MAX_STEP {
+        if let Step::Length(length) = query.step
+            && (length != TimeDelta::minutes(length.num_minutes())
+                || !(TimeDelta::minutes(1)..=MAX_STEP).contains(&length))
+        {
             return Err(Invalid::Step);
         }
         let in_calendar = |time: DateTime<Utc>| (0..=9999).contains(&time.year());
@@ -61,18 +63,23 @@ enum Rule {
     OfDay(TimeDelta, Tz),
     /// A step of this many local days.
     Days(i64, Tz),
+    /// A step of this many local months, which divides a year: counts from January.
+    Months(i32, Tz),
     /// Any other step: counts from the Unix epoch.
     Absolute(TimeDelta),
 }
 
 impl Rule {
-    fn of(step: TimeDelta, tz: Tz) -> Self {
-        if step < DAY {
-            Self::OfDay(step, tz)
-        } else if step == TimeDelta::days(step.num_days()) {
-            Self::Days(step.num_days(), tz)
-        } else {
-            Self::Absolute(step)
+    fn of(step: Step, tz: Tz) -> Self {
+        match step {
+            Step::Length(length) if length < DAY => Self::OfDay(length, tz),
+            Step::Length(length) if length == TimeDelta::days(length.num_days()) => {
+                Self::Days(length.num_days(), tz)
+            }
+            Step::Length(length) => Self::Absolute(length),
+            Step::Month => Self::Months(1, tz),
+            Step::Quarter => Self::Months(3, tz),
+            Step::Year => Self::Months(12, tz),
         }
     }
 
@@ -83,6 +90,10 @@ impl Rule {
             Self::Days(days, tz) => {
                 let day = day_of(time, tz);
                 midnight(day - TimeDelta::days((day - MONDAY).num_days().rem_euclid(days)), tz)
+            }
+            Self::Months(months, tz) => {
+                let month = month_of(day_of(time, tz));
+                midnight(first_of(month - month.rem_euclid(months)), tz)
             }
             Self::Absolute(step) => floor(time, DateTime::UNIX_EPOCH, step),
         }
@@ -103,6 +114,10 @@ impl Rule {
                 let into = (day - MONDAY).num_days().rem_euclid(days);
                 midnight(day + TimeDelta::days(days - into), tz)
             }
+            Self::Months(months, tz) => {
+                let month = month_of(day_of(start, tz));
+                midnight(first_of(month - month.rem_euclid(months) + months), tz)
+            }
             Self::Absolute(step) => start + step,
         }
     }
@@ -113,6 +128,17 @@ fn floor(time: DateTime<Utc>, origin: DateTime<Utc>, step: TimeDelta) -> DateTim
     time - TimeDelta::microseconds(
         (time - origin).num_microseconds().unwrap_or(0).rem_euclid(step.num_microseconds().unwrap_or(1)),
     )
+}
+
+/// The month of a day, counted from January of year 0.
+fn month_of(day: NaiveDate) -> i32 {
+    day.year() * 12 + day.month0() as i32
+}
+
+/// The first day of a month, which is counted from January of year 0.
+fn first_of(month: i32) -> NaiveDate {
+    let (year, month0) = (month.div_euclid(12), month.rem_euclid(12));
+    NaiveDate::from_ymd_opt(year, month0 as u32 + 1, 1).unwrap_or_default()
 }
 
 /// The last local day that has begun. If clocks are set back over midnight, the new day goes on, although the clocks
@@ -142,20 +168,20 @@ mod tests {
         time.parse().unwrap_or_else(|error| panic!("{time}: {error}"))
     }
 
-    fn query(from: &str, to: &str, step: TimeDelta, tz: &str) -> WindowsQuery {
-        let tz = tz.parse().expect("a time zone");
+    fn query(from: &str, to: &str, step: impl Into<Step>, tz: &str) -> WindowsQuery {
+        let (step, tz) = (step.into(), tz.parse().expect("a time zone"));
         WindowsQuery { metric: None, from: at(from), to: at(to), since: None, step, tz, points: None }
     }
 
     /// The buckets' boundaries, as the clocks of the zone show them.
-    fn local(from: &str, to: &str, step: TimeDelta, tz: &str) -> Vec<String> {
+    fn local(from: &str, to: &str, step: impl Into<Step>, tz: &str) -> Vec<String> {
         let query = query(from, to, step, tz);
         let buckets = Buckets::of(&query).expect("valid");
         let show = |start: &DateTime<Utc>| start.with_timezone(&query.tz).format("%m-%dT%H:%M%z").to_string();
         buckets.boundaries.iter().map(show).collect()
     }
 
-    fn stored(from: &str, to: &str, step: TimeDelta, tz: &str) -> i32 {
+    fn stored(from: &str, to: &str, step: impl Into<Step>, tz: &str) -> i32 {
         Buckets::of(&query(from, to, step, tz)).expect("valid").stored_step()
     }
 
@@ -203,6 +229,37 @@ mod tests {
     }
 
     #[test]
+    fn months_quarters_and_years_are_those_of_the_zones_calendar() {
+        let starts = |from, to, step, tz: &str| {
+            let query = query(from, to, step, tz);
+            let show = |start: &DateTime<Utc>| start.with_timezone(&query.tz).format("%F %R").to_string();
+            Buckets::of(&query).expect("valid").boundaries.iter().map(show).collect::<Vec<_>>()
+        };
+        let (from, to) = ("2024-02-29T12:00:00Z", "2024-04-01T00:00:00Z");
+        let months = ["2024-02-01 00:00", "2024-03-01 00:00", "2024-04-01 00:00"];
+        assert_eq!(starts(from, to, Step::Month, "UTC"), months, "April starts at the end");
+        // In Berlin, April has begun two hours before, and summer time in between.
+        let and_april = [&months[..], &["2024-05-01 00:00"]].concat();
+        assert_eq!(starts(from, to, Step::Month, "Europe/Berlin"), and_april);
+        let quarters = ["2024-01-01 00:00", "2024-04-01 00:00"];
+        assert_eq!(starts(from, to, Step::Quarter, "UTC"), quarters);
+        let turn = ("2023-12-31T23:30:00Z", "2024-01-01T00:00:00Z");
+        assert_eq!(starts(turn.0, turn.1, Step::Year, "UTC"), ["2023-01-01 00:00", "2024-01-01 00:00"]);
+        let in_berlin = ["2024-01-01 00:00", "2025-01-01 00:00"];
+        assert_eq!(starts(turn.0, turn.1, Step::Year, "Europe/Berlin"), in_berlin);
+    }
+
+    #[test]
+    fn the_calendar_has_its_first_and_its_last_year() {
+        let years = |from, to| Buckets::of(&query(from, to, Step::Year, "UTC")).map(|b| b.boundaries);
+        let first = years("0000-06-01T00:00:00Z", "0001-01-01T00:00:00Z").expect("valid");
+        assert_eq!(first, [at("0000-01-01T00:00:00Z"), at("0001-01-01T00:00:00Z")]);
+        let last = years("9999-06-01T00:00:00Z", "9999-12-30T00:00:00Z").expect("valid");
+        assert_eq!(last, [at("9999-01-01T00:00:00Z"), at("+10000-01-01T00:00:00Z")]);
+        assert_eq!(years("0000-01-01T00:00:00Z", "9999-12-30T00:00:00Z").map(|b| b.len()), Ok(10_001));
+    }
+
+    #[test]
     fn a_step_of_a_day_and_a_half_counts_from_the_epoch() {
         let buckets =
             local("1970-01-01T00:00:00Z", "1970-01-02T13:00:00Z", TimeDelta::hours(36), "Asia/Kolkata");
@@ -228,12 +285,13 @@ mod tests {
     fn boundaries_only_ever_move_on() {
         let zones =
             ["UTC", "America/St_Johns", "America/Havana", "Pacific/Apia", "Africa/Cairo", "Asia/Kolkata"];
-        for (tz, step) in zones.into_iter().flat_map(|tz| [90, 360, 1440, 2880, 2160].map(|step| (tz, step)))
-        {
-            let query = query("2004-01-01T00:00:00Z", "2004-12-31T00:00:00Z", TimeDelta::minutes(step), tz);
+        let lengths = [90, 360, 1440, 2880, 2160].map(|minutes| Step::Length(TimeDelta::minutes(minutes)));
+        let steps = lengths.into_iter().chain([Step::Month, Step::Quarter, Step::Year]).collect::<Vec<_>>();
+        for (tz, &step) in zones.into_iter().flat_map(|tz| steps.iter().map(move |step| (tz, step))) {
+            let query = query("2004-01-01T00:00:00Z", "2004-12-31T00:00:00Z", step, tz);
             let boundaries = Buckets::of(&query).expect("valid").boundaries;
-            assert!(boundaries.is_sorted_by(|a, b| a < b), "{tz} {step}");
-            assert!(boundaries[0] <= query.from && query.from < boundaries[1], "{tz} {step}");
+            assert!(boundaries.is_sorted_by(|a, b| a < b), "{tz} {step:?}");
+            assert!(boundaries[0] <= query.from && query.from < boundaries[1], "{tz} {step:?}");
         }
     }
 
@@ -261,6 +319,9 @@ mod tests {
             (DAY, "Asia/Kolkata", 60),
         ] {
             assert_eq!(stored(from, to, step, tz), expected, "{step} {tz}");
+        }
+        for step in [Step::Month, Step::Quarter, Step::Year] {
+            assert_eq!(stored(from, to, step, "UTC"), 86_400, "{step:?}");
         }
         // London is UTC in winter.
         assert_eq!(stored(from, to, DAY, "Europe/London"), 86_400);

@@ -256,7 +256,8 @@ impl Device {
     }
 
     /// Statistics of the device's metrics for each window of time, by default over the last day. `step` is minutes,
-    /// hours or days such as `5m`; `points` is the most windows to keep of each metric (LTTB).
+    /// hours or days such as `5m`, or `month`, `quarter` or `year` of the calendar of `tz`; `points` is the most windows to
+    /// keep of each metric (LTTB).
     #[expect(clippy::too_many_arguments, reason = "they are the field's")]
     async fn windows(
         &self,

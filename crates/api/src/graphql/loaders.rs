@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_graphql::Error;
 use async_graphql::dataloader::{DataLoader, Loader};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::read::{Reading, Span};
@@ -138,7 +138,7 @@ pub(super) struct WindowsCut {
     pub(super) from: DateTime<Utc>,
     pub(super) to: DateTime<Utc>,
     pub(super) since: Option<DateTime<Utc>>,
-    pub(super) step: TimeDelta,
+    pub(super) step: telemetry_windows::Step,
     pub(super) tz: Tz,
     pub(super) points: Option<usize>,
 }

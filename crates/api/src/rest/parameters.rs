@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 pub use fleetlog_event_log::as_of::AsOf;
 pub use fleetlog_event_log::place::LogPosition;
 use fleetlog_event_log::{Position, moment, place};
+use fleetlog_projections::telemetry_windows;
 use serde::{Deserialize, Serialize};
 
 /// The most items on a page.
@@ -103,14 +104,20 @@ pub enum Order {
     Desc,
 }
 
-/// How long a window is: `30m`, `1h`, `7d`.
+/// How long a window is: `30m`, `1h`, `7d`, `month`, `quarter`, `year`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Step(pub TimeDelta);
+pub struct Step(pub telemetry_windows::Step);
 
 const MINUTE: i64 = 1;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
+/// The steps that follow the calendar, by name.
+const CALENDAR: [(&str, telemetry_windows::Step); 3] = [
+    ("month", telemetry_windows::Step::Month),
+    ("quarter", telemetry_windows::Step::Quarter),
+    ("year", telemetry_windows::Step::Year),
+];
 
 impl Step {
     /// The steps to choose from when the request names none, in minutes.
@@ -135,7 +142,11 @@ impl Step {
     #[must_use]
     pub fn for_range(range: TimeDelta) -> Self {
         let fits = |step: &i64| range.num_minutes() / step < 1000;
-        Self(TimeDelta::minutes(Self::ROUND.into_iter().find(fits).unwrap_or(366 * DAY)))
+        Self::minutes(Self::ROUND.into_iter().find(fits).unwrap_or(366 * DAY))
+    }
+
+    fn minutes(minutes: i64) -> Self {
+        Self(TimeDelta::minutes(minutes).into())
     }
 }
 
@@ -143,8 +154,12 @@ impl FromStr for Step {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let bad =
-            BadValue("expected a number of minutes, hours or days, such as 30m, 1h or 7d; at most 366d");
+        let bad = BadValue(
+            "expected a number of minutes, hours or days, such as 30m, 1h or 7d, at most 366d; or month, quarter or year",
+        );
+        if let Some((_, step)) = CALENDAR.iter().find(|(name, _)| *name == text) {
+            return Ok(Self(*step));
+        }
         let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(bad)?;
         let unit = match unit {
             "m" => MINUTE,
@@ -155,7 +170,7 @@ impl FromStr for Step {
         let minutes =
             number.parse::<u32>().ok().filter(|_| !number.starts_with('+')).map(|n| i64::from(n) * unit);
         let minutes = minutes.filter(|minutes| (1..=366 * DAY).contains(minutes)).ok_or(bad)?;
-        Ok(Self(TimeDelta::minutes(minutes)))
+        Ok(Self::minutes(minutes))
     }
 }
 
@@ -169,7 +184,14 @@ impl TryFrom<String> for Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.num_minutes() {
+        let length = match self.0 {
+            telemetry_windows::Step::Length(length) => length,
+            calendar => {
+                let name = CALENDAR.iter().find(|(_, step)| *step == calendar);
+                return f.write_str(name.map_or("", |(name, _)| name));
+            }
+        };
+        match length.num_minutes() {
             minutes if minutes % DAY == 0 => write!(f, "{}d", minutes / DAY),
             minutes if minutes % HOUR == 0 => write!(f, "{}h", minutes / HOUR),
             minutes => write!(f, "{minutes}m"),
@@ -214,7 +236,27 @@ mod tests {
         {
             assert_eq!(text.parse().map(|step: Step| step.to_string()).as_deref(), Ok(shown));
         }
-        for bad in ["", "m", "0m", "-1m", "+1m", "1", "1s", "1.5h", "367d", "99999999999d", "1é", "é"] {
+        for calendar in ["month", "quarter", "year"] {
+            assert_eq!(calendar.parse().map(|step: Step| step.to_string()).as_deref(), Ok(calendar));
+        }
+        for bad in [
+            "months",
+            "Month",
+            "1month",
+            "week",
+            "",
+            "m",
+            "0m",
+            "-1m",
+            "+1m",
+            "1",
+            "1s",
+            "1.5h",
+            "367d",
+            "99999999999d",
+            "1é",
+            "é",
+        ] {
             assert!(bad.parse::<Step>().is_err(), "{bad}");
         }
     }

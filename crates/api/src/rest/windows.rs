@@ -38,10 +38,11 @@ struct Which {
     /// The end of the range: no window starts at this moment or later. Without it: now.
     #[param(value_type = Option<DateTime<Utc>>)]
     to: Option<Moment>,
-    /// How long a window is: minutes, hours or days, up to 366 days. Without it: one that makes at most 1000 windows.
+    /// How long a window is: minutes, hours or days, up to 366 days, or `month`, `quarter` or `year` of the calendar. Without it:
+    /// minutes, hours or days that make at most 1000 windows.
     #[param(value_type = Option<String>, example = "5m")]
     step: Option<Step>,
-    /// The IANA time zone whose midnight is the start of a day.
+    /// The IANA time zone whose midnight is the start of a day, a month or a year.
     #[serde(default)]
     #[param(value_type = Option<String>, example = "Europe/Berlin", default = "UTC")]
     tz: Zone,

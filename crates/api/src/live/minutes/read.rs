@@ -35,7 +35,7 @@ pub(super) async fn read(
             from,
             to: from + TimeDelta::minutes(minutes),
             since: shown_since(log),
-            step: TimeDelta::minutes(1),
+            step: TimeDelta::minutes(1).into(),
             tz: Tz::UTC,
             points: None,
         };
