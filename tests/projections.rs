@@ -5,6 +5,7 @@ mod console;
 mod devices;
 mod example;
 mod faults;
+mod metrics;
 mod outside;
 mod poison;
 mod positions;

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 /// The version of the cursors' format, as their first character. Other versions are refused.
 const VERSION: char = '1';
 /// The longest cursor that is accepted, in bytes.
-const MAX_CURSOR: usize = 1024;
+const MAX_CURSOR: usize = 2048;
 
 /// Why a cursor was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -85,7 +85,7 @@ mod tests {
     fn whatever_else_a_client_sends_is_refused() {
         let good = encode(&("dev-01", 17));
         for forged in
-            ["", "1", "2", "é", "1!!!!", "1bnVsbA", &good[1..], &good[..good.len() - 2], &"1".repeat(2000)]
+            ["", "1", "2", "é", "1!!!!", "1bnVsbA", &good[1..], &good[..good.len() - 2], &"1".repeat(3000)]
         {
             assert_eq!(decode::<(String, i32)>(forged), Err(BadCursor::Malformed), "{forged}");
         }

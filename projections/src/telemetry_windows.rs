@@ -8,12 +8,16 @@
 //! - `model`: writes minutes, and then the hours and days that they complete
 //! - `buckets`: where the buckets of a query begin
 //! - `queries`: series of windows, by any step and time zone
+//! - `metrics`: which metrics a device has, and since when
+//! - `cursor`: where the next page of metrics begins
 //!
 //! A reading counts in the window in which it occurred, however late it arrived.
 
 mod buckets;
 mod compared;
+mod cursor;
 mod fold;
+mod metrics;
 mod model;
 mod open;
 mod queries;
@@ -25,6 +29,8 @@ use chrono_tz::Tz;
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::Position;
 
+pub use cursor::Cursor;
+pub use metrics::{Metric, metrics};
 pub use model::Model;
 pub use queries::windows;
 

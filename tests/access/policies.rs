@@ -301,9 +301,13 @@ async fn a_list_shows_what_its_reader_may_see_and_does_not_count_the_rest() {
         assert_eq!(list.json()["items"].as_array().map(Vec::len), Some(1), "{path}: {}", list.text);
         assert!(!list.text.contains("pump-3") && list.json()["total"].is_null(), "{path}: {}", list.text);
     }
-    for path in
-        ["/devices/pump-3", "/telemetry/pump-3", "/telemetry/pump-3/windows", "/devices/pump-3/commands"]
-    {
+    for path in [
+        "/devices/pump-3",
+        "/devices/pump-3/metrics",
+        "/telemetry/pump-3",
+        "/telemetry/pump-3/windows",
+        "/devices/pump-3/commands",
+    ] {
         assert_eq!(get(path).await.refusal(), "403 forbidden", "{path}");
         let unknown = get(&path.replace("pump-3", "pump-9")).await;
         assert_eq!(unknown.refusal(), "403 forbidden", "{path}: nor what is not there");

@@ -139,7 +139,7 @@ async fn what_cannot_be_answered_as_of_a_moment_says_what_to_ask_instead() {
         (format!(r#"{{ commands(asOfPosition: "{control}:9999") {{ nodes {{ id }} }} }}"#), &beyond),
         (
             format!(r#"{{ device(uid: "dev-01", asOf: "{recorded_at}") {{ windows {{ step }} }} }}"#),
-            "asOf: readings and windows are shown as they are now only: ask the device for them as it is now",
+            "asOf: readings, metrics and windows are shown as they are now only: ask the device for them as it is now",
         ),
         (
             format!(r#"{{ devices(sort: UID, after: "{by_time}") {{ nodes {{ uid }} }} }}"#),
@@ -161,11 +161,17 @@ async fn what_cannot_be_answered_as_of_a_moment_says_what_to_ask_instead() {
             format!(
                 r#"{{ device(uid: "dev-01", asOfPosition: "{position}") {{ telemetry {{ nodes {{ ts }} }} }} }}"#
             ),
-            "asOfPosition: readings and windows are shown as they are now only: ask the device for them as it is now",
+            "asOfPosition: readings, metrics and windows are shown as they are now only: ask the device for them as it is now",
+        ),
+        (
+            format!(
+                r#"{{ device(uid: "dev-01", asOfPosition: "{position}") {{ metrics {{ nodes {{ metric }} }} }} }}"#
+            ),
+            "asOfPosition: readings, metrics and windows are shown as they are now only: ask the device for them as it is now",
         ),
         (
             format!(r#"{{ device(uid: "dev-01", asOfPosition: "{position}") {{ windows {{ step }} }} }}"#),
-            "asOfPosition: readings and windows are shown as they are now only: ask the device for them as it is now",
+            "asOfPosition: readings, metrics and windows are shown as they are now only: ask the device for them as it is now",
         ),
     ] {
         let answer = api.ask(&question).await;

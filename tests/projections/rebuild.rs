@@ -307,6 +307,9 @@ async fn a_rebuild_that_meets_a_full_disk_pauses_in_any_step_and_goes_on_once_it
     append(&log, untidy(400, 450)).await;
     running.catch_up().await;
     assert_equal_to_the_fold_of_the_log(&log).await;
+    let runs = format!("SELECT (SELECT count(*) FROM {new}), (SELECT count(*) FROM telemetry_runs)");
+    let (made, shown): (i64, i64) = sqlx::query_as(&runs).fetch_one(log.pool()).await.expect("counted");
+    assert!(made == shown && made > 0, "the view of the runs shows the new version's: {made} and {shown}");
     running.stop().await;
 }
 

@@ -173,7 +173,7 @@ async fn what_version_1_had_folded_is_kept() {
         CREATE TABLE telemetry_windows_v1 AS
             SELECT log_id, series_id, step, start, count, sum, min, max, first, first_at, last, last_at
             FROM telemetry_windows JOIN telemetry_series_v2 USING (log_id, aggregate_id, metric);
-        DROP VIEW telemetry_windows, telemetry_window_runs;
+        DROP VIEW telemetry_windows, telemetry_window_runs, telemetry_series, telemetry_runs;
         DROP TABLE telemetry_windows_v2;
         DROP FUNCTION window_start;
         CREATE VIEW telemetry_windows AS TABLE telemetry_windows_v1;

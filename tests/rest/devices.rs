@@ -162,6 +162,7 @@ async fn another_tenants_device_answers_like_one_that_does_not_exist() {
         (Method::GET, "/devices/{}", None),
         (Method::GET, "/telemetry/{}", None),
         (Method::GET, "/telemetry/{}/windows", None),
+        (Method::GET, "/devices/{}/metrics", None),
         (Method::PATCH, "/devices/{}", Some(json!({"name": "mine"}))),
         (Method::DELETE, "/devices/{}", None),
     ] {

@@ -89,6 +89,52 @@ async fn windows_say_how_they_were_cut_and_how_many_readings_each_has() {
 }
 
 #[tokio::test]
+async fn a_devices_metrics_are_listed_by_name_with_their_first_and_last_readings() {
+    let api = Api::start().await;
+    let sent = [
+        ("2026-03-01T12:00:00Z", json!({"t": 20.5, "door": {"open": false}})),
+        ("2026-03-01T11:59:00Z", json!({"t": 19, "humidity": 40})),
+        ("2026-03-03T08:00:00.25Z", json!({"t": 21})),
+    ];
+    let reading = |(n, (ts, mut payload)): (usize, (&str, Value))| {
+        payload["msg_id"] = json!(format!("m{n}"));
+        payload["ts"] = json!(ts);
+        payload
+    };
+    let last = api.publish("dev-01", sent.into_iter().enumerate().map(reading)).await;
+    api.publish("dev-02", []).await;
+    let log = api.log_of("t0", fleetlog_event_log::Lane::Telemetry);
+    let page = api.get(&format!("/devices/dev-01/metrics?limit=2&min_position={log}:{last}")).await.json();
+    let expected = json!([
+        {"metric": "door.open", "count": 1, "first_at": "2026-03-01T12:00:00Z", "last_at": "2026-03-01T12:00:00Z", "last": 0.0},
+        {"metric": "humidity", "count": 1, "first_at": "2026-03-01T11:59:00Z", "last_at": "2026-03-01T11:59:00Z", "last": 40.0},
+    ]);
+    assert_eq!((&page["items"], &page["has_more"]), (&expected, &json!(true)));
+    let cursor = page["next_cursor"].as_str().expect("a cursor");
+    let rest = api.get(&format!("/devices/dev-01/metrics?cursor={cursor}")).await.json();
+    let t = json!({"metric": "t", "count": 3, "first_at": "2026-03-01T11:59:00Z", "last_at": "2026-03-03T08:00:00.250Z", "last": 21.0});
+    assert_eq!(rest, json!({"items": [t], "next_cursor": null, "has_more": false}));
+
+    api.catch_up().await;
+    let nothing = api.get("/devices/dev-02/metrics").await.json();
+    assert_eq!(nothing, json!({"items": [], "next_cursor": null, "has_more": false}));
+    assert_eq!(api.get("/devices/dev-03/metrics").await.refusal(), "404 not_found");
+
+    let ask = async |arguments: &str| {
+        let fields = "nodes { metric count firstAt lastAt last } pageInfo { hasNextPage endCursor }";
+        let asked = api
+            .ask(&format!(r#"{{ device(uid: "dev-01") {{ metrics({arguments}) {{ {fields} }} }} }}"#))
+            .await;
+        asked["data"]["device"]["metrics"].clone()
+    };
+    let first = ask("first: 2").await;
+    assert_eq!(first["pageInfo"], json!({"hasNextPage": true, "endCursor": cursor}));
+    let then = ask(&format!(r#"first: 2, after: "{cursor}""#)).await;
+    let node = json!({"metric": "t", "count": 3, "firstAt": "2026-03-01T11:59:00+00:00", "lastAt": "2026-03-03T08:00:00.250+00:00", "last": 21.0});
+    assert_eq!((&then["nodes"], &then["pageInfo"]["hasNextPage"]), (&json!([node]), &json!(false)));
+}
+
+#[tokio::test]
 async fn windows_follow_the_calendar() {
     let api = Api::start().await;
     let at = |n: usize, ts: &str| json!({"msg_id": format!("m{n}"), "ts": ts, "n": n});

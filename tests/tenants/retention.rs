@@ -26,13 +26,18 @@ async fn shown(api: &Api, now: DateTime<Utc>) -> Value {
     let events = get("/events?log=telemetry&aggregate=dev-01&count=true").await;
     let question = format!(
         r#"{{ device(uid: "dev-01") {{ telemetry(order: ASC) {{ totalCount nodes {{ payload }} }}
-            windows(metric: "t", from: "{from}", to: "{to}", step: "366d") {{ series {{ windows {{ count }} }} }} }}
+            metrics {{ nodes {{ count }} }} windows(metric: "t", from: "{from}", to: "{to}", step: "366d") {{ series {{ windows {{ count }} }} }} }}
             old: device(uid: "old") {{ lastReading {{ ts }} }}
             devices {{ nodes {{ uid lastReading {{ ts }} }} }} }}"#
     );
     let asked = api.ask(&question).await;
     assert_eq!(asked["errors"], Value::Null, "{asked}");
     let device = &asked["data"]["device"];
+    let mut metrics = vec![];
+    for uid in ["dev-01", "old"] {
+        let listed = get(&format!("/devices/{uid}/metrics")).await;
+        metrics.push(of_readings(&listed["items"], &|item| item["count"].clone()));
+    }
     json!({
         "totals": [&readings["total"], &events["total"], &device["telemetry"]["totalCount"]],
         "readings": of_readings(&readings["items"], &|item| item["payload"]["t"].clone()),
@@ -42,6 +47,8 @@ async fn shown(api: &Api, now: DateTime<Utc>) -> Value {
         "graphql": of_readings(&device["telemetry"]["nodes"], &|node| node["payload"]["t"].clone()),
         "graphql year": device["windows"]["series"][0]["windows"]
             .as_array().into_iter().flatten().filter_map(|window| window["count"].as_i64()).sum::<i64>(),
+        "metrics": metrics,
+        "graphql metrics": of_readings(&device["metrics"]["nodes"], &|node| node["count"].clone()),
         "last of old": !get("/devices/old").await["last_reading"].is_null(),
         "graphql last of old": !asked["data"]["old"]["lastReading"].is_null(),
         "lasts in lists": [
@@ -64,6 +71,7 @@ async fn readings_older_than_the_retention_are_shown_nowhere_and_none_is_deleted
     let everything = json!({
         "totals": [4, 4, 4],
         "readings": [200, 40, 10, 0], "days": 4, "year": 4, "events": [200, 40, 10, 0],
+        "metrics": [[4], [1]], "graphql metrics": [4],
         "graphql": [200, 40, 10, 0], "graphql year": 4, "last of old": true, "graphql last of old": true,
         "lasts in lists": [2, 2],
     });
@@ -76,6 +84,7 @@ async fn readings_older_than_the_retention_are_shown_nowhere_and_none_is_deleted
     let recent = json!({
         "totals": [2, 2, 2],
         "readings": [10, 0], "days": 2, "year": 2, "events": [10, 0],
+        "metrics": [[2], []], "graphql metrics": [2],
         "graphql": [10, 0], "graphql year": 2, "last of old": false, "graphql last of old": false,
         "lasts in lists": [1, 1],
     });

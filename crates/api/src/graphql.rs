@@ -6,7 +6,7 @@
 //! - `cost`: limits on a question's size, checked before the library walks it
 //! - `price`: what a question costs, and the most that it may cost
 //! - `query`, `mutation`: the reads and the writes
-//! - `device`, `command`, `alarm`, `telemetry`, `windows`, `event`, `log`, `audit`, `projection`, `webhook`: the types of
+//! - `device`, `command`, `alarm`, `telemetry`, `windows`, `metric`, `event`, `log`, `audit`, `projection`, `webhook`: the types of
 //!   the answers
 //! - `subscription`: what can be followed
 //! - `followed`: a subscription that is under way, whichever way its messages go
@@ -30,6 +30,7 @@ mod folding;
 mod followed;
 mod loaders;
 mod log;
+mod metric;
 mod mutation;
 mod nulls;
 mod order;

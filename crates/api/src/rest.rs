@@ -39,6 +39,7 @@ pub mod command_types;
 pub mod commands;
 mod cookies;
 pub mod credentials;
+pub mod device_metrics;
 pub mod devices;
 pub mod docs;
 pub mod error;
@@ -152,6 +153,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(alarm_rules::router())
         .merge(telemetry::router())
         .merge(windows::router())
+        .merge(device_metrics::router())
         .merge(logs::router())
         .merge(events::router())
         .merge(streams::router())

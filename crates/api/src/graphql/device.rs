@@ -11,15 +11,18 @@ use fleetlog_projections::alarms;
 use fleetlog_projections::devices;
 use fleetlog_projections::paging::Page;
 use fleetlog_projections::read_model::ReadModel;
+use fleetlog_projections::telemetry_windows::{Cursor, Metric};
 
 use super::alarm::{self, Alarm, OfDevice as AlarmsOfDevice, State};
 use super::as_of::argument;
 use super::asker::Asker;
 use super::command::{Command, OfDevice, edge};
 use super::loaders::{
-    AlarmsOf, AlarmsPage, CommandsOf, CommandsPage, Loaders, ReadingsOf, ReadingsPage, WindowsOf,
+    AlarmsOf, AlarmsPage, CommandsOf, CommandsPage, Loaders, MetricsOf, MetricsPage, ReadingsOf,
+    ReadingsPage, WindowsOf,
 };
 use super::log::EventPosition;
+use super::metric::DeviceMetric;
 use super::query::{moment, page_size};
 use super::scalars::{Json, Long};
 use super::telemetry::{Reading, ReadingsTotal};
@@ -50,7 +53,7 @@ impl Device {
     /// Refuses what is not answered as of moments of the past.
     fn must_be_now(&self) -> Result<(), Error> {
         let Some(snapshot) = self.snapshot else { return Ok(()) };
-        let why = "readings and windows are shown as they are now only: ask the device for them as it is now";
+        let why = "readings, metrics and windows are shown as they are now only: ask the device for them as it is now";
         Err(Error::field(argument(snapshot.moment()), why))
     }
 }
@@ -252,6 +255,29 @@ impl Device {
         let mut connection = Connection::new(page.after.is_some(), found.len() > limit);
         found.truncate(limit);
         connection.edges.extend(found.into_iter().map(|row| alarm::edge(row, alarms::Order::Newest)));
+        Ok(connection)
+    }
+
+    /// The device's metrics by name, each with its first and last readings and how many there are. A metric whose readings are all
+    /// over age is left out, and so is one that came after the device's first 1000.
+    async fn metrics(
+        &self,
+        context: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<String, DeviceMetric>> {
+        let asker = context.data::<Asker>()?;
+        self.may(asker, Action::TelemetryRead).await?;
+        self.must_be_now()?;
+        let page = MetricsPage { after: parse("after", after.as_deref())?, limit: page_size(first)? };
+        let goes_on = page.after.is_some();
+        let wanted = MetricsOf { uid: self.row.uid.clone(), page };
+        let metrics = context.data::<Loaders>()?.load_one(wanted).await?;
+        let metrics = metrics.unwrap_or(Page { items: vec![], has_more: false });
+        let mut connection = Connection::new(goes_on, metrics.has_more);
+        let edge =
+            |metric: Metric| Edge::new(Cursor::after(&metric.metric).to_string(), DeviceMetric(metric));
+        connection.edges.extend(metrics.items.into_iter().map(edge));
         Ok(connection)
     }
 

@@ -14,7 +14,7 @@ use fleetlog_projections::alarms::{self, Alarm};
 use fleetlog_projections::commands::{self, Command, Cursor, Step};
 use fleetlog_projections::devices::{self, Device};
 use fleetlog_projections::paging::Page;
-use fleetlog_projections::telemetry_windows::{self, Series, WindowsQuery};
+use fleetlog_projections::telemetry_windows::{self, Cursor as MetricCursor, Metric, Series, WindowsQuery};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -119,6 +119,37 @@ impl Loader<ReadingsOf> for Fetch {
             let readings =
                 self.log.readings(log_id, &uids, span, page.limit).await.map_err(HttpError::from)?;
             found.extend(readings.into_iter().map(|(uid, readings)| (ReadingsOf { uid, page }, readings)));
+        }
+        Ok(found)
+    }
+}
+
+/// A page of one device's metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct MetricsOf {
+    pub(super) uid: Uid,
+    pub(super) page: MetricsPage,
+}
+
+/// The page that is wanted. Devices for which the same page is wanted share a query.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct MetricsPage {
+    pub(super) after: Option<MetricCursor>,
+    pub(super) limit: usize,
+}
+
+impl Loader<MetricsOf> for Fetch {
+    type Value = Page<Metric>;
+    type Error = Error;
+
+    async fn load(&self, wanted: &[MetricsOf]) -> Result<HashMap<MetricsOf, Page<Metric>>, Error> {
+        let (log_id, since) = (in_lane(&self.log, Lane::Telemetry)?, shown_since(&self.log));
+        let mut found = HashMap::new();
+        for (page, uids) in by(wanted, |wanted| wanted.page.clone(), |wanted| &wanted.uid) {
+            let (after, limit) = (page.after.as_ref(), page.limit);
+            let metrics = telemetry_windows::metrics(&self.log, log_id, &uids, since, after, limit).await;
+            let metrics = metrics.map_err(HttpError::from)?.into_iter();
+            found.extend(metrics.map(|(uid, metrics)| (MetricsOf { uid, page: page.clone() }, metrics)));
         }
         Ok(found)
     }

@@ -97,7 +97,7 @@ impl<'q> Prices<'q> {
             // What each message is made of is read for many of them at a time.
             (None, _) if self.operation.ty == OperationType::Subscription => QUERY + parts(1),
             (None, "devices" | "commands" | "alarms") => 4 * QUERY + parts(page()),
-            (_, "commands" | "telemetry" | "alarms") => QUERY + parts(page()),
+            (_, "commands" | "telemetry" | "alarms" | "metrics") => QUERY + parts(page()),
             (_, "nodes" | "edges") => within.items.saturating_mul(parts(1).saturating_add(1)),
             (_, "totalCount") => COUNT,
             (_, "archived")
