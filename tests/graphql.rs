@@ -326,6 +326,9 @@ fn bad_questions() -> Vec<(&'static str, String, &'static str)> {
         ("a bad step", windows("step: \"7\""), "invalid"),
         ("a bad time zone", windows("tz: \"Mars/Olympus\""), "invalid"),
         ("one point", windows("points: 1"), "invalid"),
+        ("points and fill", windows("points: 5, fill: NULL"), "invalid"),
+        ("a bad cursor of windows", windows("after: \"forged\""), "invalid"),
+        ("first 0 of windows", windows("first: 0"), "invalid"),
         ("minus one point", windows("points: -1"), "invalid"),
         (
             "a range of years by the minute",

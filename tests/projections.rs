@@ -7,6 +7,7 @@ mod example;
 mod faults;
 mod metrics;
 mod outside;
+mod pages;
 mod poison;
 mod positions;
 mod rebuild;

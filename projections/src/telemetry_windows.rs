@@ -8,21 +8,27 @@
 //! - `model`: writes minutes, and then the hours and days that they complete
 //! - `buckets`: where the buckets of a query begin
 //! - `queries`: series of windows, by any step and time zone
+//! - `sorted`: stored windows, added up by bucket
+//! - `fill`: the windows without readings, for who wants those
+//! - `points`: fewer windows with the same shape
 //! - `metrics`: which metrics a device has, and since when
-//! - `cursor`: where the next page of metrics begins
+//! - `cursor`: where the next page of metrics or of their windows begins
 //!
 //! A reading counts in the window in which it occurred, however late it arrived.
 
 mod buckets;
 mod compared;
 mod cursor;
+mod fill;
 mod fold;
 mod metrics;
 mod model;
 mod open;
+mod points;
 mod queries;
 mod runs;
 mod series;
+mod sorted;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -32,7 +38,7 @@ use fleetlog_event_log::Position;
 pub use cursor::Cursor;
 pub use metrics::{Metric, metrics};
 pub use model::Model;
-pub use queries::windows;
+pub use queries::{minutes, windows};
 
 /// The lengths of the stored windows in seconds, each a multiple of the one before.
 const STEPS: [i32; 3] = [60, 3_600, 86_400];
@@ -42,7 +48,7 @@ const STEPS: [i32; 3] = [60, 3_600, 86_400];
 pub const DEVICE_METRICS: usize = 1_000;
 /// The most buckets that a range may have.
 pub const MAX_BUCKETS: usize = 10_000;
-/// The most windows that one query returns, over all its series.
+/// The most windows that a page has, over all its series.
 pub const MAX_WINDOWS: usize = 20_000;
 
 /// Which windows to read, and how they are cut into buckets.
@@ -54,7 +60,7 @@ pub const MAX_WINDOWS: usize = 20_000;
 /// or 25 buckets of an hour, and the last bucket of a day ends with it. Steps of whole days are local calendar days,
 /// counted from Monday, 2000-01-03: seven days are ISO weeks. Any other length counts from 1970-01-01 UTC. Months, quarters
 /// and years are those of the local calendar.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WindowsQuery {
     /// Only this metric.
     pub metric: Option<String>,
@@ -72,6 +78,20 @@ pub struct WindowsQuery {
     /// At most this many windows for each series, at least 2: those that keep the shape of the averages (LTTB), with
     /// the first and the last among them.
     pub points: Option<usize>,
+    /// What windows without readings are given. `None`: there are no such windows.
+    pub fill: Option<Fill>,
+}
+
+/// What a window without readings is given as its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fill {
+    /// No values.
+    Null,
+    /// The value of the last reading before the window, however long before, as long as that is shown.
+    Previous,
+    /// The straight line between the last reading before the window and the first one after it: its values at the start and at
+    /// the end of the window, the smaller and the larger of the two, and their mean.
+    Linear,
 }
 
 /// How long a bucket is.
@@ -100,11 +120,20 @@ pub struct Series {
     pub uid: Uid,
     /// The name of the metric.
     pub metric: String,
-    /// The windows in order of time. A bucket without readings has no window.
+    /// The windows in order of time. A bucket without readings has a window only if the query fills it.
     pub windows: Vec<Window>,
 }
 
-/// The readings of a metric in one bucket, added up.
+/// A page of a device's series.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SeriesPage {
+    /// The series by metric. A metric whose windows have no value is left out.
+    pub series: Vec<Series>,
+    /// Where the next page begins. `None`: this is the last one.
+    pub next: Option<Cursor>,
+}
+
+/// The readings of a metric in one bucket, added up. Without readings, the values are those that [`Fill`] gives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
     /// The start of the bucket, which is part of it.
@@ -116,22 +145,30 @@ pub struct Window {
     /// The sum of its values.
     pub sum: f64,
     /// The mean of its values: `sum` by `count`.
-    pub avg: f64,
+    pub avg: Option<f64>,
     /// The smallest of its values.
-    pub min: f64,
+    pub min: Option<f64>,
     /// The largest of its values.
-    pub max: f64,
+    pub max: Option<f64>,
     /// The value of the earliest reading by the device's clock; of several at one time, the one recorded first.
-    pub first: f64,
+    pub first: Option<f64>,
     /// When the earliest reading was taken, by the device's clock.
-    pub first_at: DateTime<Utc>,
+    pub first_at: Option<DateTime<Utc>>,
     /// The value of the latest reading by the device's clock; of several at one time, the one recorded last.
-    pub last: f64,
+    pub last: Option<f64>,
     /// When the latest reading was taken, by the device's clock.
-    pub last_at: DateTime<Utc>,
+    pub last_at: Option<DateTime<Utc>>,
     /// The position in the telemetry log of the last reading that counts, whatever the readings' own times. `None` as long as
     /// it is not known of one part of the bucket.
     pub position: Option<Position>,
+}
+
+impl Window {
+    /// Whether the window has no readings, and its values are made up.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        self.count == 0
+    }
 }
 
 /// Why a query is refused: it makes no sense, or is too large.
@@ -146,17 +183,22 @@ pub enum Invalid {
     /// There are too few points to draw a line with.
     #[error("points must be at least 2")]
     Points,
+    /// Windows would be added and left out at once.
+    #[error("points leaves windows out, and fill adds them: give one of the two")]
+    PointsAndFill,
     /// The range has too many buckets.
     #[error(
         "the range has more than {MAX_BUCKETS} windows of each metric; take a larger step or a smaller range"
     )]
     TooManyBuckets,
-    /// The answer would have too many windows.
-    #[error("more than {MAX_WINDOWS} windows; name a metric, or take a larger step or a smaller range")]
+    /// The answer would have too many windows of several devices.
+    #[error(
+        "more than {MAX_WINDOWS} windows; take fewer devices, a larger step or a smaller range, or name a metric"
+    )]
     TooManyWindows,
 }
 
-/// Why [`windows`] failed.
+/// Why [`windows`] or [`minutes`] failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The query makes no sense, or is too large.

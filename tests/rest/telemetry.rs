@@ -135,6 +135,86 @@ async fn a_devices_metrics_are_listed_by_name_with_their_first_and_last_readings
 }
 
 #[tokio::test]
+async fn windows_of_many_metrics_come_page_by_page() {
+    let api = Api::start().await;
+    api.publish("dev-01", (0..3).map(|n| json!({"ts": reading(n)["ts"], "a": n, "b": n, "c": n}))).await;
+    api.catch_up().await;
+    let range = "from=2026-03-01T12:00:00Z&to=2026-03-01T12:10:00Z&step=5m";
+    let (mut metrics, mut cursor) = (vec![], String::new());
+    loop {
+        let page = api.get(&format!("/telemetry/dev-01/windows?{range}&limit=2{cursor}")).await.json();
+        let series = page["series"].as_array().expect("series").iter();
+        metrics.push(series.map(|series| series["metric"].clone()).collect::<Vec<_>>());
+        assert_eq!(page["has_more"], page["next_cursor"].is_string(), "{page}");
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(metrics, [vec!["a", "b"], vec!["c"]]);
+    let all = api.get(&format!("/telemetry/dev-01/windows?{range}")).await.json();
+    assert_eq!((all["series"].as_array().map(Vec::len), &all["has_more"]), (Some(3), &json!(false)));
+
+    let range = r#"from: "2026-03-01T12:00:00Z", to: "2026-03-01T12:10:00Z", step: "5m""#;
+    let ask = async |arguments: &str| {
+        let fields = "series { metric } pageInfo { hasPreviousPage hasNextPage endCursor }";
+        let question =
+            format!(r#"{{ device(uid: "dev-01") {{ windows({range}, {arguments}) {{ {fields} }} }} }}"#);
+        api.ask(&question).await["data"]["device"]["windows"].clone()
+    };
+    let first = ask("first: 2").await;
+    assert_eq!(first["series"], json!([{"metric": "a"}, {"metric": "b"}]));
+    let after = first["pageInfo"]["endCursor"].as_str().expect("a cursor");
+    let rest = ask(&format!(r#"first: 2, after: "{after}""#)).await;
+    let info = json!({"hasPreviousPage": true, "hasNextPage": false, "endCursor": null});
+    assert_eq!((&rest["series"], &rest["pageInfo"]), (&json!([{"metric": "c"}]), &info));
+}
+
+#[tokio::test]
+async fn windows_without_readings_appear_if_they_are_asked_for_and_are_marked() {
+    let api = Api::start().await;
+    api.publish("dev-01", [reading(1), reading(7)]).await;
+    api.catch_up().await;
+    let range = "metric=n&from=2026-03-01T12:00:00Z&to=2026-03-01T12:09:00Z&step=3m";
+    let windows = async |fill: &str| {
+        let answer = api.get(&format!("/telemetry/dev-01/windows?{range}{fill}")).await.json();
+        answer["series"][0]["windows"].clone()
+    };
+    let plain = windows("").await;
+    assert_eq!(plain.as_array().map(Vec::len), Some(2));
+    for (fill, values) in [
+        ("null", [Value::Null, Value::Null, Value::Null]),
+        ("previous", [json!(1.0), json!(1.0), json!(1.0)]),
+        ("linear", [json!(3.0), json!(4.5), json!(6.0)]),
+    ] {
+        let filled = windows(&format!("&fill={fill}")).await;
+        assert_eq!((&filled[0], &filled[2]), (&plain[0], &plain[1]), "{fill}");
+        let [first, avg, last] = values;
+        let expected = json!({
+            "start": "2026-03-01T12:03:00Z", "end": "2026-03-01T12:06:00Z", "count": 0, "sum": 0.0,
+            "avg": avg, "min": first, "max": last, "first": first, "first_at": null, "last": last, "last_at": null,
+            "position": null, "filled": true,
+        });
+        assert_eq!(filled[1], expected, "{fill}");
+
+        let range = r#"metric: "n", from: "2026-03-01T12:00:00Z", to: "2026-03-01T12:09:00Z", step: "3m""#;
+        let fields = "start end count sum avg min max first firstAt last lastAt position filled";
+        for fields in [fields.to_owned(), format!("... on Window {{ {fields} }}")] {
+            let question = format!(
+                r#"{{ device(uid: "dev-01") {{ windows({range}, fill: {}) {{ series {{ windows {{ {fields} }} }} }} }} }}"#,
+                fill.to_uppercase()
+            );
+            let asked = api.ask(&question).await["data"]["device"]["windows"]["series"][0]["windows"].clone();
+            assert_eq!(asked[0]["filled"], false, "{question}");
+            let expected = json!({
+                "start": "2026-03-01T12:03:00+00:00", "end": "2026-03-01T12:06:00+00:00", "count": 0, "sum": 0.0,
+                "avg": avg, "min": first, "max": last, "first": first, "firstAt": null, "last": last, "lastAt": null,
+                "position": null, "filled": true,
+            });
+            assert_eq!(asked[1], expected, "{question}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn windows_follow_the_calendar() {
     let api = Api::start().await;
     let at = |n: usize, ts: &str| json!({"msg_id": format!("m{n}"), "ts": ts, "n": n});

@@ -46,6 +46,17 @@ impl Buckets {
         Ok(Self { boundaries })
     }
 
+    /// The start of the first bucket and the end of the last, in seconds of the Unix epoch.
+    pub(super) fn span(&self) -> (i64, i64) {
+        let seconds = |boundary: Option<&DateTime<Utc>>| boundary.map_or(0, DateTime::timestamp);
+        (seconds(self.boundaries.first()), seconds(self.boundaries.last()))
+    }
+
+    /// How many buckets there are.
+    pub(super) fn count(&self) -> usize {
+        self.boundaries.len() - 1
+    }
+
     /// The longest stored step, in seconds, on whose boundaries every bucket starts and ends.
     pub(super) fn stored_step(&self) -> i32 {
         let fits = |step: i32| self.boundaries.iter().all(|start| start.timestamp() % i64::from(step) == 0);
@@ -170,7 +181,8 @@ mod tests {
 
     fn query(from: &str, to: &str, step: impl Into<Step>, tz: &str) -> WindowsQuery {
         let (step, tz) = (step.into(), tz.parse().expect("a time zone"));
-        WindowsQuery { metric: None, from: at(from), to: at(to), since: None, step, tz, points: None }
+        let (from, to) = (at(from), at(to));
+        WindowsQuery { metric: None, from, to, since: None, step, tz, points: None, fill: None }
     }
 
     /// The buckets' boundaries, as the clocks of the zone show them.

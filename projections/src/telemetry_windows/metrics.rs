@@ -12,6 +12,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::runs::moment;
+use super::sorted::first_second;
 use super::{Cursor, STEPS};
 use crate::paging::Page;
 
@@ -65,8 +66,7 @@ const BEFORE_ALL: i64 = -62_198_755_200;
 /// The first minute that starts at `since` or later, the first hour that starts there or later, and the first day after that.
 /// Readings before the hour are counted by the minute, and those before the day by the hour.
 fn edges(since: Option<DateTime<Utc>>) -> [DateTime<Utc>; STEPS.len()] {
-    let mut edge =
-        since.map_or(BEFORE_ALL, |since| since.timestamp() + i64::from(since.timestamp_subsec_nanos() > 0));
+    let mut edge = since.map_or(BEFORE_ALL, first_second);
     STEPS.map(|step| {
         let step = i64::from(step);
         edge = -(-edge).div_euclid(step) * step;

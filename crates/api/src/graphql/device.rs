@@ -19,7 +19,7 @@ use super::asker::Asker;
 use super::command::{Command, OfDevice, edge};
 use super::loaders::{
     AlarmsOf, AlarmsPage, CommandsOf, CommandsPage, Loaders, MetricsOf, MetricsPage, ReadingsOf,
-    ReadingsPage, WindowsOf,
+    ReadingsPage, WindowsOf, WindowsPage,
 };
 use super::log::EventPosition;
 use super::metric::DeviceMetric;
@@ -31,7 +31,7 @@ use crate::rest::Error;
 use crate::rest::as_of::Snapshot;
 use crate::rest::extract::parse;
 use crate::rest::logs::in_lane;
-use crate::rest::parameters::{Order, Step, Zone, check_span};
+use crate::rest::parameters::{Fill, MAX_LIMIT, Order, Step, Zone, check_span};
 use crate::rest::telemetry::{Place, shown_since, sought};
 use crate::rest::windows::query;
 
@@ -283,7 +283,9 @@ impl Device {
 
     /// Statistics of the device's metrics for each window of time, by default over the last day. `step` is minutes,
     /// hours or days such as `5m`, or `month`, `quarter` or `year` of the calendar of `tz`; `points` is the most windows to
-    /// keep of each metric (LTTB).
+    /// keep of each metric (LTTB). `fill` adds the windows without readings. `first` is the most metrics on a page, 1000 by
+    /// default; a page of one device ends early where it would have more than 20,000 windows, and `pageInfo` of the answer says how
+    /// to go on.
     #[expect(clippy::too_many_arguments, reason = "they are the field's")]
     async fn windows(
         &self,
@@ -294,6 +296,9 @@ impl Device {
         step: Option<String>,
         tz: Option<String>,
         points: Option<i32>,
+        fill: Option<Fill>,
+        first: Option<i32>,
+        after: Option<String>,
     ) -> Result<Windows> {
         let asker = context.data::<Asker>()?;
         self.may(asker, Action::TelemetryRead).await?;
@@ -304,11 +309,13 @@ impl Device {
         let points = points.map(usize::try_from).transpose();
         let points = points.map_err(|_| Error::field("points", "expected 2 or more"))?;
         let since = shown_since(asker.log());
-        let query = query(metric, (from, to, asker.now()), step, tz, points, since);
-        let wanted = WindowsOf { uid: self.row.uid.clone(), cut: query.clone().into() };
-        let series = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
+        let query = query(metric, (from, to, asker.now()), step, tz, (points, fill), since);
+        let limit = first.map_or(Ok(MAX_LIMIT), |first| page_size(Some(first)))?;
+        let page = WindowsPage { query, after: parse("after", after.as_deref())?, limit };
+        let wanted = WindowsOf { uid: self.row.uid.clone(), page: page.clone() };
+        let found = context.data::<Loaders>()?.load_one(wanted).await?.unwrap_or_default();
         let log_id = in_lane(asker.log(), Lane::Telemetry)?;
-        Ok(Windows { log_id, query, series })
+        Ok(Windows { log_id, page, found })
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_graphql::Error;
 use async_graphql::dataloader::{DataLoader, Loader};
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::read::{Reading, Span};
 use fleetlog_event_log::{Lane, Position, TenantLog};
@@ -14,7 +13,9 @@ use fleetlog_projections::alarms::{self, Alarm};
 use fleetlog_projections::commands::{self, Command, Cursor, Step};
 use fleetlog_projections::devices::{self, Device};
 use fleetlog_projections::paging::Page;
-use fleetlog_projections::telemetry_windows::{self, Cursor as MetricCursor, Metric, Series, WindowsQuery};
+use fleetlog_projections::telemetry_windows::{
+    self, Cursor as MetricCursor, Metric, SeriesPage, WindowsQuery,
+};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -155,53 +156,34 @@ impl Loader<MetricsOf> for Fetch {
     }
 }
 
-/// One device's windows.
+/// A page of one device's windows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct WindowsOf {
     pub(super) uid: Uid,
-    pub(super) cut: WindowsCut,
+    pub(super) page: WindowsPage,
 }
 
-/// The range and the step of the windows. Devices with the same range and step share a query.
+/// The page that is wanted. Devices for which the same page is wanted share a query.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct WindowsCut {
-    pub(super) metric: Option<String>,
-    pub(super) from: DateTime<Utc>,
-    pub(super) to: DateTime<Utc>,
-    pub(super) since: Option<DateTime<Utc>>,
-    pub(super) step: telemetry_windows::Step,
-    pub(super) tz: Tz,
-    pub(super) points: Option<usize>,
-}
-
-impl From<WindowsQuery> for WindowsCut {
-    fn from(query: WindowsQuery) -> Self {
-        let WindowsQuery { metric, from, to, since, step, tz, points } = query;
-        Self { metric, from, to, since, step, tz, points }
-    }
-}
-
-impl From<WindowsCut> for WindowsQuery {
-    fn from(cut: WindowsCut) -> Self {
-        let WindowsCut { metric, from, to, since, step, tz, points } = cut;
-        Self { metric, from, to, since, step, tz, points }
-    }
+pub(super) struct WindowsPage {
+    pub(super) query: WindowsQuery,
+    pub(super) after: Option<MetricCursor>,
+    pub(super) limit: usize,
 }
 
 impl Loader<WindowsOf> for Fetch {
-    type Value = Vec<Series>;
+    type Value = SeriesPage;
     type Error = Error;
 
-    async fn load(&self, wanted: &[WindowsOf]) -> Result<HashMap<WindowsOf, Vec<Series>>, Error> {
+    async fn load(&self, wanted: &[WindowsOf]) -> Result<HashMap<WindowsOf, SeriesPage>, Error> {
         let log_id = in_lane(&self.log, Lane::Telemetry)?;
-        let mut found: HashMap<_, _> = wanted.iter().map(|wanted| (wanted.clone(), vec![])).collect();
-        for (cut, uids) in by(wanted, |wanted| wanted.cut.clone(), |wanted| &wanted.uid) {
-            let query = cut.clone().into();
-            let series = telemetry_windows::windows(&self.log, log_id, &uids, &query).await;
-            for series in series.map_err(HttpError::from)? {
-                let wanted = WindowsOf { uid: series.uid.clone(), cut: cut.clone() };
-                found.entry(wanted).or_default().push(series);
-            }
+        let mut found = HashMap::new();
+        for (page, uids) in by(wanted, |wanted| wanted.page.clone(), |wanted| &wanted.uid) {
+            let WindowsPage { query, after, limit } = &page;
+            let series =
+                telemetry_windows::windows(&self.log, log_id, &uids, query, after.as_ref(), *limit).await;
+            let series = series.map_err(HttpError::from)?.into_iter();
+            found.extend(series.map(|(uid, series)| (WindowsOf { uid, page: page.clone() }, series)));
         }
         Ok(found)
     }

@@ -2,45 +2,47 @@
 
 use std::borrow::Cow;
 
+use async_graphql::connection::PageInfo;
 use async_graphql::parser::types::{Field, Selection, SelectionSet};
 use async_graphql::registry::Registry;
 use async_graphql::{ContextSelectionSet, Object, OutputType, Positioned, ServerResult, Value};
 use chrono::{DateTime, Utc};
 use fleetlog_event_log::LogId;
 use fleetlog_event_log::moment::{Offset, Text};
-use fleetlog_projections::telemetry_windows::{Series, Window as Row, WindowsQuery};
+use fleetlog_projections::telemetry_windows::{Series, SeriesPage, Window as Row};
 use serde::Serialize;
 
+use super::loaders::WindowsPage;
 use super::scalars::Long;
 use crate::rest::parameters::Step;
 
 /// A device's windows, and how they were cut.
 pub(super) struct Windows {
     pub(super) log_id: LogId,
-    pub(super) query: WindowsQuery,
-    pub(super) series: Vec<Series>,
+    pub(super) page: WindowsPage,
+    pub(super) found: SeriesPage,
 }
 
 #[Object]
 impl Windows {
     /// The start of the range: the window that holds this moment is the first.
     async fn from(&self) -> DateTime<Utc> {
-        self.query.from
+        self.page.query.from
     }
 
     /// The end of the range: no window starts at this moment or later.
     async fn to(&self) -> DateTime<Utc> {
-        self.query.to
+        self.page.query.to
     }
 
     /// How long each window is.
     async fn step(&self) -> String {
-        Step(self.query.step).to_string()
+        Step(self.page.query.step).to_string()
     }
 
     /// The IANA time zone whose midnight is the start of a day.
     async fn tz(&self) -> &'static str {
-        self.query.tz.name()
+        self.page.query.tz.name()
     }
 
     /// The number of the log that the readings are in.
@@ -48,9 +50,19 @@ impl Windows {
         self.log_id.0
     }
 
-    /// The metrics of the device, each with its windows.
+    /// The metrics of this page by name, each with its windows.
     async fn series(&self) -> Vec<Metric<'_>> {
-        self.series.iter().map(Metric).collect()
+        self.found.series.iter().map(Metric).collect()
+    }
+
+    /// Whether further metrics follow; `endCursor` is what to pass as `after` then, and null on the last page.
+    async fn page_info(&self) -> PageInfo {
+        PageInfo {
+            has_previous_page: self.page.after.is_some(),
+            has_next_page: self.found.next.is_some(),
+            start_cursor: None,
+            end_cursor: self.found.next.as_ref().map(ToString::to_string),
+        }
     }
 }
 
@@ -64,7 +76,7 @@ impl Metric<'_> {
         &self.0.metric
     }
 
-    /// The metric's windows by time. A window without readings is left out.
+    /// The metric's windows by time. A window without readings is left out, unless `fill` is given.
     async fn windows(&self) -> List<'_> {
         List(&self.0.windows)
     }
@@ -150,16 +162,17 @@ impl Columns {
 const WRITTEN: &[(&str, Write)] = &[
     ("start", |window, text| time(&window.start, text)),
     ("end", |window, text| time(&window.end, text)),
-    ("count", |window, text| number(&window.count, text)),
-    ("sum", |window, text| number(&window.sum, text)),
-    ("avg", |window, text| number(&window.avg, text)),
-    ("min", |window, text| number(&window.min, text)),
-    ("max", |window, text| number(&window.max, text)),
-    ("first", |window, text| number(&window.first, text)),
-    ("firstAt", |window, text| time(&window.first_at, text)),
-    ("last", |window, text| number(&window.last, text)),
-    ("lastAt", |window, text| time(&window.last_at, text)),
-    ("position", |window, text| number(&window.position, text)),
+    ("count", |window, text| plain(&window.count, text)),
+    ("sum", |window, text| plain(&window.sum, text)),
+    ("avg", |window, text| plain(&window.avg, text)),
+    ("min", |window, text| plain(&window.min, text)),
+    ("max", |window, text| plain(&window.max, text)),
+    ("first", |window, text| plain(&window.first, text)),
+    ("firstAt", |window, text| optional(window.first_at.as_ref(), text)),
+    ("last", |window, text| plain(&window.last, text)),
+    ("lastAt", |window, text| optional(window.last_at.as_ref(), text)),
+    ("position", |window, text| plain(&window.position, text)),
+    ("filled", |window, text| plain(&window.is_filled(), text)),
 ];
 
 fn time(at: &DateTime<Utc>, text: &mut Vec<u8>) {
@@ -168,10 +181,18 @@ fn time(at: &DateTime<Utc>, text: &mut Vec<u8>) {
     text.push(b'"');
 }
 
-/// Writes a number, or null.
-fn number(number: &impl Serialize, text: &mut Vec<u8>) {
-    // Writing a number into a `Vec<u8>` does not fail.
-    let _ = serde_json::to_writer(text, number);
+/// Writes a time, or null.
+fn optional(at: Option<&DateTime<Utc>>, text: &mut Vec<u8>) {
+    match at {
+        Some(at) => time(at, text),
+        None => text.extend_from_slice(b"null"),
+    }
+}
+
+/// Writes a number, true, false or null.
+fn plain(value: &impl Serialize, text: &mut Vec<u8>) {
+    // Writing such a value into a `Vec<u8>` does not fail.
+    let _ = serde_json::to_writer(text, value);
 }
 
 /// A metric's statistics in one window.
@@ -199,38 +220,39 @@ impl Window<'_> {
         self.0.sum
     }
 
-    /// The mean of the window's values: `sum` divided by `count`.
-    async fn avg(&self) -> f64 {
+    /// The mean of the window's values: `sum` divided by `count`. Null only if the window has no readings, and so are the other
+    /// values; see `filled`.
+    async fn avg(&self) -> Option<f64> {
         self.0.avg
     }
 
     /// The smallest of the window's values.
-    async fn min(&self) -> f64 {
+    async fn min(&self) -> Option<f64> {
         self.0.min
     }
 
     /// The largest of the window's values.
-    async fn max(&self) -> f64 {
+    async fn max(&self) -> Option<f64> {
         self.0.max
     }
 
     /// The earliest value, by the device's clock.
-    async fn first(&self) -> f64 {
+    async fn first(&self) -> Option<f64> {
         self.0.first
     }
 
-    /// When the earliest value was taken, by the device's clock.
-    async fn first_at(&self) -> DateTime<Utc> {
+    /// When the earliest value was taken, by the device's clock. Null if the window has no readings.
+    async fn first_at(&self) -> Option<DateTime<Utc>> {
         self.0.first_at
     }
 
     /// The latest value, by the device's clock.
-    async fn last(&self) -> f64 {
+    async fn last(&self) -> Option<f64> {
         self.0.last
     }
 
-    /// When the latest value was taken, by the device's clock.
-    async fn last_at(&self) -> DateTime<Utc> {
+    /// When the latest value was taken, by the device's clock. Null if the window has no readings.
+    async fn last_at(&self) -> Option<DateTime<Utc>> {
         self.0.last_at
     }
 
@@ -238,5 +260,10 @@ impl Window<'_> {
     /// a part of the window.
     async fn position(&self) -> Option<Long> {
         self.0.position.map(Long)
+    }
+
+    /// Whether the window has no readings, and is there because of `fill`.
+    async fn filled(&self) -> bool {
+        self.0.is_filled()
     }
 }

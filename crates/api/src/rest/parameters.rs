@@ -199,6 +199,19 @@ impl fmt::Display for Step {
     }
 }
 
+/// What windows without readings are given as their values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema, async_graphql::Enum)]
+#[serde(rename_all = "snake_case")]
+#[graphql(name = "WindowFill", remote = "telemetry_windows::Fill")]
+pub enum Fill {
+    /// No value at all.
+    Null,
+    /// The value of the last reading before the window.
+    Previous,
+    /// The straight line between the last reading before the window and the first one after it.
+    Linear,
+}
+
 /// A time zone by its IANA name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

@@ -5,16 +5,16 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use fleetlog_access::action::typed::TelemetryRead;
 use fleetlog_event_log::Lane;
 use fleetlog_projections::devices::Device;
-use fleetlog_projections::telemetry_windows::{self, Series, WindowsQuery};
+use fleetlog_projections::telemetry_windows::{self, Cursor, Series, SeriesPage, WindowsQuery};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::error::Error;
-use super::extract::Query;
+use super::extract::{Query, parse};
 use super::logs::in_lane;
 use super::min_position;
-use super::parameters::{LogPosition, Moment, Step, Zone};
+use super::parameters::{Fill, Limit, LogPosition, MAX_LIMIT, Moment, Step, Zone};
 use super::telemetry::{must_exist, shown_since};
 use super::wire;
 use crate::app::App;
@@ -49,6 +49,15 @@ struct Which {
     /// The most windows to return of each metric: those that keep its shape (LTTB).
     #[param(minimum = 2)]
     points: Option<usize>,
+    /// Adds the windows without readings, with `count` 0 and `filled` true: with no values (`null`), with the value of the last
+    /// reading before (`previous`), or with those of the straight line between the readings around (`linear`). Not with `points`.
+    #[param(inline)]
+    fill: Option<Fill>,
+    /// The most metrics on a page. A page ends early where it would have more than 20,000 windows.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 1000)]
+    limit: Option<Limit>,
+    /// The `next_cursor` of the page before; the other parameters stay the same.
+    cursor: Option<String>,
     /// Wait, for at most 2 s, until this event is visible: `<log>:<position>`.
     #[param(value_type = Option<String>, example = "2:42")]
     min_position: Option<LogPosition>,
@@ -71,8 +80,12 @@ struct Windows {
     tz: &'static str,
     /// The number of the log that the readings are in.
     log_id: i32,
-    /// The metrics of the device, each with its windows.
+    /// The metrics of this page by name, each with its windows.
     series: Vec<Metric>,
+    /// The cursor to pass on to get the next metrics; null on the last page.
+    next_cursor: Option<String>,
+    /// Whether there is a next page.
+    has_more: bool,
 }
 
 /// One metric over time.
@@ -80,7 +93,7 @@ struct Windows {
 struct Metric {
     /// The name of the metric, such as `temperature`.
     metric: String,
-    /// The metric's windows by time. A window without readings is left out.
+    /// The metric's windows by time. A window without readings is left out, unless `fill` is given.
     windows: Vec<wire::Window>,
 }
 
@@ -97,17 +110,18 @@ pub fn query(
     (from, to, now): (Option<Moment>, Option<Moment>, DateTime<Utc>),
     step: Option<Step>,
     tz: Zone,
-    points: Option<usize>,
+    (points, fill): (Option<usize>, Option<Fill>),
     since: Option<DateTime<Utc>>,
 ) -> WindowsQuery {
     // Times have microseconds, and so has the range that the answer names.
     let to = to.map_or_else(|| now.trunc_subsecs(6), |to| to.0);
     let from = from.map_or(to - TimeDelta::days(1), |from| from.0);
     let step = step.unwrap_or_else(|| Step::for_range(to - from));
-    WindowsQuery { metric, from, to, since, step: step.0, tz: tz.0, points }
+    WindowsQuery { metric, from, to, since, step: step.0, tz: tz.0, points, fill: fill.map(Into::into) }
 }
 
-/// Returns statistics of a device's metrics for each window of time: count, sum, mean, extremes, first and last.
+/// Returns statistics of a device's metrics for each window of time: count, sum, mean, extremes, first and last. Many metrics
+/// come page by page.
 #[utoipa::path(
     get, path = "/telemetry/{uid}/windows", tag = "telemetry", operation_id = "read_windows",
     params(("uid" = String, Path, description = "The device's uid"), Which),
@@ -120,14 +134,18 @@ async fn read_windows(
     door: May<TelemetryRead, Device>,
     Query(which): Query<Which>,
 ) -> Result<Json<Windows>, Error> {
+    let after: Option<Cursor> = parse("cursor", which.cursor.as_deref())?;
+    let limit = which.limit.map_or(MAX_LIMIT, |limit| limit.0);
     let since = shown_since(door.log());
     let span = (which.from, which.to, door.log().now());
-    let query = query(which.metric, span, which.step, which.tz, which.points, since);
+    let query = query(which.metric, span, which.step, which.tz, (which.points, which.fill), since);
     min_position::of_projection::<telemetry_windows::Model>(&door.app, door.log(), which.min_position)
         .await?;
     let log_id = in_lane(door.log(), Lane::Telemetry)?;
     let uids = std::slice::from_ref(&door.id);
-    let series = telemetry_windows::windows(door.log(), log_id, uids, &query).await?;
+    let mut found =
+        telemetry_windows::windows(door.log(), log_id, uids, &query, after.as_ref(), limit).await?;
+    let SeriesPage { series, next } = found.remove(&door.id).unwrap_or_default();
     if series.is_empty() {
         must_exist(&door).await?;
     }
@@ -139,5 +157,7 @@ async fn read_windows(
         tz: query.tz.name(),
         log_id: log_id.0,
         series: series.into_iter().map(Metric::from).collect(),
+        has_more: next.is_some(),
+        next_cursor: next.map(|next| next.to_string()),
     }))
 }

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 use fleetlog_aggregates::identity::Uid;
 use fleetlog_event_log::{Error as Failure, LogId, TenantLog};
 use fleetlog_projections::telemetry_windows::{
-    self, DEVICE_METRICS, Error as WindowsError, Invalid, MAX_WINDOWS, WindowsQuery,
+    self, DEVICE_METRICS, Error as WindowsError, Invalid, MAX_WINDOWS,
 };
 
 use super::Changed;
@@ -30,17 +29,11 @@ pub(super) async fn read(
     let mut found = vec![];
     let mut queries = queries(changed);
     while let Some((mut uids, from, minutes)) = queries.pop() {
-        let query = WindowsQuery {
-            metric: metric.cloned(),
-            from,
-            to: from + TimeDelta::minutes(minutes),
-            since: shown_since(log),
-            step: TimeDelta::minutes(1).into(),
-            tz: Tz::UTC,
-            points: None,
-        };
+        let within = from..from + TimeDelta::minutes(minutes);
+        let metric = metric.map(String::as_str);
         log.begin_answer();
-        let all = match telemetry_windows::windows(log, log_id, &uids, &query).await {
+        let all = match telemetry_windows::minutes(log, log_id, &uids, metric, within, shown_since(log)).await
+        {
             Ok(all) => all,
             // Devices with so many metrics are read a few at a time.
             Err(error) if is_too_much(&error) && uids.len() > 1 => {

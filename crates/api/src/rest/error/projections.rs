@@ -35,7 +35,7 @@ impl From<telemetry_windows::Error> for Error {
             telemetry_windows::Error::Invalid(invalid) => {
                 let field = match invalid {
                     Invalid::Range => "from",
-                    Invalid::Points => "points",
+                    Invalid::Points | Invalid::PointsAndFill => "points",
                     Invalid::Step | Invalid::TooManyBuckets => "step",
                     Invalid::TooManyWindows => "metric",
                 };

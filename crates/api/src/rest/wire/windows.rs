@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::live::minutes::Changed;
 
-/// The readings of a metric in one bucket, added up.
+/// The readings of a metric in one bucket, added up. Without readings, the values are what `fill` says.
 #[derive(Serialize, ToSchema)]
 pub(in crate::rest) struct Window {
     /// The start of the bucket, which is part of it.
@@ -21,27 +21,41 @@ pub(in crate::rest) struct Window {
     pub(in crate::rest) count: i64,
     /// The sum of its values.
     pub(in crate::rest) sum: f64,
-    /// The mean of its values: `sum` by `count`.
-    pub(in crate::rest) avg: f64,
+    /// The mean of its values: `sum` by `count`. Null only if the bucket holds no readings.
+    #[schema(required = true, example = 21.5)]
+    pub(in crate::rest) avg: Option<f64>,
     /// The smallest of its values.
-    pub(in crate::rest) min: f64,
+    #[schema(required = true, example = 21.5)]
+    pub(in crate::rest) min: Option<f64>,
     /// The largest of its values.
-    pub(in crate::rest) max: f64,
+    #[schema(required = true, example = 21.5)]
+    pub(in crate::rest) max: Option<f64>,
     /// The value of the earliest reading by the device's clock; of several at one time, the one recorded first.
-    pub(in crate::rest) first: f64,
-    /// When the earliest reading was taken, by the device's clock.
-    #[serde(serialize_with = "moment::serialize")]
-    pub(in crate::rest) first_at: DateTime<Utc>,
+    #[schema(required = true, example = 21.5)]
+    pub(in crate::rest) first: Option<f64>,
+    /// When the earliest reading was taken, by the device's clock. Null if the window is filled.
+    #[schema(value_type = Option<DateTime<Utc>>, required = true, example = "2026-03-01T08:30:00Z")]
+    pub(in crate::rest) first_at: Option<At>,
     /// The value of the latest reading by the device's clock; of several at one time, the one recorded last.
-    pub(in crate::rest) last: f64,
-    /// When the latest reading was taken, by the device's clock.
-    #[serde(serialize_with = "moment::serialize")]
-    pub(in crate::rest) last_at: DateTime<Utc>,
+    #[schema(required = true, example = 21.5)]
+    pub(in crate::rest) last: Option<f64>,
+    /// When the latest reading was taken, by the device's clock. Null if the window is filled.
+    #[schema(value_type = Option<DateTime<Utc>>, required = true, example = "2026-03-01T08:30:00Z")]
+    pub(in crate::rest) last_at: Option<At>,
     /// The position in the log `log_id` of the last reading that is counted, by its place in the log. Null if it is not known
     /// of a part of the bucket.
     #[schema(value_type = Option<i64>)]
     pub(in crate::rest) position: Option<Position>,
+    /// True if the bucket holds no readings and is there because of `fill`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false, example = false)]
+    pub(in crate::rest) filled: bool,
 }
+
+/// A time that may be missing.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(in crate::rest) struct At(#[serde(serialize_with = "moment::serialize")] DateTime<Utc>);
 
 /// A metric's statistics in a minute that readings have changed, as streams show it.
 #[derive(Serialize)]
@@ -61,6 +75,7 @@ impl<'c> From<&'c Changed> for ChangedWindow<'c> {
 impl From<telemetry_windows::Window> for Window {
     fn from(window: telemetry_windows::Window) -> Self {
         Self {
+            filled: window.is_filled(),
             start: window.start,
             end: window.end,
             count: window.count,
@@ -69,9 +84,9 @@ impl From<telemetry_windows::Window> for Window {
             min: window.min,
             max: window.max,
             first: window.first,
-            first_at: window.first_at,
+            first_at: window.first_at.map(At),
             last: window.last,
-            last_at: window.last_at,
+            last_at: window.last_at.map(At),
             position: window.position,
         }
     }

@@ -115,6 +115,8 @@ struct Windows {
     tz: &'static str,
     log_id: i32,
     series: [Series; 1],
+    next_cursor: Option<String>,
+    has_more: bool,
 }
 
 #[derive(Serialize)]
@@ -187,5 +189,7 @@ async fn windows(
     let rows = rows.iter().map(windows_of).collect::<sqlx::Result<Vec<_>>>().map_err(failed)?;
     let windows = rows.into_iter().flatten().filter(|window| (from..to).contains(&window.start)).collect();
     let series = [Series { metric, windows }];
-    Ok(Json(Windows { device_uid: uid, from, to, step, tz: "UTC", log_id: log.log_id, series }))
+    let (next_cursor, has_more) = (None, false);
+    let log_id = log.log_id;
+    Ok(Json(Windows { device_uid: uid, from, to, step, tz: "UTC", log_id, series, next_cursor, has_more }))
 }
