@@ -52,11 +52,15 @@ pub enum Error {
 }
 
 /// Calls `each` with the name and value of every metric of a stored reading. One that is flagged [`Flags::RAW`] is the text
-/// that the device sent, and has the metrics that [`of_text`] finds in it.
+/// that the device sent, and has the metrics that [`of_text`] finds in it. One that is flagged [`Flags::SOURCED`] has none here: only
+/// its source knows them.
 pub fn of_reading(flags: Flags, payload: &str, each: impl FnMut(&str, f64)) -> Result<Scan, Error> {
     #[derive(Deserialize)]
     struct Raw {
         raw: String,
+    }
+    if flags.contains(Flags::SOURCED) {
+        return Ok(Scan::default());
     }
     if !flags.contains(Flags::RAW) {
         return for_each(payload, each);

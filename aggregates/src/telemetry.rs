@@ -112,6 +112,8 @@ pub enum Reason {
     TenantSuspended,
     /// The device is out of service.
     Decommissioned,
+    /// The login is another device's, which does not speak for this one.
+    OtherDevice,
     /// The acknowledgement is for a command that was never sent to this device.
     UnknownCommand,
     /// The acknowledgement does not have the contract's form.
@@ -125,6 +127,10 @@ pub enum Reason {
     NotUtf8,
     /// The payload is nested deeper than [`metrics::MAX_DEPTH`].
     TooDeep,
+    /// The message has more values or readings than one message may have.
+    TooMany,
+    /// The source that takes the topic does not find out which device the message is from.
+    NoUid,
     /// `msg_id` cannot be read. Version 0.1.0 refused such a message; see [`Flags::BAD_MSG_ID`].
     BadMsgId,
     /// `ts` cannot be read. Version 0.1.0 refused such a message; see [`Flags::BAD_TS`].
@@ -142,12 +148,15 @@ words! { Reason {
     DeviceLimit = "device_limit",
     TenantSuspended = "tenant_suspended",
     Decommissioned = "decommissioned",
+    OtherDevice = "other_device",
     UnknownCommand = "unknown_command",
     BadAck = "bad_ack",
     OtherAnswer = "other_answer",
     TooLarge = "too_large",
     NotUtf8 = "not_utf8",
     TooDeep = "too_deep",
+    TooMany = "too_many",
+    NoUid = "no_uid",
     BadMsgId = "bad_msg_id",
     BadTs = "bad_ts",
     BadStatus = "bad_status",
@@ -192,8 +201,11 @@ impl Flags {
     pub const REPEATED_KEY: Self = Self(1 << 12);
     /// The reading has no metric.
     pub const NO_METRICS: Self = Self(1 << 13);
+    /// A source of the tenant has said which device the message is from. Topic and payload are stored as they came, and the
+    /// source says what the metrics are.
+    pub const SOURCED: Self = Self(1 << 14);
 
-    const NAMES: [(Self, &'static str); 14] = [
+    const NAMES: [(Self, &'static str); 15] = [
         (Self::RAW, "raw"),
         (Self::LATE, "late"),
         (Self::CLOCK_AHEAD, "clock_ahead"),
@@ -208,6 +220,7 @@ impl Flags {
         (Self::ID_REUSED, "id_reused"),
         (Self::REPEATED_KEY, "repeated_key"),
         (Self::NO_METRICS, "no_metrics"),
+        (Self::SOURCED, "sourced"),
     ];
 
     /// The bits as they are stored.

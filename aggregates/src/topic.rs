@@ -33,6 +33,13 @@ words! { Channel {
     Status = "status",
 } }
 
+/// Whether a topic has the form of the contract's. If so its first level names a tenant; any other topic is foreign, and means
+/// what a source says.
+#[must_use]
+pub fn is_foreign(topic: &str) -> bool {
+    Topic::parse(topic).is_none()
+}
+
 /// A topic of the contract, split into its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic {

@@ -11,6 +11,7 @@
 //! - `source`: a definition, checked and compiled
 //! - `readings`: the readings of a message
 //! - `identify`: who, when, which id; `uid`, `time` and `status` read these
+//! - `kept`: a message as it is on the record
 //! - `measure`: the metrics; [`Aliases`]: what Sparkplug's births say of them
 //! - `commands`: commands and answers in the devices' own words
 //! - `trial`: all of that at once, for who writes a definition
@@ -22,6 +23,7 @@ mod commands;
 mod formats;
 mod identify;
 pub mod invalid;
+mod kept;
 pub mod limits;
 mod measure;
 mod path;
@@ -42,6 +44,7 @@ pub use commands::{Address, Answer, CannotSend, Outgoing, ToSend, Unanswered};
 pub use formats::{Csv, Format};
 pub use identify::{Identified, Message, NoUid, Refused};
 pub use invalid::{Invalid, Invalids, Why};
+pub use kept::{Kept, NotKept};
 pub use measure::{Metrics, Opened, Remark, Remarks};
 pub use pattern::{Pattern, overlaps};
 pub use readings::Part;

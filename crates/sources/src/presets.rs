@@ -2,6 +2,7 @@
 //! changed: `crates/sources/presets/`.
 
 use chrono_tz::Tz;
+use serde_json::{Map, Value};
 
 use crate::invalid::Invalids;
 use crate::spec::{SourceSpec, Unit};
@@ -66,4 +67,21 @@ impl Preset {
         }
         Ok(spec)
     }
+
+    /// The definition as JSON, for devices in a zone that is named.
+    ///
+    /// # Errors
+    ///
+    /// [`NoZone`], if there is no such zone.
+    pub fn definition(&self, zone: Option<&str>) -> Result<Map<String, Value>, NoZone> {
+        let zone = zone.map(|name| name.parse::<Tz>().map_err(|_| NoZone(name.to_owned()))).transpose()?;
+        // A test reads all presets; they are objects.
+        let spec = self.spec(zone).ok().and_then(|spec| serde_json::to_value(spec).ok());
+        Ok(spec.and_then(|spec| spec.as_object().cloned()).unwrap_or_default())
+    }
 }
+
+/// A name that no time zone has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no time zone {0}")]
+pub struct NoZone(String);

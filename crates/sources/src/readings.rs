@@ -18,6 +18,18 @@ pub struct Part {
 impl Part {
     /// The only reading of a message.
     pub const WHOLE: Self = Self { nth: 0, of: 1 };
+
+    /// Whether it is the only reading of its message.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.of == 1
+    }
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self::WHOLE
+    }
 }
 
 /// A reading within a message.
