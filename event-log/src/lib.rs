@@ -28,6 +28,7 @@
 //! - `readers`: the read pool, whose connections are kept for a tenant
 //! - [`record`]: change other tables and append the events that report it, in one transaction
 //! - [`terms`]: each tenant's suspension and limits
+//! - [`sources`]: what each tenant's sources say
 //! - [`turns`]: how much each tenant may do at once
 //! - `upkeep`: reads heads and terms again, both in one statement
 //! - [`leadership`]: tasks that only one node at a time may do
@@ -70,6 +71,7 @@ mod readers;
 pub mod record;
 pub mod scope;
 pub mod since_boot;
+pub mod sources;
 mod sql;
 pub mod telemetry;
 pub mod terms;
@@ -113,6 +115,7 @@ struct Inner {
     heads: heads::Heads,
     notices: notices::Notices,
     terms: terms::AllTerms,
+    sources: sources::AllSources,
     partitions: telemetry::Partitions,
     recent: telemetry::Recent,
     rivals: leadership::Rivals,
@@ -168,6 +171,7 @@ impl EventLog {
             heads,
             notices: notices::Notices::default(),
             terms,
+            sources: sources::AllSources::default(),
             partitions,
             recent,
             rivals,

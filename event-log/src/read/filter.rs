@@ -15,6 +15,7 @@ use fleetlog_aggregates::command::Command;
 use fleetlog_aggregates::command_batch::CommandBatch;
 use fleetlog_aggregates::command_type::CommandType;
 use fleetlog_aggregates::device::Device;
+use fleetlog_aggregates::source::Source;
 use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE, MAX_AHEAD};
 use sqlx::{Postgres, QueryBuilder, Row};
 
@@ -33,8 +34,15 @@ pub const SCANNED: Position = 100_000;
 
 /// The types of the aggregates whose streams a control log holds. A stream is found by its type and its id.
 static STREAM_TYPES: LazyLock<Vec<&str>> = LazyLock::new(|| {
-    let decided =
-        [Device::TYPE, Command::TYPE, CommandBatch::TYPE, CommandType::TYPE, AlarmRule::TYPE, Alarm::TYPE];
+    let decided = [
+        Device::TYPE,
+        Command::TYPE,
+        CommandBatch::TYPE,
+        CommandType::TYPE,
+        AlarmRule::TYPE,
+        Alarm::TYPE,
+        Source::TYPE,
+    ];
     acts::TYPES.iter().copied().chain(decided).collect()
 });
 
