@@ -10,7 +10,7 @@ use std::io::{Write, stdout};
 
 use anyhow::Context;
 use chrono::NaiveDate;
-use fleetlog_aggregates::metrics;
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::{Event, EventLog, Lane, LogId, database};
 use fleetlog_projections::read_model::{Poison, ReadModel, Rows};
 use fleetlog_projections::{Options, Projections, fold};
@@ -60,16 +60,15 @@ impl ReadModel for DailyPeaks {
         }]
     }
 
-    fn fold(peaks: &mut Peaks, event: &Event) -> Result<(), Poison> {
+    fn fold(peaks: &mut Peaks, event: &Event, sources: &Sources) -> Result<(), Poison> {
         let key = (event.aggregate_id.clone(), event.occurred_at.date_naive());
-        metrics::of_reading(event.flags(), &event.payload.0, |metric, value| {
+        let measured = sources.metrics(event.flags(), &event.payload.0, |metric, value| {
             if metric == "temperature" {
                 let peak = peaks.entry(key.clone()).or_insert(value);
                 *peak = peak.max(value);
             }
-        })
-        .map(drop)
-        .map_err(Poison::new)
+        });
+        measured.map_err(Poison::new)
     }
 
     fn size(peaks: &Peaks) -> usize {

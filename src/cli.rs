@@ -27,6 +27,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fleetlog_access as access;
 use fleetlog_access::mail::{Transport, transport};
+use fleetlog_aggregates::identity::Tenant;
 use fleetlog_api::rest;
 use fleetlog_archive::Place;
 use fleetlog_event_log::database;
@@ -280,6 +281,10 @@ pub struct Service {
     /// The most connections to the MQTT endpoint at a time, 11,000 by default. Each takes a file descriptor.
     #[arg(long, env = "FLEETLOG_MQTT_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub mqtt_connections: Option<u32>,
+    /// The tenant whose sources say what topics mean that name no tenant, at a broker of your own, and of clients without a login
+    /// at the endpoint.
+    #[arg(long, env = "FLEETLOG_MQTT_TENANT", default_value = "t0", value_name = "TENANT")]
+    pub mqtt_tenant: Tenant,
     /// The most HTTP connections at a time. At most half of them come from one address, unless it is a trusted proxy's.
     #[arg(long, env = "FLEETLOG_HTTP_CONNECTIONS", default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=100_000))]
     pub http_connections: u32,
@@ -418,7 +423,7 @@ pub fn run(command: Command) -> LocalBoxFuture<'static, anyhow::Result<()>> {
             Command::Archive(args) => archive::run(args).await,
             Command::Audit(args) => audit::run(args).await,
             Command::Replay(args) => replay::run(args).await,
-            Command::Source(args) => sources::run(&args),
+            Command::Source(args) => sources::run(args).await,
             Command::User(args) => user::run(args).await,
             Command::Bench(args) => bench::run(args).await,
         }
@@ -443,7 +448,7 @@ fn endpoint_options(listen: SocketAddr, args: &Service, auth: Option<server::Aut
     }
     let options = server::Options::new(listen);
     let connections = args.mqtt_connections.map_or(options.connections, |connections| connections as usize);
-    server::Options { auth, connections, ..options }
+    server::Options { auth, connections, tenant: Some(args.mqtt_tenant.clone()), ..options }
 }
 
 fn service_options(

@@ -14,6 +14,7 @@ use fleetlog_access::first_start::Admin;
 use fleetlog_access::mail::Letters;
 use fleetlog_access::{Access, mail, starter_types};
 use fleetlog_aggregates::command_type;
+use fleetlog_aggregates::identity::Tenant;
 use fleetlog_api::app::{BrokerProbe, MqttPorts, Parts};
 use fleetlog_api::rest::websocket::{NoRoom, Visitor, WebSockets};
 use fleetlog_api::{rest, server as http};
@@ -27,6 +28,7 @@ use fleetlog_engine::dispatch::handover::EveryNode;
 use fleetlog_engine::dispatch::outlet::CommandOutlet;
 use fleetlog_engine::ingest::{self, Ingest};
 use fleetlog_engine::simulations::Simulations;
+use fleetlog_engine::sources;
 use fleetlog_event_log::control::ExecuteError;
 use fleetlog_event_log::{EventLog, database};
 use fleetlog_live::Live;
@@ -38,6 +40,7 @@ use fleetlog_tls::Certificate;
 use fleetlog_tls::clients::Clients;
 use fleetlog_webhooks::{Deliverer, Webhooks};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -133,6 +136,8 @@ pub enum Broker {
         options: subscriber::Options,
         /// Whether this node takes messages only while no other node with the same client id does.
         takeover: bool,
+        /// The tenant whose sources take other topics of the broker.
+        tenant: Tenant,
     },
 }
 
@@ -314,7 +319,7 @@ impl Service {
         middle.run("the delivery of mails", async move |stop| delivery.run(stop).await);
 
         let Source { broker, addresses: [mqtt, mqtts], outlet, websockets } =
-            start_broker(log.clone(), options.broker, inlet, devices.clone(), &mut edges).await?;
+            start_broker(log.clone(), options.broker, inlet.clone(), devices.clone(), &mut edges).await?;
         let watched = (log.health().clone(), Arc::clone(&broker));
         core.run("the watch of the broker", |stop| rest::health::watch_broker(watched.0, watched.1, stop));
         starter_types::give_to_all(&log).await?;
@@ -329,6 +334,7 @@ impl Service {
         let simulated = mqtt.filter(|_| options.simulations).map(simulations::at);
         let app = fleetlog_api::App::new(Parts {
             log: log.clone(),
+            ingest: inlet,
             projections: projections.clone(),
             live,
             webhooks,
@@ -465,7 +471,7 @@ async fn start_broker(
             });
             Ok(Source { broker: Arc::new(|| true), addresses, outlet, websockets: Some(websockets) })
         }
-        Broker::External { options, takeover } => {
+        Broker::External { options, takeover, tenant } => {
             let publisher = format!("{}-commands-{}", options.client_id, uuid::Uuid::now_v7().simple());
             let (outlet, handle) = publisher::Outlet::new(options.url.clone(), publisher);
             let acks = subscriber::Options {
@@ -473,6 +479,10 @@ async fn start_broker(
                 filters: subscriber::ACKS,
                 ..options.clone()
             };
+            let (tell, filters) = watch::channel(vec![]);
+            let foreign = Some(subscriber::Foreign { tenant: tenant.clone(), filters });
+            let options = subscriber::Options { foreign, ..options };
+            edges.run("the topics of sources", |stop| sources::tell_filters(log.clone(), tenant, tell, stop));
             let (telemetry, telemetry_status) = Subscriber::new(options, inlet.clone())?;
             let (acks, acks_status) = Subscriber::new(acks, inlet)?;
             let subscribed = {

@@ -1,5 +1,6 @@
 //! The subscriber to an external broker: against Mosquitto, and against a broker that misbehaves on purpose.
 
+mod sources;
 mod tls;
 
 use std::net::SocketAddr;

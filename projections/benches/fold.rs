@@ -7,6 +7,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE, Flags};
 use fleetlog_event_log::event::{Json, StoredMetadata};
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::{Event, LogId};
 use fleetlog_projections::read_model::ReadModel;
 use fleetlog_projections::telemetry_windows::Model;
@@ -42,10 +43,10 @@ fn readings(devices: i64) -> Vec<Event> {
 
 #[divan::bench(args = [1, 100, 1000])]
 fn fold(bencher: Bencher<'_, '_>, devices: i64) {
-    let events = readings(devices);
+    let (events, sources) = (readings(devices), Sources::default());
     bencher.counter(ItemsCount::new(events.len())).bench(|| {
         let mut fold = <Model as ReadModel>::Fold::default();
-        let folded = events.iter().filter(|event| Model::fold(&mut fold, event).is_ok()).count();
+        let folded = events.iter().filter(|event| Model::fold(&mut fold, event, &sources).is_ok()).count();
         (fold, folded)
     });
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::telemetry::{AGGREGATE_TYPE, EVENT_TYPE, Flags};
 use fleetlog_event_log::event::{Json, StoredMetadata};
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::{Event, LogId};
 
 use crate::read_model::{Poison, ReadModel};
@@ -14,7 +15,9 @@ pub(crate) fn given<M: ReadModel>(
     events: impl IntoIterator<Item = Event>,
 ) -> (M::Fold, Vec<Result<(), Poison>>) {
     let mut fold = M::Fold::default();
-    let results = (1..).zip(events).map(|(position, event)| M::fold(&mut fold, &Event { position, ..event }));
+    let results = (1..)
+        .zip(events)
+        .map(|(position, event)| M::fold(&mut fold, &Event { position, ..event }, &Sources::default()));
     let results = results.collect();
     (fold, results)
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::{Corrupt, Event, Lane, LogId, Result};
 use sqlx::PgConnection;
 
@@ -34,8 +35,9 @@ pub trait ReadModel: Send + Sync + 'static {
     fn compared() -> Vec<Rows>;
 
     /// Adds an event to a fold. Events come in the order of their positions. Events of aggregates that the read model
-    /// does not use succeed and change nothing. On an error the fold is as it was.
-    fn fold(fold: &mut Self::Fold, event: &Event) -> Result<(), Poison>;
+    /// does not use succeed and change nothing. `sources` say today what the metrics of a reading are that a source has taken in.
+    /// On an error the fold is as it was.
+    fn fold(fold: &mut Self::Fold, event: &Event, sources: &Sources) -> Result<(), Poison>;
 
     /// About how many bytes a fold takes. A full fold is written before anything is added.
     fn size(fold: &Self::Fold) -> usize;

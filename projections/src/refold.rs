@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::{Event, Position, Result, TenantLog};
 use sqlx::Row;
 
@@ -51,7 +52,9 @@ impl<M: ReadModel> Refold<M> {
     /// Adds an event. What cannot be folded parks its stream, as it does in the read model.
     pub(crate) fn add(&mut self, event: &Event) {
         self.events += 1;
-        if !self.parked.leaves_out(event) && M::fold(&mut self.fold, event).is_err() {
+        // Of what is folded here, nothing reads metrics.
+        let sources = Sources::default();
+        if !self.parked.leaves_out(event) && M::fold(&mut self.fold, event, &sources).is_err() {
             self.parked.park(event);
         }
     }

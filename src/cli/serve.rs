@@ -72,7 +72,8 @@ fn broker(args: &Serve) -> anyhow::Result<(Broker, Option<ServiceLogin>)> {
             "if the broker is Mosquitto, its restart loses messages of a shared group that it has acknowledged; --mqtt-takeover does not"
         );
     }
-    Ok((Broker::External { options, takeover: args.mqtt_takeover }, login))
+    let (takeover, tenant) = (args.mqtt_takeover, args.service.mqtt_tenant.clone());
+    Ok((Broker::External { options, takeover, tenant }, login))
 }
 
 /// Brings the database's schema up to date.

@@ -1,4 +1,4 @@
-//! `fleetlog source`: shows what a source's definition makes of messages, without a database.
+//! `fleetlog source`: defines sources, lists them, and shows what a definition makes of messages, without a database.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
+use fleetlog_aggregates::identity::{SourceName, Tenant};
+use fleetlog_engine::sources::{self, Definition, define};
+use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_sources::presets::{PRESETS, Preset};
 use fleetlog_sources::{Aliases, Message, Source, SourceSpec};
 
 use super::output::output;
+use super::source::Source as Log;
 
 /// Sources: what topics and payloads of other systems mean.
 #[derive(Debug, Args)]
@@ -24,6 +28,12 @@ pub struct Sources {
 /// What to do with sources.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Define a source, or change its definition.
+    Add(Add),
+    /// List a tenant's sources.
+    List(List),
+    /// Have a source take no more messages. What it has taken in keeps its meaning.
+    Retire(Retire),
     /// Show what a definition makes of messages, which come on standard input, one a line: topic, blank, payload, as
     /// `mosquitto_sub -v` writes them. A line with a tab is taken apart there, for topics with blanks.
     Test(Test),
@@ -32,6 +42,53 @@ pub enum Verb {
         /// The preset whose definition is written.
         name: Option<String>,
     },
+}
+
+/// Options of `source add`.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// The source's name; the preset's unless it is said.
+    #[arg(required_unless_present = "preset")]
+    pub name: Option<SourceName>,
+    /// The file with the definition, as JSON.
+    #[arg(required_unless_present = "preset")]
+    pub file: Option<PathBuf>,
+    /// A preset instead of a file: `fleetlog source presets` lists them.
+    #[arg(long, conflicts_with = "file")]
+    pub preset: Option<String>,
+    /// With --preset: the zone of devices that write local times, such as Europe/Berlin.
+    #[arg(long, requires = "preset")]
+    pub zone: Option<String>,
+    /// The tenant.
+    #[arg(long, default_value = "t0")]
+    pub tenant: Tenant,
+    /// The log to use.
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// Options of `source list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// The tenant.
+    #[arg(long, default_value = "t0")]
+    pub tenant: Tenant,
+    /// The log to use.
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// Options of `source retire`.
+#[derive(Debug, Args)]
+pub struct Retire {
+    /// The source's name.
+    pub name: SourceName,
+    /// The tenant.
+    #[arg(long, default_value = "t0")]
+    pub tenant: Tenant,
+    /// The log to use.
+    #[command(flatten)]
+    pub log: Log,
 }
 
 /// Options of `source test`.
@@ -70,11 +127,55 @@ pub enum Format {
 }
 
 /// Runs the verb.
-pub fn run(sources: &Sources) -> anyhow::Result<()> {
-    match &sources.verb {
-        Verb::Test(options) => test(options),
+pub async fn run(sources: Sources) -> anyhow::Result<()> {
+    match sources.verb {
+        Verb::Add(options) => add(options).await,
+        Verb::List(options) => list(options).await,
+        Verb::Retire(options) => retire(options).await,
+        Verb::Test(options) => test(&options),
         Verb::Presets { name } => presets(name.as_deref()),
     }
+}
+
+async fn add(options: Add) -> anyhow::Result<()> {
+    let Add { name, file, preset: from, zone, tenant, log } = options;
+    let definition = match (&from, file) {
+        (Some(from), _) => preset(from)?.definition(zone.as_deref())?,
+        (None, Some(file)) => serde_json::from_str(&read(&file)?)
+            .with_context(|| format!("{} does not hold an object of JSON", file.display()))?,
+        (None, None) => bail!("name a file or a preset"),
+    };
+    let name = match (name, &from) {
+        (Some(name), _) => name,
+        (None, from) => from.as_deref().unwrap_or_default().parse()?,
+    };
+    let definition = Definition { definition, preset: from, replaces: None };
+    let metadata = Metadata::by(Actor::Fleetlog);
+    let defined =
+        log.write(async |log| define(&log.for_tenant(&tenant), &name, definition, metadata).await).await?;
+    let word = if defined.at.is_some() { "says so" } else { "said so already" };
+    Ok(writeln!(output(), "source {name} of {tenant} {word}, in version {}", defined.version)?)
+}
+
+async fn list(options: List) -> anyhow::Result<()> {
+    let List { tenant, log } = options;
+    let sources = log.read(async |log| log.sources_now(&tenant).await).await?;
+    let mut out = output();
+    for known in sources.all() {
+        let version = known.source.latest().map_or(0, |(version, _)| version);
+        let state = if known.source.is_in_use() { "in use" } else { "retired" };
+        let topics: Vec<_> =
+            known.compiled.iter().flat_map(|source| source.patterns()).map(ToString::to_string).collect();
+        writeln!(out, "{} version {version}, {state}: {}", known.name, topics.join(", "))?;
+    }
+    Ok(())
+}
+
+async fn retire(options: Retire) -> anyhow::Result<()> {
+    let Retire { name, tenant, log } = options;
+    let metadata = Metadata::by(Actor::Fleetlog);
+    log.write(async |log| sources::retire(&log.for_tenant(&tenant), &name, metadata).await).await?;
+    Ok(writeln!(output(), "source {name} of {tenant} takes no more messages")?)
 }
 
 fn presets(name: Option<&str>) -> anyhow::Result<()> {

@@ -79,6 +79,21 @@ async fn what_is_published_elsewhere_is_refused_and_not_stored(#[case] qos: u8) 
     assert_eq!(fleet.stored().await, (1, 0));
 }
 
+#[rstest]
+#[case(V4)]
+#[case(V5)]
+#[tokio::test]
+async fn what_is_published_on_topics_of_no_device_is_in_the_quarantine_of_its_tenant(#[case] version: u8) {
+    let fleet = Fleet::start().await;
+    let credential = fleet.device("t1", "dev-01").await;
+    let mut device = fleet.connect(version, "any", &credential).await;
+    for topic in topics("publish", "quarantined") {
+        device.report(topic, "{}").await;
+        let kept = [(Some("t1".to_owned()), "bad_topic".to_owned())];
+        assert_eq!(fleet.node.quarantined(topic).await, kept, "{topic}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_published_elsewhere_without_an_acknowledgement_is_dropped() {
     let fleet = Fleet::start().await;

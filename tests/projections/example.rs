@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleetlog_aggregates::metrics;
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::{Event, EventLog, Lane, LogId, Result, TenantLog};
 use fleetlog_projections::read_model::{Poison, ReadModel, Rows};
 use fleetlog_projections::{Options, Projections};
@@ -61,7 +62,7 @@ impl ReadModel for Fevers {
         }]
     }
 
-    fn fold(Fold(devices): &mut Fold, event: &Event) -> Result<(), Poison> {
+    fn fold(Fold(devices): &mut Fold, event: &Event, _: &Sources) -> Result<(), Poison> {
         let mut temperature = None;
         let scanned = metrics::of_reading(event.flags(), &event.payload.0, |name, value| {
             if name == "temperature" {

@@ -8,6 +8,7 @@ use fleetlog_aggregates::command::Event as Answer;
 use fleetlog_aggregates::device::{Change, Command, OnlineWithin};
 use fleetlog_aggregates::telemetry::{Message, decide};
 use fleetlog_event_log::control::{Actor, Metadata};
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::{Event, EventLog, Lane, LogId, Result};
 use fleetlog_projections::devices::{self, Query, Rule, Status};
 use fleetlog_projections::read_model::{Poison, ReadModel, Rows};
@@ -636,7 +637,7 @@ impl<const TWICE: bool> ReadModel for Totals<TWICE> {
         }]
     }
 
-    fn fold(fold: &mut Self::Fold, event: &Event) -> Result<(), Poison> {
+    fn fold(fold: &mut Self::Fold, event: &Event, _: &Sources) -> Result<(), Poison> {
         *fold.entry(event.aggregate_id.clone()).or_default() += 1 + i64::from(TWICE);
         Ok(())
     }

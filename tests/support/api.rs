@@ -15,6 +15,7 @@ use fleetlog_api::rest::websocket::{NoRoom, Visitor, WebSockets};
 use fleetlog_api::server::{Limits, serve};
 use fleetlog_api::{App, Settings, rest};
 use fleetlog_engine::devices::credentials::Credentials;
+use fleetlog_engine::ingest::{self, Ingest};
 use fleetlog_engine::simulations::Simulations;
 use fleetlog_event_log::control::{Actor, ExecuteError, Metadata};
 use fleetlog_event_log::telemetry::Outcome;
@@ -45,7 +46,7 @@ pub(crate) struct Api {
     pub(crate) broker_is_up: Arc<AtomicBool>,
     /// The metrics of this API alone; a test that reads them installs the recorder for its thread.
     pub(crate) recorder: PrometheusRecorder,
-    projections: Handle,
+    pub(crate) projections: Handle,
     /// The folder of the key that signs checkpoints.
     pub(crate) custody: tempfile::TempDir,
     url: String,
@@ -119,8 +120,11 @@ impl Api {
         let stop = CancellationToken::new();
         let live = Live::new(log.clone(), stop.child_token());
         let webhooks = Webhooks::new(log.clone(), live.clone(), None, webhooks).expect("a client");
+        let (storing, ingest) = Ingest::new(log.clone(), ingest::Options::default());
+        tokio::spawn(storing.run(stop.clone()));
         let parts = Parts {
             log: log.clone(),
+            ingest,
             projections: handle.clone(),
             live,
             webhooks,

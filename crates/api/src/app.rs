@@ -9,6 +9,7 @@ use fleetlog_access::Access;
 use fleetlog_engine::commands::Commands;
 use fleetlog_engine::devices::credentials::Credentials;
 use fleetlog_engine::devices::credentials::secret::ServiceLogin;
+use fleetlog_engine::ingest;
 use fleetlog_engine::simulations::Simulations;
 use fleetlog_event_log::EventLog;
 use fleetlog_event_log::health::Health;
@@ -53,6 +54,8 @@ impl Deref for App {
 pub struct State {
     /// The log, which only the [`door`](crate::door) opens.
     pub(crate) log: Locked,
+    /// Takes messages in.
+    pub ingest: ingest::Handle,
     /// Puts commands on the record.
     pub commands: Commands,
     /// The projections: reads wait for them to reach a position.
@@ -123,6 +126,8 @@ impl Default for Settings {
 pub struct Parts {
     /// The log of all tenants.
     pub log: EventLog,
+    /// Takes messages in.
+    pub ingest: ingest::Handle,
     /// The projections that run in this process.
     pub projections: fleetlog_projections::Handle,
     /// The logs, for those who follow them.
@@ -151,6 +156,7 @@ impl App {
     pub fn new(parts: Parts) -> Self {
         let Parts {
             log,
+            ingest,
             projections,
             live,
             webhooks,
@@ -168,6 +174,7 @@ impl App {
         let shares = Shares::new(settings.connections);
         Self(Arc::new(State {
             log,
+            ingest,
             commands,
             projections,
             live,

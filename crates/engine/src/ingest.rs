@@ -8,16 +8,19 @@
 //! - `quota`: how many messages and bytes a second each tenant and each connection may send
 //! - [`lanes`]: sorts them by log
 //! - [`lane`]: the batches of one log, one at a time: decide, admit the devices, append, quarantine, answer
+//! - [`decide`]: which events a batch becomes; `sourced`: and those of messages on foreign topics
 //! - [`acks`]: devices' acks of commands, each decided by its command's record
 //! - [`retry`]: repeats a database call until it succeeds
 //! - [`unroutable`]: messages that belong to no log
 
 mod acks;
+mod decide;
 mod handle;
 mod lane;
 mod lanes;
 pub(crate) mod quota;
 pub(crate) mod retry;
+mod sourced;
 mod unroutable;
 
 use std::time::Duration;
@@ -28,7 +31,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use handle::new_msg_id;
-pub use handle::{Excess, Handle, Receipt};
+pub use handle::{Excess, Handle, Receipt, Sender};
 pub use lane::{POSTPONED, QUARANTINED_PAYLOAD};
 pub use quota::{BURST_S, STRANGERS_BYTES_PER_S, STRANGERS_PER_S};
 pub use unroutable::{STRANGERS_A_MINUTE, STRANGERS_PAYLOAD};

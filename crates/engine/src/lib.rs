@@ -6,6 +6,7 @@
 //! - [`dispatch`]: sends commands to devices, and times them out
 //! - [`alarms`]: evaluates alarm rules, and what people do with rules and alarms
 //! - [`simulations`]: simulated devices that people start, for a time
+//! - [`sources`]: what people do with sources
 //! - [`replay`]: the story that the log tells, from its first event on
 //! - [`instruments`]: what this crate counts
 
@@ -17,3 +18,4 @@ pub mod ingest;
 pub mod instruments;
 pub mod replay;
 pub mod simulations;
+pub mod sources;

@@ -11,8 +11,9 @@ use fleetlog_aggregates::command_batch::CommandBatch;
 use fleetlog_aggregates::command_type::CommandType;
 use fleetlog_aggregates::device::Device;
 use fleetlog_aggregates::identity::{StreamId, Uid, split_aggregate_id};
-use fleetlog_aggregates::{metrics, telemetry};
+use fleetlog_aggregates::telemetry;
 use fleetlog_event_log::Event;
+use fleetlog_event_log::sources::Sources;
 use uuid::Uuid;
 
 /// What an event is about, as far as it matters for who may see it.
@@ -79,15 +80,17 @@ pub struct Entry {
     pub event: Event,
     /// What it is about.
     pub about: About,
+    sources: Arc<Sources>,
     text: OnceLock<Bytes>,
     metrics: OnceLock<Box<[Box<str>]>>,
 }
 
 impl Entry {
-    /// An event, and the command whose stream holds it, if one does.
-    pub(crate) fn new(event: Event, command: Option<Arc<Ordered>>) -> Self {
+    /// An event, and the command whose stream holds it, if one does. `sources` say what the metrics of a reading are that they have
+    /// taken in.
+    pub(crate) fn new(event: Event, command: Option<Arc<Ordered>>, sources: Arc<Sources>) -> Self {
         let about = about(&event, command);
-        Self { event, about, text: OnceLock::new(), metrics: OnceLock::new() }
+        Self { event, about, sources, text: OnceLock::new(), metrics: OnceLock::new() }
     }
 
     /// The event as JSON on one line, with the fields that `GET /events` gives it.
@@ -114,7 +117,7 @@ impl Entry {
             let mut names: Vec<Box<str>> = vec![];
             if matches!(self.about, About::Reading(_)) {
                 let (flags, payload) = (self.event.flags(), &self.event.payload.0);
-                let _ = metrics::of_reading(flags, payload, |name, _| names.push(name.into()));
+                let _ = self.sources.metrics(flags, payload, |name, _| names.push(name.into()));
             }
             names.into_boxed_slice()
         };

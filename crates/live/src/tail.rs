@@ -100,10 +100,11 @@ impl Tail {
     /// Finds out what events are about.
     pub(crate) async fn entries(&self, events: Vec<Event>) -> event_log::Result<Vec<Arc<Entry>>> {
         self.learn_commands(&events).await?;
+        let sources = self.log.sources_of_readings(self.log_id, &events).await?;
         let mut commands = self.commands.lock();
         let entry = |event: Event| {
             let command = command_of(&event).and_then(|cmd_id| commands.get(&cmd_id).cloned());
-            Arc::new(Entry::new(event, command))
+            Arc::new(Entry::new(event, command, Arc::clone(&sources)))
         };
         Ok(events.into_iter().map(entry).collect())
     }

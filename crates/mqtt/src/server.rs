@@ -39,6 +39,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use fleetlog_aggregates::identity::Tenant;
 use fleetlog_engine::devices::connections::Connections;
 use fleetlog_engine::devices::credentials::{Credentials, Secret};
 use fleetlog_engine::devices::sessions::{Client as SessionClient, Left, Sessions};
@@ -78,6 +79,8 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// Which clients may connect.
     pub auth: Auth,
+    /// The tenant whose sources say what foreign topics of clients without a login mean. `None`: they mean nothing.
+    pub tenant: Option<Tenant>,
     /// The login of devices in this process: with this secret a client may be any device. It is made at the start, and
     /// never leaves the process.
     pub in_process: Option<Secret>,
@@ -102,6 +105,7 @@ impl Options {
             listen,
             tls: None,
             auth: Auth::usual([listen]),
+            tenant: None,
             in_process: None,
             connections: 11_000,
             unreleased: limits::UNRELEASED,

@@ -6,7 +6,9 @@
 //!
 //! - [`Subscriber::receive`] reads, and waits while ingest has no room; meanwhile nothing is read, and TCP holds the
 //!   broker back
-//! - [`acknowledge`] waits until messages are committed, and keeps the connection alive
+//! - [`Subscriber::acknowledge`] waits until messages are committed, and keeps the connection alive
+//!
+//! Besides the service's own topics, it subscribes to those that a tenant's sources take, and again when these change.
 //!
 //! All state of a connection ends with it: on the next one a packet id means another message.
 //!
@@ -15,13 +17,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetlog_aggregates::identity::Tenant;
 use fleetlog_aggregates::topic::{ACK_FILTER, Channel, STATUS_FILTER, TELEMETRY_FILTER, Topic};
-use fleetlog_engine::ingest::{self, Closed, Receipt};
+use fleetlog_engine::ingest::{self, Closed, Receipt, Sender};
 use futures::FutureExt;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     Connect, ConnectProperties, Filter, Packet, PubAck, Publish, RetainForwardRule, SubAck, Subscribe,
-    SubscribeReasonCode,
+    SubscribeReasonCode, Unsubscribe,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval_at, sleep};
@@ -37,7 +40,9 @@ const SESSION_EXPIRY: Duration = Duration::from_hours(7 * 24);
 /// The most unacknowledged messages. The receive maximum does not bound them: Mosquitto up to 2.0.12 ignores it while
 /// it works off a queue. A broker has 65,535 packet ids, and must not need one twice.
 const UNACKNOWLEDGED: usize = 32_768;
+/// The packet ids of what the subscriber asks for, which are apart from those of the messages that it gets.
 const SUBSCRIPTION: u16 = 1;
+const UNSUBSCRIPTION: u16 = 2;
 
 /// The filters of devices' messages, whose order among each other matters.
 pub const MESSAGES: &[&str] = &[TELEMETRY_FILTER, STATUS_FILTER];
@@ -61,6 +66,8 @@ pub struct Options {
     /// The filters: [`MESSAGES`] or [`ACKS`]. Each has its own session, so that no ack waits behind telemetry at the
     /// broker. The broker must grant the first one. It may refuse others, as it does whose rules are older than they are.
     pub filters: &'static [&'static str],
+    /// Whose messages come on other topics, and which.
+    pub foreign: Option<Foreign>,
     /// The most unacknowledged messages that the broker may send. It should suffice to fill a batch while another is
     /// stored. Mosquitto sends at most its own `max_inflight_messages`, which is 20 by default.
     pub receive_maximum: u16,
@@ -78,10 +85,20 @@ impl Options {
             client_id,
             group: None,
             filters: MESSAGES,
+            foreign: None,
             receive_maximum: 4000,
             drain: Duration::from_secs(10),
         }
     }
+}
+
+/// What a tenant's sources take from the broker.
+#[derive(Debug, Clone)]
+pub struct Foreign {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// The topic filters of its sources, which change when these do.
+    pub filters: watch::Receiver<Vec<String>>,
 }
 
 /// Why options are refused.
@@ -110,10 +127,48 @@ pub struct Status {
 pub struct Subscriber {
     url: Url,
     connect: Connect,
-    filters: Vec<Filter>,
+    filters: Filters,
     ingest: ingest::Handle,
     drain: Duration,
     status: watch::Sender<Status>,
+}
+
+/// What to subscribe to.
+struct Filters {
+    group: Option<String>,
+    own: &'static [&'static str],
+    foreign: Option<watch::Receiver<Vec<String>>>,
+}
+
+impl Filters {
+    /// The filters of the tenant's sources, now.
+    fn foreign(&self) -> Vec<String> {
+        self.foreign.as_ref().map(|filters| filters.borrow().clone()).unwrap_or_default()
+    }
+
+    /// A filter as the broker takes it.
+    fn path(&self, filter: &str) -> String {
+        self.group.as_ref().map_or_else(|| filter.to_owned(), |group| format!("$share/{group}/{filter}"))
+    }
+
+    fn subscription(&self, filter: &str) -> Filter {
+        let mut filter = Filter::new(self.path(filter), QoS::AtLeastOnce);
+        // A retained message was recorded when it was published. It must not be recorded again at each subscription.
+        filter.retain_forward_rule = RetainForwardRule::Never;
+        filter
+    }
+
+    /// Resolves when the filters of the tenant's sources have changed since `known`, and returns them.
+    async fn changed(&self, known: &[String]) -> Vec<String> {
+        let Some(filters) = &self.foreign else { return std::future::pending().await };
+        let mut filters = filters.clone();
+        let changed = filters.wait_for(|filters| filters != known).await.map(|filters| filters.clone());
+        match changed {
+            Ok(filters) => filters,
+            // The service stops.
+            Err(_) => std::future::pending().await,
+        }
+    }
 }
 
 /// A message that ingest has, and that is not acknowledged yet.
@@ -125,7 +180,7 @@ struct Submitted {
 impl Subscriber {
     /// Prepares a subscriber that submits its messages to `ingest`. It connects when it runs.
     pub fn new(options: Options, ingest: ingest::Handle) -> Result<(Self, watch::Receiver<Status>), Error> {
-        let Options { url, client_id, group, filters, receive_maximum, drain } = options;
+        let Options { url, client_id, group, filters, foreign, receive_maximum, drain } = options;
         if client_id.is_empty() {
             return Err(Error::NoClientId);
         }
@@ -134,15 +189,13 @@ impl Subscriber {
         {
             return Err(Error::BadGroup(group.clone()));
         }
-        let filter = |filter: &&str| {
-            let path =
-                group.as_ref().map_or((*filter).to_owned(), |group| format!("$share/{group}/{filter}"));
-            let mut filter = Filter::new(path, QoS::AtLeastOnce);
-            // A retained message was recorded when it was published. It must not be recorded again at each subscription.
-            filter.retain_forward_rule = RetainForwardRule::Never;
-            filter
+        let (ingest, foreign) = match foreign {
+            Some(Foreign { tenant, filters }) => {
+                (ingest.of_sender(Sender { tenant, speaker: None }), Some(filters))
+            }
+            None => (ingest, None),
         };
-        let filters = filters.iter().map(filter).collect();
+        let filters = Filters { group, own: filters, foreign };
         let properties = ConnectProperties {
             session_expiry_interval: Some(SESSION_EXPIRY.as_secs() as u32),
             receive_maximum: Some(receive_maximum),
@@ -186,16 +239,16 @@ impl Subscriber {
         losses.connected();
         // What the connection before this one had been granted holds no longer.
         self.status.send_modify(|status| (status.connected, status.subscribed) = (true, false));
-        // Subscribe even if the broker kept the session: it may predate a change of the filter.
-        let subscribe = Subscribe { pkid: SUBSCRIPTION, filters: self.filters.clone(), properties: None };
-        writer.put(&Packet::Subscribe(subscribe))?;
+        // Subscribe even if the broker kept the session: it may predate a change of the filters.
+        let foreign = self.filters.foreign();
+        writer.put(&subscribe(SUBSCRIPTION, self.all(&foreign)))?;
         writer.flush().await?;
         let (submitted, submissions) = mpsc::channel(UNACKNOWLEDGED);
         let receive = async {
             // At a shutdown the reader is dropped and the channel closes; the messages in it are still acknowledged.
             shutdown.run_until_cancelled(self.receive(reader, submitted)).await.unwrap_or(Ok(()))
         };
-        tokio::try_join!(receive, acknowledge(writer, granted, submissions))?;
+        tokio::try_join!(receive, self.acknowledge(writer, granted, submissions, foreign))?;
         Ok(())
     }
 
@@ -225,16 +278,27 @@ impl Subscriber {
         }
     }
 
+    /// The subscriptions to the service's own filters, and to these.
+    fn all(&self, foreign: &[String]) -> Vec<Filter> {
+        let own = self.filters.own.iter().copied();
+        own.chain(foreign.iter().map(String::as_str))
+            .map(|filter| self.filters.subscription(filter))
+            .collect()
+    }
+
+    /// Takes in what the broker has granted: the service's own filters first, then those of sources.
     fn subscribed(&self, suback: SubAck) -> Result<(), Lost> {
         let is_granted = |code: &SubscribeReasonCode| {
             matches!(code, SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce))
         };
         let codes = &suback.return_codes;
-        if codes.len() != self.filters.len() || !codes.first().is_some_and(is_granted) {
+        if codes.len() < self.filters.own.len() || !codes.first().is_some_and(is_granted) {
             return Err(Lost::Refused(suback.return_codes));
         }
-        for (filter, code) in self.filters.iter().zip(codes) {
-            let filter = &filter.path;
+        let foreign = self.filters.foreign();
+        let filters = self.filters.own.iter().copied().chain(foreign.iter().map(String::as_str));
+        for (filter, code) in filters.zip(codes) {
+            let filter = self.filters.path(filter);
             if is_granted(code) {
                 tracing::info!(filter, "subscribed");
             } else {
@@ -248,40 +312,58 @@ impl Subscriber {
         self.status.send_replace(Status { connected: true, subscribed: true, error: None });
         Ok(())
     }
+
+    /// Acknowledges messages in the order of receipt: a committed message waits for those before it. Subscribes anew when the
+    /// filters of sources change; `foreign` are those that the connection began with. Disconnects and returns when no more
+    /// messages can be acknowledged.
+    async fn acknowledge(
+        &self,
+        mut writer: Writer,
+        granted: Granted,
+        mut submissions: mpsc::Receiver<Submitted>,
+        mut foreign: Vec<String>,
+    ) -> Result<(), Lost> {
+        let mut pings = interval_at(Instant::now() + granted.ping_every, granted.ping_every);
+        let mut first = None;
+        loop {
+            tokio::select! {
+                committed = next_committed(&mut submissions, &mut first) => {
+                    let mut committed = Some(committed);
+                    // A batch is committed as a whole, so usually several messages are ready, and one write sends all
+                    // acknowledgements.
+                    while let Some(next) = committed {
+                        let Some(packet_id) = next else {
+                            return Ok(writer.disconnect().await?);
+                        };
+                        writer.put(&Packet::PubAck(PubAck::new(packet_id, None)))?;
+                        committed = next_committed(&mut submissions, &mut first).now_or_never();
+                    }
+                    writer.flush().await?;
+                }
+                changed = self.filters.changed(&foreign) => {
+                    let gone = foreign.iter().filter(|filter| !changed.contains(filter));
+                    let gone: Vec<String> = gone.map(|filter| self.filters.path(filter)).collect();
+                    if !gone.is_empty() {
+                        let unsubscribe = Unsubscribe { pkid: UNSUBSCRIPTION, filters: gone, properties: None };
+                        writer.put(&Packet::Unsubscribe(unsubscribe))?;
+                    }
+                    writer.put(&subscribe(SUBSCRIPTION, self.all(&changed)))?;
+                    writer.flush().await?;
+                    foreign = changed;
+                }
+                _ = pings.tick() => writer.ping().await?,
+            }
+        }
+    }
+}
+
+fn subscribe(pkid: u16, filters: Vec<Filter>) -> Packet {
+    Packet::Subscribe(Subscribe { pkid, filters, properties: None })
 }
 
 /// Whether a device says on this topic that it is online or offline.
 fn is_status(topic: &str) -> bool {
     Topic::parse(topic).is_some_and(|topic| topic.channel == Channel::Status)
-}
-
-/// Acknowledges messages in the order of receipt: a committed message waits for those before it. Disconnects and
-/// returns when no more messages can be acknowledged.
-async fn acknowledge(
-    mut writer: Writer,
-    granted: Granted,
-    mut submissions: mpsc::Receiver<Submitted>,
-) -> Result<(), Lost> {
-    let mut pings = interval_at(Instant::now() + granted.ping_every, granted.ping_every);
-    let mut first = None;
-    loop {
-        tokio::select! {
-            committed = next_committed(&mut submissions, &mut first) => {
-                let mut committed = Some(committed);
-                // A batch is committed as a whole, so usually several messages are ready, and one write sends all
-                // acknowledgements.
-                while let Some(next) = committed {
-                    let Some(packet_id) = next else {
-                        return Ok(writer.disconnect().await?);
-                    };
-                    writer.put(&Packet::PubAck(PubAck::new(packet_id, None)))?;
-                    committed = next_committed(&mut submissions, &mut first).now_or_never();
-                }
-                writer.flush().await?;
-            }
-            _ = pings.tick() => writer.ping().await?,
-        }
-    }
 }
 
 /// The packet id of the next message in the order of receipt, once the message is committed. `None` when no more

@@ -1,6 +1,7 @@
 //! Writes changes to alarms and rules: one statement for each kind.
 
 use fleetlog_aggregates::alarm::Status;
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::{Event, Lane, LogId, Result};
 use sqlx::PgConnection;
 
@@ -31,7 +32,7 @@ impl ReadModel for Model {
         compared::rows()
     }
 
-    fn fold(fold: &mut Fold, event: &Event) -> Result<(), Poison> {
+    fn fold(fold: &mut Fold, event: &Event, _: &Sources) -> Result<(), Poison> {
         fold.add(event)
     }
 

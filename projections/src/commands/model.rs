@@ -2,6 +2,7 @@
 
 use fleetlog_aggregates::command::Status;
 use fleetlog_aggregates::command_batch;
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::{Event, Lane, LogId, Result};
 use sqlx::PgConnection;
 
@@ -37,7 +38,7 @@ impl ReadModel for Model {
         compared::rows()
     }
 
-    fn fold(fold: &mut Fold, event: &Event) -> Result<(), Poison> {
+    fn fold(fold: &mut Fold, event: &Event, _: &Sources) -> Result<(), Poison> {
         fold.add(event)
     }
 

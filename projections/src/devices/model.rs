@@ -2,6 +2,7 @@
 
 use fleetlog_aggregates::device::OnlineWithin;
 use fleetlog_aggregates::identity::split_aggregate_id;
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::{Event, Lane, LogId, Result};
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -32,7 +33,7 @@ impl ReadModel for Model {
         compared::rows()
     }
 
-    fn fold(fold: &mut Fold, event: &Event) -> Result<(), Poison> {
+    fn fold(fold: &mut Fold, event: &Event, _: &Sources) -> Result<(), Poison> {
         fold.add(event)
     }
 

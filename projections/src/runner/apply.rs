@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use fleetlog_event_log::read::Slice;
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::{Error, Event, EventLog, LogId, Position};
 use sqlx::{Acquire, Executor, PgConnection, Postgres, Transaction};
 
@@ -151,24 +152,24 @@ impl<'r, M: ReadModel> Applier<'r, M> {
         let events = self.pages().first(after).await?;
         let end = self.slice.map_or(after, |slice| slice.until);
         let to = events.last().map_or(end, |last| last.position);
+        let sources = self.log.sources_of_readings(self.log_id, &events).await?;
         let mut streams: BTreeMap<_, Vec<&Event>> = BTreeMap::new();
         for event in events.iter().filter(|event| !self.parked.contains(event)) {
             streams.entry((&event.aggregate_type, &event.aggregate_id)).or_default().push(event);
         }
         let mut transaction = begin(self.leader, self.checkpoints, self.log_id, after, to).await?;
         let mut parked = Vec::new();
+        let (version, log_id) = (self.checkpoints.version, self.log_id);
         for stream in streams.values() {
-            if try_write(self.model, self.checkpoints.version, self.log_id, &mut transaction, stream)
-                .await?
-                .is_none()
-            {
+            let written =
+                try_write(self.model, (version, log_id), &mut transaction, stream, &sources).await?;
+            if written.is_none() {
                 continue;
             }
             for event in stream {
-                if let Some(at_fault) =
-                    try_write(self.model, self.checkpoints.version, self.log_id, &mut transaction, &[event])
-                        .await?
-                {
+                let written =
+                    try_write(self.model, (version, log_id), &mut transaction, &[event], &sources).await?;
+                if let Some(at_fault) = written {
                     parked.push(at_fault);
                     break;
                 }
@@ -213,14 +214,14 @@ async fn begin(
 /// Writes some events of one stream. If the database refuses them, writes none and returns the stream to be parked.
 async fn try_write<M: ReadModel>(
     model: &mut M,
-    version: i32,
-    log_id: LogId,
+    (version, log_id): (i32, LogId),
     connection: &mut PgConnection,
     events: &[&Event],
+    sources: &Sources,
 ) -> Result<Option<Parked>, Error> {
     let mut fold = M::Fold::default();
     for event in events {
-        if let Err(poison) = M::fold(&mut fold, event) {
+        if let Err(poison) = M::fold(&mut fold, event, sources) {
             return Ok(Some(Parked::at(event, &poison)));
         }
     }

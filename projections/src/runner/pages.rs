@@ -1,6 +1,7 @@
 //! Reads events from the log into a fold, page by page.
 
 use fleetlog_event_log::read::Slice;
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::{Error, Event, EventLog, LogId, Position};
 
 use super::Options;
@@ -67,9 +68,13 @@ impl Pages<'_> {
                 folded.batch.to = self.slice.map_or(folded.batch.to, |slice| slice.until);
                 break;
             };
+            let sources = match self.log.sources_of_readings(self.log_id, &events).await {
+                Err(_) if folded.batch.to > after => break,
+                read => read?,
+            };
             folded.batch.to = last.position;
             folded.batch.events += events.len() as u64;
-            self.add::<M>(&mut folded, &events).await;
+            self.add::<M>(&mut folded, &events, &sources).await;
         }
         Ok(folded)
     }
@@ -79,7 +84,7 @@ impl Pages<'_> {
         self.page(after, self.options.page.min(FIRST_PAGE)).await
     }
 
-    async fn add<M: ReadModel>(self, folded: &mut Folded<M::Fold>, events: &[Event]) {
+    async fn add<M: ReadModel>(self, folded: &mut Folded<M::Fold>, events: &[Event], sources: &Sources) {
         let Folded { fold, batch, parked } = folded;
         for (nth, event) in events.iter().enumerate() {
             if nth % FOLDED_AT_ONCE == 0 {
@@ -88,7 +93,7 @@ impl Pages<'_> {
             if self.parked.contains(event) || parked.contains(event) {
                 continue;
             }
-            if let Err(poison) = M::fold(fold, event) {
+            if let Err(poison) = M::fold(fold, event, sources) {
                 batch.parked.push(Parked::at(event, &poison));
                 parked.insert(event.aggregate_type.to_string(), event.aggregate_id.clone());
             }

@@ -31,8 +31,11 @@ fn stored(version: i32) -> String {
 }
 
 /// Hours are made of the minutes before the newest run of ten, and days of the hours before theirs, as they are stored.
+///
+/// What sources have taken in, SQL cannot measure: the windows of devices with such readings are taken as they are stored. A
+/// rebuild compares them.
 fn from_log(version: i32) -> String {
-    let leaves = leaves(version);
+    let (leaves, stored) = (leaves(version), stored(version));
     format!(
         "WITH {leaves}, minutes AS (
              SELECT log_id, aggregate_id, metric, window_start(occurred_at, 60) AS start, count(*) AS count,
@@ -73,7 +76,8 @@ fn from_log(version: i32) -> String {
              FROM hours
              UNION ALL SELECT log_id, aggregate_id, metric, 86400, start, count, sum, min, max, first, last, position
              FROM days
-         ) AS windows"
+         ) AS windows
+         UNION ALL SELECT * FROM ({stored}) AS as_stored WHERE (log_id, aggregate_id) IN (SELECT * FROM sourced)"
     )
 }
 
@@ -121,6 +125,7 @@ fn leaves(version: i32) -> String {
     format!(
         "stored AS MATERIALIZED (
              SELECT event.log_id, event.aggregate_id, event.position, occurred_at, event.flags & {raw} <> 0 AS raw,
+                    event.flags & {sourced} <> 0 AS sourced,
                     CASE WHEN strpos(payload::text, '\\u0000') = 0 THEN payload
                          ELSE replace(payload::text, '\\u0000', '\\ue000')::json END AS payload
              FROM telemetry_events AS event JOIN projection_checkpoints AS checkpoint USING (log_id)
@@ -131,11 +136,13 @@ fn leaves(version: i32) -> String {
              WHERE checkpoint.projection = 'telemetry_windows' AND checkpoint.version = {version}
                AND event.position <= checkpoint.position AND parked.log_id IS NULL
                AND range_of(event.aggregate_id, $2) = $1
+         ), sourced AS MATERIALIZED (
+             SELECT DISTINCT log_id, aggregate_id FROM stored WHERE sourced
          ), events AS MATERIALIZED (
              SELECT *, strpos(substr(payload::text, 2), '{{') + strpos(payload::text, '[') = 0 AS flat FROM (
                  SELECT log_id, aggregate_id, position, occurred_at,
                         CASE WHEN raw THEN ({MEANT}) ELSE payload END AS payload
-                 FROM stored
+                 FROM stored WHERE (log_id, aggregate_id) NOT IN (SELECT * FROM sourced)
              ) AS meant
          ), leaves AS (
              SELECT log_id, aggregate_id, position, occurred_at, leaf.*
@@ -161,6 +168,7 @@ fn leaves(version: i32) -> String {
              ) AS leaf WHERE NOT flat
          )",
         raw = Flags::RAW.bits(),
+        sourced = Flags::SOURCED.bits(),
     )
 }
 

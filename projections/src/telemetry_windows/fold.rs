@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use fleetlog_aggregates::{metrics, telemetry};
+use fleetlog_aggregates::telemetry;
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::{Event, Position};
 
 use crate::read_model::Poison;
@@ -93,8 +94,8 @@ impl Window {
 }
 
 impl Fold {
-    /// Adds an event. On an error no window has changed.
-    pub(super) fn add(&mut self, event: &Event) -> Result<(), Poison> {
+    /// Adds an event, whose metrics are what the sources say today. On an error no window has changed.
+    pub(super) fn add(&mut self, event: &Event, sources: &Sources) -> Result<(), Poison> {
         if &*event.aggregate_type != telemetry::AGGREGATE_TYPE {
             return Ok(());
         }
@@ -105,11 +106,11 @@ impl Fold {
         let Self { devices, series, scratch, .. } = self;
         let device = &mut devices[device_index as usize];
         scratch.clear();
-        metrics::of_reading(event.flags(), &event.payload.0, |metric, value| {
+        let metrics = sources.metrics(event.flags(), &event.payload.0, |metric, value| {
             let nth = scratch.len();
             scratch.push((device.series(device_index, nth, metric, series), value));
-        })
-        .map_err(Poison::new)?;
+        });
+        metrics.map_err(Poison::new)?;
         let minute = event.occurred_at.timestamp().div_euclid(60) * 60;
         for at in 0..self.scratch.len() {
             let (series, value) = self.scratch[at];

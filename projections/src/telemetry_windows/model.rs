@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::{Event, Lane, LogId, Result};
 use sqlx::PgConnection;
 
@@ -44,8 +45,8 @@ impl ReadModel for Model {
         compared::rows()
     }
 
-    fn fold(fold: &mut Fold, event: &Event) -> Result<(), Poison> {
-        fold.add(event)
+    fn fold(fold: &mut Fold, event: &Event, sources: &Sources) -> Result<(), Poison> {
+        fold.add(event, sources)
     }
 
     fn size(fold: &Fold) -> usize {

@@ -8,9 +8,9 @@ use fleetlog_aggregates::alarm_rule::{self, Condition, Definition, Devices, Fact
 use fleetlog_aggregates::command::Status;
 use fleetlog_aggregates::device::Labels;
 use fleetlog_aggregates::identity::Uid;
-use fleetlog_aggregates::metrics;
 use fleetlog_aggregates::telemetry::Flags;
 use fleetlog_event_log::read::{Reading, Span};
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::{Lane, LogId, TenantLog};
 use fleetlog_projections::{commands, devices};
 
@@ -111,8 +111,10 @@ pub async fn run(
         return Ok(preview);
     }
     let telemetry = log.log_in(Lane::Telemetry).ok_or(fleetlog_event_log::Error::NoSuchLog(LogId(0)))?;
+    let sources = log.sources_of(log.tenant()).await?;
     for uid in uids {
-        let facts = facts(log, telemetry, uid, &definition.condition, (from, to), &mut preview).await?;
+        let asked = (uid, &definition.condition, &*sources);
+        let facts = facts(log, telemetry, asked, (from, to), &mut preview).await?;
         evaluate(&definition.condition, (uid, None), facts, Some(until), &mut preview);
         if preview.events >= MAX_EVENTS || preview.alarms.len() >= MAX_ALARMS {
             preview.complete = false;
@@ -127,8 +129,7 @@ pub async fn run(
 async fn facts(
     log: &TenantLog,
     telemetry: LogId,
-    uid: &Uid,
-    condition: &Condition,
+    (uid, condition, sources): (&Uid, &Condition, &Sources),
     (from, to): (DateTime<Utc>, DateTime<Utc>),
     preview: &mut Preview,
 ) -> Result<Vec<Fact>, Error> {
@@ -139,7 +140,7 @@ async fn facts(
         let page = log.readings_page(telemetry, uid, span, PAGE).await?;
         preview.events += page.items.len();
         beyond = page.items.last().map(|last| (last.occurred_at, last.position));
-        facts.extend(page.items.iter().filter_map(|reading| fact(condition, reading)));
+        facts.extend(page.items.iter().filter_map(|reading| fact(condition, sources, reading)));
         if !page.has_more {
             break;
         }
@@ -148,14 +149,14 @@ async fn facts(
     Ok(facts)
 }
 
-fn fact(condition: &Condition, reading: &Reading) -> Option<Fact> {
+fn fact(condition: &Condition, sources: &Sources, reading: &Reading) -> Option<Fact> {
     let Reading { occurred_at, recorded_at, position, flags, .. } = *reading;
     let event = Since { at: readings::taken_at(occurred_at, recorded_at, flags), recorded_at, position };
     let Some(metric) = condition.metric() else {
         return (!flags.contains(Flags::OFFLINE)).then_some(Fact::Heard(event));
     };
     let mut found = None;
-    let _ = metrics::of_reading(flags, &reading.payload.0, |name, value| {
+    let _ = sources.metrics(flags, &reading.payload.0, |name, value| {
         if name == metric {
             found = Some(value);
         }

@@ -7,9 +7,9 @@ use chrono::{DateTime, Utc};
 use fleetlog_aggregates::alarm_rule::{Fact, Since};
 use fleetlog_aggregates::device::Labels;
 use fleetlog_aggregates::identity::{Uid, split_aggregate_id};
-use fleetlog_aggregates::metrics;
 use fleetlog_aggregates::telemetry::Flags;
 use fleetlog_event_log::Event;
+use fleetlog_event_log::sources::Sources;
 
 use super::board::Board;
 use super::rulebook::{Rule, Rulebook};
@@ -35,9 +35,10 @@ pub(super) fn taken_at(
     if flags.contains(Flags::CLOCK_AHEAD) { occurred_at.min(recorded_at) } else { occurred_at }
 }
 
-/// Takes in a page. `labels` has those of the page's devices, where rules want labels.
+/// Takes in a page. `labels` has those of the page's devices, where rules want labels; `sources` say what the metrics of readings
+/// are that they have taken in.
 pub(super) fn evaluate(
-    rulebook: &Rulebook,
+    (rulebook, sources): (&Rulebook, &Sources),
     labels: &HashMap<Uid, Labels>,
     events: &[(Uid, &Event)],
     board: &mut Board<'_>,
@@ -55,7 +56,7 @@ pub(super) fn evaluate(
             continue;
         }
         metrics_of.clear();
-        let _ = metrics::of_reading(event.flags(), &event.payload.0, |name, value| {
+        let _ = sources.metrics(event.flags(), &event.payload.0, |name, value| {
             let rules = rulebook.about(name).iter().filter(|rule| rule.selects(uid, labels));
             metrics_of.extend(rules.map(|rule| (Arc::clone(rule), value)));
         });

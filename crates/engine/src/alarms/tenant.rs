@@ -222,6 +222,7 @@ impl TenantWorker {
             Err(error) => return Err(error.into()),
         };
         let Some(to) = events.last().map(|event| event.position) else { return Ok(Moved::Nothing) };
+        let sources = self.shared.log.sources_of_readings(self.telemetry, &events).await?;
         let of_devices: Vec<(Uid, &Event)> = events
             .iter()
             .filter_map(|event| Some((readings::uid(event)?, event)))
@@ -232,7 +233,7 @@ impl TenantWorker {
             if state.rulebook.wants_labels() { state.labels.of(uids.iter()).await? } else { HashMap::new() };
         let rows = self.rows(state, &uids).await?;
         let mut board = Board::new((&self.tenant, &state.rulebook), self.telemetry, rows, state.open);
-        readings::evaluate(&state.rulebook, &labels, &of_devices, &mut board);
+        readings::evaluate((&state.rulebook, &sources), &labels, &of_devices, &mut board);
         let turn = Turn { control: state.control, telemetry: to, ..self.turn(state.number) };
         self.write(state, board.into_parts(), turn).await?;
         if to >= head {

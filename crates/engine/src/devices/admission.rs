@@ -68,6 +68,11 @@ impl Devices {
         }
     }
 
+    /// The tenant that they are of.
+    pub(crate) fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+
     /// Whether the tenant is suspended.
     pub(crate) fn are_suspended(&self) -> bool {
         self.log.terms().of(self.tenant.as_str()).suspended

@@ -134,6 +134,12 @@ impl Speaker {
             || self.owner(filter).is_some_and(|device| device.may_subscribe(filter))
     }
 
+    /// Whether it speaks for a device of its tenant: its own, or one behind it.
+    #[must_use]
+    pub fn speaks_for(&self, uid: &Uid) -> bool {
+        self.device.uid == *uid || self.behind.as_ref().is_some_and(|behind| behind.has(uid))
+    }
+
     /// How many devices it speaks for besides its own.
     #[must_use]
     pub fn most_behind(&self) -> usize {

@@ -8,7 +8,10 @@ use std::time::Instant;
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use fleetlog_aggregates::identity::{Tenant, Uid};
 use fleetlog_aggregates::telemetry::{self, Reason};
+use fleetlog_aggregates::topic::is_foreign;
+use fleetlog_event_log::EventLog;
 use fleetlog_event_log::clock::Clock;
 use fleetlog_event_log::quarantine::Refused;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -16,6 +19,7 @@ use uuid::Uuid;
 
 use super::quota::{Meter, Quotas};
 use super::{Closed, Fate};
+use crate::devices::credentials::Speaker;
 use crate::instruments;
 
 /// The end of every topic for acks.
@@ -32,6 +36,28 @@ pub struct Handle {
     quotas: Quotas,
     /// What this connection has sent. `None` for senders that stand for many devices.
     own: Option<Arc<Meter>>,
+    sender: Option<Arc<Sender>>,
+}
+
+/// Who sends, for messages whose topic does not say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    /// The tenant whose sources say what a foreign topic means.
+    pub tenant: Tenant,
+    /// Whom the login speaks for. `None` for a sender that speaks for all devices of the tenant.
+    pub speaker: Option<Speaker>,
+}
+
+impl Sender {
+    /// The device that has logged in.
+    pub(super) fn login(&self) -> Option<&str> {
+        self.speaker.as_ref().map(|speaker| speaker.device.uid.as_str())
+    }
+
+    /// Whether the sender speaks for a device of its tenant.
+    pub(super) fn speaks_for(&self, uid: &Uid) -> bool {
+        self.speaker.as_ref().is_none_or(|speaker| speaker.speaks_for(uid))
+    }
 }
 
 /// The budget of one kind of message.
@@ -64,8 +90,12 @@ pub(super) struct Message {
     /// When the message was submitted.
     pub(super) submitted: Instant,
     pub(super) excess: Excess,
+    /// Who sends it. `None` if the topic says it, or nobody does.
+    pub(super) sender: Option<Arc<Sender>>,
     /// Whether the message is a will.
     pub(super) is_will: bool,
+    /// Whether the message is in quarantine, and stays there if it is refused again.
+    pub(super) is_quarantined: bool,
     /// Whether the sender sends the message again if it is dropped unanswered, at no harm to other senders.
     pub(super) is_droppable: bool,
     answer: oneshot::Sender<Fate>,
@@ -84,7 +114,12 @@ impl Handle {
         [telemetry, acks]: [Room; 2],
         quotas: Quotas,
     ) -> Self {
-        Self { clock, queue, telemetry, acks, quotas, own: None }
+        Self { clock, queue, telemetry, acks, quotas, own: None, sender: None }
+    }
+
+    /// The log that messages become events of.
+    pub(crate) fn log(&self) -> &EventLog {
+        self.quotas.log()
     }
 
     /// The time, by the clock that moments in the log are compared with: a message that comes now was received then.
@@ -98,6 +133,18 @@ impl Handle {
     #[must_use]
     pub fn for_connection(&self) -> Self {
         Self { own: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// A handle for the messages of a sender: what its foreign topics mean is said by its tenant's sources. Without a sender
+    /// they mean nothing.
+    #[must_use]
+    pub fn of_sender(&self, sender: impl Into<Option<Sender>>) -> Self {
+        Self { sender: sender.into().map(Arc::new), ..self.clone() }
+    }
+
+    /// The sender of a message whose topic does not say it.
+    fn sender_on(&self, topic: &str) -> Option<Arc<Sender>> {
+        self.sender.as_ref().filter(|_| is_foreign(topic)).cloned()
     }
 
     /// Submits a message; waits while the budget is used up, or while the sender is over its quota. Messages of one
@@ -122,16 +169,18 @@ impl Handle {
         msg_id: Option<String>,
     ) -> Result<Receipt, Closed> {
         let topic = topic.into();
+        let sender = self.sender_on(&topic);
+        let tenant = tenant(sender.as_deref(), &topic);
         match excess {
-            Excess::Waits => self.quotas.wait(&topic, payload.len(), self.own.as_deref()).await,
+            Excess::Waits => self.quotas.wait(tenant, payload.len(), self.own.as_deref()).await,
             Excess::IsRefused => {
-                if let Err((_, bound)) = self.quotas.take(&topic, payload.len(), self.own.as_deref()) {
+                if let Err((_, bound)) = self.quotas.take(tenant, payload.len(), self.own.as_deref()) {
                     instruments::OVER_QUOTA.with([bound.into(), "refused".into()]).increment(1);
                     return Ok(Receipt::of(Fate::OverQuota));
                 }
             }
         }
-        self.enqueue(topic, payload, received_at, excess, msg_id, false).await
+        self.enqueue(New { topic, payload, received_at, msg_id, excess, sender, kind: Kind::Fresh }).await
     }
 
     /// Submits a will, under a message id of its own. `heard_at` is when its sender was last heard of.
@@ -143,19 +192,29 @@ impl Handle {
         msg_id: String,
     ) -> Result<Receipt, Closed> {
         let topic = topic.into();
-        self.quotas.wait(&topic, payload.len(), None).await;
-        self.enqueue(topic, payload, heard_at, Excess::Waits, Some(msg_id), true).await
+        let sender = self.sender_on(&topic);
+        self.quotas.wait(tenant(sender.as_deref(), &topic), payload.len(), None).await;
+        let (received_at, msg_id, excess) = (heard_at, Some(msg_id), Excess::Waits);
+        self.enqueue(New { topic, payload, received_at, msg_id, excess, sender, kind: Kind::Will }).await
     }
 
-    async fn enqueue(
+    /// Submits a message that is in quarantine. If it is refused again it is not put there once more.
+    pub async fn submit_again(
         &self,
-        topic: Arc<str>,
+        topic: impl Into<Arc<str>>,
         payload: Bytes,
         received_at: DateTime<Utc>,
-        excess: Excess,
-        msg_id: Option<String>,
-        is_will: bool,
     ) -> Result<Receipt, Closed> {
+        let topic = topic.into();
+        let sender = self.sender_on(&topic);
+        self.quotas.wait(tenant(sender.as_deref(), &topic), payload.len(), None).await;
+        let (msg_id, excess) = (None, Excess::Waits);
+        self.enqueue(New { topic, payload, received_at, msg_id, excess, sender, kind: Kind::Quarantined })
+            .await
+    }
+
+    async fn enqueue(&self, new: New) -> Result<Receipt, Closed> {
+        let New { topic, payload, received_at, msg_id, excess, sender, kind } = new;
         let room = if topic.ends_with(ACK) { &self.acks } else { &self.telemetry };
         let cost = (payload.len() + topic.len() + Self::OVERHEAD).min(room.budget);
         let room = Arc::clone(&room.bytes).acquire_many_owned(cost as u32).await.map_err(|_| Closed)?;
@@ -168,7 +227,9 @@ impl Handle {
             msg_id,
             submitted,
             excess,
-            is_will,
+            sender,
+            is_will: kind == Kind::Will,
+            is_quarantined: kind == Kind::Quarantined,
             is_droppable: self.own.is_some(),
             answer,
             _room: room,
@@ -176,6 +237,30 @@ impl Handle {
         self.queue.send(message).map_err(|_| Closed)?;
         Ok(Receipt(receipt))
     }
+}
+
+/// A message that is to be submitted.
+struct New {
+    topic: Arc<str>,
+    payload: Bytes,
+    received_at: DateTime<Utc>,
+    msg_id: Option<String>,
+    excess: Excess,
+    sender: Option<Arc<Sender>>,
+    kind: Kind,
+}
+
+/// What is submitted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Fresh,
+    Will,
+    Quarantined,
+}
+
+/// The tenant that a message belongs to: its sender's if the topic does not say it.
+fn tenant<'m>(sender: Option<&'m Sender>, topic: &'m str) -> &'m str {
+    sender.map_or_else(|| topic.split('/').next().unwrap_or_default(), |sender| sender.tenant.as_str())
 }
 
 /// An id for a message whose payload has none.
@@ -223,9 +308,19 @@ impl Message {
         self.topic.ends_with(ACK)
     }
 
+    /// The tenant that the message belongs to, by its topic or its sender.
+    pub(super) fn tenant(&self) -> &str {
+        tenant(self.sender.as_deref(), &self.topic)
+    }
+
     /// The message id of a message whose payload has none.
     pub(super) fn msg_id(&self) -> String {
-        self.msg_id.clone().unwrap_or_else(new_msg_id)
+        self.known_as().unwrap_or_else(new_msg_id)
+    }
+
+    /// The id by which the sender knows the message, if its payload has none.
+    pub(super) fn known_as(&self) -> Option<String> {
+        self.msg_id.clone()
     }
 
     /// The message as the domain takes it.

@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleetlog_aggregates::identity::Tenant;
-use fleetlog_aggregates::telemetry::{self, Flags, Reason, Recorded, Rejected};
+use fleetlog_aggregates::telemetry::{self, Flags, Reason, Recorded};
 use fleetlog_event_log::health::Wait;
 use fleetlog_event_log::instrument::Counter;
 use fleetlog_event_log::quarantine::Refused;
+use fleetlog_event_log::sources::Sources;
 use fleetlog_event_log::telemetry::Outcome;
 use fleetlog_event_log::{EventLog, LogId};
 use tokio::sync::{Semaphore, mpsc};
 
+use super::decide::{Decided, Pending, decide};
 use super::handle::{Excess, Handle, Message};
 use super::retry::{unstored, until_done};
 use super::{Fate, TAKE};
@@ -65,10 +67,8 @@ struct Postponed {
     due: Option<Instant>,
 }
 
-/// A message and its event.
-type Decided = (Message, Recorded);
 /// A message, its row for quarantine, and the reason.
-type Refusal = (Message, Refused, Reason);
+pub(super) type Refusal = (Message, Refused, Reason);
 
 impl Lane {
     pub(super) fn new(
@@ -109,44 +109,57 @@ impl Lane {
 
     /// Stores a batch, but for messages of new devices that have to wait. `again` says that the batch has waited already.
     /// Returns how many messages wait.
-    async fn store(&mut self, batch: Vec<Message>, again: bool, wait: &Wait) -> usize {
-        let (mut decided, mut refusals) = decide_apart(batch).await;
-        if self.devices.are_suspended() {
-            let suspended = |(message, event): Decided| {
-                refuse(message, Some(event.tenant), Reason::TenantSuspended, SUSPENDED.to_owned())
-            };
-            refusals.extend(decided.drain(..).map(suspended));
+    async fn store(&mut self, mut batch: Vec<Message>, again: bool, wait: &Wait) -> usize {
+        let sources = self.sources(&batch, wait).await;
+        let before = self.postponed.messages.len();
+        while !batch.is_empty() {
+            let mut decided = decide(self.devices.tenant(), Arc::clone(&sources), batch).await;
+            batch = std::mem::take(&mut decided.rest);
+            self.store_decided(decided, again, wait).await;
         }
-        let devices: BTreeSet<&str> = decided.iter().map(|(_, event)| event.aggregate_id.as_str()).collect();
+        self.postponed.messages.len() - before
+    }
+
+    /// The tenant's sources, if messages need them.
+    async fn sources(&self, batch: &[Message], wait: &Wait) -> Arc<Sources> {
+        if batch.iter().all(|message| message.sender.is_none()) {
+            return Arc::default();
+        }
+        until_done("read the sources", wait, || self.log.sources_of(self.devices.tenant())).await
+    }
+
+    async fn store_decided(&mut self, mut decided: Decided, again: bool, wait: &Wait) {
+        let tenant = self.devices.tenant().clone();
+        if self.devices.are_suspended() {
+            decided.refuse_all(&tenant, Reason::TenantSuspended, SUSPENDED);
+        }
+        let Decided { mut messages, events, mut refusals, .. } = decided;
+        let devices: BTreeSet<&str> = events.iter().map(|(_, event)| event.aggregate_id.as_str()).collect();
         // A device that waits must not be overtaken by its own later messages.
         let register_later = !again && self.postponed.due.is_some();
         let Judged { refused, later } = self.devices.judge(&devices, register_later, wait).await;
-        let before = self.postponed.messages.len();
-        let (mut messages, mut events) =
-            (Vec::with_capacity(decided.len()), Vec::with_capacity(decided.len()));
-        for (message, event) in decided {
-            if later.contains(&event.aggregate_id) {
+        for (of, _) in events.iter().filter(|(_, event)| later.contains(&event.aggregate_id)) {
+            if let Some(message) = messages[*of].message.take() {
                 self.postponed.add(message);
-            } else if let Some(&(reason, detail)) = refused.get(&event.aggregate_id) {
-                refusals.push(refuse(message, Some(event.tenant), reason, detail.to_owned()));
-            } else {
-                messages.push(message);
-                events.push(event);
             }
         }
-        let postponed = self.postponed.messages.len() - before;
-        self.append(messages, events, wait, &mut refusals).await;
+        let admit = |(of, event): (usize, Recorded)| {
+            let pending = &mut messages[of];
+            pending.message.as_ref()?;
+            if let Some(&(reason, detail)) = refused.get(&event.aggregate_id) {
+                pending.refuse((reason, detail.to_owned()));
+                return None;
+            }
+            Some((of, event))
+        };
+        let (of, events): (Vec<usize>, Vec<Recorded>) = events.into_iter().filter_map(admit).unzip();
+        self.append(&mut messages, &of, events, wait).await;
+        refusals.extend(messages.into_iter().filter_map(|pending| pending.settle(&tenant)));
         quarantine(&self.log, wait, refusals).await;
-        postponed
     }
 
-    async fn append(
-        &self,
-        messages: Vec<Message>,
-        events: Vec<Recorded>,
-        wait: &Wait,
-        refusals: &mut Vec<Refusal>,
-    ) {
+    /// Appends events, and notes what became of each with its message, whose index is in `of`.
+    async fn append(&self, messages: &mut [Pending], of: &[usize], events: Vec<Recorded>, wait: &Wait) {
         if events.is_empty() {
             return;
         }
@@ -159,24 +172,23 @@ impl Lane {
         drop(permit);
         instruments::APPEND_SECONDS.record(started.elapsed().as_secs_f64());
         let mut counts = Counts::default();
-        for ((message, event), outcome) in messages.into_iter().zip(events.iter()).zip(outcomes) {
+        for ((&of, event), outcome) in of.iter().zip(events.iter()).zip(outcomes) {
+            let message = &mut messages[of];
             match outcome {
                 Outcome::Recorded(position) => {
                     counts.recorded(event.flags);
-                    message.answer(Fate::Recorded(position));
+                    message.is_stored(Fate::Recorded(position));
                 }
                 Outcome::RecordedApart(position) => {
                     counts.recorded(event.flags);
                     counts.id_reused += u64::from(event.has_own_msg_id());
-                    message.answer(Fate::Recorded(position));
+                    message.is_stored(Fate::Recorded(position));
                 }
                 Outcome::Duplicate => {
                     counts.duplicates += 1;
-                    message.answer(Fate::Duplicate);
+                    message.is_stored(Fate::Duplicate);
                 }
-                Outcome::Refused(detail) => {
-                    refusals.push(refuse(message, Some(event.tenant.clone()), Reason::Unstorable, detail));
-                }
+                Outcome::Refused(detail) => message.refuse((Reason::Unstorable, detail)),
             }
         }
         counts.publish();
@@ -223,35 +235,7 @@ pub(super) async fn gather(
     Some(batch)
 }
 
-/// Decides on each message, on a blocking thread: large payloads take a while, and connections must be kept alive.
-async fn decide_apart(batch: Vec<Message>) -> (Vec<Decided>, Vec<Refusal>) {
-    let decide = move || {
-        let (mut decided, mut refusals) = (Vec::with_capacity(batch.len()), Vec::new());
-        for message in batch {
-            let decided_on = if message.is_will {
-                telemetry::decide_will(message.received(), || message.msg_id())
-            } else {
-                telemetry::decide(message.received(), || message.msg_id())
-            };
-            match decided_on {
-                Ok(event) => decided.push((message, event)),
-                Err(Rejected { tenant, reason, detail }) => {
-                    refusals.push(refuse(message, tenant, reason, detail));
-                }
-            }
-        }
-        (decided, refusals)
-    };
-    match tokio::task::spawn_blocking(decide).await {
-        Ok(decided) => decided,
-        // A panic continues here, where the lane's owner sees it. A runtime that shuts down drops the messages.
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => (Vec::new(), Vec::new()),
-        },
-    }
-}
-
+/// A message as a row for quarantine.
 pub(super) fn refuse(message: Message, tenant: Option<Tenant>, reason: Reason, detail: String) -> Refusal {
     let refused = message.refused(tenant.map(String::from), reason, detail, QUARANTINED_PAYLOAD);
     (message, refused, reason)
@@ -265,13 +249,19 @@ pub(super) async fn quarantine(log: &EventLog, wait: &Wait, refusals: Vec<Refusa
     let mut rows = Vec::with_capacity(refusals.len());
     let mut answers = Vec::with_capacity(refusals.len());
     for (message, row, reason) in refusals {
-        rows.push(row);
+        if !message.is_quarantined {
+            rows.push(row);
+        }
         answers.push((message, reason));
     }
-    let dropped = until_done("quarantine messages", wait, || log.quarantine(&rows)).await;
-    instruments::QUARANTINE_DROPPED.increment(dropped);
+    if !rows.is_empty() {
+        let dropped = until_done("quarantine messages", wait, || log.quarantine(&rows)).await;
+        instruments::QUARANTINE_DROPPED.increment(dropped);
+    }
     for (message, reason) in answers {
-        instruments::QUARANTINED.with([reason.as_str().into()]).increment(1);
+        if !message.is_quarantined {
+            instruments::QUARANTINED.with([reason.as_str().into()]).increment(1);
+        }
         message.answer(Fate::Quarantined(reason));
     }
 }

@@ -55,7 +55,7 @@ impl Lanes {
             let _ = if self.is_ack(&message) {
                 self.acks.send(message)
             } else {
-                self.inbox(&message.topic).send(message)
+                self.inbox(message.tenant()).send(message)
             };
         }
     }
@@ -67,8 +67,7 @@ impl Lanes {
                 .is_some_and(|topic| self.log.heads().of(topic.tenant.as_str(), LogLane::Control).is_some())
     }
 
-    fn inbox(&mut self, topic: &str) -> &Inbox {
-        let tenant = topic.split('/').next().unwrap_or_default();
+    fn inbox(&mut self, tenant: &str) -> &Inbox {
         if !self.inboxes.contains_key(tenant)
             && let Some(inbox) = self.open(tenant)
         {

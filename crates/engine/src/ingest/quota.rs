@@ -103,14 +103,18 @@ impl Quotas {
         Self { log, terms, tenants: Arc::default(), strangers: Arc::default() }
     }
 
+    pub(super) fn log(&self) -> &EventLog {
+        &self.log
+    }
+
     /// Takes a message of a tenant from a connection, or says how long to wait for it.
     pub(super) fn take(
         &self,
-        topic: &str,
+        tenant: &str,
         bytes: usize,
         own: Option<&Meter>,
     ) -> Result<(), (Duration, &'static str)> {
-        let (tenant, now) = (topic.split('/').next().unwrap_or_default(), Instant::now());
+        let now = Instant::now();
         let Some(terms) = self.terms.known(tenant) else {
             if self.log.heads().of(tenant, Lane::Telemetry).is_some() {
                 return Ok(());
@@ -148,9 +152,9 @@ impl Quotas {
     }
 
     /// Waits until a message may be taken.
-    pub(super) async fn wait(&self, topic: &str, bytes: usize, own: Option<&Meter>) {
+    pub(super) async fn wait(&self, tenant: &str, bytes: usize, own: Option<&Meter>) {
         let mut is_first = true;
-        while let Err((wait, bound)) = self.take(topic, bytes, own) {
+        while let Err((wait, bound)) = self.take(tenant, bytes, own) {
             if is_first {
                 instruments::OVER_QUOTA.with([bound.into(), "waited".into()]).increment(1);
                 is_first = false;

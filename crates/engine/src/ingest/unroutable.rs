@@ -128,8 +128,9 @@ impl Minute {
 
     /// Returns a message that is to be kept, with its row. Counts and answers every other one.
     fn keep(&mut self, message: Message, reason: Reason, detail: String) -> Option<(Message, Refused)> {
-        if self.kept < STRANGERS_A_MINUTE {
-            self.kept += 1;
+        // One that is in quarantine already is not put there once more.
+        if message.is_quarantined || self.kept < STRANGERS_A_MINUTE {
+            self.kept += usize::from(!message.is_quarantined);
             let row = message.refused(None, reason, detail, STRANGERS_PAYLOAD);
             return Some((message, row));
         }

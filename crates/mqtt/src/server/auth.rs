@@ -1,8 +1,10 @@
 //! Who may connect, publish and subscribe.
 //!
-//! A device that has logged in may use its own four topics, and those of the devices behind it if it is a gateway. Where the
-//! endpoint is open, a client without credentials may publish as any device, and subscribe to the commands of any device. Its
-//! publishes are not refused here: ingest decides on them, and puts one on a topic of no device into quarantine.
+//! A device that has logged in may use its own four topics, and those of the devices behind it if it is a gateway. It may also
+//! publish on foreign topics, which have not the form of a device's: a source says which device such a message is from, and
+//! ingest whether the login speaks for that device. Where the endpoint is open, a client without credentials may publish as any
+//! device, and subscribe to the commands of any device. Its publishes are not refused here: ingest decides on them, and puts one
+//! on a topic of no device into quarantine.
 //!
 //! MQTT 3.1.1 has no word for a publish that is refused: its acknowledgement would look exactly like that of a stored one.
 //! Such a connection is ended instead, in [`connection`](super::connection).
@@ -12,10 +14,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use fleetlog_aggregates::identity::Tenant;
-use fleetlog_aggregates::topic::{Channel, Topic};
+use fleetlog_aggregates::topic::{Channel, Topic, is_foreign};
 use fleetlog_engine::devices::credentials::authenticate::Admitted;
 use fleetlog_engine::devices::credentials::watch::Ended;
 use fleetlog_engine::devices::credentials::{Credentials, Secret, Speaker};
+use fleetlog_engine::devices::sessions::Will;
+use fleetlog_engine::ingest::Sender;
 use fleetlog_tls::clients::Shown;
 use uuid::Uuid;
 
@@ -125,7 +129,29 @@ impl Access {
     pub(super) fn may_publish(&self, topic: &str) -> bool {
         match self {
             Self::Anyone => true,
-            Self::Device { speaker, .. } => speaker.may_publish(topic),
+            Self::Device { speaker, .. } => speaker.may_publish(topic) || is_foreign(topic),
+        }
+    }
+
+    /// The will that a client has left, if it is one that is said.
+    pub(super) fn will(&self, topic: &str, payload: &[u8]) -> Option<Will> {
+        match self {
+            Self::Device { speaker, .. } if is_foreign(topic) => {
+                Will::on_foreign(topic, payload, &speaker.device)
+            }
+            Self::Anyone | Self::Device { .. } => {
+                Will::new(topic, payload).filter(|_| self.may_publish(topic))
+            }
+        }
+    }
+
+    /// Who sends what is published on foreign topics. `tenant` is that of clients that have not logged in.
+    pub(super) fn sender(&self, tenant: Option<&Tenant>) -> Option<Sender> {
+        match self {
+            Self::Anyone => tenant.map(|tenant| Sender { tenant: tenant.clone(), speaker: None }),
+            Self::Device { speaker, .. } => {
+                Some(Sender { tenant: speaker.device.tenant.clone(), speaker: Some(speaker.clone()) })
+            }
         }
     }
 

@@ -119,11 +119,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn new(server: Arc<Server>, stream: S, network: Network, guest: Guest) -> Box<Self> {
         let Guest { protocol, hello, access, client, until, begun, input, outgoing } = guest;
         let will = hello.will.and_then(|will| {
-            let taken = Will::new(&will.topic, &will.payload).filter(|_| access.may_publish(&will.topic));
+            let taken = access.will(&will.topic, &will.payload);
             if taken.is_none() {
                 instruments::WILLS_DROPPED.increment(1);
             }
-            Some((taken?, Duration::from_secs(will.delay_s.into())))
+            let taken = taken?;
+            // The row of a session, in which a will waits, does not say whose a foreign topic is.
+            let delay_s = if taken.is_foreign() { 0 } else { will.delay_s };
+            Some((taken, Duration::from_secs(delay_s.into())))
         });
         // A gateway's devices do not take each other's place.
         let line = Arc::new(Line::new(COMMANDS.max(access.most_subscriptions())));
@@ -131,7 +134,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         server.roster.enter(server.sessions.arrived(client), number, access.clone(), Arc::clone(&line));
         let (session, earlier) = begun.map_or((None, None), |begun| (Some(begun.session), begun.earlier));
         let mut connection = Box::new(Self {
-            ingest: Arc::new(server.ingest.for_connection()),
+            ingest: Arc::new(
+                server.ingest.for_connection().of_sender(access.sender(server.options.tenant.as_ref())),
+            ),
             server,
             stream,
             network,

@@ -1,5 +1,6 @@
 //! Wills: what a device has left to be said if its connection ends without a goodbye. One is taken if it says on the device's
-//! own status topic that the device is offline, and becomes a message of the device like any other.
+//! own status topic that the device is offline, or if it is on a foreign topic, where a source says what it means. It becomes a
+//! message of the device like any other.
 //!
 //! A will may have to wait, in case the device is back soon. It waits in the row of the session, so it outlives the node, and
 //! whichever node the device comes back to forgets it. A will of a connection that a node had when it ended without a word is
@@ -10,15 +11,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fleetlog_aggregates::telemetry::{Message, decide_will};
-use fleetlog_aggregates::topic::Topic;
+use fleetlog_aggregates::topic::{Topic, is_foreign};
 use fleetlog_event_log::Error;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use tokio_util::sync::CancellationToken;
 
 use super::{Client, Sessions};
-use crate::devices::credentials::Device;
-use crate::ingest::{self, Closed, Fate};
+use crate::devices::credentials::{Device, Speaker};
+use crate::ingest::{self, Closed, Fate, Sender};
 
 /// How long a node waits before it looks again, if it knows of no will: another node may have ended that did.
 const LOOK_EVERY: Duration = Duration::from_mins(10);
@@ -33,6 +34,7 @@ pub struct Will {
     pub(super) topic: String,
     pub(super) payload: Bytes,
     device: Device,
+    is_foreign: bool,
 }
 
 /// A will whose connection has ended.
@@ -56,7 +58,22 @@ impl Will {
         decide_will(message, String::new).ok()?;
         let Topic { tenant, uid, .. } = Topic::parse(topic)?;
         let payload = Bytes::copy_from_slice(payload);
-        Some(Self { topic: topic.to_owned(), payload, device: Device { tenant, uid } })
+        let device = Device { tenant, uid };
+        Some(Self { topic: topic.to_owned(), payload, device, is_foreign: false })
+    }
+
+    /// The will of a device on a foreign topic. It is said as soon as the connection has ended.
+    #[must_use]
+    pub fn on_foreign(topic: &str, payload: &[u8], device: &Device) -> Option<Self> {
+        let payload = Bytes::copy_from_slice(payload);
+        let will = || Self { topic: topic.to_owned(), payload, device: device.clone(), is_foreign: true };
+        is_foreign(topic).then(will)
+    }
+
+    /// Whether it is on a foreign topic.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.is_foreign
     }
 
     /// The device that it is about.
@@ -75,7 +92,14 @@ impl Will {
 impl Left {
     /// Says it now. The receipt resolves when it is on the record.
     pub async fn say(self, ingest: &ingest::Handle) -> Result<ingest::Receipt, Closed> {
-        ingest.submit_will(self.will.topic, self.will.payload, self.heard_at, self.id).await
+        let Will { topic, payload, device, is_foreign } = self.will;
+        if !is_foreign {
+            return ingest.submit_will(topic, payload, self.heard_at, self.id).await;
+        }
+        let speaker = Speaker { device, behind: None };
+        let ingest =
+            ingest.of_sender(Sender { tenant: speaker.device.tenant.clone(), speaker: Some(speaker) });
+        ingest.submit_will(topic, payload, self.heard_at, self.id).await
     }
 }
 
