@@ -1,4 +1,6 @@
-//! `fleetlog source`, the real binary: what a definition makes of messages.
+//! `fleetlog source`, the real binary: what a definition makes of messages. And the service, which takes them in.
+
+mod taken_in;
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -152,6 +152,19 @@ acts! {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             sha256: Option<String>,
         },
+        /// Messages that were in quarantine were taken in again.
+        QuarantineReprocessed {
+            /// How many became events, in part or as a whole.
+            recorded: u64,
+            /// How many were on the record already.
+            duplicates: u64,
+            /// How many are refused again, and stay in quarantine.
+            refused: u64,
+            /// The smallest of their numbers in quarantine.
+            first: i64,
+            /// The largest of them.
+            last: i64,
+        },
         /// Readings that were removed are in the database again.
         ReadingsRestored {
             /// The telemetry log.

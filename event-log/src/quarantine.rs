@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use fleetlog_aggregates::identity::Tenant;
 use serde::Serialize;
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, Postgres, QueryBuilder, Row};
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row};
 
 use crate::page::{COUNTED, Page, Total};
 use crate::{EventLog, Result, TenantLog};
@@ -181,8 +181,84 @@ impl EventLog {
     }
 }
 
+/// A message in quarantine, with its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whole {
+    /// The message's number.
+    pub quarantine_id: i64,
+    /// The message's topic.
+    pub topic: String,
+    /// The message's payload, or its beginning.
+    pub payload: Vec<u8>,
+    /// Whether all of the payload is there.
+    pub is_whole: bool,
+    /// When the server received the message.
+    pub received_at: DateTime<Utc>,
+}
+
+impl FromRow<'_, PgRow> for Whole {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            quarantine_id: row.try_get("quarantine_id")?,
+            topic: row.try_get("topic")?,
+            payload: row.try_get("payload")?,
+            is_whole: row.try_get("is_whole")?,
+            received_at: row.try_get("received_at")?,
+        })
+    }
+}
+
+/// Takes messages out of quarantine, and what they weigh out of the totals.
+const RELEASE: &str = "
+    WITH gone AS (
+        DELETE FROM quarantine WHERE quarantine_id = ANY($1) AND tenant IS NOT DISTINCT FROM $2
+        RETURNING octet_length(payload) AS bytes
+    )
+    UPDATE quarantine_totals AS known
+    SET messages = greatest(known.messages - gone.messages, 0), bytes = greatest(known.bytes - gone.bytes, 0)
+    FROM (SELECT count(*) AS messages, coalesce(sum(bytes), 0) AS bytes FROM gone) AS gone
+    WHERE tenant = coalesce($2, '')";
+
+impl EventLog {
+    /// A tenant's messages in quarantine with their bytes, the earliest first; of payload about `bytes`.
+    pub async fn quarantined_whole(
+        &self,
+        tenant: &Tenant,
+        wanted: &Wanted,
+        bytes: i64,
+    ) -> Result<Vec<Whole>> {
+        let sql = "
+            SELECT quarantine_id, topic, payload, bytes IS NULL AS is_whole, received_at FROM (
+                SELECT *, sum(octet_length(payload)) OVER (ORDER BY quarantine_id) - octet_length(payload) AS before
+                FROM quarantine
+                WHERE tenant = $1 AND quarantine_id > $2 AND ($3::bigint[] IS NULL OR quarantine_id = ANY($3))
+                ORDER BY quarantine_id LIMIT $4
+            ) AS wanted WHERE before < $5 ORDER BY quarantine_id";
+        let Wanted { ids, after, limit } = wanted;
+        let wanted = sqlx::query_as(sql).bind(tenant.as_str()).bind(after).bind(ids).bind(limit).bind(bytes);
+        Ok(wanted.fetch_all(self.pool()).await?)
+    }
+}
+
+/// Takes a tenant's messages out of quarantine, in the transaction that says where they are now.
+pub async fn release(connection: &mut PgConnection, tenant: &Tenant, ids: &[i64]) -> Result<()> {
+    sqlx::query(RELEASE).bind(ids).bind(tenant.as_str()).execute(connection).await?;
+    Ok(())
+}
+
+/// Which messages to take out of quarantine.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Their numbers. `None`: all of them.
+    pub ids: Option<Vec<i64>>,
+    /// Only those with a larger number.
+    pub after: i64,
+    /// The most messages.
+    pub limit: i64,
+}
+
 /// Which messages of the quarantine to read.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Listing {
     /// Also the messages whose topic names no tenant.
     pub everyones: bool,
@@ -194,10 +270,14 @@ pub struct Listing {
     pub ascending: bool,
     /// Only messages beyond the one with this id, in the direction of the order.
     pub beyond: Option<i64>,
+    /// Only messages that are there for this reason.
+    pub reason: Option<String>,
+    /// Only messages whose topic begins so.
+    pub topic_prefix: Option<String>,
 }
 
 impl Listing {
-    fn push<'q>(&self, sql: &mut QueryBuilder<'q, Postgres>, tenant: &'q Tenant) {
+    fn push<'q>(&'q self, sql: &mut QueryBuilder<'q, Postgres>, tenant: &'q Tenant) {
         sql.push(" WHERE (tenant = ").push_bind(tenant.as_str());
         sql.push(if self.everyones { " OR tenant IS NULL)" } else { ")" });
         if let Some(from) = self.from {
@@ -205,6 +285,12 @@ impl Listing {
         }
         if let Some(to) = self.to {
             sql.push(" AND received_at < ").push_bind(to);
+        }
+        if let Some(reason) = &self.reason {
+            sql.push(" AND reason = ").push_bind(reason);
+        }
+        if let Some(prefix) = &self.topic_prefix {
+            sql.push(" AND starts_with(topic, ").push_bind(prefix).push(")");
         }
     }
 }
@@ -225,6 +311,17 @@ impl TenantLog {
         sql.push(format_args!(" ORDER BY quarantine_id {order} LIMIT "));
         sql.push_bind(limit.saturating_add(1) as i64);
         self.fetch_page(sql.build(), limit).await
+    }
+
+    /// A quarantined message with its bytes; `everyones` as in a [`Listing`]. `None` if there is none of that number.
+    pub async fn quarantined_payload(&self, quarantine_id: i64, everyones: bool) -> Result<Option<Whole>> {
+        let mut sql = QueryBuilder::new(
+            "SELECT quarantine_id, topic, payload, bytes IS NULL AS is_whole, received_at FROM quarantine",
+        );
+        let listing = Listing { everyones, ..Listing::default() };
+        listing.push(&mut sql, self.tenant());
+        sql.push(" AND quarantine_id = ").push_bind(quarantine_id);
+        Ok(self.fetch_page(sql.build(), 1).await?.items.pop())
     }
 
     /// How many messages a listing has on all pages.

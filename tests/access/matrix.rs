@@ -186,6 +186,7 @@ fn with_kinds(path: &str) -> String {
             (true, "command-types") => "{type}",
             (true, "alarms") => "{alarm}",
             (true, "alarm-rules") => "{rule}",
+            (true, "sources") => "{source}",
             (true, "policies") => "{policy}",
             (true, "api-keys") => "{key}",
             (true, "users") => "{user}",
@@ -194,6 +195,7 @@ fn with_kinds(path: &str) -> String {
             // Nobody's: a caller's own is in the tests of sessions, of webhooks and of simulations.
             (true, "sessions" | "deliveries" | "simulations") => "00000000-0000-7000-8000-000000000000",
             (true, "tiers") => "premium",
+            (true, "quarantine") => "1000000",
             (true, "projections") => "devices",
             (true, "audit" | "events") => "{log}",
             (true, "{log}") => "1",

@@ -14,6 +14,7 @@ use fleetlog_aggregates::identity::Tenant;
 use fleetlog_engine::alarms::rules;
 use fleetlog_engine::commands::batch::{NewBatch, Selector};
 use fleetlog_engine::commands::{Commands, NewCommand};
+use fleetlog_engine::sources;
 use fleetlog_event_log::control::{Actor, Metadata};
 use fleetlog_event_log::{Lane, TenantLog};
 use reqwest::Method;
@@ -24,8 +25,20 @@ use crate::support::api::{answer, user_id};
 use crate::support::{Api, register_device};
 
 /// The kinds of things that belong to tenants.
-pub(super) const KINDS: [&str; 11] =
-    ["device", "command", "batch", "type", "alarm", "rule", "policy", "key", "user", "credential", "webhook"];
+pub(super) const KINDS: [&str; 12] = [
+    "device",
+    "command",
+    "batch",
+    "type",
+    "alarm",
+    "rule",
+    "source",
+    "policy",
+    "key",
+    "user",
+    "credential",
+    "webhook",
+];
 /// In every text of the other tenant's; in lower case.
 pub(super) const CANARY: &str = "zanarie7f3a";
 /// As long as that.
@@ -182,6 +195,14 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
         }
         "rule" => {
             define_rule(&log, text, &name, by()).await;
+            name
+        }
+        "source" => {
+            let definition = json!({"title": text, "topics": [{"topic": format!("{name}/{{uid}}")}]});
+            let definition = definition.as_object().expect("an object").clone();
+            let definition = sources::Definition { definition, preset: None, replaces: None };
+            let named = name.parse().expect("a name");
+            sources::define(&log, &named, definition, by()).await.expect("defined");
             name
         }
         "policy" => {

@@ -37,6 +37,13 @@ struct Fleet {
     names: Vec<(&'static str, String)>,
 }
 
+/// Puts a message into quarantine, and returns its number.
+async fn quarantined(api: &Api) -> i64 {
+    let sql = "INSERT INTO quarantine (tenant, topic, payload, reason, detail, received_at)
+               VALUES ('t0', 'x', 'y', 'bad_topic', 'z', now()) RETURNING quarantine_id";
+    sqlx::query_scalar(sql).fetch_one(&mut api.database.owner().await).await.expect("quarantined")
+}
+
 impl Fleet {
     async fn start() -> Self {
         let api = Api::start().await;
@@ -63,6 +70,8 @@ impl Fleet {
         assert_eq!(policy.status, StatusCode::OK, "{}", policy.text);
         let rule = json!({"title": "Hot", "severity": "major", "condition": {"kind": "silent", "for_s": 60}});
         assert_eq!(api.send(Method::PUT, "/alarm-rules/hot", rule).await.status, StatusCode::OK);
+        let source = json!({"definition": {"topics": [{"topic": "others/{uid}"}]}});
+        assert_eq!(api.send(Method::PUT, "/sources/others", source).await.status, StatusCode::OK);
         let tier = json!({"limits": [{"path": "*", "requests": 1_000_000, "window_s": 1}]});
         assert_eq!(api.send(Method::PUT, "/tiers/mine", tier).await.status, StatusCode::OK);
         api.catch_up().await;
@@ -106,6 +115,8 @@ impl Fleet {
             ("/simulations/{id}", uuid::Uuid::now_v7().to_string()),
             ("/alarms/{id}", raise(&api).await),
             ("/alarm-rules/{name}", "hot".to_owned()),
+            ("/sources/{name}", "others".to_owned()),
+            ("/quarantine/{id}", quarantined(&api).await.to_string()),
             ("/tiers/{tier}", "mine".to_owned()),
             ("/tenants/{tenant}", "t1".to_owned()),
             ("/projections/{projection}", "devices".to_owned()),

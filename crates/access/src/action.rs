@@ -124,6 +124,10 @@ actions! {
     AlarmRulesRead = "alarm_rules.read",
     /// Decide which rules raise alarms.
     AlarmRulesWrite = "alarm_rules.write",
+    /// See what topics and payloads of other systems mean, and try definitions out.
+    SourcesRead = "sources.read",
+    /// Decide what topics and payloads of other systems mean.
+    SourcesWrite = "sources.write",
     /// Read readings and their windows.
     TelemetryRead = "telemetry.read",
     /// See the logs and their heads.
@@ -134,6 +138,8 @@ actions! {
     AuditCosign = "audit.cosign",
     /// See what could not become an event.
     QuarantineRead = "quarantine.read",
+    /// Take messages in again that could not become events.
+    QuarantineWrite = "quarantine.write",
     /// See the projections and how far behind they are.
     ProjectionsRead = "projections.read",
     /// Rebuild projections and bring earlier versions back, across the platform.

@@ -138,11 +138,14 @@ mod tests {
         alarms.acknowledge: admin operator
         alarm_rules.read: admin operator analyst auditor
         alarm_rules.write: admin operator
+        sources.read: admin operator analyst auditor
+        sources.write: admin operator
         telemetry.read: admin operator analyst auditor viewer
         logs.read: admin operator analyst auditor
         events.read: admin operator analyst auditor
         audit.cosign: admin auditor
         quarantine.read: admin operator analyst auditor
+        quarantine.write: admin operator
         projections.read: admin operator analyst auditor
         projections.write: admin analyst
         metrics.read: admin operator

@@ -6,7 +6,7 @@
 //! - `cost`: limits on a question's size, checked before the library walks it
 //! - `price`: what a question costs, and the most that it may cost
 //! - `query`, `mutation`: the reads and the writes
-//! - `device`, `command`, `alarm`, `telemetry`, `windows`, `metric`, `event`, `log`, `audit`, `projection`, `webhook`: the types of
+//! - `device`, `command`, `alarm`, `telemetry`, `windows`, `metric`, `event`, `log`, `audit`, `projection`, `source`, `webhook`: the types of
 //!   the answers
 //! - `subscription`: what can be followed
 //! - `followed`: a subscription that is under way, whichever way its messages go
@@ -41,6 +41,7 @@ mod question;
 mod rebuild;
 mod request;
 mod scalars;
+mod source;
 mod sse;
 mod subscription;
 mod telemetry;

@@ -13,7 +13,7 @@
 //! - [`cookies`]: a browser's session
 //! - [`auth`], [`sessions`], [`browser`], [`api_keys`], [`signing_keys`], [`registration`], [`accounts`], [`users`]:
 //!   logging in, users, and the keys of programs
-//! - [`devices`], [`credentials`], [`simulations`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`alarms`], [`alarm_rules`], [`telemetry`], [`windows`],
+//! - [`devices`], [`credentials`], [`simulations`], [`commands`], [`command_history`], [`command_types`], [`command_batches`], [`alarms`], [`alarm_rules`], [`sources`], [`telemetry`], [`windows`],
 //!   [`logs`], [`events`], [`streams`], [`sockets`], [`audit`], [`proofs`], [`quarantine`], [`projections`], [`rebuilds`], [`policies`], [`roles`], [`tenants`], [`usage`],
 //!   [`tiers`], [`mod@webhooks`], [`health`], [`metrics`]: the resources, each with its own `router()`
 //! - [`wire`]: types of the crates below, as REST writes and reads them
@@ -71,6 +71,7 @@ pub mod shares;
 pub mod signing_keys;
 pub mod simulations;
 pub mod sockets;
+pub mod sources;
 pub mod streams;
 pub mod telemetry;
 pub mod tenants;
@@ -151,6 +152,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(command_batches::router())
         .merge(alarms::router())
         .merge(alarm_rules::router())
+        .merge(sources::router())
         .merge(telemetry::router())
         .merge(windows::router())
         .merge(device_metrics::router())

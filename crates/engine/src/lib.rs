@@ -7,6 +7,7 @@
 //! - [`alarms`]: evaluates alarm rules, and what people do with rules and alarms
 //! - [`simulations`]: simulated devices that people start, for a time
 //! - [`sources`]: what people do with sources
+//! - [`quarantine`]: takes messages in again that are in quarantine
 //! - [`replay`]: the story that the log tells, from its first event on
 //! - [`instruments`]: what this crate counts
 
@@ -16,6 +17,7 @@ pub mod devices;
 pub mod dispatch;
 pub mod ingest;
 pub mod instruments;
+pub mod quarantine;
 pub mod replay;
 pub mod simulations;
 pub mod sources;

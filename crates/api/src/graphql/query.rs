@@ -21,6 +21,7 @@ use super::price::DEFAULT_FIRST;
 use super::projection::Projection;
 use super::rebuild::Rebuild;
 use super::scalars::Long;
+use super::source::Source;
 use super::subscription::words;
 use super::webhook::Webhook;
 use crate::door::guard;
@@ -190,6 +191,14 @@ impl Query {
         asker.may(Action::AlarmRulesRead)?;
         let rules = alarms::rules(asker.log()).await.map_err(Error::from)?;
         Ok(rules.into_iter().map(AlarmRule).collect())
+    }
+
+    /// Lists the tenant's sources, by name, the retired ones too. From the log itself, so never behind.
+    async fn sources(&self, context: &Context<'_>) -> Result<Vec<Source>> {
+        let asker = context.data::<Asker>()?;
+        asker.may(Action::SourcesRead)?;
+        let sources = asker.log().sources_now(asker.log().tenant()).await.map_err(Error::from)?;
+        Ok(sources.all().cloned().map(Source).collect())
     }
 
     /// Lists the tenant's logs.

@@ -43,7 +43,7 @@ impl Reading {
         Long(self.0.position)
     }
 
-    /// Remarks that ingest made about the reading: `raw`, `late`, `clock_ahead`, `no_msg_id`, `no_ts`, `partial`, `online`, `offline`, `will`, `bad_ts`, `bad_msg_id`, `id_reused`, `repeated_key`, `no_metrics`.
+    /// Remarks that ingest made about the reading: `raw`, `late`, `clock_ahead`, `no_msg_id`, `no_ts`, `partial`, `online`, `offline`, `will`, `bad_ts`, `bad_msg_id`, `id_reused`, `repeated_key`, `no_metrics`, `sourced`.
     async fn flags(&self) -> Vec<&'static str> {
         self.0.flags.names().collect()
     }

@@ -11,6 +11,7 @@
 //! - `log`: the log
 //! - `projections`: the read models
 //! - `proof`: the proof of the log
+//! - `sources`: sources, and messages that are taken in again
 //! - `webhooks`: webhooks
 
 mod access;
@@ -20,6 +21,7 @@ mod devices;
 mod log;
 mod projections;
 mod proof;
+mod sources;
 mod webhooks;
 
 use std::borrow::Cow;

@@ -75,7 +75,7 @@ pub struct Item {
     pub recorded_at: DateTime<Utc>,
     /// The reading's position in the telemetry log.
     pub position: i64,
-    /// Remarks that ingest made about the reading: `raw`, `late`, `clock_ahead`, `no_msg_id`, `no_ts`, `partial`, `online`, `offline`, `will`, `bad_ts`, `bad_msg_id`, `id_reused`, `repeated_key`, `no_metrics`.
+    /// Remarks that ingest made about the reading: `raw`, `late`, `clock_ahead`, `no_msg_id`, `no_ts`, `partial`, `online`, `offline`, `will`, `bad_ts`, `bad_msg_id`, `id_reused`, `repeated_key`, `no_metrics`, `sourced`.
     pub flags: Vec<&'static str>,
 }
 

@@ -14,7 +14,7 @@ use crate::rest::cookies;
 use crate::rest::problem::CONTENT_TYPE;
 
 /// The groups of operations.
-const TAGS: [(&str, &str); 18] = [
+const TAGS: [(&str, &str); 19] = [
     ("alarms", "Alarms, and the rules that raise and clear them."),
     ("api-keys", "Keys with which programs call the API without a login."),
     ("audit", "Proof that no event was changed, removed, added or moved, for those who trust nobody."),
@@ -31,6 +31,7 @@ const TAGS: [(&str, &str); 18] = [
     ("service", "Health and metrics, for monitoring."),
     ("telemetry", "Readings of devices, and statistics of them by windows of time."),
     ("tenant", "The caller's own tenant and its settings."),
+    ("sources", "What topics and payloads of other systems mean."),
     ("users", "The tenant's users. `/users/me` is the caller's own account."),
     (
         "webhooks",
