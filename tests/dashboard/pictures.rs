@@ -124,7 +124,7 @@ async fn the_pictures_of_the_readme() {
     }
     let (device, uid) = &mut devices[12];
     let topic = format!("t0/devices/{uid}/telemetry");
-    device.report(&topic, "{\"ts\": \"yesterday\", \"flow\": 41}").await;
+    device.report(&topic, [0xff, 0xfe]).await;
     for (_, uid) in devices.drain(48..) {
         let mut device = site.device(&uid).await;
         device.report(&format!("t0/devices/{uid}/status"), "offline").await;
@@ -142,5 +142,6 @@ async fn the_pictures_of_the_readme() {
     page.go(&site.url(&format!("/app/devices/{PUMP}?span=6h"))).await;
     whole(&page).await;
     page.until("document.querySelectorAll('fl-chart .u-over').length === 4").await;
+    page.until("document.querySelectorAll('fl-chart .value strong').length === 4").await;
     keep(&page, "device").await;
 }
