@@ -117,3 +117,22 @@ async fn a_chart_has_windows_from_afar_and_readings_from_near_and_each_is_what_t
     page.until("!location.search.includes('from')").await;
     assert_eq!((page.refused().await, page.complaints().await), (vec![], vec![]));
 }
+
+#[tokio::test]
+async fn the_value_beside_a_metrics_name_is_the_last_one_that_is_drawn() {
+    let Some(site) = Site::open().await else { return };
+    site.publish("dev-01", [json!({"temperature": 21.5})]).await;
+    let page = site.admin("/app/devices/dev-01").await;
+    until_drawn(&page, 1).await;
+    let shown = page
+        .run(
+            "(async () => {
+                const chart = document.querySelector('fl-chart');
+                chart.data = { at: [1, 2], value: [3, 4.5], gaps: [] };
+                await chart.updateComplete;
+                return chart.querySelector('.value').innerText;
+            })()",
+        )
+        .await;
+    assert_eq!(shown, "4.5");
+}

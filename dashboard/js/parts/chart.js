@@ -116,15 +116,19 @@ export class Chart extends Part {
     const { at, value, least, most, late, other } = this.data;
     const none = () => at.map(() => null);
     const own = [at, least ?? none(), most ?? none(), value, late ?? none()];
-    this.table = other?.at.length ? uPlot.join(/** @type {any} */ ([own, [other.at, other.value]])) : [...own, none()];
-    return this.table;
+    return other?.at.length ? uPlot.join(/** @type {any} */ ([own, [other.at, other.value]])) : [...own, none()];
+  }
+
+  /** Before it renders: the value beside the name is one of those that are drawn. @param {Map<string, unknown>} changed */
+  willUpdate(changed) {
+    if (changed.has('data')) this.table = this.columns();
   }
 
   updated() {
     const shape = `${Boolean(this.data.least)} ${this.tone}`;
     if (shape !== this.shape) this.build();
     else if (this.plot) {
-      this.plot.setData(this.columns(), false);
+      this.plot.setData(this.table, false);
       this.plot.setScale('x', { min: this.range[0], max: this.range[1] });
     }
   }
@@ -176,7 +180,7 @@ export class Chart extends Part {
     this.shape = `${Boolean(this.data.least)} ${this.tone}`;
     this.plot?.destroy();
     place.textContent = '';
-    this.plot = new uPlot(/** @type {any} */ (this.options(place.clientWidth)), this.columns(), place);
+    this.plot = new uPlot(/** @type {any} */ (this.options(place.clientWidth)), this.table, place);
     this.plot.setScale('x', { min: this.range[0], max: this.range[1] });
   }
 
