@@ -347,10 +347,7 @@ impl Service {
             settings: options.settings,
         });
         start_http(listeners, address, app, websockets, &mut edges);
-        if let Some(tls) = options.tls {
-            edges.run("the watch of the certificate", |stop| tls.certificate.watch(stop));
-            edges.run("the watch of the devices' authorities", |stop| tls.clients.watch(stop));
-        }
+        watch_files(options.tls, &mut edges);
         Ok(Self {
             log,
             projections,
@@ -551,6 +548,13 @@ fn reachable(address: SocketAddr) -> Option<::http::Uri> {
         format!("http://{address}")
     };
     url.parse().ok()
+}
+
+/// Follows changes of the certificates' files.
+fn watch_files(tls: Option<Tls>, edges: &mut Stage) {
+    let Some(Tls { certificate, clients, .. }) = tls else { return };
+    edges.run("the watch of the certificate", |stop| certificate.watch(stop));
+    edges.run("the watch of the devices' authorities", |stop| clients.watch(stop));
 }
 
 fn start_http(
