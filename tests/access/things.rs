@@ -197,14 +197,7 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
             define_rule(&log, text, &name, by()).await;
             name
         }
-        "source" => {
-            let definition = json!({"title": text, "topics": [{"topic": format!("{name}/{{uid}}")}]});
-            let definition = definition.as_object().expect("an object").clone();
-            let definition = sources::Definition { definition, preset: None, replaces: None };
-            let named = name.parse().expect("a name");
-            sources::define(&log, &named, definition, by()).await.expect("defined");
-            name
-        }
+        "source" => define_source(&log, text, name, by()).await,
         "policy" => {
             let source = format!(
                 "// {text}\npermit (principal in Role::\"admin\", action == Action::\"devices.read\", resource);"
@@ -233,6 +226,14 @@ pub(super) async fn make(api: &Api, kind: &str, whose: Whose) -> String {
         "webhook" => webhook(api, &tenant, text).await,
         other => panic!("nobody knows how to make a {other}"),
     }
+}
+
+async fn define_source(log: &TenantLog, text: &str, name: String, by: Metadata) -> String {
+    let definition = json!({"title": text, "topics": [{"topic": format!("{name}/{{uid}}")}]});
+    let definition = definition.as_object().expect("an object").clone();
+    let definition = sources::Definition { definition, preset: None, replaces: None };
+    sources::define(log, &name.parse().expect("a name"), definition, by).await.expect("defined");
+    name
 }
 
 /// A new webhook of a tenant, in place of the one before: a tenant has few of them.

@@ -29,6 +29,9 @@ async fn of(log: &EventLog, device: &str, since: Option<DateTime<Utc>>, limit: u
     }
 }
 
+/// A metric's name, count, first and last time, and last value.
+type Row = (String, i64, DateTime<Utc>, DateTime<Utc>, f64);
+
 #[tokio::test]
 async fn a_devices_metrics_are_what_its_minutes_say_from_any_moment_on() {
     let database = Database::fresh().await;
@@ -45,11 +48,11 @@ async fn a_devices_metrics_are_what_its_minutes_say_from_any_moment_on() {
     let moments = ["1970-01-01T00:00:00Z", "2026-02-27T13:05:59.999999Z", "2026-03-01T00:00:00Z"].map(at);
     let recent = [1, 31, 601].map(|minutes| beyond - TimeDelta::minutes(minutes));
     for since in [None].into_iter().chain(moments.into_iter().chain(recent).chain([beyond]).map(Some)) {
-        let expected: Vec<(String, i64, DateTime<Utc>, DateTime<Utc>, f64)> = sqlx::query_as(
-            r#"SELECT metric, sum(count)::bigint, min(first_at), max(last_at), (array_agg(last ORDER BY start DESC))[1]
+        let expected: Vec<Row> = sqlx::query_as(
+            "SELECT metric, sum(count)::bigint, min(first_at), max(last_at), (array_agg(last ORDER BY start DESC))[1]
                FROM telemetry_windows WHERE aggregate_id = 't0/dev-01' AND step = 60
                AND ($1::timestamptz IS NULL OR start >= $1)
-               GROUP BY metric ORDER BY metric"#,
+               GROUP BY metric ORDER BY metric",
         )
         .bind(since)
         .fetch_all(log.pool())

@@ -80,6 +80,9 @@ fn pairs(expected: &[(&str, i64)]) -> Vec<(String, i64)> {
     expected.iter().map(|&(start, count)| (start.to_owned(), count)).collect()
 }
 
+/// A window's metric, start, count and sum, and its first and last value.
+type Row = (String, DateTime<Utc>, i64, f64, Option<f64>, Option<f64>);
+
 #[tokio::test]
 async fn windows_equal_the_fold_of_the_log_however_late_and_repeated_the_readings() {
     let database = Database::fresh().await;
@@ -155,7 +158,7 @@ async fn every_step_reads_as_the_view_shows_it() {
         let found = found.iter().flat_map(|series| series.windows.iter().map(|w| (series.metric.clone(), w)));
         let found: Vec<_> =
             found.map(|(metric, w)| (metric, w.start, w.count, w.sum, w.first, w.last)).collect();
-        let expected: Vec<(String, DateTime<Utc>, i64, f64, Option<f64>, Option<f64>)> = sqlx::query_as(
+        let expected: Vec<Row> = sqlx::query_as(
             "SELECT metric, start, count, sum, first, last FROM telemetry_windows
              WHERE aggregate_id = 't0/dev-01' AND step = $1 AND start >= $2 AND start < $3 ORDER BY metric COLLATE \"C\", start",
         )
