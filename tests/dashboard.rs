@@ -12,6 +12,7 @@ mod pages;
 mod pictures;
 mod projections;
 mod proof;
+mod quarantine;
 mod served;
 mod sessions;
 

@@ -1,8 +1,10 @@
 // What could not become an event, with the reason: nothing that a device sent is lost without a word.
 
-import { get } from '../api.js';
+import { get, post } from '../api.js';
 import { number, t, when, word } from '../i18n.js';
+import { say } from '../parts/dialog.js';
 import { AskingPart, asProblem, empty, html, nothing, shown, waiting } from '../parts/part.js';
+import { may } from '../session.js';
 
 const PAGE = 50;
 const EVERY = 5000;
@@ -15,7 +17,7 @@ const EVERY = 5000;
  */
 
 class Quarantine extends AskingPart {
-  static properties = { list: { state: true }, total: { state: true } };
+  static properties = { list: { state: true }, total: { state: true }, busy: { state: true } };
 
   constructor() {
     super();
@@ -24,6 +26,7 @@ class Quarantine extends AskingPart {
     /** @type {string | null} */
     this.next = null;
     this.total = '';
+    this.busy = false;
   }
 
   connectedCallback() {
@@ -53,6 +56,29 @@ class Quarantine extends AskingPart {
     }
   }
 
+  /**
+   * Takes messages in again: these, or all of them, some at a time.
+   * @param {number[]} [ids]
+   */
+  async again(ids) {
+    this.busy = true;
+    let [taken, refused] = [0, 0];
+    await this.attempt(async () => {
+      /** @type {number | null} */
+      let after = 0;
+      while (after !== null) {
+        const done = await post('/quarantine/reprocess', ids ? { ids } : { after });
+        taken += done.recorded + done.duplicates;
+        refused += done.refused.length + done.cut.length;
+        after = ids ? null : done.next;
+      }
+      say(t('quarantine.again.done', { taken: number(taken), refused: number(refused) }));
+    });
+    this.busy = false;
+    this.list = null;
+    await this.load();
+  }
+
   table() {
     if (!this.list) return this.problem ? nothing : waiting(6);
     if (this.list.length === 0) return empty(t('quarantine.none'), html`<p>${t('quarantine.none.next')}</p>`);
@@ -79,6 +105,20 @@ class Quarantine extends AskingPart {
                   <td>
                     <code class="small topic">${one.topic}</code>
                     <pre class="json" tabindex="0">${one.excerpt}</pre>
+                    <div class="small actions">
+                      <a href="/api/v1/quarantine/${one.quarantine_id}/payload" download>${t('quarantine.download')}</a>
+                      ${
+                        may('quarantine.write')
+                          ? html`<button
+                              class="plain"
+                              ?disabled=${this.busy}
+                              @click=${() => this.again([one.quarantine_id])}
+                            >
+                              ${t('quarantine.again')}
+                            </button>`
+                          : nothing
+                      }
+                    </div>
                   </td>
                   <td class="end numeric wide">${number(one.bytes)}</td>
                 </tr>`,
@@ -95,6 +135,11 @@ class Quarantine extends AskingPart {
           <h1>${t('nav.quarantine')}</h1>
           <p class="sub">${this.total ? t('quarantine.sub', { total: this.total }) : ' '}</p>
         </div>
+        ${
+          this.list?.length && may('quarantine.write')
+            ? html`<button ?disabled=${this.busy} @click=${() => this.again()}>${t('quarantine.again.all')}</button>`
+            : nothing
+        }
       </div>
       ${shown(this.problem)}
       <section class="sheet" aria-label=${t('nav.quarantine')}>${this.table()}</section>`;
