@@ -14,13 +14,23 @@ import { pill } from './pills.js';
 /** What a message says of itself, and no metric. */
 const OWN = ['msg_id', 'ts'];
 
+/** What a device sent: that of a message of a source stands beside its topic. @param {any} payload */
+const sent = (payload) => (payload?.source && payload.topic && 'json' in payload ? payload.json : payload);
+
 /**
- * The metrics of a payload, named as the service names them: every number and boolean, by its path.
+ * The metrics of a payload, named as the service names them: every number and boolean, by its path. A source may name those of its
+ * messages otherwise.
  * @param {any} payload
- * @param {string} [within]
  * @returns {Record<string, number>}
  */
-export function metrics(payload, within = '') {
+export const metrics = (payload) => leaves(sent(payload), '');
+
+/**
+ * @param {any} payload
+ * @param {string} within
+ * @returns {Record<string, number>}
+ */
+function leaves(payload, within) {
   if (payload === null || typeof payload !== 'object' || Array.isArray(payload)) return {};
   /** @type {Record<string, number>} */
   const found = {};
@@ -28,7 +38,7 @@ export function metrics(payload, within = '') {
     if (!within && OWN.includes(key)) continue;
     if (typeof value === 'number') found[within + key] = value;
     else if (typeof value === 'boolean') found[within + key] = value ? 1 : 0;
-    else Object.assign(found, metrics(value, `${within}${key}.`));
+    else Object.assign(found, leaves(value, `${within}${key}.`));
   }
   return found;
 }
