@@ -101,7 +101,7 @@ impl Shown {
 /// Lists the tenant's sources, by name, the retired ones too. Read from the log itself, so never behind.
 #[utoipa::path(
     get, path = "/sources", tag = "sources", operation_id = "list_sources",
-    responses((status = 200, description = "The sources", body = List<Shown>)),
+    responses((status = 200, description = "The tenant's sources", body = List<Shown>)),
 )]
 async fn list_sources(door: May<SourcesRead>, _: Query<NoParameters>) -> Result<Json<List<Shown>>, Error> {
     let sources = door.log().sources_now(door.log().tenant()).await?;
@@ -111,9 +111,9 @@ async fn list_sources(door: May<SourcesRead>, _: Query<NoParameters>) -> Result<
 /// Returns one source, read from the log itself, so never behind.
 #[utoipa::path(
     get, path = "/sources/{name}", tag = "sources", operation_id = "read_source",
-    params(("name" = String, Path, description = "The source")),
+    params(("name" = String, Path, description = "The source's name")),
     responses(
-        (status = 200, description = "The source", body = Shown),
+        (status = 200, description = "The source itself", body = Shown),
         (status = 404, description = "No such source"),
     ),
 )]
@@ -206,7 +206,7 @@ async fn define_source(
 /// Retires a source: it takes no more messages. What it has taken in keeps its meaning.
 #[utoipa::path(
     delete, path = "/sources/{name}", tag = "sources", operation_id = "retire_source",
-    params(("name" = String, Path, description = "The source")),
+    params(("name" = String, Path, description = "The source's name")),
     responses(
         (status = 200, description = "The source takes no more messages", body = Written),
         (status = 404, description = "No such source, or it is retired"),
@@ -319,7 +319,7 @@ struct Preset {
 /// Lists the presets: definitions for families of devices whose topics and payloads are known.
 #[utoipa::path(
     get, path = "/source-presets", tag = "sources", operation_id = "list_source_presets",
-    responses((status = 200, description = "The presets", body = List<Preset>)),
+    responses((status = 200, description = "All presets there are", body = List<Preset>)),
 )]
 async fn list_source_presets(
     _: May<SourcesRead>,
