@@ -15,6 +15,7 @@ mod proof;
 mod quarantine;
 mod served;
 mod sessions;
+mod sources;
 
 use std::path::Path;
 

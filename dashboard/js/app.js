@@ -30,6 +30,7 @@ export const PLACES = [
   { path: '/app/projections', key: 'nav.projections', icon: 'projections', needs: 'projections.read', group: 'record' },
   { path: '/app/quarantine', key: 'nav.quarantine', icon: 'quarantine', needs: 'quarantine.read', group: 'record' },
   { path: '/app/console', key: 'nav.console', icon: 'console', needs: 'graphql.query', group: 'tenant' },
+  { path: '/app/sources', key: 'nav.sources', icon: 'sources', needs: 'sources.read', group: 'tenant' },
   { path: '/app/webhooks', key: 'nav.webhooks', icon: 'webhooks', needs: 'webhooks.read', group: 'tenant' },
   { path: '/app/admin', key: 'nav.admin', icon: 'admin', needs: administers, group: 'tenant' },
   { path: '/app/account', key: 'nav.account', icon: 'account', needs: null, group: 'tenant' },

@@ -108,6 +108,7 @@ export const ROUTES = [
     load: () => import('./pages/quarantine.js'),
     needs: 'quarantine.read',
   },
+  { path: /^\/app\/sources$/, tag: 'fl-sources', load: () => import('./pages/sources.js'), needs: 'sources.read' },
   {
     path: /^\/app\/webhooks$/,
     tag: 'fl-webhooks',

@@ -8,6 +8,8 @@ import { may } from '../session.js';
 
 const PAGE = 50;
 const EVERY = 5000;
+/** The reasons for which a source helps. */
+const OF_NO_SOURCE = ['bad_topic', 'no_uid'];
 
 /**
  * @typedef {{
@@ -107,6 +109,13 @@ class Quarantine extends AskingPart {
                     <pre class="json" tabindex="0">${one.excerpt}</pre>
                     <div class="small actions">
                       <a href="/api/v1/quarantine/${one.quarantine_id}/payload" download>${t('quarantine.download')}</a>
+                      ${
+                        may('sources.write') && OF_NO_SOURCE.includes(one.reason)
+                          ? html`<a href=${`/app/sources?message=${encodeURIComponent(`${one.topic} ${one.excerpt}`)}`}
+                              >${t('sources.make')}</a
+                            >`
+                          : nothing
+                      }
                       ${
                         may('quarantine.write')
                           ? html`<button

@@ -11,6 +11,7 @@ const TONES = {
   cleared: 'good',
   delivered: 'good',
   following: 'good',
+  in_use: 'good',
   swapped: 'good',
   requested: 'busy',
   sent: 'busy',
