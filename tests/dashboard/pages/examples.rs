@@ -57,6 +57,7 @@ impl Examples {
         let rule = json!({"title": "Too hot", "severity": "critical",
             "condition": {"kind": "threshold", "metric": "temperature", "is": "above", "value": 30.0}});
         site.send(Method::PUT, "/alarm-rules/too-hot", rule).await;
+        site.send(Method::PUT, "/sources/plugs", json!({"preset": "tasmota"})).await;
         let forbid = "forbid (principal in Role::\"operator\", action == Action::\"commands.write\", resource is Device)
             when { context has cmd && context.cmd == \"reboot\" };";
         site.send(Method::PUT, "/policies/no-reboot", json!({"source": forbid})).await;
