@@ -120,12 +120,19 @@ impl Lane {
         self.postponed.messages.len() - before
     }
 
-    /// The tenant's sources, if messages need them.
+    /// The tenant's sources, if messages need them. Before a topic counts as nobody's, the database is asked: another node may have
+    /// defined its source a moment ago.
     async fn sources(&self, batch: &[Message], wait: &Wait) -> Arc<Sources> {
-        if batch.iter().all(|message| message.sender.is_none()) {
+        let foreign = || batch.iter().filter(|message| message.sender.is_some());
+        if foreign().next().is_none() {
             return Arc::default();
         }
-        until_done("read the sources", wait, || self.log.sources_of(self.devices.tenant())).await
+        let tenant = self.devices.tenant();
+        let known = until_done("read the sources", wait, || self.log.sources_of(tenant)).await;
+        if foreign().all(|message| known.taking(&message.topic).is_some()) {
+            return known;
+        }
+        until_done("read the sources", wait, || self.log.sources_now(tenant)).await
     }
 
     async fn store_decided(&mut self, mut decided: Decided, again: bool, wait: &Wait) {
