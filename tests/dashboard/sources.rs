@@ -12,6 +12,7 @@ async fn a_source_is_made_from_a_message_and_shows_what_becomes_of_it_while_one_
     let page = site.admin(&format!("/app/sources?message={message}")).await;
     whole(&page).await;
     reads(&page, ".trials", "the source takes no messages on this topic").await;
+    page.until("document.querySelector('#preset option[value=zigbee2mqtt]') !== null").await;
     let choose = "const preset = document.querySelector('#preset'); preset.value = 'zigbee2mqtt';
         preset.dispatchEvent(new Event('change', { bubbles: true })); 0";
     page.run(&format!("(() => {{ {choose} }})()")).await;
