@@ -23,6 +23,8 @@ async fn a_source_is_made_from_a_message_and_shows_what_becomes_of_it_while_one_
     reads(&page, "ul.wrong", "definition/topics/0/topic").await;
     page.run(&format!("(() => {{ {choose} }})()")).await;
     reads(&page, ".trials", "lamp at the time of arrival temperature 21.5").await;
+    // What was wrong stood above the button, which has moved when it is gone.
+    page.until("document.querySelector('ul.wrong') === null").await;
     page.click((".source-form button", "Save")).await;
     reads(&page, ".said", "zigbee2mqtt is saved, in version 1").await;
     reads(&page, "section[aria-label=Sources]", "zigbee2mqtt/{uid}").await;
