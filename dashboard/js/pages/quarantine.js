@@ -18,6 +18,9 @@ const OF_NO_SOURCE = ['bad_topic', 'no_uid'];
  * }} Message
  */
 
+/** A message on a line of its own, as the page of sources takes it. @param {Message} message */
+const line = ({ topic, excerpt }) => `${topic}\t${excerpt.replace(/\s*\n\s*/g, ' ')}`;
+
 class Quarantine extends AskingPart {
   static properties = { list: { state: true }, total: { state: true }, busy: { state: true } };
 
@@ -77,6 +80,8 @@ class Quarantine extends AskingPart {
       say(t('quarantine.again.done', { taken: number(taken), refused: number(refused) }));
     });
     this.busy = false;
+    // What went wrong stays until the list is asked for again.
+    if (this.problem) return;
     this.list = null;
     await this.load();
   }
@@ -111,7 +116,7 @@ class Quarantine extends AskingPart {
                       <a href="/api/v1/quarantine/${one.quarantine_id}/payload" download>${t('quarantine.download')}</a>
                       ${
                         may('sources.write') && OF_NO_SOURCE.includes(one.reason)
-                          ? html`<a href=${`/app/sources?message=${encodeURIComponent(`${one.topic} ${one.excerpt}`)}`}
+                          ? html`<a href=${`/app/sources?message=${encodeURIComponent(line(one))}`}
                               >${t('sources.make')}</a
                             >`
                           : nothing
