@@ -56,6 +56,12 @@ macro_rules! name {
         pub struct $name(Box<str>);
 
         impl $name {
+            /// Whether a text is such a name. Costs nothing but a look at it.
+            #[must_use]
+            pub fn is(text: &str) -> bool {
+                is_name(text, $marks)
+            }
+
             /// The name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
@@ -68,7 +74,7 @@ macro_rules! name {
 
             fn from_str(s: &str) -> Result<Self, Invalid> {
                 let invalid = Invalid { what: $what, marks: $marks };
-                if is_name(s, $marks) { Ok(Self(s.into())) } else { Err(invalid) }
+                if Self::is(s) { Ok(Self(s.into())) } else { Err(invalid) }
             }
         }
 

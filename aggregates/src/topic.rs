@@ -37,7 +37,17 @@ words! { Channel {
 /// what a source says.
 #[must_use]
 pub fn is_foreign(topic: &str) -> bool {
-    Topic::parse(topic).is_none()
+    parts(topic).is_none()
+}
+
+/// Tenant, uid and channel of a topic of the contract, by exact segments.
+fn parts(topic: &str) -> Option<(&str, &str, Channel)> {
+    let mut segments = topic.split('/');
+    let tenant = segments.next().filter(|tenant| Tenant::is(tenant))?;
+    segments.next().filter(|segment| *segment == "devices")?;
+    let uid = segments.next().filter(|uid| Uid::is(uid))?;
+    let channel = segments.next()?.parse().ok()?;
+    segments.next().is_none().then_some((tenant, uid, channel))
 }
 
 /// A topic of the contract, split into its parts.
@@ -55,14 +65,8 @@ impl Topic {
     /// Parses a topic by exact segments. `None` if the contract has no topic of that form.
     #[must_use]
     pub fn parse(topic: &str) -> Option<Self> {
-        let mut segments = topic.split('/');
-        let tenant = segments.next()?.parse().ok()?;
-        if segments.next()? != "devices" {
-            return None;
-        }
-        let uid = segments.next()?.parse().ok()?;
-        let channel = segments.next()?.parse().ok()?;
-        segments.next().is_none().then_some(Self { tenant, uid, channel })
+        let (tenant, uid, channel) = parts(topic)?;
+        Some(Self { tenant: tenant.parse().ok()?, uid: uid.parse().ok()?, channel })
     }
 }
 
