@@ -154,7 +154,7 @@ acts! {
         },
         /// Messages that were in quarantine were taken in again.
         QuarantineReprocessed {
-            /// How many became events, in part or as a whole.
+            /// How many became events.
             recorded: u64,
             /// How many were on the record already.
             duplicates: u64,

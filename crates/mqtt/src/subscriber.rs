@@ -241,7 +241,7 @@ impl Subscriber {
         self.status.send_modify(|status| (status.connected, status.subscribed) = (true, false));
         // Subscribe even if the broker kept the session: it may predate a change of the filters.
         let foreign = self.filters.foreign();
-        writer.put(&subscribe(SUBSCRIPTION, self.all(&foreign)))?;
+        writer.put(&self.subscribe(&foreign))?;
         writer.flush().await?;
         let (submitted, submissions) = mpsc::channel(UNACKNOWLEDGED);
         let receive = async {
@@ -278,12 +278,11 @@ impl Subscriber {
         }
     }
 
-    /// The subscriptions to the service's own filters, and to these.
-    fn all(&self, foreign: &[String]) -> Vec<Filter> {
-        let own = self.filters.own.iter().copied();
-        own.chain(foreign.iter().map(String::as_str))
-            .map(|filter| self.filters.subscription(filter))
-            .collect()
+    /// Subscribes to the service's own filters, and to these.
+    fn subscribe(&self, foreign: &[String]) -> Packet {
+        let all = self.filters.own.iter().copied().chain(foreign.iter().map(String::as_str));
+        let filters = all.map(|filter| self.filters.subscription(filter)).collect();
+        Packet::Subscribe(Subscribe { pkid: SUBSCRIPTION, filters, properties: None })
     }
 
     /// Takes in what the broker has granted: the service's own filters first, then those of sources.
@@ -347,7 +346,7 @@ impl Subscriber {
                         let unsubscribe = Unsubscribe { pkid: UNSUBSCRIPTION, filters: gone, properties: None };
                         writer.put(&Packet::Unsubscribe(unsubscribe))?;
                     }
-                    writer.put(&subscribe(SUBSCRIPTION, self.all(&changed)))?;
+                    writer.put(&self.subscribe(&changed))?;
                     writer.flush().await?;
                     foreign = changed;
                 }
@@ -355,10 +354,6 @@ impl Subscriber {
             }
         }
     }
-}
-
-fn subscribe(pkid: u16, filters: Vec<Filter>) -> Packet {
-    Packet::Subscribe(Subscribe { pkid, filters, properties: None })
 }
 
 /// Whether a device says on this topic that it is online or offline.

@@ -191,11 +191,7 @@ impl Handle {
         heard_at: DateTime<Utc>,
         msg_id: String,
     ) -> Result<Receipt, Closed> {
-        let topic = topic.into();
-        let sender = self.sender_on(&topic);
-        self.quotas.wait(tenant(sender.as_deref(), &topic), payload.len(), None).await;
-        let (received_at, msg_id, excess) = (heard_at, Some(msg_id), Excess::Waits);
-        self.enqueue(New { topic, payload, received_at, msg_id, excess, sender, kind: Kind::Will }).await
+        self.submit_kept(topic.into(), payload, heard_at, Some(msg_id), Kind::Will).await
     }
 
     /// Submits a message that is in quarantine. If it is refused again it is not put there once more.
@@ -205,12 +201,22 @@ impl Handle {
         payload: Bytes,
         received_at: DateTime<Utc>,
     ) -> Result<Receipt, Closed> {
-        let topic = topic.into();
+        self.submit_kept(topic.into(), payload, received_at, None, Kind::Quarantined).await
+    }
+
+    /// Submits a message that somebody else has kept until now, whatever its connection has sent since.
+    async fn submit_kept(
+        &self,
+        topic: Arc<str>,
+        payload: Bytes,
+        received_at: DateTime<Utc>,
+        msg_id: Option<String>,
+        kind: Kind,
+    ) -> Result<Receipt, Closed> {
         let sender = self.sender_on(&topic);
         self.quotas.wait(tenant(sender.as_deref(), &topic), payload.len(), None).await;
-        let (msg_id, excess) = (None, Excess::Waits);
-        self.enqueue(New { topic, payload, received_at, msg_id, excess, sender, kind: Kind::Quarantined })
-            .await
+        let excess = Excess::Waits;
+        self.enqueue(New { topic, payload, received_at, msg_id, excess, sender, kind }).await
     }
 
     async fn enqueue(&self, new: New) -> Result<Receipt, Closed> {
