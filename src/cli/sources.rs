@@ -225,14 +225,12 @@ fn now() -> DateTime<Utc> {
 }
 
 fn source(options: &Test) -> anyhow::Result<Source> {
-    let zone = options.zone.as_ref().map(|zone| zone.parse().map_err(|_| zone));
-    let zone = zone.transpose().map_err(|zone| anyhow::anyhow!("there is no time zone {zone}"))?;
-    let spec = match (&options.preset, &options.file) {
-        (Some(name), _) => preset(name)?.spec(zone),
-        (None, Some(file)) => SourceSpec::from_json(&read(file)?),
+    let source = match (&options.preset, &options.file) {
+        (Some(name), _) => sources::compile(&preset(name)?.definition(options.zone.as_deref())?),
+        (None, Some(file)) => SourceSpec::from_json(&read(file)?).and_then(Source::try_from),
         (None, None) => bail!("name a file or a preset"),
     };
-    spec.and_then(Source::try_from).map_err(|invalid| {
+    source.map_err(|invalid| {
         let lines: Vec<_> = invalid.0.iter().map(|invalid| format!("\n  {invalid}")).collect();
         anyhow::anyhow!("the definition cannot be used:{}", lines.concat())
     })
