@@ -6,6 +6,20 @@ use serde_json::json;
 use super::{Site, reads, whole};
 
 #[tokio::test]
+async fn a_refused_message_is_tried_on_the_page_of_sources_as_it_came() {
+    let Some(site) = Site::open().await else { return };
+    let mut device = site.device("bridge").await;
+    device.report("zigbee2mqtt/Living Room", "{\n  \"temperature\": 21.5\n}").await;
+    let page = site.admin("/app/quarantine").await;
+    reads(&page, "main", "zigbee2mqtt/Living Room").await;
+    page.click(("main a", "Make a source of it")).await;
+    reads(&page, ".trials", "zigbee2mqtt/Living Room").await;
+    let messages = "document.querySelector('#messages').value";
+    assert_eq!(page.run(messages).await, "zigbee2mqtt/Living Room\t{ \"temperature\": 21.5 }");
+    assert_eq!((page.refused().await, page.complaints().await), (vec![], vec![]));
+}
+
+#[tokio::test]
 async fn a_refused_message_is_taken_in_again_with_one_click_once_a_source_takes_its_topic() {
     let Some(site) = Site::open().await else { return };
     let mut device = site.device("bridge").await;
